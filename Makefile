@@ -1,0 +1,31 @@
+# `make run` starts everything on this machine, `make test` checks everything.
+
+STACK := target/debug/local-stack
+
+.PHONY: help
+help: ## Lists what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Builds and installs what is missing, into .local/ and target/
+	@local/setup.sh
+
+.PHONY: run
+run: setup ## Starts the service on this machine until Ctrl-C; ARGS="--name two" and others: ARGS=--help
+	@exec $(STACK) up $(ARGS)
+
+.PHONY: token
+token: ## Prints a token for USER=name; ARGS="--expires-in 60"
+	@$(STACK) token --user '$(USER)' $(ARGS)
+
+.PHONY: test
+test: ## Runs every check and every test
+	@local/test.sh
+
+.PHONY: bench
+bench: setup ## Prints the figures that the service should reach
+	@local/bench.sh
+
+.PHONY: clean
+clean: ## Removes everything that was built, installed or left by runs
+	@rm -rf .local build target local/graphql/target .aws-sam

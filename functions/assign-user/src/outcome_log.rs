@@ -1,0 +1,81 @@
+//! What the log says of an assignment: one line, with what an operator searches it by.
+
+use shared::assign::{AppVersion, AssignRequest, Assignment, ClientBuild, LOCAL_DEV, Refusal};
+
+use crate::request::ClientClaims;
+
+pub(crate) fn assigned(request: &AssignRequest, claims: &ClientClaims, assignment: &Assignment) {
+    tracing::info!(
+        user = %request.user,
+        session = %request.session,
+        claimed_email = claims.email,
+        region = %assignment.region,
+        instance = %assignment.instance_id,
+        slot = assignment.slot_id,
+        repeated = assignment.repeated,
+        "assigned"
+    );
+    if let Some(nearest) = request
+        .regions
+        .first()
+        .filter(|nearest| **nearest != assignment.region)
+    {
+        tracing::warn!(
+            user = %request.user,
+            session = %request.session,
+            %nearest,
+            region = %assignment.region,
+            "assigned in a region that is not the user's nearest"
+        );
+    }
+}
+
+pub(crate) fn refused(
+    request: &AssignRequest,
+    claims: &ClientClaims,
+    reason: Refusal,
+    app: Option<&AppVersion>,
+) {
+    tracing::warn!(
+        user = %request.user,
+        session = %request.session,
+        claimed_email = claims.email,
+        regions = request.regions.iter().map(|region| region.as_str()).collect::<Vec<_>>().join(","),
+        error = reason.name(),
+        "refused"
+    );
+    if reason == Refusal::CommitHashMismatch {
+        mismatch(request, claims, app);
+    }
+}
+
+/// A client that was not updated is its user's to mend, a current one that no image serves is
+/// the operator's.
+fn mismatch(request: &AssignRequest, claims: &ClientClaims, app: Option<&AppVersion>) {
+    let client_sha = match &request.client {
+        ClientBuild::Sha(sha) => sha.as_str(),
+        ClientBuild::CurrentImage => LOCAL_DEV,
+    };
+    let older = app
+        .zip(claims.version.as_deref())
+        .and_then(|(app, own)| app.is_newer_than(own));
+    let client_version = claims.version.as_deref();
+    let app_version = app.map(|app| app.version.as_str());
+    let app_sha = app.map(|app| app.client_sha.as_str());
+    match older {
+        Some(true) => tracing::info!(
+            client_sha,
+            client_version,
+            app_version,
+            app_sha,
+            "the client is older than the app version: it has to be updated"
+        ),
+        _ => tracing::error!(
+            client_sha,
+            client_version,
+            app_version,
+            app_sha,
+            "no image serves this client, which is not known to be out of date"
+        ),
+    }
+}

@@ -1,0 +1,186 @@
+//! The function's settings, from the environment.
+
+use std::time::Duration;
+
+use reqwest::Url;
+use shared::config::{self, ConfigError, Environment, required};
+use shared::db::HasuraSettings;
+
+use crate::cors::AllowedOrigins;
+use crate::request::LocalDev;
+
+/// For one question to Hasura. Fetching keys (2 s) and asking twice fit into the function's
+/// limit of 10 s, so that it answers by itself and is not killed.
+const HASURA_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `ENVIRONMENT`: `dev`, `staging` or `prod`. Names the row of `app_versions`.
+    pub environment: String,
+    /// `HASURA_URL`, `HASURA_ADMIN_SECRET`.
+    pub hasura: HasuraSettings,
+    /// `JWKS_URL`: where the identity provider publishes its keys.
+    pub jwks_url: Url,
+    /// `JWT_ISSUER`: the `iss` of its tokens, to the letter.
+    pub issuer: String,
+    /// `JWT_AUDIENCE`: what their `aud` must be or contain.
+    pub audience: String,
+    /// `SESSIONS_PER_USER`, 3 unless set: slots that one user may hold at once.
+    pub sessions_per_user: u32,
+    /// `ALLOWED_ORIGINS`, `*` unless set: the web pages that may call, by commas.
+    pub origins: AllowedOrigins,
+}
+
+impl Settings {
+    /// # Errors
+    /// Names the first variable that is missing or wrong.
+    pub fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
+        let environment = required(env, "ENVIRONMENT")?;
+        if !["dev", "staging", "prod"].contains(&environment.as_str()) {
+            // No default and no guess: it decides whether `local_dev` is let in.
+            return Err(invalid("ENVIRONMENT", environment, "dev, staging or prod"));
+        }
+        let sessions_per_user = config::or_default(env, "SESSIONS_PER_USER", SESSIONS, 3)?;
+        if sessions_per_user == 0 {
+            return Err(invalid("SESSIONS_PER_USER", "0".to_owned(), SESSIONS));
+        }
+        let origins = env.get("ALLOWED_ORIGINS").unwrap_or_else(|| "*".to_owned());
+        Ok(Self {
+            hasura: config::hasura(env, HASURA_TIMEOUT)?,
+            jwks_url: jwks_url(env, &environment)?,
+            issuer: required(env, "JWT_ISSUER")?,
+            audience: required(env, "JWT_AUDIENCE")?,
+            sessions_per_user,
+            origins: AllowedOrigins::parse(&origins)
+                .ok_or_else(|| invalid("ALLOWED_ORIGINS", origins, ORIGINS))?,
+            environment,
+        })
+    }
+
+    pub fn local_dev(&self) -> LocalDev {
+        if self.environment == "prod" {
+            LocalDev::Refused
+        } else {
+            LocalDev::Allowed
+        }
+    }
+}
+
+const SESSIONS: &str = "a whole number from 1";
+const ORIGINS: &str = "* or a list of origins by commas, each as browsers write it: \
+                       scheme://host or scheme://host:port in lower case, without a path";
+const JWKS: &str = "an https:// URL; http:// is for a loopback address, or outside production";
+
+/// Whoever can change the keys on their way can be any user.
+fn jwks_url(env: &dyn Environment, environment: &str) -> Result<Url, ConfigError> {
+    let text = required(env, "JWKS_URL")?;
+    let loopback = |url: &Url| matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    match Url::parse(&text) {
+        Ok(url) if url.scheme() == "https" => Ok(url),
+        Ok(url) if url.scheme() == "http" && (environment != "prod" || loopback(&url)) => Ok(url),
+        _ => Err(invalid("JWKS_URL", text, JWKS)),
+    }
+}
+
+fn invalid(name: &'static str, value: String, expected: &'static str) -> ConfigError {
+    ConfigError::Invalid {
+        name,
+        value,
+        expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    struct Env(HashMap<&'static str, &'static str>);
+
+    impl Environment for Env {
+        fn get(&self, name: &'static str) -> Option<String> {
+            self.0.get(name).map(ToString::to_string)
+        }
+    }
+
+    fn complete() -> Env {
+        Env(HashMap::from([
+            ("ENVIRONMENT", "prod"),
+            ("HASURA_URL", "https://hasura.example"),
+            ("HASURA_ADMIN_SECRET", "secret"),
+            ("JWKS_URL", "https://issuer.example/keys"),
+            ("JWT_ISSUER", "https://issuer.example/"),
+            ("JWT_AUDIENCE", "https://api.example"),
+        ]))
+    }
+
+    fn with(name: &'static str, value: &'static str) -> Result<Settings, ConfigError> {
+        let mut env = complete();
+        env.0.insert(name, value);
+        Settings::from_env(&env)
+    }
+
+    #[test]
+    fn what_is_not_set_has_its_documented_default() {
+        let settings = Settings::from_env(&complete()).unwrap();
+        assert_eq!(settings.sessions_per_user, 3);
+        assert_eq!(settings.origins, AllowedOrigins::Any);
+    }
+
+    #[test]
+    fn each_missing_variable_is_named() {
+        for name in complete().0.keys() {
+            let mut env = complete();
+            env.0.remove(name);
+            assert_eq!(
+                Settings::from_env(&env).unwrap_err(),
+                ConfigError::Missing(name)
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (name, value) in [
+            ("ENVIRONMENT", "production"),
+            ("SESSIONS_PER_USER", "0"),
+            ("SESSIONS_PER_USER", "-1"),
+            ("SESSIONS_PER_USER", "many"),
+            ("ALLOWED_ORIGINS", "app.example"),
+            ("JWKS_URL", "issuer.example/keys"),
+            ("JWKS_URL", "http://issuer.example/keys"),
+            ("JWKS_URL", "file:///etc/keys"),
+        ] {
+            let error = with(name, value).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_come_in_the_clear_only_from_this_machine_or_outside_production() {
+        assert!(with("JWKS_URL", "http://127.0.0.1:8080/keys").is_ok());
+        let mut env = complete();
+        env.0.extend([
+            ("JWKS_URL", "http://keys.internal/keys"),
+            ("ENVIRONMENT", "staging"),
+        ]);
+        assert!(Settings::from_env(&env).is_ok());
+    }
+
+    #[test]
+    fn local_dev_is_let_in_outside_production() {
+        assert_eq!(
+            with("ENVIRONMENT", "prod").unwrap().local_dev(),
+            LocalDev::Refused
+        );
+        assert_eq!(
+            with("ENVIRONMENT", "staging").unwrap().local_dev(),
+            LocalDev::Allowed
+        );
+        assert_eq!(
+            with("ENVIRONMENT", "dev").unwrap().local_dev(),
+            LocalDev::Allowed
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! What the database is asked, and what the user is answered.
+
+use std::time::{Duration, Instant};
+
+use assign_user::request::LocalDev;
+use serde_json::{Value, json};
+
+use crate::support::{ADMIN_SECRET, Reply, Request, SLOT, World};
+
+#[tokio::test]
+async fn a_user_gets_a_slot() {
+    let world = World::new().await;
+    let answer = world.send(&Request::good()).await;
+    assert_eq!(answer.status, 200);
+    let expected = json!({
+        "ip": "198.51.100.7", "mandelbox_id": SLOT, "region": "us-east-1", "error": "",
+    });
+    assert_eq!(answer.body, expected);
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(answer.headers["cache-control"], "no-store");
+}
+
+#[tokio::test]
+async fn the_database_is_asked_once() {
+    let world = World::new().await;
+    world.send(&Request::good()).await;
+    let questions = world.hasura.questions();
+    assert_eq!(questions.len(), 1);
+    assert_eq!(questions[0].admin_secret.as_deref(), Some(ADMIN_SECRET));
+    let expected = json!({
+        "user_id": "auth0|ada",
+        "session_id": "1660000000000",
+        "regions": ["us-east-1", "us-west-2"],
+        "client_sha": "abc",
+        "user_limit": 3,
+        "environment": "dev",
+        "local_dev": false,
+    });
+    assert_eq!(questions[0].variables, expected);
+}
+
+#[tokio::test]
+async fn the_root_path_and_base64_bodies_do_the_same() {
+    use base64::Engine;
+    let world = World::new().await;
+    let mut request = Request::good();
+    request.path = "/";
+    request.is_base64 = true;
+    request.body = base64::engine::general_purpose::STANDARD.encode(&request.body);
+    assert_eq!(world.send(&request).await.status, 200);
+}
+
+#[tokio::test]
+async fn local_dev_asks_for_the_current_image_outside_production_only() {
+    let mut world = World::new().await;
+    let request = Request::good().field("client_commit_hash", "local_dev");
+    world.send(&request).await;
+    world.function.local_dev = LocalDev::Refused;
+    world.send(&request).await;
+    let asked: Vec<Value> = world
+        .hasura
+        .questions()
+        .iter()
+        .map(|asked| asked.variables["local_dev"].clone())
+        .collect();
+    assert_eq!(asked, [json!(true), json!(false)]);
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_503_with_its_name() {
+    let world = World::new().await;
+    for name in [
+        "USER_ALREADY_ACTIVE",
+        "REGION_NOT_ENABLED",
+        "COMMIT_HASH_MISMATCH",
+        "NO_INSTANCE_AVAILABLE",
+    ] {
+        world.hasura.then(Reply::refused(name));
+        let answer = world.send(&Request::good()).await;
+        assert_eq!(answer.status, 503);
+        let expected = json!({"ip": "", "mandelbox_id": "", "region": "", "error": name});
+        assert_eq!(answer.body, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_its_slot_again() {
+    let world = World::new().await;
+    let repeated = json!({
+        "outcome": "ALREADY_ASSIGNED", "slot_id": SLOT, "ip_addr": "198.51.100.7",
+        "region": "us-west-2", "instance_id": "i-1", "app_version": null, "app_client_sha": null,
+    });
+    world.hasura.then(Reply::row(&repeated));
+    let answer = world.send(&Request::good()).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body["mandelbox_id"], SLOT);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_once_more() {
+    let world = World::waiting(Duration::from_secs(1)).await;
+    for lost in [
+        Reply::Status(502, String::new()),
+        Reply::Status(200, "<html>".into()),
+        Reply::Never,
+    ] {
+        world.hasura.then(lost);
+        assert_eq!(world.send(&Request::good()).await.status, 200);
+    }
+    assert_eq!(world.hasura.questions().len(), 6);
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_is_the_services_fault() {
+    let world = World::new().await;
+    let refusal = json!({"errors": [{
+        "message": "database query error", "extensions": {"code": "unexpected"},
+    }]});
+    let unknown = json!({"outcome": "SOMETHING_NEW"});
+    let incomplete = json!({"outcome": "ASSIGNED", "slot_id": null});
+    for (replies, asked) in [
+        (
+            vec![
+                Reply::Status(500, String::new()),
+                Reply::Status(500, String::new()),
+            ],
+            2,
+        ),
+        (vec![Reply::Status(200, refusal.to_string())], 1),
+        (vec![Reply::row(&unknown)], 1),
+        (vec![Reply::row(&incomplete)], 1),
+        (
+            vec![Reply::Status(
+                200,
+                json!({"data": {"assign_slot": []}}).to_string(),
+            )],
+            1,
+        ),
+    ] {
+        let before = world.hasura.questions().len();
+        let told = format!("{replies:?}");
+        replies
+            .into_iter()
+            .for_each(|reply| world.hasura.then(reply));
+        let answer = world.send(&Request::good()).await;
+        answer.is(503, "SERVICE_UNAVAILABLE");
+        assert_eq!(answer.body.get("message"), None);
+        assert_eq!(world.hasura.questions().len() - before, asked, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_does_not_hang_the_function() {
+    let world = World::waiting(Duration::from_millis(200)).await;
+    world.hasura.then(Reply::Never);
+    world.hasura.then(Reply::Never);
+    let start = Instant::now();
+    world
+        .send(&Request::good())
+        .await
+        .is(503, "SERVICE_UNAVAILABLE");
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}

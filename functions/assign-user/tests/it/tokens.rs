@@ -1,0 +1,353 @@
+//! Which tokens are accepted, and how seldom the provider is asked for its keys.
+
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use serde_json::{Value, json};
+
+use crate::support::{
+    AUDIENCE, Answer, Request, Token, World, ec_jwk, now, rsa_jwk, rsa_public_key,
+};
+
+/// Lets time pass for whoever measures it with tokio's clock, without waiting.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[track_caller]
+fn refused(answer: &Answer, why: &str) {
+    answer.is(401, "UNAUTHORIZED").says(why);
+    assert_eq!(
+        answer.headers["www-authenticate"],
+        r#"Bearer error="invalid_token""#
+    );
+}
+
+#[tokio::test]
+async fn rs256_and_es256_are_accepted() {
+    let world = World::new().await;
+    let rsa = Token::of("auth0|ada");
+    assert_eq!(world.send_token(&rsa.rs256()).await.status, 200);
+    let ec = rsa.header("alg", "ES256").header("kid", "ec-1");
+    assert_eq!(world.send_token(&ec.es256()).await.status, 200);
+    assert_eq!(world.provider.fetches(), 1);
+    let users: Vec<Value> = world
+        .hasura
+        .questions()
+        .iter()
+        .map(|asked| asked.variables["user_id"].clone())
+        .collect();
+    assert_eq!(users, ["auth0|ada", "auth0|ada"]);
+}
+
+#[tokio::test]
+async fn a_missing_token_is_asked_for() {
+    let world = World::new().await;
+    let answer = world
+        .send(&Request::good().without_header("authorization"))
+        .await;
+    answer.is(401, "UNAUTHORIZED").says("Authorization: Bearer");
+    assert_eq!(answer.headers["www-authenticate"], "Bearer");
+    for value in ["", "Bearer", "Basic dTpw", "Bearer \u{e9}"] {
+        world
+            .send(&Request::good().header("authorization", value))
+            .await
+            .is(401, "UNAUTHORIZED");
+    }
+    assert_eq!(world.provider.fetches(), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_refused_without_fetching_keys() {
+    let world = World::new().await;
+    for token in [
+        "a",
+        "a.b",
+        "a.b.c",
+        "....",
+        "e30.e30.e30",
+        &"x".repeat(20_000),
+    ] {
+        refused(&world.send_token(token).await, "the token is");
+    }
+    assert_eq!(world.provider.fetches(), 0);
+}
+
+#[tokio::test]
+async fn alg_none_is_refused() {
+    let world = World::new().await;
+    for alg in ["none", "None", "NONE", ""] {
+        let token = Token::of("auth0|eve").header("alg", alg);
+        refused(
+            &world.send_token(&token.signed_with(|_| Vec::new())).await,
+            "RS256 or ES256",
+        );
+        refused(&world.send_token(&token.rs256()).await, "RS256 or ES256");
+    }
+}
+
+#[tokio::test]
+async fn an_hmac_with_the_public_key_is_refused() {
+    let world = World::new().await;
+    for secret in [rsa_public_key(), rsa_jwk("rsa-1").to_string().into_bytes()] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        let forged = Token::of("auth0|eve")
+            .header("alg", "HS256")
+            .signed_with(|message| hmac::sign(&key, message).as_ref().to_vec());
+        refused(&world.send_token(&forged).await, "RS256 or ES256");
+        let mislabelled = Token::of("auth0|eve")
+            .signed_with(|message| hmac::sign(&key, message).as_ref().to_vec());
+        refused(&world.send_token(&mislabelled).await, "wrong signature");
+    }
+}
+
+#[tokio::test]
+async fn the_key_decides_on_the_algorithm() {
+    let world = World::new().await;
+    let swapped = Token::of("auth0|eve").header("alg", "ES256");
+    refused(&world.send_token(&swapped.rs256()).await, "not its key's");
+    refused(&world.send_token(&swapped.es256()).await, "not its key's");
+}
+
+#[tokio::test]
+async fn wrong_signatures_are_refused() {
+    let world = World::new().await;
+    let token = Token::of("auth0|eve");
+    refused(
+        &world.send_token(&token.rs256_by_another()).await,
+        "wrong signature",
+    );
+    refused(
+        &world.send_token(&token.signed_with(|_| Vec::new())).await,
+        "wrong signature",
+    );
+    let ec = Token::of("auth0|eve")
+        .header("alg", "ES256")
+        .header("kid", "ec-1");
+    refused(
+        &world.send_token(&ec.signed_with(|_| vec![0; 64])).await,
+        "wrong signature",
+    );
+}
+
+#[tokio::test]
+async fn a_key_in_the_token_itself_is_not_used() {
+    let world = World::new().await;
+    let token = Token::of("auth0|eve")
+        .header("jwk", rsa_jwk("mine"))
+        .header("jku", "https://evil.example/keys")
+        .header("kid", "mine");
+    refused(&world.send_token(&token.rs256()).await, "unknown key");
+}
+
+#[tokio::test]
+async fn issuer_and_audience_have_to_be_ours() {
+    let world = World::new().await;
+    let token = || Token::of("auth0|ada");
+    refused(
+        &world
+            .send_token(&token().claim("iss", "https://evil/").rs256())
+            .await,
+        "issuer",
+    );
+    refused(
+        &world.send_token(&token().without("iss").rs256()).await,
+        "`iss`",
+    );
+    refused(
+        &world
+            .send_token(&token().claim("aud", "https://other").rs256())
+            .await,
+        "audience",
+    );
+    refused(
+        &world
+            .send_token(&token().claim("aud", json!(["x", "y"])).rs256())
+            .await,
+        "audience",
+    );
+    refused(
+        &world
+            .send_token(&token().claim("aud", json!([])).rs256())
+            .await,
+        "audience",
+    );
+    refused(
+        &world.send_token(&token().without("aud").rs256()).await,
+        "`aud`",
+    );
+    let listed = token().claim("aud", json!(["https://other", AUDIENCE]));
+    assert_eq!(world.send_token(&listed.rs256()).await.status, 200);
+}
+
+#[tokio::test]
+async fn tokens_have_their_time_with_a_small_leeway() {
+    let world = World::new().await;
+    let token = || Token::of("auth0|ada");
+    refused(
+        &world
+            .send_token(&token().claim("exp", now() - 60).rs256())
+            .await,
+        "expired",
+    );
+    refused(
+        &world
+            .send_token(&token().claim("exp", "tomorrow").rs256())
+            .await,
+        "`exp`",
+    );
+    refused(
+        &world.send_token(&token().without("exp").rs256()).await,
+        "`exp`",
+    );
+    refused(
+        &world
+            .send_token(&token().claim("nbf", now() + 60).rs256())
+            .await,
+        "not valid yet",
+    );
+    let edge = token().claim("exp", now() - 10).claim("nbf", now() + 10);
+    assert_eq!(world.send_token(&edge.rs256()).await.status, 200);
+}
+
+#[tokio::test]
+async fn critical_extensions_are_not_understood() {
+    let world = World::new().await;
+    let token = Token::of("auth0|ada")
+        .header("crit", json!(["b64"]))
+        .header("b64", false);
+    refused(&world.send_token(&token.rs256()).await, "critical");
+}
+
+#[tokio::test]
+async fn a_genuine_token_without_a_user_is_forbidden() {
+    let world = World::new().await;
+    let token = || Token::of("auth0|ada");
+    let long = "x".repeat(256);
+    for bad in [
+        json!(""),
+        json!(null),
+        json!(7),
+        json!("a\u{0}b"),
+        json!("a\nb"),
+        json!(long),
+    ] {
+        let answer = world.send_token(&token().claim("sub", bad).rs256()).await;
+        answer
+            .is(403, "FORBIDDEN")
+            .says("`sub` must be 1 to 255 characters");
+    }
+    world
+        .send_token(&token().without("sub").rs256())
+        .await
+        .is(403, "FORBIDDEN");
+    assert!(world.hasura.questions().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_without_key_id_needs_a_single_key() {
+    let world = World::new().await;
+    let mut token = Token::of("auth0|ada");
+    token.header.as_object_mut().unwrap().remove("kid");
+    refused(&world.send_token(&token.rs256()).await, "unknown key");
+    world.provider.has(&[rsa_jwk("rsa-1")]);
+    pass(Duration::from_secs(31)).await;
+    assert_eq!(world.send_token(&token.rs256()).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_unknown_key_fetches_the_keys_again_at_a_bounded_rate() {
+    let world = World::new().await;
+    assert_eq!(
+        world
+            .send_token(&Token::of("auth0|ada").rs256())
+            .await
+            .status,
+        200
+    );
+    for i in 0..20 {
+        let token = Token::of("auth0|eve").header("kid", format!("made-up-{i}"));
+        refused(&world.send_token(&token.rs256()).await, "unknown key");
+    }
+    assert_eq!(world.provider.fetches(), 1);
+
+    world.provider.has(&[rsa_jwk("rsa-1"), rsa_jwk("rsa-2")]);
+    pass(Duration::from_secs(31)).await;
+    let rotated = Token::of("auth0|ada").header("kid", "rsa-2").rs256();
+    assert_eq!(world.send_token(&rotated).await.status, 200);
+    assert_eq!(world.send_token(&rotated).await.status, 200);
+    assert_eq!(world.provider.fetches(), 2);
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_stops_working() {
+    let world = World::new().await;
+    let token = Token::of("auth0|ada").rs256();
+    assert_eq!(world.send_token(&token).await.status, 200);
+    world.provider.has(&[ec_jwk("ec-1")]);
+    assert_eq!(world.send_token(&token).await.status, 200);
+    pass(Duration::from_secs(3600)).await;
+    refused(&world.send_token(&token).await, "unknown key");
+}
+
+#[tokio::test]
+async fn old_keys_serve_on_while_the_provider_is_down() {
+    let world = World::new().await;
+    let token = Token::of("auth0|ada").rs256();
+    assert_eq!(world.send_token(&token).await.status, 200);
+    for (status, body) in [(500, ""), (200, "<html>"), (200, r#"{"keys": []}"#)] {
+        world.provider.answers(status, body);
+        pass(Duration::from_secs(3600)).await;
+        assert_eq!(
+            world.send_token(&token).await.status,
+            200,
+            "{status} {body}"
+        );
+    }
+    assert_eq!(world.provider.fetches(), 4);
+    // Whether this key exists can only be said by who cannot be asked.
+    let unknown = Token::of("auth0|ada").header("kid", "new").rs256();
+    world
+        .send_token(&unknown)
+        .await
+        .is(503, "SERVICE_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn without_any_keys_the_service_is_unavailable_and_recovers() {
+    let world = World::new().await;
+    let token = Token::of("auth0|ada").rs256();
+    world.provider.answers(500, "");
+    for _ in 0..5 {
+        world
+            .send_token(&token)
+            .await
+            .is(503, "SERVICE_UNAVAILABLE");
+    }
+    assert_eq!(world.provider.fetches(), 1);
+    world.provider.has(&[rsa_jwk("rsa-1")]);
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(world.send_token(&token).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_endless_key_set_is_not_read() {
+    let world = World::new().await;
+    world.provider.answers(200, " ".repeat(300 * 1024));
+    let token = Token::of("auth0|ada").rs256();
+    world
+        .send_token(&token)
+        .await
+        .is(503, "SERVICE_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn many_at_once_fetch_the_keys_once() {
+    let world = World::new().await;
+    let request = Request::good();
+    let answers = futures::future::join_all((0..20).map(|_| world.send(&request))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(world.provider.fetches(), 1);
+}

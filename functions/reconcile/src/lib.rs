@@ -1,0 +1,123 @@
+//! Turns an invocation into an order, and the passes' reports into an answer.
+
+mod request;
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use futures::future::join_all;
+use lambda_runtime::Diagnostic;
+use serde::Serialize;
+use serde_json::Value;
+use shared::db::DbError;
+use shared::ids::RegionName;
+use shared::pass::{Order, Passes};
+use shared::report::{PassOutcome, PassReport};
+use thiserror::Error;
+use tracing::{Instrument, error, info_span};
+
+pub use request::{BadRequest, Request};
+
+/// One report per region.
+#[derive(Debug, Serialize)]
+pub struct Response {
+    pub regions: Vec<PassReport>,
+}
+
+/// The invocation as a whole failed: no region was looked at.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
+    #[error("list the regions: {0}")]
+    Regions(#[from] DbError),
+}
+
+/// What the invoker reads: the error's own words, without Rust's type names.
+impl From<ReconcileError> for Diagnostic {
+    fn from(error: ReconcileError) -> Self {
+        let error_type = match &error {
+            ReconcileError::BadRequest(_) => "BadRequest",
+            ReconcileError::Regions(_) => "DatabaseUnavailable",
+        };
+        Self {
+            error_type: error_type.to_owned(),
+            error_message: error.to_string(),
+        }
+    }
+}
+
+/// One invocation: a pass, or a dry run, for each region that was asked for.
+///
+/// # Errors
+/// When the event cannot be understood or the regions cannot be listed. What fails in one
+/// region is in that region's report and does not keep the others from being looked at.
+pub async fn handle(
+    passes: &Passes,
+    event: Value,
+    request_id: &str,
+) -> Result<Response, ReconcileError> {
+    async {
+        let response = answer(passes, event).await;
+        if let Err(problem) = &response {
+            error!(%problem, "nothing was looked at");
+        }
+        response
+    }
+    .instrument(info_span!("reconcile", request_id))
+    .await
+}
+
+async fn answer(passes: &Passes, event: Value) -> Result<Response, ReconcileError> {
+    let request = Request::parse(event)?;
+    let known = passes.regions().await?;
+    let asked = request.regions.as_ref().unwrap_or(&known);
+    let order = request.order();
+    let regions = join_all(asked.iter().map(|region| async {
+        if !known.contains(region) {
+            return unknown(region);
+        }
+        let pass = async {
+            if request.dry_run {
+                passes.dry_run(region).await
+            } else {
+                passes.run(region, &order).await
+            }
+        };
+        // A fault of ours in one region must not take the others with it.
+        AssertUnwindSafe(pass)
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| {
+                let error = "a fault of the service itself: see the panic in the log".to_owned();
+                failed(region, error)
+            })
+    }))
+    .await;
+    Ok(Response { regions })
+}
+
+impl Request {
+    fn order(&self) -> Order {
+        Order {
+            trigger: self.trigger.clone(),
+            approve_mass_removal: self.approve_mass_removal,
+        }
+    }
+}
+
+fn unknown(region: &RegionName) -> PassReport {
+    error!(%region, "asked for a region that has no row");
+    failed(region, DbError::UnknownRegion(region.clone()).to_string())
+}
+
+fn failed(region: &RegionName, error: String) -> PassReport {
+    PassReport {
+        region: region.clone(),
+        outcome: PassOutcome::Failed { error },
+        plan: None,
+        results: vec![],
+        rounds: 0,
+        duration_ms: 0,
+    }
+}

@@ -1,0 +1,70 @@
+//! Every sample event of this function is understood, and every malformed one is refused
+//! with an error that says what is wrong with it.
+
+use std::fs;
+use std::path::Path;
+
+use reconcile::Request;
+use serde_json::Value;
+use shared::trigger::Trigger;
+
+fn samples(folder: &str) -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../events")
+        .join(folder);
+    let mut samples: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("reconcile")
+                && path.extension().is_some_and(|e| e == "json")
+        })
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            (
+                name,
+                serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap(),
+            )
+        })
+        .collect();
+    samples.sort_by(|a, b| a.0.cmp(&b.0));
+    samples
+}
+
+#[test]
+fn every_sample_is_understood() {
+    let samples = samples("");
+    assert!(samples.len() >= 4, "samples are missing: {samples:?}");
+    for (name, event) in samples {
+        let request = Request::parse(event).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(
+            request.trigger == Trigger::Schedule,
+            name == "reconcile-schedule",
+            "{name}"
+        );
+        assert_eq!(request.dry_run, name == "reconcile-dry-run", "{name}");
+        let approve = name == "reconcile-approve-mass-removal";
+        assert_eq!(request.approve_mass_removal, approve, "{name}");
+    }
+}
+
+#[test]
+fn every_malformed_sample_is_refused_with_its_reason() {
+    let expected = [
+        ("reconcile-bad-region", "`regions`"),
+        ("reconcile-not-an-object", "JSON object"),
+        ("reconcile-regions-not-a-list", "`regions`"),
+        ("reconcile-unknown-field", "`regoins`"),
+    ];
+    let samples = samples("malformed");
+    assert_eq!(samples.len(), expected.len());
+    for ((name, event), (expected_name, hint)) in samples.into_iter().zip(expected) {
+        assert_eq!(name, expected_name);
+        let error = Request::parse(event).unwrap_err().to_string();
+        assert!(error.contains(hint), "{name}: {error}");
+    }
+}

@@ -1,0 +1,267 @@
+//! The host handler's EC2 adapter, with the real AWS SDK, against the project's EC2 emulator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ec2_emulator::settings::Settings;
+use ec2_emulator::world::DEFAULT_WORLD;
+use local_stack::ministack::sdk_config;
+use serde_json::{Value, json};
+use shared::host::ec2::Ec2Regions;
+use shared::host::{HostErrorKind, HostHandler, HostHandlers, tags};
+use shared::ids::{ClientToken, InstanceId, LaunchId};
+use shared::model::{LaunchRequest, Machine, MachineState, Selector};
+use tokio::net::TcpListener;
+
+const STACK: &str = "host-handler";
+const REGION: &str = "us-east-1";
+const SUBNET_A: &str = "subnet-01a0000000000000a";
+const SUBNET_B: &str = "subnet-01b0000000000000b";
+const IMAGE: &str = "ami-01000000000000001";
+
+struct Ec2 {
+    endpoint: String,
+    host: Arc<dyn HostHandler>,
+}
+
+impl Ec2 {
+    /// An EC2 of the test's own, on which launches are listed at once.
+    async fn start() -> Self {
+        Self::with(Settings { listing_lag_ms: 0, pending_ms: 0, ..Settings::default() }).await
+    }
+
+    async fn with(settings: Settings) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let emulator = ec2_emulator::start(DEFAULT_WORLD.parse().unwrap(), settings);
+        tokio::spawn(ec2_emulator::serve(listener, emulator, None));
+        let host = Self::of_stack(&endpoint, STACK);
+        Self { endpoint, host }
+    }
+
+    fn of_stack(endpoint: &str, stack: &str) -> Arc<dyn HostHandler> {
+        Ec2Regions::new(sdk_config(endpoint), stack).in_region(&REGION.into())
+    }
+
+    async fn faults(&self, faults: &Value) {
+        let url = format!("{}/_emulator/faults", self.endpoint);
+        let answer = reqwest::Client::new().put(url).json(faults).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
+    async fn calls(&self, action: &str) -> Vec<Value> {
+        let url = format!("{}/_emulator/ledger", self.endpoint);
+        let ledger: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let calls = ledger["calls"].as_array().unwrap().clone();
+        calls.into_iter().filter(|call| call["action"] == action).collect()
+    }
+
+    async fn launch(&self, request: &LaunchRequest) -> Vec<Machine> {
+        self.host.launch(&ClientToken::random(), request).await.unwrap()
+    }
+}
+
+fn request(count: u32) -> LaunchRequest {
+    let launch = LaunchId::random();
+    let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    LaunchRequest {
+        image_id: IMAGE.into(),
+        client_sha: "sha-1".into(),
+        instance_type: "m6i.large".to_owned(),
+        subnet_id: SUBNET_A.to_owned(),
+        security_group_ids: vec!["sg-0100000000000000a".to_owned()],
+        instance_profile: None,
+        user_data: "U0NBTElORz0x".to_owned(),
+        tags: vec![
+            tag("Name", "host"),
+            tag(tags::STACK, STACK),
+            tag(tags::REGION, REGION),
+            tag(tags::LAUNCH, launch.as_str()),
+            tag(tags::IMAGE, IMAGE),
+            tag(tags::CLIENT_SHA, "sha-1"),
+            tag(tags::CAPACITY, "3"),
+        ],
+        count,
+        capacity: 3,
+    }
+}
+
+fn ids(machines: &[Machine]) -> Vec<InstanceId> {
+    let mut ids: Vec<_> = machines.iter().map(|machine| machine.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+#[tokio::test]
+async fn what_was_launched_is_listed_with_what_its_tags_say() {
+    let ec2 = Ec2::start().await;
+    let request = request(2);
+    let launched = ec2.launch(&request).await;
+    assert_eq!(launched.len(), 2);
+    let listed = ec2.host.list().await.unwrap();
+    assert_eq!(ids(&listed), ids(&launched));
+    for machine in listed {
+        assert_eq!(machine.state, MachineState::Running);
+        assert_eq!(machine.launch_id.unwrap().as_str(), request.tags[3].1);
+        assert_eq!(machine.image_id, request.image_id);
+        assert_eq!(machine.client_sha, request.client_sha);
+        assert_eq!(machine.instance_type, "m6i.large");
+        assert_eq!(machine.capacity, 3);
+    }
+    let other = Ec2::of_stack(&ec2.endpoint, "other-stage");
+    assert_eq!(other.list().await.unwrap(), [], "another stage of the account sees none");
+}
+
+#[tokio::test]
+async fn the_request_is_sent_as_it_was_recorded() {
+    let ec2 = Ec2::start().await;
+    let mut request = request(3);
+    request.instance_profile = Some("hosts".to_owned());
+    ec2.launch(&request).await;
+    let call = &ec2.calls("RunInstances").await[0]["params"];
+    for (name, value) in [
+        ("MinCount", "1"),
+        ("MaxCount", "3"),
+        ("ImageId", IMAGE),
+        ("InstanceType", "m6i.large"),
+        ("SubnetId", SUBNET_A),
+        ("SecurityGroupId.1", "sg-0100000000000000a"),
+        ("IamInstanceProfile.Name", "hosts"),
+        ("UserData", "U0NBTElORz0x"),
+        ("EbsOptimized", "true"),
+        ("InstanceInitiatedShutdownBehavior", "terminate"),
+        ("TagSpecification.1.ResourceType", "instance"),
+    ] {
+        assert_eq!(call[name], value, "{name} in {call:#}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_token_launches_once_and_another_request_under_it_is_refused() {
+    let ec2 = Ec2::start().await;
+    let token = ClientToken::random();
+    let first = request(2);
+    let launched = ec2.host.launch(&token, &first).await.unwrap();
+    let again = ec2.host.launch(&token, &first).await.unwrap();
+    assert_eq!(ids(&launched), ids(&again));
+    let found = ec2.host.launched_under(&token).await.unwrap();
+    assert_eq!(ids(&found), ids(&launched));
+
+    let other = LaunchRequest { count: 1, ..first.clone() };
+    let mismatch = ec2.host.launch(&token, &other).await.unwrap_err();
+    assert_eq!(mismatch.kind, HostErrorKind::TokenMismatch, "{mismatch}");
+
+    for (_, answer) in ec2.host.terminate(&ids(&launched)).await {
+        answer.unwrap();
+    }
+    let gone = ec2.host.launch(&token, &first).await.unwrap_err();
+    assert_eq!(gone.kind, HostErrorKind::AlreadyTerminated, "{gone}");
+}
+
+#[tokio::test]
+async fn capacity_is_told_from_a_wrong_setting() {
+    let ec2 = Ec2::start().await;
+    ec2.faults(&json!({"capacity": [{"subnet_id": SUBNET_A, "available": 0}]})).await;
+    let full = ec2.host.launch(&ClientToken::random(), &request(1)).await.unwrap_err();
+    assert_eq!(full.kind, HostErrorKind::Capacity, "{full}");
+    let elsewhere = LaunchRequest { subnet_id: SUBNET_B.to_owned(), ..request(1) };
+    assert_eq!(ec2.launch(&elsewhere).await.len(), 1);
+
+    for image in ["ami-0ffffffffffffffff", "ami-010000000000000de", "nonsense"] {
+        let wrong = LaunchRequest { image_id: image.into(), ..elsewhere.clone() };
+        let error = ec2.host.launch(&ClientToken::random(), &wrong).await.unwrap_err();
+        assert_eq!(error.kind, HostErrorKind::Invalid, "{image}: {error}");
+        assert!(error.code.starts_with("InvalidAMIID"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_room_for_some_launches_some() {
+    let ec2 = Ec2::start().await;
+    ec2.faults(&json!({"capacity": [{"subnet_id": SUBNET_A, "available": 2}]})).await;
+    assert_eq!(ec2.launch(&request(5)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_long_listing_is_read_to_its_end_a_thousand_a_page() {
+    let ec2 = Ec2::start().await;
+    let mut launched = vec![];
+    for count in [700, 700, 1] {
+        launched.extend(ec2.launch(&request(count)).await);
+    }
+    let listed = ec2.host.list().await.unwrap();
+    assert_eq!(ids(&listed), ids(&launched));
+    assert_eq!(ec2.calls("DescribeInstances").await.len(), 2);
+}
+
+#[tokio::test]
+async fn one_unknown_id_does_not_keep_the_others_from_ending() {
+    let ec2 = Ec2::start().await;
+    let launched = ec2.launch(&request(150)).await;
+    let mut all = ids(&launched);
+    all.insert(70, "i-0123456789abcdef0".into());
+    let answers = ec2.host.terminate(&all).await;
+    assert_eq!(answers.len(), all.len());
+    for (id, answer) in &answers {
+        assert!(answer.is_ok(), "{id}: {answer:?}");
+    }
+    let listed = ec2.host.list().await.unwrap();
+    assert!(listed.iter().all(|machine| machine.state.is_going()), "{listed:?}");
+    let calls = ec2.calls("TerminateInstances").await.len();
+    assert!(calls <= 2 + 2 * 7, "bisected, not one by one: {calls} calls for 151 ids");
+}
+
+#[tokio::test]
+async fn unknown_ids_are_told_from_known_ones() {
+    let ec2 = Ec2::start().await;
+    let known = ids(&ec2.launch(&request(5)).await);
+    let missing: Vec<InstanceId> =
+        vec!["i-0000000000000dead".into(), "i-0000000000000beef".into()];
+    let asked: Vec<_> = known.iter().chain(&missing).cloned().collect();
+    let mut expected = missing;
+    expected.sort();
+    assert_eq!(ec2.host.unknown(&asked).await.unwrap(), expected);
+    assert_eq!(ec2.host.unknown(&known).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn subnets_and_groups_are_found_by_tag_in_a_stable_order() {
+    let ec2 = Ec2::start().await;
+    let hosts = Selector::Tag { key: "scaling".to_owned(), value: "hosts".to_owned() };
+    assert_eq!(ec2.host.subnets(&hosts).await.unwrap(), [SUBNET_A, SUBNET_B]);
+    let by_id = Selector::Id("sg-0100000000000000b".to_owned());
+    assert_eq!(
+        ec2.host.security_groups(&[by_id, hosts]).await.unwrap(),
+        ["sg-0100000000000000a", "sg-0100000000000000b"]
+    );
+    let nothing = Selector::Tag { key: "scaling".to_owned(), value: "nobody".to_owned() };
+    let error = ec2.host.subnets(&nothing).await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::Invalid);
+    assert!(error.to_string().contains("scaling=nobody"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lagging_listing_misses_a_launch_that_its_token_will_find() {
+    let lag = Duration::from_secs(2);
+    let settings = Settings {
+        listing_lag_ms: u64::try_from(lag.as_millis()).unwrap(),
+        ..Settings::default()
+    };
+    let ec2 = Ec2::with(settings).await;
+    let token = ClientToken::random();
+    let first = request(1);
+    let launched = ec2.host.launch(&token, &first).await.unwrap();
+    assert_eq!(ec2.host.list().await.unwrap(), [], "not listed yet");
+    let again = ec2.host.launch(&token, &first).await.unwrap();
+    assert_eq!(ids(&again), ids(&launched), "and still not launched twice");
+}
+
+#[tokio::test]
+async fn an_ec2_that_does_not_answer_leaves_it_unclear() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let host = Ec2::of_stack(&endpoint, STACK);
+    let error = host.launch(&ClientToken::random(), &request(1)).await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::Unclear, "{error}");
+}

@@ -1,0 +1,3 @@
+DROP TABLE region_wakeups, region_fences, waiting_users, app_versions, images, slots, heartbeats,
+    instances, regions;
+DROP SCHEMA internal;

@@ -1,0 +1,59 @@
+-- Rules that a CHECK cannot say, since they are about a row's change.
+
+CREATE FUNCTION internal.touch() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.updated_at := now();
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER regions_touch BEFORE UPDATE ON regions
+    FOR EACH ROW EXECUTE FUNCTION internal.touch();
+CREATE TRIGGER instances_touch BEFORE UPDATE ON instances
+    FOR EACH ROW EXECUTE FUNCTION internal.touch();
+CREATE TRIGGER slots_touch BEFORE UPDATE ON slots
+    FOR EACH ROW EXECUTE FUNCTION internal.touch();
+CREATE TRIGGER images_touch BEFORE UPDATE ON images
+    FOR EACH ROW EXECUTE FUNCTION internal.touch();
+
+-- States go forward only, and nothing comes back from TERMINATING: EC2 may
+-- have been asked to terminate the instance as soon as that is committed.
+-- ACTIVE to TERMINATING is for the lost and the gone, which cannot drain.
+CREATE FUNCTION internal.instance_states_go_forward() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    states CONSTANT text[] := ARRAY['PRE_CONNECTION', 'ACTIVE', 'DRAINING', 'TERMINATING'];
+BEGIN
+    IF array_position(states, NEW.status) < array_position(states, OLD.status) THEN
+        RAISE EXCEPTION 'instance %: % cannot become %', OLD.id, OLD.status, NEW.status
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'instances_states_go_forward',
+                TABLE = 'instances';
+    END IF;
+    -- The row permissions of host agents hang on the launch, and slots carry
+    -- a copy of the region.
+    IF NEW.id <> OLD.id OR NEW.region <> OLD.region OR NEW.launch_id <> OLD.launch_id THEN
+        RAISE EXCEPTION 'instance %: id, region and launch_id never change', OLD.id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'instances_identity_is_fixed',
+                TABLE = 'instances';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER instances_states_go_forward
+    BEFORE UPDATE OF id, region, launch_id, status ON instances
+    FOR EACH ROW EXECUTE FUNCTION internal.instance_states_go_forward();
+
+CREATE FUNCTION internal.slot_takes_region() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT i.region INTO NEW.region FROM instances i WHERE i.id = NEW.instance_id;
+    -- No such instance: the foreign key says so better than a missing region.
+    NEW.region := coalesce(NEW.region, '');
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER slots_take_region BEFORE INSERT OR UPDATE OF instance_id, region ON slots
+    FOR EACH ROW EXECUTE FUNCTION internal.slot_takes_region();

@@ -1,0 +1,141 @@
+-- How a pass begins: it raises the region's fence, then reads the region, in
+-- one mutation, so that what it reads is not older than the fence.
+--
+-- A function that GraphQL exposes must return rows of a table, so each shape
+-- of answer is a table that never has a row.
+
+CREATE TABLE pass_fences (
+    region  text NOT NULL,
+    version bigint NOT NULL,
+    granted boolean NOT NULL,
+    CONSTRAINT pass_fences_only_a_shape CHECK (false)
+);
+
+CREATE TABLE region_views (
+    name               text NOT NULL,
+    enabled            boolean NOT NULL,
+    paused             boolean NOT NULL,
+    algorithm          text NOT NULL,
+    target_free        integer NOT NULL,
+    max_instances      integer NOT NULL,
+    scale_up_step      integer NOT NULL,
+    scale_down_step    integer NOT NULL,
+    launch_choices     jsonb NOT NULL,
+    security_groups    jsonb NOT NULL,
+    instance_profile   text,
+    user_data_template text,
+    heartbeat_seconds  integer NOT NULL,
+    lost_seconds       integer NOT NULL,
+    claim_seconds      integer NOT NULL,
+    boot_seconds       integer NOT NULL,
+    drain_seconds      integer NOT NULL,
+    missing_seconds    integer NOT NULL,
+    orphan_seconds     integer NOT NULL,
+    -- The database's clock: ages are told by the one clock that wrote the times.
+    now                timestamptz NOT NULL,
+    waiting            integer NOT NULL,
+    CONSTRAINT region_views_only_a_shape CHECK (false)
+);
+
+CREATE TABLE instance_views (
+    id              text NOT NULL,
+    launch_id       text NOT NULL,
+    image_id        text NOT NULL,
+    client_sha      text NOT NULL,
+    instance_type   text NOT NULL,
+    capacity        integer NOT NULL,
+    ip_addr         text,
+    status          text NOT NULL,
+    launched_at     timestamptz NOT NULL,
+    active_at       timestamptz,
+    draining_since  timestamptz,
+    missing_since   timestamptz,
+    beat_at         timestamptz,
+    slots_waiting   integer NOT NULL,
+    slots_occupied  integer NOT NULL,
+    slots_unclaimed integer NOT NULL,
+    CONSTRAINT instance_views_only_a_shape CHECK (false)
+);
+
+-- Raises the fence to `version` unless it is higher, and answers the one in
+-- force. The row stays locked until the transaction ends, so that a write
+-- under an older version either came before or is refused.
+CREATE FUNCTION internal.raise_fence(region text, version bigint) RETURNS bigint
+LANGUAGE sql AS $$
+    INSERT INTO region_fences AS f (region, version)
+    VALUES (raise_fence.region, raise_fence.version)
+    ON CONFLICT (region) DO UPDATE SET version = greatest(f.version, excluded.version)
+    RETURNING f.version
+$$;
+
+-- Forgets wake-ups and refused users older than an hour: a bounded number in
+-- each pass, and none that somebody else holds.
+CREATE FUNCTION internal.prune(region text) RETURNS void
+LANGUAGE sql AS $$
+    DELETE FROM region_wakeups w WHERE (w.region, w.bucket) IN (
+        SELECT o.region, o.bucket FROM region_wakeups o
+        WHERE o.region = prune.region AND o.bucket < now() - interval '1 hour'
+        ORDER BY o.bucket LIMIT 2000 FOR UPDATE SKIP LOCKED);
+    DELETE FROM waiting_users u WHERE (u.user_id, u.session_id) IN (
+        SELECT o.user_id, o.session_id FROM waiting_users o
+        WHERE o.region = prune.region AND o.last_at < now() - interval '1 hour'
+        ORDER BY o.last_at LIMIT 2000 FOR UPDATE SKIP LOCKED);
+$$;
+
+CREATE FUNCTION begin_pass(region text, version bigint) RETURNS SETOF pass_fences
+LANGUAGE plpgsql AS $$
+DECLARE
+    in_force bigint := internal.raise_fence(begin_pass.region, begin_pass.version);
+BEGIN
+    IF in_force = begin_pass.version THEN
+        PERFORM internal.prune(begin_pass.region);
+    END IF;
+    RETURN QUERY SELECT begin_pass.region, in_force, in_force = begin_pass.version;
+END
+$$;
+COMMENT ON FUNCTION begin_pass IS
+    'Raises the region''s fence to a pass''s lock version, or answers the higher one in force.';
+
+CREATE FUNCTION observe_region(region text) RETURNS SETOF region_views
+LANGUAGE sql VOLATILE AS $$
+    SELECT r.name, r.enabled, r.paused, r.algorithm, r.target_free, r.max_instances,
+        r.scale_up_step, r.scale_down_step, r.launch_choices, r.security_groups,
+        r.instance_profile, r.user_data_template, r.heartbeat_seconds, r.lost_seconds,
+        r.claim_seconds, r.boot_seconds, r.drain_seconds, r.missing_seconds, r.orphan_seconds,
+        now(),
+        (SELECT count(*)::integer FROM waiting_users u
+         WHERE u.region = r.name AND u.last_at >= now() - interval '1 minute')
+    FROM regions r WHERE r.name = observe_region.region
+$$;
+COMMENT ON FUNCTION observe_region IS
+    'A region''s settings, the database''s time and the users refused in the last minute.';
+
+CREATE FUNCTION observe_images(region text) RETURNS SETOF images
+LANGUAGE sql VOLATILE AS $$
+    SELECT m.* FROM images m WHERE m.region = observe_images.region ORDER BY m.image_id
+$$;
+COMMENT ON FUNCTION observe_images IS 'A region''s images, by id.';
+
+CREATE FUNCTION observe_instances(region text, after_id text, page_size integer)
+RETURNS SETOF instance_views
+LANGUAGE sql VOLATILE AS $$
+    SELECT i.id, i.launch_id, i.image_id, i.client_sha, i.instance_type, i.capacity, i.ip_addr,
+        i.status, i.launched_at, i.active_at, i.draining_since, i.missing_since, h.beat_at,
+        s.waiting, s.occupied, s.unclaimed
+    FROM regions r
+    JOIN instances i ON i.region = r.name
+    LEFT JOIN heartbeats h ON h.instance_id = i.id
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE s.status = 'WAITING')::integer AS waiting,
+            count(*) FILTER (WHERE s.status <> 'WAITING')::integer AS occupied,
+            count(*) FILTER (WHERE s.status = 'ALLOCATED'
+                AND s.allocated_at < now() - make_interval(secs => r.claim_seconds))::integer
+                AS unclaimed
+        FROM slots s WHERE s.instance_id = i.id
+    ) s
+    WHERE r.name = observe_instances.region AND i.id > coalesce(observe_instances.after_id, '')
+    ORDER BY i.id
+    LIMIT greatest(observe_instances.page_size, 1)
+$$;
+COMMENT ON FUNCTION observe_instances IS
+    'A page of a region''s instances after an id, with their slots counted.';

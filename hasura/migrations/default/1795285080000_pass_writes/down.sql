@@ -1,0 +1,12 @@
+DROP FUNCTION release_unclaimed(text, bigint);
+DROP FUNCTION note_missing(text, bigint, jsonb, jsonb);
+DROP FUNCTION remove_instances(text, bigint, jsonb);
+DROP FUNCTION terminate_instances(text, bigint, jsonb, text);
+DROP FUNCTION drain_instances(text, bigint, jsonb);
+DROP FUNCTION internal.is_occupied(text);
+DROP FUNCTION internal.lock_instances(text, jsonb);
+DROP FUNCTION adopt_orphans(text, bigint, jsonb);
+DROP FUNCTION record_instances(text, bigint, jsonb);
+DROP FUNCTION internal.insert_instances(text, jsonb, text);
+DROP FUNCTION internal.fenced(text, bigint);
+DROP TABLE write_results;

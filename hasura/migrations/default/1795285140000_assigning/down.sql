@@ -1,0 +1,13 @@
+DROP FUNCTION assign_slot(text, text, jsonb, text, integer, text, boolean);
+DROP FUNCTION internal.assign_answer(text, uuid, text);
+DROP FUNCTION internal.wake(text, boolean);
+DROP FUNCTION internal.is_below_target(text);
+DROP FUNCTION internal.await_any_slot(text, text[], text, text);
+DROP FUNCTION internal.take_any_slot(text, text[], text, text);
+DROP FUNCTION internal.await_slot(uuid, text, text);
+DROP FUNCTION internal.take_slot(text, text, text);
+DROP FUNCTION internal.with_room(text, text);
+DROP FUNCTION internal.open_instance(text, text[], timestamptz);
+DROP FUNCTION internal.beat_since(text);
+DROP FUNCTION internal.images_for(text, text);
+DROP TABLE assign_results;

@@ -1,0 +1,179 @@
+//! An instance, and the reservation around it, as RunInstances and DescribeInstances write them.
+//!
+//! The elements are those that the real EC2 writes for a plain instance, in its order, as far as
+//! there is something behind them here.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::Ipv4Addr;
+
+use crate::world::{Group, View};
+use crate::xml::Xml;
+
+/// Writes one reservation: the instances in `views` are of one launch.
+pub(super) fn reservation(xml: &mut Xml, views: &[View<'_>]) {
+    let Some(first) = views.first() else { return };
+    xml.text("reservationId", &first.instance.reservation_id);
+    xml.text("ownerId", &first.instance.owner_id);
+    // Groups of EC2-Classic, which is gone.
+    xml.set("groupSet", std::iter::empty::<()>(), |_, ()| {});
+    xml.set("instancesSet", views, |xml, view| instance(xml, *view));
+}
+
+fn instance(xml: &mut Xml, view: View<'_>) {
+    let View {
+        instance, state, ..
+    } = view;
+    let spec = &instance.spec;
+    let ended = instance.ended.filter(|(_, at)| *at <= view.as_of);
+    xml.text("instanceId", &instance.id);
+    xml.text("imageId", &spec.image_id);
+    xml.element("instanceState", |xml| {
+        xml.text("code", state.code());
+        xml.text("name", state.as_str());
+    });
+    xml.text("privateDnsName", private_name(view));
+    xml.text("dnsName", public_name(view));
+    xml.text(
+        "reason",
+        ended
+            .map(|(by, at)| format!("{} ({})", by.message(), at.to_gmt()))
+            .unwrap_or_default(),
+    );
+    xml.text_if_some("keyName", spec.key_name.as_ref());
+    xml.text("amiLaunchIndex", instance.launch_index);
+    xml.set("productCodes", std::iter::empty::<()>(), |_, ()| {});
+    xml.text("instanceType", &spec.instance_type);
+    xml.text("launchTime", instance.launched_at.to_ec2());
+    xml.element("placement", |xml| {
+        xml.text("availabilityZone", &instance.subnet.zone);
+        xml.text("availabilityZoneId", &instance.subnet.zone_id);
+        xml.text("groupName", "");
+        xml.text("tenancy", "default");
+    });
+    xml.element("monitoring", |xml| {
+        xml.text(
+            "state",
+            if spec.monitoring {
+                "enabled"
+            } else {
+                "disabled"
+            },
+        );
+    });
+    if view.is_connected() {
+        xml.text("subnetId", &instance.subnet.id);
+        xml.text("vpcId", &instance.subnet.vpc_id);
+        xml.text("privateIpAddress", instance.private_ip);
+        xml.text("ipAddress", instance.public_ip);
+        xml.text("sourceDestCheck", true);
+    }
+    groups(xml, view);
+    if let Some((by, _)) = ended {
+        xml.element("stateReason", |xml| {
+            xml.text("code", by.code());
+            xml.text("message", format!("{}: {}", by.code(), by.message()));
+        });
+    }
+    xml.text("architecture", instance.architecture);
+    xml.text("rootDeviceType", "ebs");
+    xml.text("rootDeviceName", "/dev/xvda");
+    xml.set("blockDeviceMapping", std::iter::empty::<()>(), |_, ()| {});
+    xml.text("virtualizationType", "hvm");
+    xml.text(
+        "clientToken",
+        spec.client_token.as_deref().unwrap_or_default(),
+    );
+    if !instance.tags.is_empty() {
+        xml.tags(&instance.tags);
+    }
+    xml.text("hypervisor", "xen");
+    if view.is_connected() {
+        network_interface(xml, view);
+    }
+    if let Some(arn) = &spec.profile_arn {
+        xml.element("iamInstanceProfile", |xml| {
+            xml.text("arn", arn);
+            xml.text("id", profile_id(arn));
+        });
+    }
+    xml.text("ebsOptimized", spec.ebs_optimized);
+    xml.text("enaSupport", true);
+    xml.element("metadataOptions", |xml| {
+        xml.text("state", "applied");
+        xml.text(
+            "httpTokens",
+            if spec.imds_tokens_required {
+                "required"
+            } else {
+                "optional"
+            },
+        );
+        xml.text("httpPutResponseHopLimit", 1);
+        xml.text("httpEndpoint", "enabled");
+    });
+}
+
+fn groups(xml: &mut Xml, view: View<'_>) {
+    let groups: &[Group] = if view.is_connected() {
+        &view.instance.groups
+    } else {
+        &[]
+    };
+    xml.set("groupSet", groups, |xml, group| {
+        xml.text("groupId", &group.id);
+        xml.text("groupName", &group.name);
+    });
+}
+
+fn network_interface(xml: &mut Xml, view: View<'_>) {
+    let instance = view.instance;
+    xml.set("networkInterfaceSet", [instance], |xml, instance| {
+        xml.text("networkInterfaceId", instance.id.replacen("i-", "eni-", 1));
+        xml.text("subnetId", &instance.subnet.id);
+        xml.text("vpcId", &instance.subnet.vpc_id);
+        xml.text("ownerId", &instance.owner_id);
+        xml.text("status", "in-use");
+        xml.text("privateIpAddress", instance.private_ip);
+        xml.text("sourceDestCheck", true);
+        groups(xml, view);
+        xml.element("attachment", |xml| {
+            xml.text("attachmentId", instance.id.replacen("i-", "eni-attach-", 1));
+            xml.text("deviceIndex", 0);
+            xml.text("status", "attached");
+            xml.text("attachTime", instance.launched_at.to_ec2());
+            xml.text("deleteOnTermination", true);
+        });
+    });
+}
+
+fn private_name(view: View<'_>) -> String {
+    let domain = match view.region() {
+        "us-east-1" => "ec2.internal".to_owned(),
+        region => format!("{region}.compute.internal"),
+    };
+    dns_name(view, "ip", view.instance.private_ip, &domain)
+}
+
+fn public_name(view: View<'_>) -> String {
+    let domain = match view.region() {
+        "us-east-1" => "compute-1.amazonaws.com".to_owned(),
+        region => format!("{region}.compute.amazonaws.com"),
+    };
+    dns_name(view, "ec2", view.instance.public_ip, &domain)
+}
+
+/// Empty for an instance that has lost its addresses.
+fn dns_name(view: View<'_>, prefix: &str, address: Ipv4Addr, domain: &str) -> String {
+    if !view.is_connected() {
+        return String::new();
+    }
+    let dashed = address.to_string().replace('.', "-");
+    format!("{prefix}-{dashed}.{domain}")
+}
+
+/// An id for the profile, the same for all instances that have it.
+fn profile_id(arn: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    arn.hash(&mut hasher);
+    format!("AIPA0{:016X}", hasher.finish())
+}

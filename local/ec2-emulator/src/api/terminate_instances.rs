@@ -1,0 +1,41 @@
+//! `TerminateInstances`: all of them, or none when one id is wrong.
+
+use super::ids::INSTANCE;
+use super::{Answer, Call};
+use crate::error::ApiError;
+use crate::world::State;
+use crate::xml::Xml;
+
+pub(super) fn handle(mut call: Call<'_>) -> Answer {
+    let ids = call.params.list("InstanceId")?;
+    // Both make a shutdown quicker; here nothing can hang in one.
+    call.params.flag("Force")?;
+    call.params.flag("SkipOsShutdown")?;
+    if ids.is_empty() {
+        return Err(ApiError::missing_parameter("InstanceId"));
+    }
+    INSTANCE.check_form(&ids)?;
+    call.finish()?;
+    let states = call
+        .world
+        .terminate(call.region, &ids, call.now)
+        .map_err(|unknown| INSTANCE.not_found(&unknown.0))?;
+    let mut xml = Xml::default();
+    xml.set(
+        "instancesSet",
+        ids.iter().zip(states),
+        |xml, (id, (before, after))| {
+            xml.text("instanceId", id);
+            write_state(xml, "currentState", after);
+            write_state(xml, "previousState", before);
+        },
+    );
+    Ok(xml)
+}
+
+fn write_state(xml: &mut Xml, name: &str, state: State) {
+    xml.element(name, |xml| {
+        xml.text("code", state.code());
+        xml.text("name", state.as_str());
+    });
+}

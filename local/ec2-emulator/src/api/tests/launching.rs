@@ -1,0 +1,269 @@
+//! RunInstances, client tokens aside.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::testing::{GROUP, SUBNET_A, SUBNET_B, TestEc2};
+
+#[tokio::test]
+async fn a_launch_is_answered_with_everything_that_was_asked_for() {
+    let ec2 = TestEc2::new();
+    let reply = ec2
+        .launch(
+            "2",
+            &[
+                ("SecurityGroupId.1", GROUP),
+                ("IamInstanceProfile.Name", "host"),
+                ("InstanceInitiatedShutdownBehavior", "terminate"),
+                ("EbsOptimized", "true"),
+                ("UserData", "aGVsbG8="),
+                ("TagSpecification.1.ResourceType", "instance"),
+                ("TagSpecification.1.Tag.1.Key", "Name"),
+                ("TagSpecification.1.Tag.1.Value", "a & b"),
+                ("TagSpecification.2.ResourceType", "volume"),
+                ("TagSpecification.2.Tag.1.Key", "Name"),
+                ("TagSpecification.2.Tag.1.Value", "disk"),
+            ],
+        )
+        .await;
+    assert_eq!(reply.ids().len(), 2);
+    assert_eq!(reply.texts("name"), ["pending", "pending"]);
+    assert_eq!(reply.texts("amiLaunchIndex"), ["0", "1"]);
+    assert_eq!(reply.text("launchTime"), "2026-11-21T18:00:00.000Z");
+    assert_eq!(reply.text("availabilityZone"), "us-east-1a");
+    assert_eq!(
+        reply.text("arn"),
+        "arn:aws:iam::000000000000:instance-profile/host"
+    );
+    assert_eq!(reply.text("groupId"), GROUP);
+    assert_eq!(reply.text("ebsOptimized"), "true");
+    assert_eq!(reply.text("value"), "a &amp; b");
+    let addresses = reply.texts("ipAddress");
+    assert_eq!(addresses, ["127.64.0.1", "127.64.0.2"]);
+
+    let ledger = ec2.control("ledger").await;
+    let instance = &ledger["instances"][0];
+    assert_eq!(instance["user_data"], "hello");
+    assert_eq!(instance["shutdown_behavior"], "terminate");
+    assert_eq!(instance["tags"], json!({"Name": "a & b"}));
+    assert_eq!(instance["ip"], "127.64.0.1");
+}
+
+#[tokio::test]
+async fn an_instance_runs_after_its_delay() {
+    let ec2 = TestEc2::new();
+    ec2.launch("1", &[]).await;
+    ec2.wait(9);
+    assert_eq!(
+        ec2.call("DescribeInstances", &[]).await.text("name"),
+        "pending"
+    );
+    ec2.wait(1);
+    assert_eq!(
+        ec2.call("DescribeInstances", &[]).await.text("name"),
+        "running"
+    );
+}
+
+#[tokio::test]
+async fn a_launch_gets_what_capacity_there_is_down_to_its_minimum() {
+    let ec2 = TestEc2::new();
+    let faults = json!({"capacity": [
+        {"region": "us-east-1", "instance_type": "g4dn.xlarge", "subnet_id": SUBNET_A, "available": 2},
+    ]});
+    ec2.put_control("PUT", "faults", &faults).await;
+
+    let none = ec2.launch("3", &[]).await;
+    assert_eq!(none.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(none.error().0, "InsufficientInstanceCapacity");
+    assert!(none.error().1.contains("g4dn.xlarge") && none.error().1.contains("us-east-1a"));
+
+    assert_eq!(ec2.launch("1-3", &[]).await.ids().len(), 2);
+    assert_eq!(ec2.control("faults").await["capacity"][0]["available"], 0);
+    assert_eq!(
+        ec2.launch("1-3", &[]).await.error().0,
+        "InsufficientInstanceCapacity"
+    );
+
+    // Another zone, another type: not short of anything.
+    assert_eq!(
+        ec2.launch("3", &[("SubnetId", SUBNET_B)]).await.ids().len(),
+        3
+    );
+    assert_eq!(
+        ec2.launch("3", &[("InstanceType", "g5.xlarge")])
+            .await
+            .ids()
+            .len(),
+        3
+    );
+
+    ec2.put_control("PUT", "faults", &json!({})).await;
+    assert_eq!(ec2.launch("3", &[]).await.ids().len(), 3);
+}
+
+#[tokio::test]
+async fn a_subnet_runs_out_of_addresses_and_gets_them_back() {
+    let mut world: crate::world::WorldFile = crate::world::DEFAULT_WORLD.parse().unwrap();
+    world.regions.get_mut("us-east-1").unwrap().subnets[0].cidr = "10.1.0.0/28".parse().unwrap();
+    let ec2 = TestEc2::with_world(world, crate::settings::Settings::default());
+    let ids = ec2.launch("1-20", &[]).await.ids();
+    assert_eq!(ids.len(), 11);
+    assert_eq!(
+        ec2.launch("1", &[]).await.error().0,
+        "InsufficientFreeAddressesInSubnet"
+    );
+    ec2.call("TerminateInstances", &[("InstanceId.1", &ids[0])])
+        .await;
+    ec2.wait(3600);
+    assert_eq!(ec2.launch("1", &[]).await.ids().len(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_refused_by_its_own_code() {
+    let ec2 = TestEc2::new();
+    for (name, value, code) in [
+        ("ImageId", "ami-00000000000000099", "InvalidAMIID.NotFound"),
+        ("ImageId", "ami-02000000000000001", "InvalidAMIID.NotFound"), // another region's
+        (
+            "ImageId",
+            "ami-010000000000000de",
+            "InvalidAMIID.Unavailable",
+        ), // deregistered
+        (
+            "ImageId",
+            "ami-010000000000000fe",
+            "InvalidAMIID.Unavailable",
+        ), // pending
+        ("ImageId", "image", "InvalidAMIID.Malformed"),
+        (
+            "SubnetId",
+            "subnet-00000000000000099",
+            "InvalidSubnetID.NotFound",
+        ),
+        (
+            "SecurityGroupId.1",
+            "sg-00000000000000099",
+            "InvalidGroup.NotFound",
+        ),
+        (
+            "SecurityGroupId.1",
+            "sg-01dd000000000000d",
+            "InvalidParameter",
+        ), // another network's
+        ("InstanceType", "huge", "InvalidParameterValue"),
+        ("MinCount", "0", "InvalidParameterValue"),
+        ("MinCount", "2", "InvalidParameterValue"),
+        ("MaxCount", "-1", "InvalidParameterValue"),
+        ("UserData", "not base64!", "InvalidUserData.Malformed"),
+        (
+            "InstanceInitiatedShutdownBehavior",
+            "explode",
+            "InvalidParameterValue",
+        ),
+        ("EbsOptimized", "yes", "InvalidParameterValue"),
+        (
+            "IamInstanceProfile.Arn",
+            "arn:aws:iam::1:role/x",
+            "InvalidParameterValue",
+        ),
+        (
+            "TagSpecification.1.ResourceType",
+            "instance",
+            "InvalidParameterValue",
+        ),
+        ("Hibernation.Configured", "true", "UnknownParameter"),
+    ] {
+        let reply = ec2.launch("1", &[(name, value)]).await;
+        assert_eq!(reply.error().0, code, "{name}={value}: {}", reply.body);
+    }
+    assert!(
+        ec2.control("ledger").await["instances"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn tags_keep_ec2s_rules() {
+    let ec2 = TestEc2::new();
+    let long = "x".repeat(257);
+    for (key, value) in [("aws:x", "y"), (&*long, "y"), ("x", &*long)] {
+        let reply = ec2
+            .launch(
+                "1",
+                &[
+                    ("TagSpecification.1.ResourceType", "instance"),
+                    ("TagSpecification.1.Tag.1.Key", key),
+                    ("TagSpecification.1.Tag.1.Value", value),
+                ],
+            )
+            .await;
+        assert_eq!(reply.error().0, "InvalidParameterValue");
+    }
+    let specification = |n: usize| format!("TagSpecification.1.Tag.{n}.Key");
+    let names: Vec<String> = (1..=51).map(specification).collect();
+    let keys: Vec<String> = (1..=51).map(|n| format!("key-{n}")).collect();
+    let mut params = vec![("TagSpecification.1.ResourceType", "instance")];
+    params.extend(
+        names
+            .iter()
+            .map(String::as_str)
+            .zip(keys.iter().map(String::as_str)),
+    );
+    assert_eq!(ec2.launch("1", &params).await.error().0, "TagLimitExceeded");
+}
+
+#[tokio::test]
+async fn only_known_profiles_are_taken_when_the_world_names_them() {
+    let mut world: crate::world::WorldFile = crate::world::DEFAULT_WORLD.parse().unwrap();
+    world.instance_profiles = Some(vec!["host".into()]);
+    let ec2 = TestEc2::with_world(world, crate::settings::Settings::default());
+    ec2.launch("1", &[("IamInstanceProfile.Name", "host")])
+        .await
+        .ids();
+    let reply = ec2
+        .launch("1", &[("IamInstanceProfile.Name", "guest")])
+        .await;
+    assert!(reply.error().1.contains("guest"), "{}", reply.body);
+    let arn = "arn:aws:iam::000000000000:instance-profile/team/host";
+    ec2.launch("1", &[("IamInstanceProfile.Arn", arn)])
+        .await
+        .ids();
+}
+
+#[tokio::test]
+async fn a_dry_run_checks_everything_and_launches_nothing() {
+    let ec2 = TestEc2::new();
+    let good = ec2
+        .launch("1", &[("DryRun", "true"), ("ClientToken", "t")])
+        .await;
+    assert_eq!(good.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(good.error().0, "DryRunOperation");
+    let bad = ec2
+        .launch("1", &[("DryRun", "true"), ("ImageId", "ami-00000099")])
+        .await;
+    assert_eq!(bad.error().0, "InvalidAMIID.NotFound");
+    // Nor did it bind the token.
+    ec2.launch("2", &[("ClientToken", "t")]).await.ids();
+}
+
+#[tokio::test]
+async fn without_a_subnet_the_default_one_is_used() {
+    let ec2 = TestEc2::new();
+    let reply = ec2
+        .call(
+            "RunInstances",
+            &[
+                ("ImageId", crate::testing::IMAGE),
+                ("InstanceType", "t3.micro"),
+                ("MinCount", "1"),
+                ("MaxCount", "1"),
+            ],
+        )
+        .await;
+    assert_eq!(reply.text("subnetId"), "subnet-01d0000000000000d");
+    assert_eq!(reply.text("groupName"), "");
+    assert_eq!(reply.texts("groupId")[0], "sg-01dd000000000000d");
+}

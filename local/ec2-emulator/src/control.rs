@@ -1,0 +1,92 @@
+//! `/_emulator/`: how tests and operators look behind the curtain, and set what goes wrong.
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::emulator::Emulator;
+use crate::faults::Faults;
+
+pub(crate) fn router() -> Router<Emulator> {
+    Router::new()
+        .route("/health", get(health))
+        .route("/ledger", get(ledger))
+        .route("/faults", get(faults).put(set_faults))
+        .route("/settings", get(settings).patch(patch_settings))
+}
+
+async fn health() -> Response {
+    Json(json!({"status": "ok"})).into_response()
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LedgerQuery {
+    /// Leave out the calls up to this number.
+    since: u64,
+}
+
+async fn ledger(State(emulator): State<Emulator>, Query(query): Query<LedgerQuery>) -> Response {
+    // Written inside the lock, since the report borrows from what is behind it.
+    let report = emulator.with(|inner, now| {
+        serde_json::to_vec(&inner.ledger.report(&inner.world, query.since, now))
+    });
+    match report {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn faults(State(emulator): State<Emulator>) -> Response {
+    Json(emulator.with(|inner, _| inner.world.faults.clone())).into_response()
+}
+
+async fn set_faults(State(emulator): State<Emulator>, body: Bytes) -> Response {
+    match parse::<Faults>(&body) {
+        Ok(faults) => {
+            emulator.with(|inner, _| inner.world.faults = faults.clone());
+            Json(faults).into_response()
+        }
+        Err(response) => response,
+    }
+}
+
+async fn settings(State(emulator): State<Emulator>) -> Response {
+    Json(emulator.with(|inner, _| inner.world.settings.clone())).into_response()
+}
+
+async fn patch_settings(State(emulator): State<Emulator>, body: Bytes) -> Response {
+    let patch = match parse(&body) {
+        Ok(patch) => patch,
+        Err(response) => return response,
+    };
+    let changed = emulator.with(|inner, _| {
+        let changed = inner.world.settings.patched(&patch)?;
+        inner.world.settings = changed.clone();
+        Ok::<_, serde_json::Error>(changed)
+    });
+    match changed {
+        Ok(settings) => Json(settings).into_response(),
+        Err(error) => failure(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+/// Takes JSON whatever the content type says, for the convenience of `curl -d`.
+#[expect(
+    clippy::result_large_err,
+    reason = "the error is the response, made once a request"
+)]
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
+    serde_json::from_slice(body)
+        .map_err(|error| failure(StatusCode::BAD_REQUEST, &error.to_string()))
+}
+
+fn failure(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"error": message}))).into_response()
+}

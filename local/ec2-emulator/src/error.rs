@@ -1,0 +1,68 @@
+//! The errors of EC2's API: a status, a code and a message, worded as EC2 words them.
+//!
+//! Codes and statuses: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>.
+
+use axum::http::StatusCode;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ApiError {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl ApiError {
+    /// An error of the caller's: status 400.
+    pub fn client(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// EC2 answers a lack of capacity with status 500, so the SDKs retry it on their own.
+    pub fn insufficient_capacity(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            code: "InsufficientInstanceCapacity",
+            message: message.into(),
+        }
+    }
+
+    pub fn auth_failure(why: impl std::fmt::Display) -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            code: "AuthFailure",
+            message: format!("AWS was not able to validate the provided access credentials: {why}"),
+        }
+    }
+
+    /// What a request that would have succeeded gets when it asked for a dry run.
+    pub fn dry_run() -> Self {
+        Self {
+            status: StatusCode::PRECONDITION_FAILED,
+            code: "DryRunOperation",
+            message: "Request would have succeeded, but DryRun flag is set.".into(),
+        }
+    }
+
+    pub fn missing_parameter(name: &str) -> Self {
+        Self::client(
+            "MissingParameter",
+            format!("The request must contain the parameter {name}"),
+        )
+    }
+
+    pub fn invalid_value(parameter: &str, value: &str, expected: &str) -> Self {
+        Self::client(
+            "InvalidParameterValue",
+            format!("Value ({value}) for parameter {parameter} is invalid. {expected}"),
+        )
+    }
+
+    pub fn invalid_combination(message: impl Into<String>) -> Self {
+        Self::client("InvalidParameterCombination", message)
+    }
+}

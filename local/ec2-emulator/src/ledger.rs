@@ -1,0 +1,245 @@
+//! What happened: every call with its outcome, and every instance with all its states.
+//!
+//! Tests assert on this from outside, so its JSON is a contract; see the crate's documentation.
+//! It is bounded: of the calls the newest [`CALLS`] are kept, and counted for ever.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+
+use crate::clock::UnixMillis;
+use crate::world::{AgentRun, EndedBy, Instance, ShutdownBehavior, State, Tags, Transition, World};
+
+/// How many calls are kept.
+const CALLS: usize = 20_000;
+
+/// Parameters longer than this are cut short in the ledger. User data is the only one that is,
+/// and stands with the instance in full.
+const LONGEST_VALUE: usize = 256;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct CallRecord {
+    /// From 1, without a gap.
+    pub seq: u64,
+    pub at_ms: UnixMillis,
+    pub region: String,
+    pub action: String,
+    pub params: BTreeMap<String, String>,
+    /// `ok`, or the error's code.
+    pub outcome: String,
+    pub status: u16,
+    pub request_id: String,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    calls: VecDeque<CallRecord>,
+    totals: BTreeMap<(String, String, String), u64>,
+    last_seq: u64,
+}
+
+/// A call that is about to be written down.
+#[derive(Debug)]
+pub struct Entry {
+    pub at: UnixMillis,
+    pub region: String,
+    pub action: String,
+    pub params: BTreeMap<String, String>,
+    pub outcome: String,
+    pub status: u16,
+    pub request_id: String,
+}
+
+/// The answer of `GET /_emulator/ledger`.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    now_ms: UnixMillis,
+    calls: Vec<&'a CallRecord>,
+    calls_dropped: u64,
+    totals: Vec<Total<'a>>,
+    instances: Vec<InstanceReport<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Total<'a> {
+    region: &'a str,
+    action: &'a str,
+    outcome: &'a str,
+    count: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct InstanceReport<'a> {
+    id: &'a str,
+    region: &'a str,
+    state: Option<State>,
+    launch_time_ms: UnixMillis,
+    reservation_id: &'a str,
+    launch_index: u32,
+    client_token: Option<&'a str>,
+    image_id: &'a str,
+    instance_type: &'a str,
+    subnet_id: &'a str,
+    zone: &'a str,
+    security_group_ids: Vec<&'a str>,
+    instance_profile_arn: Option<&'a str>,
+    ebs_optimized: bool,
+    shutdown_behavior: ShutdownBehavior,
+    tags: &'a Tags,
+    user_data: Option<String>,
+    ip: String,
+    private_ip: String,
+    transitions: &'a [Transition],
+    ended_by: Option<EndedBy>,
+    agent: Option<&'a AgentRun>,
+}
+
+impl Ledger {
+    pub fn record(&mut self, entry: Entry) {
+        self.last_seq += 1;
+        let key = (
+            entry.region.clone(),
+            entry.action.clone(),
+            entry.outcome.clone(),
+        );
+        *self.totals.entry(key).or_default() += 1;
+        self.calls.push_back(CallRecord {
+            seq: self.last_seq,
+            at_ms: entry.at,
+            region: entry.region,
+            action: entry.action,
+            params: entry
+                .params
+                .into_iter()
+                .map(|(name, value)| (name, shorten(value)))
+                .collect(),
+            outcome: entry.outcome,
+            status: entry.status,
+            request_id: entry.request_id,
+        });
+        if self.calls.len() > CALLS {
+            self.calls.pop_front();
+        }
+    }
+
+    /// Everything, but of the calls only those after `since`.
+    pub fn report<'a>(&'a self, world: &'a World, since: u64, now: UnixMillis) -> Report<'a> {
+        Report {
+            now_ms: now,
+            calls: self.calls.iter().filter(|call| call.seq > since).collect(),
+            calls_dropped: self.last_seq - self.calls.len() as u64,
+            totals: self
+                .totals
+                .iter()
+                .map(|((region, action, outcome), count)| Total {
+                    region,
+                    action,
+                    outcome,
+                    count: *count,
+                })
+                .collect(),
+            instances: world
+                .all_instances()
+                .map(|(region, instance)| instance_report(region, instance, now))
+                .collect(),
+        }
+    }
+}
+
+fn instance_report<'a>(
+    region: &'a str,
+    instance: &'a Instance,
+    now: UnixMillis,
+) -> InstanceReport<'a> {
+    let spec = &instance.spec;
+    InstanceReport {
+        id: &instance.id,
+        region,
+        state: instance.state_at(now),
+        launch_time_ms: instance.launched_at,
+        reservation_id: &instance.reservation_id,
+        launch_index: instance.launch_index,
+        client_token: spec.client_token.as_deref(),
+        image_id: &spec.image_id,
+        instance_type: &spec.instance_type,
+        subnet_id: &instance.subnet.id,
+        zone: &instance.subnet.zone,
+        security_group_ids: instance
+            .groups
+            .iter()
+            .map(|group| group.id.as_str())
+            .collect(),
+        instance_profile_arn: spec.profile_arn.as_deref(),
+        ebs_optimized: spec.ebs_optimized,
+        shutdown_behavior: spec.shutdown_behavior,
+        tags: &instance.tags,
+        user_data: spec
+            .user_data
+            .as_ref()
+            .map(|data| String::from_utf8_lossy(data).into_owned()),
+        ip: instance.public_ip.to_string(),
+        private_ip: instance.private_ip.to_string(),
+        transitions: instance.transitions_until(now),
+        ended_by: instance.ended.map(|(by, _)| by),
+        agent: instance.agent.as_ref(),
+    }
+}
+
+fn shorten(mut value: String) -> String {
+    if let Some((cut, _)) = value.char_indices().nth(LONGEST_VALUE) {
+        let length = value.len();
+        value.truncate(cut);
+        value.push_str(&format!("… ({length} bytes)"));
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use crate::world::DEFAULT_WORLD;
+
+    fn entry(outcome: &str) -> Entry {
+        Entry {
+            at: UnixMillis(1),
+            region: "us-east-1".into(),
+            action: "RunInstances".into(),
+            params: BTreeMap::from([("UserData".into(), "x".repeat(1000))]),
+            outcome: outcome.into(),
+            status: 200,
+            request_id: "r".into(),
+        }
+    }
+
+    #[test]
+    fn old_calls_go_but_stay_counted() {
+        let world = World::new(DEFAULT_WORLD.parse().unwrap(), Settings::default(), 1);
+        let mut ledger = Ledger::default();
+        for _ in 0..CALLS + 3 {
+            ledger.record(entry("ok"));
+        }
+        ledger.record(entry("InternalError"));
+        let report = ledger.report(&world, 0, UnixMillis(2));
+        assert_eq!(report.calls.len(), CALLS);
+        assert_eq!(report.calls_dropped, 4);
+        assert_eq!(report.calls[0].seq, 5);
+        let counts: Vec<_> = report.totals.iter().map(|t| (t.outcome, t.count)).collect();
+        assert_eq!(counts, [("InternalError", 1), ("ok", CALLS as u64 + 3)]);
+        assert_eq!(
+            ledger
+                .report(&world, CALLS as u64 + 3, UnixMillis(2))
+                .calls
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn long_parameters_are_cut_short() {
+        let mut ledger = Ledger::default();
+        ledger.record(entry("ok"));
+        let value = &ledger.calls[0].params["UserData"];
+        assert!(value.ends_with("x… (1000 bytes)"), "{value}");
+    }
+}

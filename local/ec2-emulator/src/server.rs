@@ -1,0 +1,92 @@
+//! HTTP: EC2's API at `/`, the control of the emulator under `/_emulator/`.
+
+use axum::Router;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+
+use crate::control;
+use crate::emulator::{ApiRequest, Emulator};
+use crate::error::ApiError;
+use crate::params::Params;
+use crate::xml::Xml;
+
+pub fn router(emulator: Emulator) -> Router {
+    Router::new()
+        .route("/", any(query))
+        .nest("/_emulator", control::router())
+        .with_state(emulator)
+}
+
+type Pairs = Vec<(String, String)>;
+
+async fn query(
+    State(emulator): State<Emulator>,
+    headers: HeaderMap,
+    form: Result<Form<Pairs>, FormRejection>,
+) -> Response {
+    let request_id = uuid::Uuid::new_v4().to_string();
+    let request = read(&headers, form, &request_id);
+    let action = request
+        .as_ref()
+        .map(|request| request.action.clone())
+        .unwrap_or_default();
+    let answer = request.and_then(|request| emulator.call(request));
+    let (status, body) = match answer {
+        Ok(body) => (StatusCode::OK, Xml::response(&action, &request_id, &body)),
+        Err(error) => (error.status, Xml::error(&error, &request_id)),
+    };
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "text/xml;charset=UTF-8"),
+        ("x-amzn-requestid", request_id.as_str()),
+    ];
+    (status, headers, body).into_response()
+}
+
+fn read(
+    headers: &HeaderMap,
+    form: Result<Form<Pairs>, FormRejection>,
+    request_id: &str,
+) -> Result<ApiRequest, ApiError> {
+    let Form(pairs) =
+        form.map_err(|rejection| ApiError::client("MalformedQueryString", rejection.body_text()))?;
+    let region = signed_region(headers)?;
+    let mut params = Params::new(pairs)?;
+    let action = params.optional("Action").ok_or_else(|| {
+        ApiError::client(
+            "MissingAction",
+            "The request must contain the parameter Action",
+        )
+    })?;
+    Ok(ApiRequest {
+        request_id: request_id.to_owned(),
+        region,
+        action,
+        params,
+    })
+}
+
+/// The region in the scope of the request's signature, which is how one endpoint can be that of
+/// every region. The signature itself is not checked: all credentials are good.
+fn signed_region(headers: &HeaderMap) -> Result<String, ApiError> {
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| ApiError::auth_failure("there is no Authorization header"))?;
+    let scope = authorization
+        .strip_prefix("AWS4-HMAC-SHA256 ")
+        .and_then(|rest| {
+            rest.split(',')
+                .find_map(|part| part.trim().strip_prefix("Credential="))
+        })
+        .ok_or_else(|| ApiError::auth_failure("the Authorization header has no credential"))?;
+    // AKID/20261121/us-east-1/ec2/aws4_request
+    match scope.split('/').collect::<Vec<_>>()[..] {
+        [_, _, region, "ec2", "aws4_request"] => Ok(region.to_owned()),
+        _ => Err(ApiError::auth_failure(format!(
+            "the credential's scope is not EC2's: {scope}"
+        ))),
+    }
+}

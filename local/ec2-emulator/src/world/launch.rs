@@ -1,0 +1,327 @@
+//! Launching: which request gets instances, how many, and what a client token makes of a request
+//! that comes again.
+//!
+//! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
+
+use std::net::Ipv4Addr;
+
+use super::instance::{Group, Instance, LaunchSpec};
+use super::region::{Binding, TokenKey};
+use super::{Image, ImageState, Region, State, Subnet, Tags, Transition, World};
+use crate::clock::UnixMillis;
+use crate::error::ApiError;
+use crate::faults::Pool;
+
+/// Instances are reachable at addresses from here on, within the loopback network.
+const FIRST_PUBLIC: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 1);
+/// So many of them, that is up to 127.127.255.255.
+const PUBLIC_ADDRESSES: u64 = (1 << 22) - 1;
+
+#[derive(Debug)]
+pub struct LaunchRequest {
+    pub spec: LaunchSpec,
+    pub tags: Tags,
+    pub min_count: u32,
+    pub max_count: u32,
+    /// Of all parameters of the request but the token.
+    pub fingerprint: u64,
+    pub dry_run: bool,
+}
+
+/// The things in the region that a request is about.
+struct Resolved {
+    image: Image,
+    subnet: Subnet,
+    groups: Vec<Group>,
+}
+
+impl World {
+    /// Launches `min_count` to `max_count` instances, as many as there is room for, or finds those
+    /// that the same request launched before. Answers with their ids.
+    pub fn launch(
+        &mut self,
+        region_name: &str,
+        request: &LaunchRequest,
+        now: UnixMillis,
+    ) -> Result<Vec<String>, ApiError> {
+        let Some(region) = self.regions.get_mut(region_name) else {
+            return Err(ApiError::auth_failure(format!("no region {region_name}")));
+        };
+        let subnet = find_subnet(region, request.spec.subnet_id.as_deref())?;
+        let key = request.spec.client_token.clone().map(|token| TokenKey {
+            token,
+            zone: request.spec.subnet_id.as_ref().map(|_| subnet.zone.clone()),
+        });
+        if let Some(key) = &key
+            && let Some(ids) = region.launched_under(key, request.fingerprint, now)?
+        {
+            return if request.dry_run {
+                Err(ApiError::dry_run())
+            } else {
+                Ok(ids)
+            };
+        }
+        let resolved = region.resolve(&request.spec, subnet)?;
+        if request.dry_run {
+            return Err(ApiError::dry_run());
+        }
+        if let Some(key) = key.clone() {
+            // From here on the token is bound, even if there is no capacity.
+            let unused = Binding {
+                fingerprint: request.fingerprint,
+                instance_ids: Vec::new(),
+            };
+            region.tokens.insert(key, unused);
+        }
+        let count = self.room_for(region_name, request, &resolved.subnet, now)?;
+        let ids = self.create(region_name, request, resolved, count, now);
+        if let Some(key) = key
+            && let Some(region) = self.regions.get_mut(region_name)
+            && let Some(binding) = region.tokens.get_mut(&key)
+        {
+            binding.instance_ids.clone_from(&ids);
+        }
+        self.advance(now);
+        Ok(ids)
+    }
+
+    /// How many instances a request gets, which is at least its minimum.
+    fn room_for(
+        &self,
+        region: &str,
+        request: &LaunchRequest,
+        subnet: &Subnet,
+        now: UnixMillis,
+    ) -> Result<u32, ApiError> {
+        let instance_type = &request.spec.instance_type;
+        let free = self
+            .region(region)
+            .map_or(0, |region| region.free_addresses(subnet, now));
+        let addresses = u32::try_from(free).unwrap_or(u32::MAX);
+        if addresses < request.min_count {
+            return Err(ApiError::client(
+                "InsufficientFreeAddressesInSubnet",
+                format!(
+                    "There are not enough free addresses in subnet '{}' to satisfy the requested \
+                     number of instances.",
+                    subnet.id
+                ),
+            ));
+        }
+        let pool = Pool {
+            region,
+            instance_type,
+            subnet_id: &subnet.id,
+        };
+        let capacity = self.faults.capacity_left(pool).unwrap_or(u32::MAX);
+        if capacity < request.min_count {
+            return Err(ApiError::insufficient_capacity(format!(
+                "We currently do not have sufficient {instance_type} capacity in the Availability \
+                 Zone you requested ({}). Our system will be working on provisioning additional \
+                 capacity.",
+                subnet.zone
+            )));
+        }
+        Ok(request.max_count.min(addresses).min(capacity))
+    }
+
+    fn create(
+        &mut self,
+        region_name: &str,
+        request: &LaunchRequest,
+        resolved: Resolved,
+        count: u32,
+        now: UnixMillis,
+    ) -> Vec<String> {
+        let Resolved {
+            image,
+            subnet,
+            groups,
+        } = resolved;
+        let spec = &request.spec;
+        let pool = Pool {
+            region: region_name,
+            instance_type: &spec.instance_type,
+            subnet_id: &subnet.id,
+        };
+        self.faults.use_capacity(pool, count);
+        let Some(region) = self.regions.get_mut(region_name) else {
+            return Vec::new();
+        };
+        let reservation_id = format!("r-0{:016x}", scatter(self.seed, self.next_seq << 1));
+        let running_at = now.after(self.settings.pending());
+        let addresses = region.unused_addresses(&subnet, now);
+        let mut ids = Vec::new();
+        for (launch_index, private_ip) in (0..count).zip(addresses) {
+            let seq = self.next_seq;
+            self.next_seq += 1;
+            let id = format!("i-0{:016x}", scatter(self.seed, (seq << 1) | 1));
+            region.insert(Instance {
+                id: id.clone(),
+                seq,
+                owner_id: self.account_id.clone(),
+                reservation_id: reservation_id.clone(),
+                launch_index,
+                tags: request.tags.clone(),
+                spec: spec.clone(),
+                architecture: image.architecture.as_str(),
+                subnet: subnet.clone(),
+                groups: groups.clone(),
+                private_ip,
+                public_ip: public_address(seq),
+                launched_at: now,
+                ended: None,
+                agent: None,
+                transitions: vec![
+                    Transition {
+                        state: State::Pending,
+                        at_ms: now,
+                    },
+                    Transition {
+                        state: State::Running,
+                        at_ms: running_at,
+                    },
+                ],
+                announced: 0,
+                forgotten_at: None,
+            });
+            for at in [now, running_at] {
+                self.upcoming.insert((at, region_name.to_owned(), seq));
+            }
+            ids.push(id);
+        }
+        ids
+    }
+}
+
+impl Region {
+    /// What was launched under this token: nothing (`None`), these instances, or an error if the
+    /// token stands for something else.
+    fn launched_under(
+        &self,
+        key: &TokenKey,
+        fingerprint: u64,
+        now: UnixMillis,
+    ) -> Result<Option<Vec<String>>, ApiError> {
+        let Some(binding) = self.tokens.get(key) else {
+            return Ok(None);
+        };
+        if binding.fingerprint != fingerprint {
+            return Err(ApiError::client(
+                "IdempotentParameterMismatch",
+                "Arguments on this idempotent request are inconsistent with arguments used in \
+                 previous request(s)",
+            ));
+        }
+        if binding.instance_ids.is_empty() {
+            return Ok(None);
+        }
+        let is_terminated = |id: &String| {
+            self.instance(id)
+                .is_none_or(|instance| instance.state_at(now) == Some(State::Terminated))
+        };
+        if binding.instance_ids.iter().any(is_terminated) {
+            return Err(ApiError::client(
+                "IdempotentInstanceTerminated",
+                "The client token you have provided is associated with a terminated instance. \
+                 Please use a different client token.",
+            ));
+        }
+        Ok(Some(binding.instance_ids.clone()))
+    }
+
+    fn resolve(&self, spec: &LaunchSpec, subnet: Subnet) -> Result<Resolved, ApiError> {
+        let image = self.image(&spec.image_id).ok_or_else(|| {
+            let message = format!("The image id '[{}]' does not exist", spec.image_id);
+            ApiError::client("InvalidAMIID.NotFound", message)
+        })?;
+        match image.state {
+            ImageState::Available => {}
+            ImageState::Deregistered => {
+                let message = format!("The image ID '{}' is no longer available", image.id);
+                return Err(ApiError::client("InvalidAMIID.Unavailable", message));
+            }
+            ImageState::Pending | ImageState::Failed => {
+                let state = image.state.as_str();
+                let message = format!("The image ID '{}' is not available: {state}", image.id);
+                return Err(ApiError::client("InvalidAMIID.Unavailable", message));
+            }
+        }
+        let groups = if spec.group_ids.is_empty() {
+            self.default_group(&subnet).into_iter().collect()
+        } else {
+            let groups = spec
+                .group_ids
+                .iter()
+                .map(|id| self.group_beside(id, &subnet));
+            groups.collect::<Result<_, _>>()?
+        };
+        Ok(Resolved {
+            image: image.clone(),
+            subnet,
+            groups,
+        })
+    }
+
+    fn default_group(&self, subnet: &Subnet) -> Option<Group> {
+        self.security_groups
+            .iter()
+            .find(|group| group.vpc_id == subnet.vpc_id && group.name == "default")
+            .map(|group| Group {
+                id: group.id.clone(),
+                name: group.name.clone(),
+            })
+    }
+
+    fn group_beside(&self, id: &str, subnet: &Subnet) -> Result<Group, ApiError> {
+        let group = self.security_group(id).ok_or_else(|| {
+            let message = format!("The security group '{id}' does not exist");
+            ApiError::client("InvalidGroup.NotFound", message)
+        })?;
+        if group.vpc_id != subnet.vpc_id {
+            return Err(ApiError::client(
+                "InvalidParameter",
+                format!(
+                    "Security group {id} and subnet {} belong to different networks.",
+                    subnet.id
+                ),
+            ));
+        }
+        Ok(Group {
+            id: group.id.clone(),
+            name: group.name.clone(),
+        })
+    }
+}
+
+fn find_subnet(region: &Region, id: Option<&str>) -> Result<Subnet, ApiError> {
+    let found = match id {
+        Some(id) => region.subnet(id).ok_or_else(|| {
+            let message = format!("The subnet ID '{id}' does not exist");
+            ApiError::client("InvalidSubnetID.NotFound", message)
+        }),
+        None => region
+            .subnets
+            .iter()
+            .find(|subnet| subnet.default_for_zone)
+            .ok_or_else(|| {
+                let message = "No subnets found for the default VPC. Please specify a subnet.";
+                ApiError::client("MissingInput", message)
+            }),
+    };
+    found.cloned()
+}
+
+fn public_address(seq: u64) -> Ipv4Addr {
+    let offset = u32::try_from(seq % PUBLIC_ADDRESSES).unwrap_or(0);
+    Ipv4Addr::from_bits(FIRST_PUBLIC.to_bits() + offset)
+}
+
+/// Makes a number that looks like chance of a counter, never the same for two counters
+/// (SplitMix64's output function is a bijection).
+fn scatter(seed: u64, counter: u64) -> u64 {
+    let mut z = seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

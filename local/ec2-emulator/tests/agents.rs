@@ -1,0 +1,219 @@
+//! Agents as processes, under the emulator as a process, with shell scripts for agents.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Far longer than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Emulator {
+    process: Child,
+    url: String,
+    dir: TempDir,
+    http: reqwest::Client,
+}
+
+impl Emulator {
+    /// Starts the emulator with an agent that runs `script`.
+    async fn start(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = dir.path().join("agent");
+        fs::write(&agent, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+        let port_file = dir.path().join("port");
+        let process = Command::new(env!("CARGO_BIN_EXE_ec2-emulator"))
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--pending-ms",
+                "1",
+                "--shutting-down-ms",
+                "1",
+            ])
+            .args(["--listing-lag-ms", "0", "--agent-session-ms", "4321"])
+            .arg("--port-file")
+            .arg(&port_file)
+            .arg("--data-dir")
+            .arg(dir.path().join("data"))
+            .arg("--agent-binary")
+            .arg(&agent)
+            .env("HASURA_ADMIN_SECRET", "not for agents")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let port = until(async || fs::read_to_string(&port_file).ok()).await;
+        let url = format!("http://127.0.0.1:{}", port.trim());
+        Self {
+            process,
+            url,
+            dir,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    async fn call(&self, action: &str, params: &[(&str, &str)]) {
+        let credential = "AWS4-HMAC-SHA256 Credential=AKID/20261121/us-east-1/ec2/aws4_request";
+        let params = [&[("Action", action)], params].concat();
+        let request = self
+            .http
+            .post(&self.url)
+            .header("authorization", credential)
+            .form(&params);
+        let response = request.send().await.unwrap();
+        assert!(
+            response.status().is_success(),
+            "{}",
+            response.text().await.unwrap()
+        );
+    }
+
+    async fn launch(&self) {
+        let params = [
+            ("ImageId", "ami-01000000000000001"),
+            ("InstanceType", "g4dn.xlarge"),
+            ("SubnetId", "subnet-01a0000000000000a"),
+            ("MinCount", "1"),
+            ("MaxCount", "1"),
+            ("InstanceInitiatedShutdownBehavior", "terminate"),
+            ("UserData", "VE9LRU49c2VjcmV0Cg=="),
+        ];
+        self.call("RunInstances", &params).await;
+    }
+
+    /// The only instance, as the ledger has it, once `holds` is true of it.
+    async fn instance(&self, holds: impl Fn(&Value) -> bool) -> Value {
+        until(async || {
+            let response = self
+                .http
+                .get(format!("{}/_emulator/ledger", self.url))
+                .send()
+                .await;
+            let ledger: Value = response.unwrap().json().await.unwrap();
+            Some(ledger["instances"][0].clone()).filter(&holds)
+        })
+        .await
+    }
+
+    fn agents_dir(&self) -> PathBuf {
+        self.dir.path().join("data/agents")
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // It may have been ended by the test.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+async fn until<T>(mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(
+            start.elapsed() < DEADLINE,
+            "it should have happened long ago"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether the process runs; one that has ended and waits for its parent does not.
+fn is_running(pid: &Value) -> bool {
+    let command_line = Path::new("/proc").join(pid.to_string()).join("cmdline");
+    fs::read(command_line).is_ok_and(|text| !text.is_empty())
+}
+
+#[tokio::test]
+async fn an_agent_knows_its_machine_and_nothing_of_the_emulators_environment() {
+    let emulator = Emulator::start("env; cat \"$USER_DATA_FILE\"; exec sleep 1000").await;
+    emulator.launch().await;
+    let instance = emulator
+        .instance(|instance| instance["agent"]["pid"].is_u64())
+        .await;
+    let id = instance["id"].as_str().unwrap();
+    let log = emulator.agents_dir().join(format!("{id}.log"));
+    let said = until(async || {
+        fs::read_to_string(&log)
+            .ok()
+            .filter(|said| said.contains("TOKEN=secret"))
+    })
+    .await;
+    assert!(said.contains(&format!("INSTANCE_ID={id}\n")), "{said}");
+    assert!(said.contains("INSTANCE_IP=127.64.0.1\n"), "{said}");
+    assert!(said.contains("AGENT_SESSION_MS=4321\n"), "{said}");
+    assert!(!said.contains("HASURA_ADMIN_SECRET"), "{said}");
+}
+
+#[tokio::test]
+async fn an_agent_that_exits_well_shuts_its_machine_down() {
+    let emulator = Emulator::start("exit 0").await;
+    emulator.launch().await;
+    let instance = emulator
+        .instance(|instance| instance["state"] == "terminated")
+        .await;
+    assert_eq!(instance["ended_by"], "instance");
+    assert_eq!(instance["agent"]["end"], "exit status: 0");
+    let id = instance["id"].as_str().unwrap();
+    assert!(
+        !emulator
+            .agents_dir()
+            .join(format!("{id}.user-data"))
+            .exists(),
+        "it holds a token"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_crashes_leaves_its_machine_running() {
+    let emulator = Emulator::start("exit 3").await;
+    emulator.launch().await;
+    let instance = emulator
+        .instance(|instance| instance["agent"]["end"].is_string())
+        .await;
+    assert_eq!(instance["agent"]["end"], "exit status: 3");
+    assert_eq!(instance["state"], "running");
+}
+
+#[tokio::test]
+async fn an_agent_ends_with_its_machine() {
+    let emulator = Emulator::start("exec sleep 1000").await;
+    emulator.launch().await;
+    let instance = emulator
+        .instance(|instance| instance["agent"]["pid"].is_u64())
+        .await;
+    emulator
+        .call(
+            "TerminateInstances",
+            &[("InstanceId.1", instance["id"].as_str().unwrap())],
+        )
+        .await;
+    let ended = emulator
+        .instance(|instance| instance["agent"]["end"].is_string())
+        .await;
+    assert_eq!(ended["agent"]["end"], "killed with its instance");
+    assert_eq!(ended["ended_by"], "user");
+    assert!(!is_running(&instance["agent"]["pid"]));
+}
+
+#[tokio::test]
+async fn no_agent_outlives_the_emulator_even_when_that_is_killed() {
+    let mut emulator = Emulator::start("exec sleep 1000").await;
+    emulator.launch().await;
+    let instance = emulator
+        .instance(|instance| instance["agent"]["pid"].is_u64())
+        .await;
+    let pid = &instance["agent"]["pid"];
+    assert!(is_running(pid));
+    emulator.process.kill().unwrap(); // SIGKILL
+    until(async || (!is_running(pid)).then_some(())).await;
+}

@@ -1,0 +1,165 @@
+//! The engine behind HTTP, as Hasura would answer.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use clap::Args;
+use postrust_core::AppConfig;
+use postrust_server::{Builder, Host};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tower::ServiceExt;
+use tracing::info;
+
+use crate::catalog::{Catalog, SCHEMA};
+use crate::metadata::Metadata;
+use crate::translate::to_postrust;
+
+/// The variable in which postrust looks for names and permissions.
+const METADATA_VARIABLE: &str = "PGRST_GRAPHQL_METADATA";
+
+/// The least key length for HS256 that Hasura accepts, in bytes.
+const MIN_KEY_BYTES: usize = 32;
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Metadata folder of the Hasura project.
+    #[arg(long, default_value = "hasura/metadata")]
+    metadata: PathBuf,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Database connections.
+    #[arg(long, default_value_t = 20)]
+    pool: u32,
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+    #[arg(long, env = "HASURA_GRAPHQL_ADMIN_SECRET", hide_env_values = true)]
+    admin_secret: String,
+    /// `{"type": "HS256", "key": "..."}`, as Hasura takes it.
+    #[arg(long, env = "HASURA_GRAPHQL_JWT_SECRET", hide_env_values = true)]
+    jwt_secret: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JwtSecret {
+    r#type: String,
+    key: String,
+}
+
+/// The engine's configuration and its metadata document.
+pub(crate) struct Engine {
+    config: AppConfig,
+    document: String,
+}
+
+impl Engine {
+    /// Reads the metadata, holds it against the database, and translates it.
+    pub(crate) async fn prepare(args: &ServeArgs) -> Result<Self> {
+        let metadata = Metadata::read(&args.metadata)?;
+        let catalog = Catalog::read(&args.database_url).await?;
+        catalog.check(&metadata).context("the metadata does not fit the database")?;
+        let document = to_postrust(&metadata, &catalog)?.to_string();
+
+        let options: PgConnectOptions =
+            args.database_url.parse().context("DATABASE_URL is not a Postgres URL")?;
+        let config = AppConfig::try_from_vars([
+            ("DATABASE_URL", args.database_url.as_str()),
+            ("PGRST_DB_SCHEMAS", SCHEMA),
+            // Hasura's roles are not the database's: one user runs everything.
+            ("PGRST_DB_ANON_ROLE", options.get_username()),
+            ("PGRST_DB_POOL", &args.pool.to_string()),
+            ("HASURA_GRAPHQL_ADMIN_SECRET", &args.admin_secret),
+            ("PGRST_JWT_SECRET", &hs256_key(&args.jwt_secret)?),
+        ])?;
+        ensure!(!args.admin_secret.is_empty(), "HASURA_GRAPHQL_ADMIN_SECRET must not be empty");
+
+        let undelivered: Vec<_> =
+            metadata.tables.iter().flat_map(|t| &t.event_triggers).map(|t| &t.name).collect();
+        info!(triggers = ?undelivered, "event triggers are declared; this engine delivers none");
+        Ok(Self { config, document })
+    }
+
+    /// Puts the document where postrust looks for it.
+    ///
+    /// # Safety
+    ///
+    /// No other thread may run: the environment is the process's.
+    pub(crate) unsafe fn publish(&self) {
+        // SAFETY: the caller promises that this is the only thread.
+        unsafe { std::env::set_var(METADATA_VARIABLE, &self.document) };
+    }
+
+    /// Serves until SIGTERM or SIGINT.
+    pub(crate) async fn serve(self, args: &ServeArgs) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+
+        // The project uses no subscriptions.
+        let mut host = Host::SERVER;
+        host.websockets = false;
+        let app = Builder::new(self.config, host)
+            .layer(middleware::from_fn(only_what_hasura_serves))
+            .build()
+            .await?;
+        probe(app.router.clone(), &args.admin_secret).await?;
+
+        let listener = TcpListener::bind(args.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", args.listen))?;
+        let address = listener.local_addr()?;
+        info!("ready: http://{address}/v1/graphql");
+        tokio::select! {
+            served = axum::serve(listener, app.router) => served?,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    }
+}
+
+fn hs256_key(setting: &str) -> Result<String> {
+    // The cause is left out: it could quote the key.
+    let Ok(secret) = serde_json::from_str::<JwtSecret>(setting) else {
+        bail!(r#"HASURA_GRAPHQL_JWT_SECRET must be {{"type": "HS256", "key": "..."}}"#);
+    };
+    ensure!(secret.r#type == "HS256", "HASURA_GRAPHQL_JWT_SECRET: only HS256 is supported");
+    ensure!(
+        secret.key.len() >= MIN_KEY_BYTES,
+        "HASURA_GRAPHQL_JWT_SECRET: the key must have at least {MIN_KEY_BYTES} bytes"
+    );
+    Ok(secret.key)
+}
+
+/// postrust also serves a REST interface, which knows nothing of the roles.
+async fn only_what_hasura_serves(request: Request, next: Next) -> Response {
+    match request.uri().path() {
+        "/v1/graphql" | "/v1/version" | "/healthz" => next.run(request).await,
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// Asks the engine one question: it starts even when it could not build a
+/// schema, and says so only in its answers.
+async fn probe(router: Router, admin_secret: &str) -> Result<()> {
+    let request = Request::post("/v1/graphql")
+        .header("content-type", "application/json")
+        .header("x-hasura-admin-secret", admin_secret)
+        .body(Body::from(json!({"query": "{ __typename }"}).to_string()))?;
+    let response = router.oneshot(request).await?;
+    let body = to_bytes(response.into_body(), 64 * 1024).await?;
+    let answer: Value = serde_json::from_slice(&body).context("the engine answered no JSON")?;
+    ensure!(answer.get("data").is_some(), "the engine has no schema: {answer}");
+    Ok(())
+}

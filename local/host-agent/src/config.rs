@@ -1,0 +1,178 @@
+//! What an agent is told: by its machine (id, address), by whoever launched the machine (user
+//! data), and for a stand-in also how fast to play.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+#[derive(Debug)]
+pub struct Config {
+    /// EC2's id of this instance (`INSTANCE_ID`; a real agent asks the metadata service).
+    pub instance_id: String,
+    /// The address that users connect to (`INSTANCE_IP`).
+    pub instance_ip: String,
+    pub user_data: UserData,
+    pub pace: Pace,
+}
+
+/// From the user data that the service gave to the launch.
+#[derive(Debug)]
+pub struct UserData {
+    /// Hasura's base URL, without `/v1/graphql` (`SCALING_HASURA_URL`).
+    pub hasura_url: String,
+    /// The JWT of this launch (`SCALING_AGENT_TOKEN`).
+    pub token: SecretString,
+}
+
+/// The stand-in's pace; defaults in brackets.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// From start to registration (`AGENT_BOOT_MS`, 1000).
+    pub boot: Duration,
+    /// From the assignment of a slot to its user's connection (`AGENT_CONNECT_MS`, 1000).
+    pub connect: Duration,
+    /// How long a session runs (`AGENT_SESSION_MS`, 60000).
+    pub session: Duration,
+    /// Between two heartbeats (`AGENT_HEARTBEAT_MS`, 5000).
+    pub heartbeat: Duration,
+    /// Between two looks at the slots (`AGENT_POLL_MS`, 250).
+    pub poll: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    #[error("{name} should be a number of milliseconds, not {value:?}")]
+    NotANumber { name: &'static str, value: String },
+    #[error("read the user data in {file}")]
+    UserData {
+        file: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the user data has no line {0}=…")]
+    MissingInUserData(&'static str),
+}
+
+impl Config {
+    #[expect(clippy::disallowed_methods, reason = "this is where settings are read")]
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let required = |name| variable(name).ok_or(ConfigError::Missing(name));
+        let millis = |name, default| match variable(name) {
+            None => Ok(Duration::from_millis(default)),
+            Some(value) => match value.parse() {
+                Ok(millis) => Ok(Duration::from_millis(millis)),
+                Err(_) => Err(ConfigError::NotANumber { name, value }),
+            },
+        };
+        let file = PathBuf::from(required("USER_DATA_FILE")?);
+        let user_data = std::fs::read_to_string(&file)
+            .map_err(|source| ConfigError::UserData { file, source })?;
+        Ok(Self {
+            instance_id: required("INSTANCE_ID")?,
+            instance_ip: required("INSTANCE_IP")?,
+            user_data: UserData::parse(&user_data)?,
+            pace: Pace {
+                boot: millis("AGENT_BOOT_MS", 1000)?,
+                connect: millis("AGENT_CONNECT_MS", 1000)?,
+                session: millis("AGENT_SESSION_MS", 60_000)?,
+                heartbeat: millis("AGENT_HEARTBEAT_MS", 5000)?,
+                poll: millis("AGENT_POLL_MS", 250)?,
+            },
+        })
+    }
+}
+
+impl UserData {
+    /// Reads `NAME=value` lines. Others are for somebody else: the user data may be a whole boot
+    /// script with these lines in it.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let lines: HashMap<&str, &str> = text
+            .lines()
+            .filter_map(|line| line.trim().split_once('='))
+            .collect();
+        let required = |name| {
+            lines
+                .get(name)
+                .filter(|value| !value.is_empty())
+                .ok_or(ConfigError::MissingInUserData(name))
+        };
+        Ok(Self {
+            hasura_url: required("SCALING_HASURA_URL")?
+                .trim_end_matches('/')
+                .to_owned(),
+            token: SecretString::from(*required("SCALING_AGENT_TOKEN")?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    const USER_DATA: &str = "#!/bin/sh\n\
+        SCALING_HASURA_URL=http://127.0.0.1:8080/\n\
+        SCALING_AGENT_TOKEN=a.b=.c\n\
+        SCALING_REGION=us-east-1\n\
+        echo \"ready\"\n";
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::read(|name| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, v)| (*v).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_user_data_may_have_lines_for_others() {
+        let user_data = UserData::parse(USER_DATA).unwrap();
+        assert_eq!(user_data.hasura_url, "http://127.0.0.1:8080");
+        assert_eq!(user_data.token.expose_secret(), "a.b=.c");
+    }
+
+    #[test]
+    fn a_missing_line_is_named_and_the_token_is_in_no_output() {
+        let error = UserData::parse("SCALING_HASURA_URL=http://x").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the user data has no line SCALING_AGENT_TOKEN=…"
+        );
+        assert!(!format!("{:?}", UserData::parse(USER_DATA)).contains("a.b"));
+    }
+
+    #[test]
+    fn settings_have_defaults_and_mistakes_are_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, USER_DATA).unwrap();
+        let path = file.path().to_str().unwrap();
+        let base = [
+            ("INSTANCE_ID", "i-1"),
+            ("INSTANCE_IP", "127.64.0.1"),
+            ("USER_DATA_FILE", path),
+        ];
+        let config = read(&base).unwrap();
+        assert_eq!(config.pace.poll, Duration::from_millis(250));
+
+        let with_mistake = [&base[..], &[("AGENT_POLL_MS", "often")]].concat();
+        let error = read(&with_mistake).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "AGENT_POLL_MS should be a number of milliseconds, not \"often\""
+        );
+        assert_eq!(
+            read(&base[1..]).unwrap_err().to_string(),
+            "INSTANCE_ID is not set"
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! A Hasura with one instance in it, that answers as the SQL functions do.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+#[derive(Clone)]
+pub(crate) struct FakeHasura(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<Host>,
+    changed: Notify,
+}
+
+pub(crate) struct Host {
+    /// `None` for an instance without a row.
+    pub(crate) status: Option<&'static str>,
+    pub(crate) slots: Vec<Slot>,
+    /// How many of the next requests fail, and how.
+    pub(crate) failures: Vec<Failure>,
+    /// The names of the operations that came, in order, with their outcomes.
+    pub(crate) log: Vec<(String, String)>,
+    pub(crate) authorizations: Vec<String>,
+    next_slot: u32,
+}
+
+pub(crate) struct Slot {
+    pub(crate) id: String,
+    pub(crate) status: &'static str,
+    pub(crate) user: Option<(&'static str, &'static str)>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Failure {
+    /// Status 503.
+    Unavailable,
+    /// Status 200 with an error in it, as Hasura reports its own.
+    GraphQlError,
+    /// Carried out, but the answer is not GraphQL.
+    Garbled,
+}
+
+impl FakeHasura {
+    /// Serves an instance of this status, with slots once it is registered.
+    pub(crate) async fn serve(status: Option<&'static str>) -> (Self, String) {
+        let host = Host {
+            status,
+            slots: Vec::new(),
+            failures: Vec::new(),
+            log: Vec::new(),
+            authorizations: Vec::new(),
+            next_slot: 0,
+        };
+        let fake = Self(Arc::new(Shared {
+            state: Mutex::new(host),
+            changed: Notify::new(),
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new()
+            .route("/v1/graphql", post(answer))
+            .with_state(fake.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        (fake, url)
+    }
+
+    pub(crate) fn host(&self) -> MutexGuard<'_, Host> {
+        self.0.state.lock().unwrap()
+    }
+
+    /// Waits until what is asked for holds.
+    pub(crate) async fn until(&self, holds: impl Fn(&Host) -> bool) {
+        loop {
+            let changed = self.0.changed.notified();
+            if holds(&self.host()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Host {
+    pub(crate) fn outcomes(&self, operation: &str) -> Vec<&str> {
+        self.log
+            .iter()
+            .filter(|(name, _)| name == operation)
+            .map(|(_, outcome)| outcome.as_str())
+            .collect()
+    }
+
+    fn add_slot(&mut self) {
+        self.next_slot += 1;
+        let id = format!("slot-{}", self.next_slot);
+        self.slots.push(Slot {
+            id,
+            status: "WAITING",
+            user: None,
+        });
+    }
+
+    fn slot(&mut self, variables: &Value) -> Option<&mut Slot> {
+        self.slots
+            .iter_mut()
+            .find(|slot| slot.id == variables["slot_id"])
+    }
+
+    fn register(&mut self) -> &'static str {
+        match self.status {
+            None => "RETRY",
+            Some("PRE_CONNECTION") => {
+                self.status = Some("ACTIVE");
+                self.add_slot();
+                self.add_slot();
+                "REGISTERED"
+            }
+            Some("TERMINATING") => "SHUT_DOWN",
+            Some(_) => "REGISTERED",
+        }
+    }
+
+    fn heartbeat(&self) -> &'static str {
+        match self.status {
+            None | Some("TERMINATING") => "SHUT_DOWN",
+            Some(_) => "OK",
+        }
+    }
+
+    fn claim(&mut self, variables: &Value) -> &'static str {
+        match self.slot(variables) {
+            Some(slot)
+                if slot.status == "ALLOCATED"
+                    && slot.user.is_some_and(|(user, session)| {
+                        variables["user_id"] == user && variables["session_id"] == session
+                    }) =>
+            {
+                slot.status = "CONNECTING";
+                "CLAIMED"
+            }
+            _ => "REFUSED",
+        }
+    }
+
+    fn report(&mut self, variables: &Value) -> &'static str {
+        match self.slot(variables) {
+            Some(slot) => {
+                slot.status = if variables["status"] == "DYING" {
+                    "DYING"
+                } else {
+                    "RUNNING"
+                };
+                "REPORTED"
+            }
+            None => "UNKNOWN",
+        }
+    }
+
+    fn replace(&mut self, variables: &Value) -> &'static str {
+        let before = self.slots.len();
+        self.slots
+            .retain(|slot| slot.id != variables["slot_id"] || slot.status != "DYING");
+        if self.slots.len() == before {
+            return "REFUSED";
+        }
+        if self.status == Some("ACTIVE") {
+            self.add_slot();
+            return "REPLACED";
+        }
+        "REMOVED"
+    }
+
+    fn shown(&self) -> Value {
+        let slots: Vec<_> = self
+            .slots
+            .iter()
+            .map(|slot| {
+                json!({"id": slot.id, "status": slot.status,
+                       "user_id": slot.user.map(|user| user.0),
+                       "session_id": slot.user.map(|user| user.1)})
+            })
+            .collect();
+        match self.status {
+            Some(status) => json!({"status": status, "slots": slots}),
+            None => Value::Null,
+        }
+    }
+}
+
+async fn answer(
+    State(fake): State<FakeHasura>,
+    headers: HeaderMap,
+    Json(request): Json<Value>,
+) -> Response {
+    let mut host = fake.host();
+    host.authorizations
+        .push(headers["authorization"].to_str().unwrap().to_owned());
+    let failure = host.failures.pop();
+    match failure {
+        Some(Failure::Unavailable) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(Failure::GraphQlError) => {
+            let error = json!({"errors": [{"message": "the database is away"}]});
+            return Json(error).into_response();
+        }
+        Some(Failure::Garbled) | None => {}
+    }
+    let (operation, variables) = (
+        request["operationName"].as_str().unwrap().to_owned(),
+        request["variables"].clone(),
+    );
+    let (field, outcome) = match operation.as_str() {
+        "RegisterHost" => ("register_host", host.register()),
+        "Heartbeat" => ("heartbeat", host.heartbeat()),
+        "ClaimSlot" => ("claim_slot", host.claim(&variables)),
+        "ReportSlot" => ("report_slot", host.report(&variables)),
+        "ReplaceSlot" => ("replace_slot", host.replace(&variables)),
+        _ => ("instances_by_pk", "seen"),
+    };
+    let data = match field {
+        "instances_by_pk" => host.shown(),
+        _ => json!([{"outcome": outcome, "status": host.status}]),
+    };
+    host.log.push((operation, outcome.to_owned()));
+    fake.0.changed.notify_waiters();
+    match failure {
+        Some(_) => "<html>".into_response(),
+        None => Json(json!({"data": {field: data}})).into_response(),
+    }
+}

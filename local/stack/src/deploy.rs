@@ -1,0 +1,155 @@
+//! Deploys the template to the local AWS, as one deploys it to the real one.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use aws_config::SdkConfig;
+
+use crate::dir::StackDir;
+use crate::ministack::{ACCESS_KEY_ID, Ministack, REGION, SECRET_ACCESS_KEY};
+use crate::process::Program;
+use crate::project;
+
+/// The secret that the template reads at deployment.
+const SECRET_NAME: &str = "scaling/hasura";
+
+const DEPLOY_TIME: Duration = Duration::from_secs(300);
+
+/// What one deployment is made of.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    pub template: PathBuf,
+    /// Has a folder for each function with its `bootstrap`: what the template
+    /// calls `build/`.
+    pub functions: PathBuf,
+    pub stack_name: String,
+    pub admin_secret: String,
+    pub jwt_key: String,
+    /// The template's parameters, but for the secret and the architecture.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Deployed {
+    pub reconcile_function: String,
+    pub assign_user_function: String,
+    /// With a slash at its end, as AWS gives it.
+    pub assign_user_url: String,
+    pub scaling_table: String,
+}
+
+impl Deployment {
+    /// # Errors
+    /// Quotes what `sam deploy` printed when that fails.
+    pub async fn run(&self, dir: &StackDir, aws: &Ministack) -> Result<Deployed> {
+        let sdk = aws.sdk_config();
+        self.store_secret(&sdk).await?;
+        self.sam_deploy(dir, aws).await?;
+        self.deployed(&sdk, aws.endpoint()).await
+    }
+
+    async fn store_secret(&self, sdk: &SdkConfig) -> Result<()> {
+        let secret =
+            serde_json::json!({"admin_secret": self.admin_secret, "jwt_key": self.jwt_key});
+        aws_sdk_secretsmanager::Client::new(sdk)
+            .create_secret()
+            .name(SECRET_NAME)
+            .secret_string(secret.to_string())
+            .send()
+            .await
+            .with_context(|| format!("create the secret {SECRET_NAME}"))?;
+        Ok(())
+    }
+
+    async fn sam_deploy(&self, dir: &StackDir, aws: &Ministack) -> Result<()> {
+        let overrides = self
+            .parameters
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .chain([
+                format!("HasuraSecret={SECRET_NAME}"),
+                format!("Architecture={ARCHITECTURE}"),
+            ]);
+        let folder = dir.data("deploy");
+        fs::create_dir_all(&folder)?;
+        // The template takes the functions from the folder beside it. In the
+        // checkout that is build/, which is for what is deployed for real.
+        let template = folder.join("template.yaml");
+        fs::copy(&self.template, &template)
+            .with_context(|| format!("copy {}", self.template.display()))?;
+        symlink(&self.functions, folder.join("build"))?;
+        // Nor the samconfig.toml in which somebody keeps the settings of a real deployment.
+        let config = folder.join("samconfig.toml");
+        fs::write(&config, "version = 0.1\n")?;
+        Program::new("sam-deploy", project::python_tool("sam")?)
+            .args(["deploy", "--resolve-s3", "--capabilities", "CAPABILITY_IAM"])
+            .args(["--no-confirm-changeset", "--no-fail-on-empty-changeset"])
+            .args(["--stack-name", &self.stack_name, "--region", REGION])
+            .arg("--template-file")
+            .arg(template)
+            .arg("--config-file")
+            .arg(config)
+            .arg("--parameter-overrides")
+            .args(overrides)
+            .env("AWS_ENDPOINT_URL", aws.endpoint())
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+            .env("SAM_CLI_TELEMETRY", "0")
+            // Everything here is local: there is no rate limit to be polite to.
+            .env("SAM_CLI_POLL_DELAY", "0.2")
+            .run(dir, DEPLOY_TIME)
+            .await
+            .context("deploy the template")
+    }
+
+    /// Asks Lambda for what the stack's outputs say too: the outputs name a URL
+    /// on AWS's own domain, and come as XML.
+    async fn deployed(&self, sdk: &SdkConfig, endpoint: &str) -> Result<Deployed> {
+        let lambda = aws_sdk_lambda::Client::new(sdk);
+        let reconcile_function = format!("{}-reconcile", self.stack_name);
+        let assign_user_function = format!("{}-assign-user", self.stack_name);
+        let url = lambda
+            .get_function_url_config()
+            .function_name(&assign_user_function)
+            .send()
+            .await
+            .with_context(|| format!("ask for the URL of {assign_user_function}"))?;
+        let configuration = lambda
+            .get_function_configuration()
+            .function_name(&reconcile_function)
+            .send()
+            .await
+            .with_context(|| format!("ask for the settings of {reconcile_function}"))?;
+        let scaling_table = configuration
+            .environment()
+            .and_then(|environment| environment.variables()?.get("SCALING_TABLE"))
+            .with_context(|| format!("{reconcile_function} has no SCALING_TABLE"))?
+            .clone();
+        let id = url_id(url.function_url())
+            .with_context(|| format!("{} is not the URL of a function", url.function_url()))?;
+        Ok(Deployed {
+            assign_user_url: format!("{endpoint}/_aws/lambda-url/{id}/"),
+            reconcile_function,
+            assign_user_function,
+            scaling_table,
+        })
+    }
+}
+
+/// The functions run on this machine.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "x86_64"
+};
+
+/// The first label of the host's name.
+fn url_id(url: &str) -> Option<&str> {
+    url.strip_prefix("https://")?
+        .split_once('.')
+        .map(|(id, _)| id)
+}

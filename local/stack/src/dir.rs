@@ -1,0 +1,157 @@
+//! The folder of one stack: its data, logs, keys and records.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::leftovers;
+
+/// What stays when the rest of the folder goes: the users' tokens stay valid
+/// from one start to the next, and a failed run can be looked into.
+const KEPT: [&str; 3] = ["keys", "lock", "logs"];
+
+/// A stack's folder, held by this process alone.
+#[derive(Debug)]
+pub struct StackDir {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl StackDir {
+    /// Takes the folder, ends what a crashed run left running, and empties it.
+    ///
+    /// # Errors
+    /// When another process holds it, or it cannot be written.
+    pub fn claim(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
+        let path = path.canonicalize()?;
+        let lock = lock(&path)?;
+        let dir = Self { path, _lock: lock };
+        leftovers::end(&dir.records(), &dir.path);
+        dir.clear()?;
+        for folder in [dir.records(), dir.home(), dir.tmp(), dir.path.join("logs")] {
+            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        // A database server that runs as another user keeps its files in here.
+        fs::set_permissions(&dir.path, fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(dir.tmp(), fs::Permissions::from_mode(0o1777))?;
+        Ok(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A place for one part's data, which does not exist yet.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.path.join("logs").join(format!("{name}.log"))
+    }
+
+    /// Keys stay from one start to the next.
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.path.join("home")
+    }
+
+    pub fn tmp(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+
+    pub(crate) fn record(&self, name: &str) -> PathBuf {
+        self.records().join(name)
+    }
+
+    fn records(&self) -> PathBuf {
+        self.path.join("run")
+    }
+
+    /// Ends what still runs and removes everything but the keys and the logs.
+    pub fn clear(&self) -> Result<()> {
+        leftovers::end(&self.records(), &self.path);
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if KEPT.iter().any(|kept| entry.file_name() == *kept) {
+                continue;
+            }
+            let path = entry.path();
+            let removed = if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.with_context(|| format!("remove {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The lock goes with the process that holds it, however that ends.
+fn lock(dir: &Path) -> Result<Flock<File>> {
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, _)| {
+        let mut holder = String::new();
+        let _ = file.read_to_string(&mut holder);
+        anyhow!(
+            "the stack in {} is in use by process {}: stop that one, or choose another with --name",
+            dir.display(),
+            holder.trim(),
+        )
+    })?;
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())?;
+    Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_held_by_one_process_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = StackDir::claim(folder.path()).unwrap();
+        let error = StackDir::claim(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
+        drop(held);
+        StackDir::claim(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_new_start_keeps_keys_and_logs_and_no_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = StackDir::claim(folder.path()).unwrap();
+        fs::create_dir_all(first.keys()).unwrap();
+        fs::write(first.keys().join("key"), "k").unwrap();
+        fs::write(first.log("part"), "l").unwrap();
+        fs::create_dir(first.data("postgres")).unwrap();
+        fs::write(first.data("env"), "e").unwrap();
+        drop(first);
+
+        let second = StackDir::claim(folder.path()).unwrap();
+        assert!(second.keys().join("key").exists());
+        assert!(second.log("part").exists());
+        assert!(!second.data("postgres").exists());
+        assert!(!second.data("env").exists());
+    }
+}

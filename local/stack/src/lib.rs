@@ -1,0 +1,40 @@
+//! The whole service on one machine, for a person to try and for tests to drive.
+//!
+//! Everything runs on loopback, as children of one process, in one folder:
+//!
+//! - [`dir`]: the folder of a stack, held by one process at a time;
+//! - [`process`], `leftovers`: children that never outlive it;
+//! - [`ports`]: where they listen;
+//! - [`postgres`], [`graphql`], [`ministack`], [`ec2`]: the parts;
+//! - [`keys`], [`token`], [`jwks`]: the users' login service;
+//! - [`deploy`], [`invoke`]: `template.yaml` on the local AWS;
+//! - [`stack`], [`options`], [`env_file`]: all of it together;
+//! - [`operator`], [`seed`], [`up`]: what a person does with it.
+//!
+//! Tests start the parts that they need (`Postgres::start`, `Ministack::start`),
+//! or all of them (`Stack::start`). Errors are `anyhow`'s: this is a tool, and
+//! whoever reads its errors is a person.
+
+pub mod deploy;
+pub mod dir;
+pub mod ec2;
+pub mod env_file;
+pub mod graphql;
+mod http;
+pub mod invoke;
+pub mod jwks;
+pub mod keys;
+mod leftovers;
+mod migrations;
+pub mod ministack;
+pub mod operator;
+pub mod options;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod project;
+pub mod seed;
+pub mod stack;
+mod steps;
+pub mod token;
+pub mod up;

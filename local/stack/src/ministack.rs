@@ -1,0 +1,91 @@
+//! The local AWS: Lambda, `CloudFormation`, DynamoDB, `EventBridge`, SQS, Secrets Manager, logs.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+
+use crate::dir::StackDir;
+use crate::http;
+use crate::ports::Reserved;
+use crate::process::{Process, Program};
+use crate::project;
+
+/// The home region of the stack: where its functions and its table are.
+pub const REGION: &str = "us-east-1";
+
+/// The account's root, for the tools and the tests. The functions get
+/// credentials of their own roles, whose policies the local AWS enforces.
+pub const ACCESS_KEY_ID: &str = "test";
+pub const SECRET_ACCESS_KEY: &str = "test";
+
+const START_TIME: Duration = Duration::from_secs(60);
+
+/// A running local AWS. Its state is in memory: it ends with the process.
+#[derive(Debug)]
+pub struct Ministack {
+    process: Process,
+    endpoint: String,
+}
+
+impl Ministack {
+    /// Functions inherit the environment of the local AWS. That is how they find
+    /// it and `ec2_endpoint`, so that the template needs nothing local, and why
+    /// the environment has nothing else in it that the template could forget.
+    pub async fn start(dir: &StackDir, port: Reserved, ec2_endpoint: Option<&str>) -> Result<Self> {
+        let endpoint = format!("http://127.0.0.1:{}", port.port());
+        let mut program = Program::new("ministack", project::python_tool("ministack")?)
+            .env("BIND_HOST", "127.0.0.1")
+            // Roles and their policies are checked, as AWS does.
+            .env("AUTH", "true")
+            .env("IOT_MTLS_ENABLED", "0")
+            .env("STATE_DIR", dir.data("ministack").join("state"))
+            .env("S3_DATA_DIR", dir.data("ministack").join("s3"))
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+            .env("AWS_ENDPOINT_URL", &endpoint);
+        if let Some(ec2_endpoint) = ec2_endpoint {
+            program = program.env("AWS_ENDPOINT_URL_EC2", ec2_endpoint);
+        }
+        let process = program
+            .env("GATEWAY_PORT", port.release().to_string())
+            .start(dir)?;
+        let health = format!("{endpoint}/_ministack/health");
+        process
+            .ready(START_TIME, async || http::answers(&health).await)
+            .await?;
+        Ok(Self { process, endpoint })
+    }
+
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub fn sdk_config(&self) -> SdkConfig {
+        sdk_config(&self.endpoint)
+    }
+
+    pub fn stop(&mut self) {
+        self.process.stop();
+    }
+}
+
+/// What clients of the local AWS at `endpoint` are made from.
+///
+/// Make a client for each test: its connections belong to the runtime that it
+/// was first used in.
+pub fn sdk_config(endpoint: &str) -> SdkConfig {
+    let credentials = Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "local-stack");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}

@@ -1,0 +1,121 @@
+//! What can be chosen about a stack, on the command line and by tests.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::ec2::Ec2Options;
+use crate::project;
+
+/// The stack that is meant when none is named; its file of variables is `.local/env`.
+pub const DEFAULT_NAME: &str = "default";
+
+/// Which stack.
+#[derive(Args, Clone, Debug)]
+pub struct StackChoice {
+    /// Which stack; each has its own folder, ports and data
+    #[arg(long, default_value = DEFAULT_NAME, value_parser = parse_name)]
+    pub name: String,
+    /// The stack's folder [default: .local/stacks/NAME]
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+}
+
+impl StackChoice {
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            dir: None,
+        }
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        let default = || project::local().join("stacks").join(&self.name);
+        self.dir.clone().unwrap_or_else(default)
+    }
+
+    /// Where the variables of the running stack are.
+    pub fn env_path(&self) -> PathBuf {
+        if self.name == DEFAULT_NAME && self.dir.is_none() {
+            project::local().join("env")
+        } else {
+            self.dir().join("env")
+        }
+    }
+}
+
+/// It names the folder and the CloudFormation stack.
+fn parse_name(name: &str) -> Result<String, String> {
+    let letters_first = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if letters_first && plain && name.len() <= 40 {
+        return Ok(name.to_owned());
+    }
+    Err("it should be a letter and then letters, digits and -, 40 at most".to_owned())
+}
+
+/// Whether every region gets a pass each minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Schedule {
+    #[default]
+    On,
+    Off,
+}
+
+/// How a stack is started.
+#[derive(Args, Clone, Debug)]
+pub struct StackOptions {
+    #[command(flatten)]
+    pub stack: StackChoice,
+    /// The first of five ports in a row [default: any free ones]
+    #[arg(long, value_name = "PORT")]
+    pub ports_from: Option<u16>,
+    /// Whether a pass runs each minute by itself
+    #[arg(long, value_enum, default_value_t)]
+    pub schedule: Schedule,
+    /// Sets a parameter of template.yaml, such as SessionsPerUser=5
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parse_parameter)]
+    pub parameters: Vec<(String, String)>,
+    #[command(flatten)]
+    pub ec2: Ec2Options,
+}
+
+impl StackOptions {
+    pub fn named(name: &str) -> Self {
+        Self {
+            stack: StackChoice::named(name),
+            ports_from: None,
+            schedule: Schedule::default(),
+            parameters: Vec::new(),
+            ec2: Ec2Options::default(),
+        }
+    }
+}
+
+fn parse_parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it should be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_no_folder_is_refused() {
+        for name in ["", "../up", "1st", "a b", "a/b"] {
+            assert!(parse_name(name).is_err(), "{name:?}");
+        }
+        assert_eq!(parse_name("e2e-1").as_deref(), Ok("e2e-1"));
+    }
+
+    #[test]
+    fn only_the_default_stack_has_its_variables_at_the_top() {
+        assert_eq!(
+            StackChoice::named(DEFAULT_NAME).env_path(),
+            project::local().join("env")
+        );
+        let other = StackChoice::named("other");
+        assert_eq!(other.env_path(), other.dir().join("env"));
+    }
+}

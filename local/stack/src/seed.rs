@@ -1,0 +1,150 @@
+//! Sets up a region as an operator does who starts with the service: its
+//! settings, its first image, and the app's version.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::operator::Operator;
+use crate::project;
+
+/// The build of the client app that the first image serves.
+pub const CLIENT_SHA: &str = "9d4ad9c1f3b0e0b2f6d1f0a7c3f2b8e5a1c6d7e8";
+
+/// The environment that the functions are deployed for locally.
+const ENVIRONMENT: &str = "dev";
+
+/// The first version of the app.
+pub const APP_VERSION: &str = "1.0.0";
+
+/// The region to set up.
+#[derive(Args, Clone, Debug)]
+pub struct RegionSeed {
+    /// The region that is set up
+    #[arg(long, default_value = "us-east-1")]
+    pub region: String,
+    /// The free slots that it should have at all times
+    #[arg(long, default_value_t = 4)]
+    pub target_free: u32,
+    /// The instances that it may have at most
+    #[arg(long, default_value_t = 10)]
+    pub max_instances: u32,
+    /// The slots of each instance
+    #[arg(long, default_value_t = 2)]
+    pub capacity: u32,
+}
+
+impl RegionSeed {
+    /// Adds the rows; `world` is the emulator's, or its default.
+    pub async fn insert(&self, operator: &Operator, world: Option<&Path>) -> Result<()> {
+        let default = project::root().join("local/ec2-emulator/world.json");
+        let region = WorldRegion::read(world.unwrap_or(&default), &self.region)?;
+        let document = "mutation SetUp(
+            $regions: [regions_insert_input!]!
+            $images: [images_insert_input!]!
+            $versions: [app_versions_insert_input!]!
+        ) {
+            insert_regions(objects: $regions) { affected_rows }
+            insert_images(objects: $images) { affected_rows }
+            insert_app_versions(objects: $versions) { affected_rows }
+        }";
+        let image = region
+            .images
+            .first()
+            .context("the world has no image in the region")?;
+        let variables = json!({
+            "regions": [{
+                "name": self.region,
+                "target_free": self.target_free,
+                "max_instances": self.max_instances,
+                // The whole buffer in the first pass.
+                "scale_up_step": 0,
+                "launch_choices": self.launch_choices(&region)?,
+                "security_groups": [{"key": "scaling", "value": "hosts"}],
+            }],
+            "images": [{
+                "region": self.region,
+                "image_id": image.id,
+                "client_sha": CLIENT_SHA,
+                "state": "CURRENT",
+            }],
+            "versions": [{
+                "environment": ENVIRONMENT,
+                "version": APP_VERSION,
+                "client_sha": CLIENT_SHA,
+            }],
+        });
+        operator.query(document, variables).await?;
+        Ok(())
+    }
+
+    /// The first subnet by its tag, the others by their ids: both are ways to name one.
+    fn launch_choices(&self, region: &WorldRegion) -> Result<Vec<Value>> {
+        let mut subnets: Vec<_> = region
+            .subnets
+            .iter()
+            .filter(|subnet| !subnet.default_for_zone)
+            .collect();
+        subnets.truncate(2);
+        ensure!(
+            !subnets.is_empty(),
+            "the world has no subnet for hosts in {}",
+            self.region
+        );
+        let choice = |subnet: &&WorldSubnet| {
+            let mut choice = json!({"instance_type": "m6i.large", "capacity": self.capacity});
+            match subnet.tags.get("Name") {
+                Some(name) if subnet.id == subnets[0].id => {
+                    choice["subnet_tag"] = json!({"key": "Name", "value": name});
+                }
+                _ => choice["subnet_id"] = json!(subnet.id),
+            }
+            choice
+        };
+        Ok(subnets.iter().map(choice).collect())
+    }
+}
+
+/// What is needed of the emulator's world file.
+#[derive(Deserialize)]
+struct World {
+    regions: BTreeMap<String, WorldRegion>,
+}
+
+#[derive(Deserialize)]
+struct WorldRegion {
+    subnets: Vec<WorldSubnet>,
+    images: Vec<WorldImage>,
+}
+
+#[derive(Deserialize)]
+struct WorldSubnet {
+    id: String,
+    #[serde(default)]
+    default_for_zone: bool,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct WorldImage {
+    id: String,
+}
+
+impl WorldRegion {
+    fn read(world: &Path, region: &str) -> Result<Self> {
+        let text =
+            fs::read_to_string(world).with_context(|| format!("read {}", world.display()))?;
+        let mut content: World = serde_json::from_str(&text)
+            .with_context(|| format!("read the world {}", world.display()))?;
+        content
+            .regions
+            .remove(region)
+            .with_context(|| format!("the world {} has no region {region}", world.display()))
+    }
+}

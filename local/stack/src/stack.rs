@@ -1,0 +1,222 @@
+//! All the parts together.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use aws_config::SdkConfig;
+use serde_json::Value;
+use tokio::select;
+use uuid::Uuid;
+
+use crate::deploy::Deployment;
+use crate::dir::StackDir;
+use crate::ec2::Ec2Emulator;
+use crate::env_file::StackEnv;
+use crate::graphql::{Graphql, GraphqlOptions};
+use crate::invoke::invoke;
+use crate::jwks::JwksServer;
+use crate::keys::UserKeys;
+use crate::ministack::{ACCESS_KEY_ID, Ministack, REGION, SECRET_ACCESS_KEY};
+use crate::operator::Operator;
+use crate::options::{Schedule, StackOptions};
+use crate::ports::Ports;
+use crate::postgres::Postgres;
+use crate::project;
+use crate::steps::step;
+use crate::token::{AUDIENCE, ISSUER, Token};
+
+/// A running stack with the template deployed, and nothing in its database yet.
+///
+/// Dropping it ends every part and removes its data.
+#[derive(Debug)]
+pub struct Stack {
+    env: StackEnv,
+    env_path: PathBuf,
+    keys: UserKeys,
+    // Dropped from top to bottom: what calls goes before what is called.
+    ministack: Ministack,
+    ec2: Ec2Emulator,
+    graphql: Graphql,
+    postgres: Postgres,
+    jwks: JwksServer,
+    dir: StackDir,
+}
+
+impl Stack {
+    pub async fn start(options: &StackOptions) -> Result<Self> {
+        let dir = StackDir::claim(&options.stack.dir())?;
+        let mut ports = options.ports_from.map_or_else(Ports::free, Ports::from);
+        let aws_port = ports.reserve("the local AWS")?;
+        let ec2_port = ports.reserve("the EC2 emulator")?;
+        let graphql_port = ports.reserve("GraphQL")?;
+        let postgres_port = ports.reserve("PostgreSQL")?;
+        let jwks_port = ports.reserve("the key set")?;
+
+        let secrets = Secrets {
+            admin: random(),
+            jwt_key: random(),
+        };
+        let keys = UserKeys::load_or_generate(&dir.keys())?;
+        let jwks = JwksServer::start(jwks_port, keys.key_set())?;
+        let ec2 = step(
+            "EC2 emulator",
+            Ec2Emulator::start(&dir, ec2_port, &options.ec2),
+        )
+        .await?;
+
+        // The functions need no database to be deployed, so that both go on at the same time.
+        let hasura_url = format!("http://127.0.0.1:{}", graphql_port.port());
+        let deployment = deployment(options, &secrets, &hasura_url, &jwks);
+        let functions = Box::pin(async {
+            let start = Ministack::start(&dir, aws_port, Some(ec2.endpoint()));
+            let ministack = step("local AWS", start).await?;
+            let deployed = step("sam deploy", deployment.run(&dir, &ministack)).await?;
+            Ok((ministack, deployed))
+        });
+        let database = Box::pin(async {
+            let postgres = step("PostgreSQL", Postgres::start(&dir, postgres_port)).await?;
+            let options = GraphqlOptions::new(&postgres.url(), &secrets.admin, &secrets.jwt_key);
+            let start = Graphql::start(&dir, graphql_port, &options);
+            let graphql = step("GraphQL", start).await?;
+            Ok::<_, anyhow::Error>((postgres, graphql))
+        });
+        let ((ministack, deployed), (postgres, graphql)) = tokio::try_join!(functions, database)?;
+
+        let env = StackEnv {
+            stack_name: deployment.stack_name,
+            aws_endpoint_url: ministack.endpoint().to_owned(),
+            aws_endpoint_url_ec2: ec2.endpoint().to_owned(),
+            aws_region: REGION.to_owned(),
+            aws_access_key_id: ACCESS_KEY_ID.to_owned(),
+            aws_secret_access_key: SECRET_ACCESS_KEY.to_owned(),
+            ec2_control_url: ec2.control_url(),
+            database_url: postgres.url(),
+            hasura_url,
+            hasura_admin_secret: secrets.admin,
+            hasura_jwt_key: secrets.jwt_key,
+            assign_user_url: deployed.assign_user_url,
+            assign_user_function: deployed.assign_user_function,
+            reconcile_function: deployed.reconcile_function,
+            scaling_table: deployed.scaling_table,
+            jwks_url: jwks.url(),
+            jwt_issuer: ISSUER.to_owned(),
+            jwt_audience: AUDIENCE.to_owned(),
+        };
+        let env_path = options.stack.env_path();
+        let stack = Self {
+            env,
+            env_path,
+            keys,
+            ministack,
+            ec2,
+            graphql,
+            postgres,
+            jwks,
+            dir,
+        };
+        stack.env.write(&stack.env_path)?;
+        Ok(stack)
+    }
+
+    /// Every address and name.
+    pub fn env(&self) -> &StackEnv {
+        &self.env
+    }
+
+    pub fn dir(&self) -> &StackDir {
+        &self.dir
+    }
+
+    /// The keys that the deployed functions trust; see [`Stack::token`].
+    pub fn keys(&self) -> &UserKeys {
+        &self.keys
+    }
+
+    pub fn jwks(&self) -> &JwksServer {
+        &self.jwks
+    }
+
+    pub fn postgres(&self) -> &Postgres {
+        &self.postgres
+    }
+
+    /// A token with which `user` may ask for a slot.
+    pub fn token(&self, user: &str) -> Result<String> {
+        Token::new(user).sign(&self.keys)
+    }
+
+    /// Speaks GraphQL as the administrator.
+    pub fn operator(&self) -> Operator {
+        Operator::of(&self.env)
+    }
+
+    pub fn sdk_config(&self) -> SdkConfig {
+        self.ministack.sdk_config()
+    }
+
+    /// Invokes `reconcile`, as the schedule or an operator does.
+    pub async fn reconcile(&self, payload: &Value) -> Result<Value> {
+        invoke(&self.sdk_config(), &self.env.reconcile_function, payload).await
+    }
+
+    /// Resolves with a message when a part of the stack ends by itself.
+    pub async fn failed(&self) -> String {
+        select! {
+            message = self.ministack.process().ended() => message,
+            message = self.ec2.process().ended() => message,
+            message = self.graphql.process().ended() => message,
+            message = self.postgres.process().ended() => message,
+        }
+    }
+
+    /// Ends every part and removes the stack's data.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.env_path);
+    }
+}
+
+/// What the functions and the GraphQL engine share.
+struct Secrets {
+    admin: String,
+    jwt_key: String,
+}
+
+fn deployment(
+    options: &StackOptions,
+    secrets: &Secrets,
+    hasura_url: &str,
+    jwks: &JwksServer,
+) -> Deployment {
+    let enabled = options.schedule == Schedule::On;
+    let own = [
+        ("HasuraUrl", hasura_url.to_owned()),
+        ("JwksUrl", jwks.url()),
+        ("JwtIssuer", ISSUER.to_owned()),
+        ("JwtAudience", AUDIENCE.to_owned()),
+        ("ScheduleEnabled", enabled.to_string()),
+    ];
+    let own = own.map(|(name, value)| (name.to_owned(), value));
+    Deployment {
+        template: project::root().join("template.yaml"),
+        functions: project::local().join("functions"),
+        stack_name: format!("scaling-{}", options.stack.name),
+        admin_secret: secrets.admin.clone(),
+        jwt_key: secrets.jwt_key.clone(),
+        parameters: own
+            .into_iter()
+            .chain(options.parameters.iter().cloned())
+            .collect(),
+    }
+}
+
+/// Enough for an HS256 key, which has to have 32 bytes.
+fn random() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+}

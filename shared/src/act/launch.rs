@@ -1,0 +1,261 @@
+//! Launching: the intent, then `RunInstances`, then the rows, then the intent is closed.
+//! Wherever a function dies in between, the next pass finds the intent and goes on.
+
+use super::prepare::Placement;
+use super::{Actor, Stop};
+use crate::db::DbError;
+use crate::host::{HostError, HostErrorKind};
+use crate::ids::{ClientSha, ImageId, LaunchId};
+use crate::lock::{Closing, LockError};
+use crate::model::{Intent, Machine, NewInstance, Refusal};
+use crate::report::StepResult;
+use crate::scaling::{LaunchOption, Step};
+
+/// What became of one attempt at one launch.
+enum Attempt {
+    /// So many rows were recorded, and the intent is closed.
+    Launched(usize),
+    /// No room: closed, remembered; the next option may have some.
+    NoCapacity(HostError),
+    /// It cannot succeed as it is: closed.
+    Refused(HostError),
+    /// Not known, or not finished: the intent stays open.
+    Open(String),
+}
+
+impl Actor<'_> {
+    /// Asks again, under the same token, for what an earlier pass recorded.
+    pub(super) async fn resume(
+        &self,
+        step: &Step,
+        launch: &LaunchId,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
+        let Some(intent) = self
+            .snapshot
+            .open_intents
+            .iter()
+            .find(|intent| intent.launch_id == *launch)
+        else {
+            results.push(StepResult::failed(
+                &step.action,
+                "the intent is not in the snapshot",
+            ));
+            return Ok(());
+        };
+        let attempt = if intent.is_resumable(self.now) {
+            self.ask(intent).await?
+        } else {
+            self.look_up(intent).await?
+        };
+        results.push(match attempt {
+            Attempt::Launched(rows) => StepResult::ok(&step.action, format!("{rows} recorded")),
+            Attempt::NoCapacity(error) | Attempt::Refused(error) => {
+                StepResult::failed(&step.action, error)
+            }
+            Attempt::Open(why) => StepResult::failed(&step.action, why),
+        });
+        Ok(())
+    }
+
+    /// Tries the options in order until one has room.
+    pub(super) async fn launch(
+        &self,
+        step: &Step,
+        image_id: &ImageId,
+        client_sha: &ClientSha,
+        options: &[LaunchOption],
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
+        let settings = &self.snapshot.settings;
+        let groups = match self.host.security_groups(&settings.security_groups).await {
+            Ok(groups) => groups,
+            Err(error) => {
+                results.push(StepResult::failed("look up regions.security_groups", error));
+                return Ok(());
+            }
+        };
+        for option in options {
+            let subnets = match self.host.subnets(&option.choice.subnet).await {
+                Ok(subnets) => subnets,
+                Err(error) => {
+                    let place = format!("look up the subnet of choice {}", option.choice);
+                    results.push(StepResult::failed(place, error));
+                    continue;
+                }
+            };
+            for subnet_id in subnets
+                .into_iter()
+                .filter(|id| !self.refused_lately(option, id))
+            {
+                self.in_time()?;
+                let what = format!(
+                    "launch {} x {} in {subnet_id}",
+                    option.count, option.choice.instance_type
+                );
+                let placement = Placement {
+                    option,
+                    subnet_id,
+                    security_group_ids: groups.clone(),
+                };
+                let image = (image_id, client_sha);
+                let intent = match self.launching.intent(settings, image, placement, self.now) {
+                    Ok(intent) => intent,
+                    Err(error) => {
+                        results.push(StepResult::failed(&step.action, error));
+                        return Ok(());
+                    }
+                };
+                if let Err(error) = self.log.open_intent(self.lease, &intent).await {
+                    return self.not_recorded(&what, error, results);
+                }
+                match self.ask(&intent).await? {
+                    Attempt::Launched(rows) => {
+                        results.push(StepResult::ok(what, format!("{rows} launched")));
+                        return Ok(());
+                    }
+                    Attempt::NoCapacity(error) => {
+                        // What this option lacks the next one may have.
+                        results.push(StepResult::failed(what, error));
+                    }
+                    Attempt::Refused(error) => {
+                        let denied = error.kind == HostErrorKind::Denied;
+                        results.push(StepResult::failed(what, error));
+                        if denied {
+                            return Ok(());
+                        }
+                    }
+                    // It may have been launched: asking for another choice could launch twice.
+                    Attempt::Open(why) => {
+                        results.push(StepResult::failed(what, why));
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refused_lately(&self, option: &LaunchOption, subnet_id: &str) -> bool {
+        self.snapshot.refusals.iter().any(|refusal| {
+            refusal.instance_type == option.choice.instance_type
+                && refusal.subnet_id == subnet_id
+                && refusal.until > self.now
+        })
+    }
+
+    fn not_recorded(
+        &self,
+        what: &str,
+        error: LockError,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
+        if let LockError::Lost { .. } = error {
+            return Err(Stop::LockLost(error.to_string()));
+        }
+        results.push(StepResult::failed(what, error));
+        Ok(())
+    }
+
+    /// One `RunInstances` for one recorded intent, and what follows from its answer.
+    async fn ask(&self, intent: &Intent) -> Result<Attempt, Stop> {
+        let error = match self
+            .host
+            .launch(&intent.client_token, &intent.request)
+            .await
+        {
+            Ok(machines) => return self.finish(intent, &machines).await,
+            Err(error) => error,
+        };
+        match error.kind {
+            HostErrorKind::Capacity => {
+                let refusal = Refusal {
+                    instance_type: intent.request.instance_type.clone(),
+                    subnet_id: intent.request.subnet_id.clone(),
+                    until: self.now + Refusal::REMEMBERED,
+                };
+                self.close(
+                    intent,
+                    "no capacity",
+                    Some(refusal),
+                    Attempt::NoCapacity(error),
+                )
+                .await
+            }
+            // Somebody may hold machines under this token: look, and never launch again.
+            HostErrorKind::AlreadyTerminated | HostErrorKind::TokenMismatch => {
+                self.look_up(intent).await
+            }
+            // An earlier attempt may have gone through before the setting or the permission
+            // was changed: what it launched must not be forgotten.
+            HostErrorKind::Denied | HostErrorKind::Invalid | HostErrorKind::Gone => {
+                match self.look_up(intent).await? {
+                    Attempt::Launched(0) => Ok(Attempt::Refused(error)),
+                    found => Ok(found),
+                }
+            }
+            HostErrorKind::Unclear | HostErrorKind::LeaseTooShort => Ok(Attempt::Open(format!(
+                "{error}; asked again under the same token"
+            ))),
+        }
+    }
+
+    /// Records what was launched under the intent's token, without launching.
+    async fn look_up(&self, intent: &Intent) -> Result<Attempt, Stop> {
+        match self.host.launched_under(&intent.client_token).await {
+            Ok(machines) => self.finish(intent, &machines).await,
+            Err(error) => Ok(Attempt::Open(error.to_string())),
+        }
+    }
+
+    async fn finish(&self, intent: &Intent, machines: &[Machine]) -> Result<Attempt, Stop> {
+        let rows: Vec<NewInstance> = machines
+            .iter()
+            .filter(|machine| !machine.state.is_going())
+            .map(|machine| NewInstance {
+                id: machine.id.clone(),
+                launch_id: intent.launch_id.clone(),
+                image_id: intent.request.image_id.clone(),
+                client_sha: intent.request.client_sha.clone(),
+                instance_type: intent.request.instance_type.clone(),
+                capacity: intent.request.capacity,
+                launched_at: machine.launched_at,
+            })
+            .collect();
+        if !rows.is_empty() {
+            match self
+                .database
+                .record_instances(&self.lease.fence(), &rows)
+                .await
+            {
+                Ok(_) => {}
+                Err(error @ DbError::Fenced { .. }) => {
+                    return Err(Stop::LockLost(error.to_string()));
+                }
+                Err(error) => return Ok(Attempt::Open(error.to_string())),
+            }
+        }
+        let outcome = format!("{} of {} launched", rows.len(), intent.request.count);
+        self.close(intent, &outcome, None, Attempt::Launched(rows.len()))
+            .await
+    }
+
+    async fn close(
+        &self,
+        intent: &Intent,
+        outcome: &str,
+        refusal: Option<Refusal>,
+        then: Attempt,
+    ) -> Result<Attempt, Stop> {
+        let closing = Closing {
+            launch_id: intent.launch_id.clone(),
+            outcome: outcome.to_owned(),
+            refusal,
+        };
+        match self.log.close_intent(self.lease, &closing).await {
+            Ok(()) => Ok(then),
+            Err(error @ LockError::Lost { .. }) => Err(Stop::LockLost(error.to_string())),
+            Err(error) => Ok(Attempt::Open(error.to_string())),
+        }
+    }
+}

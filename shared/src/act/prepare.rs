@@ -1,0 +1,95 @@
+//! Turning a launch option into the exact request that is recorded and then sent.
+
+use std::fmt;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::agent_token::{AgentTokens, TokenError};
+use crate::host::tags;
+use crate::ids::{ClientSha, ClientToken, ImageId, LaunchId};
+use crate::model::{Intent, LaunchRequest, RegionSettings};
+use crate::scaling::LaunchOption;
+use crate::user_data::{UserData, UserDataError};
+
+/// What every launch of this stack has in common.
+pub struct Launching {
+    pub stack_id: String,
+    /// Where host agents reach Hasura; without `/v1/graphql`.
+    pub agent_hasura_url: String,
+    pub tokens: AgentTokens,
+}
+
+impl fmt::Debug for Launching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launching")
+            .field("stack_id", &self.stack_id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Error)]
+pub(super) enum PrepareError {
+    #[error(transparent)]
+    UserData(#[from] UserDataError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// What was looked up for one launch.
+pub(super) struct Placement<'a> {
+    pub(super) option: &'a LaunchOption,
+    pub(super) subnet_id: String,
+    pub(super) security_group_ids: Vec<String>,
+}
+
+impl Launching {
+    pub(super) fn intent(
+        &self,
+        settings: &RegionSettings,
+        (image_id, client_sha): (&ImageId, &ClientSha),
+        placement: Placement<'_>,
+        now: Timestamp,
+    ) -> Result<Intent, PrepareError> {
+        let launch_id = LaunchId::random();
+        let LaunchOption { choice, count } = placement.option;
+        let user_data = UserData {
+            hasura_url: &self.agent_hasura_url,
+            agent_token: &self.tokens.mint(&launch_id, now)?,
+            region: &settings.name,
+            launch_id: &launch_id,
+            capacity: choice.capacity,
+            client_sha,
+        }
+        .render(settings.user_data_template.as_deref())?;
+        let tag = |key: &str, value: &dyn fmt::Display| (key.to_owned(), value.to_string());
+        let tags = vec![
+            tag("Name", &format_args!("{}-{}", self.stack_id, settings.name)),
+            tag(tags::STACK, &self.stack_id),
+            tag(tags::REGION, &settings.name),
+            tag(tags::LAUNCH, &launch_id),
+            tag(tags::IMAGE, image_id),
+            tag(tags::CLIENT_SHA, client_sha),
+            tag(tags::CAPACITY, &choice.capacity),
+        ];
+        let request = LaunchRequest {
+            image_id: image_id.clone(),
+            client_sha: client_sha.clone(),
+            instance_type: choice.instance_type.clone(),
+            subnet_id: placement.subnet_id,
+            security_group_ids: placement.security_group_ids,
+            instance_profile: settings.instance_profile.clone(),
+            user_data: BASE64_STANDARD.encode(user_data),
+            tags,
+            count: *count,
+            capacity: choice.capacity,
+        };
+        Ok(Intent {
+            launch_id,
+            client_token: ClientToken::random(),
+            created_at: now,
+            request,
+        })
+    }
+}

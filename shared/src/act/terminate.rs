@@ -1,0 +1,115 @@
+//! Ending instances: `TERMINATING` is committed first, EC2 is asked only for what was.
+
+use std::collections::BTreeSet;
+
+use super::{Actor, Stop, written};
+use crate::db::TerminateIf;
+use crate::ids::InstanceId;
+use crate::model::NewInstance;
+use crate::report::StepResult;
+use crate::scaling::{Action, Plan};
+
+impl Actor<'_> {
+    pub(super) async fn end_instances(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
+        let mut committed = Vec::new();
+        for condition in [TerminateIf::Gone, TerminateIf::Lost, TerminateIf::Empty] {
+            committed.extend(self.commit(plan, condition, results).await?);
+        }
+        committed.extend(self.adopt(plan, results).await?);
+
+        let asked: BTreeSet<_> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Terminate {
+                    instance,
+                    ask_ec2: true,
+                    ..
+                } => Some(instance),
+                Action::TerminateOrphan { orphan } => Some(&orphan.id),
+                _ => None,
+            })
+            .collect();
+        committed.retain(|id| asked.contains(id));
+        if committed.is_empty() {
+            return Ok(());
+        }
+        self.in_time()?;
+        for (id, answer) in self.host.terminate(&committed).await {
+            let step = format!("terminate {id} at EC2");
+            results.push(match answer {
+                Ok(()) => StepResult::ok(step, "asked"),
+                Err(error) => StepResult::failed(step, error),
+            });
+        }
+        Ok(())
+    }
+
+    /// The ids for which `TERMINATING` holds now.
+    async fn commit(
+        &self,
+        plan: &Plan,
+        condition: TerminateIf,
+        results: &mut Vec<StepResult>,
+    ) -> Result<Vec<InstanceId>, Stop> {
+        let ids = plan.ids(|action| match action {
+            Action::Terminate {
+                instance,
+                condition: c,
+                ..
+            } if *c == condition => Some(instance),
+            _ => None,
+        });
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        self.in_time()?;
+        let answer = self
+            .database
+            .terminate(&self.lease.fence(), &ids, condition)
+            .await;
+        let rows = written("commit the end of", answer, results)?;
+        Ok(held(rows))
+    }
+
+    async fn adopt(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<Vec<InstanceId>, Stop> {
+        let orphans: Vec<NewInstance> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::TerminateOrphan { orphan } => Some(orphan.clone()),
+                _ => None,
+            })
+            .collect();
+        if orphans.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.in_time()?;
+        let answer = self
+            .database
+            .adopt_orphans(&self.lease.fence(), &orphans)
+            .await;
+        let rows = written("commit the end of orphan", answer, results)?;
+        // A row that was there already may be anything: only what was adopted now is an orphan.
+        Ok(rows
+            .into_iter()
+            .filter(|row| row.outcome == crate::db::WriteOutcome::Done)
+            .map(|row| InstanceId::new(row.id))
+            .collect())
+    }
+}
+
+fn held(rows: Vec<crate::db::WriteResult>) -> Vec<InstanceId> {
+    rows.into_iter()
+        .filter(|row| row.outcome.holds())
+        .map(|row| InstanceId::new(row.id))
+        .collect()
+}

@@ -1,0 +1,243 @@
+//! Settings from the environment, read once at start, typed; an error names its variable.
+
+use std::env::VarError;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use crate::db::HasuraSettings;
+use crate::pass::Limits;
+
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    #[error("set the environment variable {0}")]
+    Missing(&'static str),
+    #[error("the environment variable {name} is {value:?}: it must be {expected}")]
+    Invalid {
+        name: &'static str,
+        value: String,
+        expected: &'static str,
+    },
+}
+
+/// Where variables come from; tests bring their own.
+pub trait Environment {
+    fn get(&self, name: &'static str) -> Option<String>;
+}
+
+/// The process's own environment. An empty value counts as not set: CloudFormation cannot
+/// leave a variable out.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    #[expect(clippy::disallowed_methods, reason = "this is the home of settings")]
+    fn get(&self, name: &'static str) -> Option<String> {
+        match std::env::var(name) {
+            Ok(value) if !value.is_empty() => Some(value),
+            Ok(_) | Err(VarError::NotPresent) => None,
+            Err(VarError::NotUnicode(value)) => Some(value.to_string_lossy().into_owned()),
+        }
+    }
+}
+
+/// A required text.
+///
+/// # Errors
+/// When it is not set.
+pub fn required(env: &dyn Environment, name: &'static str) -> Result<String, ConfigError> {
+    env.get(name).ok_or(ConfigError::Missing(name))
+}
+
+/// A value with a default.
+///
+/// # Errors
+/// When it is set and cannot be read.
+pub fn or_default<T: FromStr>(
+    env: &dyn Environment,
+    name: &'static str,
+    expected: &'static str,
+    default: T,
+) -> Result<T, ConfigError> {
+    match env.get(name) {
+        None => Ok(default),
+        Some(value) => value.parse().map_err(|_| ConfigError::Invalid {
+            name,
+            value,
+            expected,
+        }),
+    }
+}
+
+/// Hasura's address and secret, as every function needs them.
+///
+/// # Errors
+/// When one is missing or the address is no HTTP URL.
+pub fn hasura(env: &dyn Environment, timeout: Duration) -> Result<HasuraSettings, ConfigError> {
+    Ok(HasuraSettings {
+        url: http_url("HASURA_URL", required(env, "HASURA_URL")?)?,
+        admin_secret: SecretString::from(required(env, "HASURA_ADMIN_SECRET")?),
+        timeout,
+    })
+}
+
+fn http_url(name: &'static str, value: String) -> Result<String, ConfigError> {
+    let expected = "an http:// or https:// URL without /v1/graphql";
+    let is_url = value.starts_with("http://") || value.starts_with("https://");
+    if is_url && !value.trim_end_matches('/').ends_with("/v1/graphql") {
+        Ok(value.trim_end_matches('/').to_owned())
+    } else {
+        Err(ConfigError::Invalid {
+            name,
+            value,
+            expected,
+        })
+    }
+}
+
+/// `LOG_LEVEL`, a `tracing` filter.
+pub fn log_level(env: &dyn Environment) -> String {
+    env.get("LOG_LEVEL").unwrap_or_else(|| "info".to_owned())
+}
+
+/// What the functions that run passes are set to.
+#[derive(Clone, Debug)]
+pub struct PassConfig {
+    /// Keeps the stages of one account apart: the value of the tag `scaling:stack`.
+    pub stack_id: String,
+    pub table: String,
+    pub hasura: HasuraSettings,
+    pub agent_hasura_url: String,
+    pub agent_token_key: SecretString,
+    pub agent_token_valid: SignedDuration,
+    pub alert_topic_arn: Option<String>,
+    /// The function that a pass is handed over to.
+    pub reconcile_function: String,
+    pub limits: Limits,
+}
+
+/// HS256 with a shorter key is weaker than its hash; Hasura refuses it, too.
+const MIN_KEY_BYTES: usize = 32;
+
+impl PassConfig {
+    /// # Errors
+    /// Names the first variable that is missing or wrong.
+    pub fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
+        let hasura = hasura(env, Duration::from_secs(10))?;
+        let agent_hasura_url = match env.get("AGENT_HASURA_URL") {
+            Some(url) => http_url("AGENT_HASURA_URL", url)?,
+            None => hasura.url.clone(),
+        };
+        let seconds = "a whole number of seconds";
+        let budget = or_default(env, "PASS_BUDGET_SECONDS", seconds, 40)?;
+        let lease = or_default(env, "LEASE_SECONDS", seconds, 50)?;
+        if lease <= budget {
+            return Err(ConfigError::Invalid {
+                name: "LEASE_SECONDS",
+                value: lease.to_string(),
+                expected: "more than PASS_BUDGET_SECONDS, and less than the function's timeout",
+            });
+        }
+        let days = or_default(env, "AGENT_TOKEN_DAYS", "a whole number of days", 30u32)?;
+        let agent_token_key = SecretString::from(required(env, "HASURA_JWT_KEY")?);
+        if agent_token_key.expose_secret().len() < MIN_KEY_BYTES {
+            return Err(ConfigError::Invalid {
+                name: "HASURA_JWT_KEY",
+                value: "(secret)".to_owned(),
+                expected: "at least 32 bytes, as in HASURA_GRAPHQL_JWT_SECRET",
+            });
+        }
+        Ok(Self {
+            stack_id: required(env, "STACK_ID")?,
+            table: required(env, "SCALING_TABLE")?,
+            hasura,
+            agent_hasura_url,
+            agent_token_key,
+            agent_token_valid: SignedDuration::from_hours(i64::from(days) * 24),
+            alert_topic_arn: env.get("ALERT_TOPIC_ARN"),
+            reconcile_function: required(env, "RECONCILE_FUNCTION_NAME")?,
+            limits: Limits {
+                budget: Duration::from_secs(budget),
+                lease: Duration::from_secs(lease),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    impl Environment for HashMap<&'static str, &'static str> {
+        fn get(&self, name: &'static str) -> Option<String> {
+            HashMap::get(self, name).map(ToString::to_string)
+        }
+    }
+
+    fn complete() -> HashMap<&'static str, &'static str> {
+        HashMap::from([
+            ("STACK_ID", "prod"),
+            ("SCALING_TABLE", "scaling"),
+            ("HASURA_URL", "https://hasura.example/"),
+            ("HASURA_ADMIN_SECRET", "secret"),
+            ("HASURA_JWT_KEY", "0123456789abcdef0123456789abcdef"),
+            ("RECONCILE_FUNCTION_NAME", "prod-reconcile"),
+        ])
+    }
+
+    #[test]
+    fn what_is_not_set_has_its_documented_default() {
+        let config = PassConfig::from_env(&complete()).unwrap();
+        assert_eq!(config.limits.budget, Duration::from_secs(40));
+        assert_eq!(config.limits.lease, Duration::from_secs(50));
+        assert_eq!(config.agent_hasura_url, "https://hasura.example");
+        assert_eq!(config.alert_topic_arn, None);
+    }
+
+    #[test]
+    fn each_missing_variable_is_named() {
+        for name in complete().keys() {
+            let mut env = complete();
+            env.remove(name);
+            assert_eq!(
+                PassConfig::from_env(&env).unwrap_err(),
+                ConfigError::Missing(name)
+            );
+        }
+    }
+
+    #[test]
+    fn a_lease_that_ends_before_the_budget_is_refused() {
+        let mut env = complete();
+        env.insert("LEASE_SECONDS", "40");
+        let error = PassConfig::from_env(&env).unwrap_err();
+        assert!(error.to_string().contains("LEASE_SECONDS"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_shown_with_what_it_must_be_but_a_secret_is_not() {
+        let mut env = complete();
+        env.insert("PASS_BUDGET_SECONDS", "soon");
+        let error = PassConfig::from_env(&env).unwrap_err().to_string();
+        assert!(
+            error.contains("PASS_BUDGET_SECONDS") && error.contains("soon"),
+            "{error}"
+        );
+        let mut env = complete();
+        env.insert("HASURA_JWT_KEY", "short-secret");
+        let error = PassConfig::from_env(&env).unwrap_err().to_string();
+        assert!(!error.contains("short-secret"), "{error}");
+    }
+
+    #[test]
+    fn the_graphql_path_is_not_part_of_the_url() {
+        let mut env = complete();
+        env.insert("HASURA_URL", "https://hasura.example/v1/graphql");
+        assert!(PassConfig::from_env(&env).is_err());
+    }
+}

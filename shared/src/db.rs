@@ -1,0 +1,188 @@
+//! The database as the service needs it: whole observations, and fenced writes.
+
+mod hasura;
+mod hasura_assign;
+mod hasura_pass;
+mod rows;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use thiserror::Error;
+
+pub use hasura::{HasuraClient, HasuraSettings};
+pub use hasura_assign::HasuraAssigner;
+
+use crate::ids::{InstanceId, RegionName};
+use crate::model::{Image, Instance, NewInstance, RegionSettings};
+
+/// What one transaction saw of a region.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    pub settings: RegionSettings,
+    /// The database's clock: the `now` of every decision.
+    pub now: Timestamp,
+    /// Users refused for want of capacity in the last minute and not served since.
+    pub waiting: u32,
+    pub images: Vec<Image>,
+    pub instances: Vec<Instance>,
+}
+
+/// Under which version of the lock a write is made; an older one is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    pub region: RegionName,
+    pub version: i64,
+}
+
+/// On what condition an instance may become `TERMINATING`; checked again by the database
+/// with the rows locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TerminateIf {
+    /// No slot is occupied.
+    Empty,
+    /// The host agent has been silent for the region's `lost_seconds`.
+    Lost,
+    /// EC2 says that the machine is shutting down or terminated.
+    Gone,
+}
+
+impl TerminateIf {
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Empty => "EMPTY",
+            Self::Lost => "LOST",
+            Self::Gone => "GONE",
+        }
+    }
+}
+
+/// What became of one id in a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteResult {
+    pub id: String,
+    pub outcome: WriteOutcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteOutcome {
+    Done,
+    /// It was so before.
+    Already,
+    /// A user is there.
+    Occupied,
+    /// Its host agent was heard of in the meantime.
+    Alive,
+    /// The instance has moved on to a state that this write does not apply to.
+    WrongState,
+    Unknown,
+}
+
+impl WriteOutcome {
+    /// The row is now as the write wanted it.
+    pub fn holds(self) -> bool {
+        matches!(self, Self::Done | Self::Already)
+    }
+}
+
+impl fmt::Display for WriteOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "done",
+            Self::Already => "already so",
+            Self::Occupied => "a user is there",
+            Self::Alive => "its host agent was heard of",
+            Self::WrongState => "it has moved on to another state",
+            Self::Unknown => "the database has no such row",
+        })
+    }
+}
+
+/// The pass's side of the database. Every write is idempotent and refuses an older version
+/// with [`DbError::Fenced`].
+#[async_trait]
+pub trait Database: Send + Sync {
+    /// Every region that has a row, enabled or not.
+    async fn regions(&self) -> Result<Vec<RegionName>, DbError>;
+
+    /// Raises the fence and observes, in one transaction.
+    async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError>;
+
+    /// Observes only, for a dry run.
+    async fn look(&self, region: &RegionName) -> Result<Observation, DbError>;
+
+    /// Inserts launched instances as `PRE_CONNECTION`.
+    async fn record_instances(
+        &self,
+        fence: &Fence,
+        instances: &[NewInstance],
+    ) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Inserts machines that nobody knows of as `TERMINATING`.
+    async fn adopt_orphans(
+        &self,
+        fence: &Fence,
+        orphans: &[NewInstance],
+    ) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Takes empty instances out of service.
+    async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Commits instances to their end; only then may EC2 be asked.
+    async fn terminate(
+        &self,
+        fence: &Fence,
+        ids: &[InstanceId],
+        condition: TerminateIf,
+    ) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Deletes the rows of `TERMINATING` instances that EC2 no longer has.
+    async fn remove(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Starts the clock of instances that a complete listing missed, and stops it for those
+    /// that are listed again.
+    async fn note_missing(
+        &self,
+        fence: &Fence,
+        missing: &[InstanceId],
+        present: &[InstanceId],
+    ) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Gives slots back that were allocated and never claimed.
+    async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError>;
+}
+
+#[derive(Debug, Error)]
+pub enum DbError {
+    /// No answer, or none from the GraphQL engine: it may or may not have happened.
+    #[error("ask Hasura to {operation}: {reason}")]
+    Unavailable {
+        operation: &'static str,
+        reason: String,
+    },
+    /// The engine answered with an error.
+    #[error("Hasura refused to {operation}: {message} ({code})")]
+    Refused {
+        operation: &'static str,
+        code: String,
+        message: String,
+    },
+    /// Another pass holds a newer version of this region's lock.
+    #[error("the lock on {region} was lost: version {version} is older than the one in force")]
+    Fenced { region: RegionName, version: i64 },
+    #[error(
+        "no row for region {0} in table `regions`: insert one, or correct the name in the request"
+    )]
+    UnknownRegion(RegionName),
+    /// A row that the service cannot work with.
+    #[error("table `{table}`, row {key}, column `{column}`: {problem}")]
+    BadRow {
+        table: &'static str,
+        key: String,
+        column: &'static str,
+        problem: String,
+    },
+}

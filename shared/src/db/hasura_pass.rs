@@ -1,0 +1,308 @@
+//! The pass's requests to Hasura, as typed documents.
+
+use async_trait::async_trait;
+use graphql_client::GraphQLQuery;
+use serde_json::json;
+
+use super::rows;
+use super::{
+    Database, DbError, Fence, HasuraClient, Observation, TerminateIf, WriteOutcome, WriteResult,
+};
+use crate::ids::{InstanceId, RegionName};
+use crate::model::{Instance, NewInstance};
+
+/// Instances a page of an observation.
+const PAGE: i64 = 1000;
+
+macro_rules! documents {
+    ($($path:tt: $($operation:ident),+;)*) => {$($(
+        #[derive(GraphQLQuery)]
+        #[graphql(
+            schema_path = "../hasura/schema.graphql",
+            query_path = $path,
+            response_derives = "Debug",
+            custom_scalars_module = "crate::db::rows::scalars"
+        )]
+        pub(super) struct $operation;
+    )+)*};
+}
+
+documents! {
+    "src/db/graphql/begin_pass.graphql": BeginPass, Look, MoreInstances;
+    "src/db/graphql/pass_writes.graphql": RecordInstances, AdoptOrphans, DrainInstances,
+        TerminateInstances, RemoveInstances, NoteMissing, ReleaseUnclaimed;
+    "src/db/graphql/regions.graphql": Regions;
+}
+
+/// Every operation has structs of its own for the same fragments; this gives them one shape.
+macro_rules! observation {
+    ($client:expr, $region:expr, $answer:expr) => {{
+        let answer = $answer;
+        let row = answer
+            .observe_region
+            .into_iter()
+            .next()
+            .ok_or_else(|| DbError::UnknownRegion($region.clone()))?;
+        let region = rows::region!(row);
+        let images = answer
+            .observe_images
+            .into_iter()
+            .map(|image| rows::image(image.image_id, image.client_sha, &image.state))
+            .collect::<Result<_, _>>()?;
+        let mut instances = Vec::with_capacity(answer.observe_instances.len());
+        for row in answer.observe_instances {
+            instances.push(rows::instance!(row)?);
+        }
+        let instances = $client.rest_of($region, instances).await?;
+        Ok(Observation {
+            now: region.now,
+            waiting: region.waiting,
+            settings: region.settings()?,
+            images,
+            instances,
+        })
+    }};
+}
+
+#[async_trait]
+impl Database for HasuraClient {
+    async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
+        let answer = self
+            .send::<Regions>("list regions", regions::Variables {})
+            .await?;
+        Ok(answer
+            .regions
+            .into_iter()
+            .map(|row| RegionName::new(row.name))
+            .collect())
+    }
+
+    async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
+        let variables = begin_pass::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            page_size: PAGE,
+        };
+        let answer = self.send::<BeginPass>("begin a pass", variables).await?;
+        if !answer.begin_pass.first().is_some_and(|row| row.granted) {
+            return Err(fenced(fence));
+        }
+        observation!(self, &fence.region, answer)
+    }
+
+    async fn look(&self, region: &RegionName) -> Result<Observation, DbError> {
+        let variables = look::Variables {
+            region: region.to_string(),
+            page_size: PAGE,
+        };
+        let answer = self.send::<Look>("look at a region", variables).await?;
+        observation!(self, region, answer)
+    }
+
+    async fn record_instances(
+        &self,
+        fence: &Fence,
+        instances: &[NewInstance],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let variables = record_instances::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            instances: json!(instances),
+        };
+        let answer = self
+            .send::<RecordInstances>("record instances", variables)
+            .await?;
+        results(
+            fence,
+            answer
+                .record_instances
+                .into_iter()
+                .map(|row| (row.id, row.outcome)),
+        )
+    }
+
+    async fn adopt_orphans(
+        &self,
+        fence: &Fence,
+        orphans: &[NewInstance],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let variables = adopt_orphans::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            instances: json!(orphans),
+        };
+        let answer = self
+            .send::<AdoptOrphans>("adopt orphans", variables)
+            .await?;
+        results(
+            fence,
+            answer
+                .adopt_orphans
+                .into_iter()
+                .map(|row| (row.id, row.outcome)),
+        )
+    }
+
+    async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
+        let variables = drain_instances::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            ids: json!(ids),
+        };
+        let answer = self
+            .send::<DrainInstances>("drain instances", variables)
+            .await?;
+        results(
+            fence,
+            answer
+                .drain_instances
+                .into_iter()
+                .map(|row| (row.id, row.outcome)),
+        )
+    }
+
+    async fn terminate(
+        &self,
+        fence: &Fence,
+        ids: &[InstanceId],
+        condition: TerminateIf,
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let variables = terminate_instances::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            ids: json!(ids),
+            reason: condition.as_sql().to_owned(),
+        };
+        let answer = self
+            .send::<TerminateInstances>("commit instances' end", variables)
+            .await?;
+        results(
+            fence,
+            answer
+                .terminate_instances
+                .into_iter()
+                .map(|row| (row.id, row.outcome)),
+        )
+    }
+
+    async fn remove(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
+        let variables = remove_instances::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            ids: json!(ids),
+        };
+        let answer = self
+            .send::<RemoveInstances>("remove rows", variables)
+            .await?;
+        results(
+            fence,
+            answer
+                .remove_instances
+                .into_iter()
+                .map(|row| (row.id, row.outcome)),
+        )
+    }
+
+    async fn note_missing(
+        &self,
+        fence: &Fence,
+        missing: &[InstanceId],
+        present: &[InstanceId],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let variables = note_missing::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            missing: json!(missing),
+            present: json!(present),
+        };
+        let answer = self
+            .send::<NoteMissing>("note missing instances", variables)
+            .await?;
+        results(
+            fence,
+            answer
+                .note_missing
+                .into_iter()
+                .map(|row| (row.id, row.outcome)),
+        )
+    }
+
+    async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError> {
+        let variables = release_unclaimed::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+        };
+        let answer = self
+            .send::<ReleaseUnclaimed>("release slots", variables)
+            .await?;
+        results(
+            fence,
+            answer
+                .release_unclaimed
+                .into_iter()
+                .map(|row| (row.id, row.outcome)),
+        )
+    }
+}
+
+impl HasuraClient {
+    /// The pages after the first, if the first one was full.
+    async fn rest_of(
+        &self,
+        region: &RegionName,
+        mut instances: Vec<Instance>,
+    ) -> Result<Vec<Instance>, DbError> {
+        let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let mut last_page = instances.len();
+        while last_page >= page {
+            let Some(last) = instances.last() else { break };
+            let variables = more_instances::Variables {
+                region: region.to_string(),
+                after_id: last.id.to_string(),
+                page_size: PAGE,
+            };
+            let answer = self
+                .send::<MoreInstances>("look at more instances", variables)
+                .await?;
+            last_page = answer.observe_instances.len();
+            for row in answer.observe_instances {
+                instances.push(rows::instance!(row)?);
+            }
+        }
+        Ok(instances)
+    }
+}
+
+fn fenced(fence: &Fence) -> DbError {
+    DbError::Fenced {
+        region: fence.region.clone(),
+        version: fence.version,
+    }
+}
+
+fn results(
+    fence: &Fence,
+    rows: impl Iterator<Item = (String, String)>,
+) -> Result<Vec<WriteResult>, DbError> {
+    rows.map(|(id, outcome)| {
+        let outcome = match outcome.as_str() {
+            "DONE" => WriteOutcome::Done,
+            "ALREADY" => WriteOutcome::Already,
+            "OCCUPIED" => WriteOutcome::Occupied,
+            "ALIVE" => WriteOutcome::Alive,
+            "WRONG_STATE" => WriteOutcome::WrongState,
+            "UNKNOWN" => WriteOutcome::Unknown,
+            "FENCED" => return Err(fenced(fence)),
+            other => {
+                return Err(DbError::BadRow {
+                    table: "write_results",
+                    key: id,
+                    column: "outcome",
+                    problem: format!("{other:?} is none of this version's outcomes"),
+                });
+            }
+        };
+        Ok(WriteResult { id, outcome })
+    })
+    .collect()
+}

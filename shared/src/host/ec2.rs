@@ -1,0 +1,241 @@
+//! EC2 behind the host handler.
+
+mod convert;
+mod launch;
+mod terminate;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::config::timeout::TimeoutConfig;
+use aws_sdk_ec2::types::Filter;
+
+use super::{CALL_LIMIT, HostError, HostErrorKind, HostHandler, HostHandlers, tags};
+use crate::ids::{ClientToken, InstanceId, RegionName};
+use crate::model::{LaunchRequest, Machine, Selector};
+use convert::{failure, machine};
+
+/// `DescribeInstances` gives this many a page at most.
+const PAGE: i32 = 1000;
+
+/// One region's EC2.
+#[derive(Clone, Debug)]
+pub struct Ec2 {
+    client: Client,
+    stack_id: String,
+    region: RegionName,
+}
+
+/// A client per region, built when the region is first met and kept for the process.
+pub struct Ec2Regions {
+    config: SdkConfig,
+    stack_id: String,
+    known: Mutex<HashMap<RegionName, Arc<Ec2>>>,
+}
+
+impl fmt::Debug for Ec2Regions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ec2Regions")
+            .field("stack_id", &self.stack_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ec2Regions {
+    pub fn new(config: SdkConfig, stack_id: impl Into<String>) -> Self {
+        Self {
+            config,
+            stack_id: stack_id.into(),
+            known: Mutex::default(),
+        }
+    }
+
+    fn connect(&self, region: &RegionName) -> Ec2 {
+        let config = aws_sdk_ec2::config::Builder::from(&self.config)
+            .region(aws_sdk_ec2::config::Region::new(region.to_string()))
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(2))
+                    .operation_timeout(CALL_LIMIT)
+                    .build(),
+            )
+            .build();
+        Ec2 {
+            client: Client::from_conf(config),
+            stack_id: self.stack_id.clone(),
+            region: region.clone(),
+        }
+    }
+}
+
+impl HostHandlers for Ec2Regions {
+    fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .entry(region.clone())
+            .or_insert_with(|| Arc::new(self.connect(region)))
+            .clone()
+    }
+}
+
+#[async_trait]
+impl HostHandler for Ec2 {
+    async fn list(&self) -> Result<Vec<Machine>, HostError> {
+        self.describe("list machines", vec![]).await
+    }
+
+    async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
+        self.describe(
+            "look up a launch",
+            vec![filter("client-token", token.as_str())],
+        )
+        .await
+    }
+
+    async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
+        let mut unknown = Vec::new();
+        // One unknown id fails the whole request: halve until the culprits stand alone.
+        let mut groups: Vec<&[InstanceId]> = ids.chunks(100).collect();
+        while let Some(group) = groups.pop() {
+            let answer = self
+                .client
+                .describe_instances()
+                .set_instance_ids(Some(group.iter().map(ToString::to_string).collect()))
+                .send()
+                .await;
+            let Err(error) = answer else { continue };
+            let error = failure("look up machines", &error);
+            match (error.kind, group) {
+                (HostErrorKind::Gone, [id]) => unknown.push(id.clone()),
+                (HostErrorKind::Gone, _) => {
+                    let (left, right) = group.split_at(group.len() / 2);
+                    groups.extend([left, right]);
+                }
+                _ => return Err(error),
+            }
+        }
+        unknown.sort();
+        Ok(unknown)
+    }
+
+    async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {
+        let Selector::Tag { key, value } = selector else {
+            return Ok(vec![selector.to_string()]);
+        };
+        let mut pages = self
+            .client
+            .describe_subnets()
+            .filters(filter(&format!("tag:{key}"), value))
+            .into_paginator()
+            .items()
+            .send();
+        let mut ids = Vec::new();
+        while let Some(subnet) = pages.next().await {
+            let subnet = subnet.map_err(|error| failure("look up subnets", &error))?;
+            ids.extend(subnet.subnet_id);
+        }
+        found("look up subnets", "subnet", selector, ids)
+    }
+
+    async fn security_groups(&self, selectors: &[Selector]) -> Result<Vec<String>, HostError> {
+        let mut groups = Vec::new();
+        for selector in selectors {
+            let Selector::Tag { key, value } = selector else {
+                groups.push(selector.to_string());
+                continue;
+            };
+            let mut pages = self
+                .client
+                .describe_security_groups()
+                .filters(filter(&format!("tag:{key}"), value))
+                .into_paginator()
+                .items()
+                .send();
+            let mut ids = Vec::new();
+            while let Some(group) = pages.next().await {
+                let group = group.map_err(|error| failure("look up security groups", &error))?;
+                ids.extend(group.group_id);
+            }
+            groups.extend(found(
+                "look up security groups",
+                "security group",
+                selector,
+                ids,
+            )?);
+        }
+        groups.sort();
+        groups.dedup();
+        Ok(groups)
+    }
+
+    async fn launch(
+        &self,
+        token: &ClientToken,
+        request: &LaunchRequest,
+    ) -> Result<Vec<Machine>, HostError> {
+        self.run_instances(token, request).await
+    }
+
+    async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
+        self.terminate_instances(ids).await
+    }
+}
+
+impl Ec2 {
+    /// Our machines that match the filters, from a listing read to its end.
+    async fn describe(
+        &self,
+        operation: &'static str,
+        mut filters: Vec<Filter>,
+    ) -> Result<Vec<Machine>, HostError> {
+        filters.push(filter(&format!("tag:{}", tags::STACK), &self.stack_id));
+        filters.push(filter(
+            &format!("tag:{}", tags::REGION),
+            self.region.as_str(),
+        ));
+        let mut pages = self
+            .client
+            .describe_instances()
+            .set_filters(Some(filters))
+            .max_results(PAGE)
+            .into_paginator()
+            .send();
+        let mut machines = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failure(operation, &error))?;
+            for instance in page.reservations().iter().flat_map(|r| r.instances()) {
+                machines.push(machine(operation, instance)?);
+            }
+        }
+        Ok(machines)
+    }
+}
+
+fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+fn found(
+    operation: &'static str,
+    what: &str,
+    selector: &Selector,
+    mut ids: Vec<String>,
+) -> Result<Vec<String>, HostError> {
+    ids.sort();
+    if !ids.is_empty() {
+        return Ok(ids);
+    }
+    Err(HostError {
+        kind: HostErrorKind::Invalid,
+        operation,
+        code: "nothing found".to_owned(),
+        message: format!("no {what} has the {selector} in this region"),
+    })
+}

@@ -1,0 +1,65 @@
+//! `RunInstances`, from a recorded request.
+
+use aws_sdk_ec2::types::{
+    IamInstanceProfileSpecification, ResourceType, ShutdownBehavior, Tag, TagSpecification,
+};
+
+use super::Ec2;
+use super::convert::{failure, machine};
+use crate::host::HostError;
+use crate::ids::ClientToken;
+use crate::model::{LaunchRequest, Machine};
+
+impl Ec2 {
+    pub(super) async fn run_instances(
+        &self,
+        token: &ClientToken,
+        request: &LaunchRequest,
+    ) -> Result<Vec<Machine>, HostError> {
+        const OPERATION: &str = "launch instances";
+        let tags = request
+            .tags
+            .iter()
+            .map(|(key, value)| Tag::builder().key(key).value(value).build())
+            .collect();
+        let answer = self
+            .client
+            .run_instances()
+            .client_token(token.as_str())
+            // Fewer than asked for is better than none: a later pass asks for the rest.
+            .min_count(1)
+            .max_count(i32::try_from(request.count).unwrap_or(i32::MAX))
+            .image_id(request.image_id.as_str())
+            .instance_type(request.instance_type.as_str().into())
+            .subnet_id(&request.subnet_id)
+            .set_security_group_ids(Some(request.security_group_ids.clone()))
+            .set_iam_instance_profile(request.instance_profile.as_deref().map(profile))
+            .user_data(&request.user_data)
+            .ebs_optimized(true)
+            // The host agent ends its instance by shutting it down.
+            .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
+            .tag_specifications(
+                TagSpecification::builder()
+                    .resource_type(ResourceType::Instance)
+                    .set_tags(Some(tags))
+                    .build(),
+            )
+            .send()
+            .await
+            .map_err(|error| failure(OPERATION, &error))?;
+        answer
+            .instances()
+            .iter()
+            .map(|instance| machine(OPERATION, instance))
+            .collect()
+    }
+}
+
+fn profile(name_or_arn: &str) -> IamInstanceProfileSpecification {
+    let builder = IamInstanceProfileSpecification::builder();
+    if name_or_arn.starts_with("arn:") {
+        builder.arn(name_or_arn).build()
+    } else {
+        builder.name(name_or_arn).build()
+    }
+}

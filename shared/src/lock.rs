@@ -1,0 +1,132 @@
+//! What DynamoDB keeps per region: the lock, the wake mark, launch intents, refusals,
+//! decisions.
+
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
+mod leased_host;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use thiserror::Error;
+
+pub use leased_host::LeasedHost;
+
+use crate::db::Fence;
+use crate::ids::{LaunchId, Owner, RegionName};
+use crate::model::{Intent, Refusal};
+use crate::report::Decision;
+
+/// Clocks of Lambda hosts differ a little: a lease counts as expired only this much later,
+/// and its holder stops this much earlier.
+pub const CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(2);
+
+/// A lock that was acquired, and how long it may be relied on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub region: RegionName,
+    pub owner: Owner,
+    /// Grows by one with each holder: the fencing token.
+    pub version: i64,
+    pub expires_at: Timestamp,
+}
+
+impl Lease {
+    pub fn fence(&self) -> Fence {
+        Fence {
+            region: self.region.clone(),
+            version: self.version,
+        }
+    }
+
+    /// Whether something that may take `at_most` ends before anybody else can hold the lock.
+    pub fn outlasts(&self, at_most: Duration, now: Timestamp) -> bool {
+        let left = self.expires_at.duration_since(now) - CLOCK_MARGIN;
+        SignedDuration::try_from(at_most).is_ok_and(|needed| left > needed)
+    }
+}
+
+/// What an attempt to acquire a lock came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    Acquired(Lease),
+    /// Somebody else holds it until then.
+    Held {
+        until: Timestamp,
+    },
+}
+
+/// What is remembered of a region between passes.
+#[derive(Clone, Debug, Default)]
+pub struct RegionMemory {
+    /// The wake mark was set when this was read.
+    pub wanted: bool,
+    pub open_intents: Vec<Intent>,
+    /// Those that have not run out.
+    pub refusals: Vec<Refusal>,
+}
+
+/// How an intent ended; it is never opened again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closing {
+    pub launch_id: LaunchId,
+    /// For the reader of the table: `launched`, `no capacity`, …
+    pub outcome: String,
+    pub refusal: Option<Refusal>,
+}
+
+/// One region's lock and wake mark.
+#[async_trait]
+pub trait RegionLock: Send + Sync {
+    /// Takes the lock if it is free or expired. An attempt that finds its own owner has
+    /// succeeded before, and the answer was lost.
+    async fn acquire(
+        &self,
+        region: &RegionName,
+        owner: &Owner,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Attempt, LockError>;
+
+    /// Gives the lock back; [`LockError::Lost`] if somebody else has taken it since.
+    async fn release(&self, lease: &Lease) -> Result<(), LockError>;
+
+    /// Marks the region as wanted; written only if it is not.
+    async fn mark_wanted(&self, region: &RegionName, now: Timestamp) -> Result<(), LockError>;
+
+    async fn clear_wanted(&self, region: &RegionName) -> Result<(), LockError>;
+
+    async fn is_wanted(&self, region: &RegionName) -> Result<bool, LockError>;
+
+    /// Records an event's id; false if it was recorded before. Called only once the event's
+    /// wake is durable.
+    async fn record_seen(&self, event_id: &str, now: Timestamp) -> Result<bool, LockError>;
+}
+
+/// What the holder of a lock writes down. Every write checks the lock in its transaction.
+#[async_trait]
+pub trait LaunchLog: Send + Sync {
+    async fn memory(&self, region: &RegionName, now: Timestamp) -> Result<RegionMemory, LockError>;
+
+    async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError>;
+
+    async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError>;
+
+    async fn record_decision(&self, decision: &Decision) -> Result<(), LockError>;
+}
+
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// No answer, or none from DynamoDB: it may or may not have happened.
+    #[error("ask DynamoDB to {operation}: {reason}")]
+    Unavailable {
+        operation: &'static str,
+        reason: String,
+    },
+    /// Another pass has taken the lock since.
+    #[error("the lock on {region} was lost: version {version} is not in force any more")]
+    Lost { region: RegionName, version: i64 },
+    #[error("the item {key} in the scaling table cannot be read: {problem}")]
+    BadItem { key: String, problem: String },
+}

@@ -1,0 +1,204 @@
+//! The lock and the launch log on one DynamoDB table.
+//!
+//! | item | `pk` | `sk` |
+//! |---|---|---|
+//! | lock, never deleted | `REGION#name` | `LOCK` |
+//! | wake mark | `REGION#name` | `WAKE` |
+//! | open intent | `REGION#name` | `INTENT#launch` |
+//! | capacity refusal | `REGION#name` | `REFUSAL#type#subnet` |
+//! | closed intent | `CLOSED#name` | `INTENT#launch` |
+//! | decision | `DECISIONS#name` | lock version, 20 digits |
+//! | seen event | `SEEN#id` | `SEEN` |
+//!
+//! What a pass reads at once shares a partition, and nothing else is in it: its one query
+//! stays small however old the service is.
+
+mod errors;
+mod items;
+mod log;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use jiff::{SignedDuration, Timestamp};
+
+use errors::{is_conflict, unavailable};
+use items::{key, number, read_number, read_text, region_key, text};
+
+use super::{Attempt, CLOCK_MARGIN, Lease, LockError, RegionLock};
+use crate::ids::{Owner, RegionName};
+
+type Item = HashMap<String, AttributeValue>;
+
+/// An event's id is remembered for longer than any sender retries (Lambda: six hours).
+const SEEN_FOR: SignedDuration = SignedDuration::from_hours(24);
+
+#[derive(Clone, Debug)]
+pub struct DynamoStore {
+    client: Client,
+    table: String,
+}
+
+impl DynamoStore {
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self {
+            client,
+            table: table.into(),
+        }
+    }
+}
+
+#[async_trait]
+impl RegionLock for DynamoStore {
+    async fn acquire(
+        &self,
+        region: &RegionName,
+        owner: &Owner,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Attempt, LockError> {
+        let expires_at = now + lease;
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(region_key(region, "LOCK")))
+            .update_expression("SET #owner = :owner, expires_at = :expires ADD version :one")
+            .condition_expression("attribute_not_exists(pk) OR expires_at < :expired")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(owner.as_str()))
+            .expression_attribute_values(":expires", number(expires_at.as_millisecond()))
+            .expression_attribute_values(":expired", number((now - CLOCK_MARGIN).as_millisecond()))
+            .expression_attribute_values(":one", number(1))
+            .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let error = match answer {
+            Ok(answer) => {
+                let item = answer.attributes.unwrap_or_default();
+                return Ok(Attempt::Acquired(read_lease(region, owner, &item)?));
+            }
+            Err(error) => error,
+        };
+        // The holder is writing at this moment: its transactions touch the lock's item.
+        if is_conflict(&error) {
+            return Ok(Attempt::Held { until: now });
+        }
+        use aws_sdk_dynamodb::operation::update_item::UpdateItemError as E;
+        match error.as_service_error() {
+            Some(E::ConditionalCheckFailedException(held)) => {
+                let item = held.item().cloned().unwrap_or_default();
+                let held = read_lease(region, owner, &item)?;
+                if read_text(&item, "owner") == Some(owner.as_str()) {
+                    return Ok(Attempt::Acquired(held));
+                }
+                Ok(Attempt::Held {
+                    until: held.expires_at,
+                })
+            }
+            _ => Err(unavailable("acquire the lock", &error)),
+        }
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), LockError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(region_key(&lease.region, "LOCK")))
+            .update_expression("SET expires_at = :never")
+            .condition_expression("#owner = :owner AND version = :version")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":never", number(0))
+            .expression_attribute_values(":owner", text(lease.owner.as_str()))
+            .expression_attribute_values(":version", number(lease.version))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) if errors::is_failed_condition(&error) => Err(LockError::Lost {
+                region: lease.region.clone(),
+                version: lease.version,
+            }),
+            Err(error) => Err(unavailable("release the lock", &error)),
+        }
+    }
+
+    async fn mark_wanted(&self, region: &RegionName, now: Timestamp) -> Result<(), LockError> {
+        let answer = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(region_key(region, "WAKE")))
+            .item("since", number(now.as_millisecond()))
+            .condition_expression("attribute_not_exists(pk)")
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) if errors::is_failed_condition(&error) => Ok(()),
+            Err(error) => Err(unavailable("mark the region as wanted", &error)),
+        }
+    }
+
+    async fn clear_wanted(&self, region: &RegionName) -> Result<(), LockError> {
+        self.client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(region_key(region, "WAKE")))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| unavailable("clear the wake mark", &error))
+    }
+
+    async fn is_wanted(&self, region: &RegionName) -> Result<bool, LockError> {
+        self.client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(region_key(region, "WAKE")))
+            .consistent_read(true)
+            .send()
+            .await
+            .map(|answer| answer.item.is_some())
+            .map_err(|error| unavailable("read the wake mark", &error))
+    }
+
+    async fn record_seen(&self, event_id: &str, now: Timestamp) -> Result<bool, LockError> {
+        let answer = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(key(&format!("SEEN#{event_id}"), "SEEN")))
+            .item("ttl", number((now + SEEN_FOR).as_second()))
+            .condition_expression("attribute_not_exists(pk)")
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) if errors::is_failed_condition(&error) => Ok(false),
+            Err(error) => Err(unavailable("record the event's id", &error)),
+        }
+    }
+}
+
+fn read_lease(region: &RegionName, owner: &Owner, item: &Item) -> Result<Lease, LockError> {
+    let bad = |problem: &str| LockError::BadItem {
+        key: format!("REGION#{region}/LOCK"),
+        problem: problem.to_owned(),
+    };
+    let version = read_number(item, "version").ok_or_else(|| bad("no number `version`"))?;
+    let expires = read_number(item, "expires_at").ok_or_else(|| bad("no number `expires_at`"))?;
+    let expires_at = Timestamp::from_millisecond(expires)
+        .map_err(|_| bad("`expires_at` is not a time in milliseconds"))?;
+    Ok(Lease {
+        region: region.clone(),
+        owner: owner.clone(),
+        version,
+        expires_at,
+    })
+}

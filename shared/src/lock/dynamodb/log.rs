@@ -1,0 +1,191 @@
+//! Intents, refusals and decisions: written by the lock's holder only.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, TransactWriteItem};
+use jiff::{SignedDuration, Timestamp};
+
+use super::errors::{Cancelled, unavailable, why_cancelled};
+use super::items::{key, number, read_text, region_key, text};
+use super::{DynamoStore, Item};
+use crate::ids::RegionName;
+use crate::lock::{Closing, LaunchLog, Lease, LockError, RegionMemory};
+use crate::model::{Intent, Refusal};
+use crate::report::Decision;
+
+/// Closed intents and decisions are kept for an operator who looks after a long week-end.
+const HISTORY: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Contenders touch the lock's item while the holder's transactions check it; DynamoDB then
+/// cancels the transaction, which has written nothing and may be sent again.
+const CONFLICT_RETRIES: u32 = 8;
+const CONFLICT_PAUSE: Duration = Duration::from_millis(15);
+
+#[async_trait]
+impl LaunchLog for DynamoStore {
+    async fn memory(&self, region: &RegionName, now: Timestamp) -> Result<RegionMemory, LockError> {
+        let mut memory = RegionMemory::default();
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(&format!("REGION#{region}")))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| unavailable("read the region's memory", &error))?;
+            let sk = read_text(&item, "sk").unwrap_or_default();
+            if sk == "WAKE" {
+                memory.wanted = true;
+            } else if sk.starts_with("INTENT#") {
+                memory.open_intents.push(read_body(&item)?);
+            } else if sk.starts_with("REFUSAL#") {
+                let refusal: Refusal = read_body(&item)?;
+                // DynamoDB deletes what has outlived its `ttl` within days, not at once.
+                if refusal.until > now {
+                    memory.refusals.push(refusal);
+                }
+            }
+        }
+        Ok(memory)
+    }
+
+    async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError> {
+        let mut item = region_key(&lease.region, &intent_sk(intent.launch_id.as_str()));
+        item.insert("body".to_owned(), text(&to_body(intent)));
+        self.write_under(lease, "open an intent", vec![self.put(item)?])
+            .await
+    }
+
+    async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError> {
+        let region = &lease.region;
+        let sk = intent_sk(closing.launch_id.as_str());
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(region_key(region, &sk)))
+            .build()
+            .map_err(|error| building("close an intent", &error))?;
+        let mut closed = key(&format!("CLOSED#{region}"), &sk);
+        closed.insert("outcome".to_owned(), text(&closing.outcome));
+        closed.insert("version".to_owned(), number(lease.version));
+        closed.insert(
+            "ttl".to_owned(),
+            number((lease.expires_at + HISTORY).as_second()),
+        );
+        let mut writes = vec![
+            TransactWriteItem::builder().delete(delete).build(),
+            self.put(closed)?,
+        ];
+        if let Some(refusal) = &closing.refusal {
+            let sk = format!("REFUSAL#{}#{}", refusal.instance_type, refusal.subnet_id);
+            let mut item = region_key(region, &sk);
+            item.insert("body".to_owned(), text(&to_body(refusal)));
+            item.insert("ttl".to_owned(), number(refusal.until.as_second()));
+            writes.push(self.put(item)?);
+        }
+        self.write_under(lease, "close an intent", writes).await
+    }
+
+    async fn record_decision(&self, decision: &Decision) -> Result<(), LockError> {
+        let sk = format!("{:020}", decision.version);
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(key(&format!("DECISIONS#{}", decision.region), &sk)))
+            .item("at", number(decision.at.as_millisecond()))
+            .item("body", text(&decision.to_bounded_json()))
+            .item("ttl", number((decision.at + HISTORY).as_second()))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| unavailable("record the decision", &error))
+    }
+}
+
+impl DynamoStore {
+    fn put(&self, item: Item) -> Result<TransactWriteItem, LockError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .build()
+            .map_err(|error| building("write an item", &error))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Writes in one transaction with a check that the lock is still this lease's.
+    async fn write_under(
+        &self,
+        lease: &Lease,
+        operation: &'static str,
+        writes: Vec<TransactWriteItem>,
+    ) -> Result<(), LockError> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(region_key(&lease.region, "LOCK")))
+            .condition_expression("#owner = :owner AND version = :version")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(lease.owner.as_str()))
+            .expression_attribute_values(":version", number(lease.version))
+            .build()
+            .map_err(|error| building(operation, &error))?;
+        let check = TransactWriteItem::builder().condition_check(check).build();
+        let items: Vec<_> = std::iter::once(check).chain(writes).collect();
+        for retry in 0.. {
+            let answer = self
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(items.clone()))
+                .send()
+                .await;
+            let Err(error) = answer else { return Ok(()) };
+            match why_cancelled(&error) {
+                Cancelled::LockLost => {
+                    let Lease {
+                        region, version, ..
+                    } = lease.clone();
+                    return Err(LockError::Lost { region, version });
+                }
+                Cancelled::Conflict if retry < CONFLICT_RETRIES => {
+                    tokio::time::sleep(CONFLICT_PAUSE * (retry + 1)).await;
+                }
+                Cancelled::Conflict | Cancelled::Other => {
+                    return Err(unavailable(operation, &error));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn intent_sk(launch_id: &str) -> String {
+    format!("INTENT#{launch_id}")
+}
+
+fn to_body<T: serde::Serialize>(value: &T) -> String {
+    // Plain structs of strings and numbers: there is nothing in them that could fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn read_body<T: serde::de::DeserializeOwned>(item: &Item) -> Result<T, LockError> {
+    let bad = |problem: String| LockError::BadItem {
+        key: format!(
+            "{}/{}",
+            read_text(item, "pk").unwrap_or_default(),
+            read_text(item, "sk").unwrap_or_default()
+        ),
+        problem,
+    };
+    let body = read_text(item, "body").ok_or_else(|| bad("no text `body`".to_owned()))?;
+    serde_json::from_str(body).map_err(|error| bad(error.to_string()))
+}
+
+fn building(operation: &'static str, error: &dyn std::error::Error) -> LockError {
+    LockError::Unavailable {
+        operation,
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,128 @@
+//! Looking at a region: DynamoDB's memory, Postgres' rows and EC2's listing, as one snapshot.
+
+use std::collections::BTreeMap;
+
+use futures::try_join;
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::db::{Database, DbError, Observation};
+use crate::host::{HostError, HostHandler};
+use crate::ids::{InstanceId, RegionName};
+use crate::lock::{LaunchLog, Lease, LockError, RegionLock, RegionMemory};
+use crate::model::Machine;
+use crate::scaling::Snapshot;
+
+/// Nothing is decided on half a view: any part that is missing ends the pass.
+#[derive(Debug, Error)]
+pub enum ObserveError {
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// What a pass looks with.
+#[expect(missing_debug_implementations, reason = "three ports, nothing to show")]
+pub struct Eyes<'a> {
+    pub database: &'a dyn Database,
+    pub host: &'a dyn HostHandler,
+    pub log: &'a dyn LaunchLog,
+}
+
+impl Eyes<'_> {
+    /// The view of the lock's holder: raises the fence, and clears the wake mark *before* it
+    /// looks, so that a wake set from now on is found set when the lock has been released.
+    pub async fn observe_under(
+        &self,
+        lease: &Lease,
+        lock: &dyn RegionLock,
+        now: Timestamp,
+    ) -> Result<(Snapshot, Timestamp), ObserveError> {
+        let memory = self.log.memory(&lease.region, now).await?;
+        // The intents may be read first: only the lock's holder changes them.
+        if memory.wanted {
+            lock.clear_wanted(&lease.region).await?;
+        }
+        let fence = lease.fence();
+        let (observation, machines) = try_join!(
+            async { Ok(self.database.begin_pass(&fence).await?) },
+            async { Ok::<_, ObserveError>(self.host.list().await?) },
+        )?;
+        self.join(memory, observation, machines).await
+    }
+
+    /// A bystander's view, for a dry run: changes nothing.
+    pub async fn observe(
+        &self,
+        region: &RegionName,
+        now: Timestamp,
+    ) -> Result<(Snapshot, Timestamp), ObserveError> {
+        let (memory, observation, machines) = try_join!(
+            async { Ok(self.log.memory(region, now).await?) },
+            async { Ok(self.database.look(region).await?) },
+            async { Ok::<_, ObserveError>(self.host.list().await?) },
+        )?;
+        self.join(memory, observation, machines).await
+    }
+
+    async fn join(
+        &self,
+        memory: RegionMemory,
+        observation: Observation,
+        machines: Vec<Machine>,
+    ) -> Result<(Snapshot, Timestamp), ObserveError> {
+        let machines: BTreeMap<_, _> = machines
+            .into_iter()
+            .map(|machine| (machine.id.clone(), machine))
+            .collect();
+        let long_missing = long_missing(&observation, &machines);
+        let unknown_to_ec2 = if long_missing.is_empty() {
+            Vec::new()
+        } else {
+            self.host.unknown(&long_missing).await?
+        };
+        let Observation {
+            settings,
+            now,
+            waiting,
+            images,
+            instances,
+        } = observation;
+        let snapshot = Snapshot {
+            settings,
+            images,
+            instances: instances
+                .into_iter()
+                .map(|row| (row.id.clone(), row))
+                .collect(),
+            machines,
+            unknown_to_ec2,
+            open_intents: memory.open_intents,
+            refusals: memory.refusals,
+            waiting,
+            mass_removal_approved: false,
+        };
+        Ok((snapshot, now))
+    }
+}
+
+/// Not found in a listing does not mean terminated: those missing for long are asked for by id.
+fn long_missing(
+    observation: &Observation,
+    machines: &BTreeMap<InstanceId, Machine>,
+) -> Vec<InstanceId> {
+    let patience = observation.settings.waits.missing;
+    observation
+        .instances
+        .iter()
+        .filter(|row| !machines.contains_key(&row.id))
+        .filter(|row| {
+            row.missing_since
+                .is_some_and(|since| observation.now.duration_since(since) >= patience)
+        })
+        .map(|row| row.id.clone())
+        .collect()
+}

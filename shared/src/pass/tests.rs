@@ -1,0 +1,396 @@
+//! The pass over stateful fakes: what is left when it ends, whatever went wrong in it.
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::host::HostErrorKind;
+use crate::model::{InstanceStatus, MachineState};
+use crate::testing::{World, instance};
+
+fn order(trigger: Trigger) -> Order {
+    Order {
+        trigger,
+        approve_mass_removal: false,
+    }
+}
+
+fn rows(world: &World, status: InstanceStatus) -> usize {
+    world
+        .database
+        .rows()
+        .instances
+        .values()
+        .filter(|row| row.status == status)
+        .count()
+}
+
+#[tokio::test]
+async fn an_empty_region_is_filled_and_a_second_pass_does_nothing() {
+    let world = World::with([]);
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    assert!(world.store.items().open.is_empty(), "the intent is closed");
+    assert_eq!(world.store.items().closed[0].outcome, "2 of 2 launched");
+
+    let report = world.pass().await;
+    assert!(report.plan.unwrap().is_empty());
+    assert_eq!(world.host.state().launches.len(), 1);
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_what_a_pass_then_does_and_changes_nothing() {
+    let world = World::with([instance("i-1")]);
+    let dry = world.passes().dry_run(&World::region()).await;
+    assert_eq!(dry.outcome, PassOutcome::DryRun);
+    assert_eq!(world.store.items().lock, None);
+    assert_eq!(*world.store.items().calls, ["memory"]);
+    assert_eq!(*world.database.rows().calls, ["look"]);
+    assert_eq!(dry.plan, world.pass().await.plan);
+}
+
+#[tokio::test]
+async fn a_quiet_scheduled_pass_is_one_graphql_request_and_five_of_dynamodb() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    world
+        .passes()
+        .run(&World::region(), &order(Trigger::Schedule))
+        .await;
+    assert_eq!(*world.database.rows().calls, ["begin_pass"]);
+    assert_eq!(
+        *world.store.items().calls,
+        [
+            "acquire",
+            "memory",
+            "record_decision",
+            "release",
+            "is_wanted"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_lost_launch_answer_is_resumed_under_the_same_token_and_launches_once() {
+    let world = World::with([]);
+    world.host.state().lose_next_launch = true;
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete);
+    assert_eq!(world.store.items().open.len(), 1, "the intent stays open");
+
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
+    assert_eq!(world.host.state().machines.len(), 2, "launched once");
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    let launches = world.host.state().launches.clone();
+    assert_eq!(
+        launches[0], launches[1],
+        "the same token and the same request"
+    );
+}
+
+#[tokio::test]
+async fn rows_that_could_not_be_written_are_written_by_the_next_pass() {
+    let world = World::with([]);
+    world.database.rows().lose_next_answer = true;
+    world.pass().await;
+    assert_eq!(world.store.items().open.len(), 1);
+    world.pass().await;
+    assert!(world.store.items().open.is_empty());
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    assert_eq!(world.host.state().machines.len(), 2);
+}
+
+#[tokio::test]
+async fn without_capacity_the_next_choice_is_asked_under_a_new_intent() {
+    let world = World::with([]);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Capacity);
+    world.pass().await;
+    let launches = world.host.state().launches.clone();
+    assert_eq!(launches.len(), 2);
+    assert_ne!(launches[0].0, launches[1].0, "a token of its own");
+    assert_eq!(launches[1].1.subnet_id, "subnet-b");
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    let items = world.store.items();
+    assert_eq!(items.refusals[0].subnet_id, "subnet-a");
+    assert_eq!(items.closed[0].outcome, "no capacity");
+}
+
+#[tokio::test]
+async fn an_unclear_answer_asks_no_other_choice() {
+    let world = World::with([]);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Unclear);
+    world.pass().await;
+    assert_eq!(world.host.state().launches.len(), 1);
+    assert_eq!(world.store.items().open.len(), 1);
+}
+
+#[tokio::test]
+async fn a_launch_terminated_meanwhile_is_looked_up_and_replaced() {
+    let world = World::with([]);
+    world.host.state().lose_next_launch = true;
+    world.pass().await;
+    let ids: Vec<_> = world.host.state().machines.keys().cloned().collect();
+    for id in &ids {
+        world.host.set_state(id, MachineState::Terminated);
+    }
+    world.pass().await;
+    assert!(world.store.items().open.is_empty());
+    assert_eq!(world.store.items().closed[0].outcome, "0 of 2 launched");
+    world.pass().await;
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    assert_eq!(world.host.state().machines.len(), 4);
+}
+
+#[tokio::test]
+async fn an_intent_of_yesterday_is_never_launched_again() {
+    let world = World::with([]);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Unclear);
+    world.pass().await;
+    world.clock.advance(SignedDuration::from_hours(13));
+    world.pass().await;
+    assert!(world.store.items().open.is_empty());
+    let tokens: Vec<_> = world
+        .host
+        .state()
+        .launches
+        .iter()
+        .map(|(token, _)| token.clone())
+        .collect();
+    assert_eq!(tokens.len(), 2, "the second is a new launch");
+    assert_ne!(tokens[0], tokens[1]);
+}
+
+#[tokio::test]
+async fn a_failed_listing_ends_the_pass_before_anything_is_decided() {
+    let world = World::with([instance("i-1")]);
+    world.host.state().fail_next_list = true;
+    let report = world.pass().await;
+    assert!(
+        matches!(report.outcome, PassOutcome::Failed { .. }),
+        "{report:?}"
+    );
+    assert!(report.plan.is_none());
+    assert!(world.host.state().launches.is_empty());
+    assert!(
+        world.alerts.all()[0].contains("list machines"),
+        "{:?}",
+        world.alerts.all()
+    );
+    let next = world.pass().await;
+    assert_eq!(next.outcome, PassOutcome::Done, "the lock was given back");
+}
+
+#[tokio::test]
+async fn a_held_lock_leaves_the_region_marked_and_its_holder_looks_again() {
+    let world = World::with([]);
+    let held = world
+        .store
+        .acquire(
+            &World::region(),
+            &Owner::random(),
+            world.clock.now(),
+            Duration::from_secs(50),
+        )
+        .await
+        .unwrap();
+    let report = world.pass().await;
+    assert!(matches!(report.outcome, PassOutcome::Busy { .. }));
+    assert!(world.store.items().wanted, "the wake is durable");
+    let Attempt::Acquired(lease) = held else {
+        panic!("{held:?}")
+    };
+    world.store.release(&lease).await.unwrap();
+    assert_eq!(world.pass().await.outcome, PassOutcome::Done);
+    assert!(!world.store.items().wanted);
+}
+
+#[tokio::test]
+async fn an_expired_lease_is_taken_over_under_the_next_version() {
+    let world = World::with([]);
+    let region = World::region();
+    let lease = Duration::from_secs(50);
+    world
+        .store
+        .acquire(&region, &Owner::random(), world.clock.now(), lease)
+        .await
+        .unwrap();
+    world.clock.advance(SignedDuration::from_secs(51));
+    let report = world.pass().await;
+    assert!(
+        matches!(report.outcome, PassOutcome::Busy { .. }),
+        "within the margin for clocks"
+    );
+    world.clock.advance(SignedDuration::from_secs(2));
+    assert_eq!(world.pass().await.outcome, PassOutcome::Done);
+    assert_eq!(world.database.rows().fence, 2);
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_acquire_is_a_success() {
+    let world = World::with([]);
+    world.store.items().lose_next_acquire = true;
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done);
+    assert_eq!(world.store.items().decisions[0].version, 1);
+}
+
+#[tokio::test]
+async fn a_region_wanted_again_is_looked_at_three_times_and_then_handed_over() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    world.store.items().wake_again = 100;
+    let report = world.pass().await;
+    assert_eq!(report.rounds, 3);
+    assert_eq!(world.handed_over.all(), ["us-east-1"]);
+    assert!(
+        world.store.items().wanted,
+        "the mark waits for the successor"
+    );
+}
+
+#[tokio::test]
+async fn a_region_that_cannot_be_looked_at_is_not_asked_for_ever() {
+    let world = World::with([]);
+    world.store.items().wake_again = 100;
+    world.host.state().fail_next_list = true;
+    let report = world.pass().await;
+    assert_eq!(report.rounds, 1);
+    assert!(world.handed_over.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_holder_that_lost_its_lock_launches_nothing() {
+    let world = World::with([]);
+    world.store.items().next_error = Some((
+        "open_intent",
+        LockError::Lost {
+            region: World::region(),
+            version: 1,
+        },
+    ));
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete);
+    assert!(world.host.state().launches.is_empty());
+    assert!(
+        world.alerts.all()[0].contains("lost"),
+        "a lost lock is reported"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_fence_stops_a_pass_before_it_looks() {
+    let world = World::with([]);
+    world.database.rows().fence = 7;
+    let report = world.pass().await;
+    assert!(matches!(&report.outcome, PassOutcome::Failed { error } if error.contains("lost")));
+    assert!(world.host.state().launches.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_asked_of_ec2_on_a_lease_that_would_not_outlast_it() {
+    let world = World::with([]);
+    let mut passes = world.passes();
+    passes.limits = Limits {
+        budget: Duration::from_secs(5),
+        lease: Duration::from_secs(9),
+    };
+    let report = passes.run(&World::region(), &order(Trigger::ByHand)).await;
+    assert!(matches!(&report.outcome, PassOutcome::Failed { error } if error.contains("lease")));
+}
+
+#[tokio::test]
+async fn terminating_is_committed_before_ec2_is_asked_and_asked_again_after_a_failure() {
+    let drained = crate::model::Instance {
+        status: InstanceStatus::Draining,
+        draining_since: Some(crate::testing::at(-700)),
+        ..instance("i-old")
+    };
+    let world = World::with([instance("i-1"), instance("i-2"), drained]);
+    world.host.state().refuse_terminations = Some(HostErrorKind::Unclear);
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete);
+    assert_eq!(rows(&world, InstanceStatus::Terminating), 1);
+
+    world.host.state().refuse_terminations = None;
+    world.pass().await;
+    assert_eq!(world.host.state().terminated, ["i-old".into()]);
+    world
+        .host
+        .set_state(&"i-old".into(), MachineState::Terminated);
+    world.pass().await;
+    assert_eq!(
+        world.database.rows().instances.len(),
+        2,
+        "verified, and its row is gone"
+    );
+}
+
+#[tokio::test]
+async fn a_user_who_came_between_the_look_and_the_drain_is_kept() {
+    let world = World::with([instance("i-1"), instance("i-2"), instance("i-3")]);
+    let passes = world.passes();
+    let (snapshot, now) = passes
+        .eyes(&*passes.hosts.in_region(&World::region()))
+        .observe(&World::region(), world.clock.now())
+        .await
+        .unwrap();
+    let plan = decide(&snapshot, now).unwrap();
+    assert_eq!(plan.steps.len(), 1, "one is surplus: {plan}");
+    for row in world.database.rows().instances.values_mut() {
+        row.slots = crate::model::SlotCounts {
+            waiting: 1,
+            occupied: 1,
+            unclaimed: 0,
+        };
+    }
+    let fence = crate::db::Fence {
+        region: World::region(),
+        version: 1,
+    };
+    let ids: Vec<_> = snapshot.instances.keys().cloned().collect();
+    let answers = world.database.drain(&fence, &ids).await.unwrap();
+    assert!(
+        answers
+            .iter()
+            .all(|row| row.outcome == crate::db::WriteOutcome::Occupied)
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_algorithm_is_named_with_those_that_exist() {
+    let world = World::with([]);
+    world.database.rows().settings.algorithm = "magic".to_owned();
+    let report = world.pass().await;
+    let PassOutcome::Failed { error } = report.outcome else {
+        panic!("{report:?}")
+    };
+    assert!(
+        error.contains("\"magic\"") && error.contains("default"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_orphan_gets_a_row_before_it_is_terminated() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    let orphan = crate::testing::machine(&instance("i-orphan"));
+    world
+        .host
+        .state()
+        .machines
+        .insert(orphan.id.clone(), orphan);
+    world.pass().await;
+    assert_eq!(rows(&world, InstanceStatus::Terminating), 1);
+    assert_eq!(world.host.state().terminated, ["i-orphan".into()]);
+}

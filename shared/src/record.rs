@@ -1,0 +1,71 @@
+//! What is left of a pass: one log line, errors once, and an alert where somebody must look.
+
+use tracing::{error, info, warn};
+
+use crate::alerts::Alerts;
+use crate::report::{PassOutcome, PassReport};
+
+pub fn log_report(report: &PassReport) {
+    for result in report.results.iter().filter(|result| !result.ok) {
+        error!(
+            step = result.step,
+            problem = result.result,
+            "a step was not carried out"
+        );
+    }
+    if let Some(plan) = &report.plan {
+        for note in &plan.notes {
+            if note.alert {
+                error!(note = %note, "an operator should look");
+            } else {
+                info!(note = %note, "noted");
+            }
+        }
+    }
+    let figures = report
+        .plan
+        .as_ref()
+        .map(|plan| plan.figures)
+        .unwrap_or_default();
+    let rounds = report.rounds;
+    let duration_ms = report.duration_ms;
+    match &report.outcome {
+        PassOutcome::Failed { error } => error!(problem = error, duration_ms, "pass failed"),
+        PassOutcome::Busy { until } => info!(%until, "another pass is at it; the region is marked"),
+        PassOutcome::Incomplete => warn!(rounds, duration_ms, "pass incomplete"),
+        PassOutcome::Done | PassOutcome::DryRun => info!(
+            target_free = figures.target,
+            free = figures.free,
+            starting = figures.starting,
+            waiting = figures.waiting,
+            occupied = figures.occupied,
+            live = figures.live,
+            steps = report.results.len(),
+            rounds,
+            duration_ms,
+            "pass done"
+        ),
+    }
+}
+
+/// Tells an operator what will not go and what could not be done.
+pub async fn alert(alerts: &dyn Alerts, report: &PassReport) {
+    let mut problems = Vec::new();
+    if let PassOutcome::Failed { error } = &report.outcome {
+        problems.push(error.clone());
+    }
+    for result in report.results.iter().filter(|result| !result.ok) {
+        problems.push(format!("{}: {}", result.step, result.result));
+    }
+    if let Some(plan) = &report.plan {
+        problems.extend(
+            plan.notes
+                .iter()
+                .filter(|note| note.alert)
+                .map(ToString::to_string),
+        );
+    }
+    if !problems.is_empty() {
+        alerts.send(&report.region, &problems).await;
+    }
+}

@@ -1,0 +1,136 @@
+//! What a pass has to say: to who invoked it, to the decision's record, to the logs.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::ids::RegionName;
+use crate::scaling::Plan;
+use crate::trigger::Trigger;
+
+/// One region's part of an invocation's answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct PassReport {
+    pub region: RegionName,
+    #[serde(flatten)]
+    pub outcome: PassOutcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<StepResult>,
+    /// How often the region was looked at: more than once if it was wanted meanwhile.
+    pub rounds: u32,
+    pub duration_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum PassOutcome {
+    /// Every step was carried out.
+    Done,
+    /// Some steps were not: their results say why.
+    Incomplete,
+    /// Nothing was changed, as asked.
+    DryRun,
+    /// Another pass is at it. The region is marked, so that it looks once more.
+    Busy { until: Timestamp },
+    /// The region could not be looked at.
+    Failed { error: String },
+}
+
+/// What became of one step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepResult {
+    pub step: String,
+    pub ok: bool,
+    pub result: String,
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
+impl StepResult {
+    pub fn ok(step: impl ToString, result: impl ToString) -> Self {
+        Self {
+            step: step.to_string(),
+            ok: true,
+            result: result.to_string(),
+        }
+    }
+
+    pub fn failed(step: impl ToString, problem: impl ToString) -> Self {
+        Self {
+            step: step.to_string(),
+            ok: false,
+            result: problem.to_string(),
+        }
+    }
+}
+
+/// A pass as it is kept: with the trigger, the inputs in figures, the plan and the results.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decision {
+    pub region: RegionName,
+    /// The lock's version, and so the decision's id within its region.
+    pub version: i64,
+    pub at: Timestamp,
+    pub trigger: Trigger,
+    pub plan: Plan,
+    pub results: Vec<StepResult>,
+}
+
+impl Decision {
+    /// A DynamoDB item holds 400 KB; a decision stays well below it.
+    pub const LIMIT_BYTES: usize = 300_000;
+
+    /// As JSON of at most [`Self::LIMIT_BYTES`]: what does not fit is left out from the end of
+    /// the longest list, and counted.
+    pub fn to_bounded_json(&self) -> String {
+        let mut bounded = Bounded {
+            decision: self.clone(),
+            left_out: 0,
+        };
+        loop {
+            let json = match serde_json::to_string(&bounded) {
+                Ok(json) => json,
+                // Nothing in it can fail to serialise; if it ever does, that is what to keep.
+                Err(error) => return format!("{{\"error\":\"{error}\"}}"),
+            };
+            if json.len() <= Self::LIMIT_BYTES || !bounded.halve() {
+                return json;
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Bounded {
+    #[serde(flatten)]
+    decision: Decision,
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+impl Bounded {
+    /// Halves the longest list; false when there is nothing left to leave out.
+    fn halve(&mut self) -> bool {
+        let Decision { plan, results, .. } = &mut self.decision;
+        let (steps, notes, done) = (plan.steps.len(), plan.notes.len(), results.len());
+        let longest = steps.max(notes).max(done);
+        if longest == 0 {
+            return false;
+        }
+        let keep = longest / 2;
+        if longest == notes {
+            plan.notes.truncate(keep);
+        } else if longest == done {
+            results.truncate(keep);
+        } else {
+            plan.steps.truncate(keep);
+        }
+        self.left_out += longest - keep;
+        true
+    }
+}

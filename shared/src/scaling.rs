@@ -1,0 +1,104 @@
+//! Deciding: a snapshot and the time go in, a plan with its reasons comes out.
+//!
+//! Everything here is synchronous and pure: no I/O, no clock, no logging.
+
+mod buffer;
+pub mod check;
+mod default;
+mod launches;
+mod leaving;
+mod plan;
+mod reason;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+pub use plan::{Action, Figures, LaunchOption, Note, Plan, Step};
+pub use reason::Reason;
+
+use crate::ids::{InstanceId, LaunchId};
+use crate::model::{Image, ImageState, Instance, Intent, Machine, Refusal, RegionSettings};
+
+/// All that a decision may depend on, from one observation under one lock.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub settings: RegionSettings,
+    pub images: Vec<Image>,
+    /// Postgres' rows, by id.
+    pub instances: BTreeMap<InstanceId, Instance>,
+    /// EC2's complete listing of our machines, by id.
+    pub machines: BTreeMap<InstanceId, Machine>,
+    /// Of the instances that were missing for long: EC2 knows none of them by id.
+    pub unknown_to_ec2: Vec<InstanceId>,
+    pub open_intents: Vec<Intent>,
+    pub refusals: Vec<Refusal>,
+    pub waiting: u32,
+    /// An operator has seen the guard's report and lets this pass remove them all.
+    pub mass_removal_approved: bool,
+}
+
+impl Snapshot {
+    pub fn image_state(&self, instance: &Instance) -> Option<ImageState> {
+        self.images
+            .iter()
+            .find(|image| image.id == instance.image_id)
+            .map(|image| image.state)
+    }
+
+    pub fn is_served(&self, instance: &Instance) -> bool {
+        self.image_state(instance)
+            .is_some_and(ImageState::is_served)
+    }
+
+    pub fn current_image(&self) -> Option<&Image> {
+        self.images
+            .iter()
+            .find(|image| image.state == ImageState::Current)
+    }
+
+    /// What an open intent has asked for beyond the rows that its launch already has.
+    pub fn uncovered(&self, intent: &Intent) -> u32 {
+        let rows = self
+            .instances
+            .values()
+            .filter(|i| i.launch_id == intent.launch_id)
+            .count();
+        intent
+            .request
+            .count
+            .saturating_sub(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
+    pub fn has_open_intent(&self, launch: &LaunchId) -> bool {
+        self.open_intents
+            .iter()
+            .any(|intent| intent.launch_id == *launch)
+    }
+}
+
+/// One way to decide, chosen per region by name.
+pub trait ScalingAlgorithm: Send + Sync {
+    /// As in the column `regions.algorithm`.
+    fn name(&self) -> &'static str;
+
+    /// Equal inputs give equal plans: every order of candidates is total.
+    fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Plan;
+}
+
+static ALGORITHMS: [&dyn ScalingAlgorithm; 1] = [&default::Default];
+
+/// The algorithm of that name, if there is one.
+pub fn algorithm(name: &str) -> Option<&'static dyn ScalingAlgorithm> {
+    ALGORITHMS
+        .into_iter()
+        .find(|algorithm| algorithm.name() == name)
+}
+
+/// For error messages: the names that [`algorithm`] knows.
+pub fn algorithm_names() -> impl Iterator<Item = &'static str> {
+    ALGORITHMS.into_iter().map(ScalingAlgorithm::name)
+}

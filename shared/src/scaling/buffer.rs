@@ -1,0 +1,203 @@
+//! The buffer itself: enough free slots, and not a whole instance more.
+
+use std::cmp::Reverse;
+
+use jiff::Timestamp;
+
+use super::{Action, LaunchOption, Plan, Reason, Snapshot, verify};
+use crate::ids::InstanceId;
+use crate::model::{ImageState, Instance, InstanceStatus, LaunchChoice, Selector};
+
+pub(super) fn fill(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+    let figures = plan.figures;
+    let demand = figures.target.saturating_add(figures.waiting);
+    let missing = demand.saturating_sub(figures.free.saturating_add(figures.starting));
+    if missing == 0 {
+        plan.note(
+            None,
+            Reason::BufferFull {
+                target: figures.target,
+                free: figures.free,
+                starting: figures.starting,
+            },
+        );
+        return;
+    }
+    let Some(image) = snapshot.current_image() else {
+        return plan.alert(None, Reason::NoImage);
+    };
+    if snapshot.settings.launch_choices.is_empty() {
+        return plan.alert(None, Reason::NoLaunchChoice);
+    }
+    let choices = open_choices(snapshot, now);
+    let Some(first) = choices.first() else {
+        let until = snapshot
+            .refusals
+            .iter()
+            .map(|r| r.until)
+            .min()
+            .unwrap_or(now);
+        return plan.alert(None, Reason::NoCapacity { until });
+    };
+    let room = figures.max.saturating_sub(figures.live);
+    let step = match snapshot.settings.scale_up_step {
+        0 => u32::MAX,
+        step => step,
+    };
+    let wanted = missing.div_ceil(first.capacity.max(1));
+    if room < wanted {
+        let reason = Reason::AtMaximum {
+            missing_slots: missing,
+            live: figures.live,
+            max: figures.max,
+        };
+        plan.alert(None, reason);
+    }
+    if step < wanted.min(room) {
+        plan.note(None, Reason::StepBound { wanted, step });
+    }
+    if room == 0 {
+        return;
+    }
+    let options = choices
+        .into_iter()
+        .map(|choice| {
+            let count = missing.div_ceil(choice.capacity.max(1)).min(room).min(step);
+            LaunchOption { count, choice }
+        })
+        .collect();
+    plan.push(
+        Action::Launch {
+            image: image.id.clone(),
+            client_sha: image.client_sha.clone(),
+            options,
+        },
+        Reason::BelowTarget {
+            target: figures.target,
+            waiting: figures.waiting,
+            free: figures.free,
+            starting: figures.starting,
+        },
+    );
+}
+
+/// The region's choices without those that EC2 refused lately. A choice that names its
+/// subnets by tag stays: the actor leaves out the refused ones among them.
+fn open_choices(snapshot: &Snapshot, now: Timestamp) -> Vec<LaunchChoice> {
+    let refused = |choice: &LaunchChoice| {
+        snapshot.refusals.iter().any(|refusal| {
+            refusal.until > now
+                && refusal.instance_type == choice.instance_type
+                && matches!(&choice.subnet, Selector::Id(id) if *id == refusal.subnet_id)
+        })
+    };
+    snapshot
+        .settings
+        .launch_choices
+        .iter()
+        .filter(|choice| !refused(choice))
+        .cloned()
+        .collect()
+}
+
+/// Which instance to drain first: the greatest. The id last makes the order total.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Superfluous {
+    not_the_current_image: bool,
+    /// The oldest goes first, so that the fleet renews itself.
+    older: Reverse<Timestamp>,
+    id: Reverse<InstanceId>,
+}
+
+pub(super) fn shrink(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+    let leaving = plan.leaving();
+    let candidates = || {
+        snapshot
+            .instances
+            .values()
+            .filter(|instance| !leaving.contains(&instance.id))
+            .filter(|instance| !verify::is_going(snapshot, instance))
+    };
+    retire(snapshot, candidates(), plan);
+
+    let current = snapshot.current_image().map(|image| &image.id);
+    let mut empty: Vec<_> = candidates()
+        .filter(|instance| instance.status == InstanceStatus::Active && instance.is_empty())
+        .filter(|instance| snapshot.is_served(instance))
+        .filter(|instance| instance.silent_for(now) < snapshot.settings.waits.heartbeat)
+        .map(|instance| {
+            let score = Superfluous {
+                not_the_current_image: Some(&instance.image_id) != current,
+                older: Reverse(instance.launched_at),
+                id: Reverse(instance.id.clone()),
+            };
+            (score, instance)
+        })
+        .collect();
+    empty.sort_by(|a, b| b.0.cmp(&a.0));
+
+    let figures = plan.figures;
+    let demand = figures.target.saturating_add(figures.waiting);
+    let (mut free, mut live) = (figures.free, figures.live);
+    let step = match snapshot.settings.scale_down_step {
+        0 => usize::MAX,
+        step => step as usize,
+    };
+    for (_, instance) in empty.into_iter().take(step) {
+        let reason = if free >= demand.saturating_add(instance.capacity) {
+            Reason::Surplus {
+                target: figures.target,
+                free,
+            }
+        } else if live > figures.max {
+            Reason::OverMaximum {
+                live,
+                max: figures.max,
+            }
+        } else {
+            continue;
+        };
+        free = free.saturating_sub(instance.slots.waiting);
+        live = live.saturating_sub(1);
+        plan.push(
+            Action::Drain {
+                instance: instance.id.clone(),
+            },
+            reason,
+        );
+    }
+}
+
+/// Instances of an image that nobody is assigned to any more go as they empty.
+fn retire<'a>(
+    snapshot: &Snapshot,
+    candidates: impl Iterator<Item = &'a Instance>,
+    plan: &mut Plan,
+) {
+    for instance in candidates {
+        let in_service = matches!(
+            instance.status,
+            InstanceStatus::Active | InstanceStatus::PreConnection
+        );
+        let warming = snapshot.image_state(instance) == Some(ImageState::Warming);
+        if !in_service || warming || snapshot.is_served(instance) {
+            continue;
+        }
+        if instance.is_empty() {
+            let reason = Reason::ImageNotServed {
+                image: instance.image_id.clone(),
+            };
+            plan.push(
+                Action::Drain {
+                    instance: instance.id.clone(),
+                },
+                reason,
+            );
+        } else {
+            let reason = Reason::OccupiedOnOldImage {
+                occupied: instance.slots.occupied,
+            };
+            plan.note(Some(&instance.id), reason);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What every plan must satisfy, whichever algorithm made it.
+//!
+//! The pass refuses to act on a plan that breaks one of these rules: a faulty algorithm then
+//! costs a report, not a user's session. The property tests use the same rules.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::{Action, Plan, Snapshot};
+use crate::db::TerminateIf;
+use crate::ids::InstanceId;
+use crate::model::{ImageState, InstanceStatus};
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Violation {
+    #[error("drains {instance}, where {occupied} slots are occupied")]
+    DrainsOccupied { instance: InstanceId, occupied: u32 },
+    #[error("drains {instance}, which is {status}")]
+    DrainsWrongState {
+        instance: InstanceId,
+        status: InstanceStatus,
+    },
+    #[error("drains {0}, which is being warmed for an upgrade")]
+    DrainsProtected(InstanceId),
+    #[error("terminates {0} under a living host agent with occupied slots")]
+    TerminatesOccupied(InstanceId),
+    #[error("terminates {0} as gone, but EC2 lists it as alive")]
+    TerminatesLiving(InstanceId),
+    #[error("removes the row of {0}, which EC2 still has")]
+    RemovesLiving(InstanceId),
+    #[error("terminates machine {0} as an orphan, but it has a row or an open launch")]
+    TerminatesKnown(InstanceId),
+    #[error("names {0}, which is not in the snapshot")]
+    NamesUnknown(InstanceId),
+    #[error("launches {count} with {live} live and a maximum of {max}")]
+    ExceedsMaximum { count: u32, live: u32, max: u32 },
+    #[error("acts on a paused region")]
+    ActsWhilePaused,
+    #[error("ends {0} twice")]
+    EndsTwice(InstanceId),
+}
+
+/// All rules that the plan breaks; none for a good plan.
+pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Violation> {
+    let mut found = Vec::new();
+    if snapshot.settings.paused && !plan.is_empty() {
+        found.push(Violation::ActsWhilePaused);
+    }
+    let mut ended = BTreeSet::new();
+    for step in &plan.steps {
+        match &step.action {
+            Action::Drain { instance } => {
+                check_drain(snapshot, instance, &mut found);
+                if !ended.insert(instance) {
+                    found.push(Violation::EndsTwice(instance.clone()));
+                }
+            }
+            Action::Terminate {
+                instance,
+                condition,
+                ..
+            } => {
+                check_terminate(snapshot, instance, *condition, now, &mut found);
+                if !ended.insert(instance) {
+                    found.push(Violation::EndsTwice(instance.clone()));
+                }
+            }
+            Action::TerminateOrphan { orphan } => {
+                let open = snapshot.has_open_intent(&orphan.launch_id);
+                if open || snapshot.instances.contains_key(&orphan.id) {
+                    found.push(Violation::TerminatesKnown(orphan.id.clone()));
+                }
+            }
+            Action::Remove { instance } => {
+                let machine = snapshot.machines.get(instance);
+                if machine.is_some_and(|machine| !machine.state.is_going()) {
+                    found.push(Violation::RemovesLiving(instance.clone()));
+                }
+            }
+            Action::Launch { options, .. } => {
+                let (live, max) = (plan.figures.live, snapshot.settings.max_instances);
+                let count = options.iter().map(|option| option.count).max().unwrap_or(0);
+                if live.saturating_add(count) > max {
+                    found.push(Violation::ExceedsMaximum { count, live, max });
+                }
+            }
+            Action::ResumeLaunch { .. }
+            | Action::NoteMissing { .. }
+            | Action::NotePresent { .. }
+            | Action::ReleaseUnclaimed { .. } => {}
+        }
+    }
+    found
+}
+
+fn check_drain(snapshot: &Snapshot, id: &InstanceId, found: &mut Vec<Violation>) {
+    let Some(instance) = snapshot.instances.get(id) else {
+        return found.push(Violation::NamesUnknown(id.clone()));
+    };
+    if !instance.is_empty() {
+        found.push(Violation::DrainsOccupied {
+            instance: id.clone(),
+            occupied: instance.slots.occupied,
+        });
+    }
+    if !matches!(
+        instance.status,
+        InstanceStatus::Active | InstanceStatus::PreConnection
+    ) {
+        found.push(Violation::DrainsWrongState {
+            instance: id.clone(),
+            status: instance.status,
+        });
+    }
+    if snapshot.image_state(instance) == Some(ImageState::Warming) {
+        found.push(Violation::DrainsProtected(id.clone()));
+    }
+}
+
+fn check_terminate(
+    snapshot: &Snapshot,
+    id: &InstanceId,
+    condition: TerminateIf,
+    now: Timestamp,
+    found: &mut Vec<Violation>,
+) {
+    let Some(instance) = snapshot.instances.get(id) else {
+        return found.push(Violation::NamesUnknown(id.clone()));
+    };
+    let alive = instance.silent_for(now) < snapshot.settings.waits.lost;
+    let machine = snapshot.machines.get(id);
+    match condition {
+        TerminateIf::Empty | TerminateIf::Lost
+            if !instance.is_empty() && alive && instance.status != InstanceStatus::Terminating =>
+        {
+            found.push(Violation::TerminatesOccupied(id.clone()));
+        }
+        TerminateIf::Gone if machine.is_some_and(|machine| !machine.state.is_going()) => {
+            found.push(Violation::TerminatesLiving(id.clone()));
+        }
+        _ => {}
+    }
+}

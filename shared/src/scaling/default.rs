@@ -1,0 +1,133 @@
+//! Whist's algorithm: a buffer of free slots, nothing occupied ever touched.
+
+use jiff::Timestamp;
+
+use super::plan::Figures;
+use super::{Action, Plan, Reason, ScalingAlgorithm, Snapshot, buffer, launches, leaving, verify};
+use crate::model::InstanceStatus;
+
+#[derive(Debug)]
+pub(super) struct Default;
+
+impl ScalingAlgorithm for Default {
+    fn name(&self) -> &'static str {
+        "default"
+    }
+
+    fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Plan {
+        let mut plan = Plan {
+            figures: figures(snapshot, now),
+            ..Plan::default()
+        };
+        if snapshot.settings.paused {
+            plan.note(None, Reason::Paused);
+            return plan;
+        }
+        launches::resume(snapshot, now, &mut plan);
+        verify::compare_with_ec2(snapshot, now, &mut plan);
+        leaving::finish(snapshot, now, &mut plan);
+        release_unclaimed(snapshot, &mut plan);
+        let removed = plan.removed_rows();
+        plan.figures.live -= removed;
+        buffer::fill(snapshot, now, &mut plan);
+        buffer::shrink(snapshot, now, &mut plan);
+        plan
+    }
+}
+
+impl Plan {
+    fn removed_rows(&self) -> u32 {
+        let removed = self
+            .steps
+            .iter()
+            .filter(|step| matches!(step.action, Action::Remove { .. }))
+            .count();
+        u32::try_from(removed).unwrap_or(u32::MAX)
+    }
+}
+
+fn figures(snapshot: &Snapshot, now: Timestamp) -> Figures {
+    let settings = &snapshot.settings;
+    let mut figures = Figures {
+        // A disabled region takes no users: it needs no buffer.
+        target: if settings.enabled {
+            settings.target_free
+        } else {
+            0
+        },
+        waiting: if settings.enabled {
+            snapshot.waiting
+        } else {
+            0
+        },
+        max: settings.max_instances,
+        live: live(snapshot),
+        ..Figures::default()
+    };
+    for instance in snapshot.instances.values() {
+        figures.occupied += instance.slots.occupied;
+        if !snapshot.is_served(instance) || verify::is_going(snapshot, instance) {
+            continue;
+        }
+        match instance.status {
+            InstanceStatus::Active if instance.silent_for(now) < settings.waits.heartbeat => {
+                figures.free += instance.slots.waiting;
+            }
+            InstanceStatus::PreConnection if !leaving::never_came_up(snapshot, instance, now) => {
+                figures.starting += instance.capacity;
+            }
+            _ => {}
+        }
+    }
+    for intent in snapshot
+        .open_intents
+        .iter()
+        .filter(|intent| intent.is_resumable(now))
+    {
+        let image = snapshot
+            .images
+            .iter()
+            .find(|image| image.id == intent.request.image_id);
+        if image.is_some_and(|image| image.state.is_served()) {
+            figures.starting += snapshot.uncovered(intent) * intent.request.capacity;
+        }
+    }
+    figures
+}
+
+/// Instances that EC2 has not terminated ∪ rows ∪ what open intents may still become.
+fn live(snapshot: &Snapshot) -> u32 {
+    let rows = snapshot.instances.len();
+    let machines_without_row = snapshot
+        .machines
+        .values()
+        .filter(|machine| !machine.state.is_going())
+        .filter(|machine| !snapshot.instances.contains_key(&machine.id))
+        // Those of an open launch are counted with its intent.
+        .filter(|machine| {
+            !machine
+                .launch_id
+                .as_ref()
+                .is_some_and(|id| snapshot.has_open_intent(id))
+        })
+        .count();
+    let uncovered: u32 = snapshot
+        .open_intents
+        .iter()
+        .map(|intent| snapshot.uncovered(intent))
+        .sum();
+    u32::try_from(rows + machines_without_row)
+        .unwrap_or(u32::MAX)
+        .saturating_add(uncovered)
+}
+
+fn release_unclaimed(snapshot: &Snapshot, plan: &mut Plan) {
+    let slots = snapshot
+        .instances
+        .values()
+        .map(|instance| instance.slots.unclaimed)
+        .sum();
+    if slots > 0 {
+        plan.push(Action::ReleaseUnclaimed { slots }, Reason::NotClaimed);
+    }
+}

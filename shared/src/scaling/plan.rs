@@ -1,0 +1,193 @@
+//! What a decision returns: data that a person can read and the actor can carry out.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Reason;
+use crate::db::TerminateIf;
+use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
+use crate::model::{LaunchChoice, NewInstance};
+
+/// One thing to do. It carries every id and count that it needs: the actor makes no choices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum Action {
+    /// Ask EC2 again, under the same token, for what an earlier pass recorded.
+    ResumeLaunch { launch: LaunchId },
+    /// Start the clock of an instance that a complete listing missed.
+    NoteMissing { instance: InstanceId },
+    /// Stop that clock: it is listed again.
+    NotePresent { instance: InstanceId },
+    /// Commit the instance to `TERMINATING` and, unless EC2 has already given it up, terminate it.
+    Terminate {
+        instance: InstanceId,
+        condition: TerminateIf,
+        ask_ec2: bool,
+    },
+    /// Insert a row for a machine that nobody knows of, as `TERMINATING`, and terminate it.
+    TerminateOrphan { orphan: NewInstance },
+    /// Delete the row of an instance that is gone for certain.
+    Remove { instance: InstanceId },
+    /// Give allocated slots back that no connection claimed in time.
+    ReleaseUnclaimed { slots: u32 },
+    /// Launch instances, trying the options in this order until one has room.
+    Launch {
+        image: ImageId,
+        client_sha: ClientSha,
+        options: Vec<LaunchOption>,
+    },
+    /// Take an empty instance out of service.
+    Drain { instance: InstanceId },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ResumeLaunch { launch } => write!(f, "resume launch {launch}"),
+            Self::NoteMissing { instance } => write!(f, "note {instance} as missing"),
+            Self::NotePresent { instance } => write!(f, "note {instance} as listed again"),
+            Self::Terminate { instance, .. } => write!(f, "terminate {instance}"),
+            Self::TerminateOrphan { orphan } => write!(f, "terminate orphan {}", orphan.id),
+            Self::Remove { instance } => write!(f, "remove the row of {instance}"),
+            Self::ReleaseUnclaimed { slots } => write!(f, "release {slots} unclaimed"),
+            Self::Launch { image, options, .. } => {
+                write!(f, "launch from {image}: ")?;
+                for (place, LaunchOption { choice, count }) in options.iter().enumerate() {
+                    let or = if place == 0 { "" } else { ", or " };
+                    write!(f, "{or}{count} x {choice}")?;
+                }
+                Ok(())
+            }
+            Self::Drain { instance } => write!(f, "drain {instance}"),
+        }
+    }
+}
+
+/// A launch choice, and how many instances of it would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LaunchOption {
+    pub count: u32,
+    #[serde(flatten)]
+    pub choice: LaunchChoice,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    #[serde(flatten)]
+    pub action: Action,
+    pub because: Reason,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.action, self.because)
+    }
+}
+
+/// Why something was *not* done, or what an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceId>,
+    #[serde(flatten)]
+    pub reason: Reason,
+    /// Somebody has to look: logged as an error and sent to the alert topic.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub alert: bool,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.instance {
+            Some(instance) => write!(f, "{instance}: {}", self.reason),
+            None => write!(f, "{}", self.reason),
+        }
+    }
+}
+
+/// The numbers that the decision rested on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    pub target: u32,
+    pub free: u32,
+    pub starting: u32,
+    pub waiting: u32,
+    pub occupied: u32,
+    pub live: u32,
+    pub max: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    pub figures: Figures,
+    pub steps: Vec<Step>,
+    pub notes: Vec<Note>,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Instances that a step of this plan already ends.
+    pub(super) fn leaving(&self) -> BTreeSet<InstanceId> {
+        self.steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Terminate { instance, .. } | Action::Remove { instance } => {
+                    Some(instance.clone())
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn push(&mut self, action: Action, because: Reason) {
+        self.steps.push(Step { action, because });
+    }
+
+    pub(super) fn note(&mut self, instance: Option<&InstanceId>, reason: Reason) {
+        self.notes.push(Note {
+            instance: instance.cloned(),
+            reason,
+            alert: false,
+        });
+    }
+
+    pub(super) fn alert(&mut self, instance: Option<&InstanceId>, reason: Reason) {
+        self.notes.push(Note {
+            instance: instance.cloned(),
+            reason,
+            alert: true,
+        });
+    }
+}
+
+impl fmt::Display for Plan {
+    /// As the golden plans of the tests show it, and an operator reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Figures {
+            target,
+            free,
+            starting,
+            waiting,
+            occupied,
+            live,
+            max,
+        } = self.figures;
+        writeln!(
+            f,
+            "target {target}, free {free}, starting {starting}, waiting {waiting}, \
+             occupied {occupied}, live {live} of {max}"
+        )?;
+        for step in &self.steps {
+            writeln!(f, "- {step}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "{} {note}", if note.alert { "!" } else { "·" })?;
+        }
+        Ok(())
+    }
+}

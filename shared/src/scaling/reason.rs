@@ -1,0 +1,264 @@
+//! Why a thing is done or not, as data and as a sentence.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::ids::{ImageId, LaunchId};
+use crate::model::InstanceStatus;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum Reason {
+    // Launching
+    BelowTarget {
+        target: u32,
+        waiting: u32,
+        free: u32,
+        starting: u32,
+    },
+    IntentOpen {
+        uncovered: u32,
+    },
+    IntentTooOld {
+        hours: i64,
+    },
+    // Not launching
+    AtMaximum {
+        missing_slots: u32,
+        live: u32,
+        max: u32,
+    },
+    StepBound {
+        wanted: u32,
+        step: u32,
+    },
+    NoImage,
+    NoLaunchChoice,
+    NoCapacity {
+        until: Timestamp,
+    },
+    BufferFull {
+        target: u32,
+        free: u32,
+        starting: u32,
+    },
+    Paused,
+    // Draining
+    Surplus {
+        target: u32,
+        free: u32,
+    },
+    OverMaximum {
+        live: u32,
+        max: u32,
+    },
+    ImageNotServed {
+        image: ImageId,
+    },
+    // Not draining
+    OccupiedOnOldImage {
+        occupied: u32,
+    },
+    // Terminating
+    DrainedAndStillThere {
+        seconds: i64,
+    },
+    NeverCameUp {
+        seconds: i64,
+    },
+    Lost {
+        silent_seconds: i64,
+        occupied: u32,
+    },
+    Committed,
+    GoneAtEc2 {
+        status: InstanceStatus,
+        occupied: u32,
+    },
+    OrphanOf {
+        launch: Option<LaunchId>,
+        age_seconds: i64,
+    },
+    // Not terminating
+    DrainingOccupied {
+        occupied: u32,
+        seconds: i64,
+    },
+    Silent {
+        silent_seconds: i64,
+        occupied: u32,
+    },
+    YoungOrphan {
+        age_seconds: i64,
+    },
+    Guard {
+        gone: u32,
+        orphaned: u32,
+        lost: u32,
+        allowed: u32,
+    },
+    // Verifying
+    NotListed,
+    ListedAgain,
+    TerminatedAtEc2,
+    MissingAndUnknown {
+        seconds: i64,
+    },
+    MissingStill {
+        seconds: i64,
+    },
+    // Slots
+    NotClaimed,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BelowTarget {
+                target,
+                waiting,
+                free,
+                starting,
+            } => write!(
+                f,
+                "free {free} and starting {starting} are below target {target} + waiting {waiting}"
+            ),
+            Self::IntentOpen { uncovered } => {
+                write!(f, "an earlier pass recorded it; {uncovered} without a row")
+            }
+            Self::IntentTooOld { hours } => {
+                write!(
+                    f,
+                    "recorded {hours} h ago: looked up only, never launched again"
+                )
+            }
+            Self::AtMaximum {
+                missing_slots,
+                live,
+                max,
+            } => write!(
+                f,
+                "{missing_slots} slots are missing, but {live} instances live reach the maximum \
+                 of {max}"
+            ),
+            Self::StepBound { wanted, step } => {
+                write!(f, "{wanted} wanted, {step} a pass (scale_up_step)")
+            }
+            Self::NoImage => f.write_str("the region has no CURRENT image in table `images`"),
+            Self::NoLaunchChoice => f.write_str("the region's `launch_choices` are empty"),
+            Self::NoCapacity { until } => {
+                write!(
+                    f,
+                    "EC2 had no capacity for any launch choice; asked again after {until}"
+                )
+            }
+            Self::BufferFull {
+                target,
+                free,
+                starting,
+            } => {
+                write!(
+                    f,
+                    "free {free} and starting {starting} meet the target of {target}"
+                )
+            }
+            Self::Paused => f.write_str("the region is paused"),
+            Self::Surplus { target, free } => {
+                write!(
+                    f,
+                    "free {free} exceeds the target of {target} by a whole instance"
+                )
+            }
+            Self::OverMaximum { live, max } => {
+                write!(f, "{live} instances live exceed the maximum of {max}")
+            }
+            Self::ImageNotServed { image } => write!(f, "image {image} is not served any more"),
+            Self::OccupiedOnOldImage { occupied } => {
+                write!(
+                    f,
+                    "kept: {} on an image that is not served any more",
+                    users(*occupied)
+                )
+            }
+            Self::DrainedAndStillThere { seconds } => {
+                write!(f, "draining and empty, and still there after {seconds} s")
+            }
+            Self::NeverCameUp { seconds } => {
+                write!(f, "not ACTIVE {seconds} s after its launch (boot_seconds)")
+            }
+            Self::Lost {
+                silent_seconds,
+                occupied,
+            } => write!(
+                f,
+                "lost: no heartbeat for {silent_seconds} s (lost_seconds), {} there",
+                users(*occupied)
+            ),
+            Self::Committed => f.write_str("TERMINATING is committed and EC2 still has it"),
+            Self::GoneAtEc2 { status, occupied } => write!(
+                f,
+                "EC2 has given it up while its row is {status} with {}",
+                users(*occupied)
+            ),
+            Self::OrphanOf {
+                launch: Some(launch),
+                age_seconds,
+            } => write!(
+                f,
+                "no row, launch {launch} is closed, and it is {age_seconds} s old"
+            ),
+            Self::OrphanOf {
+                launch: None,
+                age_seconds,
+            } => {
+                write!(
+                    f,
+                    "no row, no launch in its tags, and it is {age_seconds} s old"
+                )
+            }
+            Self::DrainingOccupied { occupied, seconds } => {
+                write!(f, "draining for {seconds} s, kept: {}", users(*occupied))
+            }
+            Self::Silent {
+                silent_seconds,
+                occupied,
+            } => write!(
+                f,
+                "no heartbeat for {silent_seconds} s: not counted as free; {} there",
+                users(*occupied)
+            ),
+            Self::YoungOrphan { age_seconds } => write!(
+                f,
+                "no row and no open launch, but only {age_seconds} s old: left alone, listings lag"
+            ),
+            Self::Guard {
+                gone,
+                orphaned,
+                lost,
+                allowed,
+            } => write!(
+                f,
+                "guard: {gone} gone, {orphaned} orphaned and {lost} lost at once, more than \
+                 {allowed}: none is removed. Check EC2 and the database, then invoke reconcile \
+                 with {{\"regions\":[…],\"approve_mass_removal\":true}}"
+            ),
+            Self::NotListed => f.write_str("a complete listing of EC2 does not name it"),
+            Self::ListedAgain => f.write_str("EC2 lists it again"),
+            Self::TerminatedAtEc2 => f.write_str("EC2 says terminated"),
+            Self::MissingAndUnknown { seconds } => {
+                write!(f, "missing for {seconds} s and unknown to EC2 by its id")
+            }
+            Self::MissingStill { seconds } => write!(f, "missing for {seconds} s"),
+            Self::NotClaimed => f.write_str("allocated, and no connection came in claim_seconds"),
+        }
+    }
+}
+
+fn users(occupied: u32) -> String {
+    match occupied {
+        1 => "1 user".to_owned(),
+        n => format!("{n} users"),
+    }
+}

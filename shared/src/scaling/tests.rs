@@ -1,0 +1,4 @@
+//! Golden plans and properties of `decide`.
+
+mod golden;
+mod properties;

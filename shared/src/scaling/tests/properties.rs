@@ -1,0 +1,265 @@
+//! What holds for every snapshot.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use crate::db::TerminateIf;
+use crate::model::{ImageState, Instance, InstanceStatus, Machine, MachineState, SlotCounts};
+use crate::scaling::{Action, Plan, Snapshot, algorithm, check};
+use crate::testing::{NOW, at, image, instance, machine, snapshot};
+
+fn decide(snapshot: &Snapshot) -> Plan {
+    algorithm("default").unwrap().decide(snapshot, NOW)
+}
+
+prop_compose! {
+    fn any_instance(id: usize)(
+        status in prop_oneof![
+            4 => Just(InstanceStatus::Active),
+            1 => Just(InstanceStatus::PreConnection),
+            1 => Just(InstanceStatus::Draining),
+            1 => Just(InstanceStatus::Terminating),
+        ],
+        capacity in 1u32..4,
+        occupied in 0u32..4,
+        unclaimed in 0u32..2,
+        age in 0i64..2000,
+        silence in prop_oneof![3 => 0i64..90, 1 => 90i64..2000],
+        missing in prop::option::weighted(0.1, 0i64..1000),
+        image in prop_oneof![4 => Just("ami-1"), 1 => Just("ami-0"), 1 => Just("ami-2")],
+    ) -> Instance {
+        let booting = status == InstanceStatus::PreConnection;
+        let occupied = if booting { 0 } else { occupied.min(capacity) };
+        Instance {
+            status,
+            capacity,
+            image_id: image.into(),
+            launched_at: at(-age),
+            active_at: (!booting).then(|| at(-age)),
+            draining_since: (status == InstanceStatus::Draining).then(|| at(-age)),
+            missing_since: missing.map(|seconds| at(-seconds)),
+            beat_at: (!booting).then(|| at(-silence.min(age))),
+            slots: SlotCounts {
+                waiting: if booting { 0 } else { capacity - occupied },
+                occupied,
+                unclaimed: unclaimed.min(occupied),
+            },
+            ..instance(&format!("i-{id:03}"))
+        }
+    }
+}
+
+/// How EC2 sees an instance: mostly as running, sometimes not at all.
+fn any_listing() -> impl Strategy<Value = Option<MachineState>> {
+    prop_oneof![
+        8 => Just(Some(MachineState::Running)),
+        1 => Just(Some(MachineState::Pending)),
+        1 => Just(Some(MachineState::Stopped)),
+        1 => Just(Some(MachineState::ShuttingDown)),
+        1 => Just(Some(MachineState::Terminated)),
+        1 => Just(None),
+    ]
+}
+
+prop_compose! {
+    fn any_snapshot()(size in 0usize..25)(
+        instances in (0..size).map(any_instance).collect::<Vec<_>>(),
+        listings in prop::collection::vec(any_listing(), size),
+        orphans in prop::collection::vec(0i64..2000, 0..5),
+        target in 0u32..12,
+        max in 0u32..30,
+        up in 0u32..4,
+        down in 0u32..4,
+        waiting in 0u32..4,
+        enabled in prop::bool::weighted(0.9),
+        paused in prop::bool::weighted(0.1),
+        approved in prop::bool::weighted(0.2),
+    ) -> Snapshot {
+        let mut machines: BTreeMap<_, Machine> = BTreeMap::new();
+        for (instance, listing) in instances.iter().zip(listings) {
+            if let Some(state) = listing {
+                machines.insert(instance.id.clone(), Machine { state, ..machine(instance) });
+            }
+        }
+        for (n, age) in orphans.into_iter().enumerate() {
+            let orphan = Instance { launched_at: at(-age), ..instance(&format!("i-orphan-{n}")) };
+            machines.insert(orphan.id.clone(), machine(&orphan));
+        }
+        let mut snapshot = Snapshot { machines, ..snapshot(instances) };
+        snapshot.unknown_to_ec2 = snapshot
+            .instances
+            .keys()
+            .filter(|id| !snapshot.machines.contains_key(id))
+            .cloned()
+            .collect();
+        snapshot.images.push(image("ami-0", ImageState::Retired));
+        snapshot.images.push(image("ami-2", ImageState::Warming));
+        snapshot.settings.target_free = target;
+        snapshot.settings.max_instances = max;
+        snapshot.settings.scale_up_step = up;
+        snapshot.settings.scale_down_step = down;
+        snapshot.settings.enabled = enabled;
+        snapshot.settings.paused = paused;
+        snapshot.waiting = waiting;
+        snapshot.mass_removal_approved = approved;
+        snapshot
+    }
+}
+
+/// The world after a plan was carried out to its end: what was launched is up, what was
+/// drained shut itself down, what was terminated is gone, and EC2 lists all of it.
+fn carried_out(mut snapshot: Snapshot, plan: &Plan, round: usize) -> Snapshot {
+    for step in &plan.steps {
+        match &step.action {
+            Action::NoteMissing { instance } => {
+                snapshot.instances.get_mut(instance).unwrap().missing_since =
+                    Some(NOW - SignedDuration::from_mins(5));
+            }
+            Action::NotePresent { instance } => {
+                snapshot.instances.get_mut(instance).unwrap().missing_since = None;
+            }
+            Action::Terminate { instance, .. } => {
+                if let Some(row) = snapshot.instances.get_mut(instance) {
+                    row.status = InstanceStatus::Terminating;
+                }
+                if let Some(machine) = snapshot.machines.get_mut(instance) {
+                    machine.state = MachineState::Terminated;
+                }
+            }
+            Action::TerminateOrphan { orphan } => {
+                let machine = snapshot.machines.get_mut(&orphan.id).unwrap();
+                machine.state = MachineState::Terminated;
+                let row = Instance {
+                    status: InstanceStatus::Terminating,
+                    slots: SlotCounts::default(),
+                    ..instance(orphan.id.as_str())
+                };
+                snapshot.instances.insert(orphan.id.clone(), row);
+            }
+            Action::Remove { instance } => {
+                snapshot.instances.remove(instance);
+            }
+            Action::ReleaseUnclaimed { .. } => {
+                for row in snapshot.instances.values_mut() {
+                    row.slots.occupied -= row.slots.unclaimed;
+                    row.slots.waiting += row.slots.unclaimed;
+                    row.slots.unclaimed = 0;
+                }
+            }
+            Action::Drain { instance } => {
+                let row = snapshot.instances.get_mut(instance).unwrap();
+                row.status = InstanceStatus::Draining;
+                row.draining_since = Some(NOW);
+                row.slots.waiting = 0;
+                if let Some(machine) = snapshot.machines.get_mut(instance) {
+                    machine.state = MachineState::Terminated;
+                }
+            }
+            Action::Launch { options, .. } => {
+                for n in 0..options[0].count {
+                    let new = instance(&format!("i-new-{round}-{n}"));
+                    snapshot.machines.insert(new.id.clone(), machine(&new));
+                    snapshot.instances.insert(new.id.clone(), new);
+                }
+            }
+            Action::ResumeLaunch { .. } => {}
+        }
+    }
+    snapshot.unknown_to_ec2 = snapshot
+        .instances
+        .keys()
+        .filter(|id| !snapshot.machines.contains_key(id))
+        .cloned()
+        .collect();
+    snapshot
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// Nothing occupied is drained, no living agent's user is cut off, no maximum is passed, a
+    /// paused region is left alone: whatever the snapshot.
+    #[test]
+    fn no_plan_breaks_what_must_always_hold(snapshot in any_snapshot()) {
+        let plan = decide(&snapshot);
+        prop_assert_eq!(check::violations(&snapshot, &plan, NOW), vec![], "{}", plan);
+    }
+
+    #[test]
+    fn the_order_in_which_rows_came_does_not_matter(snapshot in any_snapshot()) {
+        let mut turned = snapshot.clone();
+        turned.images.reverse();
+        turned.unknown_to_ec2.reverse();
+        prop_assert_eq!(decide(&snapshot), decide(&turned));
+    }
+
+    /// Launching and draining for surplus exclude each other, and steps bound both.
+    #[test]
+    fn the_buffer_moves_one_way_and_in_steps(snapshot in any_snapshot()) {
+        let plan = decide(&snapshot);
+        let launches: u32 = plan.steps.iter().filter_map(|step| match &step.action {
+            Action::Launch { options, .. } => options.iter().map(|option| option.count).max(),
+            _ => None,
+        }).sum();
+        let drains = plan.steps.iter().filter(|step| matches!(
+            (&step.action, &step.because),
+            (Action::Drain { .. }, crate::scaling::Reason::Surplus { .. })
+        )).count();
+        prop_assert!(launches == 0 || drains == 0, "{plan}");
+        let settings = &snapshot.settings;
+        prop_assert!(settings.scale_up_step == 0 || launches <= settings.scale_up_step);
+        prop_assert!(settings.scale_down_step == 0 || drains <= settings.scale_down_step as usize);
+    }
+
+    /// What is drained for surplus leaves the target standing.
+    #[test]
+    fn a_surplus_drain_keeps_the_target(snapshot in any_snapshot()) {
+        let plan = decide(&snapshot);
+        let over_maximum = plan.figures.live > plan.figures.max;
+        let drained: u32 = plan.steps.iter().filter_map(|step| match &step.action {
+            Action::Drain { instance } => snapshot.instances.get(instance),
+            _ => None,
+        }).filter(|row| snapshot.is_served(row) && row.status == InstanceStatus::Active)
+          .map(|row| row.slots.waiting).sum();
+        let demand = plan.figures.target + plan.figures.waiting;
+        prop_assert!(over_maximum || drained == 0 || plan.figures.free - drained >= demand, "{plan}");
+    }
+
+    /// More than the guard allows of gone, orphaned or lost: none of them is removed.
+    #[test]
+    fn the_guard_removes_none_or_all(snapshot in any_snapshot()) {
+        let plan = decide(&snapshot);
+        let removed = plan.steps.iter().filter(|step| match &step.action {
+            Action::TerminateOrphan { .. } => true,
+            Action::Terminate { instance, condition, .. } => {
+                let status = snapshot.instances[instance].status;
+                let expected_end = status == InstanceStatus::Draining;
+                *condition == TerminateIf::Lost
+                    || (*condition == TerminateIf::Gone && !expected_end)
+            }
+            _ => false,
+        }).count();
+        let allowed = 3.max(snapshot.instances.len() / 10);
+        prop_assert!(removed <= allowed || snapshot.mass_removal_approved, "{removed}: {plan}");
+    }
+
+    /// When nothing else happens, passes settle: a few rounds on, the plan is empty.
+    #[test]
+    fn passes_converge(mut snapshot in any_snapshot()) {
+        snapshot.settings.scale_up_step = 0;
+        snapshot.settings.scale_down_step = 0;
+        snapshot.mass_removal_approved = true;
+        let mut plan = decide(&snapshot);
+        for round in 0..6 {
+            if plan.is_empty() {
+                break;
+            }
+            snapshot = carried_out(snapshot, &plan, round);
+            plan = decide(&snapshot);
+        }
+        // A row that EC2 neither lists nor knows waits for its five minutes.
+        prop_assert!(plan.is_empty(), "still: {plan}");
+    }
+}

@@ -1,0 +1,234 @@
+//! The database against EC2: what is gone, what is missing, what nobody knows of. And the
+//! guard: a wrong view of the world must remove nothing.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Action, Plan, Reason, Snapshot, leaving};
+use crate::db::TerminateIf;
+use crate::ids::InstanceId;
+use crate::model::{Instance, InstanceStatus, Machine, MachineState, NewInstance};
+
+/// Listings lag behind launches; a row younger than this is not yet called missing.
+const LISTING_LAG: SignedDuration = SignedDuration::from_secs(60);
+
+/// A pass may find this many instances gone, orphaned or lost, or a tenth of the region's,
+/// without an operator's word.
+const GUARD_FLOOR: usize = 3;
+const GUARD_SHARE: usize = 10;
+
+/// EC2 has given up the machine under this row.
+pub(super) fn is_going(snapshot: &Snapshot, instance: &Instance) -> bool {
+    snapshot
+        .machines
+        .get(&instance.id)
+        .is_some_and(|machine| machine.state.is_going())
+}
+
+#[derive(Default)]
+struct Findings<'a> {
+    /// Rows that EC2 has given up although nobody here asked it to.
+    unexpectedly_gone: Vec<(&'a Instance, MachineState)>,
+    missing: Vec<&'a Instance>,
+    orphans: Vec<(&'a Machine, SignedDuration)>,
+    lost: Vec<&'a Instance>,
+}
+
+pub(super) fn compare_with_ec2(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+    let mut findings = Findings::default();
+    for instance in snapshot.instances.values() {
+        match snapshot.machines.get(&instance.id) {
+            Some(machine) => compare_listed(snapshot, instance, machine, now, plan, &mut findings),
+            None if now.duration_since(instance.launched_at) < LISTING_LAG => {}
+            None => findings.missing.push(instance),
+        }
+    }
+    for machine in snapshot.machines.values() {
+        let known = snapshot.instances.contains_key(&machine.id)
+            || machine
+                .launch_id
+                .as_ref()
+                .is_some_and(|id| snapshot.has_open_intent(id));
+        if known || machine.state.is_going() {
+            continue;
+        }
+        let age = now.duration_since(machine.launched_at);
+        if age < snapshot.settings.waits.orphan {
+            plan.note(
+                Some(&machine.id),
+                Reason::YoungOrphan {
+                    age_seconds: age.as_secs(),
+                },
+            );
+        } else {
+            findings.orphans.push((machine, age));
+        }
+    }
+    // The clocks of missing instances run whatever the guard says: they remove nothing.
+    for instance in &findings.missing {
+        if instance.missing_since.is_none() {
+            plan.push(
+                Action::NoteMissing {
+                    instance: instance.id.clone(),
+                },
+                Reason::NotListed,
+            );
+        }
+    }
+    if allowed_by_guard(snapshot, &findings, plan) {
+        remove(snapshot, &findings, now, plan);
+    }
+}
+
+fn compare_listed<'a>(
+    snapshot: &Snapshot,
+    instance: &'a Instance,
+    machine: &'a Machine,
+    now: Timestamp,
+    plan: &mut Plan,
+    findings: &mut Findings<'a>,
+) {
+    if instance.missing_since.is_some() {
+        plan.push(
+            Action::NotePresent {
+                instance: instance.id.clone(),
+            },
+            Reason::ListedAgain,
+        );
+    }
+    if machine.state.is_going() {
+        match instance.status {
+            InstanceStatus::PreConnection | InstanceStatus::Active => {
+                findings.unexpectedly_gone.push((instance, machine.state));
+            }
+            // A host agent that is draining and empty shuts its machine down: the normal end.
+            InstanceStatus::Draining => gone(instance, machine.state, plan),
+            InstanceStatus::Terminating => {
+                if machine.state == MachineState::Terminated {
+                    remove_row(&instance.id, Reason::TerminatedAtEc2, plan);
+                }
+            }
+        }
+    } else if leaving::is_lost(snapshot, instance, now) {
+        findings.lost.push(instance);
+    }
+}
+
+fn allowed_by_guard(snapshot: &Snapshot, findings: &Findings<'_>, plan: &mut Plan) -> bool {
+    let gone = findings.unexpectedly_gone.len() + findings.missing.len();
+    let orphaned = findings.orphans.len();
+    let lost = findings.lost.len();
+    let allowed = GUARD_FLOOR.max(snapshot.instances.len() / GUARD_SHARE);
+    if gone + orphaned + lost <= allowed || snapshot.mass_removal_approved {
+        return true;
+    }
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    plan.alert(
+        None,
+        Reason::Guard {
+            gone: count(gone),
+            orphaned: count(orphaned),
+            lost: count(lost),
+            allowed: count(allowed),
+        },
+    );
+    false
+}
+
+fn remove(snapshot: &Snapshot, findings: &Findings<'_>, now: Timestamp, plan: &mut Plan) {
+    for (instance, state) in &findings.unexpectedly_gone {
+        gone(instance, *state, plan);
+    }
+    for instance in &findings.missing {
+        let Some(since) = instance.missing_since else {
+            continue;
+        };
+        let missing_for = now.duration_since(since);
+        let seconds = missing_for.as_secs();
+        if missing_for < snapshot.settings.waits.missing
+            || !snapshot.unknown_to_ec2.contains(&instance.id)
+        {
+            plan.note(Some(&instance.id), Reason::MissingStill { seconds });
+            continue;
+        }
+        let reason = Reason::MissingAndUnknown { seconds };
+        commit(instance, TerminateIf::Gone, false, reason.clone(), plan);
+        remove_row(&instance.id, reason, plan);
+    }
+    for (machine, age) in &findings.orphans {
+        let reason = Reason::OrphanOf {
+            launch: machine.launch_id.clone(),
+            age_seconds: age.as_secs(),
+        };
+        plan.push(
+            Action::TerminateOrphan {
+                orphan: as_row(machine),
+            },
+            reason.clone(),
+        );
+        plan.alert(Some(&machine.id), reason);
+    }
+    for instance in &findings.lost {
+        let reason = Reason::Lost {
+            silent_seconds: instance.silent_for(now).as_secs(),
+            occupied: instance.slots.occupied,
+        };
+        commit(instance, TerminateIf::Lost, true, reason.clone(), plan);
+        plan.alert(Some(&instance.id), reason);
+    }
+}
+
+/// EC2 gave the machine up: nobody is assigned there any more, and once it is terminated the
+/// row goes.
+fn gone(instance: &Instance, state: MachineState, plan: &mut Plan) {
+    let reason = Reason::GoneAtEc2 {
+        status: instance.status,
+        occupied: instance.slots.occupied,
+    };
+    commit(instance, TerminateIf::Gone, false, reason.clone(), plan);
+    if instance.status != InstanceStatus::Draining || !instance.is_empty() {
+        plan.alert(Some(&instance.id), reason);
+    }
+    if state == MachineState::Terminated {
+        remove_row(&instance.id, Reason::TerminatedAtEc2, plan);
+    }
+}
+
+fn commit(
+    instance: &Instance,
+    condition: TerminateIf,
+    ask_ec2: bool,
+    reason: Reason,
+    plan: &mut Plan,
+) {
+    if instance.status != InstanceStatus::Terminating {
+        plan.push(
+            Action::Terminate {
+                instance: instance.id.clone(),
+                condition,
+                ask_ec2,
+            },
+            reason,
+        );
+    }
+}
+
+fn remove_row(id: &InstanceId, reason: Reason, plan: &mut Plan) {
+    plan.push(
+        Action::Remove {
+            instance: id.clone(),
+        },
+        reason,
+    );
+}
+
+fn as_row(machine: &Machine) -> NewInstance {
+    NewInstance {
+        id: machine.id.clone(),
+        launch_id: machine.launch_id.clone().unwrap_or_else(|| "none".into()),
+        image_id: machine.image_id.clone(),
+        client_sha: machine.client_sha.clone(),
+        instance_type: machine.instance_type.clone(),
+        capacity: machine.capacity.max(1),
+        launched_at: machine.launched_at,
+    }
+}

@@ -1,0 +1,144 @@
+//! Everything that a pass talks to, in memory, with a clock that tests move.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+
+use super::{FakeDatabase, FakeHost, FakeStore, NOW};
+use crate::act::Launching;
+use crate::agent_token::AgentTokens;
+use crate::alerts::Alerts;
+use crate::clock::Clock;
+use crate::host::{HostHandler, HostHandlers};
+use crate::ids::RegionName;
+use crate::model::Instance;
+use crate::pass::{HandOverError, Limits, Order, Passes, Successor};
+use crate::report::PassReport;
+use crate::trigger::Trigger;
+
+/// A region's database, lock table and EC2.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub database: Arc<FakeDatabase>,
+    pub store: Arc<FakeStore>,
+    pub host: Arc<FakeHost>,
+    pub clock: Arc<FakeClock>,
+    pub alerts: Arc<Sent>,
+    pub handed_over: Arc<Sent>,
+}
+
+impl World {
+    /// A region with these instances, all of them known to EC2.
+    pub fn with(instances: impl IntoIterator<Item = Instance>) -> Self {
+        let clock = Arc::new(FakeClock(Mutex::new(NOW)));
+        let instances: Vec<_> = instances.into_iter().collect();
+        Self {
+            host: Arc::new(FakeHost::with(&instances, clock.clone())),
+            database: Arc::new(FakeDatabase::with(instances, clock.clone())),
+            store: Arc::default(),
+            clock,
+            alerts: Arc::default(),
+            handed_over: Arc::default(),
+        }
+    }
+
+    pub fn passes(&self) -> Passes {
+        Passes {
+            database: self.database.clone(),
+            lock: self.store.clone(),
+            log: self.store.clone(),
+            hosts: Arc::new(OneRegion(self.host.clone())),
+            alerts: self.alerts.clone(),
+            successor: self.handed_over.clone(),
+            clock: self.clock.clone(),
+            launching: Launching {
+                stack_id: "test".to_owned(),
+                agent_hasura_url: "http://hasura".to_owned(),
+                tokens: AgentTokens::new(
+                    SecretString::from("0123456789abcdef0123456789abcdef"),
+                    SignedDuration::from_hours(1),
+                ),
+            },
+            limits: Limits {
+                budget: Duration::from_secs(40),
+                lease: Duration::from_secs(50),
+            },
+        }
+    }
+
+    /// One pass by hand.
+    pub async fn pass(&self) -> PassReport {
+        let order = Order {
+            trigger: Trigger::ByHand,
+            approve_mass_removal: false,
+        };
+        self.passes().run(&Self::region(), &order).await
+    }
+
+    pub fn region() -> RegionName {
+        "us-east-1".into()
+    }
+}
+
+#[derive(Debug)]
+pub struct FakeClock(Mutex<Timestamp>);
+
+impl FakeClock {
+    pub fn advance(&self, by: SignedDuration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct OneRegion(Arc<FakeHost>);
+
+impl HostHandlers for OneRegion {
+    fn in_region(&self, _region: &RegionName) -> Arc<dyn HostHandler> {
+        self.0.clone()
+    }
+}
+
+/// What was sent to somebody outside.
+#[derive(Debug, Default)]
+pub struct Sent(Mutex<Vec<String>>);
+
+impl Sent {
+    pub fn all(&self) -> Vec<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn push(&self, message: String) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(message);
+    }
+}
+
+#[async_trait]
+impl Alerts for Sent {
+    async fn send(&self, region: &RegionName, problems: &[String]) {
+        for problem in problems {
+            self.push(format!("{region}: {problem}"));
+        }
+    }
+}
+
+#[async_trait]
+impl Successor for Sent {
+    async fn hand_over(&self, region: &RegionName) -> Result<(), HandOverError> {
+        self.push(region.to_string());
+        Ok(())
+    }
+}

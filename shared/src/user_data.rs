@@ -1,0 +1,145 @@
+//! What a machine is told at boot: where Hasura is, and the token to speak to it with.
+
+use thiserror::Error;
+
+use crate::ids::{ClientSha, LaunchId, RegionName};
+
+/// EC2's limit, before base64.
+const LIMIT_BYTES: usize = 16 * 1024;
+
+/// Lines that a shell, systemd's `EnvironmentFile` and most languages can read.
+const DEFAULT_TEMPLATE: &str = "\
+SCALING_HASURA_URL=${HASURA_URL}
+SCALING_AGENT_TOKEN=${AGENT_TOKEN}
+SCALING_REGION=${REGION}
+SCALING_LAUNCH_ID=${LAUNCH_ID}
+SCALING_CAPACITY=${CAPACITY}
+SCALING_CLIENT_SHA=${CLIENT_SHA}
+";
+
+/// The values of the placeholders.
+#[derive(Debug)]
+pub struct UserData<'a> {
+    pub hasura_url: &'a str,
+    pub agent_token: &'a str,
+    pub region: &'a RegionName,
+    pub launch_id: &'a LaunchId,
+    pub capacity: u32,
+    pub client_sha: &'a ClientSha,
+}
+
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum UserDataError {
+    #[error(
+        "regions.user_data_template names ${{{0}}}: known are HASURA_URL, AGENT_TOKEN, REGION, \
+         LAUNCH_ID, CAPACITY and CLIENT_SHA; write $${{…}} for a literal ${{…}}"
+    )]
+    UnknownPlaceholder(String),
+    #[error("regions.user_data_template gives {0} bytes: EC2 takes {LIMIT_BYTES} at most")]
+    TooLong(usize),
+}
+
+impl UserData<'_> {
+    /// Fills the region's template, or the default one.
+    ///
+    /// `${NAME}` is a placeholder, `$${` a literal `${`; any other `$` stands for itself, so that
+    /// shell scripts need no escaping for `$VAR`.
+    ///
+    /// # Errors
+    /// When the template names something unknown or the result is too long for EC2.
+    pub fn render(&self, template: Option<&str>) -> Result<String, UserDataError> {
+        let mut rest = template.unwrap_or(DEFAULT_TEMPLATE);
+        let mut text = String::with_capacity(rest.len() + 1024);
+        while let Some(start) = rest.find("${") {
+            if let Some(before) = rest[..start].strip_suffix('$') {
+                text.push_str(before);
+                text.push_str("${");
+                rest = &rest[start + 2..];
+                continue;
+            }
+            text.push_str(&rest[..start]);
+            let Some(end) = rest[start..].find('}') else {
+                return Err(UserDataError::UnknownPlaceholder(
+                    rest[start + 2..].to_owned(),
+                ));
+            };
+            self.push_value(&rest[start + 2..start + end], &mut text)?;
+            rest = &rest[start + end + 1..];
+        }
+        text.push_str(rest);
+        if text.len() > LIMIT_BYTES {
+            return Err(UserDataError::TooLong(text.len()));
+        }
+        Ok(text)
+    }
+
+    fn push_value(&self, name: &str, text: &mut String) -> Result<(), UserDataError> {
+        match name {
+            "HASURA_URL" => text.push_str(self.hasura_url),
+            "AGENT_TOKEN" => text.push_str(self.agent_token),
+            "REGION" => text.push_str(self.region.as_str()),
+            "LAUNCH_ID" => text.push_str(self.launch_id.as_str()),
+            "CAPACITY" => text.push_str(&self.capacity.to_string()),
+            "CLIENT_SHA" => text.push_str(self.client_sha.as_str()),
+            other => return Err(UserDataError::UnknownPlaceholder(other.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(template: Option<&str>) -> Result<String, UserDataError> {
+        let (region, launch_id) = ("us-east-1".into(), "l-1".into());
+        UserData {
+            hasura_url: "https://hasura",
+            agent_token: "t.o.k",
+            region: &region,
+            launch_id: &launch_id,
+            capacity: 2,
+            client_sha: &"abc".into(),
+        }
+        .render(template)
+    }
+
+    #[test]
+    fn the_default_template_tells_everything() {
+        let text = render(None).unwrap();
+        assert!(text.contains("SCALING_AGENT_TOKEN=t.o.k\n"));
+        assert!(text.contains("SCALING_CAPACITY=2\n"));
+        assert!(!text.contains('$'));
+    }
+
+    #[test]
+    fn shell_variables_pass_and_placeholders_are_filled() {
+        let text = render(Some("#!/bin/sh\necho $HOME $${X} ${REGION}")).unwrap();
+        assert_eq!(text, "#!/bin/sh\necho $HOME ${X} us-east-1");
+    }
+
+    #[test]
+    fn an_unknown_placeholder_is_named() {
+        assert_eq!(
+            render(Some("${NOPE}")),
+            Err(UserDataError::UnknownPlaceholder("NOPE".to_owned()))
+        );
+    }
+
+    #[test]
+    fn an_unclosed_placeholder_is_refused() {
+        assert!(matches!(
+            render(Some("a ${B")),
+            Err(UserDataError::UnknownPlaceholder(_))
+        ));
+    }
+
+    #[test]
+    fn what_ec2_would_refuse_is_refused_here() {
+        let long = "x".repeat(LIMIT_BYTES + 1);
+        assert_eq!(
+            render(Some(&long)),
+            Err(UserDataError::TooLong(LIMIT_BYTES + 1))
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Puts the real adapters behind the ports. Once per process, outside the handler.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::InvocationType;
+use serde_json::json;
+
+use crate::act::Launching;
+use crate::agent_token::AgentTokens;
+use crate::alerts::sns::SnsAlerts;
+use crate::alerts::{Alerts, LogOnly};
+use crate::clock::SystemClock;
+use crate::config::PassConfig;
+use crate::db::{DbError, HasuraClient};
+use crate::host::ec2::Ec2Regions;
+use crate::ids::RegionName;
+use crate::lock::dynamodb::DynamoStore;
+use crate::pass::{HandOverError, Passes, Successor};
+
+/// A call to DynamoDB, Lambda or SNS that takes longer has failed.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// # Errors
+/// When the GraphQL client cannot be built from the settings.
+pub async fn passes(config: PassConfig) -> Result<Passes, DbError> {
+    let aws = aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .operation_timeout(CALL_LIMIT)
+                .build(),
+        )
+        .load()
+        .await;
+    passes_with(&aws, config)
+}
+
+/// The same with AWS settings of the caller's.
+///
+/// # Errors
+/// As [`passes`].
+pub fn passes_with(aws: &SdkConfig, config: PassConfig) -> Result<Passes, DbError> {
+    let store = Arc::new(DynamoStore::new(
+        aws_sdk_dynamodb::Client::new(aws),
+        config.table,
+    ));
+    let alerts: Arc<dyn Alerts> = match config.alert_topic_arn {
+        Some(topic) => {
+            let client = aws_sdk_sns::Client::new(aws);
+            Arc::new(SnsAlerts::new(client, topic, config.stack_id.clone()))
+        }
+        None => Arc::new(LogOnly),
+    };
+    Ok(Passes {
+        database: Arc::new(HasuraClient::new(&config.hasura)?),
+        lock: store.clone(),
+        log: store,
+        hosts: Arc::new(Ec2Regions::new(aws.clone(), config.stack_id.clone())),
+        alerts,
+        successor: Arc::new(AsyncReconcile {
+            client: aws_sdk_lambda::Client::new(aws),
+            function: config.reconcile_function,
+        }),
+        clock: Arc::new(SystemClock),
+        launching: Launching {
+            stack_id: config.stack_id,
+            agent_hasura_url: config.agent_hasura_url,
+            tokens: AgentTokens::new(config.agent_token_key, config.agent_token_valid),
+        },
+        limits: config.limits,
+    })
+}
+
+/// Hands a region over to an invocation of `reconcile` that nobody waits for.
+#[derive(Debug)]
+struct AsyncReconcile {
+    client: aws_sdk_lambda::Client,
+    function: String,
+}
+
+#[async_trait]
+impl Successor for AsyncReconcile {
+    async fn hand_over(&self, region: &RegionName) -> Result<(), HandOverError> {
+        let payload = json!({ "regions": [region], "hand_over": true });
+        self.client
+            .invoke()
+            .function_name(&self.function)
+            .invocation_type(InvocationType::Event)
+            .payload(Blob::new(payload.to_string()))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| {
+                HandOverError(aws_sdk_lambda::error::DisplayErrorContext(error).to_string())
+            })
+    }
+}

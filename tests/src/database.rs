@@ -1,0 +1,272 @@
+//! A real Postgres with the project's schema: one server for a test program, one
+//! database for a test.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result, ensure};
+use local_stack::dir::StackDir;
+use local_stack::ports::Ports;
+use local_stack::postgres::Postgres;
+use local_stack::project;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
+
+/// What the fixtures are made of.
+pub const REGION: &str = "us-east-1";
+pub const IMAGE: &str = "ami-1";
+pub const SHA: &str = "3b1f";
+pub const ENVIRONMENT: &str = "dev";
+/// The lock version under which fixtures write.
+pub const VERSION: i64 = 1;
+
+/// The server and the folder of one test program.
+#[derive(Debug)]
+pub struct Server {
+    pub dir: StackDir,
+    pub postgres: Postgres,
+}
+
+/// Never dropped; the server ends with this process.
+static SERVER: OnceCell<Server> = OnceCell::const_new();
+
+/// The test program's server, started when it is first asked for.
+pub async fn server() -> Result<&'static Server> {
+    let start = || async {
+        let dir = StackDir::claim(&project::local().join("tests/database"))?;
+        let postgres = Postgres::start(&dir, Ports::free().reserve("postgres")?).await?;
+        Ok(Server { dir, postgres })
+    };
+    SERVER.get_or_try_init(start).await
+}
+
+/// A database of a test's own.
+#[derive(Debug)]
+pub struct Database {
+    url: String,
+}
+
+impl Database {
+    /// With the project's schema and no rows.
+    pub async fn empty() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let url = server().await?.postgres.create_copy(&name).await?;
+        Ok(Self { url })
+    }
+
+    /// With one region that serves one image, and no instances.
+    pub async fn with_region(target_free: i32) -> Result<(Self, Session)> {
+        let database = Self::empty().await?;
+        let session = database.connect().await?;
+        session.add_region(REGION, target_free).await?;
+        session
+            .run(&format!(
+                "INSERT INTO app_versions VALUES ('{ENVIRONMENT}', '1.2.3', '{SHA}')"
+            ))
+            .await?;
+        Ok((database, session))
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn connect(&self) -> Result<Session> {
+        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
+        // An error of the connection is also the client's, which is where it is seen.
+        tokio::spawn(connection);
+        Ok(Session { client })
+    }
+
+    /// As many sessions as users who ask at once.
+    pub async fn sessions(&self, count: usize) -> Result<Vec<Session>> {
+        let mut sessions = Vec::with_capacity(count);
+        for _ in 0..count {
+            sessions.push(self.connect().await?);
+        }
+        Ok(sessions)
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+}
+
+impl Session {
+    /// Statements without an answer.
+    pub async fn run(&self, sql: &str) -> Result<()> {
+        self.client
+            .batch_execute(sql)
+            .await
+            .with_context(|| sql.to_owned())
+    }
+
+    /// The rows of a query, each as a JSON object.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<Value>> {
+        let rows = self
+            .client
+            .query(&format!("SELECT to_jsonb(q) FROM ({sql}) q"), &[])
+            .await
+            .with_context(|| sql.to_owned())?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// The only row of a query.
+    pub async fn row(&self, sql: &str) -> Result<Value> {
+        let mut rows = self.rows(sql).await?;
+        ensure!(rows.len() == 1, "{} rows, not one: {sql}", rows.len());
+        Ok(rows.remove(0))
+    }
+
+    /// How many rows a query has.
+    pub async fn count(&self, sql: &str) -> Result<i64> {
+        let row = self
+            .client
+            .query_one(&format!("SELECT count(*) FROM ({sql}) q"), &[])
+            .await
+            .with_context(|| sql.to_owned())?;
+        Ok(row.get(0))
+    }
+
+    /// The name of the constraint that refuses the statements.
+    pub async fn violated(&self, sql: &str) -> Result<String> {
+        let error = self.client.batch_execute(sql).await.err();
+        error
+            .as_ref()
+            .and_then(|error| error.as_db_error()?.constraint())
+            .map(str::to_owned)
+            .with_context(|| format!("no constraint refused: {sql} ({error:?})"))
+    }
+
+    /// `id=outcome` for each row that a function of a pass answers.
+    pub async fn outcomes(&self, call: &str) -> Result<Vec<String>> {
+        let rows = self.rows(&format!("SELECT * FROM {call}")).await?;
+        Ok(rows
+            .iter()
+            .map(|row| format!("{}={}", text(row, "id"), text(row, "outcome")))
+            .collect())
+    }
+
+    /// The outcome of a function of the host agent.
+    pub async fn outcome(&self, call: &str) -> Result<String> {
+        Ok(text(&self.row(&format!("SELECT * FROM {call}")).await?, "outcome"))
+    }
+
+    /// Makes a region that serves the one image.
+    pub async fn add_region(&self, name: &str, target_free: i32) -> Result<()> {
+        self.run(&format!(
+            "INSERT INTO regions (name, target_free, max_instances, launch_choices)
+                 VALUES ('{name}', {target_free}, 1000, '[]');
+             INSERT INTO images (region, image_id, client_sha, state)
+                 VALUES ('{name}', '{IMAGE}', '{SHA}', 'CURRENT')"
+        ))
+        .await
+    }
+
+    /// Records an instance as a pass does after its launch.
+    pub async fn launch(&self, region: &str, id: &str, capacity: i32) -> Result<()> {
+        let instances = json!([{
+            "id": id, "launch_id": launch_of(id), "image_id": IMAGE, "client_sha": SHA,
+            "instance_type": "t3.large", "capacity": capacity,
+            "launched_at": "2020-01-01T00:00:00Z",
+        }]);
+        let call = format!("record_instances('{region}', {VERSION}, '{instances}')");
+        let outcomes = self.outcomes(&call).await?;
+        ensure!(outcomes == [format!("{id}=DONE")], "{call}: {outcomes:?}");
+        Ok(())
+    }
+
+    /// Makes an instance ACTIVE with all its slots free, as its agent does.
+    pub async fn register(&self, id: &str) -> Result<()> {
+        let call = format!("register_host('{id}', '10.0.0.1', '{}')", claims_of(id));
+        let outcome = self.outcome(&call).await?;
+        ensure!(outcome == "REGISTERED", "{call}: {outcome}");
+        Ok(())
+    }
+
+    /// An ACTIVE instance of the first region.
+    pub async fn host(&self, id: &str, capacity: i32) -> Result<()> {
+        self.launch(REGION, id, capacity).await?;
+        self.register(id).await
+    }
+
+    /// Asks for a slot in the first region, with the served hash.
+    pub async fn assign(&self, user: &str, session: &str) -> Result<Assigned> {
+        self.ask(&Ask::new(user, session)).await
+    }
+
+    pub async fn ask(&self, ask: &Ask) -> Result<Assigned> {
+        let row = self.row(&format!("SELECT * FROM {}", ask.call())).await?;
+        Ok(Assigned(row))
+    }
+}
+
+/// The launch that an instance of the fixtures is of.
+pub fn launch_of(instance_id: &str) -> String {
+    format!("launch-of-{instance_id}")
+}
+
+/// What the engine hands to functions for an instance's agent.
+pub fn claims_of(instance_id: &str) -> Value {
+    json!({"x-hasura-role": "host_agent", "x-hasura-launch-id": launch_of(instance_id)})
+}
+
+/// A request for a slot.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub user: String,
+    pub session: String,
+    pub regions: Vec<String>,
+    pub sha: String,
+    pub limit: i32,
+    pub local_dev: bool,
+}
+
+impl Ask {
+    pub fn new(user: &str, session: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            session: session.to_owned(),
+            regions: vec![REGION.to_owned()],
+            sha: SHA.to_owned(),
+            limit: 3,
+            local_dev: false,
+        }
+    }
+
+    fn call(&self) -> String {
+        let Self { user, session, sha, limit, local_dev, .. } = self;
+        let regions = json!(self.regions);
+        format!(
+            "assign_slot('{user}', '{session}', '{regions}', '{sha}', {limit}, \
+             '{ENVIRONMENT}', {local_dev})"
+        )
+    }
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned(pub Value);
+
+impl Assigned {
+    pub fn outcome(&self) -> String {
+        text(&self.0, "outcome")
+    }
+
+    /// The slot's id, empty if there is none.
+    pub fn slot(&self) -> String {
+        text(&self.0, "slot_id")
+    }
+
+    pub fn instance(&self) -> String {
+        text(&self.0, "instance_id")
+    }
+}
+
+/// A column of a row as text, empty when it is null.
+pub fn text(row: &Value, column: &str) -> String {
+    row[column].as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,108 @@
+//! A GraphQL engine before a test's database, and its callers.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use local_stack::graphql::{Graphql, GraphqlOptions};
+use local_stack::ports::Ports;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use crate::database::{Database, launch_of, server};
+
+pub const ADMIN_SECRET: &str = "the administrator's secret";
+pub const JWT_KEY: &str = "a key of more than thirty-two bytes";
+
+/// Long after any test.
+const EXPIRES_AT: u64 = 4_102_444_800;
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    graphql: Graphql,
+}
+
+impl Engine {
+    /// Before a database, with the project's metadata.
+    pub async fn start(database: &Database) -> Result<Self> {
+        let options = GraphqlOptions::new(database.url(), ADMIN_SECRET, JWT_KEY);
+        let project = options.metadata.clone();
+        Self::with_metadata(database, &project).await
+    }
+
+    /// The same with other metadata.
+    pub async fn with_metadata(database: &Database, metadata: &Path) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mut options = GraphqlOptions::new(database.url(), ADMIN_SECRET, JWT_KEY);
+        options.name = format!("graphql-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        options.metadata = metadata.to_owned();
+        let port = Ports::free().reserve("graphql")?;
+        let graphql = Graphql::start(&server().await?.dir, port, &options).await?;
+        Ok(Self { graphql })
+    }
+
+    pub fn url(&self) -> &str {
+        self.graphql.url()
+    }
+
+    pub async fn admin(&self, query: &str) -> Result<Value> {
+        let request = self.request();
+        send(request.header("x-hasura-admin-secret", ADMIN_SECRET), query).await
+    }
+
+    /// As the administrator who asks to be treated as a role.
+    pub async fn as_role(&self, role: &str, query: &str) -> Result<Value> {
+        let request = self
+            .request()
+            .header("x-hasura-admin-secret", ADMIN_SECRET)
+            .header("x-hasura-role", role);
+        send(request, query).await
+    }
+
+    /// As the agent of an instance of the fixtures.
+    pub async fn agent(&self, instance_id: &str, query: &str) -> Result<Value> {
+        let claims = agent_claims(instance_id, EXPIRES_AT);
+        self.bearer(&sign(&claims, JWT_KEY)?, query).await
+    }
+
+    pub async fn bearer(&self, token: &str, query: &str) -> Result<Value> {
+        send(self.request().bearer_auth(token), query).await
+    }
+
+    pub async fn anonymous(&self, query: &str) -> Result<Value> {
+        send(self.request(), query).await
+    }
+
+    fn request(&self) -> RequestBuilder {
+        reqwest::Client::new().post(format!("{}/v1/graphql", self.url()))
+    }
+}
+
+async fn send(request: RequestBuilder, query: &str) -> Result<Value> {
+    let response = request.json(&json!({"query": query})).send().await?;
+    response.json().await.context("the engine answered no JSON")
+}
+
+/// The claims of a host agent's token.
+pub fn agent_claims(instance_id: &str, expires_at: u64) -> Value {
+    json!({
+        "exp": expires_at,
+        "https://hasura.io/jwt/claims": {
+            "x-hasura-default-role": "host_agent",
+            "x-hasura-allowed-roles": ["host_agent"],
+            "x-hasura-launch-id": launch_of(instance_id),
+        },
+    })
+}
+
+pub fn sign(claims: &Value, key: &str) -> Result<String> {
+    let key = EncodingKey::from_secret(key.as_bytes());
+    Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)?)
+}
+
+/// The code of the first error in an answer, empty if there is none.
+pub fn error_code(answer: &Value) -> &str {
+    answer["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
+}

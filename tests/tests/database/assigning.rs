@@ -1,0 +1,357 @@
+//! What one user gets, one request after the other.
+
+use anyhow::Result;
+use scaling_tests::database::{Ask, Database, ENVIRONMENT, IMAGE, REGION, SHA, Session, text};
+use serde_json::{Value, json};
+
+async fn retire_and_serve(session: &Session, state: &str, sha: &str) -> Result<()> {
+    session
+        .run(&format!(
+            "INSERT INTO images (region, image_id, client_sha, state)
+             VALUES ('{REGION}', 'ami-{sha}', '{sha}', '{state}')"
+        ))
+        .await
+}
+
+async fn wakeups(session: &Session) -> Result<i64> {
+    session.count("SELECT FROM region_wakeups").await
+}
+
+#[tokio::test]
+async fn an_assigned_slot_comes_with_everything_that_the_client_needs() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    let assigned = session.assign("alice", "7").await?;
+    assert_eq!(assigned.outcome(), "ASSIGNED");
+    let slot = session.row("SELECT * FROM slots").await?;
+    assert_eq!(text(&slot, "id"), assigned.slot());
+    assert_eq!(text(&slot, "status"), "ALLOCATED");
+    assert_eq!(text(&slot, "user_id"), "alice");
+    assert_eq!(text(&slot, "session_id"), "7");
+    assert!(slot["allocated_at"].is_string());
+    let mut rest = assigned.0;
+    rest["slot_id"] = Value::Null;
+    let expected = json!({
+        "outcome": "ASSIGNED", "slot_id": null, "ip_addr": "10.0.0.1", "region": REGION,
+        "instance_id": "i-1", "app_version": "1.2.3", "app_client_sha": SHA,
+    });
+    assert_eq!(rest, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_same_slot_and_the_time_to_claim_it_anew() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 3).await?;
+    let first = session.assign("alice", "1").await?;
+    session.run("UPDATE slots SET allocated_at = now() - interval '89 seconds'
+                 WHERE status = 'ALLOCATED'").await?;
+    let second = session.assign("alice", "1").await?;
+    assert_eq!(second.outcome(), "ALREADY_ASSIGNED");
+    assert_eq!((second.slot(), second.instance()), (first.slot(), first.instance()));
+    let renewed = "SELECT FROM slots WHERE allocated_at > now() - interval '60 seconds'";
+    assert_eq!(session.count(renewed).await?, 1);
+
+    session.run("UPDATE slots SET status = 'RUNNING' WHERE user_id = 'alice'").await?;
+    let running = session.assign("alice", "1").await?;
+    assert_eq!((running.outcome(), running.slot()), ("ALREADY_ASSIGNED".into(), first.slot()));
+    assert_eq!(text(&session.row("SELECT * FROM slots WHERE user_id = 'alice'").await?, "status"),
+        "RUNNING");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_even_at_the_limit_and_without_capacity() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    let mut ask = Ask::new("alice", "1");
+    ask.limit = 1;
+    let first = session.ask(&ask).await?;
+    session.run("UPDATE regions SET enabled = false").await?;
+    assert_eq!(session.ask(&ask).await?.slot(), first.slot());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_is_refused_over_the_limit_where_dying_sessions_do_not_count() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 9).await?;
+    for number in ["1", "2", "3"] {
+        assert_eq!(session.assign("alice", number).await?.outcome(), "ASSIGNED");
+    }
+    let refused = session.assign("alice", "4").await?;
+    assert_eq!((refused.outcome(), refused.slot()), ("USER_ALREADY_ACTIVE".into(), "".into()));
+    assert_eq!(session.assign("bob", "4").await?.outcome(), "ASSIGNED");
+    session.run("UPDATE slots SET status = 'DYING' WHERE session_id = '2'").await?;
+    assert_eq!(session.assign("alice", "4").await?.outcome(), "ASSIGNED");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_that_ended_can_be_had_again() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 2).await?;
+    let first = session.assign("alice", "1").await?;
+    session.run("UPDATE slots SET status = 'DYING' WHERE user_id = 'alice'").await?;
+    let second = session.assign("alice", "1").await?;
+    assert_eq!(second.outcome(), "ASSIGNED");
+    assert_ne!(second.slot(), first.slot());
+    Ok(())
+}
+
+#[tokio::test]
+async fn refusals_have_an_order_of_precedence() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    let mut ask = Ask::new("alice", "1");
+    assert_eq!(session.ask(&ask).await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    ask.sha = "other".to_owned();
+    assert_eq!(session.ask(&ask).await?.outcome(), "COMMIT_HASH_MISMATCH");
+    ask.regions = vec!["nowhere".to_owned()];
+    assert_eq!(session.ask(&ask).await?.outcome(), "REGION_NOT_ENABLED");
+    ask.regions = Vec::new();
+    assert_eq!(session.ask(&ask).await?.outcome(), "REGION_NOT_ENABLED");
+    ask.limit = 0;
+    assert_eq!(session.ask(&ask).await?.outcome(), "USER_ALREADY_ACTIVE");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_disabled_region_serves_nobody_and_a_paused_one_goes_on() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    session.run("UPDATE regions SET enabled = false, paused = true").await?;
+    assert_eq!(session.assign("alice", "1").await?.outcome(), "REGION_NOT_ENABLED");
+    session.run("UPDATE regions SET enabled = true").await?;
+    assert_eq!(session.assign("alice", "1").await?.outcome(), "ASSIGNED");
+    Ok(())
+}
+
+#[tokio::test]
+async fn regions_are_tried_in_the_order_asked() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    for region in ["eu-west-1", "ap-south-1"] {
+        session.add_region(region, 0).await?;
+        let id = format!("i-{region}");
+        session.launch(region, &id, 1).await?;
+        session.register(&id).await?;
+    }
+    session.host("i-1", 1).await?;
+    let mut ask = Ask::new("", "1");
+    ask.regions = ["nowhere", "eu-west-1", REGION, "eu-west-1"].map(str::to_owned).to_vec();
+    for (user, instance) in [("alice", "i-eu-west-1"), ("bob", "i-1"), ("carol", "")] {
+        ask.user = user.to_owned();
+        assert_eq!(session.ask(&ask).await?.instance(), instance);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_fullest_instance_is_filled_first_and_then_the_lowest_id() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    for (id, capacity) in [("i-1", 3), ("i-2", 2), ("i-3", 3), ("i-4", 2)] {
+        session.host(id, capacity).await?;
+    }
+    let mut order = Vec::new();
+    for user in 0..10 {
+        order.push(session.assign(&format!("user-{user}"), "1").await?.instance());
+    }
+    let expected =
+        ["i-2", "i-2", "i-4", "i-4", "i-1", "i-1", "i-1", "i-3", "i-3", "i-3"];
+    assert_eq!(order, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn packing_counts_free_slots_not_occupied_ones() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 4).await?;
+    session.host("i-2", 9).await?;
+    session.run("UPDATE slots SET status = 'RUNNING', user_id = id::text, session_id = '1'
+                 WHERE id IN (SELECT id FROM slots WHERE instance_id = 'i-2' LIMIT 6)").await?;
+    assert_eq!(session.assign("alice", "1").await?.instance(), "i-2");
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_instances_with_room_than_one_look_ranks_are_all_used() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    // The first few hundred have room but nobody may be put there.
+    session
+        .run(&format!(
+            "INSERT INTO instances (id, region, launch_id, image_id, client_sha, instance_type,
+                 capacity, ip_addr, status, launched_at)
+             SELECT format('i-%s', lpad(n::text, 4, '0')), '{REGION}', 'l', '{IMAGE}', '{SHA}',
+                 't', 1, '10.0.0.1', 'ACTIVE', now() FROM generate_series(1, 450) n;
+             INSERT INTO slots (instance_id) SELECT id FROM instances;
+             INSERT INTO heartbeats SELECT id, now() FROM instances WHERE id >= 'i-0449'"
+        ))
+        .await?;
+    assert_eq!(session.assign("alice", "1").await?.instance(), "i-0449");
+    assert_eq!(session.assign("bob", "1").await?.instance(), "i-0450");
+    assert_eq!(session.assign("carol", "1").await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_active_beating_instances_on_served_images_get_users() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.launch(REGION, "i-booting", 1).await?;
+    session.host("i-1", 1).await?;
+    let refused = async |why: &str| {
+        let outcome = session.assign("alice", "1").await?.outcome();
+        assert_eq!(outcome, "NO_INSTANCE_AVAILABLE", "{why}");
+        anyhow::Ok(())
+    };
+    session.run("UPDATE heartbeats SET beat_at = now() - interval '91 seconds'").await?;
+    refused("silent").await?;
+    session.run("UPDATE heartbeats SET beat_at = now() - interval '89 seconds'").await?;
+    session.run("UPDATE instances SET image_id = 'ami-of-nobody' WHERE id = 'i-1'").await?;
+    refused("on an image that is not served").await?;
+    session.run(&format!("UPDATE instances SET image_id = '{IMAGE}' WHERE id = 'i-1'")).await?;
+    session.run("UPDATE instances SET status = 'DRAINING' WHERE id = 'i-1'").await?;
+    refused("draining").await?;
+    session.host("i-2", 1).await?;
+    assert_eq!(session.assign("alice", "1").await?.instance(), "i-2");
+    Ok(())
+}
+
+#[tokio::test]
+async fn current_and_baking_images_are_served_each_to_its_own_clients() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    for (state, sha) in [("BAKING", "old"), ("WARMING", "new"), ("RETIRED", "older")] {
+        retire_and_serve(&session, state, sha).await?;
+        let id = format!("i-{sha}");
+        session.host(&id, 1).await?;
+        session
+            .run(&format!("UPDATE instances SET image_id = 'ami-{sha}' WHERE id = '{id}'"))
+            .await?;
+    }
+    session.host("i-current", 1).await?;
+    let mut ask = Ask::new("alice", "1");
+    ask.sha = "new".to_owned();
+    assert_eq!(session.ask(&ask).await?.outcome(), "COMMIT_HASH_MISMATCH");
+    ask.sha = "older".to_owned();
+    assert_eq!(session.ask(&ask).await?.outcome(), "COMMIT_HASH_MISMATCH");
+    ask.sha = "old".to_owned();
+    assert_eq!(session.ask(&ask).await?.instance(), "i-old");
+    ask.user = "bob".to_owned();
+    assert_eq!(session.ask(&ask).await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    assert_eq!(session.assign("bob", "1").await?.instance(), "i-current");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_developer_gets_the_current_image_whatever_the_hash() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    retire_and_serve(&session, "BAKING", "old").await?;
+    session.host("i-old", 1).await?;
+    session.run("UPDATE instances SET image_id = 'ami-old'").await?;
+    session.host("i-current", 1).await?;
+    let mut ask = Ask::new("alice", "1");
+    ask.sha = "local_dev".to_owned();
+    ask.local_dev = true;
+    assert_eq!(session.ask(&ask).await?.instance(), "i-current");
+    ask.user = "bob".to_owned();
+    assert_eq!(session.ask(&ask).await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_null_hash_is_not_a_developers() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    let call = format!(
+        "SELECT * FROM assign_slot('alice', '1', '[\"{REGION}\"]', NULL, 3, '{ENVIRONMENT}', NULL)"
+    );
+    assert_eq!(text(&session.row(&call).await?, "outcome"), "COMMIT_HASH_MISMATCH");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_empty_user_or_session_is_an_error_that_says_so() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    for (user, number) in [("", "1"), ("alice", "")] {
+        let error = session.assign(user, number).await.unwrap_err();
+        assert!(format!("{error:#?}").contains("must not be empty"), "{error:#?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_user_waits_until_assigned() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    let waiting = async || {
+        session.row(&format!("SELECT waiting FROM observe_region('{REGION}')")).await
+    };
+    session.assign("alice", "1").await?;
+    session.run("UPDATE waiting_users SET first_at = first_at - interval '1 day',
+                     last_at = last_at - interval '61 seconds'").await?;
+    assert_eq!(waiting().await?["waiting"], json!(0), "refused more than a minute ago");
+    session.assign("alice", "1").await?;
+    assert_eq!(waiting().await?["waiting"], json!(1));
+    let row = session.row("SELECT last_at - first_at > interval '1 hour' AS kept
+                           FROM waiting_users").await?;
+    assert_eq!(row["kept"], json!(true), "since the first refusal");
+    session.assign("alice", "2").await?;
+    session.assign("bob", "1").await?;
+    assert_eq!(waiting().await?["waiting"], json!(3));
+    session.host("i-1", 1).await?;
+    assert_eq!(session.assign("alice", "1").await?.outcome(), "ASSIGNED");
+    assert_eq!(waiting().await?["waiting"], json!(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_refusals_are_no_demand() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    let mut ask = Ask::new("alice", "1");
+    ask.sha = "other".to_owned();
+    session.ask(&ask).await?;
+    ask.limit = 0;
+    session.ask(&ask).await?;
+    assert_eq!(session.count("SELECT FROM waiting_users").await?, 0);
+    assert_eq!(wakeups(&session).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_region_is_woken_when_its_free_slots_fall_below_target() -> Result<()> {
+    let (_database, session) = Database::with_region(2).await?;
+    session.host("i-1", 4).await?;
+    session.assign("alice", "1").await?;
+    session.assign("bob", "1").await?;
+    assert_eq!(wakeups(&session).await?, 0, "two are free, as they should be");
+    session.assign("carol", "1").await?;
+    assert_eq!(wakeups(&session).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn slots_that_nobody_can_get_do_not_count_as_free() -> Result<()> {
+    let (_database, session) = Database::with_region(1).await?;
+    session.host("i-1", 2).await?;
+    session.host("i-2", 9).await?;
+    session.run("UPDATE instances SET image_id = 'ami-of-nobody' WHERE id = 'i-2'").await?;
+    session.host("i-3", 9).await?;
+    session.run("UPDATE heartbeats SET beat_at = now() - interval '91 seconds'
+                 WHERE instance_id = 'i-3'").await?;
+    session.assign("alice", "1").await?;
+    assert_eq!(wakeups(&session).await?, 0);
+    session.assign("bob", "1").await?;
+    assert_eq!(wakeups(&session).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refusal_for_want_of_capacity_wakes_the_region_of_choice() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.add_region("eu-west-1", 0).await?;
+    let mut ask = Ask::new("alice", "1");
+    ask.regions = vec!["eu-west-1".to_owned(), REGION.to_owned()];
+    session.ask(&ask).await?;
+    let row = session.row("SELECT region FROM region_wakeups").await?;
+    assert_eq!(text(&row, "region"), "eu-west-1");
+    let row = session.row("SELECT region FROM waiting_users").await?;
+    assert_eq!(text(&row, "region"), "eu-west-1");
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The database by itself and behind GraphQL: what its functions promise to
+//! passes, to users and to host agents, also when all of them come at once.
+
+mod agents;
+mod assigning;
+mod passes;
+mod permissions;
+mod races;
+mod rush;
+mod schema;
+mod server;
+mod tables;

@@ -1,0 +1,176 @@
+//! Two at the same moment that must not both win.
+
+use anyhow::Result;
+use futures::future::{try_join, try_join_all};
+use scaling_tests::database::{Database, REGION, Session, claims_of, text};
+
+const ROUNDS: usize = 100;
+
+async fn instance_status(session: &Session, id: &str) -> Result<String> {
+    let row = session.row(&format!("SELECT status FROM instances WHERE id = '{id}'")).await?;
+    Ok(text(&row, "status"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_or_assigning_wins_never_both() -> Result<()> {
+    let (database, session) = Database::with_region(0).await?;
+    let sessions = database.sessions(2).await?;
+    let mut drained = 0;
+    for round in 0..ROUNDS {
+        let id = format!("i-{round:03}");
+        session.host(&id, 1).await?;
+        let call = format!("drain_instances('{REGION}', 1, '[\"{id}\"]')");
+        let user = format!("user-{round}");
+        let drain = sessions[0].outcomes(&call);
+        let assign = sessions[1].assign(&user, "1");
+        // Who asks first changes with the round.
+        let (drain, assign) = if round % 2 == 0 {
+            try_join(drain, assign).await?
+        } else {
+            let (assign, drain) = try_join(assign, drain).await?;
+            (drain, assign)
+        };
+        let outcomes = (drain.concat(), assign.outcome());
+        if outcomes.0 == format!("{id}=DONE") {
+            drained += 1;
+            assert_eq!(outcomes.1, "NO_INSTANCE_AVAILABLE", "round {round}");
+        } else {
+            assert_eq!(outcomes, (format!("{id}=OCCUPIED"), "ASSIGNED".into()), "round {round}");
+        }
+        session.run("UPDATE instances SET status = 'TERMINATING'").await?;
+    }
+    assert!((1..ROUNDS).contains(&drained), "{drained} of {ROUNDS} rounds: no race took place");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assign_waits_for_a_drain_that_comes_to_nothing() -> Result<()> {
+    let (database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    let sessions = database.sessions(2).await?;
+    sessions[0].run("BEGIN").await?;
+    sessions[0].outcomes(&format!("drain_instances('{REGION}', 1, '[\"i-1\"]')")).await?;
+    let undo = async {
+        let waiting = "SELECT FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while session.count(waiting).await? == 0 {
+            tokio::task::yield_now().await;
+        }
+        sessions[0].run("ROLLBACK").await
+    };
+    let (assigned, ()) = try_join(sessions[1].assign("alice", "1"), undo).await?;
+    assert_eq!(assigned.outcome(), "ASSIGNED");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releasing_or_claiming_wins_never_both() -> Result<()> {
+    let (database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    let sessions = database.sessions(2).await?;
+    let mut released = 0;
+    for round in 0..ROUNDS {
+        let slot = session.assign("alice", "1").await?.slot();
+        session.run("UPDATE slots SET allocated_at = now() - interval '91 seconds'").await?;
+        let release = format!("release_unclaimed('{REGION}', 1)");
+        let claim = format!("claim_slot('{slot}', 'alice', '1', '{}')", claims_of("i-1"));
+        let release = sessions[0].outcomes(&release);
+        let claim = sessions[1].outcome(&claim);
+        let (release, claim) = if round % 2 == 0 {
+            try_join(release, claim).await?
+        } else {
+            let (claim, release) = try_join(claim, release).await?;
+            (release, claim)
+        };
+        if release.is_empty() {
+            assert_eq!(claim, "CLAIMED", "round {round}");
+        } else {
+            released += 1;
+            assert_eq!(claim, "REFUSED", "round {round}");
+        }
+        session
+            .run("UPDATE slots SET status = 'WAITING', user_id = NULL, session_id = NULL,
+                  allocated_at = NULL")
+            .await?;
+    }
+    assert!((1..ROUNDS).contains(&released), "{released} of {ROUNDS} rounds: no race took place");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_and_a_release_leave_the_user_with_the_slot_of_the_answer() -> Result<()>
+{
+    let (database, session) = Database::with_region(0).await?;
+    session.host("i-1", 2).await?;
+    let sessions = database.sessions(2).await?;
+    for round in 0..ROUNDS {
+        session.assign("alice", "1").await?;
+        session
+            .run("UPDATE slots SET allocated_at = now() - interval '91 seconds'
+                  WHERE status = 'ALLOCATED'")
+            .await?;
+        let release = format!("release_unclaimed('{REGION}', 1)");
+        let (_, answer) =
+            try_join(sessions[0].outcomes(&release), sessions[1].assign("alice", "1")).await?;
+        let held = session.row("SELECT id FROM slots WHERE user_id = 'alice'").await?;
+        assert_eq!(text(&held, "id"), answer.slot(), "round {round}");
+        session
+            .run("UPDATE slots SET status = 'WAITING', user_id = NULL, session_id = NULL,
+                  allocated_at = NULL")
+            .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beat_is_seen_or_told_to_shut_down() -> Result<()> {
+    let (database, session) = Database::with_region(0).await?;
+    let sessions = database.sessions(2).await?;
+    for round in 0..ROUNDS {
+        let id = format!("i-{round:03}");
+        session.host(&id, 1).await?;
+        session.run("UPDATE heartbeats SET beat_at = now() - interval '1 day'").await?;
+        let lost = format!("terminate_instances('{REGION}', 1, '[\"{id}\"]', 'LOST')");
+        let beat = format!("heartbeat('{id}', '{}')", claims_of(&id));
+        let (lost, beat) = try_join(sessions[0].outcomes(&lost), sessions[1].outcome(&beat)).await?;
+        let status = instance_status(&session, &id).await?;
+        let seen = (lost.concat(), beat.as_str(), status.as_str());
+        let alive = (format!("{id}=ALIVE"), "OK", "ACTIVE");
+        let given_up = (format!("{id}=DONE"), "SHUT_DOWN", "TERMINATING");
+        assert!(seen == alive || seen == given_up, "round {round}: {seen:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_registers_twice_at_once_gets_its_slots_once() -> Result<()> {
+    let (database, session) = Database::with_region(0).await?;
+    let sessions = database.sessions(4).await?;
+    for round in 0..ROUNDS {
+        let id = format!("i-{round:03}");
+        session.launch(REGION, &id, 3).await?;
+        try_join_all(sessions.iter().map(|session| session.register(&id))).await?;
+        let slots = session.count(&format!("SELECT FROM slots WHERE instance_id = '{id}'")).await?;
+        assert_eq!(slots, 3);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_holders_the_newer_wins_whoever_comes_first() -> Result<()> {
+    let (database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    let sessions = database.sessions(2).await?;
+    for round in 0..ROUNDS {
+        let (old, new) = (2 * round + 1, 2 * round + 2);
+        let begin = format!("SELECT * FROM begin_pass('{REGION}', {new})");
+        let late = format!("note_missing('{REGION}', {old}, '[\"i-1\"]', '[]')");
+        let again = format!("note_missing('{REGION}', {old}, '[]', '[\"i-1\"]')");
+        let (begun, _) = try_join(sessions[0].row(&begin), sessions[1].outcomes(&late)).await?;
+        assert_eq!(begun["granted"], serde_json::json!(true));
+        let refused = sessions[1].outcomes(&again).await?;
+        assert_eq!(refused, [format!("{REGION}=FENCED")], "round {round}");
+        session.run("UPDATE instances SET missing_since = NULL").await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! The server itself: what it keeps when it is stopped, killed and started again.
+
+use anyhow::Result;
+use local_stack::dir::StackDir;
+use local_stack::ports::Ports;
+use local_stack::postgres::Postgres;
+use local_stack::project;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio_postgres::NoTls;
+
+async fn count(postgres: &Postgres, query: &str) -> Result<i64> {
+    let (client, connection) = tokio_postgres::connect(&postgres.url(), NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client.query_one(query, &[]).await?.get(0))
+}
+
+#[tokio::test]
+async fn a_cluster_survives_being_stopped_and_killed() -> Result<()> {
+    let dir = StackDir::claim(&project::local().join("tests/database-server"))?;
+    let start = async || Postgres::start(&dir, Ports::free().reserve("postgres")?).await;
+    let migrations = "SELECT count(*) FROM local_stack.migrations";
+    let kept = "SELECT count(*) FROM app_versions";
+
+    let mut postgres = start().await?;
+    let applied = count(&postgres, migrations).await?;
+    assert!(applied > 0);
+    count(&postgres, "WITH i AS (INSERT INTO app_versions VALUES ('dev', '1', 'sha') RETURNING 1)
+                      SELECT count(*) FROM i").await?;
+    postgres.stop();
+
+    let postgres = start().await?;
+    assert_eq!(count(&postgres, migrations).await?, applied, "each migration once");
+    assert_eq!(count(&postgres, kept).await?, 1);
+    let pid = Pid::from_raw(i32::try_from(postgres.process().pid())?);
+    kill(pid, Signal::SIGKILL)?;
+    postgres.process().ended().await;
+
+    let postgres = start().await?;
+    assert_eq!(count(&postgres, migrations).await?, applied);
+    assert_eq!(count(&postgres, kept).await?, 1);
+    Ok(())
+}

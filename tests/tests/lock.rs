@@ -1,0 +1,271 @@
+//! Lock, wake mark and launch log against the local AWS's DynamoDB, with dozens of contenders.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use futures::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use local_stack::dir::StackDir;
+use local_stack::ministack::Ministack;
+use local_stack::ports::Ports;
+use shared::ids::{ClientToken, LaunchId, Owner, RegionName};
+use shared::lock::dynamodb::DynamoStore;
+use shared::lock::{Attempt, Closing, LaunchLog, Lease, LockError, RegionLock};
+use shared::model::{Intent, LaunchRequest, Refusal};
+use shared::report::Decision;
+use shared::scaling::Plan;
+use shared::testing::{NOW, at};
+use shared::trigger::Trigger;
+
+const LEASE: Duration = Duration::from_secs(50);
+const CONTENDERS: usize = 32;
+const ROUNDS: usize = 20;
+
+/// A DynamoDB table of a test's own. The local AWS behind it ends with it.
+struct Table {
+    store: Arc<DynamoStore>,
+    _aws: Ministack,
+    _folder: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Table {
+    type Target = Arc<DynamoStore>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.store
+    }
+}
+
+async fn table() -> Table {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = StackDir::claim(folder.path()).expect("a stack's folder");
+    let port = Ports::free().reserve("the local AWS").expect("a port");
+    let aws = Ministack::start(&dir, port, None).await.expect("the local AWS");
+    let client = aws_sdk_dynamodb::Client::new(&aws.sdk_config());
+    let key = |name: &str, kind| {
+        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key")
+    };
+    let text = |name: &str| {
+        AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(ScalarAttributeType::S)
+            .build()
+            .expect("an attribute")
+    };
+    client
+        .create_table()
+        .table_name("scaling")
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(text("pk"))
+        .attribute_definitions(text("sk"))
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .send()
+        .await
+        .expect("the table is created");
+    Table { store: Arc::new(DynamoStore::new(client, "scaling")), _aws: aws, _folder: folder }
+}
+
+fn region() -> RegionName {
+    "us-east-1".into()
+}
+
+async fn take(store: &DynamoStore, owner: &Owner, now: Timestamp) -> Attempt {
+    store.acquire(&region(), owner, now, LEASE).await.expect("DynamoDB answers")
+}
+
+async fn held(store: &DynamoStore, now: Timestamp) -> Lease {
+    match take(store, &Owner::random(), now).await {
+        Attempt::Acquired(lease) => lease,
+        attempt @ Attempt::Held { .. } => panic!("{attempt:?}"),
+    }
+}
+
+fn intent() -> Intent {
+    Intent {
+        launch_id: LaunchId::random(),
+        client_token: ClientToken::random(),
+        created_at: NOW,
+        request: LaunchRequest {
+            image_id: "ami-1".into(),
+            client_sha: "sha".into(),
+            instance_type: "m6i.large".to_owned(),
+            subnet_id: "subnet-a".to_owned(),
+            security_group_ids: vec!["sg-1".to_owned()],
+            instance_profile: Some("hosts".to_owned()),
+            user_data: "IyEvYmluL3No".to_owned(),
+            tags: vec![("Name".to_owned(), "host".to_owned())],
+            count: 2,
+            capacity: 2,
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_dozens_of_contenders_one_wins_and_versions_grow_by_one() {
+    let store = table().await;
+    for round in 1..=ROUNDS {
+        let attempts = join_all((0..CONTENDERS).map(|_| {
+            let store = store.store.clone();
+            tokio::spawn(async move { take(&store, &Owner::random(), NOW).await })
+        }))
+        .await;
+        let leases: Vec<_> = attempts
+            .into_iter()
+            .filter_map(|attempt| match attempt.expect("no panic") {
+                Attempt::Acquired(lease) => Some(lease),
+                Attempt::Held { .. } => None,
+            })
+            .collect();
+        assert_eq!(leases.len(), 1, "round {round}: {leases:?}");
+        assert_eq!(leases[0].version, i64::try_from(round).expect("small"));
+        store.release(&leases[0]).await.expect("released");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_passes_on_when_it_has_expired_and_not_within_the_margin() {
+    let store = table().await;
+    let first = held(&store, NOW).await;
+    let other = Owner::random();
+    assert_eq!(take(&store, &other, at(51)).await, Attempt::Held { until: first.expires_at });
+    let Attempt::Acquired(second) = take(&store, &other, at(53)).await else { panic!("held") };
+    assert_eq!(second.version, first.version + 1);
+    let lost = store.release(&first).await;
+    assert!(matches!(lost, Err(LockError::Lost { version: 1, .. })), "{lost:?}");
+    store.release(&second).await.expect("released by its holder");
+}
+
+#[tokio::test]
+async fn asking_again_with_the_same_owner_is_answered_with_its_lease() {
+    let store = table().await;
+    let owner = Owner::random();
+    let Attempt::Acquired(first) = take(&store, &owner, NOW).await else { panic!("held") };
+    assert_eq!(take(&store, &owner, at(1)).await, Attempt::Acquired(first.clone()));
+    store.release(&first).await.expect("released");
+    store.release(&first).await.expect("a repeated release is no loss");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
+    let store = table().await;
+    assert!(!store.is_wanted(&region()).await.unwrap());
+    let marks = join_all((0..CONTENDERS).map(|_| {
+        let store = store.store.clone();
+        tokio::spawn(async move { store.mark_wanted(&region(), NOW).await })
+    }));
+    for mark in marks.await {
+        mark.unwrap().expect("marking what is marked is fine");
+    }
+    assert!(store.memory(&region(), NOW).await.unwrap().wanted);
+    store.clear_wanted(&region()).await.unwrap();
+    assert!(!store.is_wanted(&region()).await.unwrap());
+    store.clear_wanted(&region()).await.expect("clearing what is clear is fine");
+}
+
+#[tokio::test]
+async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
+    let store = table().await;
+    let lease = held(&store, NOW).await;
+    let intent = intent();
+    store.open_intent(&lease, &intent).await.unwrap();
+    assert_eq!(store.memory(&region(), NOW).await.unwrap().open_intents, [intent.clone()]);
+
+    let refusal = Refusal {
+        instance_type: "m6i.large".to_owned(),
+        subnet_id: "subnet-a".to_owned(),
+        until: at(180),
+    };
+    let closing = Closing {
+        launch_id: intent.launch_id.clone(),
+        outcome: "no capacity".to_owned(),
+        refusal: Some(refusal.clone()),
+    };
+    store.close_intent(&lease, &closing).await.unwrap();
+    let memory = store.memory(&region(), NOW).await.unwrap();
+    assert!(memory.open_intents.is_empty());
+    assert_eq!(memory.refusals, [refusal]);
+    assert!(store.memory(&region(), at(181)).await.unwrap().refusals.is_empty(), "run out");
+}
+
+#[tokio::test]
+async fn a_holder_that_lost_its_lock_writes_nothing() {
+    let store = table().await;
+    let first = held(&store, NOW).await;
+    let opened = intent();
+    store.open_intent(&first, &opened).await.unwrap();
+    let second = held(&store, at(60)).await;
+
+    let late = store.open_intent(&first, &intent()).await;
+    assert!(matches!(late, Err(LockError::Lost { version: 1, .. })), "{late:?}");
+    let closing =
+        Closing { launch_id: opened.launch_id.clone(), outcome: "late".to_owned(), refusal: None };
+    let late = store.close_intent(&first, &closing).await;
+    assert!(matches!(late, Err(LockError::Lost { version: 1, .. })), "{late:?}");
+    assert_eq!(store.memory(&region(), at(60)).await.unwrap().open_intents, [opened]);
+    store.close_intent(&second, &closing).await.expect("the holder's write goes through");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn intents_are_written_while_contenders_crowd_the_lock() {
+    let store = table().await;
+    let lease = held(&store, NOW).await;
+    let crowd: Vec<_> = (0..CONTENDERS)
+        .map(|_| {
+            let store = store.store.clone();
+            tokio::spawn(async move {
+                let owner = Owner::random();
+                for _ in 0..ROUNDS {
+                    let attempt = take(&store, &owner, NOW).await;
+                    assert!(matches!(attempt, Attempt::Held { .. }), "{attempt:?}");
+                }
+            })
+        })
+        .collect();
+    let mut written = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let intent = intent();
+        written.insert(intent.launch_id.clone());
+        store.open_intent(&lease, &intent).await.expect("the holder gets through");
+    }
+    for contender in crowd {
+        contender.await.expect("no contender took a held lock");
+    }
+    let open = store.memory(&region(), NOW).await.unwrap().open_intents;
+    assert_eq!(open.into_iter().map(|i| i.launch_id).collect::<BTreeSet<_>>(), written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_events_id_is_recorded_by_one_of_all_who_bring_it() {
+    let store = table().await;
+    let first = join_all((0..CONTENDERS).map(|_| {
+        let store = store.store.clone();
+        tokio::spawn(async move { store.record_seen("event-1", NOW).await.unwrap() })
+    }));
+    let first = first.await.into_iter().filter(|seen| *seen.as_ref().unwrap()).count();
+    assert_eq!(first, 1);
+    assert!(store.record_seen("event-2", NOW).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_region_is_remembered_apart_from_others_and_from_its_history() {
+    let store = table().await;
+    let lease = held(&store, NOW).await;
+    store.open_intent(&lease, &intent()).await.unwrap();
+    let decision = Decision {
+        region: region(),
+        version: lease.version,
+        at: NOW,
+        trigger: Trigger::Schedule,
+        plan: Plan::default(),
+        results: vec![],
+    };
+    store.record_decision(&decision).await.unwrap();
+    let other = store.memory(&"us-east-10".into(), NOW + SignedDuration::ZERO).await.unwrap();
+    assert!(other.open_intents.is_empty());
+    assert_eq!(store.memory(&region(), NOW).await.unwrap().open_intents.len(), 1);
+}
