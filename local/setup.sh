@@ -66,8 +66,11 @@ graphql_engine() {
     cargo build --locked --manifest-path local/graphql/Cargo.toml
 }
 
+# There are no examples. To ask for them makes cargo unify features with those of
+# the dev-dependencies, as `cargo test` does: without it, the tests would compile
+# tokio, and with it the AWS SDKs, a second time.
 programs() {
-    cargo build --locked --workspace
+    cargo build --locked --workspace --bins --examples
 }
 
 # The local AWS runs what plain `cargo build` made: a release build would compile

@@ -8,7 +8,7 @@
 //! | domain: no I/O, no clock | [`ids`], [`model`], [`trigger`], [`scaling`], [`assign`], [`report`] |
 //! | the story | [`pass`], then [`observe`], [`act`], [`record`] |
 //! | ports and what is behind them | [`db`] (Hasura), [`host`] (EC2), [`lock`] (DynamoDB), [`alerts`] (SNS) |
-//! | plumbing | [`config`], [`clock`], [`telemetry`], [`agent_token`], [`user_data`], [`wiring`] |
+//! | plumbing | [`config`], [`clock`], [`http`], [`telemetry`], [`agent_token`], [`user_data`], [`wiring`] |
 
 pub mod act;
 pub mod agent_token;
@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod host;
+pub mod http;
 pub mod ids;
 pub mod lock;
 pub mod model;

@@ -45,7 +45,10 @@ pub struct StepResult {
     pub result: String,
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers hand over what they have just made"
+)]
 impl StepResult {
     pub fn ok(step: impl ToString, result: impl ToString) -> Self {
         Self {

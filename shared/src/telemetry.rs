@@ -1,16 +1,33 @@
 //! Structured logs: one JSON object a line, as CloudWatch Logs Insights reads them.
 
-use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::{fmt, prelude::*};
+
+/// Targets that would log secrets if they were asked for everything.
+const QUIET: [&str; 6] = [
+    "lambda_runtime",
+    "hyper",
+    "hyper_util",
+    "h2",
+    "rustls",
+    "aws",
+];
 
 /// Installs the subscriber; a second call in one process keeps the first.
 ///
-/// `level` is a `tracing` filter (`info`, `shared=debug,warn`); one that cannot be read
+/// `level` is a list of targets and levels (`info`, `warn,shared=debug`); one that cannot be read
 /// falls back to `info`, because a mistyped log level is no reason to refuse users.
 pub fn init(level: &str) {
-    let (filter, mistyped) = match EnvFilter::try_new(level) {
+    let (filter, mistyped) = match level.parse::<Targets>() {
         Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
+        Err(error) => (Targets::new().with_default(LevelFilter::INFO), Some(error)),
     };
+    // At `trace` the runtime logs whole events, users' tokens included; so do HTTP clients
+    // with what they send.
+    let filter = QUIET.iter().fold(filter, |f, target| {
+        f.with_target(*target, LevelFilter::INFO)
+    });
     let installed = tracing_subscriber::registry()
         .with(filter)
         .with(

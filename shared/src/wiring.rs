@@ -9,6 +9,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use serde_json::json;
+use thiserror::Error;
 
 use crate::act::Launching;
 use crate::agent_token::AgentTokens;
@@ -18,6 +19,7 @@ use crate::clock::SystemClock;
 use crate::config::PassConfig;
 use crate::db::{DbError, HasuraClient};
 use crate::host::ec2::Ec2Regions;
+use crate::http::{self, HttpError};
 use crate::ids::RegionName;
 use crate::lock::dynamodb::DynamoStore;
 use crate::pass::{HandOverError, Passes, Successor};
@@ -25,9 +27,17 @@ use crate::pass::{HandOverError, Passes, Successor};
 /// A call to DynamoDB, Lambda or SNS that takes longer has failed.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
+#[derive(Debug, Error)]
+pub enum WiringError {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error(transparent)]
+    Database(#[from] DbError),
+}
+
 /// # Errors
-/// When the GraphQL client cannot be built from the settings.
-pub async fn passes(config: PassConfig) -> Result<Passes, DbError> {
+/// When a client cannot be built from the settings.
+pub async fn passes(config: PassConfig) -> Result<Passes, WiringError> {
     let aws = aws_config::defaults(BehaviorVersion::latest())
         .timeout_config(
             TimeoutConfig::builder()
@@ -37,14 +47,18 @@ pub async fn passes(config: PassConfig) -> Result<Passes, DbError> {
         )
         .load()
         .await;
-    passes_with(&aws, config)
+    Ok(passes_with(&aws, http::client()?, config)?)
 }
 
 /// The same with AWS settings of the caller's.
 ///
 /// # Errors
 /// As [`passes`].
-pub fn passes_with(aws: &SdkConfig, config: PassConfig) -> Result<Passes, DbError> {
+pub fn passes_with(
+    aws: &SdkConfig,
+    http: reqwest::Client,
+    config: PassConfig,
+) -> Result<Passes, DbError> {
     let store = Arc::new(DynamoStore::new(
         aws_sdk_dynamodb::Client::new(aws),
         config.table,
@@ -57,7 +71,7 @@ pub fn passes_with(aws: &SdkConfig, config: PassConfig) -> Result<Passes, DbErro
         None => Arc::new(LogOnly),
     };
     Ok(Passes {
-        database: Arc::new(HasuraClient::new(&config.hasura)?),
+        database: Arc::new(HasuraClient::new(http, &config.hasura)?),
         lock: store.clone(),
         log: store,
         hosts: Arc::new(Ec2Regions::new(aws.clone(), config.stack_id.clone())),

@@ -2,6 +2,7 @@
 //! database for a test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use local_stack::dir::StackDir;
@@ -9,7 +10,7 @@ use local_stack::ports::Ports;
 use local_stack::postgres::Postgres;
 use local_stack::project;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio_postgres::{Client, NoTls};
 
 /// What the fixtures are made of.
@@ -20,11 +21,14 @@ pub const ENVIRONMENT: &str = "dev";
 /// The lock version under which fixtures write.
 pub const VERSION: i64 = 1;
 
+/// How many servers of tests may run next to each other.
+const MOST_SERVERS: u32 = 8;
+
 /// The server and the folder of one test program.
 #[derive(Debug)]
 pub struct Server {
     pub dir: StackDir,
-    pub postgres: Postgres,
+    postgres: Mutex<Postgres>,
 }
 
 /// Never dropped; the server ends with this process.
@@ -33,11 +37,28 @@ static SERVER: OnceCell<Server> = OnceCell::const_new();
 /// The test program's server, started when it is first asked for.
 pub async fn server() -> Result<&'static Server> {
     let start = || async {
-        let dir = StackDir::claim(&project::local().join("tests/database"))?;
+        let dir = free_dir()?;
         let postgres = Postgres::start(&dir, Ports::free().reserve("postgres")?).await?;
-        Ok(Server { dir, postgres })
+        Ok(Server {
+            dir,
+            postgres: Mutex::new(postgres),
+        })
     };
     SERVER.get_or_try_init(start).await
+}
+
+/// A folder that no other test program holds: several may run at a time.
+pub fn free_dir() -> Result<StackDir> {
+    let folders =
+        (1..=MOST_SERVERS).map(|number| project::local().join(format!("tests/database-{number}")));
+    let mut refusal = None;
+    for folder in folders {
+        match StackDir::claim(&folder) {
+            Ok(dir) => return Ok(dir),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    Err(refusal.context("no folder for a database")?)
 }
 
 /// A database of a test's own.
@@ -51,7 +72,13 @@ impl Database {
     pub async fn empty() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let url = server().await?.postgres.create_copy(&name).await?;
+        let url = server()
+            .await?
+            .postgres
+            .lock()
+            .await
+            .create_copy(&name)
+            .await?;
         Ok(Self { url })
     }
 
@@ -131,6 +158,24 @@ impl Session {
         Ok(row.get(0))
     }
 
+    /// Waits until another session of this database waits for a lock.
+    ///
+    /// # Errors
+    /// When none does for ten seconds.
+    pub async fn until_one_waits(&self) -> Result<()> {
+        let waiting = "SELECT FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let look = async {
+            while self.count(waiting).await? == 0 {
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(Duration::from_secs(10), look)
+            .await
+            .context("nobody waits for a lock")?
+    }
+
     /// The name of the constraint that refuses the statements.
     pub async fn violated(&self, sql: &str) -> Result<String> {
         let error = self.client.batch_execute(sql).await.err();
@@ -152,7 +197,10 @@ impl Session {
 
     /// The outcome of a function of the host agent.
     pub async fn outcome(&self, call: &str) -> Result<String> {
-        Ok(text(&self.row(&format!("SELECT * FROM {call}")).await?, "outcome"))
+        Ok(text(
+            &self.row(&format!("SELECT * FROM {call}")).await?,
+            "outcome",
+        ))
     }
 
     /// Makes a region that serves the one image.
@@ -238,7 +286,14 @@ impl Ask {
     }
 
     fn call(&self) -> String {
-        let Self { user, session, sha, limit, local_dev, .. } = self;
+        let Self {
+            user,
+            session,
+            sha,
+            limit,
+            local_dev,
+            ..
+        } = self;
         let regions = json!(self.regions);
         format!(
             "assign_slot('{user}', '{session}', '{regions}', '{sha}', {limit}, \

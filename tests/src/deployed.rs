@@ -36,15 +36,22 @@ impl Deployed {
         options.schedule = Schedule::Off;
         change(&mut options);
         let stack = Stack::start(&options).await.expect("the stack starts");
-        let (sql, connection) =
-            tokio_postgres::connect(&stack.env().database_url, NoTls).await.expect("Postgres");
+        let (sql, connection) = tokio_postgres::connect(&stack.env().database_url, NoTls)
+            .await
+            .expect("Postgres");
         tokio::spawn(connection);
-        Self { stack, sql, http: reqwest::Client::new() }
+        Self {
+            stack,
+            sql,
+            http: reqwest::Client::new(),
+        }
     }
 
     /// What an operator does first: settings, an image, the app's version.
     pub async fn set_up(&self, seed: &RegionSeed) {
-        seed.insert(&self.operator(), None).await.expect("the region is set up");
+        seed.insert(&self.operator(), None)
+            .await
+            .expect("the region is set up");
     }
 
     pub fn operator(&self) -> Operator {
@@ -57,7 +64,10 @@ impl Deployed {
     }
 
     pub async fn invoke(&self, payload: &Value) -> Value {
-        self.stack.reconcile(payload).await.expect("reconcile answers")
+        self.stack
+            .reconcile(payload)
+            .await
+            .expect("reconcile answers")
     }
 
     /// `POST /mandelbox/assign` as `user`.
@@ -103,6 +113,12 @@ impl Deployed {
 
     /// Waits until the buffer holds so many free slots.
     pub async fn filled_to(&self, slots: i64) {
-        eventually("free slots", SOON, async || self.free().await, |free| *free == slots).await;
+        eventually(
+            "free slots",
+            SOON,
+            async || self.free().await,
+            |free| *free == slots,
+        )
+        .await;
     }
 }

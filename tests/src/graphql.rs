@@ -99,10 +99,16 @@ pub fn agent_claims(instance_id: &str, expires_at: u64) -> Value {
 
 pub fn sign(claims: &Value, key: &str) -> Result<String> {
     let key = EncodingKey::from_secret(key.as_bytes());
-    Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)?)
+    Ok(jsonwebtoken::encode(
+        &Header::new(Algorithm::HS256),
+        claims,
+        &key,
+    )?)
 }
 
 /// The code of the first error in an answer, empty if there is none.
 pub fn error_code(answer: &Value) -> &str {
-    answer["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
+    answer["errors"][0]["extensions"]["code"]
+        .as_str()
+        .unwrap_or_default()
 }

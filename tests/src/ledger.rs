@@ -46,8 +46,13 @@ impl Ledger {
     /// When the emulator does not answer with a ledger.
     pub async fn read(control_url: &str) -> Self {
         let url = format!("{control_url}/ledger");
-        let answer = reqwest::get(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
-        answer.json().await.unwrap_or_else(|error| panic!("{url}: {error}"))
+        let answer = reqwest::get(&url)
+            .await
+            .unwrap_or_else(|error| panic!("{url}: {error}"));
+        answer
+            .json()
+            .await
+            .unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
     pub fn calls<'l>(&'l self, action: &'l str) -> impl Iterator<Item = &'l Call> {
@@ -55,12 +60,17 @@ impl Ledger {
     }
 
     pub fn in_state<'l>(&'l self, state: &'l str) -> impl Iterator<Item = &'l Machine> {
-        self.instances.iter().filter(move |machine| machine.state.as_deref() == Some(state))
+        self.instances
+            .iter()
+            .filter(move |machine| machine.state.as_deref() == Some(state))
     }
 }
 
 impl Machine {
     pub fn states(&self) -> Vec<&str> {
-        self.transitions.iter().map(|transition| transition.state.as_str()).collect()
+        self.transitions
+            .iter()
+            .map(|transition| transition.state.as_str())
+            .collect()
     }
 }

@@ -1,6 +1,11 @@
 //! What the tests in `tests/` share: servers that are started once for each test
 //! program, and words to say what happens to them.
-#![allow(clippy::missing_panics_doc, clippy::expect_used, clippy::panic, missing_debug_implementations)]
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::expect_used,
+    clippy::panic,
+    missing_debug_implementations
+)]
 
 pub mod database;
 pub mod deployed;

@@ -22,7 +22,10 @@ pub async fn eventually<T: Debug>(
         if good(&seen) {
             return seen;
         }
-        assert!(Instant::now() < deadline, "{what}: not so after {limit:?}; last seen: {seen:#?}");
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not so after {limit:?}; last seen: {seen:#?}"
+        );
         tokio::time::sleep(POLL).await;
     }
 }

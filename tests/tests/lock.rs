@@ -29,6 +29,7 @@ const ROUNDS: usize = 20;
 struct Table {
     store: Arc<DynamoStore>,
     _aws: Ministack,
+    _dir: StackDir,
     _folder: tempfile::TempDir,
 }
 
@@ -44,10 +45,16 @@ async fn table() -> Table {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = StackDir::claim(folder.path()).expect("a stack's folder");
     let port = Ports::free().reserve("the local AWS").expect("a port");
-    let aws = Ministack::start(&dir, port, None).await.expect("the local AWS");
+    let aws = Ministack::start(&dir, port, None)
+        .await
+        .expect("the local AWS");
     let client = aws_sdk_dynamodb::Client::new(&aws.sdk_config());
     let key = |name: &str, kind| {
-        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key")
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+            .expect("a key")
     };
     let text = |name: &str| {
         AttributeDefinition::builder()
@@ -67,7 +74,12 @@ async fn table() -> Table {
         .send()
         .await
         .expect("the table is created");
-    Table { store: Arc::new(DynamoStore::new(client, "scaling")), _aws: aws, _folder: folder }
+    Table {
+        store: Arc::new(DynamoStore::new(client, "scaling")),
+        _aws: aws,
+        _dir: dir,
+        _folder: folder,
+    }
 }
 
 fn region() -> RegionName {
@@ -75,7 +87,10 @@ fn region() -> RegionName {
 }
 
 async fn take(store: &DynamoStore, owner: &Owner, now: Timestamp) -> Attempt {
-    store.acquire(&region(), owner, now, LEASE).await.expect("DynamoDB answers")
+    store
+        .acquire(&region(), owner, now, LEASE)
+        .await
+        .expect("DynamoDB answers")
 }
 
 async fn held(store: &DynamoStore, now: Timestamp) -> Lease {
@@ -132,22 +147,43 @@ async fn a_lock_passes_on_when_it_has_expired_and_not_within_the_margin() {
     let store = table().await;
     let first = held(&store, NOW).await;
     let other = Owner::random();
-    assert_eq!(take(&store, &other, at(51)).await, Attempt::Held { until: first.expires_at });
-    let Attempt::Acquired(second) = take(&store, &other, at(53)).await else { panic!("held") };
+    assert_eq!(
+        take(&store, &other, at(51)).await,
+        Attempt::Held {
+            until: first.expires_at
+        }
+    );
+    let Attempt::Acquired(second) = take(&store, &other, at(53)).await else {
+        panic!("held")
+    };
     assert_eq!(second.version, first.version + 1);
     let lost = store.release(&first).await;
-    assert!(matches!(lost, Err(LockError::Lost { version: 1, .. })), "{lost:?}");
-    store.release(&second).await.expect("released by its holder");
+    assert!(
+        matches!(lost, Err(LockError::Lost { version: 1, .. })),
+        "{lost:?}"
+    );
+    store
+        .release(&second)
+        .await
+        .expect("released by its holder");
 }
 
 #[tokio::test]
 async fn asking_again_with_the_same_owner_is_answered_with_its_lease() {
     let store = table().await;
     let owner = Owner::random();
-    let Attempt::Acquired(first) = take(&store, &owner, NOW).await else { panic!("held") };
-    assert_eq!(take(&store, &owner, at(1)).await, Attempt::Acquired(first.clone()));
+    let Attempt::Acquired(first) = take(&store, &owner, NOW).await else {
+        panic!("held")
+    };
+    assert_eq!(
+        take(&store, &owner, at(1)).await,
+        Attempt::Acquired(first.clone())
+    );
     store.release(&first).await.expect("released");
-    store.release(&first).await.expect("a repeated release is no loss");
+    store
+        .release(&first)
+        .await
+        .expect("a repeated release is no loss");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,7 +200,10 @@ async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
     assert!(store.memory(&region(), NOW).await.unwrap().wanted);
     store.clear_wanted(&region()).await.unwrap();
     assert!(!store.is_wanted(&region()).await.unwrap());
-    store.clear_wanted(&region()).await.expect("clearing what is clear is fine");
+    store
+        .clear_wanted(&region())
+        .await
+        .expect("clearing what is clear is fine");
 }
 
 #[tokio::test]
@@ -173,7 +212,10 @@ async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
     let lease = held(&store, NOW).await;
     let intent = intent();
     store.open_intent(&lease, &intent).await.unwrap();
-    assert_eq!(store.memory(&region(), NOW).await.unwrap().open_intents, [intent.clone()]);
+    assert_eq!(
+        store.memory(&region(), NOW).await.unwrap().open_intents,
+        [intent.clone()]
+    );
 
     let refusal = Refusal {
         instance_type: "m6i.large".to_owned(),
@@ -189,7 +231,15 @@ async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
     let memory = store.memory(&region(), NOW).await.unwrap();
     assert!(memory.open_intents.is_empty());
     assert_eq!(memory.refusals, [refusal]);
-    assert!(store.memory(&region(), at(181)).await.unwrap().refusals.is_empty(), "run out");
+    assert!(
+        store
+            .memory(&region(), at(181))
+            .await
+            .unwrap()
+            .refusals
+            .is_empty(),
+        "run out"
+    );
 }
 
 #[tokio::test]
@@ -201,13 +251,28 @@ async fn a_holder_that_lost_its_lock_writes_nothing() {
     let second = held(&store, at(60)).await;
 
     let late = store.open_intent(&first, &intent()).await;
-    assert!(matches!(late, Err(LockError::Lost { version: 1, .. })), "{late:?}");
-    let closing =
-        Closing { launch_id: opened.launch_id.clone(), outcome: "late".to_owned(), refusal: None };
+    assert!(
+        matches!(late, Err(LockError::Lost { version: 1, .. })),
+        "{late:?}"
+    );
+    let closing = Closing {
+        launch_id: opened.launch_id.clone(),
+        outcome: "late".to_owned(),
+        refusal: None,
+    };
     let late = store.close_intent(&first, &closing).await;
-    assert!(matches!(late, Err(LockError::Lost { version: 1, .. })), "{late:?}");
-    assert_eq!(store.memory(&region(), at(60)).await.unwrap().open_intents, [opened]);
-    store.close_intent(&second, &closing).await.expect("the holder's write goes through");
+    assert!(
+        matches!(late, Err(LockError::Lost { version: 1, .. })),
+        "{late:?}"
+    );
+    assert_eq!(
+        store.memory(&region(), at(60)).await.unwrap().open_intents,
+        [opened]
+    );
+    store
+        .close_intent(&second, &closing)
+        .await
+        .expect("the holder's write goes through");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,13 +295,21 @@ async fn intents_are_written_while_contenders_crowd_the_lock() {
     for _ in 0..ROUNDS {
         let intent = intent();
         written.insert(intent.launch_id.clone());
-        store.open_intent(&lease, &intent).await.expect("the holder gets through");
+        store
+            .open_intent(&lease, &intent)
+            .await
+            .expect("the holder gets through");
     }
     for contender in crowd {
         contender.await.expect("no contender took a held lock");
     }
     let open = store.memory(&region(), NOW).await.unwrap().open_intents;
-    assert_eq!(open.into_iter().map(|i| i.launch_id).collect::<BTreeSet<_>>(), written);
+    assert_eq!(
+        open.into_iter()
+            .map(|i| i.launch_id)
+            .collect::<BTreeSet<_>>(),
+        written
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,7 +319,11 @@ async fn an_events_id_is_recorded_by_one_of_all_who_bring_it() {
         let store = store.store.clone();
         tokio::spawn(async move { store.record_seen("event-1", NOW).await.unwrap() })
     }));
-    let first = first.await.into_iter().filter(|seen| *seen.as_ref().unwrap()).count();
+    let first = first
+        .await
+        .into_iter()
+        .filter(|seen| *seen.as_ref().unwrap())
+        .count();
     assert_eq!(first, 1);
     assert!(store.record_seen("event-2", NOW).await.unwrap());
 }
@@ -265,7 +342,18 @@ async fn a_region_is_remembered_apart_from_others_and_from_its_history() {
         results: vec![],
     };
     store.record_decision(&decision).await.unwrap();
-    let other = store.memory(&"us-east-10".into(), NOW + SignedDuration::ZERO).await.unwrap();
+    let other = store
+        .memory(&"us-east-10".into(), NOW + SignedDuration::ZERO)
+        .await
+        .unwrap();
     assert!(other.open_intents.is_empty());
-    assert_eq!(store.memory(&region(), NOW).await.unwrap().open_intents.len(), 1);
+    assert_eq!(
+        store
+            .memory(&region(), NOW)
+            .await
+            .unwrap()
+            .open_intents
+            .len(),
+        1
+    );
 }

@@ -12,7 +12,12 @@ use serde_json::{Value, json};
 const REGION: &str = "us-east-1";
 
 fn seed() -> RegionSeed {
-    RegionSeed { region: REGION.to_owned(), target_free: 4, max_instances: 10, capacity: 2 }
+    RegionSeed {
+        region: REGION.to_owned(),
+        target_free: 4,
+        max_instances: 10,
+        capacity: 2,
+    }
 }
 
 fn request(session: u32) -> Value {
@@ -44,10 +49,15 @@ async fn a_buffer_fills_itself_serves_users_and_shrinks_again() {
 }
 
 async fn filled(deployed: &Deployed) {
-    let dry = deployed.invoke(&json!({"regions": [REGION], "dry_run": true})).await;
+    let dry = deployed
+        .invoke(&json!({"regions": [REGION], "dry_run": true}))
+        .await;
     let report = deployed.reconcile().await;
     assert_eq!(report["regions"][0]["outcome"], "done", "{report:#}");
-    assert_eq!(dry["regions"][0]["plan"], report["regions"][0]["plan"], "a dry run tells the plan");
+    assert_eq!(
+        dry["regions"][0]["plan"], report["regions"][0]["plan"],
+        "a dry run tells the plan"
+    );
     deployed.filled_to(4).await;
 
     let ledger = deployed.ledger().await;
@@ -56,7 +66,10 @@ async fn filled(deployed: &Deployed) {
     assert_eq!(launches[0].params["MinCount"], "1");
     assert_eq!(launches[0].params["MaxCount"], "2");
     for machine in ledger.in_state("running") {
-        assert_eq!(machine.tags["scaling:stack"], deployed.stack.env().stack_name);
+        assert_eq!(
+            machine.tags["scaling:stack"],
+            deployed.stack.env().stack_name
+        );
         assert_eq!(machine.tags["scaling:region"], REGION);
         assert_eq!(machine.tags["scaling:client-sha"], CLIENT_SHA);
         assert_eq!(machine.shutdown_behavior, "terminate");
@@ -65,7 +78,10 @@ async fn filled(deployed: &Deployed) {
         assert_eq!(machine.security_group_ids.len(), 1, "found by its tag");
         let user_data = machine.user_data.as_deref().expect("user data");
         let secret = &deployed.stack.env().hasura_admin_secret;
-        assert!(!user_data.contains(secret.as_str()), "never the admin secret");
+        assert!(
+            !user_data.contains(secret.as_str()),
+            "never the admin secret"
+        );
     }
     let again = deployed.reconcile().await;
     assert_eq!(again["regions"][0]["plan"]["steps"], json!([]), "{again:#}");
@@ -78,16 +94,30 @@ async fn assigned(deployed: &Deployed) -> usize {
         assert_eq!(answer.status, 200, "{answer:#?}");
         assert_eq!(answer.body["region"], REGION);
         let again = deployed.assign(user, &request(1)).await;
-        assert_eq!(answer.body, again.body, "a repeated request gets the same slot");
+        assert_eq!(
+            answer.body, again.body,
+            "a repeated request gets the same slot"
+        );
         addresses.push(answer.body["ip"].as_str().expect("an address").to_owned());
     }
     let ledger = deployed.ledger().await;
     for address in &addresses {
-        assert!(ledger.in_state("running").any(|machine| machine.ip == *address), "{address}");
+        assert!(
+            ledger
+                .in_state("running")
+                .any(|machine| machine.ip == *address),
+            "{address}"
+        );
     }
     assert_eq!(addresses[0], addresses[1], "users are packed");
     let running = "SELECT count(*) FROM slots WHERE status = 'RUNNING'";
-    eventually("sessions", SOON, async || deployed.count(running).await, |n| *n == 3).await;
+    eventually(
+        "sessions",
+        SOON,
+        async || deployed.count(running).await,
+        |n| *n == 3,
+    )
+    .await;
     addresses.len()
 }
 
@@ -95,14 +125,28 @@ async fn refilled(deployed: &Deployed) {
     let report = deployed.reconcile().await;
     assert_eq!(report["regions"][0]["outcome"], "done", "{report:#}");
     deployed.filled_to(5).await;
-    assert_eq!(deployed.instances().await, 4, "one slot was missing less than two instances hold");
+    assert_eq!(
+        deployed.instances().await,
+        4,
+        "one slot was missing less than two instances hold"
+    );
 }
 
 async fn sessions_played_out(deployed: &Deployed, users: usize) {
     let occupied = "SELECT count(*) FROM slots WHERE status <> 'WAITING'";
-    eventually("occupied slots", SOON, async || deployed.count(occupied).await, |n| *n == 0).await;
+    eventually(
+        "occupied slots",
+        SOON,
+        async || deployed.count(occupied).await,
+        |n| *n == 0,
+    )
+    .await;
     let replaced = "SELECT count(*) FROM slots WHERE user_id IS NOT NULL";
-    assert_eq!(deployed.count(replaced).await, 0, "{users} ended slots were replaced by new ones");
+    assert_eq!(
+        deployed.count(replaced).await,
+        0,
+        "{users} ended slots were replaced by new ones"
+    );
 }
 
 async fn surplus_drained(deployed: &Deployed) {
@@ -110,29 +154,48 @@ async fn surplus_drained(deployed: &Deployed) {
     let pass = async || {
         let report = deployed.reconcile().await;
         assert_eq!(report["regions"][0]["outcome"], "done", "{report:#}");
-        let steps = report["regions"][0]["plan"]["steps"].as_array().map_or(0, Vec::len);
+        let steps = report["regions"][0]["plan"]["steps"]
+            .as_array()
+            .map_or(0, Vec::len);
         (steps, deployed.instances().await)
     };
-    eventually("instances", SOON, pass, |(steps, instances)| *steps == 0 && *instances == 2).await;
+    eventually("instances", SOON, pass, |(steps, instances)| {
+        *steps == 0 && *instances == 2
+    })
+    .await;
     assert_eq!(deployed.free().await, 4);
 }
 
 async fn nothing_left_behind(deployed: &Deployed) {
     let ledger = deployed.ledger().await;
-    let running: Vec<_> = ledger.in_state("running").map(|machine| machine.id.as_str()).collect();
+    let running: Vec<_> = ledger
+        .in_state("running")
+        .map(|machine| machine.id.as_str())
+        .collect();
     assert_eq!(running.len(), 2);
     let gone: Vec<_> = ledger.in_state("terminated").collect();
     assert_eq!(gone.len(), ledger.instances.len() - 2);
     for machine in gone {
-        assert_eq!(machine.states(), ["pending", "running", "shutting-down", "terminated"]);
+        assert_eq!(
+            machine.states(),
+            ["pending", "running", "shutting-down", "terminated"]
+        );
     }
-    let rows = deployed.sql.query("SELECT id FROM instances ORDER BY id", &[]).await.expect("rows");
+    let rows = deployed
+        .sql
+        .query("SELECT id FROM instances ORDER BY id", &[])
+        .await
+        .expect("rows");
     let mut rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     rows.sort();
     let mut running: Vec<String> = running.into_iter().map(ToOwned::to_owned).collect();
     running.sort();
     assert_eq!(rows, running, "rows are what EC2 runs");
-    assert_eq!(deployed.count("SELECT count(*) FROM slots").await, 4, "and their slots");
+    assert_eq!(
+        deployed.count("SELECT count(*) FROM slots").await,
+        4,
+        "and their slots"
+    );
 
     let dynamo = aws_sdk_dynamodb::Client::new(&deployed.stack.sdk_config());
     let items = dynamo
@@ -141,11 +204,24 @@ async fn nothing_left_behind(deployed: &Deployed) {
         .send()
         .await
         .expect("the table is read");
-    let keys: Vec<_> = items.items().iter().filter_map(|item| item["sk"].as_s().ok()).collect();
+    let keys: Vec<_> = items
+        .items()
+        .iter()
+        .filter_map(|item| item["sk"].as_s().ok())
+        .collect();
     let open = |item: &&std::collections::HashMap<_, _>| {
         let pk: &aws_sdk_dynamodb::types::AttributeValue = &item["pk"];
         pk.as_s().is_ok_and(|pk| pk.starts_with("REGION#"))
     };
-    let left: Vec<_> = items.items().iter().filter(open).map(|item| &item["sk"]).collect();
-    assert_eq!(left.len(), 1, "only the lock's item: no intent, no wake mark; {keys:?}");
+    let left: Vec<_> = items
+        .items()
+        .iter()
+        .filter(open)
+        .map(|item| &item["sk"])
+        .collect();
+    assert_eq!(
+        left.len(),
+        1,
+        "only the lock's item: no intent, no wake mark; {keys:?}"
+    );
 }

@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
+use shared::clock::Clock;
+use shared::http::{BodyError, bounded_body};
 use thiserror::Error;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use crate::jwks::{BadKeySet, KeySet, VerificationKey};
 
 /// After this the keys are fetched again, so that a key that was withdrawn stops working.
-const FRESH: Duration = Duration::from_secs(3600);
+const FRESH: SignedDuration = SignedDuration::from_hours(1);
 
 /// Between two fetches: whoever makes up key ids makes us ask the provider no more often.
-const BETWEEN_FETCHES: Duration = Duration::from_secs(30);
+const BETWEEN_FETCHES: SignedDuration = SignedDuration::from_secs(30);
 
 /// Between two fetches while there are no keys at all and nobody can be served.
-const BETWEEN_FIRST_FETCHES: Duration = Duration::from_secs(1);
+const BETWEEN_FIRST_FETCHES: SignedDuration = SignedDuration::from_secs(1);
 
 /// For one fetch, connecting included: users wait for it, Hasura's share of the function's
 /// time limit comes after it.
@@ -41,8 +43,8 @@ enum FetchError {
     Http(#[from] reqwest::Error),
     #[error("status {0}")]
     Status(reqwest::StatusCode),
-    #[error("the answer is larger than {LARGEST_KEY_SET} bytes")]
-    TooLarge,
+    #[error(transparent)]
+    Body(#[from] BodyError),
     #[error(transparent)]
     BadKeySet(#[from] BadKeySet),
 }
@@ -52,6 +54,7 @@ enum FetchError {
 pub struct KeyCache {
     http: reqwest::Client,
     url: Url,
+    clock: Arc<dyn Clock>,
     /// Held while fetching: whoever else needs a key waits for that fetch instead of making
     /// another. An execution environment has one invocation at a time, so nobody else waits.
     cached: Mutex<Cached>,
@@ -60,32 +63,26 @@ pub struct KeyCache {
 #[derive(Debug, Default)]
 struct Cached {
     keys: Option<KeySet>,
-    fetched: Option<Instant>,
+    fetched: Option<Timestamp>,
     /// The last attempt, and whether it failed.
-    attempt: Option<(Instant, bool)>,
+    attempt: Option<(Timestamp, bool)>,
 }
 
 impl KeyCache {
-    /// # Errors
-    /// When the TLS library cannot start.
-    pub fn new(url: Url) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .timeout(FETCH_TIMEOUT)
-            // The keys are those of the address that was configured, not of one it points to.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self {
+    pub fn new(http: reqwest::Client, url: Url, clock: Arc<dyn Clock>) -> Self {
+        Self {
             http,
             url,
+            clock,
             cached: Mutex::default(),
-        })
+        }
     }
 
     /// Keys that are no longer fresh serve on while the provider cannot be asked: its outage
     /// locks nobody out.
     pub(crate) async fn find(&self, id: Option<&str>) -> Result<Arc<VerificationKey>, NoKey> {
         let mut cached = self.cached.lock().await;
-        let now = Instant::now();
+        let now = self.clock.now();
         if let Some(key) = cached.find(id).filter(|_| cached.is_fresh(now)) {
             return Ok(key);
         }
@@ -106,17 +103,12 @@ impl KeyCache {
     }
 
     async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let mut response = self.http.get(self.url.clone()).send().await?;
+        let request = self.http.get(self.url.clone()).timeout(FETCH_TIMEOUT);
+        let response = request.send().await?;
         if !response.status().is_success() {
             return Err(FetchError::Status(response.status()));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > LARGEST_KEY_SET {
-                return Err(FetchError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = bounded_body(response, LARGEST_KEY_SET).await?;
         Ok(KeySet::parse(&body)?)
     }
 }
@@ -126,12 +118,12 @@ impl Cached {
         self.keys.as_ref()?.find(id)
     }
 
-    fn is_fresh(&self, now: Instant) -> bool {
+    fn is_fresh(&self, now: Timestamp) -> bool {
         self.fetched
             .is_some_and(|at| now.duration_since(at) < FRESH)
     }
 
-    fn may_fetch(&self, now: Instant) -> bool {
+    fn may_fetch(&self, now: Timestamp) -> bool {
         let pause = if self.keys.is_some() {
             BETWEEN_FETCHES
         } else {
@@ -141,7 +133,7 @@ impl Cached {
             .is_none_or(|(at, _)| now.duration_since(at) >= pause)
     }
 
-    fn note(&mut self, now: Instant, fetched: Option<KeySet>) {
+    fn note(&mut self, now: Timestamp, fetched: Option<KeySet>) {
         self.attempt = Some((now, fetched.is_none()));
         if let Some(keys) = fetched {
             self.keys = Some(keys);

@@ -1,5 +1,7 @@
 //! Wires and runs `assign-user`: settings and clients once, then one event after the other.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use assign_user::AssignUser;
 use assign_user::auth::TokenVerifier;
@@ -7,9 +9,10 @@ use assign_user::key_cache::KeyCache;
 use assign_user::settings::Settings;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
+use shared::clock::SystemClock;
 use shared::config::{self, ProcessEnvironment};
 use shared::db::{HasuraAssigner, HasuraClient};
-use shared::telemetry;
+use shared::{http, telemetry};
 
 // An execution environment has one invocation at a time, and that one waits for the network.
 #[tokio::main(flavor = "current_thread")]
@@ -25,8 +28,9 @@ async fn main() -> Result<(), Error> {
 
 fn wire() -> anyhow::Result<AssignUser<HasuraAssigner>> {
     let settings = Settings::from_env(&ProcessEnvironment).context("read the settings")?;
-    let hasura = HasuraClient::new(&settings.hasura)?;
-    let keys = KeyCache::new(settings.jwks_url.clone()).context("prepare fetching keys")?;
+    let http = http::client()?;
+    let hasura = HasuraClient::new(http.clone(), &settings.hasura)?;
+    let keys = KeyCache::new(http, settings.jwks_url.clone(), Arc::new(SystemClock));
     Ok(AssignUser {
         tokens: TokenVerifier::new(keys, &settings.issuer, &settings.audience),
         local_dev: settings.local_dev(),

@@ -27,7 +27,12 @@ struct Ec2 {
 impl Ec2 {
     /// An EC2 of the test's own, on which launches are listed at once.
     async fn start() -> Self {
-        Self::with(Settings { listing_lag_ms: 0, pending_ms: 0, ..Settings::default() }).await
+        Self::with(Settings {
+            listing_lag_ms: 0,
+            pending_ms: 0,
+            ..Settings::default()
+        })
+        .await
     }
 
     async fn with(settings: Settings) -> Self {
@@ -45,7 +50,12 @@ impl Ec2 {
 
     async fn faults(&self, faults: &Value) {
         let url = format!("{}/_emulator/faults", self.endpoint);
-        let answer = reqwest::Client::new().put(url).json(faults).send().await.unwrap();
+        let answer = reqwest::Client::new()
+            .put(url)
+            .json(faults)
+            .send()
+            .await
+            .unwrap();
         assert!(answer.status().is_success(), "{answer:?}");
     }
 
@@ -53,11 +63,17 @@ impl Ec2 {
         let url = format!("{}/_emulator/ledger", self.endpoint);
         let ledger: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
         let calls = ledger["calls"].as_array().unwrap().clone();
-        calls.into_iter().filter(|call| call["action"] == action).collect()
+        calls
+            .into_iter()
+            .filter(|call| call["action"] == action)
+            .collect()
     }
 
     async fn launch(&self, request: &LaunchRequest) -> Vec<Machine> {
-        self.host.launch(&ClientToken::random(), request).await.unwrap()
+        self.host
+            .launch(&ClientToken::random(), request)
+            .await
+            .unwrap()
     }
 }
 
@@ -109,7 +125,11 @@ async fn what_was_launched_is_listed_with_what_its_tags_say() {
         assert_eq!(machine.capacity, 3);
     }
     let other = Ec2::of_stack(&ec2.endpoint, "other-stage");
-    assert_eq!(other.list().await.unwrap(), [], "another stage of the account sees none");
+    assert_eq!(
+        other.list().await.unwrap(),
+        [],
+        "another stage of the account sees none"
+    );
 }
 
 #[tokio::test]
@@ -147,7 +167,10 @@ async fn the_same_token_launches_once_and_another_request_under_it_is_refused() 
     let found = ec2.host.launched_under(&token).await.unwrap();
     assert_eq!(ids(&found), ids(&launched));
 
-    let other = LaunchRequest { count: 1, ..first.clone() };
+    let other = LaunchRequest {
+        count: 1,
+        ..first.clone()
+    };
     let mismatch = ec2.host.launch(&token, &other).await.unwrap_err();
     assert_eq!(mismatch.kind, HostErrorKind::TokenMismatch, "{mismatch}");
 
@@ -161,15 +184,30 @@ async fn the_same_token_launches_once_and_another_request_under_it_is_refused() 
 #[tokio::test]
 async fn capacity_is_told_from_a_wrong_setting() {
     let ec2 = Ec2::start().await;
-    ec2.faults(&json!({"capacity": [{"subnet_id": SUBNET_A, "available": 0}]})).await;
-    let full = ec2.host.launch(&ClientToken::random(), &request(1)).await.unwrap_err();
+    ec2.faults(&json!({"capacity": [{"subnet_id": SUBNET_A, "available": 0}]}))
+        .await;
+    let full = ec2
+        .host
+        .launch(&ClientToken::random(), &request(1))
+        .await
+        .unwrap_err();
     assert_eq!(full.kind, HostErrorKind::Capacity, "{full}");
-    let elsewhere = LaunchRequest { subnet_id: SUBNET_B.to_owned(), ..request(1) };
+    let elsewhere = LaunchRequest {
+        subnet_id: SUBNET_B.to_owned(),
+        ..request(1)
+    };
     assert_eq!(ec2.launch(&elsewhere).await.len(), 1);
 
     for image in ["ami-0ffffffffffffffff", "ami-010000000000000de", "nonsense"] {
-        let wrong = LaunchRequest { image_id: image.into(), ..elsewhere.clone() };
-        let error = ec2.host.launch(&ClientToken::random(), &wrong).await.unwrap_err();
+        let wrong = LaunchRequest {
+            image_id: image.into(),
+            ..elsewhere.clone()
+        };
+        let error = ec2
+            .host
+            .launch(&ClientToken::random(), &wrong)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, HostErrorKind::Invalid, "{image}: {error}");
         assert!(error.code.starts_with("InvalidAMIID"), "{error}");
     }
@@ -178,7 +216,8 @@ async fn capacity_is_told_from_a_wrong_setting() {
 #[tokio::test]
 async fn what_has_room_for_some_launches_some() {
     let ec2 = Ec2::start().await;
-    ec2.faults(&json!({"capacity": [{"subnet_id": SUBNET_A, "available": 2}]})).await;
+    ec2.faults(&json!({"capacity": [{"subnet_id": SUBNET_A, "available": 2}]}))
+        .await;
     assert_eq!(ec2.launch(&request(5)).await.len(), 2);
 }
 
@@ -206,17 +245,22 @@ async fn one_unknown_id_does_not_keep_the_others_from_ending() {
         assert!(answer.is_ok(), "{id}: {answer:?}");
     }
     let listed = ec2.host.list().await.unwrap();
-    assert!(listed.iter().all(|machine| machine.state.is_going()), "{listed:?}");
+    assert!(
+        listed.iter().all(|machine| machine.state.is_going()),
+        "{listed:?}"
+    );
     let calls = ec2.calls("TerminateInstances").await.len();
-    assert!(calls <= 2 + 2 * 7, "bisected, not one by one: {calls} calls for 151 ids");
+    assert!(
+        calls <= 2 + 2 * 7,
+        "bisected, not one by one: {calls} calls for 151 ids"
+    );
 }
 
 #[tokio::test]
 async fn unknown_ids_are_told_from_known_ones() {
     let ec2 = Ec2::start().await;
     let known = ids(&ec2.launch(&request(5)).await);
-    let missing: Vec<InstanceId> =
-        vec!["i-0000000000000dead".into(), "i-0000000000000beef".into()];
+    let missing: Vec<InstanceId> = vec!["i-0000000000000dead".into(), "i-0000000000000beef".into()];
     let asked: Vec<_> = known.iter().chain(&missing).cloned().collect();
     let mut expected = missing;
     expected.sort();
@@ -227,14 +271,23 @@ async fn unknown_ids_are_told_from_known_ones() {
 #[tokio::test]
 async fn subnets_and_groups_are_found_by_tag_in_a_stable_order() {
     let ec2 = Ec2::start().await;
-    let hosts = Selector::Tag { key: "scaling".to_owned(), value: "hosts".to_owned() };
-    assert_eq!(ec2.host.subnets(&hosts).await.unwrap(), [SUBNET_A, SUBNET_B]);
+    let hosts = Selector::Tag {
+        key: "scaling".to_owned(),
+        value: "hosts".to_owned(),
+    };
+    assert_eq!(
+        ec2.host.subnets(&hosts).await.unwrap(),
+        [SUBNET_A, SUBNET_B]
+    );
     let by_id = Selector::Id("sg-0100000000000000b".to_owned());
     assert_eq!(
         ec2.host.security_groups(&[by_id, hosts]).await.unwrap(),
         ["sg-0100000000000000a", "sg-0100000000000000b"]
     );
-    let nothing = Selector::Tag { key: "scaling".to_owned(), value: "nobody".to_owned() };
+    let nothing = Selector::Tag {
+        key: "scaling".to_owned(),
+        value: "nobody".to_owned(),
+    };
     let error = ec2.host.subnets(&nothing).await.unwrap_err();
     assert_eq!(error.kind, HostErrorKind::Invalid);
     assert!(error.to_string().contains("scaling=nobody"), "{error}");
@@ -262,6 +315,9 @@ async fn an_ec2_that_does_not_answer_leaves_it_unclear() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let host = Ec2::of_stack(&endpoint, STACK);
-    let error = host.launch(&ClientToken::random(), &request(1)).await.unwrap_err();
+    let error = host
+        .launch(&ClientToken::random(), &request(1))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind, HostErrorKind::Unclear, "{error}");
 }

@@ -1,7 +1,7 @@
 //! The actions of EC2's Query API, one file each.
 //!
 //! A handler reads its parameters, asks the world, and writes the body of the answer. What it
-//! does not read is refused by [`Call::finish`], so nothing is ignored in silence.
+//! does not read is refused by `Call::finish`, so nothing is ignored in silence.
 
 mod create_tags;
 mod describe_images;

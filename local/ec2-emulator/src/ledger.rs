@@ -1,7 +1,7 @@
 //! What happened: every call with its outcome, and every instance with all its states.
 //!
 //! Tests assert on this from outside, so its JSON is a contract; see the crate's documentation.
-//! It is bounded: of the calls the newest [`CALLS`] are kept, and counted for ever.
+//! It is bounded: of the calls the newest 20,000 are kept, and counted for ever.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -5,6 +5,7 @@ mod file;
 mod instance;
 mod launch;
 mod region;
+mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

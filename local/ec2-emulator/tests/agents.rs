@@ -1,4 +1,9 @@
 //! Agents as processes, under the emulator as a process, with shell scripts for agents.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what went wrong by failing"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

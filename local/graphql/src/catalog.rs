@@ -54,13 +54,26 @@ const FUNCTIONS: &str = "
 impl Catalog {
     /// Reads the catalogue of the served schema.
     pub(crate) async fn read(database_url: &str) -> Result<Self> {
-        let mut connection =
-            PgConnection::connect(database_url).await.context("cannot connect to DATABASE_URL")?;
+        let mut connection = PgConnection::connect(database_url)
+            .await
+            .context("cannot connect to DATABASE_URL")?;
         let mut catalog = Self::default();
-        for row in sqlx::query(COLUMNS).bind(SCHEMA).fetch_all(&mut connection).await? {
-            catalog.tables.entry(name(row.try_get(0)?)).or_default().insert(row.try_get(1)?);
+        for row in sqlx::query(COLUMNS)
+            .bind(SCHEMA)
+            .fetch_all(&mut connection)
+            .await?
+        {
+            catalog
+                .tables
+                .entry(name(row.try_get(0)?))
+                .or_default()
+                .insert(row.try_get(1)?);
         }
-        for row in sqlx::query(FOREIGN_KEYS).bind(SCHEMA).fetch_all(&mut connection).await? {
+        for row in sqlx::query(FOREIGN_KEYS)
+            .bind(SCHEMA)
+            .fetch_all(&mut connection)
+            .await?
+        {
             catalog.foreign_keys.push(Key {
                 constraint: row.try_get(0)?,
                 table: name(row.try_get(1)?),
@@ -68,7 +81,11 @@ impl Catalog {
                 target: name(row.try_get(3)?),
             });
         }
-        for row in sqlx::query(FUNCTIONS).bind(SCHEMA).fetch_all(&mut connection).await? {
+        for row in sqlx::query(FUNCTIONS)
+            .bind(SCHEMA)
+            .fetch_all(&mut connection)
+            .await?
+        {
             catalog.functions.insert(name(row.try_get(0)?));
         }
         connection.close().await?;
@@ -83,15 +100,26 @@ impl Catalog {
     /// The first difference, by name.
     pub(crate) fn check(&self, metadata: &Metadata) -> Result<()> {
         let tracked = metadata.tables.iter().map(|t| t.table.clone());
-        same("table", &tracked.collect(), &self.tables.keys().cloned().collect())?;
+        same(
+            "table",
+            &tracked.collect(),
+            &self.tables.keys().cloned().collect(),
+        )?;
         let tracked = metadata.functions.iter().map(|f| f.function.clone());
         same("function", &tracked.collect(), &self.functions)?;
-        metadata.tables.iter().try_for_each(|table| self.check_table(table))
+        metadata
+            .tables
+            .iter()
+            .try_for_each(|table| self.check_table(table))
     }
 
     fn check_table(&self, table: &Table) -> Result<()> {
         let name = &table.table;
-        for relationship in table.object_relationships.iter().chain(&table.array_relationships) {
+        for relationship in table
+            .object_relationships
+            .iter()
+            .chain(&table.array_relationships)
+        {
             self.constraint(name, &relationship.using.foreign_key_constraint_on)
                 .with_context(|| format!("{name}: relationship `{}`", relationship.name))?;
         }
@@ -104,7 +132,10 @@ impl Catalog {
         for p in &table.update_permissions {
             self.check_columns(name, &p.permission.columns)?;
         }
-        table.event_triggers.iter().try_for_each(|trigger| self.check_event(name, trigger))
+        table
+            .event_triggers
+            .iter()
+            .try_for_each(|trigger| self.check_event(name, trigger))
     }
 
     fn check_event(&self, table: &QualifiedName, trigger: &EventTrigger) -> Result<()> {
@@ -123,7 +154,9 @@ impl Catalog {
     }
 
     fn check_columns(&self, table: &QualifiedName, columns: &Columns) -> Result<()> {
-        let Columns::Named(named) = columns else { return Ok(()) };
+        let Columns::Named(named) = columns else {
+            return Ok(());
+        };
         let existing = self.tables.get(table);
         for column in named {
             ensure!(
@@ -139,9 +172,7 @@ impl Catalog {
         let found = self.foreign_keys.iter().find(|found| match key {
             ForeignKey::Own(column) => found.table == *table && found.column == *column,
             ForeignKey::Other(other) => {
-                found.target == *table
-                    && found.table == other.table
-                    && found.column == other.column
+                found.target == *table && found.table == other.table && found.column == other.column
             }
         });
         match found {
@@ -166,5 +197,8 @@ fn same(
 }
 
 fn name(name: String) -> QualifiedName {
-    QualifiedName { schema: SCHEMA.to_owned(), name }
+    QualifiedName {
+        schema: SCHEMA.to_owned(),
+        name,
+    }
 }

@@ -1,5 +1,9 @@
 //! A GraphQL engine for one machine: serves the Hasura project in `hasura/`
 //! with postrust, where Hasura's own engine cannot run.
+//!
+//! Where the two are known to differ: postrust delivers no events, and runs the
+//! functions of one mutation in order but each in a transaction of its own, where
+//! Hasura runs them all in one.
 
 mod catalog;
 mod introspection;
@@ -34,7 +38,10 @@ enum Command {
 fn main() -> Result<()> {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,local_graphql=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 
     match Cli::parse().command {
         Command::Serve(args) => {
@@ -46,7 +53,10 @@ fn main() -> Result<()> {
                 .block_on(Engine::prepare(&args))?;
             // SAFETY: no other thread is running.
             unsafe { engine.publish() };
-            Builder::new_multi_thread().enable_all().build()?.block_on(engine.serve(&args))
+            Builder::new_multi_thread()
+                .enable_all()
+                .build()?
+                .block_on(engine.serve(&args))
         }
         Command::Schema(args) => {
             let schema = Builder::new_current_thread()

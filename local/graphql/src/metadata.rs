@@ -269,11 +269,17 @@ impl Metadata {
     /// served here; the error names the file.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let version: Version = read_yaml(&folder.join("version.yaml"))?;
-        ensure!(version.version == 3, "version.yaml: metadata version must be 3");
+        ensure!(
+            version.version == 3,
+            "version.yaml: metadata version must be 3"
+        );
         for name in UNUSED {
             let path = folder.join(name);
             if path.exists() && !says_nothing(&read_yaml(&path)?) {
-                bail!("{}: not supported by the local engine; must be empty", path.display());
+                bail!(
+                    "{}: not supported by the local engine; must be empty",
+                    path.display()
+                );
             }
         }
         let introspection: Introspection =

@@ -17,8 +17,15 @@ pub(crate) fn print(schema: &Schema) -> String {
     let mut out = String::from(HEADER);
     let mut roots = vec![("query", &schema.query_type)];
     roots.extend(schema.mutation_type.as_ref().map(|root| ("mutation", root)));
-    roots.extend(schema.subscription_type.as_ref().map(|root| ("subscription", root)));
-    let roots = roots.iter().map(|(kind, root)| format!("  {kind}: {}\n", root.name));
+    roots.extend(
+        schema
+            .subscription_type
+            .as_ref()
+            .map(|root| ("subscription", root)),
+    );
+    let roots = roots
+        .iter()
+        .map(|(kind, root)| format!("  {kind}: {}\n", root.name));
     push(&mut out, "schema", roots.collect());
 
     let mut types: Vec<_> = schema
@@ -42,18 +49,34 @@ fn print_type(out: &mut String, declared: &Type) {
                 [] => String::new(),
                 some => format!(" implements {}", some.join(" & ")),
             };
-            push(out, &format!("type {name}{implements}"), fields(declared.fields.as_deref()));
+            push(
+                out,
+                &format!("type {name}{implements}"),
+                fields(declared.fields.as_deref()),
+            );
         }
         Kind::Interface => {
-            push(out, &format!("interface {name}"), fields(declared.fields.as_deref()));
+            push(
+                out,
+                &format!("interface {name}"),
+                fields(declared.fields.as_deref()),
+            );
         }
         Kind::InputObject => {
             let inputs = declared.input_fields.as_deref().unwrap_or_default();
-            push(out, &format!("input {name}"), lines(inputs.iter().map(input_value)));
+            push(
+                out,
+                &format!("input {name}"),
+                lines(inputs.iter().map(input_value)),
+            );
         }
         Kind::Enum => {
             let values = names(declared.enum_values.as_deref());
-            push(out, &format!("enum {name}"), lines(values.into_iter().map(str::to_owned)));
+            push(
+                out,
+                &format!("enum {name}"),
+                lines(values.into_iter().map(str::to_owned)),
+            );
         }
         Kind::Union => {
             let members = names(declared.possible_types.as_deref()).join(" | ");
@@ -70,8 +93,11 @@ fn push(out: &mut String, head: &str, body: Vec<String>) {
 }
 
 fn names(named: Option<&[Named]>) -> Vec<&str> {
-    let mut names: Vec<_> =
-        named.unwrap_or_default().iter().map(|named| named.name.as_str()).collect();
+    let mut names: Vec<_> = named
+        .unwrap_or_default()
+        .iter()
+        .map(|named| named.name.as_str())
+        .collect();
     names.sort_unstable();
     names
 }
@@ -103,7 +129,13 @@ fn input_value(value: &InputValue) -> String {
 }
 
 fn type_ref(reference: &TypeRef) -> String {
-    let inner = || reference.of_type.as_deref().map(type_ref).unwrap_or_default();
+    let inner = || {
+        reference
+            .of_type
+            .as_deref()
+            .map(type_ref)
+            .unwrap_or_default()
+    };
     match reference.kind {
         Kind::NonNull => format!("{}!", inner()),
         Kind::List => format!("[{}]", inner()),

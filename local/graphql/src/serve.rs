@@ -69,11 +69,15 @@ impl Engine {
     pub(crate) async fn prepare(args: &ServeArgs) -> Result<Self> {
         let metadata = Metadata::read(&args.metadata)?;
         let catalog = Catalog::read(&args.database_url).await?;
-        catalog.check(&metadata).context("the metadata does not fit the database")?;
+        catalog
+            .check(&metadata)
+            .context("the metadata does not fit the database")?;
         let document = to_postrust(&metadata, &catalog)?.to_string();
 
-        let options: PgConnectOptions =
-            args.database_url.parse().context("DATABASE_URL is not a Postgres URL")?;
+        let options: PgConnectOptions = args
+            .database_url
+            .parse()
+            .context("DATABASE_URL is not a Postgres URL")?;
         let config = AppConfig::try_from_vars([
             ("DATABASE_URL", args.database_url.as_str()),
             ("PGRST_DB_SCHEMAS", SCHEMA),
@@ -83,10 +87,17 @@ impl Engine {
             ("HASURA_GRAPHQL_ADMIN_SECRET", &args.admin_secret),
             ("PGRST_JWT_SECRET", &hs256_key(&args.jwt_secret)?),
         ])?;
-        ensure!(!args.admin_secret.is_empty(), "HASURA_GRAPHQL_ADMIN_SECRET must not be empty");
+        ensure!(
+            !args.admin_secret.is_empty(),
+            "HASURA_GRAPHQL_ADMIN_SECRET must not be empty"
+        );
 
-        let undelivered: Vec<_> =
-            metadata.tables.iter().flat_map(|t| &t.event_triggers).map(|t| &t.name).collect();
+        let undelivered: Vec<_> = metadata
+            .tables
+            .iter()
+            .flat_map(|t| &t.event_triggers)
+            .map(|t| &t.name)
+            .collect();
         info!(triggers = ?undelivered, "event triggers are declared; this engine delivers none");
         Ok(Self { config, document })
     }
@@ -134,7 +145,10 @@ fn hs256_key(setting: &str) -> Result<String> {
     let Ok(secret) = serde_json::from_str::<JwtSecret>(setting) else {
         bail!(r#"HASURA_GRAPHQL_JWT_SECRET must be {{"type": "HS256", "key": "..."}}"#);
     };
-    ensure!(secret.r#type == "HS256", "HASURA_GRAPHQL_JWT_SECRET: only HS256 is supported");
+    ensure!(
+        secret.r#type == "HS256",
+        "HASURA_GRAPHQL_JWT_SECRET: only HS256 is supported"
+    );
     ensure!(
         secret.key.len() >= MIN_KEY_BYTES,
         "HASURA_GRAPHQL_JWT_SECRET: the key must have at least {MIN_KEY_BYTES} bytes"
@@ -160,6 +174,9 @@ async fn probe(router: Router, admin_secret: &str) -> Result<()> {
     let response = router.oneshot(request).await?;
     let body = to_bytes(response.into_body(), 64 * 1024).await?;
     let answer: Value = serde_json::from_slice(&body).context("the engine answered no JSON")?;
-    ensure!(answer.get("data").is_some(), "the engine has no schema: {answer}");
+    ensure!(
+        answer.get("data").is_some(),
+        "the engine has no schema: {answer}"
+    );
     Ok(())
 }

@@ -17,7 +17,11 @@ pub(crate) fn to_postrust(metadata: &Metadata, catalog: &Catalog) -> Result<Valu
     for table in &metadata.tables {
         tables.insert(table.table.to_string(), translate_table(table, catalog)?);
     }
-    let grants = |table: &Value| table["permissions"].as_object().is_some_and(|p| !p.is_empty());
+    let grants = |table: &Value| {
+        table["permissions"]
+            .as_object()
+            .is_some_and(|p| !p.is_empty())
+    };
     ensure!(
         tables.values().any(grants),
         "no table has a permission: the engine would not restrict any role"
@@ -62,9 +66,17 @@ fn translate_table(table: &Table, catalog: &Catalog) -> Result<Value> {
             "set": rule.set,
         })
     });
-    grant(&mut roles, "delete", &table.delete_permissions, |rule| json!({"filter": rule.filter}));
+    grant(
+        &mut roles,
+        "delete",
+        &table.delete_permissions,
+        |rule| json!({"filter": rule.filter}),
+    );
 
-    let declared = table.object_relationships.iter().chain(&table.array_relationships);
+    let declared = table
+        .object_relationships
+        .iter()
+        .chain(&table.array_relationships);
     let relationships = declared
         .map(|relationship| {
             let key = &relationship.using.foreign_key_constraint_on;
@@ -103,7 +115,10 @@ fn translate_function(function: &Function) -> Result<Value> {
     );
     // postrust knows a session argument by this name alone.
     ensure!(
-        configuration.session_argument.as_deref().is_none_or(|name| name == "hasura_session"),
+        configuration
+            .session_argument
+            .as_deref()
+            .is_none_or(|name| name == "hasura_session"),
         "function {name}: the session argument must be called hasura_session"
     );
     let roles: Vec<_> = function.permissions.iter().map(|p| &p.role).collect();

@@ -1,4 +1,9 @@
 //! An agent's life against a Hasura in this process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what went wrong by failing"
+)]
 
 #[path = "life/fake_hasura.rs"]
 mod fake_hasura;

@@ -16,6 +16,10 @@ use crate::project;
 /// The secret that the template reads at deployment.
 const SECRET_NAME: &str = "scaling/hasura";
 
+/// SAM keeps this in its user's home. Without it, it would look on the network
+/// for a newer version each time; it did so last in the year 2100.
+const SAM_METADATA: &str = r#"{"telemetryEnabled": false, "lastVersionCheck": 4102444800}"#;
+
 const DEPLOY_TIME: Duration = Duration::from_secs(300);
 
 /// What one deployment is made of.
@@ -85,6 +89,9 @@ impl Deployment {
         // Nor the samconfig.toml in which somebody keeps the settings of a real deployment.
         let config = folder.join("samconfig.toml");
         fs::write(&config, "version = 0.1\n")?;
+        let sam_home = dir.home().join(".aws-sam");
+        fs::create_dir_all(&sam_home)?;
+        fs::write(sam_home.join("metadata.json"), SAM_METADATA)?;
         Program::new("sam-deploy", project::python_tool("sam")?)
             .args(["deploy", "--resolve-s3", "--capabilities", "CAPABILITY_IAM"])
             .args(["--no-confirm-changeset", "--no-fail-on-empty-changeset"])
@@ -98,7 +105,6 @@ impl Deployment {
             .env("AWS_ENDPOINT_URL", aws.endpoint())
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
             .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
-            .env("SAM_CLI_TELEMETRY", "0")
             // Everything here is local: there is no rate limit to be polite to.
             .env("SAM_CLI_POLL_DELAY", "0.2")
             .run(dir, DEPLOY_TIME)

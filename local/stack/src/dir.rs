@@ -14,7 +14,8 @@ use crate::leftovers;
 /// from one start to the next, and a failed run can be looked into.
 const KEPT: [&str; 3] = ["keys", "lock", "logs"];
 
-/// A stack's folder, held by this process alone.
+/// A stack's folder, held by this process alone. Dropping it removes what is in
+/// it but the keys and the logs.
 #[derive(Debug)]
 pub struct StackDir {
     path: PathBuf,
@@ -77,7 +78,7 @@ impl StackDir {
     }
 
     /// Ends what still runs and removes everything but the keys and the logs.
-    pub fn clear(&self) -> Result<()> {
+    fn clear(&self) -> Result<()> {
         leftovers::end(&self.records(), &self.path);
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -93,6 +94,14 @@ impl StackDir {
             removed.with_context(|| format!("remove {}", path.display()))?;
         }
         Ok(())
+    }
+}
+
+impl Drop for StackDir {
+    fn drop(&mut self) {
+        if let Err(error) = self.clear() {
+            eprintln!("{error:#}");
+        }
     }
 }
 
@@ -138,20 +147,24 @@ mod tests {
     }
 
     #[test]
-    fn a_new_start_keeps_keys_and_logs_and_no_data() {
+    fn keys_and_logs_stay_and_data_goes_even_after_a_crash() {
         let folder = tempfile::tempdir().unwrap();
-        let first = StackDir::claim(folder.path()).unwrap();
-        fs::create_dir_all(first.keys()).unwrap();
-        fs::write(first.keys().join("key"), "k").unwrap();
-        fs::write(first.log("part"), "l").unwrap();
-        fs::create_dir(first.data("postgres")).unwrap();
-        fs::write(first.data("env"), "e").unwrap();
-        drop(first);
+        let path = folder.path();
+        let dir = StackDir::claim(path).unwrap();
+        fs::create_dir_all(dir.keys()).unwrap();
+        fs::write(dir.keys().join("key"), "k").unwrap();
+        fs::write(dir.log("part"), "l").unwrap();
+        fs::create_dir(dir.data("postgres")).unwrap();
+        drop(dir);
+        assert!(!path.join("postgres").exists());
 
-        let second = StackDir::claim(folder.path()).unwrap();
-        assert!(second.keys().join("key").exists());
-        assert!(second.log("part").exists());
-        assert!(!second.data("postgres").exists());
-        assert!(!second.data("env").exists());
+        // What a crash leaves.
+        fs::create_dir(path.join("postgres")).unwrap();
+        fs::write(path.join("env"), "e").unwrap();
+        let dir = StackDir::claim(path).unwrap();
+        assert!(!dir.data("postgres").exists());
+        assert!(!dir.data("env").exists());
+        assert!(dir.keys().join("key").exists());
+        assert!(dir.log("part").exists());
     }
 }

@@ -1,5 +1,8 @@
 //! The command line of the local stack: see `local-stack --help`.
 
+use std::process::ExitCode;
+use std::str::FromStr;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use local_stack::env_file::StackEnv;
@@ -42,7 +45,8 @@ enum Command {
         #[arg(value_enum)]
         function: Function,
         /// The event, as JSON
-        #[arg(default_value = "{}")]
+        // Named, because clap would rather make a JSON string of any text.
+        #[arg(default_value = "{}", value_parser = <serde_json::Value as FromStr>::from_str)]
         payload: serde_json::Value,
     },
 }
@@ -61,8 +65,18 @@ enum Function {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    match Cli::parse().command {
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
         Command::Up(options) => up(&options).await,
         Command::Token {
             stack,

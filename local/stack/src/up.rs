@@ -66,12 +66,12 @@ async fn run(options: &UpOptions) -> Result<()> {
     let insert = seed.insert(&operator, options.stack.ec2.world.as_deref());
     step(format!("{} set up", seed.region), insert).await?;
     let payload = json!({"regions": [seed.region]});
-    step("first pass", stack.reconcile(&payload)).await?;
-    step(
-        format!("{} free slots", seed.target_free),
-        filled(&stack, seed),
-    )
-    .await?;
+    let report = step("first pass", stack.reconcile(&payload)).await?;
+    let filled = async {
+        let filled = filled(&stack, seed).await;
+        filled.with_context(|| format!("the first pass reported {report:#}"))
+    };
+    step(format!("{} free slots", seed.target_free), filled).await?;
     println!("{:7.1} s  in all\n", started.elapsed().as_secs_f32());
     explain(&stack, options)?;
     bail!("{}", stack.failed().await)

@@ -4,10 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use graphql_client::{GraphQLQuery, Response};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::DbError;
+use crate::http::bounded_body;
+
+/// A page of a thousand instances is half a megabyte.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Where Hasura is and how long it may take.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct HasuraSettings {
 pub struct HasuraClient {
     http: reqwest::Client,
     endpoint: String,
+    secret: HeaderValue,
+    timeout: Duration,
 }
 
 impl fmt::Debug for HasuraClient {
@@ -36,28 +42,24 @@ impl fmt::Debug for HasuraClient {
 
 impl HasuraClient {
     /// # Errors
-    /// When the secret is no valid header value or the TLS library cannot start.
-    pub fn new(settings: &HasuraSettings) -> Result<Self, DbError> {
-        let unusable = |reason: String| DbError::Unavailable {
-            operation: "connect",
-            reason,
-        };
-        let mut secret = HeaderValue::from_str(settings.admin_secret.expose_secret())
-            .map_err(|_| unusable("HASURA_ADMIN_SECRET is not a valid header value".into()))?;
+    /// When the secret is no valid header value.
+    pub fn new(http: reqwest::Client, settings: &HasuraSettings) -> Result<Self, DbError> {
+        let mut secret =
+            HeaderValue::from_str(settings.admin_secret.expose_secret()).map_err(|_| {
+                DbError::Unavailable {
+                    operation: "connect",
+                    reason: "HASURA_ADMIN_SECRET is not a valid header value".to_owned(),
+                }
+            })?;
+        // Kept out of the logs of whatever prints headers.
         secret.set_sensitive(true);
-        let http = reqwest::Client::builder()
-            .default_headers(HeaderMap::from_iter([(
-                reqwest::header::HeaderName::from_static("x-hasura-admin-secret"),
-                secret,
-            )]))
-            .timeout(settings.timeout)
-            .connect_timeout(settings.timeout.min(Duration::from_secs(3)))
-            // The secret must not follow a redirect to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| unusable(error.to_string()))?;
         let endpoint = format!("{}/v1/graphql", settings.url.trim_end_matches('/'));
-        Ok(Self { http, endpoint })
+        Ok(Self {
+            http,
+            endpoint,
+            secret,
+            timeout: settings.timeout,
+        })
     }
 
     /// Sends one typed document.
@@ -70,6 +72,8 @@ impl HasuraClient {
         let response = self
             .http
             .post(&self.endpoint)
+            .header("x-hasura-admin-secret", self.secret.clone())
+            .timeout(self.timeout)
             .json(&Q::build_query(variables))
             .send()
             .await
@@ -78,10 +82,11 @@ impl HasuraClient {
         if !status.is_success() {
             return Err(unavailable(format!("{} answered {status}", self.endpoint)));
         }
-        let answer: Response<Q::ResponseData> = response
-            .json()
+        let body = bounded_body(response, LARGEST_ANSWER)
             .await
             .map_err(|error| unavailable(describe(&error)))?;
+        let answer: Response<Q::ResponseData> = serde_json::from_slice(&body)
+            .map_err(|error| unavailable(format!("its answer cannot be read: {error}")))?;
         if let Some(error) = answer.errors.into_iter().flatten().next() {
             let code = error
                 .extensions
@@ -103,9 +108,9 @@ impl HasuraClient {
 }
 
 /// The whole chain: reqwest's own message stops at "error sending request".
-fn describe(error: &reqwest::Error) -> String {
+fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(": ");
         text.push_str(&cause.to_string());

@@ -33,7 +33,7 @@ pub struct World {
 impl World {
     /// A region with these instances, all of them known to EC2.
     pub fn with(instances: impl IntoIterator<Item = Instance>) -> Self {
-        let clock = Arc::new(FakeClock(Mutex::new(NOW)));
+        let clock = Arc::new(FakeClock::default());
         let instances: Vec<_> = instances.into_iter().collect();
         Self {
             host: Arc::new(FakeHost::with(&instances, clock.clone())),
@@ -85,6 +85,12 @@ impl World {
 
 #[derive(Debug)]
 pub struct FakeClock(Mutex<Timestamp>);
+
+impl Default for FakeClock {
+    fn default() -> Self {
+        Self(Mutex::new(NOW))
+    }
+}
 
 impl FakeClock {
     pub fn advance(&self, by: SignedDuration) {

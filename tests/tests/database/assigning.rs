@@ -44,19 +44,38 @@ async fn a_repeated_request_gets_the_same_slot_and_the_time_to_claim_it_anew() -
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 3).await?;
     let first = session.assign("alice", "1").await?;
-    session.run("UPDATE slots SET allocated_at = now() - interval '89 seconds'
-                 WHERE status = 'ALLOCATED'").await?;
+    session
+        .run(
+            "UPDATE slots SET allocated_at = now() - interval '89 seconds'
+                 WHERE status = 'ALLOCATED'",
+        )
+        .await?;
     let second = session.assign("alice", "1").await?;
     assert_eq!(second.outcome(), "ALREADY_ASSIGNED");
-    assert_eq!((second.slot(), second.instance()), (first.slot(), first.instance()));
+    assert_eq!(
+        (second.slot(), second.instance()),
+        (first.slot(), first.instance())
+    );
     let renewed = "SELECT FROM slots WHERE allocated_at > now() - interval '60 seconds'";
     assert_eq!(session.count(renewed).await?, 1);
 
-    session.run("UPDATE slots SET status = 'RUNNING' WHERE user_id = 'alice'").await?;
+    session
+        .run("UPDATE slots SET status = 'RUNNING' WHERE user_id = 'alice'")
+        .await?;
     let running = session.assign("alice", "1").await?;
-    assert_eq!((running.outcome(), running.slot()), ("ALREADY_ASSIGNED".into(), first.slot()));
-    assert_eq!(text(&session.row("SELECT * FROM slots WHERE user_id = 'alice'").await?, "status"),
-        "RUNNING");
+    assert_eq!(
+        (running.outcome(), running.slot()),
+        ("ALREADY_ASSIGNED".into(), first.slot())
+    );
+    assert_eq!(
+        text(
+            &session
+                .row("SELECT * FROM slots WHERE user_id = 'alice'")
+                .await?,
+            "status"
+        ),
+        "RUNNING"
+    );
     Ok(())
 }
 
@@ -80,9 +99,14 @@ async fn a_user_is_refused_over_the_limit_where_dying_sessions_do_not_count() ->
         assert_eq!(session.assign("alice", number).await?.outcome(), "ASSIGNED");
     }
     let refused = session.assign("alice", "4").await?;
-    assert_eq!((refused.outcome(), refused.slot()), ("USER_ALREADY_ACTIVE".into(), "".into()));
+    assert_eq!(
+        (refused.outcome(), refused.slot()),
+        ("USER_ALREADY_ACTIVE".into(), "".into())
+    );
     assert_eq!(session.assign("bob", "4").await?.outcome(), "ASSIGNED");
-    session.run("UPDATE slots SET status = 'DYING' WHERE session_id = '2'").await?;
+    session
+        .run("UPDATE slots SET status = 'DYING' WHERE session_id = '2'")
+        .await?;
     assert_eq!(session.assign("alice", "4").await?.outcome(), "ASSIGNED");
     Ok(())
 }
@@ -92,7 +116,9 @@ async fn a_session_that_ended_can_be_had_again() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
     let first = session.assign("alice", "1").await?;
-    session.run("UPDATE slots SET status = 'DYING' WHERE user_id = 'alice'").await?;
+    session
+        .run("UPDATE slots SET status = 'DYING' WHERE user_id = 'alice'")
+        .await?;
     let second = session.assign("alice", "1").await?;
     assert_eq!(second.outcome(), "ASSIGNED");
     assert_ne!(second.slot(), first.slot());
@@ -119,8 +145,13 @@ async fn refusals_have_an_order_of_precedence() -> Result<()> {
 async fn a_disabled_region_serves_nobody_and_a_paused_one_goes_on() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
-    session.run("UPDATE regions SET enabled = false, paused = true").await?;
-    assert_eq!(session.assign("alice", "1").await?.outcome(), "REGION_NOT_ENABLED");
+    session
+        .run("UPDATE regions SET enabled = false, paused = true")
+        .await?;
+    assert_eq!(
+        session.assign("alice", "1").await?.outcome(),
+        "REGION_NOT_ENABLED"
+    );
     session.run("UPDATE regions SET enabled = true").await?;
     assert_eq!(session.assign("alice", "1").await?.outcome(), "ASSIGNED");
     Ok(())
@@ -137,7 +168,9 @@ async fn regions_are_tried_in_the_order_asked() -> Result<()> {
     }
     session.host("i-1", 1).await?;
     let mut ask = Ask::new("", "1");
-    ask.regions = ["nowhere", "eu-west-1", REGION, "eu-west-1"].map(str::to_owned).to_vec();
+    ask.regions = ["nowhere", "eu-west-1", REGION, "eu-west-1"]
+        .map(str::to_owned)
+        .to_vec();
     for (user, instance) in [("alice", "i-eu-west-1"), ("bob", "i-1"), ("carol", "")] {
         ask.user = user.to_owned();
         assert_eq!(session.ask(&ask).await?.instance(), instance);
@@ -153,10 +186,16 @@ async fn the_fullest_instance_is_filled_first_and_then_the_lowest_id() -> Result
     }
     let mut order = Vec::new();
     for user in 0..10 {
-        order.push(session.assign(&format!("user-{user}"), "1").await?.instance());
+        order.push(
+            session
+                .assign(&format!("user-{user}"), "1")
+                .await?
+                .instance(),
+        );
     }
-    let expected =
-        ["i-2", "i-2", "i-4", "i-4", "i-1", "i-1", "i-1", "i-3", "i-3", "i-3"];
+    let expected = [
+        "i-2", "i-2", "i-4", "i-4", "i-1", "i-1", "i-1", "i-3", "i-3", "i-3",
+    ];
     assert_eq!(order, expected);
     Ok(())
 }
@@ -166,8 +205,12 @@ async fn packing_counts_free_slots_not_occupied_ones() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 4).await?;
     session.host("i-2", 9).await?;
-    session.run("UPDATE slots SET status = 'RUNNING', user_id = id::text, session_id = '1'
-                 WHERE id IN (SELECT id FROM slots WHERE instance_id = 'i-2' LIMIT 6)").await?;
+    session
+        .run(
+            "UPDATE slots SET status = 'RUNNING', user_id = id::text, session_id = '1'
+                 WHERE id IN (SELECT id FROM slots WHERE instance_id = 'i-2' LIMIT 6)",
+        )
+        .await?;
     assert_eq!(session.assign("alice", "1").await?.instance(), "i-2");
     Ok(())
 }
@@ -188,7 +231,10 @@ async fn more_instances_with_room_than_one_look_ranks_are_all_used() -> Result<(
         .await?;
     assert_eq!(session.assign("alice", "1").await?.instance(), "i-0449");
     assert_eq!(session.assign("bob", "1").await?.instance(), "i-0450");
-    assert_eq!(session.assign("carol", "1").await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    assert_eq!(
+        session.assign("carol", "1").await?.outcome(),
+        "NO_INSTANCE_AVAILABLE"
+    );
     Ok(())
 }
 
@@ -202,13 +248,25 @@ async fn only_active_beating_instances_on_served_images_get_users() -> Result<()
         assert_eq!(outcome, "NO_INSTANCE_AVAILABLE", "{why}");
         anyhow::Ok(())
     };
-    session.run("UPDATE heartbeats SET beat_at = now() - interval '91 seconds'").await?;
+    session
+        .run("UPDATE heartbeats SET beat_at = now() - interval '91 seconds'")
+        .await?;
     refused("silent").await?;
-    session.run("UPDATE heartbeats SET beat_at = now() - interval '89 seconds'").await?;
-    session.run("UPDATE instances SET image_id = 'ami-of-nobody' WHERE id = 'i-1'").await?;
+    session
+        .run("UPDATE heartbeats SET beat_at = now() - interval '89 seconds'")
+        .await?;
+    session
+        .run("UPDATE instances SET image_id = 'ami-of-nobody' WHERE id = 'i-1'")
+        .await?;
     refused("on an image that is not served").await?;
-    session.run(&format!("UPDATE instances SET image_id = '{IMAGE}' WHERE id = 'i-1'")).await?;
-    session.run("UPDATE instances SET status = 'DRAINING' WHERE id = 'i-1'").await?;
+    session
+        .run(&format!(
+            "UPDATE instances SET image_id = '{IMAGE}' WHERE id = 'i-1'"
+        ))
+        .await?;
+    session
+        .run("UPDATE instances SET status = 'DRAINING' WHERE id = 'i-1'")
+        .await?;
     refused("draining").await?;
     session.host("i-2", 1).await?;
     assert_eq!(session.assign("alice", "1").await?.instance(), "i-2");
@@ -223,7 +281,9 @@ async fn current_and_baking_images_are_served_each_to_its_own_clients() -> Resul
         let id = format!("i-{sha}");
         session.host(&id, 1).await?;
         session
-            .run(&format!("UPDATE instances SET image_id = 'ami-{sha}' WHERE id = '{id}'"))
+            .run(&format!(
+                "UPDATE instances SET image_id = 'ami-{sha}' WHERE id = '{id}'"
+            ))
             .await?;
     }
     session.host("i-current", 1).await?;
@@ -245,7 +305,9 @@ async fn a_developer_gets_the_current_image_whatever_the_hash() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     retire_and_serve(&session, "BAKING", "old").await?;
     session.host("i-old", 1).await?;
-    session.run("UPDATE instances SET image_id = 'ami-old'").await?;
+    session
+        .run("UPDATE instances SET image_id = 'ami-old'")
+        .await?;
     session.host("i-current", 1).await?;
     let mut ask = Ask::new("alice", "1");
     ask.sha = "local_dev".to_owned();
@@ -263,7 +325,10 @@ async fn a_null_hash_is_not_a_developers() -> Result<()> {
     let call = format!(
         "SELECT * FROM assign_slot('alice', '1', '[\"{REGION}\"]', NULL, 3, '{ENVIRONMENT}', NULL)"
     );
-    assert_eq!(text(&session.row(&call).await?, "outcome"), "COMMIT_HASH_MISMATCH");
+    assert_eq!(
+        text(&session.row(&call).await?, "outcome"),
+        "COMMIT_HASH_MISMATCH"
+    );
     Ok(())
 }
 
@@ -272,7 +337,10 @@ async fn an_empty_user_or_session_is_an_error_that_says_so() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for (user, number) in [("", "1"), ("alice", "")] {
         let error = session.assign(user, number).await.unwrap_err();
-        assert!(format!("{error:#?}").contains("must not be empty"), "{error:#?}");
+        assert!(
+            format!("{error:#?}").contains("must not be empty"),
+            "{error:#?}"
+        );
     }
     Ok(())
 }
@@ -281,16 +349,30 @@ async fn an_empty_user_or_session_is_an_error_that_says_so() -> Result<()> {
 async fn a_refused_user_waits_until_assigned() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     let waiting = async || {
-        session.row(&format!("SELECT waiting FROM observe_region('{REGION}')")).await
+        session
+            .row(&format!("SELECT waiting FROM observe_region('{REGION}')"))
+            .await
     };
     session.assign("alice", "1").await?;
-    session.run("UPDATE waiting_users SET first_at = first_at - interval '1 day',
-                     last_at = last_at - interval '61 seconds'").await?;
-    assert_eq!(waiting().await?["waiting"], json!(0), "refused more than a minute ago");
+    session
+        .run(
+            "UPDATE waiting_users SET first_at = first_at - interval '1 day',
+                     last_at = last_at - interval '61 seconds'",
+        )
+        .await?;
+    assert_eq!(
+        waiting().await?["waiting"],
+        json!(0),
+        "refused more than a minute ago"
+    );
     session.assign("alice", "1").await?;
     assert_eq!(waiting().await?["waiting"], json!(1));
-    let row = session.row("SELECT last_at - first_at > interval '1 hour' AS kept
-                           FROM waiting_users").await?;
+    let row = session
+        .row(
+            "SELECT last_at - first_at > interval '1 hour' AS kept
+                           FROM waiting_users",
+        )
+        .await?;
     assert_eq!(row["kept"], json!(true), "since the first refusal");
     session.assign("alice", "2").await?;
     session.assign("bob", "1").await?;
@@ -320,7 +402,11 @@ async fn a_region_is_woken_when_its_free_slots_fall_below_target() -> Result<()>
     session.host("i-1", 4).await?;
     session.assign("alice", "1").await?;
     session.assign("bob", "1").await?;
-    assert_eq!(wakeups(&session).await?, 0, "two are free, as they should be");
+    assert_eq!(
+        wakeups(&session).await?,
+        0,
+        "two are free, as they should be"
+    );
     session.assign("carol", "1").await?;
     assert_eq!(wakeups(&session).await?, 1);
     Ok(())
@@ -331,10 +417,16 @@ async fn slots_that_nobody_can_get_do_not_count_as_free() -> Result<()> {
     let (_database, session) = Database::with_region(1).await?;
     session.host("i-1", 2).await?;
     session.host("i-2", 9).await?;
-    session.run("UPDATE instances SET image_id = 'ami-of-nobody' WHERE id = 'i-2'").await?;
+    session
+        .run("UPDATE instances SET image_id = 'ami-of-nobody' WHERE id = 'i-2'")
+        .await?;
     session.host("i-3", 9).await?;
-    session.run("UPDATE heartbeats SET beat_at = now() - interval '91 seconds'
-                 WHERE instance_id = 'i-3'").await?;
+    session
+        .run(
+            "UPDATE heartbeats SET beat_at = now() - interval '91 seconds'
+                 WHERE instance_id = 'i-3'",
+        )
+        .await?;
     session.assign("alice", "1").await?;
     assert_eq!(wakeups(&session).await?, 0);
     session.assign("bob", "1").await?;

@@ -12,7 +12,9 @@ fn instance(id: &str) -> Value {
 }
 
 async fn status(session: &Session, id: &str) -> Result<String> {
-    let row = session.row(&format!("SELECT status FROM instances WHERE id = '{id}'")).await?;
+    let row = session
+        .row(&format!("SELECT status FROM instances WHERE id = '{id}'"))
+        .await?;
     Ok(text(&row, "status"))
 }
 
@@ -20,11 +22,17 @@ async fn status(session: &Session, id: &str) -> Result<String> {
 async fn a_fence_only_rises_and_answers_the_version_in_force() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     let begin = async |version: i64| {
-        let row = session.row(&format!("SELECT * FROM begin_pass('{REGION}', {version})")).await?;
+        let row = session
+            .row(&format!("SELECT * FROM begin_pass('{REGION}', {version})"))
+            .await?;
         anyhow::Ok((row["version"].clone(), row["granted"].clone()))
     };
     assert_eq!(begin(5).await?, (json!(5), json!(true)));
-    assert_eq!(begin(5).await?, (json!(5), json!(true)), "the same holder again");
+    assert_eq!(
+        begin(5).await?,
+        (json!(5), json!(true)),
+        "the same holder again"
+    );
     assert_eq!(begin(4).await?, (json!(5), json!(false)));
     assert_eq!(begin(7).await?, (json!(7), json!(true)));
     assert_eq!(begin(6).await?, (json!(7), json!(false)));
@@ -36,23 +44,39 @@ async fn every_write_refuses_an_older_version_and_changes_nothing() -> Result<()
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     session.assign("alice", "1").await?;
-    session.run("UPDATE slots SET allocated_at = now() - interval '1 day'").await?;
+    session
+        .run("UPDATE slots SET allocated_at = now() - interval '1 day'")
+        .await?;
     session.launch(REGION, "i-2", 1).await?;
-    session.run("UPDATE instances SET status = 'TERMINATING' WHERE id = 'i-2'").await?;
-    session.row(&format!("SELECT * FROM begin_pass('{REGION}', 9)")).await?;
+    session
+        .run("UPDATE instances SET status = 'TERMINATING' WHERE id = 'i-2'")
+        .await?;
+    session
+        .row(&format!("SELECT * FROM begin_pass('{REGION}', 9)"))
+        .await?;
     let state = "SELECT (SELECT jsonb_agg(i ORDER BY i.id) FROM instances i) AS instances,
                         (SELECT jsonb_agg(s ORDER BY s.id) FROM slots s) AS slots";
     let before = session.row(state).await?;
     for call in [
-        format!("record_instances('{REGION}', 8, '{}')", json!([instance("i-3")])),
-        format!("adopt_orphans('{REGION}', 8, '{}')", json!([instance("i-3")])),
+        format!(
+            "record_instances('{REGION}', 8, '{}')",
+            json!([instance("i-3")])
+        ),
+        format!(
+            "adopt_orphans('{REGION}', 8, '{}')",
+            json!([instance("i-3")])
+        ),
         format!("drain_instances('{REGION}', 8, '[\"i-1\"]')"),
         format!("terminate_instances('{REGION}', 8, '[\"i-1\"]', 'GONE')"),
         format!("remove_instances('{REGION}', 8, '[\"i-2\"]')"),
         format!("note_missing('{REGION}', 8, '[\"i-1\"]', '[]')"),
         format!("release_unclaimed('{REGION}', 8)"),
     ] {
-        assert_eq!(session.outcomes(&call).await?, [format!("{REGION}=FENCED")], "{call}");
+        assert_eq!(
+            session.outcomes(&call).await?,
+            [format!("{REGION}=FENCED")],
+            "{call}"
+        );
     }
     assert_eq!(session.row(state).await?, before);
     Ok(())
@@ -61,9 +85,15 @@ async fn every_write_refuses_an_older_version_and_changes_nothing() -> Result<()
 #[tokio::test]
 async fn a_write_under_a_newer_version_fences_the_older_holder() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    session.row(&format!("SELECT * FROM begin_pass('{REGION}', 1)")).await?;
-    session.outcomes(&format!("record_instances('{REGION}', 2, '[]')")).await?;
-    let old = session.outcomes(&format!("release_unclaimed('{REGION}', 1)")).await?;
+    session
+        .row(&format!("SELECT * FROM begin_pass('{REGION}', 1)"))
+        .await?;
+    session
+        .outcomes(&format!("record_instances('{REGION}', 2, '[]')"))
+        .await?;
+    let old = session
+        .outcomes(&format!("release_unclaimed('{REGION}', 1)"))
+        .await?;
     assert_eq!(old, [format!("{REGION}=FENCED")]);
     Ok(())
 }
@@ -72,8 +102,12 @@ async fn a_write_under_a_newer_version_fences_the_older_holder() -> Result<()> {
 async fn regions_have_fences_of_their_own() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.add_region("eu-west-1", 0).await?;
-    session.row(&format!("SELECT * FROM begin_pass('{REGION}', 9)")).await?;
-    let other = session.row("SELECT * FROM begin_pass('eu-west-1', 1)").await?;
+    session
+        .row(&format!("SELECT * FROM begin_pass('{REGION}', 9)"))
+        .await?;
+    let other = session
+        .row("SELECT * FROM begin_pass('eu-west-1', 1)")
+        .await?;
     assert_eq!(other["granted"], json!(true));
     Ok(())
 }
@@ -81,12 +115,26 @@ async fn regions_have_fences_of_their_own() -> Result<()> {
 #[tokio::test]
 async fn an_unknown_region_is_observed_as_no_row() -> Result<()> {
     let (_database, session) = Database::with_region(3).await?;
-    let known = session.row(&format!("SELECT * FROM observe_region('{REGION}')")).await?;
+    let known = session
+        .row(&format!("SELECT * FROM observe_region('{REGION}')"))
+        .await?;
     assert_eq!(known["target_free"], json!(3));
     assert_eq!(known["waiting"], json!(0));
-    assert_eq!(session.count("SELECT * FROM observe_region('nowhere')").await?, 0);
-    assert_eq!(session.count("SELECT * FROM observe_images('nowhere')").await?, 0);
-    let images = session.rows(&format!("SELECT * FROM observe_images('{REGION}')")).await?;
+    assert_eq!(
+        session
+            .count("SELECT * FROM observe_region('nowhere')")
+            .await?,
+        0
+    );
+    assert_eq!(
+        session
+            .count("SELECT * FROM observe_images('nowhere')")
+            .await?,
+        0
+    );
+    let images = session
+        .rows(&format!("SELECT * FROM observe_images('{REGION}')"))
+        .await?;
     assert_eq!(images.len(), 1);
     assert_eq!(text(&images[0], "state"), "CURRENT");
     Ok(())
@@ -107,7 +155,9 @@ async fn instances_are_observed_in_pages_with_their_slots_counted() -> Result<()
         .await?;
     let page = async |after: &str, size: i32| {
         session
-            .rows(&format!("SELECT * FROM observe_instances('{REGION}', '{after}', {size})"))
+            .rows(&format!(
+                "SELECT * FROM observe_instances('{REGION}', '{after}', {size})"
+            ))
             .await
     };
     let first = page("", 2).await?;
@@ -132,7 +182,10 @@ async fn recorded_instances_wait_for_their_agents_and_a_repeat_changes_nothing()
     let both = json!([instance("i-2"), instance("i-1")]);
     let call = format!("record_instances('{REGION}', 1, '{both}')");
     assert_eq!(session.outcomes(&call).await?, ["i-1=DONE", "i-2=DONE"]);
-    assert_eq!(session.outcomes(&call).await?, ["i-1=ALREADY", "i-2=ALREADY"]);
+    assert_eq!(
+        session.outcomes(&call).await?,
+        ["i-1=ALREADY", "i-2=ALREADY"]
+    );
     assert_eq!(status(&session, "i-1").await?, "PRE_CONNECTION");
     let orphans = json!([instance("i-1"), instance("i-9")]);
     let call = format!("adopt_orphans('{REGION}', 1, '{orphans}')");
@@ -152,9 +205,18 @@ async fn only_empty_instances_are_drained() -> Result<()> {
     session.launch(REGION, "i-booting", 1).await?;
     session.launch("eu-west-1", "i-elsewhere", 1).await?;
     session.launch(REGION, "i-leaving", 1).await?;
-    session.run("UPDATE instances SET status = 'TERMINATING' WHERE id = 'i-leaving'").await?;
-    let ids =
-        json!(["i-full", "i-empty", "i-booting", "i-elsewhere", "i-leaving", "i-none", "i-none"]);
+    session
+        .run("UPDATE instances SET status = 'TERMINATING' WHERE id = 'i-leaving'")
+        .await?;
+    let ids = json!([
+        "i-full",
+        "i-empty",
+        "i-booting",
+        "i-elsewhere",
+        "i-leaving",
+        "i-none",
+        "i-none"
+    ]);
     let call = format!("drain_instances('{REGION}', 1, '{ids}')");
     let expected = [
         "i-booting=DONE",
@@ -167,8 +229,8 @@ async fn only_empty_instances_are_drained() -> Result<()> {
     assert_eq!(session.outcomes(&call).await?, expected);
     let drained = "SELECT FROM instances WHERE status = 'DRAINING' AND draining_since IS NOT NULL";
     assert_eq!(session.count(drained).await?, 2);
-    let again = session.outcomes(&format!("drain_instances('{REGION}', 1, '[\"i-empty\"]')"));
-    assert_eq!(again.await?, ["i-empty=ALREADY"]);
+    let again = format!("drain_instances('{REGION}', 1, '[\"i-empty\"]')");
+    assert_eq!(session.outcomes(&again).await?, ["i-empty=ALREADY"]);
     Ok(())
 }
 
@@ -187,15 +249,22 @@ async fn instances_are_given_up_when_empty_lost_or_gone() -> Result<()> {
     }
     assert_eq!(terminate("i-1", "EMPTY").await?, "i-1=OCCUPIED");
     assert_eq!(terminate("i-1", "LOST").await?, "i-1=ALIVE");
-    session.run("UPDATE heartbeats SET beat_at = now() - interval '601 seconds'
-                 WHERE instance_id = 'i-1'").await?;
+    session
+        .run(
+            "UPDATE heartbeats SET beat_at = now() - interval '601 seconds'
+                 WHERE instance_id = 'i-1'",
+        )
+        .await?;
     assert_eq!(terminate("i-1", "LOST").await?, "i-1=DONE");
     assert_eq!(terminate("i-1", "LOST").await?, "i-1=ALREADY");
     assert_eq!(terminate("i-2", "GONE").await?, "i-2=DONE");
     assert_eq!(terminate("i-4", "EMPTY").await?, "i-4=DONE");
     assert_eq!(terminate("i-5", "GONE").await?, "i-5=UNKNOWN");
     let error = terminate("i-3", "BORED").await.unwrap_err();
-    assert!(format!("{error:#?}").contains("EMPTY, LOST or GONE"), "{error:#?}");
+    assert!(
+        format!("{error:#?}").contains("EMPTY, LOST or GONE"),
+        "{error:#?}"
+    );
     Ok(())
 }
 
@@ -204,7 +273,9 @@ async fn an_instance_that_never_beat_is_lost_counted_from_its_launch() -> Result
     let (_database, session) = Database::with_region(0).await?;
     session.launch(REGION, "i-1", 1).await?;
     session.launch(REGION, "i-2", 1).await?;
-    session.run("UPDATE instances SET launched_at = now() WHERE id = 'i-2'").await?;
+    session
+        .run("UPDATE instances SET launched_at = now() WHERE id = 'i-2'")
+        .await?;
     let call = format!("terminate_instances('{REGION}', 1, '[\"i-1\", \"i-2\"]', 'LOST')");
     assert_eq!(session.outcomes(&call).await?, ["i-1=DONE", "i-2=ALIVE"]);
     Ok(())
@@ -217,10 +288,15 @@ async fn users_of_a_lost_instance_are_assigned_anew() -> Result<()> {
     let lost = session.assign("alice", "1").await?;
     session.host("i-2", 1).await?;
     session
-        .outcomes(&format!("terminate_instances('{REGION}', 1, '[\"i-1\"]', 'GONE')"))
+        .outcomes(&format!(
+            "terminate_instances('{REGION}', 1, '[\"i-1\"]', 'GONE')"
+        ))
         .await?;
     let anew = session.assign("alice", "1").await?;
-    assert_eq!((anew.outcome(), anew.instance()), ("ASSIGNED".into(), "i-2".into()));
+    assert_eq!(
+        (anew.outcome(), anew.instance()),
+        ("ASSIGNED".into(), "i-2".into())
+    );
     assert_ne!(anew.slot(), lost.slot());
     Ok(())
 }
@@ -231,7 +307,9 @@ async fn only_given_up_instances_are_removed_and_take_their_rows_along() -> Resu
     session.host("i-1", 2).await?;
     session.host("i-2", 2).await?;
     session
-        .outcomes(&format!("terminate_instances('{REGION}', 1, '[\"i-1\"]', 'EMPTY')"))
+        .outcomes(&format!(
+            "terminate_instances('{REGION}', 1, '[\"i-1\"]', 'EMPTY')"
+        ))
         .await?;
     let call = format!("remove_instances('{REGION}', 1, '[\"i-1\", \"i-2\", \"i-3\"]')");
     let expected = ["i-1=DONE", "i-2=WRONG_STATE", "i-3=UNKNOWN"];
@@ -248,18 +326,34 @@ async fn missing_is_noted_once_and_taken_back() -> Result<()> {
         session.host(id, 1).await?;
     }
     let note = async |missing: Value, present: Value| {
-        session.outcomes(&format!("note_missing('{REGION}', 1, '{missing}', '{present}')")).await
+        session
+            .outcomes(&format!(
+                "note_missing('{REGION}', 1, '{missing}', '{present}')"
+            ))
+            .await
     };
     let since = async || {
-        session.rows("SELECT id, missing_since FROM instances ORDER BY id").await
+        session
+            .rows("SELECT id, missing_since FROM instances ORDER BY id")
+            .await
     };
     let outcomes = note(json!(["i-1", "i-2", "i-9"]), json!(["i-3"])).await?;
-    assert_eq!(outcomes, ["i-1=DONE", "i-2=DONE", "i-3=ALREADY", "i-9=UNKNOWN"]);
+    assert_eq!(
+        outcomes,
+        ["i-1=DONE", "i-2=DONE", "i-3=ALREADY", "i-9=UNKNOWN"]
+    );
     let first = since().await?;
     let outcomes = note(json!(["i-1", "i-2"]), json!(["i-2"])).await?;
-    assert_eq!(outcomes, ["i-1=ALREADY", "i-2=DONE"], "what was seen is not missing");
+    assert_eq!(
+        outcomes,
+        ["i-1=ALREADY", "i-2=DONE"],
+        "what was seen is not missing"
+    );
     let second = since().await?;
-    assert_eq!(second[0], first[0], "since the first time that it was missing");
+    assert_eq!(
+        second[0], first[0],
+        "since the first time that it was missing"
+    );
     assert_eq!(second[1]["missing_since"], Value::Null);
     Ok(())
 }
@@ -269,15 +363,26 @@ async fn slots_that_nobody_claimed_are_free_again() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 3).await?;
     let unclaimed = session.assign("alice", "1").await?;
-    session.run("UPDATE slots SET allocated_at = now() - interval '91 seconds'
-                 WHERE user_id = 'alice'").await?;
+    session
+        .run(
+            "UPDATE slots SET allocated_at = now() - interval '91 seconds'
+                 WHERE user_id = 'alice'",
+        )
+        .await?;
     session.assign("bob", "1").await?;
-    let released = session.outcomes(&format!("release_unclaimed('{REGION}', 1)")).await?;
+    let released = session
+        .outcomes(&format!("release_unclaimed('{REGION}', 1)"))
+        .await?;
     assert_eq!(released, [format!("{}=DONE", unclaimed.slot())]);
     let free = "SELECT FROM slots WHERE status = 'WAITING' AND user_id IS NULL
                 AND session_id IS NULL AND allocated_at IS NULL";
     assert_eq!(session.count(free).await?, 2);
-    assert!(session.outcomes(&format!("release_unclaimed('{REGION}', 1)")).await?.is_empty());
+    assert!(
+        session
+            .outcomes(&format!("release_unclaimed('{REGION}', 1)"))
+            .await?
+            .is_empty()
+    );
     Ok(())
 }
 
@@ -296,7 +401,9 @@ async fn a_pass_forgets_old_wakeups_and_refusals_of_its_region() -> Result<()> {
             ))
             .await?;
     }
-    session.row(&format!("SELECT * FROM begin_pass('{REGION}', 1)")).await?;
+    session
+        .row(&format!("SELECT * FROM begin_pass('{REGION}', 1)"))
+        .await?;
     assert_eq!(session.count("SELECT FROM region_wakeups").await?, 3);
     assert_eq!(session.count("SELECT FROM waiting_users").await?, 3);
     Ok(())

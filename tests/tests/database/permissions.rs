@@ -20,7 +20,9 @@ async fn two_hosts() -> Result<(Database, Session, Engine)> {
 }
 
 fn rows<'a>(answer: &'a Value, field: &str) -> Result<&'a Vec<Value>> {
-    answer["data"][field].as_array().with_context(|| answer.to_string())
+    answer["data"][field]
+        .as_array()
+        .with_context(|| answer.to_string())
 }
 
 #[tokio::test]
@@ -38,7 +40,10 @@ async fn an_agent_sees_the_rows_of_its_own_launch_only() -> Result<()> {
         assert_eq!(rows(&answer, "heartbeats")?.len(), 1);
         assert_eq!(rows(&answer, "heartbeats")?[0]["instance_id"], json!(id));
     }
-    assert_eq!(rows(&engine.agent("i-3", query).await?, "instances")?.len(), 0);
+    assert_eq!(
+        rows(&engine.agent("i-3", query).await?, "instances")?.len(),
+        0
+    );
     assert_eq!(session.count("SELECT FROM instances").await?, 2);
     Ok(())
 }
@@ -46,7 +51,9 @@ async fn an_agent_sees_the_rows_of_its_own_launch_only() -> Result<()> {
 #[tokio::test]
 async fn an_agent_reaches_another_launch_by_no_way_round() -> Result<()> {
     let (_database, _session, engine) = two_hosts().await?;
-    let by_id = engine.agent("i-1", r#"{ instances_by_pk(id: "i-2") { id } }"#).await?;
+    let by_id = engine
+        .agent("i-1", r#"{ instances_by_pk(id: "i-2") { id } }"#)
+        .await?;
     assert_eq!(by_id, json!({"data": {"instances_by_pk": null}}));
     let nested = r#"{ slots { instance { id slots { instance_id } } } }"#;
     let nested = engine.agent("i-2", nested).await?;
@@ -54,10 +61,16 @@ async fn an_agent_reaches_another_launch_by_no_way_round() -> Result<()> {
         {"instance": {"id": "i-2", "slots": [{"instance_id": "i-2"}]}}]}});
     assert_eq!(nested, expected);
     let filtered = r#"{ slots(where: {user_id: {_eq: "alice"}}) { user_id } }"#;
-    assert_eq!(rows(&engine.agent("i-2", filtered).await?, "slots")?.len(), 0);
+    assert_eq!(
+        rows(&engine.agent("i-2", filtered).await?, "slots")?.len(),
+        0
+    );
     let beat = r#"mutation { heartbeat(args: {instance_id: "i-2"}) { outcome status } }"#;
     let answer = engine.agent("i-1", beat).await?;
-    assert_eq!(answer["data"]["heartbeat"], json!([{"outcome": "SHUT_DOWN", "status": null}]));
+    assert_eq!(
+        answer["data"]["heartbeat"],
+        json!([{"outcome": "SHUT_DOWN", "status": null}])
+    );
     Ok(())
 }
 
@@ -70,18 +83,39 @@ async fn an_agents_own_functions_work_through_graphql() -> Result<()> {
     let answer = engine.agent("i-3", register).await?;
     let expected = json!([{"instance_id": "i-3", "outcome": "REGISTERED", "status": "ACTIVE"}]);
     assert_eq!(answer["data"]["register_host"], expected, "{answer}");
-    let slot = session.row("SELECT id FROM slots WHERE user_id = 'alice'").await?;
+    let slot = session
+        .row("SELECT id FROM slots WHERE user_id = 'alice'")
+        .await?;
     let slot = slot["id"].as_str().unwrap_or_default();
     let steps = [
-        (format!(r#"claim_slot(args: {{slot_id: "{slot}", user_id: "alice", session_id: "1"}})"#),
-            "CLAIMED"),
-        (format!(r#"report_slot(args: {{slot_id: "{slot}", status: "RUNNING"}})"#), "REPORTED"),
-        (format!(r#"report_slot(args: {{slot_id: "{slot}", status: "DYING"}})"#), "REPORTED"),
-        (format!(r#"replace_slot(args: {{slot_id: "{slot}"}})"#), "REPLACED"),
+        (
+            format!(
+                r#"claim_slot(args: {{slot_id: "{slot}", user_id: "alice", session_id: "1"}})"#
+            ),
+            "CLAIMED",
+        ),
+        (
+            format!(r#"report_slot(args: {{slot_id: "{slot}", status: "RUNNING"}})"#),
+            "REPORTED",
+        ),
+        (
+            format!(r#"report_slot(args: {{slot_id: "{slot}", status: "DYING"}})"#),
+            "REPORTED",
+        ),
+        (
+            format!(r#"replace_slot(args: {{slot_id: "{slot}"}})"#),
+            "REPLACED",
+        ),
     ];
     for (call, outcome) in steps {
-        let answer = engine.agent("i-1", &format!("mutation {{ a: {call} {{ outcome }} }}")).await?;
-        assert_eq!(answer["data"]["a"], json!([{"outcome": outcome}]), "{call}: {answer}");
+        let answer = engine
+            .agent("i-1", &format!("mutation {{ a: {call} {{ outcome }} }}"))
+            .await?;
+        assert_eq!(
+            answer["data"]["a"],
+            json!([{"outcome": outcome}]),
+            "{call}: {answer}"
+        );
     }
     Ok(())
 }
@@ -113,9 +147,16 @@ async fn an_agent_can_call_and_change_nothing_else() -> Result<()> {
     ];
     for query in refused {
         let answer = engine.agent("i-1", query).await?;
-        assert_eq!(error_code(&answer), "validation-failed", "{query}: {answer}");
+        assert_eq!(
+            error_code(&answer),
+            "validation-failed",
+            "{query}: {answer}"
+        );
     }
-    assert_eq!(session.rows("SELECT * FROM instances ORDER BY id").await?, before);
+    assert_eq!(
+        session.rows("SELECT * FROM instances ORDER BY id").await?,
+        before
+    );
     Ok(())
 }
 
@@ -133,9 +174,19 @@ async fn users_and_strangers_may_do_nothing() -> Result<()> {
     user["https://hasura.io/jwt/claims"]["x-hasura-allowed-roles"] = json!(["user"]);
     let user = sign(&user, JWT_KEY)?;
     for query in queries {
-        assert!(!error_code(&engine.as_role("user", query).await?).is_empty(), "{query}");
-        assert!(!error_code(&engine.bearer(&user, query).await?).is_empty(), "{query}");
-        assert_eq!(error_code(&engine.anonymous(query).await?), "access-denied", "{query}");
+        assert!(
+            !error_code(&engine.as_role("user", query).await?).is_empty(),
+            "{query}"
+        );
+        assert!(
+            !error_code(&engine.bearer(&user, query).await?).is_empty(),
+            "{query}"
+        );
+        assert_eq!(
+            error_code(&engine.anonymous(query).await?),
+            "access-denied",
+            "{query}"
+        );
     }
     Ok(())
 }
@@ -148,20 +199,33 @@ async fn wrong_tokens_and_secrets_are_refused() -> Result<()> {
     let forged = sign(&good, "another key of more than 32 bytes!!")?;
     let expired = sign(&agent_claims("i-1", 1), JWT_KEY)?;
     for token in [forged, expired, "no token".to_owned()] {
-        assert_eq!(error_code(&engine.bearer(&token, query).await?), "invalid-jwt");
+        assert_eq!(
+            error_code(&engine.bearer(&token, query).await?),
+            "invalid-jwt"
+        );
     }
     let client = reqwest::Client::new();
     let ask = |headers: &[(&str, &str)]| {
         let request = client.post(format!("{}/v1/graphql", engine.url()));
-        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+        headers
+            .iter()
+            .fold(request, |request, (name, value)| {
+                request.header(*name, *value)
+            })
             .json(&json!({"query": query}))
     };
     let token = sign(&good, JWT_KEY)?;
     let cases: [&[(&str, &str)]; 3] = [
         &[("x-hasura-admin-secret", "wrong")],
         // A token names its roles: its bearer cannot take another.
-        &[("authorization", &format!("Bearer {token}")), ("x-hasura-role", "admin")],
-        &[("x-hasura-role", "host_agent"), ("x-hasura-launch-id", "launch-of-i-1")],
+        &[
+            ("authorization", &format!("Bearer {token}")),
+            ("x-hasura-role", "admin"),
+        ],
+        &[
+            ("x-hasura-role", "host_agent"),
+            ("x-hasura-launch-id", "launch-of-i-1"),
+        ],
     ];
     for headers in cases {
         let answer: Value = ask(headers).send().await?.json().await?;
@@ -169,7 +233,10 @@ async fn wrong_tokens_and_secrets_are_refused() -> Result<()> {
     }
     // A header does not change the launch that a token names.
     let bearer = format!("Bearer {token}");
-    let other = [("authorization", bearer.as_str()), ("x-hasura-launch-id", "launch-of-i-2")];
+    let other = [
+        ("authorization", bearer.as_str()),
+        ("x-hasura-launch-id", "launch-of-i-2"),
+    ];
     let answer: Value = ask(&other).send().await?.json().await?;
     assert_eq!(answer, json!({"data": {"instances": [{"id": "i-1"}]}}));
     Ok(())
@@ -178,8 +245,16 @@ async fn wrong_tokens_and_secrets_are_refused() -> Result<()> {
 #[tokio::test]
 async fn only_graphql_is_served() -> Result<()> {
     let (_database, _session, engine) = two_hosts().await?;
-    for path in ["/instances", "/api/instances", "/rpc/begin_pass", "/api/rpc/heartbeat", "/_/ready"] {
-        let status = reqwest::get(format!("{}{path}", engine.url())).await?.status();
+    for path in [
+        "/instances",
+        "/api/instances",
+        "/rpc/begin_pass",
+        "/api/rpc/heartbeat",
+        "/_/ready",
+    ] {
+        let status = reqwest::get(format!("{}{path}", engine.url()))
+            .await?
+            .status();
         assert_eq!(status, 404, "{path}");
     }
     Ok(())
@@ -222,8 +297,18 @@ async fn what_the_metadata_takes_away_is_refused() -> Result<()> {
         "  - role: somebody_else",
     )?;
     let engine = Engine::with_metadata(&database, folder.path()).await?;
-    assert_eq!(error_code(&engine.agent("i-1", beat).await?), "validation-failed");
-    assert_eq!(rows(&engine.agent("i-1", "{ instances { ip_addr } }").await?, "instances")?.len(), 1);
+    assert_eq!(
+        error_code(&engine.agent("i-1", beat).await?),
+        "validation-failed"
+    );
+    assert_eq!(
+        rows(
+            &engine.agent("i-1", "{ instances { ip_addr } }").await?,
+            "instances"
+        )?
+        .len(),
+        1
+    );
     drop(engine);
 
     let instances = "databases/default/tables/public_instances.yaml";
@@ -235,7 +320,13 @@ async fn what_the_metadata_takes_away_is_refused() -> Result<()> {
 
     let folder = altered(instances, "_eq: X-Hasura-Launch-Id", "_eq: nobody")?;
     let engine = Engine::with_metadata(&database, folder.path()).await?;
-    assert!(rows(&engine.agent("i-1", "{ instances { id } }").await?, "instances")?.is_empty());
+    assert!(
+        rows(
+            &engine.agent("i-1", "{ instances { id } }").await?,
+            "instances"
+        )?
+        .is_empty()
+    );
     Ok(())
 }
 
@@ -246,25 +337,74 @@ async fn metadata_that_cannot_be_served_is_refused_with_its_reason() -> Result<(
     let functions = "databases/default/functions/";
     let cases = [
         // Keys that are not known here.
-        (format!("{tables}public_slots.yaml"), "filter:", "query_root_fields: []\n      filter:",
-            "query_root_fields"),
-        (format!("{tables}public_regions.yaml"), "table:", "is_enum: true\ntable:", "is_enum"),
+        (
+            format!("{tables}public_slots.yaml"),
+            "filter:",
+            "query_root_fields: []\n      filter:",
+            "query_root_fields",
+        ),
+        (
+            format!("{tables}public_regions.yaml"),
+            "table:",
+            "is_enum: true\ntable:",
+            "is_enum",
+        ),
         // Features that are not served.
-        ("remote_schemas.yaml".to_owned(), "[]", "[{name: other}]", "remote_schemas.yaml"),
-        ("actions.yaml".to_owned(), "actions: []", "actions: [{name: pay}]", "actions.yaml"),
-        (format!("{functions}public_begin_pass.yaml"), "mutation", "query", "begin_pass"),
+        (
+            "remote_schemas.yaml".to_owned(),
+            "[]",
+            "[{name: other}]",
+            "remote_schemas.yaml",
+        ),
+        (
+            "actions.yaml".to_owned(),
+            "actions: []",
+            "actions: [{name: pay}]",
+            "actions.yaml",
+        ),
+        (
+            format!("{functions}public_begin_pass.yaml"),
+            "mutation",
+            "query",
+            "begin_pass",
+        ),
         // What the database does not have, or has besides.
-        (format!("{tables}public_slots.yaml"), "- session_id", "- seat", "seat"),
-        (format!("{tables}public_slots.yaml"), "_on: instance_id", "_on: session_id", "instance"),
-        (format!("{tables}tables.yaml"), "- \"!include public_regions.yaml\"\n", "",
-            "public.regions"),
-        (format!("{functions}public_heartbeat.yaml"), "name: heartbeat", "name: pulse",
-            "public.pulse"),
-        (format!("{tables}public_app_versions.yaml"), "- version", "- edition", "edition"),
+        (
+            format!("{tables}public_slots.yaml"),
+            "- session_id",
+            "- seat",
+            "seat",
+        ),
+        (
+            format!("{tables}public_slots.yaml"),
+            "_on: instance_id",
+            "_on: session_id",
+            "instance",
+        ),
+        (
+            format!("{tables}tables.yaml"),
+            "- \"!include public_regions.yaml\"\n",
+            "",
+            "public.regions",
+        ),
+        (
+            format!("{functions}public_heartbeat.yaml"),
+            "name: heartbeat",
+            "name: pulse",
+            "public.pulse",
+        ),
+        (
+            format!("{tables}public_app_versions.yaml"),
+            "- version",
+            "- edition",
+            "edition",
+        ),
     ];
     for (file, from, to, named) in cases {
         let folder = altered(&file, from, to)?;
-        let error = Engine::with_metadata(&database, folder.path()).await.unwrap_err();
+        let error = Engine::with_metadata(&database, folder.path())
+            .await
+            .unwrap_err();
         let error = format!("{error:#}");
         assert!(error.contains(named), "{file}, {from:?} to {to:?}: {error}");
     }

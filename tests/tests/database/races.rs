@@ -7,7 +7,9 @@ use scaling_tests::database::{Database, REGION, Session, claims_of, text};
 const ROUNDS: usize = 100;
 
 async fn instance_status(session: &Session, id: &str) -> Result<String> {
-    let row = session.row(&format!("SELECT status FROM instances WHERE id = '{id}'")).await?;
+    let row = session
+        .row(&format!("SELECT status FROM instances WHERE id = '{id}'"))
+        .await?;
     Ok(text(&row, "status"))
 }
 
@@ -35,11 +37,20 @@ async fn draining_or_assigning_wins_never_both() -> Result<()> {
             drained += 1;
             assert_eq!(outcomes.1, "NO_INSTANCE_AVAILABLE", "round {round}");
         } else {
-            assert_eq!(outcomes, (format!("{id}=OCCUPIED"), "ASSIGNED".into()), "round {round}");
+            assert_eq!(
+                outcomes,
+                (format!("{id}=OCCUPIED"), "ASSIGNED".into()),
+                "round {round}"
+            );
         }
-        session.run("UPDATE instances SET status = 'TERMINATING'").await?;
+        session
+            .run("UPDATE instances SET status = 'TERMINATING'")
+            .await?;
     }
-    assert!((1..ROUNDS).contains(&drained), "{drained} of {ROUNDS} rounds: no race took place");
+    assert!(
+        (1..ROUNDS).contains(&drained),
+        "{drained} of {ROUNDS} rounds: no race took place"
+    );
     Ok(())
 }
 
@@ -49,13 +60,11 @@ async fn an_assign_waits_for_a_drain_that_comes_to_nothing() -> Result<()> {
     session.host("i-1", 1).await?;
     let sessions = database.sessions(2).await?;
     sessions[0].run("BEGIN").await?;
-    sessions[0].outcomes(&format!("drain_instances('{REGION}', 1, '[\"i-1\"]')")).await?;
+    sessions[0]
+        .outcomes(&format!("drain_instances('{REGION}', 1, '[\"i-1\"]')"))
+        .await?;
     let undo = async {
-        let waiting = "SELECT FROM pg_stat_activity
-                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        while session.count(waiting).await? == 0 {
-            tokio::task::yield_now().await;
-        }
+        session.until_one_waits().await?;
         sessions[0].run("ROLLBACK").await
     };
     let (assigned, ()) = try_join(sessions[1].assign("alice", "1"), undo).await?;
@@ -71,7 +80,9 @@ async fn releasing_or_claiming_wins_never_both() -> Result<()> {
     let mut released = 0;
     for round in 0..ROUNDS {
         let slot = session.assign("alice", "1").await?.slot();
-        session.run("UPDATE slots SET allocated_at = now() - interval '91 seconds'").await?;
+        session
+            .run("UPDATE slots SET allocated_at = now() - interval '91 seconds'")
+            .await?;
         let release = format!("release_unclaimed('{REGION}', 1)");
         let claim = format!("claim_slot('{slot}', 'alice', '1', '{}')", claims_of("i-1"));
         let release = sessions[0].outcomes(&release);
@@ -89,11 +100,16 @@ async fn releasing_or_claiming_wins_never_both() -> Result<()> {
             assert_eq!(claim, "REFUSED", "round {round}");
         }
         session
-            .run("UPDATE slots SET status = 'WAITING', user_id = NULL, session_id = NULL,
-                  allocated_at = NULL")
+            .run(
+                "UPDATE slots SET status = 'WAITING', user_id = NULL, session_id = NULL,
+                  allocated_at = NULL",
+            )
             .await?;
     }
-    assert!((1..ROUNDS).contains(&released), "{released} of {ROUNDS} rounds: no race took place");
+    assert!(
+        (1..ROUNDS).contains(&released),
+        "{released} of {ROUNDS} rounds: no race took place"
+    );
     Ok(())
 }
 
@@ -106,17 +122,26 @@ async fn a_repeated_request_and_a_release_leave_the_user_with_the_slot_of_the_an
     for round in 0..ROUNDS {
         session.assign("alice", "1").await?;
         session
-            .run("UPDATE slots SET allocated_at = now() - interval '91 seconds'
-                  WHERE status = 'ALLOCATED'")
+            .run(
+                "UPDATE slots SET allocated_at = now() - interval '91 seconds'
+                  WHERE status = 'ALLOCATED'",
+            )
             .await?;
         let release = format!("release_unclaimed('{REGION}', 1)");
-        let (_, answer) =
-            try_join(sessions[0].outcomes(&release), sessions[1].assign("alice", "1")).await?;
-        let held = session.row("SELECT id FROM slots WHERE user_id = 'alice'").await?;
+        let (_, answer) = try_join(
+            sessions[0].outcomes(&release),
+            sessions[1].assign("alice", "1"),
+        )
+        .await?;
+        let held = session
+            .row("SELECT id FROM slots WHERE user_id = 'alice'")
+            .await?;
         assert_eq!(text(&held, "id"), answer.slot(), "round {round}");
         session
-            .run("UPDATE slots SET status = 'WAITING', user_id = NULL, session_id = NULL,
-                  allocated_at = NULL")
+            .run(
+                "UPDATE slots SET status = 'WAITING', user_id = NULL, session_id = NULL,
+                  allocated_at = NULL",
+            )
             .await?;
     }
     Ok(())
@@ -129,10 +154,13 @@ async fn a_beat_is_seen_or_told_to_shut_down() -> Result<()> {
     for round in 0..ROUNDS {
         let id = format!("i-{round:03}");
         session.host(&id, 1).await?;
-        session.run("UPDATE heartbeats SET beat_at = now() - interval '1 day'").await?;
+        session
+            .run("UPDATE heartbeats SET beat_at = now() - interval '1 day'")
+            .await?;
         let lost = format!("terminate_instances('{REGION}', 1, '[\"{id}\"]', 'LOST')");
         let beat = format!("heartbeat('{id}', '{}')", claims_of(&id));
-        let (lost, beat) = try_join(sessions[0].outcomes(&lost), sessions[1].outcome(&beat)).await?;
+        let (lost, beat) =
+            try_join(sessions[0].outcomes(&lost), sessions[1].outcome(&beat)).await?;
         let status = instance_status(&session, &id).await?;
         let seen = (lost.concat(), beat.as_str(), status.as_str());
         let alive = (format!("{id}=ALIVE"), "OK", "ACTIVE");
@@ -150,7 +178,9 @@ async fn an_agent_that_registers_twice_at_once_gets_its_slots_once() -> Result<(
         let id = format!("i-{round:03}");
         session.launch(REGION, &id, 3).await?;
         try_join_all(sessions.iter().map(|session| session.register(&id))).await?;
-        let slots = session.count(&format!("SELECT FROM slots WHERE instance_id = '{id}'")).await?;
+        let slots = session
+            .count(&format!("SELECT FROM slots WHERE instance_id = '{id}'"))
+            .await?;
         assert_eq!(slots, 3);
     }
     Ok(())
@@ -170,7 +200,9 @@ async fn of_two_holders_the_newer_wins_whoever_comes_first() -> Result<()> {
         assert_eq!(begun["granted"], serde_json::json!(true));
         let refused = sessions[1].outcomes(&again).await?;
         assert_eq!(refused, [format!("{REGION}=FENCED")], "round {round}");
-        session.run("UPDATE instances SET missing_since = NULL").await?;
+        session
+            .run("UPDATE instances SET missing_since = NULL")
+            .await?;
     }
     Ok(())
 }

@@ -11,9 +11,13 @@ const ROUNDS: usize = 25;
 
 /// Each session's user asks for one slot, all at once.
 async fn rush(sessions: &[Session], session_id: &str) -> Result<Vec<Assigned>> {
-    let asks = sessions.iter().enumerate().map(|(user, session)| async move {
-        session.assign(&format!("user-{user}"), session_id).await
-    });
+    let asks =
+        sessions
+            .iter()
+            .enumerate()
+            .map(|(user, session)| async move {
+                session.assign(&format!("user-{user}"), session_id).await
+            });
     try_join_all(asks).await
 }
 
@@ -26,13 +30,17 @@ fn tally(answers: &[Assigned]) -> BTreeMap<String, usize> {
 }
 
 async fn occupied(session: &Session) -> Result<i64> {
-    session.count("SELECT FROM slots WHERE status = 'ALLOCATED'").await
+    session
+        .count("SELECT FROM slots WHERE status = 'ALLOCATED'")
+        .await
 }
 
 async fn free_all(session: &Session) -> Result<()> {
     session
-        .run("UPDATE slots SET status = 'WAITING', user_id = NULL, session_id = NULL,
-              allocated_at = NULL; DELETE FROM waiting_users; DELETE FROM region_wakeups")
+        .run(
+            "UPDATE slots SET status = 'WAITING', user_id = NULL, session_id = NULL,
+              allocated_at = NULL; DELETE FROM waiting_users; DELETE FROM region_wakeups",
+        )
         .await
 }
 
@@ -45,11 +53,16 @@ async fn sixty_users_on_forty_slots_fill_forty_every_time() -> Result<()> {
     let sessions = database.sessions(60).await?;
     for round in 0..ROUNDS {
         let answers = rush(&sessions, "1").await?;
-        let expected =
-            BTreeMap::from([("ASSIGNED".into(), 40), ("NO_INSTANCE_AVAILABLE".into(), 20)]);
+        let expected = BTreeMap::from([
+            ("ASSIGNED".into(), 40),
+            ("NO_INSTANCE_AVAILABLE".into(), 20),
+        ]);
         assert_eq!(tally(&answers), expected, "round {round}");
-        let slots: BTreeSet<_> =
-            answers.iter().map(Assigned::slot).filter(|slot| !slot.is_empty()).collect();
+        let slots: BTreeSet<_> = answers
+            .iter()
+            .map(Assigned::slot)
+            .filter(|slot| !slot.is_empty())
+            .collect();
         assert_eq!(slots.len(), 40, "round {round}: a slot was given twice");
         assert_eq!(occupied(&session).await?, 40);
         free_all(&session).await?;
@@ -76,11 +89,11 @@ async fn a_request_sent_many_times_at_once_gets_one_slot() -> Result<()> {
     let sessions = database.sessions(100).await?;
     for round in 0..ROUNDS {
         let user = format!("user-{round}");
-        let answers = try_join_all(sessions.iter().map(|session| session.assign(&user, "1"))).await?;
+        let answers =
+            try_join_all(sessions.iter().map(|session| session.assign(&user, "1"))).await?;
         let slots: BTreeSet<_> = answers.iter().map(Assigned::slot).collect();
         assert_eq!(slots.len(), 1, "{user}");
-        let expected =
-            BTreeMap::from([("ASSIGNED".into(), 1), ("ALREADY_ASSIGNED".into(), 99)]);
+        let expected = BTreeMap::from([("ASSIGNED".into(), 1), ("ALREADY_ASSIGNED".into(), 99)]);
         assert_eq!(tally(&answers), expected);
     }
     assert_eq!(occupied(&session).await?, i64::try_from(ROUNDS)?);
@@ -94,10 +107,14 @@ async fn a_user_asking_for_many_sessions_at_once_gets_the_limit() -> Result<()> 
     let sessions = database.sessions(50).await?;
     for round in 0..ROUNDS {
         let user = format!("user-{round}");
-        let numbers: Vec<_> = (0..sessions.len()).map(|number| number.to_string()).collect();
-        let asks = sessions.iter().zip(&numbers).map(|(session, number)| session.assign(&user, number));
-        let expected =
-            BTreeMap::from([("ASSIGNED".into(), 3), ("USER_ALREADY_ACTIVE".into(), 47)]);
+        let numbers: Vec<_> = (0..sessions.len())
+            .map(|number| number.to_string())
+            .collect();
+        let asks = sessions
+            .iter()
+            .zip(&numbers)
+            .map(|(session, number)| session.assign(&user, number));
+        let expected = BTreeMap::from([("ASSIGNED".into(), 3), ("USER_ALREADY_ACTIVE".into(), 47)]);
         assert_eq!(tally(&try_join_all(asks).await?), expected);
     }
     Ok(())
@@ -110,25 +127,18 @@ async fn a_slot_held_by_a_request_that_then_fails_is_not_lost() -> Result<()> {
     let sessions = database.sessions(2).await?;
     for _ in 0..ROUNDS {
         sessions[0].run("BEGIN").await?;
-        assert_eq!(sessions[0].assign("alice", "1").await?.outcome(), "ASSIGNED");
+        assert_eq!(
+            sessions[0].assign("alice", "1").await?.outcome(),
+            "ASSIGNED"
+        );
         let second = sessions[1].assign("bob", "1");
         let undo = async {
-            wait_for_lock(&session).await?;
+            session.until_one_waits().await?;
             sessions[0].run("ROLLBACK").await
         };
         let (second, ()) = futures::future::try_join(second, undo).await?;
         assert_eq!(second.outcome(), "ASSIGNED", "the only slot was free again");
         free_all(&session).await?;
-    }
-    Ok(())
-}
-
-/// Returns once some session of this database waits for another one's lock.
-async fn wait_for_lock(session: &Session) -> Result<()> {
-    let waiting = "SELECT FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while session.count(waiting).await? == 0 {
-        tokio::task::yield_now().await;
     }
     Ok(())
 }
@@ -141,7 +151,11 @@ async fn a_wait_for_a_slot_ends() -> Result<()> {
     sessions[0].run("BEGIN").await?;
     sessions[0].assign("alice", "1").await?;
     let refused = sessions[1].assign("bob", "1").await?;
-    assert_eq!(refused.outcome(), "NO_INSTANCE_AVAILABLE", "while the other is undecided");
+    assert_eq!(
+        refused.outcome(),
+        "NO_INSTANCE_AVAILABLE",
+        "while the other is undecided"
+    );
     sessions[0].run("COMMIT").await?;
     Ok(())
 }
@@ -155,15 +169,23 @@ async fn a_thousand_assigns_wake_a_region_a_few_times() -> Result<()> {
     let sessions = database.sessions(100).await?;
     let started = std::time::Instant::now();
     for number in 0..10 {
-        let answers = try_join_all(sessions.iter().enumerate().map(|(user, session)| async move {
-            session.assign(&format!("user-{number}-{user}"), "1").await
-        }))
+        let answers = try_join_all(
+            sessions
+                .iter()
+                .enumerate()
+                .map(|(user, session)| async move {
+                    session.assign(&format!("user-{number}-{user}"), "1").await
+                }),
+        )
         .await?;
         assert_eq!(tally(&answers).get("ASSIGNED"), Some(&100));
     }
     let buckets = started.elapsed().as_secs() / 2 + 2;
     let rows = session.count("SELECT FROM region_wakeups").await?;
-    assert!(rows >= 1 && u64::try_from(rows)? <= buckets, "{rows} wake-ups in {buckets} buckets");
+    assert!(
+        rows >= 1 && u64::try_from(rows)? <= buckets,
+        "{rows} wake-ups in {buckets} buckets"
+    );
     Ok(())
 }
 
@@ -174,12 +196,15 @@ async fn everything_at_once_neither_deadlocks_nor_gives_a_slot_twice() -> Result
         session.host(&format!("i-{instance:02}"), 4).await?;
     }
     let sessions = database.sessions(150).await?;
-    let workers = sessions.iter().enumerate().map(|(worker, session)| async move {
-        for turn in 0..8 {
-            act(session, worker, turn).await?;
-        }
-        anyhow::Ok(())
-    });
+    let workers = sessions
+        .iter()
+        .enumerate()
+        .map(|(worker, session)| async move {
+            for turn in 0..8 {
+                act(session, worker, turn).await?;
+            }
+            anyhow::Ok(())
+        });
     // A deadlock, or any other error, ends this.
     try_join_all(workers).await?;
     let overfull = "SELECT FROM instances i WHERE i.capacity
@@ -196,12 +221,17 @@ async fn act(session: &Session, worker: usize, turn: usize) -> Result<()> {
     let instance = format!("i-{:02}", (worker + turn) % 12);
     let others = format!("[\"{instance}\", \"i-{:02}\", \"i-11\"]", worker % 12);
     match (worker + turn * 7) % 10 {
-        0 => session.outcomes(&format!("release_unclaimed('{REGION}', 1)")).await.map(drop),
+        0 => session
+            .outcomes(&format!("release_unclaimed('{REGION}', 1)"))
+            .await
+            .map(drop),
         1 => {
             session
-                .run("UPDATE slots SET allocated_at = now() - interval '91 seconds'
+                .run(
+                    "UPDATE slots SET allocated_at = now() - interval '91 seconds'
                       WHERE id IN (SELECT id FROM slots WHERE status = 'ALLOCATED'
-                                   ORDER BY id LIMIT 3 FOR UPDATE SKIP LOCKED)")
+                                   ORDER BY id LIMIT 3 FOR UPDATE SKIP LOCKED)",
+                )
                 .await
         }
         2 if turn > 5 => {
@@ -217,7 +247,10 @@ async fn act(session: &Session, worker: usize, turn: usize) -> Result<()> {
             session.outcome(&call).await.map(drop)
         }
         5 => play_out(session, &instance).await,
-        _ => session.assign(&format!("user-{worker}"), &turn.to_string()).await.map(drop),
+        _ => session
+            .assign(&format!("user-{worker}"), &turn.to_string())
+            .await
+            .map(drop),
     }
 }
 
@@ -229,13 +262,23 @@ async fn play_out(session: &Session, instance: &str) -> Result<()> {
              WHERE instance_id = '{instance}' AND status = 'ALLOCATED' LIMIT 1"
         ))
         .await?;
-    let Some(row) = held.first() else { return Ok(()) };
+    let Some(row) = held.first() else {
+        return Ok(());
+    };
     let (slot, claims) = (text(row, "id"), claims_of(instance));
     let (user, number) = (text(row, "user_id"), text(row, "session_id"));
-    session.outcome(&format!("claim_slot('{slot}', '{user}', '{number}', '{claims}')")).await?;
+    session
+        .outcome(&format!(
+            "claim_slot('{slot}', '{user}', '{number}', '{claims}')"
+        ))
+        .await?;
     for status in ["RUNNING", "DYING"] {
-        session.outcome(&format!("report_slot('{slot}', '{status}', '{claims}')")).await?;
+        session
+            .outcome(&format!("report_slot('{slot}', '{status}', '{claims}')"))
+            .await?;
     }
-    session.outcome(&format!("replace_slot('{slot}', '{claims}')")).await?;
+    session
+        .outcome(&format!("replace_slot('{slot}', '{claims}')"))
+        .await?;
     Ok(())
 }

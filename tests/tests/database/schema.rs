@@ -1,4 +1,5 @@
-//! The GraphQL schema that queries are checked against at compile time.
+//! The functions as the administrator's clients call them through GraphQL, and the
+//! schema file that their queries are checked against at compile time.
 
 use std::fs;
 
@@ -6,6 +7,7 @@ use anyhow::{Result, ensure};
 use local_stack::{graphql, project};
 use scaling_tests::database::Database;
 use scaling_tests::graphql::{ADMIN_SECRET, Engine};
+use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 #[tokio::test]
@@ -21,14 +23,90 @@ async fn the_schema_file_is_what_the_engine_serves() -> Result<()> {
             .map_err(anyhow::Error::from)
     })
     .await??;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let served = String::from_utf8(output.stdout)?;
     let file = fs::read_to_string(project::root().join("hasura/schema.graphql"))?;
-    let different = served.lines().zip(file.lines()).find(|(served, file)| served != file);
+    let different = served
+        .lines()
+        .zip(file.lines())
+        .find(|(served, file)| served != file);
     ensure!(
         served == file,
         "hasura/schema.graphql is not what the engine serves (first difference: {different:?}): \
          write it anew with `local-graphql schema`"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pass_begins_with_one_mutation() -> Result<()> {
+    let (database, session) = Database::with_region(4).await?;
+    session.host("i-1", 2).await?;
+    session
+        .run("UPDATE regions SET launch_choices = '[{\"capacity\": 2}]'")
+        .await?;
+    let engine = Engine::start(&database).await?;
+    let query = r#"mutation {
+        begin_pass(args: {region: "us-east-1", version: 7}) { region version granted }
+        observe_region(args: {region: "us-east-1"}) { name target_free launch_choices waiting now }
+        observe_images(args: {region: "us-east-1"}) { image_id state }
+        observe_instances(args: {region: "us-east-1", after_id: "", page_size: 10}) {
+            id status slots_waiting beat_at missing_since }
+    }"#;
+    let mut answer = engine.admin(query).await?;
+    for (field, column) in [("observe_region", "now"), ("observe_instances", "beat_at")] {
+        let time = answer["data"][field][0][column].take();
+        assert!(
+            time.as_str()
+                .is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()),
+            "{time}"
+        );
+    }
+    let expected = json!({"data": {
+        "begin_pass": [{"region": "us-east-1", "version": 7, "granted": true}],
+        "observe_region": [{"name": "us-east-1", "target_free": 4,
+            "launch_choices": [{"capacity": 2}], "waiting": 0, "now": null}],
+        "observe_images": [{"image_id": "ami-1", "state": "CURRENT"}],
+        "observe_instances": [{"id": "i-1", "status": "ACTIVE", "slots_waiting": 2,
+            "beat_at": null, "missing_since": null}],
+    }});
+    assert_eq!(answer, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_broken_row_is_refused_through_graphql_by_the_rule_it_breaks() -> Result<()> {
+    let (database, session) = Database::with_region(4).await?;
+    session.host("i-1", 1).await?;
+    let engine = Engine::start(&database).await?;
+    let update = |table: &str, set: &str| {
+        format!(
+            "mutation {{ update_{table}(where: {{created_at: {{_is_null: false}}}}, _set: {{{set}}})
+                 {{ affected_rows }} }}"
+        )
+    };
+    let cases = [
+        (
+            update("regions", "target_free: -1"),
+            "regions_target_free_not_negative",
+        ),
+        (
+            update("regions", "launch_choices: {}"),
+            "regions_launch_choices_is_an_array",
+        ),
+        (
+            update("instances", r#"status: "PRE_CONNECTION""#),
+            "ACTIVE cannot become PRE_CONNECTION",
+        ),
+    ];
+    for (mutation, rule) in cases {
+        let answer: Value = engine.admin(&mutation).await?;
+        let message = answer["errors"][0]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(rule), "{mutation}: {answer}");
+    }
     Ok(())
 }

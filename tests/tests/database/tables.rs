@@ -21,7 +21,10 @@ async fn states_of_an_instance_go_forward_only() -> Result<()> {
             if from <= to {
                 session.run(&change).await?;
             } else {
-                assert_eq!(session.violated(&change).await?, "instances_states_go_forward");
+                assert_eq!(
+                    session.violated(&change).await?,
+                    "instances_states_go_forward"
+                );
             }
         }
     }
@@ -33,8 +36,14 @@ async fn an_instance_keeps_its_identity() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.add_region("eu-west-1", 0).await?;
     session.host("i-1", 1).await?;
-    for change in ["id = 'i-2'", "launch_id = 'another'", "region = 'eu-west-1'"] {
-        let violated = session.violated(&format!("UPDATE instances SET {change}")).await?;
+    for change in [
+        "id = 'i-2'",
+        "launch_id = 'another'",
+        "region = 'eu-west-1'",
+    ] {
+        let violated = session
+            .violated(&format!("UPDATE instances SET {change}"))
+            .await?;
         assert_eq!(violated, "instances_identity_is_fixed", "{change}");
     }
     Ok(())
@@ -48,7 +57,12 @@ async fn a_slot_is_of_its_instances_region_whatever_is_written() -> Result<()> {
         .run("INSERT INTO slots (instance_id, region) VALUES ('i-1', 'elsewhere')")
         .await?;
     session.run("UPDATE slots SET region = 'elsewhere'").await?;
-    assert_eq!(session.count(&format!("SELECT FROM slots WHERE region = '{REGION}'")).await?, 2);
+    assert_eq!(
+        session
+            .count(&format!("SELECT FROM slots WHERE region = '{REGION}'"))
+            .await?,
+        2
+    );
     Ok(())
 }
 
@@ -59,19 +73,52 @@ async fn broken_rows_are_refused_by_a_constraint_that_says_the_rule() -> Result<
     let region = |column: &str, value: &str| format!("UPDATE regions SET {column} = {value}");
     let instance = |column: &str, value: &str| format!("UPDATE instances SET {column} = {value}");
     let cases = [
-        (region("target_free", "-1"), "regions_target_free_not_negative"),
-        (region("max_instances", "-1"), "regions_max_instances_not_negative"),
-        (region("scale_up_step", "-1"), "regions_scale_up_step_not_negative"),
-        (region("scale_down_step", "-1"), "regions_scale_down_step_not_negative"),
-        (region("launch_choices", "'{}'"), "regions_launch_choices_is_an_array"),
-        (region("security_groups", "'\"sg-1\"'"), "regions_security_groups_is_an_array"),
-        (region("heartbeat_seconds", "0"), "regions_heartbeat_seconds_positive"),
+        (
+            region("target_free", "-1"),
+            "regions_target_free_not_negative",
+        ),
+        (
+            region("max_instances", "-1"),
+            "regions_max_instances_not_negative",
+        ),
+        (
+            region("scale_up_step", "-1"),
+            "regions_scale_up_step_not_negative",
+        ),
+        (
+            region("scale_down_step", "-1"),
+            "regions_scale_down_step_not_negative",
+        ),
+        (
+            region("launch_choices", "'{}'"),
+            "regions_launch_choices_is_an_array",
+        ),
+        (
+            region("security_groups", "'\"sg-1\"'"),
+            "regions_security_groups_is_an_array",
+        ),
+        (
+            region("heartbeat_seconds", "0"),
+            "regions_heartbeat_seconds_positive",
+        ),
         (region("lost_seconds", "0"), "regions_lost_seconds_positive"),
-        (region("claim_seconds", "0"), "regions_claim_seconds_positive"),
+        (
+            region("claim_seconds", "0"),
+            "regions_claim_seconds_positive",
+        ),
         (region("boot_seconds", "0"), "regions_boot_seconds_positive"),
-        (region("drain_seconds", "0"), "regions_drain_seconds_positive"),
-        (region("missing_seconds", "0"), "regions_missing_seconds_positive"),
-        (region("orphan_seconds", "0"), "regions_orphan_seconds_positive"),
+        (
+            region("drain_seconds", "0"),
+            "regions_drain_seconds_positive",
+        ),
+        (
+            region("missing_seconds", "0"),
+            "regions_missing_seconds_positive",
+        ),
+        (
+            region("orphan_seconds", "0"),
+            "regions_orphan_seconds_positive",
+        ),
         (instance("status", "'STOPPED'"), "instances_status_known"),
         (instance("capacity", "0"), "instances_capacity_positive"),
         (instance("ip_addr", "NULL"), "instances_active_has_address"),
@@ -80,7 +127,7 @@ async fn broken_rows_are_refused_by_a_constraint_that_says_the_rule() -> Result<
             "slots_instance_id_fkey",
         ),
         (
-            "UPDATE slots SET user_id = 'u', session_id = 's'".to_owned(),
+            "UPDATE slots SET user_id = 'u'".to_owned(),
             "slots_user_exactly_when_occupied",
         ),
         (
@@ -88,7 +135,8 @@ async fn broken_rows_are_refused_by_a_constraint_that_says_the_rule() -> Result<
             "slots_session_exactly_when_occupied",
         ),
         (
-            "UPDATE slots SET status = 'ALLOCATED', user_id = 'u', session_id = id::text".to_owned(),
+            "UPDATE slots SET status = 'ALLOCATED', user_id = 'u', session_id = id::text"
+                .to_owned(),
             "slots_allocated_has_a_time",
         ),
         (
@@ -101,11 +149,21 @@ async fn broken_rows_are_refused_by_a_constraint_that_says_the_rule() -> Result<
                 .to_owned(),
             "images_one_current_per_region",
         ),
-        ("UPDATE images SET state = 'OLD'".to_owned(), "images_state_known"),
-        ("INSERT INTO write_results VALUES ('i', 'DONE')".to_owned(), "write_results_only_a_shape"),
+        (
+            "UPDATE images SET state = 'OLD'".to_owned(),
+            "images_state_known",
+        ),
+        (
+            "INSERT INTO write_results VALUES ('i', 'DONE')".to_owned(),
+            "write_results_only_a_shape",
+        ),
     ];
     for (statement, constraint) in cases {
-        assert_eq!(session.violated(&statement).await?, constraint, "{statement}");
+        assert_eq!(
+            session.violated(&statement).await?,
+            constraint,
+            "{statement}"
+        );
     }
     Ok(())
 }

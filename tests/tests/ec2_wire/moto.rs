@@ -6,7 +6,10 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Where `local/setup.sh` puts it, as seen from this crate.
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.local/venv/bin/moto_server");
+const PROGRAM: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../.local/venv/bin/moto_server"
+);
 
 /// It imports much of Python; a busy machine takes its time.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -32,15 +35,23 @@ impl Moto {
             .stderr(handle())
             .spawn()
             .expect("start moto_server");
-        let mut moto = Self { process, url: String::new() };
+        let mut moto = Self {
+            process,
+            url: String::new(),
+        };
         let start = Instant::now();
         while moto.url.is_empty() {
             let said = fs::read_to_string(output.path()).expect("moto's output");
-            let running = said.split_once("Running on ").and_then(|(_, rest)| rest.split_once('\n'));
+            let running = said
+                .split_once("Running on ")
+                .and_then(|(_, rest)| rest.split_once('\n'));
             if let Some((url, _)) = running {
                 url.trim().clone_into(&mut moto.url);
             }
-            assert!(start.elapsed() < START_LIMIT, "moto_server did not start: {said}");
+            assert!(
+                start.elapsed() < START_LIMIT,
+                "moto_server did not start: {said}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         moto

@@ -9,8 +9,12 @@ const TIMES: [&str; 4] = ["launchTime", "attachTime", "creationDate", "reason"];
 const PUBLIC_ADDRESSES: [&str; 4] = ["ipAddress", "dnsName", "publicIp", "publicDnsName"];
 
 /// Ids of what a launch makes, by their prefixes.
-const MADE: [(&str, &str); 4] =
-    [("i-", "instance"), ("r-", "reservation"), ("eni-attach-", "attachment"), ("eni-", "interface")];
+const MADE: [(&str, &str); 4] = [
+    ("i-", "instance"),
+    ("r-", "reservation"),
+    ("eni-attach-", "attachment"),
+    ("eni-", "interface"),
+];
 
 pub(crate) struct Side {
     url: String,
@@ -21,7 +25,11 @@ pub(crate) struct Side {
 
 impl Side {
     pub(crate) fn new(url: String) -> Self {
-        Self { url, http: reqwest::Client::new(), names: BTreeMap::new() }
+        Self {
+            url,
+            http: reqwest::Client::new(),
+            names: BTreeMap::new(),
+        }
     }
 
     /// The answer, flattened: every leaf element by its path, below the answer's root.
@@ -34,10 +42,18 @@ impl Side {
             ("Action".to_owned(), action.to_owned()),
             ("Version".to_owned(), "2016-11-15".to_owned()),
         ];
-        form.extend(params.iter().map(|(name, value)| (name.clone(), self.with_ids(value))));
+        form.extend(
+            params
+                .iter()
+                .map(|(name, value)| (name.clone(), self.with_ids(value))),
+        );
         let credential = "AWS4-HMAC-SHA256 Credential=AKID/20261121/us-east-1/ec2/aws4_request, \
                           SignedHeaders=host, Signature=none";
-        let request = self.http.post(&self.url).header("authorization", credential).form(&form);
+        let request = self
+            .http
+            .post(&self.url)
+            .header("authorization", credential)
+            .form(&form);
         let response = request.send().await.expect("an answer");
         let status = response.status();
         let body = response.text().await.expect("a body");
@@ -45,8 +61,10 @@ impl Side {
             .unwrap_or_else(|error| panic!("{action} at {}: {error}: {body}", self.url));
         answer.retain(|path, _| path != "requestId" && path != "RequestID");
         self.give_names(&answer);
-        let mut named: BTreeMap<_, _> =
-            answer.into_iter().map(|(path, value)| self.neutral(path, &value)).collect();
+        let mut named: BTreeMap<_, _> = answer
+            .iter()
+            .map(|(path, value)| self.neutral(path, value))
+            .collect();
         named.insert("(status)".to_owned(), status.as_u16().to_string());
         named
     }
@@ -58,27 +76,40 @@ impl Side {
                 continue;
             };
             if !self.names.contains_key(value) {
-                let number = self.names.values().filter(|name| name.contains(noun)).count() + 1;
-                self.names.insert(value.clone(), format!("{{{noun}-{number}}}"));
+                let number = self
+                    .names
+                    .values()
+                    .filter(|name| name.contains(noun))
+                    .count()
+                    + 1;
+                self.names
+                    .insert(value.clone(), format!("{{{noun}-{number}}}"));
             }
         }
     }
 
-    /// The value as both sides would have it.
-    fn neutral(&self, path: String, value: &str) -> (String, String) {
+    /// Path and value as both sides would have them.
+    fn neutral(&self, path: &str, value: &str) -> (String, String) {
         let element = path.rsplit('/').next().unwrap_or_default();
+        let with_names = |text: &str| {
+            self.names
+                .iter()
+                .fold(text.to_owned(), |text, (id, name)| text.replace(id, name))
+        };
         let neutral = if TIMES.contains(&element) && !value.is_empty() {
             "(time)".to_owned()
         } else if PUBLIC_ADDRESSES.contains(&element) {
             "(public address)".to_owned()
         } else {
-            self.names.iter().fold(value.to_owned(), |text, (id, name)| text.replace(id, name))
+            with_names(value)
         };
-        (path, neutral)
+        (with_names(path), neutral)
     }
 
     /// The text with `{instance-1}` and its like replaced by this side's ids.
     fn with_ids(&self, text: &str) -> String {
-        self.names.iter().fold(text.to_owned(), |text, (id, name)| text.replace(name, id))
+        self.names
+            .iter()
+            .fold(text.to_owned(), |text, (id, name)| text.replace(name, id))
     }
 }

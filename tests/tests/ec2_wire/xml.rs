@@ -22,42 +22,51 @@ pub(crate) fn flatten(document: &str) -> Result<BTreeMap<String, String>, String
     let mut stack: Vec<Open> = Vec::new();
     loop {
         match reader.read_event().map_err(|error| error.to_string())? {
-            Event::Start(start) => open(&mut stack, start.name().as_ref())?,
+            Event::Start(start) => open(&mut stack, start.name().as_ref()),
             Event::Empty(start) => {
-                open(&mut stack, start.name().as_ref())?;
+                open(&mut stack, start.name().as_ref());
                 close(&mut stack, &mut leaves);
             }
             Event::End(_) => close(&mut stack, &mut leaves),
-            Event::Text(text) => {
-                let text = text.decode().map_err(|error| error.to_string())?;
-                append(&mut stack, &text);
+            Event::Text(text) => append(&mut stack, &text),
+            Event::GeneralRef(name) => {
+                let text = format!("&{};", &*name);
+                append(
+                    &mut stack,
+                    &unescape(&text).map_err(|error| error.to_string())?,
+                );
             }
-            Event::GeneralRef(reference) => {
-                let name = reference.decode().map_err(|error| error.to_string())?;
-                let text = format!("&{name};");
-                append(&mut stack, &unescape(&text).map_err(|error| error.to_string())?);
-            }
-            Event::Eof if stack.is_empty() => return Ok(by_key(leaves)),
+            Event::Eof if stack.is_empty() => return Ok(by_key(&leaves)),
             Event::Eof => return Err("the document ends too early".to_owned()),
             _ => {}
         }
     }
 }
 
-fn open(stack: &mut Vec<Open>, name: &[u8]) -> Result<(), String> {
-    let name = std::str::from_utf8(name).map_err(|error| error.to_string())?;
+fn open(stack: &mut Vec<Open>, name: &str) {
     let path = match stack.last_mut() {
         // The root's name is the action's.
         None => String::new(),
         Some(parent) => {
             let number = parent.children.entry(name.to_owned()).or_default();
-            let part = if name == "item" { format!("item[{number}]") } else { name.to_owned() };
+            let part = if name == "item" {
+                format!("item[{number}]")
+            } else {
+                name.to_owned()
+            };
             *number += 1;
-            if parent.path.is_empty() { part } else { format!("{}/{part}", parent.path) }
+            if parent.path.is_empty() {
+                part
+            } else {
+                format!("{}/{part}", parent.path)
+            }
         }
     };
-    stack.push(Open { path, text: String::new(), children: BTreeMap::new() });
-    Ok(())
+    stack.push(Open {
+        path,
+        text: String::new(),
+        children: BTreeMap::new(),
+    });
 }
 
 fn close(stack: &mut Vec<Open>, leaves: &mut BTreeMap<String, String>) {
@@ -75,14 +84,19 @@ fn append(stack: &mut [Open], text: &str) {
 }
 
 /// Renames `tagSet/item[2]/…` to `tagSet/item[Name]/…`, and with the resource where there is one.
-fn by_key(leaves: BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn by_key(leaves: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let tag_of = |path: &str| -> Option<(String, String)> {
         let (set, rest) = path.split_once("tagSet/item[")?;
         let (number, field) = rest.split_once("]/")?;
         let item = format!("{set}tagSet/item[{number}]");
         let key = leaves.get(&format!("{item}/key"))?;
-        let resource = leaves.get(&format!("{item}/resourceId")).map_or("", String::as_str);
-        Some((format!("{set}tagSet/item[{resource}{key}]"), field.to_owned()))
+        let resource = leaves
+            .get(&format!("{item}/resourceId"))
+            .map_or("", String::as_str);
+        Some((
+            format!("{set}tagSet/item[{resource}{key}]"),
+            field.to_owned(),
+        ))
     };
     leaves
         .iter()

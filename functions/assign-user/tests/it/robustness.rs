@@ -1,6 +1,6 @@
 //! Whatever arrives, the answer is the caller's mistake or a slot, and never ours.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use assign_user::AssignUser;
 use assign_user::auth::TokenVerifier;
@@ -14,6 +14,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use shared::assign::{AssignOutcome, AssignRequest, Assigner, Assignment};
+use shared::clock::SystemClock;
 use shared::db::DbError;
 use tokio::runtime::Runtime;
 
@@ -48,7 +49,8 @@ static FUNCTION: LazyLock<(Runtime, AssignUser<EverFree>)> = LazyLock::new(|| {
         .build()
         .unwrap();
     let provider = runtime.block_on(Provider::start());
-    let keys = KeyCache::new(provider.url.parse().unwrap()).unwrap();
+    let http = shared::http::client().unwrap();
+    let keys = KeyCache::new(http, provider.url.parse().unwrap(), Arc::new(SystemClock));
     let function = AssignUser {
         assigner: EverFree,
         tokens: TokenVerifier::new(keys, ISSUER, AUDIENCE),

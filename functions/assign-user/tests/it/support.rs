@@ -3,6 +3,7 @@
 mod hasura;
 mod identity;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use assign_user::AssignUser;
@@ -13,9 +14,11 @@ use assign_user::request::LocalDev;
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use axum::Router;
 use axum::http::HeaderMap;
+use jiff::SignedDuration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::db::{HasuraAssigner, HasuraClient, HasuraSettings};
+use shared::testing::FakeClock;
 use tokio::net::TcpListener;
 
 pub use hasura::{ADMIN_SECRET, Hasura, Reply, SLOT};
@@ -30,6 +33,7 @@ pub struct World {
     pub provider: Provider,
     pub hasura: Hasura,
     pub function: AssignUser<HasuraAssigner>,
+    clock: Arc<FakeClock>,
 }
 
 impl World {
@@ -41,13 +45,15 @@ impl World {
     pub async fn waiting(timeout: Duration) -> Self {
         let provider = Provider::start().await;
         let hasura = Hasura::start().await;
-        let client = HasuraClient::new(&HasuraSettings {
+        let clock = Arc::new(FakeClock::default());
+        let http = shared::http::client().unwrap();
+        let settings = HasuraSettings {
             url: hasura.url.clone(),
             admin_secret: SecretString::from(ADMIN_SECRET),
             timeout,
-        })
-        .unwrap();
-        let keys = KeyCache::new(provider.url.parse().unwrap()).unwrap();
+        };
+        let client = HasuraClient::new(http.clone(), &settings).unwrap();
+        let keys = KeyCache::new(http, provider.url.parse().unwrap(), clock.clone());
         let function = AssignUser {
             assigner: HasuraAssigner::new(client, 3, "dev"),
             tokens: TokenVerifier::new(keys, ISSUER, AUDIENCE),
@@ -58,7 +64,13 @@ impl World {
             provider,
             hasura,
             function,
+            clock,
         }
+    }
+
+    /// Lets time pass for the cache of keys, without waiting.
+    pub fn pass(&self, seconds: i64) {
+        self.clock.advance(SignedDuration::from_secs(seconds));
     }
 
     pub async fn send(&self, request: &Request) -> Answer {

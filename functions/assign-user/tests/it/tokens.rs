@@ -1,20 +1,11 @@
 //! Which tokens are accepted, and how seldom the provider is asked for its keys.
 
-use std::time::Duration;
-
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
 use crate::support::{
     AUDIENCE, Answer, Request, Token, World, ec_jwk, now, rsa_jwk, rsa_public_key,
 };
-
-/// Lets time pass for whoever measures it with tokio's clock, without waiting.
-async fn pass(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
-}
 
 #[track_caller]
 fn refused(answer: &Answer, why: &str) {
@@ -253,7 +244,7 @@ async fn a_token_without_key_id_needs_a_single_key() {
     token.header.as_object_mut().unwrap().remove("kid");
     refused(&world.send_token(&token.rs256()).await, "unknown key");
     world.provider.has(&[rsa_jwk("rsa-1")]);
-    pass(Duration::from_secs(31)).await;
+    world.pass(31);
     assert_eq!(world.send_token(&token.rs256()).await.status, 200);
 }
 
@@ -274,7 +265,7 @@ async fn an_unknown_key_fetches_the_keys_again_at_a_bounded_rate() {
     assert_eq!(world.provider.fetches(), 1);
 
     world.provider.has(&[rsa_jwk("rsa-1"), rsa_jwk("rsa-2")]);
-    pass(Duration::from_secs(31)).await;
+    world.pass(31);
     let rotated = Token::of("auth0|ada").header("kid", "rsa-2").rs256();
     assert_eq!(world.send_token(&rotated).await.status, 200);
     assert_eq!(world.send_token(&rotated).await.status, 200);
@@ -288,7 +279,7 @@ async fn a_withdrawn_key_stops_working() {
     assert_eq!(world.send_token(&token).await.status, 200);
     world.provider.has(&[ec_jwk("ec-1")]);
     assert_eq!(world.send_token(&token).await.status, 200);
-    pass(Duration::from_secs(3600)).await;
+    world.pass(3600);
     refused(&world.send_token(&token).await, "unknown key");
 }
 
@@ -299,7 +290,7 @@ async fn old_keys_serve_on_while_the_provider_is_down() {
     assert_eq!(world.send_token(&token).await.status, 200);
     for (status, body) in [(500, ""), (200, "<html>"), (200, r#"{"keys": []}"#)] {
         world.provider.answers(status, body);
-        pass(Duration::from_secs(3600)).await;
+        world.pass(3600);
         assert_eq!(
             world.send_token(&token).await.status,
             200,
@@ -328,7 +319,7 @@ async fn without_any_keys_the_service_is_unavailable_and_recovers() {
     }
     assert_eq!(world.provider.fetches(), 1);
     world.provider.has(&[rsa_jwk("rsa-1")]);
-    pass(Duration::from_secs(1)).await;
+    world.pass(1);
     assert_eq!(world.send_token(&token).await.status, 200);
 }
 

@@ -230,7 +230,9 @@ $$;
 
 -- Wakes a region, once in two seconds at most, if `always` or if its free slots
 -- are below target. Looked up first: most assigns of a rush then neither count
--- nor wait for the one whose insert is not committed yet.
+-- nor wait for the one whose insert is not committed yet. Two assigns that commit
+-- in the same moment may each count the other's slot as free; then it is the next
+-- assign, or the next scheduled pass, that notices.
 CREATE FUNCTION internal.wake(region text, always boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE

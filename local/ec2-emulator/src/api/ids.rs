@@ -10,6 +10,8 @@ pub(super) struct IdKind {
     code: ErrorCodes,
     /// As in "The instance ID 'i-…' does not exist".
     noun: &'static str,
+    /// Whether the message has brackets around the ids, as it does for images.
+    in_brackets: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,7 @@ pub(super) const INSTANCE: IdKind = IdKind {
         not_found: "InvalidInstanceID.NotFound",
     },
     noun: "instance ID",
+    in_brackets: false,
 };
 
 pub(super) const IMAGE: IdKind = IdKind {
@@ -34,6 +37,7 @@ pub(super) const IMAGE: IdKind = IdKind {
         not_found: "InvalidAMIID.NotFound",
     },
     noun: "image id",
+    in_brackets: true,
 };
 
 pub(super) const SUBNET: IdKind = IdKind {
@@ -43,6 +47,7 @@ pub(super) const SUBNET: IdKind = IdKind {
         not_found: "InvalidSubnetID.NotFound",
     },
     noun: "subnet ID",
+    in_brackets: false,
 };
 
 pub(super) const SECURITY_GROUP: IdKind = IdKind {
@@ -52,6 +57,7 @@ pub(super) const SECURITY_GROUP: IdKind = IdKind {
         not_found: "InvalidGroup.NotFound",
     },
     noun: "security group",
+    in_brackets: false,
 };
 
 impl IdKind {
@@ -78,10 +84,18 @@ impl IdKind {
 
     /// The error for ids that nothing has, naming them all.
     pub(super) fn not_found(self, ids: &[String]) -> ApiError {
-        let message = match ids {
-            [id] => format!("The {} '{id}' does not exist", self.noun),
-            _ => format!("The {}s '{}' do not exist", self.noun, ids.join(", ")),
+        let (open, close) = if self.in_brackets {
+            ("[", "]")
+        } else {
+            ("", "")
         };
+        let (plural, verb) = if ids.len() == 1 {
+            ("", "does")
+        } else {
+            ("s", "do")
+        };
+        let (noun, list) = (self.noun, ids.join(", "));
+        let message = format!("The {noun}{plural} '{open}{list}{close}' {verb} not exist");
         ApiError::client(self.code.not_found, message)
     }
 

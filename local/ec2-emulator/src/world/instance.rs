@@ -79,10 +79,11 @@ impl EndedBy {
         }
     }
 
-    pub fn message(self) -> &'static str {
+    /// As in `User initiated shutdown`.
+    pub fn initiator(self) -> &'static str {
         match self {
-            Self::User => "User initiated shutdown",
-            Self::Instance => "Instance initiated shutdown",
+            Self::User => "User initiated",
+            Self::Instance => "Instance initiated",
         }
     }
 }

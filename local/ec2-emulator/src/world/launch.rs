@@ -5,9 +5,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::instance::{Group, Instance, LaunchSpec};
+use super::instance::{Instance, LaunchSpec};
 use super::region::{Binding, TokenKey};
-use super::{Image, ImageState, Region, State, Subnet, Tags, Transition, World};
+use super::resolve::Resolved;
+use super::{Region, State, Subnet, Tags, Transition, World};
 use crate::clock::UnixMillis;
 use crate::error::ApiError;
 use crate::faults::Pool;
@@ -28,13 +29,6 @@ pub struct LaunchRequest {
     pub dry_run: bool,
 }
 
-/// The things in the region that a request is about.
-struct Resolved {
-    image: Image,
-    subnet: Subnet,
-    groups: Vec<Group>,
-}
-
 impl World {
     /// Launches `min_count` to `max_count` instances, as many as there is room for, or finds those
     /// that the same request launched before. Answers with their ids.
@@ -47,7 +41,7 @@ impl World {
         let Some(region) = self.regions.get_mut(region_name) else {
             return Err(ApiError::auth_failure(format!("no region {region_name}")));
         };
-        let subnet = find_subnet(region, request.spec.subnet_id.as_deref())?;
+        let subnet = region.launch_subnet(request.spec.subnet_id.as_deref())?;
         let key = request.spec.client_token.clone().map(|token| TokenKey {
             token,
             zone: request.spec.subnet_id.as_ref().map(|_| subnet.zone.clone()),
@@ -229,87 +223,6 @@ impl Region {
         }
         Ok(Some(binding.instance_ids.clone()))
     }
-
-    fn resolve(&self, spec: &LaunchSpec, subnet: Subnet) -> Result<Resolved, ApiError> {
-        let image = self.image(&spec.image_id).ok_or_else(|| {
-            let message = format!("The image id '[{}]' does not exist", spec.image_id);
-            ApiError::client("InvalidAMIID.NotFound", message)
-        })?;
-        match image.state {
-            ImageState::Available => {}
-            ImageState::Deregistered => {
-                let message = format!("The image ID '{}' is no longer available", image.id);
-                return Err(ApiError::client("InvalidAMIID.Unavailable", message));
-            }
-            ImageState::Pending | ImageState::Failed => {
-                let state = image.state.as_str();
-                let message = format!("The image ID '{}' is not available: {state}", image.id);
-                return Err(ApiError::client("InvalidAMIID.Unavailable", message));
-            }
-        }
-        let groups = if spec.group_ids.is_empty() {
-            self.default_group(&subnet).into_iter().collect()
-        } else {
-            let groups = spec
-                .group_ids
-                .iter()
-                .map(|id| self.group_beside(id, &subnet));
-            groups.collect::<Result<_, _>>()?
-        };
-        Ok(Resolved {
-            image: image.clone(),
-            subnet,
-            groups,
-        })
-    }
-
-    fn default_group(&self, subnet: &Subnet) -> Option<Group> {
-        self.security_groups
-            .iter()
-            .find(|group| group.vpc_id == subnet.vpc_id && group.name == "default")
-            .map(|group| Group {
-                id: group.id.clone(),
-                name: group.name.clone(),
-            })
-    }
-
-    fn group_beside(&self, id: &str, subnet: &Subnet) -> Result<Group, ApiError> {
-        let group = self.security_group(id).ok_or_else(|| {
-            let message = format!("The security group '{id}' does not exist");
-            ApiError::client("InvalidGroup.NotFound", message)
-        })?;
-        if group.vpc_id != subnet.vpc_id {
-            return Err(ApiError::client(
-                "InvalidParameter",
-                format!(
-                    "Security group {id} and subnet {} belong to different networks.",
-                    subnet.id
-                ),
-            ));
-        }
-        Ok(Group {
-            id: group.id.clone(),
-            name: group.name.clone(),
-        })
-    }
-}
-
-fn find_subnet(region: &Region, id: Option<&str>) -> Result<Subnet, ApiError> {
-    let found = match id {
-        Some(id) => region.subnet(id).ok_or_else(|| {
-            let message = format!("The subnet ID '{id}' does not exist");
-            ApiError::client("InvalidSubnetID.NotFound", message)
-        }),
-        None => region
-            .subnets
-            .iter()
-            .find(|subnet| subnet.default_for_zone)
-            .ok_or_else(|| {
-                let message = "No subnets found for the default VPC. Please specify a subnet.";
-                ApiError::client("MissingInput", message)
-            }),
-    };
-    found.cloned()
 }
 
 fn public_address(seq: u64) -> Ipv4Addr {

@@ -27,7 +27,10 @@ async fn a_listing_lags_behind_launches_and_terminations() {
         .await;
     assert_eq!(by_id.error().0, "InvalidInstanceID.NotFound");
     ec2.wait(5);
-    assert_eq!(ec2.call("DescribeInstances", &[]).await.ids(), [id.clone()]);
+    assert_eq!(
+        ec2.call("DescribeInstances", &[]).await.ids(),
+        [id.as_str()]
+    );
 
     ec2.wait(60);
     ec2.call("TerminateInstances", &[("InstanceId.1", &id)])
@@ -96,7 +99,7 @@ async fn instances_are_found_by_every_filter() {
             .call("DescribeInstances", &filter(name, value))
             .await
             .ids();
-        assert_eq!(found, [id.clone()], "{name}={value}");
+        assert_eq!(found, [id.as_str()], "{name}={value}");
     }
     for (name, value) in [
         ("architecture", "x86_64"),

@@ -1,0 +1,96 @@
+//! What a launch refers to, in the region: an image, a subnet, security groups.
+
+use super::{Group, Image, ImageState, LaunchSpec, Region, Subnet};
+use crate::error::ApiError;
+
+/// The things in the region that a request is about.
+pub(super) struct Resolved {
+    pub(super) image: Image,
+    pub(super) subnet: Subnet,
+    pub(super) groups: Vec<Group>,
+}
+
+impl Region {
+    /// The subnet of a launch: the one it names, or else the first default one.
+    pub(super) fn launch_subnet(&self, id: Option<&str>) -> Result<Subnet, ApiError> {
+        let found = match id {
+            Some(id) => self.subnet(id).ok_or_else(|| {
+                let message = format!("The subnet ID '{id}' does not exist");
+                ApiError::client("InvalidSubnetID.NotFound", message)
+            }),
+            None => self
+                .subnets
+                .iter()
+                .find(|subnet| subnet.default_for_zone)
+                .ok_or_else(|| {
+                    let message = "No subnets found for the default VPC. Please specify a subnet.";
+                    ApiError::client("MissingInput", message)
+                }),
+        };
+        found.cloned()
+    }
+
+    /// Finds everything that a launch into `subnet` refers to.
+    pub(super) fn resolve(&self, spec: &LaunchSpec, subnet: Subnet) -> Result<Resolved, ApiError> {
+        let image = self.image(&spec.image_id).ok_or_else(|| {
+            let message = format!("The image id '[{}]' does not exist", spec.image_id);
+            ApiError::client("InvalidAMIID.NotFound", message)
+        })?;
+        match image.state {
+            ImageState::Available => {}
+            ImageState::Deregistered => {
+                let message = format!("The image ID '{}' is no longer available", image.id);
+                return Err(ApiError::client("InvalidAMIID.Unavailable", message));
+            }
+            ImageState::Pending | ImageState::Failed => {
+                let state = image.state.as_str();
+                let message = format!("The image ID '{}' is not available: {state}", image.id);
+                return Err(ApiError::client("InvalidAMIID.Unavailable", message));
+            }
+        }
+        let groups = if spec.group_ids.is_empty() {
+            self.default_group(&subnet).into_iter().collect()
+        } else {
+            let groups = spec
+                .group_ids
+                .iter()
+                .map(|id| self.group_beside(id, &subnet));
+            groups.collect::<Result<_, _>>()?
+        };
+        Ok(Resolved {
+            image: image.clone(),
+            subnet,
+            groups,
+        })
+    }
+
+    fn default_group(&self, subnet: &Subnet) -> Option<Group> {
+        self.security_groups
+            .iter()
+            .find(|group| group.vpc_id == subnet.vpc_id && group.name == "default")
+            .map(|group| Group {
+                id: group.id.clone(),
+                name: group.name.clone(),
+            })
+    }
+
+    fn group_beside(&self, id: &str, subnet: &Subnet) -> Result<Group, ApiError> {
+        let group = self.security_group(id).ok_or_else(|| {
+            let message = format!("The security group '{id}' does not exist");
+            ApiError::client("InvalidGroup.NotFound", message)
+        })?;
+        if group.vpc_id != subnet.vpc_id {
+            return Err(ApiError::client(
+                "InvalidParameter",
+                format!(
+                    "Security group {id} and subnet {} belong to different networks.",
+                    subnet.id
+                ),
+            ));
+        }
+        Ok(Group {
+            id: group.id.clone(),
+            name: group.name.clone(),
+        })
+    }
+}
