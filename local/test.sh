@@ -24,16 +24,9 @@ format() {
     cargo fmt --all --check && cargo fmt --manifest-path $GRAPHQL --check
 }
 
-# What `cargo clippy` does, but with `build` in place of `check`: so the AWS SDKs
-# and all else that is not the project's own are compiled once, for lint and tests.
-clippy() {
-    RUSTC_WORKSPACE_WRAPPER=$(command -v clippy-driver) \
-        CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__ \
-        cargo build --locked --all-targets "$@"
-}
-
 lint() {
-    clippy --workspace && clippy --manifest-path $GRAPHQL
+    cargo clippy --locked --workspace --all-targets -- -D warnings &&
+        cargo clippy --locked --manifest-path $GRAPHQL --all-targets -- -D warnings
 }
 
 template() {

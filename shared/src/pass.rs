@@ -80,12 +80,17 @@ pub struct Order {
     pub approve_mass_removal: bool,
 }
 
+/// Why a region could not be looked at, or not again.
 #[derive(Debug, Error)]
-enum RoundError {
+enum PassError {
     #[error(transparent)]
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Decide(#[from] DecideError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
 }
 
 #[derive(Debug, Error)]
@@ -111,7 +116,13 @@ impl Passes {
         let span = info_span!("pass", %region, trigger = order.trigger.name());
         async {
             let began = self.clock.now();
-            let mut report = self.wake_and_look(region, order, began).await;
+            let mut report = PassReport::of(region);
+            report.outcome = self
+                .wake_and_look(order, began, &mut report)
+                .await
+                .unwrap_or_else(|error| PassOutcome::Failed {
+                    error: error.to_string(),
+                });
             report.duration_ms = millis(self.clock.now().duration_since(began));
             record::log_report(&report);
             record::alert(&*self.alerts, &report).await;
@@ -127,92 +138,65 @@ impl Passes {
         let host = self.hosts.in_region(region);
         let look = async {
             let (snapshot, now) = self.eyes(&*host).observe(region, began).await?;
-            Ok::<_, RoundError>(decide(&snapshot, now)?)
+            Ok::<_, PassError>(decide(&snapshot, now)?)
         };
-        let (outcome, plan) = match look.await {
-            Ok(plan) => (PassOutcome::DryRun, Some(plan)),
-            Err(error) => (
-                PassOutcome::Failed {
+        let mut report = PassReport::of(region);
+        match look.await {
+            Ok(plan) => {
+                report.outcome = PassOutcome::DryRun;
+                report.plan = Some(plan);
+            }
+            Err(error) => {
+                report.outcome = PassOutcome::Failed {
                     error: error.to_string(),
-                },
-                None,
-            ),
-        };
-        let duration_ms = millis(self.clock.now().duration_since(began));
-        PassReport {
-            region: region.clone(),
-            outcome,
-            plan,
-            results: vec![],
-            rounds: 1,
-            duration_ms,
+                }
+            }
         }
+        report.duration_ms = millis(self.clock.now().duration_since(began));
+        report
     }
 
+    /// Looks at the region, and again as long as it was wanted meanwhile.
     async fn wake_and_look(
         &self,
-        region: &RegionName,
         order: &Order,
         began: Timestamp,
-    ) -> PassReport {
-        let mut report = PassReport {
-            region: region.clone(),
-            outcome: PassOutcome::Done,
-            plan: None,
-            results: vec![],
-            rounds: 0,
-            duration_ms: 0,
-        };
+        report: &mut PassReport,
+    ) -> Result<PassOutcome, PassError> {
+        let region = &report.region.clone();
         // First the mark, then the lock: whoever holds the lock reads the mark after its release.
-        if order.trigger.leaves_a_mark()
-            && let Err(error) = self.lock.mark_wanted(region, began).await
-        {
-            report.outcome = failed(&error);
-            return report;
+        if order.trigger.leaves_a_mark() {
+            self.lock.mark_wanted(region, began).await?;
         }
         loop {
-            let lease = match self.acquire(region).await {
-                Ok(Attempt::Acquired(lease)) => lease,
-                Ok(Attempt::Held { until }) => {
-                    // After a round of its own, this pass leaves the wake to the new holder.
-                    if report.rounds == 0 {
-                        report.outcome = PassOutcome::Busy { until };
-                    }
-                    return report;
+            let lease = match self.acquire(region).await? {
+                Attempt::Acquired(lease) => lease,
+                Attempt::Held { until } if report.rounds == 0 => {
+                    return Ok(PassOutcome::Busy { until });
                 }
-                Err(error) => {
-                    report.outcome = failed(&error);
-                    return report;
-                }
+                // After rounds of its own, this pass leaves the wake to the new holder.
+                Attempt::Held { .. } => return Ok(report.outcome_of_steps()),
             };
             report.rounds += 1;
             let round = self.look_once(&lease, order, began).await;
-            let released = self.lock.release(&lease).await;
-            report.outcome = match &round {
-                Ok(round) if round.results.iter().all(|result| result.ok) => PassOutcome::Done,
-                Ok(_) => PassOutcome::Incomplete,
-                Err(error) => failed(error),
-            };
-            let looked = round.is_ok();
-            if let Ok(round) = round {
-                report.plan = Some(round.plan);
-                report.results.extend(round.results);
-            }
-            if let Err(error) = released {
-                report.outcome = failed(&error);
-                return report;
+            if let Err(error) = self.lock.release(&lease).await {
+                // A round that failed says why itself; a lost lock explains it.
+                report
+                    .results
+                    .push(StepResult::failed("release the lock", error));
+                return round.map(|_| PassOutcome::Incomplete);
             }
             // A region that cannot be looked at now waits for the schedule: going again at once
             // would ask a database that is down for ever.
-            if !looked || !self.is_wanted(region, &mut report).await {
-                return report;
+            let Round { plan, results } = round?;
+            report.plan = Some(plan);
+            report.results.extend(results);
+            if !self.lock.is_wanted(region).await? {
+                return Ok(report.outcome_of_steps());
             }
             if report.rounds >= ROUNDS || self.is_over(began) {
-                if let Err(error) = self.successor.hand_over(region).await {
-                    report.results.push(StepResult::failed("look again", error));
-                    report.outcome = PassOutcome::Incomplete;
-                }
-                return report;
+                self.successor.hand_over(region).await?;
+                return Ok(report.outcome_of_steps());
             }
         }
     }
@@ -229,19 +213,6 @@ impl Passes {
             {
                 Err(LockError::Unavailable { .. }) if attempt < ACQUIRE_ATTEMPTS => attempt += 1,
                 answer => return answer,
-            }
-        }
-    }
-
-    async fn is_wanted(&self, region: &RegionName, report: &mut PassReport) -> bool {
-        match self.lock.is_wanted(region).await {
-            Ok(wanted) => wanted,
-            Err(error) => {
-                report
-                    .results
-                    .push(StepResult::failed("read the wake mark", error));
-                report.outcome = PassOutcome::Incomplete;
-                false
             }
         }
     }
@@ -264,7 +235,7 @@ impl Passes {
         lease: &Lease,
         order: &Order,
         began: Timestamp,
-    ) -> Result<Round, RoundError> {
+    ) -> Result<Round, PassError> {
         let host: Arc<dyn HostHandler> = Arc::new(LeasedHost::new(
             self.hosts.in_region(&lease.region),
             lease.clone(),
@@ -326,12 +297,6 @@ fn decide(snapshot: &Snapshot, now: Timestamp) -> Result<Plan, DecideError> {
     }
     let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
     Err(DecideError::Unsafe(violations.join("; ")))
-}
-
-fn failed(error: &dyn std::error::Error) -> PassOutcome {
-    PassOutcome::Failed {
-        error: error.to_string(),
-    }
 }
 
 fn millis(duration: SignedDuration) -> i64 {

@@ -22,6 +22,38 @@ pub struct PassReport {
     pub duration_ms: i64,
 }
 
+impl PassReport {
+    /// A report to be filled in.
+    pub fn of(region: &RegionName) -> Self {
+        Self {
+            region: region.clone(),
+            outcome: PassOutcome::Done,
+            plan: None,
+            results: Vec::new(),
+            rounds: 0,
+            duration_ms: 0,
+        }
+    }
+
+    pub fn failed(region: &RegionName, error: &(impl ToString + ?Sized)) -> Self {
+        let outcome = PassOutcome::Failed {
+            error: error.to_string(),
+        };
+        Self {
+            outcome,
+            ..Self::of(region)
+        }
+    }
+
+    pub(crate) fn outcome_of_steps(&self) -> PassOutcome {
+        if self.results.iter().all(|result| result.ok) {
+            PassOutcome::Done
+        } else {
+            PassOutcome::Incomplete
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum PassOutcome {

@@ -1,4 +1,10 @@
 //! Lock, wake mark and launch log against the local AWS's DynamoDB, with dozens of contenders.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -212,9 +218,10 @@ async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
     let lease = held(&store, NOW).await;
     let intent = intent();
     store.open_intent(&lease, &intent).await.unwrap();
+    let memory = store.memory(&region(), NOW).await.unwrap();
     assert_eq!(
-        store.memory(&region(), NOW).await.unwrap().open_intents,
-        [intent.clone()]
+        memory.open_intents.as_slice(),
+        std::slice::from_ref(&intent)
     );
 
     let refusal = Refusal {

@@ -3,6 +3,12 @@
 //!
 //! It writes no row but an operator's settings and calls no internal function: it asserts on
 //! EC2's ledger, Postgres and DynamoDB.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
 
 use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
 use scaling_tests::deployed::{Deployed, SOON};

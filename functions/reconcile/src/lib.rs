@@ -12,7 +12,7 @@ use serde_json::Value;
 use shared::db::DbError;
 use shared::ids::RegionName;
 use shared::pass::{Order, Passes};
-use shared::report::{PassOutcome, PassReport};
+use shared::report::PassReport;
 use thiserror::Error;
 use tracing::{Instrument, error, info_span};
 
@@ -56,16 +56,12 @@ pub async fn handle(
     passes: &Passes,
     event: Value,
     request_id: &str,
-) -> Result<Response, ReconcileError> {
-    async {
-        let response = answer(passes, event).await;
-        if let Err(problem) = &response {
-            error!(%problem, "nothing was looked at");
-        }
-        response
-    }
-    .instrument(info_span!("reconcile", request_id))
-    .await
+) -> Result<Response, Diagnostic> {
+    // The runtime logs the error of a failed invocation.
+    answer(passes, event)
+        .instrument(info_span!("reconcile", request_id))
+        .await
+        .map_err(Into::into)
 }
 
 async fn answer(passes: &Passes, event: Value) -> Result<Response, ReconcileError> {
@@ -89,8 +85,10 @@ async fn answer(passes: &Passes, event: Value) -> Result<Response, ReconcileErro
             .catch_unwind()
             .await
             .unwrap_or_else(|_| {
-                let error = "a fault of the service itself: see the panic in the log".to_owned();
-                failed(region, error)
+                PassReport::failed(
+                    region,
+                    "a fault of the service itself: see the panic in the log",
+                )
             })
     }))
     .await;
@@ -108,16 +106,5 @@ impl Request {
 
 fn unknown(region: &RegionName) -> PassReport {
     error!(%region, "asked for a region that has no row");
-    failed(region, DbError::UnknownRegion(region.clone()).to_string())
-}
-
-fn failed(region: &RegionName, error: String) -> PassReport {
-    PassReport {
-        region: region.clone(),
-        outcome: PassOutcome::Failed { error },
-        plan: None,
-        results: vec![],
-        rounds: 0,
-        duration_ms: 0,
-    }
+    PassReport::failed(region, &DbError::UnknownRegion(region.clone()))
 }

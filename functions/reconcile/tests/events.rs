@@ -1,5 +1,6 @@
 //! Every sample event of this function is understood, and every malformed one is refused
 //! with an error that says what is wrong with it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::fs;
 use std::path::Path;

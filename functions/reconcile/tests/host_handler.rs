@@ -1,4 +1,5 @@
 //! The host handler's EC2 adapter, with the real AWS SDK, against the project's EC2 emulator.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,6 +193,11 @@ async fn capacity_is_told_from_a_wrong_setting() {
         .await
         .unwrap_err();
     assert_eq!(full.kind, HostErrorKind::Capacity, "{full}");
+    assert_eq!(
+        ec2.calls("RunInstances").await.len(),
+        1,
+        "the SDK does not ask again"
+    );
     let elsewhere = LaunchRequest {
         subnet_id: SUBNET_B.to_owned(),
         ..request(1)

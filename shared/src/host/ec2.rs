@@ -2,6 +2,7 @@
 
 mod convert;
 mod launch;
+mod retries;
 mod terminate;
 
 use std::collections::HashMap;
@@ -60,6 +61,7 @@ impl Ec2Regions {
         let config = aws_sdk_ec2::config::Builder::from(&self.config)
             .region(aws_sdk_ec2::config::Region::new(region.to_string()))
             .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .retry_classifier(retries::CapacityIsAnAnswer)
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(2))

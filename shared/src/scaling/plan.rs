@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Reason;
 use crate::db::TerminateIf;
@@ -77,7 +77,23 @@ pub struct LaunchOption {
 pub struct Step {
     #[serde(flatten)]
     pub action: Action,
+    #[serde(serialize_with = "with_sentence")]
     pub because: Reason,
+}
+
+/// For programs the reason's data, for people its sentence.
+fn with_sentence<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Said<'r> {
+        #[serde(flatten)]
+        reason: &'r Reason,
+        text: String,
+    }
+    Said {
+        reason,
+        text: reason.to_string(),
+    }
+    .serialize(serializer)
 }
 
 impl fmt::Display for Step {
@@ -91,7 +107,7 @@ impl fmt::Display for Step {
 pub struct Note {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "with_sentence")]
     pub reason: Reason,
     /// Somebody has to look: logged as an error and sent to the alert topic.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

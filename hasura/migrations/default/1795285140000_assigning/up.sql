@@ -164,7 +164,7 @@ CREATE FUNCTION internal.await_any_slot(
 RETURNS uuid
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashagg = off SET jit = off
-SET lock_timeout = '300ms'
+SET lock_timeout = '500ms'
 AS $$
 DECLARE
     beat_since CONSTANT timestamptz := internal.beat_since(await_any_slot.region);

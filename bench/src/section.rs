@@ -1,0 +1,210 @@
+//! Sections of the report, as Markdown that reads well in a terminal too.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Samples;
+
+/// A value with its unit. Quantities of one kind compare with each other.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub enum Quantity {
+    Time(Duration),
+    Bytes(u64),
+    Count(u64),
+    PerSecond(f64),
+    Ratio(f64),
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Time(time) => {
+                let seconds = time.as_secs_f64();
+                let (value, unit) = match seconds {
+                    s if s < 1e-6 => (s * 1e9, "ns"),
+                    s if s < 1e-3 => (s * 1e6, "µs"),
+                    s if s < 1.0 => (s * 1e3, "ms"),
+                    s => (s, "s"),
+                };
+                write!(f, "{} {unit}", ThreeDigits(value))
+            }
+            // The sizes that Lambda gives are powers of ten too, to be on the safe side.
+            Self::Bytes(bytes) => write!(f, "{:.2} MB", bytes as f64 / 1e6),
+            Self::Count(count) => write!(f, "{count}"),
+            Self::PerSecond(rate) => write!(f, "{}/s", ThreeDigits(rate)),
+            Self::Ratio(ratio) => write!(f, "{ratio:.2}"),
+        }
+    }
+}
+
+/// More digits than three are noise.
+struct ThreeDigits(f64);
+
+impl fmt::Display for ThreeDigits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = match self.0 {
+            value if value < 10.0 => 2,
+            value if value < 100.0 => 1,
+            _ => 0,
+        };
+        write!(f, "{:.digits$}", self.0)
+    }
+}
+
+/// One figure. What is compared with the goal is `value`: the median, where there are samples.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    what: String,
+    value: Quantity,
+    /// The 95th percentile and the maximum.
+    spread: Option<(Quantity, Quantity)>,
+    samples: usize,
+    at_most: Option<Quantity>,
+}
+
+impl Row {
+    pub fn timed(what: impl Into<String>, samples: &Samples) -> Self {
+        Self {
+            spread: Some((
+                Quantity::Time(samples.percentile(95)),
+                Quantity::Time(samples.max()),
+            )),
+            samples: samples.count(),
+            ..Self::single(what, Quantity::Time(samples.median()))
+        }
+    }
+
+    pub fn single(what: impl Into<String>, value: Quantity) -> Self {
+        Self {
+            what: what.into(),
+            value,
+            spread: None,
+            samples: 1,
+            at_most: None,
+        }
+    }
+
+    /// Of how many samples a value is the mean or the maximum.
+    #[must_use]
+    pub fn samples(mut self, samples: usize) -> Self {
+        self.samples = samples;
+        self
+    }
+
+    #[must_use]
+    pub fn at_most(mut self, goal: Quantity) -> Self {
+        self.at_most = Some(goal);
+        self
+    }
+
+    /// Whether the goal is met; none without a goal.
+    pub fn is_met(&self) -> Option<bool> {
+        self.at_most.map(|goal| self.value <= goal)
+    }
+
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let (p95, max) = self.spread.map_or_else(Default::default, |(p95, max)| {
+            (p95.to_string(), max.to_string())
+        });
+        let goal = match (self.at_most, self.is_met()) {
+            (Some(goal), Some(true)) => format!("≤ {goal}: met"),
+            (Some(goal), _) => format!("≤ {goal}: MISSED"),
+            (None, _) => String::new(),
+        };
+        [
+            self.what.clone(),
+            self.value.to_string(),
+            p95,
+            max,
+            self.samples.to_string(),
+            goal,
+        ]
+    }
+}
+
+/// Figures that were taken in the same way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Section {
+    pub title: String,
+    /// How they were taken.
+    pub how: String,
+    pub rows: Vec<Row>,
+}
+
+const HEADERS: [&str; 6] = ["figure", "p50 or value", "p95", "max", "samples", "goal"];
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cells: Vec<_> = self.rows.iter().map(Row::cells).collect();
+        let widths: Vec<_> = (0..HEADERS.len())
+            .map(|column| {
+                let cells = cells.iter().map(|row| row[column].chars().count());
+                cells.max().unwrap_or(0).max(HEADERS[column].len())
+            })
+            .collect();
+        // Numbers to the right, text to the left.
+        let is_text = |column| column == 0 || column == HEADERS.len() - 1;
+        writeln!(f, "## {}\n\n{}\n", self.title, self.how)?;
+        let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
+            for (column, cell) in cells.iter().enumerate() {
+                let width = widths[column];
+                if is_text(column) {
+                    write!(f, "| {cell:<width$} ")?;
+                } else {
+                    write!(f, "| {cell:>width$} ")?;
+                }
+            }
+            writeln!(f, "|")
+        };
+        line(f, &HEADERS.map(str::to_owned))?;
+        for (column, width) in widths.iter().enumerate() {
+            let right = if is_text(column) { "-" } else { ":" };
+            write!(f, "|{}{right}", "-".repeat(width + 1))?;
+        }
+        writeln!(f, "|")?;
+        cells.iter().try_for_each(|row| line(f, row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantity_has_three_digits_and_its_unit() {
+        let time = |nanos| Quantity::Time(Duration::from_nanos(nanos)).to_string();
+        assert_eq!(time(87), "87.0 ns");
+        assert_eq!(time(1_234_567), "1.23 ms");
+        assert_eq!(time(123_456), "123 µs");
+        assert_eq!(Quantity::Bytes(2_345_678).to_string(), "2.35 MB");
+    }
+
+    #[test]
+    fn a_section_is_a_table() {
+        let section = Section {
+            title: "assign".to_owned(),
+            how: "with a clock".to_owned(),
+            rows: vec![
+                Row::single("requests", Quantity::Count(1)).at_most(Quantity::Count(1)),
+                Row::single("size", Quantity::Bytes(3_000_000)).at_most(Quantity::Bytes(2_500_000)),
+            ],
+        };
+        let expected = "\
+## assign
+
+with a clock
+
+| figure   | p50 or value | p95 | max | samples | goal              |
+|----------|-------------:|----:|----:|--------:|-------------------|
+| requests |            1 |     |     |       1 | ≤ 1: met          |
+| size     |      3.00 MB |     |     |       1 | ≤ 2.50 MB: MISSED |
+";
+        assert_eq!(section.to_string(), expected);
+    }
+}
