@@ -3,15 +3,29 @@
 #[cfg(feature = "alerts")]
 pub mod sns;
 
-use async_trait::async_trait;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
 use crate::ids::RegionName;
+
+/// One thing that will not go, or could not be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Equal as long as it is the same thing, whatever its numbers do.
+    pub kind: String,
+    pub text: String,
+}
 
 /// Tells an operator. Best effort: a pass never fails because nobody could be told.
 #[async_trait]
 pub trait Alerts: Send + Sync {
-    /// `problems` are sentences, all of one pass.
-    async fn send(&self, region: &RegionName, problems: &[String]);
+    /// `problems` are all of one pass.
+    async fn send(&self, region: &RegionName, problems: &[Problem]);
 }
 
 /// The log is enough.
@@ -20,5 +34,99 @@ pub struct LogOnly;
 
 #[async_trait]
 impl Alerts for LogOnly {
-    async fn send(&self, _region: &RegionName, _problems: &[String]) {}
+    async fn send(&self, _region: &RegionName, _problems: &[Problem]) {}
+}
+
+/// Tells a problem once, and again when it has lasted: a pass sees it every minute.
+///
+/// The memory is the process's. A new execution environment tells once more than needed,
+/// which is better than a table that has to be read in every pass.
+pub struct Sparing {
+    inner: Arc<dyn Alerts>,
+    clock: Arc<dyn Clock>,
+    told: Mutex<HashMap<(RegionName, String), Timestamp>>,
+}
+
+/// How long a problem is not told again.
+const REMINDER: SignedDuration = SignedDuration::from_mins(30);
+
+impl fmt::Debug for Sparing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sparing")
+            .field("told", &self.told)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sparing {
+    pub fn new(inner: Arc<dyn Alerts>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            inner,
+            clock,
+            told: Mutex::default(),
+        }
+    }
+
+    fn not_told_lately(&self, region: &RegionName, problems: &[Problem]) -> Vec<Problem> {
+        let now = self.clock.now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| now.duration_since(*at) < REMINDER);
+        problems
+            .iter()
+            .filter(|problem| {
+                let key = (region.clone(), problem.kind.clone());
+                let known = told.contains_key(&key);
+                told.entry(key).or_insert(now);
+                !known
+            })
+            .cloned()
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Alerts for Sparing {
+    async fn send(&self, region: &RegionName, problems: &[Problem]) {
+        let news = self.not_told_lately(region, problems);
+        if !news.is_empty() {
+            self.inner.send(region, &news).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeClock, Sent};
+
+    fn problem(kind: &str, text: &str) -> Problem {
+        Problem {
+            kind: kind.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lasts_is_told_once_and_then_every_half_hour() {
+        let (sent, clock) = (Arc::new(Sent::default()), Arc::new(FakeClock::default()));
+        let alerts = Sparing::new(sent.clone(), clock.clone());
+        let region = "us-east-1".into();
+        for minute in 0..31 {
+            alerts
+                .send(&region, &[problem("lost i-1", &format!("silent {minute}"))])
+                .await;
+            clock.advance(SignedDuration::from_mins(1));
+        }
+        assert_eq!(sent.all(), ["us-east-1: silent 0", "us-east-1: silent 30"]);
+        alerts
+            .send(
+                &region,
+                &[problem("lost i-1", "same"), problem("lost i-2", "new")],
+            )
+            .await;
+        alerts
+            .send(&"eu-west-1".into(), &[problem("lost i-1", "elsewhere")])
+            .await;
+        assert_eq!(sent.all()[2..], ["us-east-1: new", "eu-west-1: elsewhere"]);
+    }
 }

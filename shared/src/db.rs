@@ -108,7 +108,8 @@ pub trait Database: Send + Sync {
     /// Every region that has a row, enabled or not.
     async fn regions(&self) -> Result<Vec<RegionName>, DbError>;
 
-    /// Raises the fence and observes, in one transaction.
+    /// Raises the fence and observes, in one transaction; [`DbError::BehindFence`] when the
+    /// fence is higher already.
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError>;
 
     /// Observes only, for a dry run.
@@ -173,6 +174,14 @@ pub enum DbError {
     /// Another pass holds a newer version of this region's lock.
     #[error("the lock on {region} was lost: version {version} is older than the one in force")]
     Fenced { region: RegionName, version: i64 },
+    /// A pass begins under an older version than the one in force. Either its lock was lost, or
+    /// the scaling table was made anew or restored and counts from an earlier number.
+    #[error("the fence of {region} is at version {in_force}, the lock only at {version}")]
+    BehindFence {
+        region: RegionName,
+        version: i64,
+        in_force: i64,
+    },
     #[error(
         "no row for region {0} in table `regions`: insert one, or correct the name in the request"
     )]

@@ -92,6 +92,11 @@ pub trait RegionLock: Send + Sync {
     /// Gives the lock back; [`LockError::Lost`] if somebody else has taken it since.
     async fn release(&self, lease: &Lease) -> Result<(), LockError>;
 
+    /// Lifts the lock's version above the fence that is in force, for a table that was made anew
+    /// or restored: without it, no pass would ever be let through again. Only its holder can;
+    /// [`LockError::Lost`] if somebody else has taken it since.
+    async fn outbid(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError>;
+
     /// Marks the region as wanted; written only if it is not.
     async fn mark_wanted(&self, region: &RegionName, now: Timestamp) -> Result<(), LockError>;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, info, info_span, warn};
 
 use crate::act::{Actor, Launching};
 use crate::alerts::Alerts;
@@ -169,7 +169,7 @@ impl Passes {
             self.lock.mark_wanted(region, began).await?;
         }
         loop {
-            let lease = match self.acquire(region).await? {
+            let mut lease = match self.acquire(region).await? {
                 Attempt::Acquired(lease) => lease,
                 Attempt::Held { until } if report.rounds == 0 => {
                     return Ok(PassOutcome::Busy { until });
@@ -178,7 +178,16 @@ impl Passes {
                 Attempt::Held { .. } => return Ok(report.outcome_of_steps()),
             };
             report.rounds += 1;
-            let round = self.look_once(&lease, order, began).await;
+            let mut round = self.look_once(&lease, order, began).await;
+            if let Some(in_force) = behind_fence(&round) {
+                // Whoever lost the lock cannot outbid: then somebody else holds it.
+                lease = self.lock.outbid(&lease, in_force).await?;
+                warn!(
+                    version = lease.version,
+                    "the lock was behind the fence; it is above it now"
+                );
+                round = self.look_once(&lease, order, began).await;
+            }
             if let Err(error) = self.lock.release(&lease).await {
                 // A round that failed says why itself; a lost lock explains it.
                 report
@@ -297,6 +306,16 @@ fn decide(snapshot: &Snapshot, now: Timestamp) -> Result<Plan, DecideError> {
     }
     let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
     Err(DecideError::Unsafe(violations.join("; ")))
+}
+
+/// The version in force, if that is what kept a round from looking.
+fn behind_fence(round: &Result<Round, PassError>) -> Option<i64> {
+    match round {
+        Err(PassError::Observe(ObserveError::Database(DbError::BehindFence {
+            in_force, ..
+        }))) => Some(*in_force),
+        _ => None,
+    }
 }
 
 fn millis(duration: SignedDuration) -> i64 {

@@ -2,7 +2,7 @@
 
 use tracing::{error, info, warn};
 
-use crate::alerts::Alerts;
+use crate::alerts::{Alerts, Problem};
 use crate::report::{PassOutcome, PassReport};
 
 pub fn log_report(report: &PassReport) {
@@ -52,17 +52,27 @@ pub fn log_report(report: &PassReport) {
 pub async fn alert(alerts: &dyn Alerts, report: &PassReport) {
     let mut problems = Vec::new();
     if let PassOutcome::Failed { error } = &report.outcome {
-        problems.push(error.clone());
+        problems.push(Problem {
+            kind: "pass failed".to_owned(),
+            text: error.clone(),
+        });
     }
     for result in report.results.iter().filter(|result| !result.ok) {
-        problems.push(format!("{}: {}", result.step, result.result));
+        let text = format!("{}: {}", result.step, result.result);
+        problems.push(Problem {
+            kind: result.step.clone(),
+            text,
+        });
     }
     if let Some(plan) = &report.plan {
         problems.extend(
             plan.notes
                 .iter()
                 .filter(|note| note.alert)
-                .map(ToString::to_string),
+                .map(|note| Problem {
+                    kind: format!("{} {:?}", note.reason.name(), note.instance),
+                    text: note.to_string(),
+                }),
         );
     }
     if !problems.is_empty() {

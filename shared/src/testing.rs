@@ -11,4 +11,4 @@ pub use builders::{BOOT, NOW, at, image, instance, machine, settings, snapshot};
 pub use database::FakeDatabase;
 pub use host::FakeHost;
 pub use store::FakeStore;
-pub use world::{FakeClock, World};
+pub use world::{FakeClock, Sent, World};

@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::act::Launching;
 use crate::agent_token::AgentTokens;
 use crate::alerts::sns::SnsAlerts;
-use crate::alerts::{Alerts, LogOnly};
+use crate::alerts::{Alerts, LogOnly, Sparing};
 use crate::clock::SystemClock;
 use crate::config::PassConfig;
 use crate::db::{DbError, HasuraClient};
@@ -63,10 +63,12 @@ pub fn passes_with(
         aws_sdk_dynamodb::Client::new(aws),
         config.table,
     ));
+    let clock = Arc::new(SystemClock);
     let alerts: Arc<dyn Alerts> = match config.alert_topic_arn {
         Some(topic) => {
             let client = aws_sdk_sns::Client::new(aws);
-            Arc::new(SnsAlerts::new(client, topic, config.stack_id.clone()))
+            let sns = SnsAlerts::new(client, topic, config.stack_id.clone());
+            Arc::new(Sparing::new(Arc::new(sns), clock.clone()))
         }
         None => Arc::new(LogOnly),
     };
@@ -80,7 +82,7 @@ pub fn passes_with(
             client: aws_sdk_lambda::Client::new(aws),
             function: config.reconcile_function,
         }),
-        clock: Arc::new(SystemClock),
+        clock,
         launching: Launching {
             stack_id: config.stack_id,
             agent_hasura_url: config.agent_hasura_url,

@@ -175,6 +175,21 @@ async fn a_lock_passes_on_when_it_has_expired_and_not_within_the_margin() {
 }
 
 #[tokio::test]
+async fn only_the_holder_lifts_its_version() {
+    let store = table().await;
+    let first = held(&store, NOW).await;
+    let lifted = store.outbid(&first, 40).await.unwrap();
+    assert_eq!(lifted.version, 41);
+    let lost = store.outbid(&first, 50).await;
+    assert!(
+        matches!(lost, Err(LockError::Lost { version: 1, .. })),
+        "{lost:?}"
+    );
+    store.release(&lifted).await.unwrap();
+    assert_eq!(held(&store, NOW).await.version, 42, "it grows from there");
+}
+
+#[tokio::test]
 async fn asking_again_with_the_same_owner_is_answered_with_its_lease() {
     let store = table().await;
     let owner = Owner::random();

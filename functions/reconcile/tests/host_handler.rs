@@ -31,6 +31,7 @@ impl Ec2 {
         Self::with(Settings {
             listing_lag_ms: 0,
             pending_ms: 0,
+            shutting_down_ms: 0,
             ..Settings::default()
         })
         .await

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::Alerts;
+use super::{Alerts, Problem};
 use crate::ids::RegionName;
 
 /// SNS takes 256 KB a message; nobody reads that much.
@@ -27,18 +27,16 @@ impl SnsAlerts {
 
 #[async_trait]
 impl Alerts for SnsAlerts {
-    async fn send(&self, region: &RegionName, problems: &[String]) {
-        let mut message = problems
+    async fn send(&self, region: &RegionName, problems: &[Problem]) {
+        let lines: Vec<_> = problems
             .iter()
             .take(MESSAGE_LINES)
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join("\n");
+            .map(|problem| problem.text.as_str())
+            .collect();
+        let mut message = lines.join("\n");
         if problems.len() > MESSAGE_LINES {
-            message.push_str(&format!(
-                "\n… and {} more, in the log",
-                problems.len() - MESSAGE_LINES
-            ));
+            let more = problems.len() - MESSAGE_LINES;
+            message.push_str(&format!("\n… and {more} more, in the log"));
         }
         let sent = self
             .client

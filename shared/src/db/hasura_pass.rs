@@ -84,8 +84,16 @@ impl Database for HasuraClient {
             page_size: PAGE,
         };
         let answer = self.send::<BeginPass>("begin a pass", variables).await?;
-        if !answer.begin_pass.first().is_some_and(|row| row.granted) {
-            return Err(fenced(fence));
+        match answer.begin_pass.first() {
+            Some(row) if row.granted => {}
+            Some(row) => {
+                return Err(DbError::BehindFence {
+                    region: fence.region.clone(),
+                    version: fence.version,
+                    in_force: row.version,
+                });
+            }
+            None => return Err(fenced(fence)),
         }
         observation!(self, &fence.region, answer)
     }

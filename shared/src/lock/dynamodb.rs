@@ -105,27 +105,23 @@ impl RegionLock for DynamoStore {
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), LockError> {
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(region_key(&lease.region, "LOCK")))
-            .update_expression("SET expires_at = :never")
-            .condition_expression("#owner = :owner AND version = :version")
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":never", number(0))
-            .expression_attribute_values(":owner", text(lease.owner.as_str()))
-            .expression_attribute_values(":version", number(lease.version))
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(error) if errors::is_failed_condition(&error) => Err(LockError::Lost {
-                region: lease.region.clone(),
-                version: lease.version,
-            }),
-            Err(error) => Err(unavailable("release the lock", &error)),
-        }
+        self.update_held(lease, "release the lock", "SET expires_at = :to", 0)
+            .await
+    }
+
+    async fn outbid(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError> {
+        let version = in_force + 1;
+        self.update_held(
+            lease,
+            "lift the lock's version",
+            "SET version = :to",
+            version,
+        )
+        .await?;
+        Ok(Lease {
+            version,
+            ..lease.clone()
+        })
     }
 
     async fn mark_wanted(&self, region: &RegionName, now: Timestamp) -> Result<(), LockError> {
@@ -182,6 +178,39 @@ impl RegionLock for DynamoStore {
             Ok(_) => Ok(true),
             Err(error) if errors::is_failed_condition(&error) => Ok(false),
             Err(error) => Err(unavailable("record the event's id", &error)),
+        }
+    }
+}
+
+impl DynamoStore {
+    /// Changes one number of a lock that is still this lease's.
+    async fn update_held(
+        &self,
+        lease: &Lease,
+        operation: &'static str,
+        update: &str,
+        to: i64,
+    ) -> Result<(), LockError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(region_key(&lease.region, "LOCK")))
+            .update_expression(update)
+            .condition_expression("#owner = :owner AND version = :version")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":to", number(to))
+            .expression_attribute_values(":owner", text(lease.owner.as_str()))
+            .expression_attribute_values(":version", number(lease.version))
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) if errors::is_failed_condition(&error) => Err(LockError::Lost {
+                region: lease.region.clone(),
+                version: lease.version,
+            }),
+            Err(error) => Err(unavailable(operation, &error)),
         }
     }
 }

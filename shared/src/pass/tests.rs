@@ -289,9 +289,26 @@ async fn a_holder_that_lost_its_lock_launches_nothing() {
 }
 
 #[tokio::test]
-async fn a_newer_fence_stops_a_pass_before_it_looks() {
+async fn a_table_made_anew_outbids_the_fence_that_postgres_still_has() {
     let world = World::with([]);
     world.database.rows().fence = 7;
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
+    assert_eq!(world.database.rows().fence, 8);
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+}
+
+#[tokio::test]
+async fn whoever_lost_the_lock_cannot_outbid_and_does_nothing() {
+    let world = World::with([]);
+    world.database.rows().fence = 7;
+    world.store.items().next_error = Some((
+        "outbid",
+        LockError::Lost {
+            region: World::region(),
+            version: 1,
+        },
+    ));
     let report = world.pass().await;
     assert!(matches!(&report.outcome, PassOutcome::Failed { error } if error.contains("lost")));
     assert!(world.host.state().launches.is_empty());

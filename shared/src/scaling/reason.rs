@@ -113,6 +113,18 @@ pub enum Reason {
     NotClaimed,
 }
 
+impl Reason {
+    /// Which reason it is, without its numbers: its variant's name.
+    pub fn name(&self) -> String {
+        let debug = format!("{self:?}");
+        debug
+            .split([' ', '{'])
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -140,8 +152,7 @@ impl fmt::Display for Reason {
                 max,
             } => write!(
                 f,
-                "{missing_slots} slots are missing, but {live} instances live reach the maximum \
-                 of {max}"
+                "too few slots by {missing_slots}, with {live} instances live of at most {max} (max_instances)"
             ),
             Self::StepBound { wanted, step } => {
                 write!(f, "{wanted} wanted, {step} a pass (scale_up_step)")

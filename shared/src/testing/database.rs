@@ -161,7 +161,14 @@ impl Database for FakeDatabase {
     }
 
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
-        let mut rows = self.write("begin_pass", fence)?;
+        let mut rows = self.call("begin_pass")?;
+        if fence.version < rows.fence {
+            return Err(DbError::BehindFence {
+                region: fence.region.clone(),
+                version: fence.version,
+                in_force: rows.fence,
+            });
+        }
         rows.fence = fence.version;
         Ok(self.observe(&rows))
     }

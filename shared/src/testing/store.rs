@@ -112,6 +112,16 @@ impl RegionLock for FakeStore {
         Ok(())
     }
 
+    async fn outbid(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError> {
+        let mut items = self.under("outbid", lease)?;
+        let lease = Lease {
+            version: in_force + 1,
+            ..lease.clone()
+        };
+        items.lock = Some(lease.clone());
+        Ok(lease)
+    }
+
     async fn mark_wanted(&self, _region: &RegionName, _now: Timestamp) -> Result<(), LockError> {
         self.call("mark_wanted")?.wanted = true;
         Ok(())

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::{FakeDatabase, FakeHost, FakeStore, NOW};
 use crate::act::Launching;
 use crate::agent_token::AgentTokens;
-use crate::alerts::Alerts;
+use crate::alerts::{Alerts, Problem};
 use crate::clock::Clock;
 use crate::host::{HostHandler, HostHandlers};
 use crate::ids::RegionName;
@@ -134,9 +134,9 @@ impl Sent {
 
 #[async_trait]
 impl Alerts for Sent {
-    async fn send(&self, region: &RegionName, problems: &[String]) {
+    async fn send(&self, region: &RegionName, problems: &[Problem]) {
         for problem in problems {
-            self.push(format!("{region}: {problem}"));
+            self.push(format!("{region}: {}", problem.text));
         }
     }
 }

@@ -157,7 +157,7 @@ fn the_maximum_bounds_and_says_so() {
         &snapshot,
         "target 4, free 0, starting 0, waiting 0, occupied 4, live 2 of 3
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 0 and starting 0 are below target 4 + waiting 0
-        ! 4 slots are missing, but 2 instances live reach the maximum of 3",
+        ! too few slots by 4, with 2 instances live of at most 3 (max_instances)",
     );
 }
 
@@ -261,7 +261,7 @@ fn when_all_fall_silent_at_once_none_is_removed() {
         &snapshot,
         r#"target 4, free 0, starting 0, waiting 0, occupied 0, live 4 of 4
         ! guard: 0 gone, 0 orphaned and 4 lost at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
-        ! 4 slots are missing, but 4 instances live reach the maximum of 4"#,
+        ! too few slots by 4, with 4 instances live of at most 4 (max_instances)"#,
     );
     snapshot.mass_removal_approved = true;
     let plan = algorithm("default").unwrap().decide(&snapshot, NOW);
@@ -451,7 +451,7 @@ fn a_lowered_maximum_drains_what_is_empty_and_nothing_else() {
         &snapshot,
         "target 4, free 3, starting 0, waiting 0, occupied 3, live 3 of 2
         - drain i-2: 3 instances live exceed the maximum of 2
-        ! 1 slots are missing, but 3 instances live reach the maximum of 2",
+        ! too few slots by 1, with 3 instances live of at most 2 (max_instances)",
     );
 }
 

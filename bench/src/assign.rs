@@ -1,0 +1,114 @@
+//! Assigning in a large region: the SQL function alone, and one round trip of GraphQL.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use local_stack::stack::Stack;
+use scaling_bench::{Quantity, Row, Samples, Section};
+use serde_json::Value;
+use shared::assign::{AssignOutcome, AssignRequest, Assigner as _, ClientBuild, SessionId, UserId};
+use shared::db::{HasuraAssigner, HasuraClient, HasuraSettings};
+use tokio_postgres::Client;
+
+use crate::counter::{self, Counter};
+use crate::fleet::{FIRST_HALF, INSTANCES, NOWHERE, REGION, SECOND_HALF, SLOTS};
+
+const WARM_UP: usize = 20;
+const ASSIGNS: usize = 500;
+/// Of those that take long.
+const SLOW_ASSIGNS: usize = 50;
+
+pub async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
+    let version: String = sql.query_one("SHOW server_version", &[]).await?.get(0);
+    let mut rows = Vec::new();
+    let cases = [
+        ("a slot on the first instance with room", FIRST_HALF, "ASSIGNED", ASSIGNS),
+        ("the same again: the slot held already", FIRST_HALF, "ALREADY_ASSIGNED", ASSIGNS),
+        ("the image asked for is on the last half", SECOND_HALF, "ASSIGNED", SLOW_ASSIGNS),
+        ("it is on no instance: refused", NOWHERE, "NO_INSTANCE_AVAILABLE", SLOW_ASSIGNS),
+    ];
+    for (what, sha, outcome, times) in cases {
+        let samples = in_postgres(sql, sha, outcome, times)
+            .await
+            .with_context(|| what.to_owned())?;
+        rows.push(Row::timed(format!("SQL: {what}"), &samples));
+    }
+    rows.extend(over_graphql(stack).await?);
+    Ok(Section {
+        title: format!("assign, {INSTANCES} instances with {} slots", INSTANCES * SLOTS),
+        how: format!(
+            "SQL is what PostgreSQL {version} says of the function's execution (EXPLAIN ANALYZE), \
+             warm; it does not wait for the disk (fsync and synchronous_commit are off). GraphQL \
+             is a round trip of the service's own client through a counting proxy and the local \
+             engine (postrust in the place of Hasura); all three are dev builds."
+        ),
+        rows,
+    })
+}
+
+async fn in_postgres(sql: &Client, sha: &str, outcome: &str, times: usize) -> Result<Samples> {
+    // `ASSIGNED` and `ALREADY_ASSIGNED` are the same requests, so that the second is a repetition.
+    let session = |n: usize| format!("'{sha}-{n}', 'session'");
+    let call = |n| {
+        format!(
+            "assign_slot({}, '[\"{REGION}\"]', '{sha}', 3, 'dev', false)",
+            session(n)
+        )
+    };
+    let mut samples = Samples::default();
+    for n in 0..WARM_UP + times {
+        let explain = format!(
+            "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT * FROM {}",
+            call(n)
+        );
+        let plan: Value = sql.query_one(&explain, &[]).await?.get(0);
+        let millis = plan[0]["Execution Time"]
+            .as_f64()
+            .context("EXPLAIN gives no execution time")?;
+        if n >= WARM_UP {
+            samples.push(Duration::from_secs_f64(millis / 1e3));
+        }
+    }
+    // EXPLAIN keeps the answer to itself; a last call shows that it was what is claimed.
+    let last = if outcome == "ASSIGNED" { WARM_UP + times } else { 0 };
+    let row = sql.query_one(&format!("SELECT outcome FROM {}", call(last)), &[]);
+    let found: String = row.await?.get(0);
+    ensure!(found == outcome, "answers {found}, not {outcome}");
+    Ok(samples)
+}
+
+async fn over_graphql(stack: &Stack) -> Result<Vec<Row>> {
+    let env = stack.env();
+    let counter = Counter::before(&env.hasura_url, counter::graphql_operation)?;
+    let settings = HasuraSettings {
+        url: counter.url().to_owned(),
+        admin_secret: env.hasura_admin_secret.clone().into(),
+        timeout: Duration::from_secs(10),
+    };
+    let client = HasuraClient::new(shared::http::client()?, &settings)?;
+    let assigner = HasuraAssigner::new(client, 3, "dev");
+    let mut samples = Samples::default();
+    for n in 0..WARM_UP + ASSIGNS {
+        let request = AssignRequest {
+            user: UserId::parse(&format!("graphql-{n}"))?,
+            session: SessionId::parse("session")?,
+            regions: vec![REGION.into()],
+            client: ClientBuild::Sha(FIRST_HALF.into()),
+        };
+        let started = Instant::now();
+        let outcome = assigner.assign(&request).await?;
+        if n >= WARM_UP {
+            samples.push(started.elapsed());
+        }
+        ensure!(
+            matches!(outcome, AssignOutcome::Assigned(_)),
+            "the answer is {outcome:?}"
+        );
+    }
+    let requests = u64::try_from(counter.take().len().div_ceil(WARM_UP + ASSIGNS))?;
+    let requests = Row::single("GraphQL: requests for an assign", Quantity::Count(requests));
+    Ok(vec![
+        Row::timed("GraphQL: a slot, one round trip", &samples),
+        requests.samples(WARM_UP + ASSIGNS).at_most(Quantity::Count(1)),
+    ])
+}

@@ -1,0 +1,67 @@
+//! A large region, made in Postgres alone by the calls that passes and host agents make.
+
+use anyhow::{Context as _, Result};
+use tokio_postgres::{Client, NoTls};
+
+pub const REGION: &str = "eu-west-1";
+pub const INSTANCES: u32 = 10_000;
+/// Of each instance.
+pub const SLOTS: u32 = 4;
+
+/// What clients of three builds find. Users are put on the lowest ids first, so that who asks for
+/// the second half of the instances has the whole first half before him.
+pub const FIRST_HALF: &str = "build-of-the-first-half";
+pub const SECOND_HALF: &str = "build-of-the-second-half";
+pub const NOWHERE: &str = "build-that-runs-nowhere";
+
+pub async fn connect(database_url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(database_url, NoTls)
+        .await
+        .context("connect to Postgres")?;
+    // An error of the connection is also the client's, which is where it is seen.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// All slots free. Heartbeats last for a day, so that no agents are needed.
+pub async fn create(sql: &Client) -> Result<()> {
+    let statements = format!(
+        "INSERT INTO regions
+             (name, target_free, max_instances, launch_choices, heartbeat_seconds, lost_seconds)
+         VALUES ('{REGION}', 1000, {INSTANCES}, '[]', 86400, 172800);
+
+         INSERT INTO images (region, image_id, client_sha, state) VALUES
+             ('{REGION}', 'ami-1', '{FIRST_HALF}', 'BAKING'),
+             ('{REGION}', 'ami-2', '{SECOND_HALF}', 'CURRENT'),
+             ('{REGION}', 'ami-3', '{NOWHERE}', 'BAKING');
+
+         SELECT count(*) FROM record_instances('{REGION}', 1, (
+             SELECT jsonb_agg(jsonb_build_object(
+                 'id', 'i-' || lpad(n::text, 17, '0'), 'launch_id', 'launch-' || n,
+                 'image_id', 'ami-' || half, 'client_sha', sha,
+                 'instance_type', 'm6i.large', 'capacity', {SLOTS}, 'launched_at', now()))
+             FROM generate_series(1, {INSTANCES}) n,
+                 LATERAL (SELECT n <= {INSTANCES} / 2) f (is_first),
+                 LATERAL (SELECT CASE WHEN is_first THEN 1 ELSE 2 END,
+                     CASE WHEN is_first THEN '{FIRST_HALF}' ELSE '{SECOND_HALF}' END) h (half, sha)
+         ));"
+    );
+    sql.batch_execute(&statements)
+        .await
+        .context("record the instances")?;
+    register_all(sql, REGION).await?;
+    // As autovacuum does it, sooner or later.
+    sql.batch_execute("VACUUM ANALYZE").await?;
+    Ok(())
+}
+
+/// What the host agents of a region's instances do first.
+pub async fn register_all(sql: &Client, region: &str) -> Result<()> {
+    let register = "SELECT count(*) FROM instances i, LATERAL register_host(
+                        i.id, '10.0.0.1', json_build_object('x-hasura-launch-id', i.launch_id))
+                    WHERE i.region = $1 AND i.status = 'PRE_CONNECTION'";
+    sql.query_one(register, &[&region])
+        .await
+        .context("register the instances")?;
+    Ok(())
+}

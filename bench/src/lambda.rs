@@ -1,0 +1,183 @@
+//! Plays all that `assign-user` talks to: Lambda's runtime API, the login service's keys, Hasura.
+//!
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use local_stack::keys::UserKeys;
+use local_stack::ports::Ports;
+use local_stack::token::Token;
+use serde_json::{Value, json};
+
+use crate::http::{self, Message};
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Lambda {
+    address: String,
+    polled: Receiver<Instant>,
+    work: Sender<()>,
+    answered: Receiver<(Duration, Vec<u8>)>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Lambda {
+    pub fn start(keys: &UserKeys) -> Result<Self> {
+        let port = Ports::free().reserve("the runtime API")?;
+        let address = format!("127.0.0.1:{}", port.port());
+        let (polled_tx, polled) = mpsc::channel();
+        let (work, work_rx) = mpsc::channel();
+        let (answered_tx, answered) = mpsc::channel();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let script = Script {
+            key_set: keys.key_set().to_string().into_bytes(),
+            event: event(&Token::new("alice").sign(keys)?)?,
+            slot: slot(),
+            polled: polled_tx,
+            work: Mutex::new(work_rx),
+            answered: answered_tx,
+            asked: asked.clone(),
+            clock: Mutex::new(Stopwatch::default()),
+        };
+        http::serve(port.into_listener(), move |request| script.answer(request));
+        Ok(Self {
+            address,
+            polled,
+            work,
+            answered,
+            asked,
+        })
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// When the function asked for its next event.
+    pub fn poll(&self) -> Result<Instant> {
+        self.polled
+            .recv_timeout(PATIENCE)
+            .context("assign-user asks for no event")
+    }
+
+    /// Gives the function one event, and tells for how long it was at work itself: without the
+    /// time in which Hasura had its question.
+    pub fn invoke(&self) -> Result<Duration> {
+        self.poll()?;
+        self.work.send(())?;
+        let (own, answer) = self
+            .answered
+            .recv_timeout(PATIENCE)
+            .context("assign-user does not answer")?;
+        let status = serde_json::from_slice(&answer).map(|answer: Value| answer["statusCode"] == 200);
+        ensure!(
+            status.is_ok_and(|is_ok| is_ok),
+            "assign-user answered {}",
+            String::from_utf8_lossy(&answer)
+        );
+        Ok(own)
+    }
+
+    /// How often Hasura was asked since the last call.
+    pub fn questions(&self) -> usize {
+        self.asked.swap(0, Ordering::Relaxed)
+    }
+}
+
+struct Script {
+    key_set: Vec<u8>,
+    event: Vec<u8>,
+    slot: Vec<u8>,
+    polled: Sender<Instant>,
+    work: Mutex<Receiver<()>>,
+    answered: Sender<(Duration, Vec<u8>)>,
+    asked: Arc<AtomicUsize>,
+    clock: Mutex<Stopwatch>,
+}
+
+impl Script {
+    fn answer(&self, request: &Message) -> io::Result<Vec<u8>> {
+        let path = request.path();
+        if path.ends_with("/invocation/next") {
+            self.next()
+        } else if path == "/v1/graphql" {
+            self.clock(Stopwatch::pause);
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.clock(Stopwatch::go);
+            Ok(http::json("200 OK", &[], &self.slot))
+        } else if path == "/keys" {
+            Ok(http::json("200 OK", &[], &self.key_set))
+        } else {
+            // The response, or the report of an error.
+            let own = self.clock(Stopwatch::pause);
+            self.clock(|clock| *clock = Stopwatch::default());
+            let answer = (own, request.body.clone());
+            self.answered.send(answer).map_err(io::Error::other)?;
+            Ok(http::json("202 Accepted", &[], b"{}"))
+        }
+    }
+
+    fn next(&self) -> io::Result<Vec<u8>> {
+        self.polled.send(Instant::now()).map_err(io::Error::other)?;
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        work.recv().map_err(io::Error::other)?;
+        let headers = [
+            ("lambda-runtime-aws-request-id", "11111111-1111-4111-8111-111111111111"),
+            // In the year 2100.
+            ("lambda-runtime-deadline-ms", "4102444800000"),
+            (
+                "lambda-runtime-invoked-function-arn",
+                "arn:aws:lambda:us-east-1:123456789012:function:assign-user",
+            ),
+        ];
+        let event = http::json("200 OK", &headers, &self.event);
+        self.clock(Stopwatch::go);
+        Ok(event)
+    }
+
+    fn clock<T>(&self, turn: impl FnOnce(&mut Stopwatch) -> T) -> T {
+        turn(&mut self.clock.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[derive(Default)]
+struct Stopwatch {
+    since: Option<Instant>,
+    total: Duration,
+}
+
+impl Stopwatch {
+    fn go(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    /// The time so far.
+    fn pause(&mut self) -> Duration {
+        self.total += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.total
+    }
+}
+
+fn event(token: &str) -> Result<Vec<u8>> {
+    let mut event: Value = serde_json::from_str(include_str!("../../events/assign-user.json"))?;
+    event["headers"]["authorization"] = json!(format!("Bearer {token}"));
+    Ok(event.to_string().into_bytes())
+}
+
+/// What Hasura answers: a slot.
+fn slot() -> Vec<u8> {
+    let row = json!({
+        "outcome": "ASSIGNED", "slot_id": "6f1c2b9e-3d0a-4f0e-9a70-2f5d3a1b7c11",
+        "ip_addr": "203.0.113.9", "region": "us-east-1", "instance_id": "i-0123456789abcdef0",
+        "app_version": "3.1.0", "app_client_sha": "3f1e9c0a7d5b4e62",
+    });
+    json!({"data": {"assign_slot": [row]}})
+        .to_string()
+        .into_bytes()
+}

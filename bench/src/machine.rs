@@ -1,0 +1,64 @@
+//! What the figures were taken on: without it they say nothing.
+
+use std::fs;
+
+use shared::clock::{Clock as _, SystemClock};
+
+/// The workspace's own, so that the report cannot say anything else than what was built.
+const MANIFEST: &str = include_str!("../../Cargo.toml");
+
+/// The date, the machine, and how busy it is.
+pub fn description() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "- taken: {}\n- machine: {cores} cores, {}, {} of memory\n- system: {}, Linux {}\n\
+         - busy before: {} processes ready to run (mean of a minute)\n- release profile: {}",
+        SystemClock.now().strftime("%Y-%m-%d %H:%M UTC"),
+        field("/proc/cpuinfo", "model name"),
+        field("/proc/meminfo", "MemTotal"),
+        field("/etc/os-release", "PRETTY_NAME").trim_matches('"'),
+        first_word("/proc/sys/kernel/osrelease"),
+        first_word("/proc/loadavg"),
+        release_profile(),
+    )
+}
+
+/// The first value of a field in a file of `name: value` or `name=value` lines.
+fn field(path: &str, name: &str) -> String {
+    let content = fs::read_to_string(path).unwrap_or_default();
+    let value = content.lines().find_map(|line| {
+        let (field, value) = line.split_once([':', '='])?;
+        (field.trim() == name).then(|| value.trim().to_owned())
+    });
+    value.unwrap_or_else(|| format!("{name} unknown"))
+}
+
+fn first_word(path: &str) -> String {
+    let content = fs::read_to_string(path).unwrap_or_default();
+    content
+        .split_whitespace()
+        .next()
+        .unwrap_or("unknown")
+        .to_owned()
+}
+
+fn release_profile() -> String {
+    let settings: Vec<_> = MANIFEST
+        .lines()
+        .skip_while(|line| *line != "[profile.release]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter(|line| line.contains('=') && !line.starts_with('#'))
+        .collect();
+    settings.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_release_profile_is_found() {
+        assert!(release_profile().contains("opt-level"));
+    }
+}
