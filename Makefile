@@ -16,7 +16,7 @@ run: setup ## Starts the service on this machine until Ctrl-C; ARGS="--name two"
 
 .PHONY: token
 token: ## Prints a token for USER=name; ARGS="--expires-in 60"
-	@$(STACK) token --user '$(USER)' $(ARGS)
+	@$(if $(filter command line,$(origin USER)),,$(error say whose: make token USER=bob))$(STACK) token --user '$(USER)' $(ARGS)
 
 .PHONY: test
 test: ## Runs every check and every test

@@ -58,5 +58,6 @@ step "set up" local/setup.sh
 step "format" format
 step "template" template
 step "lint" lint
+step "release of assign-user" local/check-release.sh
 step "tests" tests 2>&1 | tee "$LOG"
 totals

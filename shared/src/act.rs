@@ -66,29 +66,33 @@ impl Actor<'_> {
     }
 
     async fn all_steps(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<(), Stop> {
-        for step in &plan.steps {
-            if let Action::ResumeLaunch { launch } = &step.action {
-                self.in_time()?;
-                self.resume(step, launch, results).await?;
-            }
-        }
         self.note_missing(plan, results).await?;
         self.end_instances(plan, results).await?;
         self.remove_rows(plan, results).await?;
         self.release_unclaimed(plan, results).await?;
+        self.drain(plan, results).await?;
+        // Launches last: an EC2 that does not answer must not keep the rest from being done.
         for step in &plan.steps {
-            if let Action::Launch {
-                image,
-                client_sha,
-                options,
-            } = &step.action
-            {
-                self.in_time()?;
-                self.launch(step, image, client_sha, options, results)
-                    .await?;
+            self.in_time()?;
+            let settled = match &step.action {
+                Action::ResumeLaunch { launch } => self.resume(step, launch, results).await?,
+                Action::Launch {
+                    image,
+                    client_sha,
+                    options,
+                } => {
+                    self.launch(step, image, client_sha, options, results)
+                        .await?;
+                    true
+                }
+                _ => true,
+            };
+            // As long as it is not known what became of one launch, no other is tried.
+            if !settled {
+                break;
             }
         }
-        self.drain(plan, results).await
+        Ok(())
     }
 
     fn in_time(&self) -> Result<(), Stop> {

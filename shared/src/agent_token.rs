@@ -25,6 +25,11 @@ impl AgentTokens {
         Self { key, valid_for }
     }
 
+    /// The age at which an instance is replaced, a tenth of its token's time before the end.
+    pub fn renew_after(&self) -> SignedDuration {
+        self.valid_for - self.valid_for / 10
+    }
+
     /// # Errors
     /// When the key cannot sign.
     pub fn mint(&self, launch: &LaunchId, now: Timestamp) -> Result<String, TokenError> {

@@ -24,8 +24,8 @@ pub struct Problem {
 /// Tells an operator. Best effort: a pass never fails because nobody could be told.
 #[async_trait]
 pub trait Alerts: Send + Sync {
-    /// `problems` are all of one pass.
-    async fn send(&self, region: &RegionName, problems: &[Problem]);
+    /// `problems` are all of one pass. False when they could not be told.
+    async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool;
 }
 
 /// The log is enough.
@@ -34,7 +34,9 @@ pub struct LogOnly;
 
 #[async_trait]
 impl Alerts for LogOnly {
-    async fn send(&self, _region: &RegionName, _problems: &[Problem]) {}
+    async fn send(&self, _region: &RegionName, _problems: &[Problem]) -> bool {
+        true
+    }
 }
 
 /// Tells a problem once, and again when it has lasted: a pass sees it every minute.
@@ -71,26 +73,28 @@ impl Sparing {
         let now = self.clock.now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.retain(|_, at| now.duration_since(*at) < REMINDER);
-        problems
-            .iter()
-            .filter(|problem| {
-                let key = (region.clone(), problem.kind.clone());
-                let known = told.contains_key(&key);
-                told.entry(key).or_insert(now);
-                !known
-            })
-            .cloned()
-            .collect()
+        let known = |p: &&Problem| !told.contains_key(&(region.clone(), p.kind.clone()));
+        problems.iter().filter(known).cloned().collect()
     }
 }
 
 #[async_trait]
 impl Alerts for Sparing {
-    async fn send(&self, region: &RegionName, problems: &[Problem]) {
+    async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool {
         let news = self.not_told_lately(region, problems);
-        if !news.is_empty() {
-            self.inner.send(region, &news).await;
+        if news.is_empty() {
+            return true;
         }
+        if !self.inner.send(region, &news).await {
+            return false;
+        }
+        let now = self.clock.now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.extend(
+            news.into_iter()
+                .map(|problem| ((region.clone(), problem.kind), now)),
+        );
+        true
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Observation {
     pub now: Timestamp,
     /// Users refused for want of capacity in the last minute and not served since.
     pub waiting: u32,
+    /// Since when passes have looked without a long gap. An agent's silence counts from then on
+    /// only: before, the database may have been down, and nobody could be heard.
+    pub watched_since: Timestamp,
     pub images: Vec<Image>,
     pub instances: Vec<Instance>,
 }
@@ -45,6 +48,8 @@ pub enum TerminateIf {
     Empty,
     /// The host agent has been silent for the region's `lost_seconds`.
     Lost,
+    /// No heartbeat is fresh, and EC2 neither lists the machine nor knows it by its id.
+    Missing,
     /// EC2 says that the machine is shutting down or terminated.
     Gone,
 }
@@ -54,6 +59,7 @@ impl TerminateIf {
         match self {
             Self::Empty => "EMPTY",
             Self::Lost => "LOST",
+            Self::Missing => "MISSING",
             Self::Gone => "GONE",
         }
     }

@@ -18,6 +18,9 @@ use crate::model::{LaunchRequest, Machine, Selector};
 /// only while its lease has more time left than this.
 pub const CALL_LIMIT: Duration = Duration::from_secs(8);
 
+/// Ids that are terminated in one request, and under one check of the lease.
+pub const TERMINATE_BATCH: usize = 100;
+
 /// The tags that every machine of ours carries from its launch call on.
 pub mod tags {
     /// Keeps the stages of one account apart.

@@ -57,11 +57,15 @@ pub enum Attempt {
     },
 }
 
+/// One setting of a region's wake mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WakeMark(pub String);
+
 /// What is remembered of a region between passes.
 #[derive(Clone, Debug, Default)]
 pub struct RegionMemory {
-    /// The wake mark was set when this was read.
-    pub wanted: bool,
+    /// The wake mark that was set when this was read.
+    pub wanted: Option<WakeMark>,
     pub open_intents: Vec<Intent>,
     /// Those that have not run out.
     pub refusals: Vec<Refusal>,
@@ -100,7 +104,9 @@ pub trait RegionLock: Send + Sync {
     /// Marks the region as wanted; written only if it is not.
     async fn mark_wanted(&self, region: &RegionName, now: Timestamp) -> Result<(), LockError>;
 
-    async fn clear_wanted(&self, region: &RegionName) -> Result<(), LockError>;
+    /// Clears this mark and no later one: a clearing that arrives late must not take a wake
+    /// with it that nobody has looked for.
+    async fn clear_wanted(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError>;
 
     async fn is_wanted(&self, region: &RegionName) -> Result<bool, LockError>;
 
@@ -118,7 +124,7 @@ pub trait LaunchLog: Send + Sync {
 
     async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError>;
 
-    async fn record_decision(&self, decision: &Decision) -> Result<(), LockError>;
+    async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError>;
 }
 
 #[derive(Debug, Error)]

@@ -23,6 +23,8 @@ pub struct Instance {
     pub missing_since: Option<Timestamp>,
     /// The host agent's last heartbeat.
     pub beat_at: Option<Timestamp>,
+    /// When it was heard of again after a silence.
+    pub resumed_at: Option<Timestamp>,
     pub slots: SlotCounts,
 }
 
@@ -31,11 +33,9 @@ impl Instance {
         self.slots.occupied == 0
     }
 
-    /// How long the host agent has been silent; an agent that never sent a heartbeat is
-    /// measured from its registration.
-    pub fn silent_for(&self, now: Timestamp) -> SignedDuration {
-        let last = self.beat_at.or(self.active_at).unwrap_or(self.launched_at);
-        now.duration_since(last)
+    /// When the host agent was last heard of: its heartbeat, its registration, its launch.
+    pub fn heard_at(&self) -> Timestamp {
+        self.beat_at.or(self.active_at).unwrap_or(self.launched_at)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::try_join;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 use crate::db::{Database, DbError, Observation};
@@ -25,8 +25,9 @@ pub enum ObserveError {
 }
 
 /// What a pass looks with.
-#[expect(missing_debug_implementations, reason = "three ports, nothing to show")]
+#[expect(missing_debug_implementations, reason = "ports, nothing to show")]
 pub struct Eyes<'a> {
+    pub renew_after: SignedDuration,
     pub database: &'a dyn Database,
     pub host: &'a dyn HostHandler,
     pub log: &'a dyn LaunchLog,
@@ -43,8 +44,8 @@ impl Eyes<'_> {
     ) -> Result<(Snapshot, Timestamp), ObserveError> {
         let memory = self.log.memory(&lease.region, now).await?;
         // The intents may be read first: only the lock's holder changes them.
-        if memory.wanted {
-            lock.clear_wanted(&lease.region).await?;
+        if let Some(mark) = &memory.wanted {
+            lock.clear_wanted(&lease.region, mark).await?;
         }
         let fence = lease.fence();
         let (observation, machines) = try_join!(
@@ -88,6 +89,7 @@ impl Eyes<'_> {
             settings,
             now,
             waiting,
+            watched_since,
             images,
             instances,
         } = observation;
@@ -103,6 +105,8 @@ impl Eyes<'_> {
             open_intents: memory.open_intents,
             refusals: memory.refusals,
             waiting,
+            watched_since,
+            renew_after: self.renew_after,
             mass_removal_approved: false,
         };
         Ok((snapshot, now))

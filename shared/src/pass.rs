@@ -76,6 +76,8 @@ pub struct HandOverError(pub String);
 #[derive(Clone, Debug)]
 pub struct Order {
     pub trigger: Trigger,
+    /// When the invocation began: its time is the pass's, too.
+    pub began: Timestamp,
     /// An operator's word that what the guard found may be removed.
     pub approve_mass_removal: bool,
 }
@@ -115,7 +117,7 @@ impl Passes {
     pub async fn run(&self, region: &RegionName, order: &Order) -> PassReport {
         let span = info_span!("pass", %region, trigger = order.trigger.name());
         async {
-            let began = self.clock.now();
+            let began = order.began;
             let mut report = PassReport::of(region);
             report.outcome = self
                 .wake_and_look(order, began, &mut report)
@@ -133,11 +135,12 @@ impl Passes {
     }
 
     /// What a pass would do now, and why. Takes no lock, changes nothing.
-    pub async fn dry_run(&self, region: &RegionName) -> PassReport {
+    pub async fn dry_run(&self, region: &RegionName, order: &Order) -> PassReport {
         let began = self.clock.now();
         let host = self.hosts.in_region(region);
         let look = async {
-            let (snapshot, now) = self.eyes(&*host).observe(region, began).await?;
+            let (mut snapshot, now) = self.eyes(&*host).observe(region, began).await?;
+            snapshot.mass_removal_approved = order.approve_mass_removal;
             Ok::<_, PassError>(decide(&snapshot, now)?)
         };
         let mut report = PassReport::of(region);
@@ -169,7 +172,7 @@ impl Passes {
             self.lock.mark_wanted(region, began).await?;
         }
         loop {
-            let mut lease = match self.acquire(region).await? {
+            let mut lease = match self.acquire(region, began).await? {
                 Attempt::Acquired(lease) => lease,
                 Attempt::Held { until } if report.rounds == 0 => {
                     return Ok(PassOutcome::Busy { until });
@@ -181,25 +184,38 @@ impl Passes {
             let mut round = self.look_once(&lease, order, began).await;
             if let Some(in_force) = behind_fence(&round) {
                 // Whoever lost the lock cannot outbid: then somebody else holds it.
-                lease = self.lock.outbid(&lease, in_force).await?;
+                lease = match self.lock.outbid(&lease, in_force).await {
+                    Ok(lifted) => lifted,
+                    Err(error) => {
+                        let released = self.lock.release(&lease).await;
+                        warn!(?released, "the lock could not be lifted above the fence");
+                        return Err(error.into());
+                    }
+                };
                 warn!(
                     version = lease.version,
                     "the lock was behind the fence; it is above it now"
                 );
                 round = self.look_once(&lease, order, began).await;
             }
-            if let Err(error) = self.lock.release(&lease).await {
-                // A round that failed says why itself; a lost lock explains it.
+            if round.is_err() {
+                // The wake was cleared before the look that failed: it is not done with.
+                self.lock.mark_wanted(region, began).await?;
+            }
+            let released = self.lock.release(&lease).await;
+            let failed = round.map(|Round { plan, results }| {
+                report.plan = Some(plan);
+                report.results.extend(results);
+            });
+            if let Err(error) = released {
                 report
                     .results
                     .push(StepResult::failed("release the lock", error));
-                return round.map(|_| PassOutcome::Incomplete);
+                return failed.map(|()| PassOutcome::Incomplete);
             }
             // A region that cannot be looked at now waits for the schedule: going again at once
             // would ask a database that is down for ever.
-            let Round { plan, results } = round?;
-            report.plan = Some(plan);
-            report.results.extend(results);
+            failed?;
             if !self.lock.is_wanted(region).await? {
                 return Ok(report.outcome_of_steps());
             }
@@ -210,29 +226,30 @@ impl Passes {
         }
     }
 
-    async fn acquire(&self, region: &RegionName) -> Result<Attempt, LockError> {
+    /// A lock for the rest of the invocation's time and no longer.
+    async fn acquire(&self, region: &RegionName, began: Timestamp) -> Result<Attempt, LockError> {
         let owner = Owner::random();
         let mut attempt = 1;
         loop {
             let now = self.clock.now();
-            match self
-                .lock
-                .acquire(region, &owner, now, self.limits.lease)
-                .await
-            {
+            let spent = Duration::try_from(now.duration_since(began)).unwrap_or_default();
+            let lease = self.limits.lease.saturating_sub(spent);
+            match self.lock.acquire(region, &owner, now, lease).await {
                 Err(LockError::Unavailable { .. }) if attempt < ACQUIRE_ATTEMPTS => attempt += 1,
                 answer => return answer,
             }
         }
     }
 
+    /// Another round would not have half of the time that a pass is given.
     fn is_over(&self, began: Timestamp) -> bool {
         let spent = self.clock.now().duration_since(began);
-        SignedDuration::try_from(self.limits.budget).is_ok_and(|budget| spent >= budget)
+        SignedDuration::try_from(self.limits.budget).is_ok_and(|budget| spent >= budget / 2)
     }
 
     fn eyes<'a>(&'a self, host: &'a dyn HostHandler) -> Eyes<'a> {
         Eyes {
+            renew_after: self.launching.tokens.renew_after(),
             database: &*self.database,
             host,
             log: &*self.log,
@@ -279,7 +296,7 @@ impl Passes {
             plan: plan.clone(),
             results: results.clone(),
         };
-        if let Err(error) = self.log.record_decision(&decision).await {
+        if let Err(error) = self.log.record_decision(lease, &decision).await {
             results.push(StepResult::failed("record the decision", error));
         }
         Ok(Round { plan, results })

@@ -31,9 +31,11 @@ pub fn log_report(report: &PassReport) {
     let duration_ms = report.duration_ms;
     match &report.outcome {
         PassOutcome::Failed { error } => error!(problem = error, duration_ms, "pass failed"),
-        PassOutcome::Busy { until } => info!(%until, "another pass is at it; the region is marked"),
+        PassOutcome::Busy { until } => info!(%until, "another pass is at it"),
         PassOutcome::Incomplete => warn!(rounds, duration_ms, "pass incomplete"),
-        PassOutcome::Done | PassOutcome::DryRun => info!(
+        // A dry run is answered, not recorded.
+        PassOutcome::DryRun => {}
+        PassOutcome::Done => info!(
             target_free = figures.target,
             free = figures.free,
             starting = figures.starting,

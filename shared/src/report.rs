@@ -20,6 +20,9 @@ pub struct PassReport {
     /// How often the region was looked at: more than once if it was wanted meanwhile.
     pub rounds: u32,
     pub duration_ms: i64,
+    /// Steps, notes and results that did not fit into the answer; the log has them all.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out: usize,
 }
 
 impl PassReport {
@@ -32,6 +35,7 @@ impl PassReport {
             results: Vec::new(),
             rounds: 0,
             duration_ms: 0,
+            left_out: 0,
         }
     }
 
@@ -43,6 +47,19 @@ impl PassReport {
             outcome,
             ..Self::of(region)
         }
+    }
+
+    /// Leaves out what is beyond `most` in each of its lists, and says how much that was.
+    pub fn shorten(&mut self, most: usize) {
+        let mut left_out = self.results.len().saturating_sub(most);
+        self.results.truncate(most);
+        if let Some(plan) = &mut self.plan {
+            left_out += plan.steps.len().saturating_sub(most);
+            left_out += plan.notes.len().saturating_sub(most);
+            plan.steps.truncate(most);
+            plan.notes.truncate(most);
+        }
+        self.left_out += left_out;
     }
 
     pub(crate) fn outcome_of_steps(&self) -> PassOutcome {
@@ -63,7 +80,8 @@ pub enum PassOutcome {
     Incomplete,
     /// Nothing was changed, as asked.
     DryRun,
-    /// Another pass is at it. The region is marked, so that it looks once more.
+    /// Another pass is at it. Unless the schedule asked, the region is marked, so that it is
+    /// looked at once more.
     Busy { until: Timestamp },
     /// The region could not be looked at.
     Failed { error: String },

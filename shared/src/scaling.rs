@@ -15,7 +15,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use plan::{Action, Figures, LaunchOption, Note, Plan, Step};
 pub use reason::Reason;
@@ -37,6 +37,10 @@ pub struct Snapshot {
     pub open_intents: Vec<Intent>,
     pub refusals: Vec<Refusal>,
     pub waiting: u32,
+    /// Since when passes have looked at the region without a long gap.
+    pub watched_since: Timestamp,
+    /// From this age on an instance is replaced, before its agent's token ends.
+    pub renew_after: SignedDuration,
     /// An operator has seen the guard's report and lets this pass remove them all.
     pub mass_removal_approved: bool,
 }
@@ -71,6 +75,41 @@ impl Snapshot {
             .request
             .count
             .saturating_sub(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
+    /// Instances that EC2 has not terminated ∪ rows ∪ what open intents may still become.
+    pub fn live(&self) -> u32 {
+        let machines_without_row = self
+            .machines
+            .values()
+            .filter(|machine| !machine.state.is_going())
+            .filter(|machine| !self.instances.contains_key(&machine.id))
+            // Those of an open launch are counted with its intent.
+            .filter(|machine| {
+                !machine
+                    .launch_id
+                    .as_ref()
+                    .is_some_and(|id| self.has_open_intent(id))
+            })
+            .count();
+        let uncovered: u32 = self
+            .open_intents
+            .iter()
+            .map(|intent| self.uncovered(intent))
+            .sum();
+        u32::try_from(self.instances.len() + machines_without_row)
+            .unwrap_or(u32::MAX)
+            .saturating_add(uncovered)
+    }
+
+    /// How long the host agent has been silent while somebody could have heard it.
+    pub fn silence(&self, instance: &Instance, now: Timestamp) -> SignedDuration {
+        now.duration_since(instance.heard_at().max(self.watched_since))
+    }
+
+    /// Its agent's token ends soon, and with it its heartbeats.
+    pub fn is_ageing(&self, instance: &Instance, now: Timestamp) -> bool {
+        now.duration_since(instance.launched_at) >= self.renew_after
     }
 
     pub fn has_open_intent(&self, launch: &LaunchId) -> bool {

@@ -1,5 +1,6 @@
 //! Structured logs: one JSON object a line, as CloudWatch Logs Insights reads them.
 
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{fmt, prelude::*};
@@ -25,8 +26,12 @@ pub fn init(level: &str) {
     };
     // At `trace` the runtime logs whole events, users' tokens included; so do HTTP clients
     // with what they send.
-    let filter = QUIET.iter().fold(filter, |f, target| {
-        f.with_target(*target, LevelFilter::INFO)
+    let filter = QUIET.iter().fold(filter, |filter, target| {
+        if filter.would_enable(target, &Level::DEBUG) {
+            filter.with_target(*target, LevelFilter::INFO)
+        } else {
+            filter
+        }
     });
     let installed = tracing_subscriber::registry()
         .with(filter)
@@ -34,8 +39,8 @@ pub fn init(level: &str) {
             fmt::layer()
                 .json()
                 .flatten_event(true)
-                .with_current_span(true)
-                .with_span_list(false)
+                .with_current_span(false)
+                .with_span_list(true)
                 .with_ansi(false),
         )
         .try_init();

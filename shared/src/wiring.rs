@@ -25,7 +25,7 @@ use crate::lock::dynamodb::DynamoStore;
 use crate::pass::{HandOverError, Passes, Successor};
 
 /// A call to DynamoDB, Lambda or SNS that takes longer has failed.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
+const AWS_CALL_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
 pub enum WiringError {
@@ -42,7 +42,7 @@ pub async fn passes(config: PassConfig) -> Result<Passes, WiringError> {
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(2))
-                .operation_timeout(CALL_LIMIT)
+                .operation_timeout(AWS_CALL_LIMIT)
                 .build(),
         )
         .load()

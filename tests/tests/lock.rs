@@ -126,6 +126,17 @@ fn intent() -> Intent {
     }
 }
 
+fn decision(lease: &Lease) -> Decision {
+    Decision {
+        region: region(),
+        version: lease.version,
+        at: NOW,
+        trigger: Trigger::Schedule,
+        plan: Plan::default(),
+        results: vec![],
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_dozens_of_contenders_one_wins_and_versions_grow_by_one() {
     let store = table().await;
@@ -218,13 +229,25 @@ async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
     for mark in marks.await {
         mark.unwrap().expect("marking what is marked is fine");
     }
-    assert!(store.memory(&region(), NOW).await.unwrap().wanted);
-    store.clear_wanted(&region()).await.unwrap();
+    let mark = store
+        .memory(&region(), NOW)
+        .await
+        .unwrap()
+        .wanted
+        .expect("a mark");
+    store.clear_wanted(&region(), &mark).await.unwrap();
     assert!(!store.is_wanted(&region()).await.unwrap());
     store
-        .clear_wanted(&region())
+        .clear_wanted(&region(), &mark)
         .await
         .expect("clearing what is clear is fine");
+
+    store.mark_wanted(&region(), NOW).await.unwrap();
+    store.clear_wanted(&region(), &mark).await.unwrap();
+    assert!(
+        store.is_wanted(&region()).await.unwrap(),
+        "a late clearing takes no later wake"
+    );
 }
 
 #[tokio::test]
@@ -355,15 +378,8 @@ async fn a_region_is_remembered_apart_from_others_and_from_its_history() {
     let store = table().await;
     let lease = held(&store, NOW).await;
     store.open_intent(&lease, &intent()).await.unwrap();
-    let decision = Decision {
-        region: region(),
-        version: lease.version,
-        at: NOW,
-        trigger: Trigger::Schedule,
-        plan: Plan::default(),
-        results: vec![],
-    };
-    store.record_decision(&decision).await.unwrap();
+    let decision = decision(&lease);
+    store.record_decision(&lease, &decision).await.unwrap();
     let other = store
         .memory(&"us-east-10".into(), NOW + SignedDuration::ZERO)
         .await

@@ -6,9 +6,11 @@ use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
 use futures::future::join_all;
+use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
+use shared::alerts::Problem;
 use shared::db::DbError;
 use shared::ids::RegionName;
 use shared::pass::{Order, Passes};
@@ -22,6 +24,23 @@ pub use request::{BadRequest, Request};
 #[derive(Debug, Serialize)]
 pub struct Response {
     pub regions: Vec<PassReport>,
+}
+
+/// Lambda refuses an answer of more than 6 MB, and calls the invocation failed.
+const LARGEST_ANSWER: usize = 5_000_000;
+
+impl Response {
+    /// Shortens the lists of all regions until the answer can be given.
+    fn bounded(mut self) -> Self {
+        let mut most = 4096;
+        while most > 0 && serde_json::to_vec(&self).is_ok_and(|json| json.len() > LARGEST_ANSWER) {
+            for report in &mut self.regions {
+                report.shorten(most);
+            }
+            most /= 2;
+        }
+        self
+    }
 }
 
 /// The invocation as a whole failed: no region was looked at.
@@ -66,16 +85,28 @@ pub async fn handle(
 
 async fn answer(passes: &Passes, event: Value) -> Result<Response, ReconcileError> {
     let request = Request::parse(event)?;
-    let known = passes.regions().await?;
+    let began = passes.clock.now();
+    let known = match passes.regions().await {
+        Ok(known) => known,
+        Err(error) => {
+            let text = format!("list the regions: {error}");
+            let problem = Problem {
+                kind: "list the regions".to_owned(),
+                text,
+            };
+            passes.alerts.send(&"all-regions".into(), &[problem]).await;
+            return Err(error.into());
+        }
+    };
     let asked = request.regions.as_ref().unwrap_or(&known);
-    let order = request.order();
+    let order = request.order(began);
     let regions = join_all(asked.iter().map(|region| async {
         if !known.contains(region) {
             return unknown(region);
         }
         let pass = async {
             if request.dry_run {
-                passes.dry_run(region).await
+                passes.dry_run(region, &order).await
             } else {
                 passes.run(region, &order).await
             }
@@ -92,12 +123,13 @@ async fn answer(passes: &Passes, event: Value) -> Result<Response, ReconcileErro
             })
     }))
     .await;
-    Ok(Response { regions })
+    Ok(Response { regions }.bounded())
 }
 
 impl Request {
-    fn order(&self) -> Order {
+    fn order(&self, began: Timestamp) -> Order {
         Order {
+            began,
             trigger: self.trigger.clone(),
             approve_mass_removal: self.approve_mass_removal,
         }
@@ -107,4 +139,25 @@ impl Request {
 fn unknown(region: &RegionName) -> PassReport {
     error!(%region, "asked for a region that has no row");
     PassReport::failed(region, &DbError::UnknownRegion(region.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::report::StepResult;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_lambda_would_refuse_is_shortened_and_says_so() {
+        let mut report = PassReport::of(&"us-east-1".into());
+        let step = "terminate i-0123456789abcdef0 at EC2".repeat(4);
+        report.results = vec![StepResult::ok(step, "asked"); 100_000];
+        let response = Response {
+            regions: vec![report],
+        }
+        .bounded();
+        assert!(serde_json::to_vec(&response).unwrap().len() <= LARGEST_ANSWER);
+        let report = &response.regions[0];
+        assert_eq!(report.results.len() + report.left_out, 100_000);
+    }
 }

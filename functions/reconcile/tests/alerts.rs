@@ -28,11 +28,17 @@ async fn sns(status: StatusCode) -> (SnsAlerts, mpsc::UnboundedReceiver<BTreeMap
     let router = Router::new().route("/", post(publish));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let client = aws_sdk_sns::Client::new(&sdk_config(&endpoint));
-    (SnsAlerts::new(client, TOPIC.to_owned(), "prod".to_owned()), received)
+    (
+        SnsAlerts::new(client, TOPIC.to_owned(), "prod".to_owned()),
+        received,
+    )
 }
 
 fn problems(count: usize) -> Vec<Problem> {
-    let problem = |n| Problem { kind: format!("kind {n}"), text: format!("problem {n}") };
+    let problem = |n| Problem {
+        kind: format!("kind {n}"),
+        text: format!("problem {n}"),
+    };
     (0..count).map(problem).collect()
 }
 

@@ -24,30 +24,28 @@ enum Attempt {
 }
 
 impl Actor<'_> {
-    /// Asks again, under the same token, for what an earlier pass recorded.
+    /// Asks again, under the same token, for what an earlier pass recorded. False when it is
+    /// still not known what became of it.
     pub(super) async fn resume(
         &self,
         step: &Step,
         launch: &LaunchId,
         results: &mut Vec<StepResult>,
-    ) -> Result<(), Stop> {
-        let Some(intent) = self
-            .snapshot
-            .open_intents
-            .iter()
-            .find(|intent| intent.launch_id == *launch)
-        else {
+    ) -> Result<bool, Stop> {
+        let intents = &self.snapshot.open_intents;
+        let Some(intent) = intents.iter().find(|intent| intent.launch_id == *launch) else {
             results.push(StepResult::failed(
                 &step.action,
                 "the intent is not in the snapshot",
             ));
-            return Ok(());
+            return Ok(true);
         };
         let attempt = if intent.is_resumable(self.now) {
             self.ask(intent).await?
         } else {
             self.look_up(intent).await?
         };
+        let settled = !matches!(attempt, Attempt::Open(_));
         results.push(match attempt {
             Attempt::Launched(rows) => StepResult::ok(&step.action, format!("{rows} recorded")),
             Attempt::NoCapacity(error) | Attempt::Refused(error) => {
@@ -55,7 +53,7 @@ impl Actor<'_> {
             }
             Attempt::Open(why) => StepResult::failed(&step.action, why),
         });
-        Ok(())
+        Ok(settled)
     }
 
     /// Tries the options in order until one has room.
@@ -114,9 +112,9 @@ impl Actor<'_> {
                         results.push(StepResult::ok(what, format!("{rows} launched")));
                         return Ok(());
                     }
+                    // What this option lacks the next one may have.
                     Attempt::NoCapacity(error) => {
-                        // What this option lacks the next one may have.
-                        results.push(StepResult::failed(what, error));
+                        results.push(StepResult::ok(what, format!("the next is asked: {error}")));
                     }
                     Attempt::Refused(error) => {
                         let denied = error.kind == HostErrorKind::Denied;
@@ -133,6 +131,8 @@ impl Actor<'_> {
                 }
             }
         }
+        let why = "EC2 has no capacity for any launch choice, or refused it lately";
+        results.push(StepResult::failed(&step.action, why));
         Ok(())
     }
 

@@ -16,7 +16,12 @@ impl Actor<'_> {
         results: &mut Vec<StepResult>,
     ) -> Result<(), Stop> {
         let mut committed = Vec::new();
-        for condition in [TerminateIf::Gone, TerminateIf::Lost, TerminateIf::Empty] {
+        for condition in [
+            TerminateIf::Gone,
+            TerminateIf::Missing,
+            TerminateIf::Lost,
+            TerminateIf::Empty,
+        ] {
             committed.extend(self.commit(plan, condition, results).await?);
         }
         committed.extend(self.adopt(plan, results).await?);

@@ -27,7 +27,7 @@ impl SnsAlerts {
 
 #[async_trait]
 impl Alerts for SnsAlerts {
-    async fn send(&self, region: &RegionName, problems: &[Problem]) {
+    async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool {
         let lines: Vec<_> = problems
             .iter()
             .take(MESSAGE_LINES)
@@ -49,6 +49,8 @@ impl Alerts for SnsAlerts {
         if let Err(error) = sent {
             let error = aws_sdk_sns::error::DisplayErrorContext(error);
             tracing::error!(topic = self.topic_arn, %error, "send alert");
+            return false;
         }
+        true
     }
 }

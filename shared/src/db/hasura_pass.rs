@@ -57,6 +57,7 @@ macro_rules! observation {
         Ok(Observation {
             now: region.now,
             waiting: region.waiting,
+            watched_since: region.watched_since,
             settings: region.settings()?,
             images,
             instances,

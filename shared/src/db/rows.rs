@@ -46,6 +46,7 @@ pub(super) struct RegionRow {
     pub(super) orphan_seconds: i64,
     pub(super) now: Timestamp,
     pub(super) waiting: u32,
+    pub(super) watched_since: Timestamp,
 }
 
 /// The generated structs of each operation have the same fields and no common trait.
@@ -73,6 +74,7 @@ macro_rules! region {
             orphan_seconds: row.orphan_seconds,
             now: row.now,
             waiting: u32::try_from(row.waiting).unwrap_or(0),
+            watched_since: row.watched_since,
         }
     }};
 }
@@ -94,6 +96,7 @@ macro_rules! instance {
             draining_since: row.draining_since,
             missing_since: row.missing_since,
             beat_at: row.beat_at,
+            resumed_at: row.resumed_at,
             slots: $crate::model::SlotCounts {
                 waiting: count(row.slots_waiting),
                 occupied: count(row.slots_occupied),

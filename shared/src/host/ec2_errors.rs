@@ -25,11 +25,7 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
             // Account and subnet limits: another type or subnet may still have room.
             "InstanceLimitExceeded",
             "VcpuLimitExceeded",
-            "MaxSpotInstanceCountExceeded",
-            "SpotMaxPriceTooLow",
             "InsufficientFreeAddressesInSubnet",
-            // The type is not offered in the subnet's zone.
-            "Unsupported",
         ],
     ),
     (

@@ -28,13 +28,18 @@ use jiff::{SignedDuration, Timestamp};
 use errors::{is_conflict, unavailable};
 use items::{key, number, read_number, read_text, region_key, text};
 
-use super::{Attempt, CLOCK_MARGIN, Lease, LockError, RegionLock};
+use super::{Attempt, CLOCK_MARGIN, Lease, LockError, RegionLock, WakeMark};
 use crate::ids::{Owner, RegionName};
 
 type Item = HashMap<String, AttributeValue>;
 
 /// An event's id is remembered for longer than any sender retries (Lambda: six hours).
 const SEEN_FOR: SignedDuration = SignedDuration::from_hours(24);
+
+/// Contenders and transactions touch the lock's item at the same moment; DynamoDB then cancels
+/// one of the two, which has written nothing and may be sent again.
+const CONFLICT_RETRIES: u32 = 8;
+const CONFLICT_PAUSE: Duration = Duration::from_millis(15);
 
 #[derive(Clone, Debug)]
 pub struct DynamoStore {
@@ -131,6 +136,7 @@ impl RegionLock for DynamoStore {
             .table_name(&self.table)
             .set_item(Some(region_key(region, "WAKE")))
             .item("since", number(now.as_millisecond()))
+            .item("mark", text(Owner::random().as_str()))
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await;
@@ -141,15 +147,21 @@ impl RegionLock for DynamoStore {
         }
     }
 
-    async fn clear_wanted(&self, region: &RegionName) -> Result<(), LockError> {
-        self.client
+    async fn clear_wanted(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
+        let answer = self
+            .client
             .delete_item()
             .table_name(&self.table)
             .set_key(Some(region_key(region, "WAKE")))
+            .condition_expression("mark = :mark")
+            .expression_attribute_values(":mark", text(&mark.0))
             .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| unavailable("clear the wake mark", &error))
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) if errors::is_failed_condition(&error) => Ok(()),
+            Err(error) => Err(unavailable("clear the wake mark", &error)),
+        }
     }
 
     async fn is_wanted(&self, region: &RegionName) -> Result<bool, LockError> {
@@ -191,27 +203,36 @@ impl DynamoStore {
         update: &str,
         to: i64,
     ) -> Result<(), LockError> {
-        let answer = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(region_key(&lease.region, "LOCK")))
-            .update_expression(update)
-            .condition_expression("#owner = :owner AND version = :version")
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":to", number(to))
-            .expression_attribute_values(":owner", text(lease.owner.as_str()))
-            .expression_attribute_values(":version", number(lease.version))
-            .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(error) if errors::is_failed_condition(&error) => Err(LockError::Lost {
-                region: lease.region.clone(),
-                version: lease.version,
-            }),
-            Err(error) => Err(unavailable(operation, &error)),
+        for retry in 0.. {
+            let answer = self
+                .client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(region_key(&lease.region, "LOCK")))
+                .update_expression(update)
+                .condition_expression("#owner = :owner AND version = :version")
+                .expression_attribute_names("#owner", "owner")
+                .expression_attribute_values(":to", number(to))
+                .expression_attribute_values(":owner", text(lease.owner.as_str()))
+                .expression_attribute_values(":version", number(lease.version))
+                .send()
+                .await;
+            match answer {
+                Ok(_) => break,
+                Err(error) if errors::is_failed_condition(&error) => {
+                    let Lease {
+                        region, version, ..
+                    } = lease.clone();
+                    return Err(LockError::Lost { region, version });
+                }
+                // A transaction of this holder's may still be on its way.
+                Err(error) if is_conflict(&error) && retry < CONFLICT_RETRIES => {
+                    tokio::time::sleep(CONFLICT_PAUSE * (retry + 1)).await;
+                }
+                Err(error) => return Err(unavailable(operation, &error)),
+            }
         }
+        Ok(())
     }
 }
 

@@ -6,12 +6,9 @@ use async_trait::async_trait;
 
 use super::Lease;
 use crate::clock::Clock;
-use crate::host::{CALL_LIMIT, HostError, HostErrorKind, HostHandler};
+use crate::host::{CALL_LIMIT, HostError, HostErrorKind, HostHandler, TERMINATE_BATCH};
 use crate::ids::{ClientToken, InstanceId};
 use crate::model::{LaunchRequest, Machine, Selector};
-
-/// Ids that are terminated under one check of the lease.
-const BATCH: usize = 100;
 
 /// A [`HostHandler`] that refuses calls which could outlive the lease.
 pub struct LeasedHost {
@@ -89,7 +86,7 @@ impl HostHandler for LeasedHost {
     async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
         const OPERATION: &str = "terminate instances";
         let mut answers = Vec::with_capacity(ids.len());
-        for batch in ids.chunks(BATCH) {
+        for batch in ids.chunks(TERMINATE_BATCH) {
             let all = |error: HostError| {
                 batch
                     .iter()

@@ -10,6 +10,7 @@ use crate::testing::{World, instance};
 fn order(trigger: Trigger) -> Order {
     Order {
         trigger,
+        began: crate::testing::NOW,
         approve_mass_removal: false,
     }
 }
@@ -41,7 +42,10 @@ async fn an_empty_region_is_filled_and_a_second_pass_does_nothing() {
 #[tokio::test]
 async fn a_dry_run_shows_what_a_pass_then_does_and_changes_nothing() {
     let world = World::with([instance("i-1")]);
-    let dry = world.passes().dry_run(&World::region()).await;
+    let dry = world
+        .passes()
+        .dry_run(&World::region(), &order(Trigger::ByHand))
+        .await;
     assert_eq!(dry.outcome, PassOutcome::DryRun);
     assert_eq!(world.store.items().lock, None);
     assert_eq!(*world.store.items().calls, ["memory"]);

@@ -119,12 +119,13 @@ pub(super) fn shrink(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
             .filter(|instance| !verify::is_going(snapshot, instance))
     };
     retire(snapshot, candidates(), plan);
+    renew(snapshot, candidates(), now, plan);
 
     let current = snapshot.current_image().map(|image| &image.id);
     let mut empty: Vec<_> = candidates()
         .filter(|instance| instance.status == InstanceStatus::Active && instance.is_empty())
-        .filter(|instance| snapshot.is_served(instance))
-        .filter(|instance| instance.silent_for(now) < snapshot.settings.waits.heartbeat)
+        .filter(|instance| snapshot.is_served(instance) && !snapshot.is_ageing(instance, now))
+        .filter(|instance| snapshot.silence(instance, now) < snapshot.settings.waits.heartbeat)
         .map(|instance| {
             let score = Superfluous {
                 not_the_current_image: Some(&instance.image_id) != current,
@@ -138,7 +139,21 @@ pub(super) fn shrink(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
 
     let figures = plan.figures;
     let demand = figures.target.saturating_add(figures.waiting);
-    let (mut free, mut live) = (figures.free, figures.live);
+    let mut free = figures.free;
+    // What is on its way out already will make room by itself.
+    let on_their_way = snapshot
+        .instances
+        .values()
+        .filter(|i| {
+            matches!(
+                i.status,
+                InstanceStatus::Draining | InstanceStatus::Terminating
+            ) || leaving.contains(&i.id)
+        })
+        .count();
+    let mut staying = figures
+        .live
+        .saturating_sub(u32::try_from(on_their_way).unwrap_or(u32::MAX));
     let step = match snapshot.settings.scale_down_step {
         0 => usize::MAX,
         step => step as usize,
@@ -149,16 +164,16 @@ pub(super) fn shrink(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
                 target: figures.target,
                 free,
             }
-        } else if live > figures.max {
+        } else if staying > figures.max {
             Reason::OverMaximum {
-                live,
+                live: staying,
                 max: figures.max,
             }
         } else {
             continue;
         };
         free = free.saturating_sub(instance.slots.waiting);
-        live = live.saturating_sub(1);
+        staying = staying.saturating_sub(1);
         plan.push(
             Action::Drain {
                 instance: instance.id.clone(),
@@ -179,9 +194,20 @@ fn retire<'a>(
             instance.status,
             InstanceStatus::Active | InstanceStatus::PreConnection
         );
-        let warming = snapshot.image_state(instance) == Some(ImageState::Warming);
-        if !in_service || warming || snapshot.is_served(instance) {
+        if !in_service {
             continue;
+        }
+        match snapshot.image_state(instance) {
+            Some(ImageState::Retired | ImageState::Failed) => {}
+            Some(ImageState::Current | ImageState::Baking | ImageState::Warming) => continue,
+            // A row that is missing is no word that the image is retired.
+            None => {
+                let reason = Reason::ImageUnknown {
+                    image: instance.image_id.clone(),
+                };
+                plan.alert(Some(&instance.id), reason);
+                continue;
+            }
         }
         if instance.is_empty() {
             let reason = Reason::ImageNotServed {
@@ -198,6 +224,44 @@ fn retire<'a>(
                 occupied: instance.slots.occupied,
             };
             plan.note(Some(&instance.id), reason);
+        }
+    }
+}
+
+/// Instances whose agent's token ends soon go when they are empty and replaced, one a pass:
+/// a buffer that was filled at once must not go at once.
+fn renew<'a>(
+    snapshot: &Snapshot,
+    candidates: impl Iterator<Item = &'a Instance>,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
+    let figures = plan.figures;
+    let replaced = figures.free >= figures.target.saturating_add(figures.waiting);
+    let no_room = figures.live >= figures.max;
+    let mut drained = false;
+    for instance in candidates {
+        let ageing = instance.status == InstanceStatus::Active
+            && snapshot.is_served(instance)
+            && snapshot.is_ageing(instance, now);
+        if !ageing {
+            continue;
+        }
+        let hours = now.duration_since(instance.launched_at).as_hours();
+        let reason = Reason::TokenEnds {
+            hours,
+            occupied: instance.slots.occupied,
+        };
+        if !instance.is_empty() {
+            plan.alert(Some(&instance.id), reason);
+        } else if (replaced || no_room) && !drained {
+            drained = true;
+            plan.push(
+                Action::Drain {
+                    instance: instance.id.clone(),
+                },
+                reason,
+            );
         }
     }
 }

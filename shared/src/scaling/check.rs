@@ -49,6 +49,7 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
         found.push(Violation::ActsWhilePaused);
     }
     let mut ended = BTreeSet::new();
+    let (mut removed, mut launched) = (0, 0);
     for step in &plan.steps {
         match &step.action {
             Action::Drain { instance } => {
@@ -74,23 +75,34 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
                 }
             }
             Action::Remove { instance } => {
-                let machine = snapshot.machines.get(instance);
-                if machine.is_some_and(|machine| !machine.state.is_going()) {
+                removed += 1;
+                let gone = match snapshot.machines.get(instance) {
+                    Some(machine) => machine.state.is_going(),
+                    None => snapshot.unknown_to_ec2.contains(instance),
+                };
+                if !gone {
                     found.push(Violation::RemovesLiving(instance.clone()));
                 }
             }
             Action::Launch { options, .. } => {
-                let (live, max) = (plan.figures.live, snapshot.settings.max_instances);
-                let count = options.iter().map(|option| option.count).max().unwrap_or(0);
-                if live.saturating_add(count) > max {
-                    found.push(Violation::ExceedsMaximum { count, live, max });
-                }
+                launched += options.iter().map(|option| option.count).max().unwrap_or(0);
             }
             Action::ResumeLaunch { .. }
             | Action::NoteMissing { .. }
             | Action::NotePresent { .. }
             | Action::ReleaseUnclaimed { .. } => {}
         }
+    }
+    let (live, max) = (
+        snapshot.live().saturating_sub(removed),
+        snapshot.settings.max_instances,
+    );
+    if launched > 0 && live.saturating_add(launched) > max {
+        found.push(Violation::ExceedsMaximum {
+            count: launched,
+            live,
+            max,
+        });
     }
     found
 }
@@ -129,7 +141,7 @@ fn check_terminate(
     let Some(instance) = snapshot.instances.get(id) else {
         return found.push(Violation::NamesUnknown(id.clone()));
     };
-    let alive = instance.silent_for(now) < snapshot.settings.waits.lost;
+    let alive = snapshot.silence(instance, now) < snapshot.settings.waits.lost;
     let machine = snapshot.machines.get(id);
     match condition {
         TerminateIf::Empty | TerminateIf::Lost
@@ -137,7 +149,9 @@ fn check_terminate(
         {
             found.push(Violation::TerminatesOccupied(id.clone()));
         }
-        TerminateIf::Gone if machine.is_some_and(|machine| !machine.state.is_going()) => {
+        TerminateIf::Gone | TerminateIf::Missing
+            if machine.is_some_and(|machine| !machine.state.is_going()) =>
+        {
             found.push(Violation::TerminatesLiving(id.clone()));
         }
         _ => {}

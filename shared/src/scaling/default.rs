@@ -61,7 +61,7 @@ fn figures(snapshot: &Snapshot, now: Timestamp) -> Figures {
             0
         },
         max: settings.max_instances,
-        live: live(snapshot),
+        live: snapshot.live(),
         ..Figures::default()
     };
     for instance in snapshot.instances.values() {
@@ -70,7 +70,10 @@ fn figures(snapshot: &Snapshot, now: Timestamp) -> Figures {
             continue;
         }
         match instance.status {
-            InstanceStatus::Active if instance.silent_for(now) < settings.waits.heartbeat => {
+            InstanceStatus::Active
+                if snapshot.silence(instance, now) < settings.waits.heartbeat
+                    && !snapshot.is_ageing(instance, now) =>
+            {
                 figures.free += instance.slots.waiting;
             }
             InstanceStatus::PreConnection if !leaving::never_came_up(snapshot, instance, now) => {
@@ -93,32 +96,6 @@ fn figures(snapshot: &Snapshot, now: Timestamp) -> Figures {
         }
     }
     figures
-}
-
-/// Instances that EC2 has not terminated ∪ rows ∪ what open intents may still become.
-fn live(snapshot: &Snapshot) -> u32 {
-    let rows = snapshot.instances.len();
-    let machines_without_row = snapshot
-        .machines
-        .values()
-        .filter(|machine| !machine.state.is_going())
-        .filter(|machine| !snapshot.instances.contains_key(&machine.id))
-        // Those of an open launch are counted with its intent.
-        .filter(|machine| {
-            !machine
-                .launch_id
-                .as_ref()
-                .is_some_and(|id| snapshot.has_open_intent(id))
-        })
-        .count();
-    let uncovered: u32 = snapshot
-        .open_intents
-        .iter()
-        .map(|intent| snapshot.uncovered(intent))
-        .sum();
-    u32::try_from(rows + machines_without_row)
-        .unwrap_or(u32::MAX)
-        .saturating_add(uncovered)
 }
 
 fn release_unclaimed(snapshot: &Snapshot, plan: &mut Plan) {

@@ -11,12 +11,14 @@ pub(super) fn is_lost(snapshot: &Snapshot, instance: &Instance, now: Timestamp) 
     matches!(instance.status, InstanceStatus::Active | InstanceStatus::Draining)
         // An instance that was drained before it ever registered has no agent to lose.
         && instance.active_at.is_some()
-        && instance.silent_for(now) >= snapshot.settings.waits.lost
+        && snapshot.silence(instance, now) >= snapshot.settings.waits.lost
 }
 
 pub(super) fn never_came_up(snapshot: &Snapshot, instance: &Instance, now: Timestamp) -> bool {
     instance.status == InstanceStatus::PreConnection
-        && now.duration_since(instance.launched_at) >= snapshot.settings.waits.boot
+        // An agent could not register while nobody could be reached.
+        && now.duration_since(instance.launched_at.max(snapshot.watched_since))
+            >= snapshot.settings.waits.boot
 }
 
 pub(super) fn finish(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
@@ -47,7 +49,7 @@ fn booting(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut 
 }
 
 fn silent(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
-    let silence = instance.silent_for(now);
+    let silence = snapshot.silence(instance, now);
     if silence >= snapshot.settings.waits.heartbeat {
         let reason = Reason::Silent {
             silent_seconds: silence.as_secs(),

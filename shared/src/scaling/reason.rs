@@ -57,6 +57,13 @@ pub enum Reason {
     ImageNotServed {
         image: ImageId,
     },
+    ImageUnknown {
+        image: ImageId,
+    },
+    TokenEnds {
+        hours: i64,
+        occupied: u32,
+    },
     // Not draining
     OccupiedOnOldImage {
         occupied: u32,
@@ -107,6 +114,12 @@ pub enum Reason {
         seconds: i64,
     },
     MissingStill {
+        seconds: i64,
+    },
+    NotListedButKnown {
+        seconds: i64,
+    },
+    MissingButBeating {
         seconds: i64,
     },
     // Slots
@@ -186,6 +199,15 @@ impl fmt::Display for Reason {
                 write!(f, "{live} instances live exceed the maximum of {max}")
             }
             Self::ImageNotServed { image } => write!(f, "image {image} is not served any more"),
+            Self::ImageUnknown { image } => write!(
+                f,
+                "image {image} has no row in table `images`: kept, and not counted as free"
+            ),
+            Self::TokenEnds { hours, occupied } => write!(
+                f,
+                "{hours} h old: its agent's token ends soon (AGENT_TOKEN_DAYS), {} there",
+                users(*occupied)
+            ),
             Self::OccupiedOnOldImage { occupied } => {
                 write!(
                     f,
@@ -251,7 +273,7 @@ impl fmt::Display for Reason {
                 allowed,
             } => write!(
                 f,
-                "guard: {gone} gone, {orphaned} orphaned and {lost} lost at once, more than \
+                "guard: {gone} gone, {orphaned} orphaned and {lost} unheard of at once, more than \
                  {allowed}: none is removed. Check EC2 and the database, then invoke reconcile \
                  with {{\"regions\":[…],\"approve_mass_removal\":true}}"
             ),
@@ -262,6 +284,15 @@ impl fmt::Display for Reason {
                 write!(f, "missing for {seconds} s and unknown to EC2 by its id")
             }
             Self::MissingStill { seconds } => write!(f, "missing for {seconds} s"),
+            Self::NotListedButKnown { seconds } => write!(
+                f,
+                "missing from listings for {seconds} s, but EC2 knows its id: were its tags removed?"
+            ),
+            Self::MissingButBeating { seconds } => write!(
+                f,
+                "missing from EC2 for {seconds} s, but its agent sends heartbeats: are the \
+                 functions in the right AWS account?"
+            ),
             Self::NotClaimed => f.write_str("allocated, and no connection came in claim_seconds"),
         }
     }

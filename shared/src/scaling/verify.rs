@@ -74,7 +74,7 @@ pub(super) fn compare_with_ec2(snapshot: &Snapshot, now: Timestamp, plan: &mut P
             );
         }
     }
-    if allowed_by_guard(snapshot, &findings, plan) {
+    if allowed_by_guard(snapshot, &findings, now, plan) {
         remove(snapshot, &findings, now, plan);
     }
 }
@@ -113,10 +113,19 @@ fn compare_listed<'a>(
     }
 }
 
-fn allowed_by_guard(snapshot: &Snapshot, findings: &Findings<'_>, plan: &mut Plan) -> bool {
+fn allowed_by_guard(
+    snapshot: &Snapshot,
+    findings: &Findings<'_>,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> bool {
     let gone = findings.unexpectedly_gone.len() + findings.missing.len();
     let orphaned = findings.orphans.len();
-    let lost = findings.lost.len();
+    let lost = if findings.lost.is_empty() {
+        0
+    } else {
+        unheard(snapshot, now)
+    };
     let allowed = GUARD_FLOOR.max(snapshot.instances.len() / GUARD_SHARE);
     if gone + orphaned + lost <= allowed || snapshot.mass_removal_approved {
         return true;
@@ -134,25 +143,29 @@ fn allowed_by_guard(snapshot: &Snapshot, findings: &Findings<'_>, plan: &mut Pla
     false
 }
 
+/// Agents that were not heard of lately, or only just again. When the way between agents and
+/// database breaks, they cross the bound one by one, and come back one by one: each pass would
+/// see a few lost ones and give them up.
+fn unheard(snapshot: &Snapshot, now: Timestamp) -> usize {
+    let waits = &snapshot.settings.waits;
+    let just_again = |at: Timestamp| now.duration_since(at) < waits.lost / 2;
+    snapshot
+        .instances
+        .values()
+        .filter(|i| matches!(i.status, InstanceStatus::Active | InstanceStatus::Draining))
+        .filter(|instance| {
+            snapshot.silence(instance, now) >= waits.heartbeat
+                || instance.resumed_at.is_some_and(just_again)
+        })
+        .count()
+}
+
 fn remove(snapshot: &Snapshot, findings: &Findings<'_>, now: Timestamp, plan: &mut Plan) {
     for (instance, state) in &findings.unexpectedly_gone {
         gone(instance, *state, plan);
     }
     for instance in &findings.missing {
-        let Some(since) = instance.missing_since else {
-            continue;
-        };
-        let missing_for = now.duration_since(since);
-        let seconds = missing_for.as_secs();
-        if missing_for < snapshot.settings.waits.missing
-            || !snapshot.unknown_to_ec2.contains(&instance.id)
-        {
-            plan.note(Some(&instance.id), Reason::MissingStill { seconds });
-            continue;
-        }
-        let reason = Reason::MissingAndUnknown { seconds };
-        commit(instance, TerminateIf::Gone, false, reason.clone(), plan);
-        remove_row(&instance.id, reason, plan);
+        remove_missing(snapshot, instance, now, plan);
     }
     for (machine, age) in &findings.orphans {
         let reason = Reason::OrphanOf {
@@ -169,12 +182,36 @@ fn remove(snapshot: &Snapshot, findings: &Findings<'_>, now: Timestamp, plan: &m
     }
     for instance in &findings.lost {
         let reason = Reason::Lost {
-            silent_seconds: instance.silent_for(now).as_secs(),
+            silent_seconds: snapshot.silence(instance, now).as_secs(),
             occupied: instance.slots.occupied,
         };
         commit(instance, TerminateIf::Lost, true, reason.clone(), plan);
         plan.alert(Some(&instance.id), reason);
     }
+}
+
+/// Not found does not mean terminated: it takes two complete listings far enough apart, EC2's
+/// word that it does not know the id, and an agent that is silent, too.
+fn remove_missing(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
+    let Some(since) = instance.missing_since else {
+        return;
+    };
+    let waits = &snapshot.settings.waits;
+    let missing_for = now.duration_since(since);
+    let seconds = missing_for.as_secs();
+    if missing_for < waits.missing {
+        return plan.note(Some(&instance.id), Reason::MissingStill { seconds });
+    }
+    if !snapshot.unknown_to_ec2.contains(&instance.id) {
+        return plan.alert(Some(&instance.id), Reason::NotListedButKnown { seconds });
+    }
+    let heard = instance.beat_at.map(|beat| now.duration_since(beat));
+    if heard.is_some_and(|silence| silence < waits.heartbeat) {
+        return plan.alert(Some(&instance.id), Reason::MissingButBeating { seconds });
+    }
+    let reason = Reason::MissingAndUnknown { seconds };
+    commit(instance, TerminateIf::Missing, false, reason.clone(), plan);
+    remove_row(&instance.id, reason, plan);
 }
 
 /// EC2 gave the machine up: nobody is assigned there any more, and once it is terminated the

@@ -67,6 +67,7 @@ pub fn instance(id: &str) -> Instance {
         draining_since: None,
         missing_since: None,
         beat_at: Some(NOW),
+        resumed_at: None,
         slots: SlotCounts {
             waiting: 2,
             occupied: 0,
@@ -107,6 +108,8 @@ pub fn snapshot(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
         open_intents: vec![],
         refusals: vec![],
         waiting: 0,
+        watched_since: Timestamp::UNIX_EPOCH,
+        renew_after: SignedDuration::from_hours(24 * 27),
         mass_removal_approved: false,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use super::{image, settings};
 use crate::clock::Clock;
@@ -25,6 +26,8 @@ pub struct Rows {
     pub images: Vec<Image>,
     pub instances: BTreeMap<InstanceId, Instance>,
     pub waiting: u32,
+    /// As if passes had always looked, unless a test says otherwise.
+    pub watched_since: Timestamp,
     pub fence: i64,
     /// The names of the calls, in order.
     pub calls: Vec<&'static str>,
@@ -41,6 +44,7 @@ impl FakeDatabase {
             images: vec![image("ami-1", ImageState::Current)],
             instances: instances.into_iter().map(|i| (i.id.clone(), i)).collect(),
             waiting: 0,
+            watched_since: Timestamp::UNIX_EPOCH,
             fence: 0,
             calls: vec![],
             next_error: None,
@@ -103,6 +107,7 @@ impl FakeDatabase {
             settings: rows.settings.clone(),
             now: self.clock.now(),
             waiting: rows.waiting,
+            watched_since: rows.watched_since,
             images: rows.images.clone(),
             instances: rows.instances.values().cloned().collect(),
         }
@@ -126,6 +131,7 @@ impl Rows {
             draining_since: None,
             missing_since: None,
             beat_at: None,
+            resumed_at: None,
             slots: SlotCounts::default(),
         };
         self.instances.insert(new.id.clone(), row);
@@ -229,13 +235,28 @@ impl Database for FakeDatabase {
     ) -> Result<Vec<WriteResult>, DbError> {
         let mut rows = self.write("terminate", fence)?;
         let (now, lost) = (self.clock.now(), rows.settings.waits.lost);
+        let (watched_since, heartbeat) = (rows.watched_since, rows.settings.waits.heartbeat);
         let terminate = |row: &mut Instance| {
             if row.status == InstanceStatus::Terminating {
                 return WriteOutcome::Already;
             }
             match condition {
                 TerminateIf::Empty if !row.is_empty() => return WriteOutcome::Occupied,
-                TerminateIf::Lost if row.silent_for(now) < lost => return WriteOutcome::Alive,
+                TerminateIf::Empty if row.status == InstanceStatus::Active => {
+                    return WriteOutcome::WrongState;
+                }
+                TerminateIf::Missing
+                    if row
+                        .beat_at
+                        .is_some_and(|at| now.duration_since(at) < heartbeat) =>
+                {
+                    return WriteOutcome::Alive;
+                }
+                TerminateIf::Lost
+                    if now.duration_since(row.heard_at().max(watched_since)) < lost =>
+                {
+                    return WriteOutcome::Alive;
+                }
                 _ => {}
             }
             row.status = InstanceStatus::Terminating;

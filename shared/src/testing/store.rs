@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::ids::{LaunchId, Owner, RegionName};
 use crate::lock::{
-    Attempt, CLOCK_MARGIN, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory,
+    Attempt, CLOCK_MARGIN, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory, WakeMark,
 };
 use crate::model::{Intent, Refusal};
 use crate::report::Decision;
@@ -127,7 +127,7 @@ impl RegionLock for FakeStore {
         Ok(())
     }
 
-    async fn clear_wanted(&self, _region: &RegionName) -> Result<(), LockError> {
+    async fn clear_wanted(&self, _region: &RegionName, _mark: &WakeMark) -> Result<(), LockError> {
         self.call("clear_wanted")?.wanted = false;
         Ok(())
     }
@@ -155,7 +155,7 @@ impl LaunchLog for FakeStore {
     ) -> Result<RegionMemory, LockError> {
         let items = self.call("memory")?;
         Ok(RegionMemory {
-            wanted: items.wanted,
+            wanted: items.wanted.then(|| WakeMark("set".to_owned())),
             open_intents: items.open.values().cloned().collect(),
             refusals: items
                 .refusals
@@ -180,8 +180,8 @@ impl LaunchLog for FakeStore {
         Ok(())
     }
 
-    async fn record_decision(&self, decision: &Decision) -> Result<(), LockError> {
-        self.call("record_decision")?
+    async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError> {
+        self.under("record_decision", lease)?
             .decisions
             .push(decision.clone());
         Ok(())

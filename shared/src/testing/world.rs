@@ -59,7 +59,7 @@ impl World {
                 agent_hasura_url: "http://hasura".to_owned(),
                 tokens: AgentTokens::new(
                     SecretString::from("0123456789abcdef0123456789abcdef"),
-                    SignedDuration::from_hours(1),
+                    SignedDuration::from_hours(30 * 24),
                 ),
             },
             limits: Limits {
@@ -73,6 +73,7 @@ impl World {
     pub async fn pass(&self) -> PassReport {
         let order = Order {
             trigger: Trigger::ByHand,
+            began: self.clock.now(),
             approve_mass_removal: false,
         };
         self.passes().run(&Self::region(), &order).await
@@ -134,10 +135,11 @@ impl Sent {
 
 #[async_trait]
 impl Alerts for Sent {
-    async fn send(&self, region: &RegionName, problems: &[Problem]) {
+    async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool {
         for problem in problems {
             self.push(format!("{region}: {}", problem.text));
         }
+        true
     }
 }
 

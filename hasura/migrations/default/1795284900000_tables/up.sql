@@ -41,6 +41,8 @@ CREATE TABLE regions (
     CONSTRAINT regions_security_groups_is_an_array CHECK (jsonb_typeof(security_groups) = 'array'),
     CONSTRAINT regions_heartbeat_seconds_positive CHECK (heartbeat_seconds > 0),
     CONSTRAINT regions_lost_seconds_positive CHECK (lost_seconds > 0),
+    -- Else an instance would count as free while it is given up for lost.
+    CONSTRAINT regions_lost_after_silent CHECK (lost_seconds > heartbeat_seconds),
     CONSTRAINT regions_claim_seconds_positive CHECK (claim_seconds > 0),
     CONSTRAINT regions_boot_seconds_positive CHECK (boot_seconds > 0),
     CONSTRAINT regions_drain_seconds_positive CHECK (drain_seconds > 0),
@@ -86,7 +88,9 @@ CREATE INDEX instances_launch_id ON instances (launch_id);
 -- index, and so that ages never come from `updated_at`.
 CREATE TABLE heartbeats (
     instance_id text PRIMARY KEY REFERENCES instances (id) ON DELETE CASCADE,
-    beat_at     timestamptz NOT NULL
+    beat_at     timestamptz NOT NULL,
+    -- When it was heard of again after a silence; null while there was none.
+    resumed_at  timestamptz
 ) WITH (fillfactor = 50);
 
 -- One user's place on an instance.
@@ -161,7 +165,11 @@ CREATE INDEX waiting_users_region ON waiting_users (region, last_at);
 -- deleted and made again must not accept a holder of before.
 CREATE TABLE region_fences (
     region  text PRIMARY KEY,
-    version bigint NOT NULL
+    version bigint NOT NULL,
+    -- When a pass last looked, and since when passes have looked without a long gap: an
+    -- agent's silence counts from then on only, because nobody could hear it before.
+    last_pass_at  timestamptz,
+    watched_since timestamptz
 );
 
 -- A row says: this region's free slots fell below its target within these two

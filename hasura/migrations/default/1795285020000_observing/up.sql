@@ -34,6 +34,7 @@ CREATE TABLE region_views (
     -- The database's clock: ages are told by the one clock that wrote the times.
     now                timestamptz NOT NULL,
     waiting            integer NOT NULL,
+    watched_since      timestamptz NOT NULL,
     CONSTRAINT region_views_only_a_shape CHECK (false)
 );
 
@@ -51,6 +52,7 @@ CREATE TABLE instance_views (
     draining_since  timestamptz,
     missing_since   timestamptz,
     beat_at         timestamptz,
+    resumed_at      timestamptz,
     slots_waiting   integer NOT NULL,
     slots_occupied  integer NOT NULL,
     slots_unclaimed integer NOT NULL,
@@ -82,12 +84,27 @@ LANGUAGE sql AS $$
         ORDER BY o.last_at LIMIT 2000 FOR UPDATE SKIP LOCKED);
 $$;
 
+-- Since when passes have been looking at a region without a long gap. After one
+-- (this database was down, say) every agent has been silent for as long, and none
+-- of them is to blame: their time begins anew. A gap is half of what an agent is
+-- given, so that the other half is left for it to be heard.
+CREATE FUNCTION internal.watched_since(region text) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN f.last_pass_at >= now() - make_interval(secs => r.lost_seconds / 2.0)
+        THEN f.watched_since ELSE now() END
+    FROM regions r LEFT JOIN region_fences f ON f.region = r.name
+    WHERE r.name = watched_since.region
+$$;
+
 CREATE FUNCTION begin_pass(region text, version bigint) RETURNS SETOF pass_fences
 LANGUAGE plpgsql AS $$
 DECLARE
     in_force bigint := internal.raise_fence(begin_pass.region, begin_pass.version);
 BEGIN
     IF in_force = begin_pass.version THEN
+        UPDATE region_fences f
+        SET watched_since = internal.watched_since(begin_pass.region), last_pass_at = now()
+        WHERE f.region = begin_pass.region;
         PERFORM internal.prune(begin_pass.region);
     END IF;
     RETURN QUERY SELECT begin_pass.region, in_force, in_force = begin_pass.version;
@@ -103,8 +120,10 @@ LANGUAGE sql VOLATILE AS $$
         r.instance_profile, r.user_data_template, r.heartbeat_seconds, r.lost_seconds,
         r.claim_seconds, r.boot_seconds, r.drain_seconds, r.missing_seconds, r.orphan_seconds,
         now(),
-        (SELECT count(*)::integer FROM waiting_users u
-         WHERE u.region = r.name AND u.last_at >= now() - interval '1 minute')
+        -- Users, not requests: one who tries again under another session is still one.
+        (SELECT count(DISTINCT u.user_id)::integer FROM waiting_users u
+         WHERE u.region = r.name AND u.last_at >= now() - interval '1 minute'),
+        internal.watched_since(r.name)
     FROM regions r WHERE r.name = observe_region.region
 $$;
 COMMENT ON FUNCTION observe_region IS
@@ -121,6 +140,7 @@ RETURNS SETOF instance_views
 LANGUAGE sql VOLATILE AS $$
     SELECT i.id, i.launch_id, i.image_id, i.client_sha, i.instance_type, i.capacity, i.ip_addr,
         i.status, i.launched_at, i.active_at, i.draining_since, i.missing_since, h.beat_at,
+        h.resumed_at,
         s.waiting, s.occupied, s.unclaimed
     FROM regions r
     JOIN instances i ON i.region = r.name

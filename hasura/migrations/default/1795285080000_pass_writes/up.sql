@@ -122,8 +122,8 @@ CREATE FUNCTION terminate_instances(region text, version bigint, ids jsonb, reas
 RETURNS SETOF write_results
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF coalesce(terminate_instances.reason, '') NOT IN ('EMPTY', 'LOST', 'GONE') THEN
-        RAISE EXCEPTION 'terminate_instances: reason must be EMPTY, LOST or GONE, not %',
+    IF coalesce(terminate_instances.reason, '') NOT IN ('EMPTY', 'LOST', 'MISSING', 'GONE') THEN
+        RAISE EXCEPTION 'terminate_instances: reason must be EMPTY, LOST, MISSING or GONE, not %',
             coalesce(terminate_instances.reason, 'null')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -139,8 +139,16 @@ BEGIN
                 WHEN i.status = 'TERMINATING' THEN 'ALREADY'
                 WHEN terminate_instances.reason = 'EMPTY' AND internal.is_occupied(i.id)
                     THEN 'OCCUPIED'
+                -- It registered since the pass looked: it leaves by draining only.
+                WHEN terminate_instances.reason = 'EMPTY' AND i.status = 'ACTIVE'
+                    THEN 'WRONG_STATE'
+                -- What sends heartbeats is there, whatever a listing says.
+                WHEN terminate_instances.reason = 'MISSING'
+                    AND h.beat_at >= now() - make_interval(secs => r.heartbeat_seconds)
+                    THEN 'ALIVE'
                 WHEN terminate_instances.reason = 'LOST'
-                    AND coalesce(h.beat_at, i.active_at, i.launched_at)
+                    AND greatest(coalesce(h.beat_at, i.active_at, i.launched_at),
+                            internal.watched_since(i.region))
                         >= now() - make_interval(secs => r.lost_seconds) THEN 'ALIVE'
                 ELSE 'DONE'
             END AS outcome
@@ -162,8 +170,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION terminate_instances IS
-    'Gives instances up: EMPTY ones, LOST ones (no heartbeat), or those GONE from EC2. '
-    'DONE, ALREADY, OCCUPIED, ALIVE, UNKNOWN, or FENCED.';
+    'Gives instances up: EMPTY ones, LOST ones (no heartbeat), those MISSING from listings, or '
+    'GONE from EC2. DONE, ALREADY, OCCUPIED, ALIVE, WRONG_STATE, UNKNOWN, or FENCED.';
 
 CREATE FUNCTION remove_instances(region text, version bigint, ids jsonb)
 RETURNS SETOF write_results

@@ -160,7 +160,7 @@ $$;
 -- instance and nothing else: no two of them can wait for each other. Each wait
 -- is bounded by the lock time-out, all of them by a second.
 CREATE FUNCTION internal.await_any_slot(
-    region text, image_ids text[], user_id text, session_id text)
+    region text, image_ids text[], user_id text, session_id text, give_up_at timestamptz)
 RETURNS uuid
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashagg = off SET jit = off
@@ -168,7 +168,6 @@ SET lock_timeout = '500ms'
 AS $$
 DECLARE
     beat_since CONSTANT timestamptz := internal.beat_since(await_any_slot.region);
-    give_up_at CONSTANT timestamptz := clock_timestamp() + interval '1 second';
     candidate record;
     taken uuid;
 BEGIN
@@ -194,7 +193,7 @@ BEGIN
         EXCEPTION WHEN lock_not_available THEN
             NULL;
         END;
-        EXIT WHEN clock_timestamp() > give_up_at;
+        EXIT WHEN clock_timestamp() > await_any_slot.give_up_at;
     END LOOP;
     RETURN NULL;
 END
@@ -228,22 +227,31 @@ BEGIN
 END
 $$;
 
--- Wakes a region, once in two seconds at most, if `always` or if its free slots
--- are below target. Looked up first: most assigns of a rush then neither count
--- nor wait for the one whose insert is not committed yet. Two assigns that commit
--- in the same moment may each count the other's slot as free; then it is the next
--- assign, or the next scheduled pass, that notices.
+-- Wakes a region if `always` or if its free slots are below target: once in two
+-- seconds, and once more for what came after. The pass that the first row of a
+-- rush woke may have looked already, so the rest of the rush writes the next
+-- bucket's row: a thousand assigns make two events, and the last is not lost.
+--
+-- Looked up first: most assigns of a rush then neither count nor wait for the one
+-- whose insert is not committed yet. Two assigns that commit in the same moment
+-- may each count the other's slot as free; then it is the next assign, or the next
+-- scheduled pass, that notices.
 CREATE FUNCTION internal.wake(region text, always boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    this_bucket CONSTANT timestamptz := date_bin('2 seconds', now(), 'epoch');
+    at_bucket timestamptz := date_bin('2 seconds', now(), 'epoch');
 BEGIN
-    IF EXISTS (SELECT FROM region_wakeups w
-            WHERE w.region = wake.region AND w.bucket = this_bucket) THEN
-        RETURN;
+    IF EXISTS (SELECT FROM region_wakeups w WHERE w.region = wake.region AND w.bucket = at_bucket)
+    THEN
+        at_bucket := at_bucket + interval '2 seconds';
+        IF EXISTS (
+            SELECT FROM region_wakeups w WHERE w.region = wake.region AND w.bucket = at_bucket)
+        THEN
+            RETURN;
+        END IF;
     END IF;
     IF wake.always OR internal.is_below_target(wake.region) THEN
-        INSERT INTO region_wakeups (region, bucket) VALUES (wake.region, this_bucket)
+        INSERT INTO region_wakeups (region, bucket) VALUES (wake.region, at_bucket)
         ON CONFLICT DO NOTHING;
     END IF;
 END
@@ -271,6 +279,7 @@ DECLARE
     asked text[];
     serving text[] := '{}';
     candidate text;
+    give_up_at timestamptz;
     taken uuid;
 BEGIN
     IF coalesce(assign_slot.user_id, '') = '' OR coalesce(assign_slot.session_id, '') = '' THEN
@@ -341,10 +350,11 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'no_data_found';
         END IF;
     EXCEPTION WHEN no_data_found THEN
+        give_up_at := clock_timestamp() + interval '1 second';
         FOREACH candidate IN ARRAY serving LOOP
             taken := internal.await_any_slot(candidate,
                 internal.images_for(candidate, wanted_sha),
-                assign_slot.user_id, assign_slot.session_id);
+                assign_slot.user_id, assign_slot.session_id, give_up_at);
             EXIT WHEN taken IS NOT NULL;
         END LOOP;
     END;
@@ -360,8 +370,8 @@ BEGIN
         RETURN;
     END IF;
 
-    DELETE FROM waiting_users w
-    WHERE w.user_id = assign_slot.user_id AND w.session_id = assign_slot.session_id;
+    -- Served: not waiting any more, under whatever session they asked.
+    DELETE FROM waiting_users w WHERE w.user_id = assign_slot.user_id;
     PERFORM internal.wake(candidate, false);
     RETURN QUERY SELECT * FROM internal.assign_answer(
         'ASSIGNED', taken, assign_slot.environment);

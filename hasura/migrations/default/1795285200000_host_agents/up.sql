@@ -18,7 +18,13 @@ $$;
 CREATE FUNCTION internal.beat(instance_id text) RETURNS void
 LANGUAGE sql AS $$
     INSERT INTO heartbeats AS h (instance_id, beat_at) VALUES (beat.instance_id, now())
-    ON CONFLICT (instance_id) DO UPDATE SET beat_at = greatest(h.beat_at, excluded.beat_at)
+    ON CONFLICT (instance_id) DO UPDATE SET
+        beat_at = greatest(h.beat_at, excluded.beat_at),
+        resumed_at = CASE WHEN h.beat_at < now() - (
+                SELECT make_interval(secs => r.heartbeat_seconds)
+                FROM instances i JOIN regions r ON r.name = i.region
+                WHERE i.id = h.instance_id)
+            THEN now() ELSE h.resumed_at END
 $$;
 
 CREATE FUNCTION register_host(instance_id text, ip_addr text, hasura_session json)

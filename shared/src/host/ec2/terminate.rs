@@ -2,11 +2,8 @@
 
 use super::Ec2;
 use super::convert::failure;
-use crate::host::{HostError, HostErrorKind};
+use crate::host::{HostError, HostErrorKind, TERMINATE_BATCH};
 use crate::ids::InstanceId;
-
-/// Ids a request: EC2 advises to keep requests small, and a spoilt one costs little to halve.
-const BATCH: usize = 100;
 
 impl Ec2 {
     pub(super) async fn terminate_instances(
@@ -14,7 +11,7 @@ impl Ec2 {
         ids: &[InstanceId],
     ) -> Vec<(InstanceId, Result<(), HostError>)> {
         let mut answers = Vec::with_capacity(ids.len());
-        let mut groups: Vec<&[InstanceId]> = ids.chunks(BATCH).rev().collect();
+        let mut groups: Vec<&[InstanceId]> = ids.chunks(TERMINATE_BATCH).rev().collect();
         while let Some(group) = groups.pop() {
             match self.terminate_group(group).await {
                 Ok(()) => answers.extend(group.iter().map(|id| (id.clone(), Ok(())))),

@@ -1,26 +1,19 @@
 //! Intents, refusals and decisions: written by the lock's holder only.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, TransactWriteItem};
 use jiff::{SignedDuration, Timestamp};
 
 use super::errors::{Cancelled, unavailable, why_cancelled};
 use super::items::{key, number, read_text, region_key, text};
-use super::{DynamoStore, Item};
+use super::{CONFLICT_PAUSE, CONFLICT_RETRIES, DynamoStore, Item};
 use crate::ids::RegionName;
-use crate::lock::{Closing, LaunchLog, Lease, LockError, RegionMemory};
+use crate::lock::{Closing, LaunchLog, Lease, LockError, RegionMemory, WakeMark};
 use crate::model::{Intent, Refusal};
 use crate::report::Decision;
 
 /// Closed intents and decisions are kept for an operator who looks after a long week-end.
 const HISTORY: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-/// Contenders touch the lock's item while the holder's transactions check it; DynamoDB then
-/// cancels the transaction, which has written nothing and may be sent again.
-const CONFLICT_RETRIES: u32 = 8;
-const CONFLICT_PAUSE: Duration = Duration::from_millis(15);
 
 #[async_trait]
 impl LaunchLog for DynamoStore {
@@ -40,14 +33,17 @@ impl LaunchLog for DynamoStore {
             let item = item.map_err(|error| unavailable("read the region's memory", &error))?;
             let sk = read_text(&item, "sk").unwrap_or_default();
             if sk == "WAKE" {
-                memory.wanted = true;
+                // One without an id can only be cleared by nobody: it is from no version of ours.
+                memory.wanted = read_text(&item, "mark").map(|mark| WakeMark(mark.to_owned()));
             } else if sk.starts_with("INTENT#") {
                 memory.open_intents.push(read_body(&item)?);
             } else if sk.starts_with("REFUSAL#") {
-                let refusal: Refusal = read_body(&item)?;
-                // DynamoDB deletes what has outlived its `ttl` within days, not at once.
-                if refusal.until > now {
-                    memory.refusals.push(refusal);
+                match read_body::<Refusal>(&item) {
+                    // DynamoDB deletes what has outlived its `ttl` within days, not at once.
+                    Ok(refusal) if refusal.until > now => memory.refusals.push(refusal),
+                    Ok(_) => {}
+                    // Only a hint: launching may find out for itself.
+                    Err(error) => tracing::warn!(%error, "a refusal was passed over"),
                 }
             }
         }
@@ -90,19 +86,17 @@ impl LaunchLog for DynamoStore {
         self.write_under(lease, "close an intent", writes).await
     }
 
-    async fn record_decision(&self, decision: &Decision) -> Result<(), LockError> {
+    async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError> {
         let sk = format!("{:020}", decision.version);
-        self.client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(key(&format!("DECISIONS#{}", decision.region), &sk)))
-            .item("at", number(decision.at.as_millisecond()))
-            .item("body", text(&decision.to_bounded_json()))
-            .item("ttl", number((decision.at + HISTORY).as_second()))
-            .send()
+        let mut item = key(&format!("DECISIONS#{}", decision.region), &sk);
+        item.insert("at".to_owned(), number(decision.at.as_millisecond()));
+        item.insert("body".to_owned(), text(&decision.to_bounded_json()));
+        item.insert(
+            "ttl".to_owned(),
+            number((decision.at + HISTORY).as_second()),
+        );
+        self.write_under(lease, "record the decision", vec![self.put(item)?])
             .await
-            .map(|_| ())
-            .map_err(|error| unavailable("record the decision", &error))
     }
 }
 

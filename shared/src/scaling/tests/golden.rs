@@ -260,7 +260,7 @@ fn when_all_fall_silent_at_once_none_is_removed() {
     assert_plan(
         &snapshot,
         r#"target 4, free 0, starting 0, waiting 0, occupied 0, live 4 of 4
-        ! guard: 0 gone, 0 orphaned and 4 lost at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
+        ! guard: 0 gone, 0 orphaned and 4 unheard of at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
         ! too few slots by 4, with 4 instances live of at most 4 (max_instances)"#,
     );
     snapshot.mass_removal_approved = true;
@@ -326,7 +326,7 @@ fn what_ec2_has_given_up_is_verified_and_its_row_goes() {
 }
 
 #[test]
-fn a_missing_instance_is_removed_only_when_missed_for_long_and_unknown_by_id() {
+fn a_missing_instance_is_removed_only_when_missed_for_long_and_unknown_and_silent() {
     let missing = |id: &str, since| Instance {
         missing_since: since,
         ..instance(id)
@@ -334,26 +334,138 @@ fn a_missing_instance_is_removed_only_when_missed_for_long_and_unknown_by_id() {
     let mut snapshot = snapshot([
         missing("i-1", None),
         missing("i-2", Some(at(-299))),
-        missing("i-3", Some(at(-300))),
+        Instance {
+            missing_since: Some(at(-300)),
+            ..silent("i-3", 300)
+        },
         missing("i-4", Some(at(-10))),
         instance("i-5"),
     ]);
+    snapshot.settings.target_free = 8;
     for id in ["i-1", "i-2", "i-3"] {
         snapshot.machines.remove(&id.into());
     }
     snapshot.unknown_to_ec2 = vec!["i-3".into()];
     assert_plan(
         &snapshot,
-        "target 4, free 10, starting 0, waiting 0, occupied 0, live 4 of 10
+        "target 8, free 8, starting 0, waiting 0, occupied 0, live 4 of 10
         - note i-4 as listed again: EC2 lists it again
         - note i-1 as missing: a complete listing of EC2 does not name it
         - terminate i-3: missing for 300 s and unknown to EC2 by its id
         - remove the row of i-3: missing for 300 s and unknown to EC2 by its id
-        - drain i-1: free 10 exceeds the target of 4 by a whole instance
-        - drain i-2: free 8 exceeds the target of 4 by a whole instance
-        - drain i-4: free 6 exceeds the target of 4 by a whole instance
         · i-2: missing for 299 s
-        · free 10 and starting 0 meet the target of 4",
+        · free 8 and starting 0 meet the target of 8",
+    );
+}
+
+#[test]
+fn what_sends_heartbeats_or_is_known_by_id_is_not_removed_for_being_missing() {
+    let missing = |id: &str| Instance {
+        missing_since: Some(at(-900)),
+        ..instance(id)
+    };
+    let mut snapshot = snapshot([missing("i-1"), missing("i-2")]);
+    snapshot.machines.clear();
+    snapshot.unknown_to_ec2 = vec!["i-1".into()];
+    assert_plan(
+        &snapshot,
+        "target 4, free 4, starting 0, waiting 0, occupied 0, live 2 of 10
+        ! i-1: missing from EC2 for 900 s, but its agent sends heartbeats: are the functions in the right AWS account?
+        ! i-2: missing from listings for 900 s, but EC2 knows its id: were its tags removed?
+        · free 4 and starting 0 meet the target of 4",
+    );
+}
+
+#[test]
+fn silence_counts_only_while_somebody_could_have_heard_it() {
+    // The database was down for an hour: nobody is to blame, and the buffer is not launched anew.
+    let mut snapshot = snapshot([
+        silent("i-1", 3600),
+        silent("i-2", 3600),
+        booting("i-3", 3600),
+    ]);
+    snapshot.watched_since = at(-5);
+    assert_plan(
+        &snapshot,
+        "target 4, free 4, starting 2, waiting 0, occupied 0, live 3 of 10
+        · free 4 and starting 2 meet the target of 4",
+    );
+}
+
+#[test]
+fn agents_that_fall_silent_one_by_one_are_not_given_up_one_by_one() {
+    let mut snapshot = snapshot(["i-1", "i-2", "i-3", "i-4"].map(|id| silent(id, 595)));
+    snapshot.settings.target_free = 0;
+    snapshot.instances.get_mut(&"i-1".into()).unwrap().beat_at = Some(at(-600));
+    let guarded = r#"target 0, free 0, starting 0, waiting 0, occupied 0, live 4 of 10
+        ! guard: 0 gone, 0 orphaned and 4 unheard of at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}"#;
+    let plan = algorithm("default")
+        .unwrap()
+        .decide(&snapshot, NOW)
+        .to_string();
+    let guarded: Vec<_> = guarded.lines().map(str::trim).collect();
+    assert_eq!(plan.lines().take(2).collect::<Vec<_>>(), guarded);
+
+    // And they come back one by one.
+    for id in ["i-2", "i-3", "i-4"] {
+        let back = snapshot.instances.get_mut(&id.into()).unwrap();
+        (back.beat_at, back.resumed_at) = (Some(NOW), Some(at(-3)));
+    }
+    let plan = algorithm("default").unwrap().decide(&snapshot, NOW);
+    assert!(
+        !plan
+            .steps
+            .iter()
+            .any(|step| step.to_string().contains("i-1:")),
+        "{plan}"
+    );
+}
+
+#[test]
+fn an_instance_is_replaced_before_its_agents_token_ends() {
+    let old = |id: &str, users| Instance {
+        launched_at: at(-28 * 86_400),
+        ..occupied(id, users)
+    };
+    let mut snapshot = snapshot([old("i-1", 0), old("i-2", 0), old("i-3", 1), instance("i-4")]);
+    assert_plan(
+        &snapshot,
+        "target 4, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
+        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
+        ! i-3: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 1 user there",
+    );
+    snapshot.settings.target_free = 2;
+    assert_plan(
+        &snapshot,
+        "target 2, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
+        - drain i-1: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 0 users there
+        · free 2 and starting 0 meet the target of 2
+        ! i-3: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 1 user there",
+    );
+}
+
+#[test]
+fn an_image_without_a_row_is_no_retired_image() {
+    let mut snapshot = snapshot([instance("i-1"), instance("i-2")]);
+    snapshot.images = vec![image("ami-9", ImageState::Current)];
+    snapshot.settings.target_free = 0;
+    assert_plan(
+        &snapshot,
+        "target 0, free 0, starting 0, waiting 0, occupied 0, live 2 of 10
+        · free 0 and starting 0 meet the target of 0
+        ! i-1: image ami-1 has no row in table `images`: kept, and not counted as free
+        ! i-2: image ami-1 has no row in table `images`: kept, and not counted as free",
+    );
+}
+
+#[test]
+fn what_is_on_its_way_out_is_not_drained_for_twice() {
+    let mut snapshot = snapshot([draining("i-1", 5), instance("i-2"), instance("i-3")]);
+    snapshot.settings.max_instances = 2;
+    assert_plan(
+        &snapshot,
+        "target 4, free 4, starting 0, waiting 0, occupied 0, live 3 of 2
+        · free 4 and starting 0 meet the target of 4",
     );
 }
 
@@ -391,7 +503,7 @@ fn an_empty_listing_removes_nothing() {
     assert_plan(
         &snapshot,
         r#"target 8, free 8, starting 0, waiting 0, occupied 0, live 4 of 10
-        ! guard: 4 gone, 0 orphaned and 0 lost at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
+        ! guard: 4 gone, 0 orphaned and 0 unheard of at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
         · free 8 and starting 0 meet the target of 8"#,
     );
 }
