@@ -123,6 +123,17 @@ pub struct Session {
 }
 
 impl Session {
+    /// As if passes had looked at the region for an hour without a gap.
+    pub async fn watched_for_long(&self) -> Result<()> {
+        self.run(&format!(
+            "INSERT INTO region_fences (region, version, last_pass_at, watched_since)
+             VALUES ('{REGION}', {VERSION}, now(), now() - interval '1 hour')
+             ON CONFLICT (region) DO UPDATE
+             SET last_pass_at = excluded.last_pass_at, watched_since = excluded.watched_since"
+        ))
+        .await
+    }
+
     /// Statements without an answer.
     pub async fn run(&self, sql: &str) -> Result<()> {
         self.client

@@ -152,6 +152,10 @@ impl RegionRow {
                 .map_err(|_| bad(column, format!("{value} is too long"))),
             _ => Err(bad(column, format!("{value} must be 1 or more seconds"))),
         };
+        if self.lost_seconds <= self.heartbeat_seconds {
+            let rule = format!("{} must be more than heartbeat_seconds", self.lost_seconds);
+            return Err(bad("lost_seconds", rule));
+        }
         let launch_choices = each(&self.launch_choices, |choice: &LaunchChoice| {
             if choice.instance_type.is_empty() {
                 return Err("`instance_type` is empty".to_owned());

@@ -241,9 +241,11 @@ async fn instances_are_given_up_when_empty_lost_or_gone() -> Result<()> {
         let call = format!("terminate_instances('{REGION}', 1, '[\"{id}\"]', '{reason}')");
         anyhow::Ok(session.outcomes(&call).await?.concat())
     };
-    for id in ["i-1", "i-2", "i-3", "i-4"] {
+    session.watched_for_long().await?;
+    for id in ["i-1", "i-2", "i-3", "i-4", "i-5"] {
         session.host(id, 1).await?;
     }
+    session.launch(REGION, "i-booting", 1).await?;
     for (user, id) in [("alice", "i-1"), ("bob", "i-2"), ("carol", "i-3")] {
         assert_eq!(session.assign(user, "1").await?.instance(), id);
     }
@@ -258,11 +260,28 @@ async fn instances_are_given_up_when_empty_lost_or_gone() -> Result<()> {
     assert_eq!(terminate("i-1", "LOST").await?, "i-1=DONE");
     assert_eq!(terminate("i-1", "LOST").await?, "i-1=ALREADY");
     assert_eq!(terminate("i-2", "GONE").await?, "i-2=DONE");
-    assert_eq!(terminate("i-4", "EMPTY").await?, "i-4=DONE");
-    assert_eq!(terminate("i-5", "GONE").await?, "i-5=UNKNOWN");
+    assert_eq!(
+        terminate("i-4", "EMPTY").await?,
+        "i-4=WRONG_STATE",
+        "it leaves by draining"
+    );
+    assert_eq!(terminate("i-booting", "EMPTY").await?, "i-booting=DONE");
+    assert_eq!(
+        terminate("i-5", "MISSING").await?,
+        "i-5=ALIVE",
+        "it sends heartbeats"
+    );
+    session
+        .run(
+            "UPDATE heartbeats SET beat_at = now() - interval '91 seconds'
+                 WHERE instance_id = 'i-5'",
+        )
+        .await?;
+    assert_eq!(terminate("i-5", "MISSING").await?, "i-5=DONE");
+    assert_eq!(terminate("i-6", "GONE").await?, "i-6=UNKNOWN");
     let error = terminate("i-3", "BORED").await.unwrap_err();
     assert!(
-        format!("{error:#?}").contains("EMPTY, LOST or GONE"),
+        format!("{error:#?}").contains("EMPTY, LOST, MISSING or GONE"),
         "{error:#?}"
     );
     Ok(())
@@ -271,6 +290,7 @@ async fn instances_are_given_up_when_empty_lost_or_gone() -> Result<()> {
 #[tokio::test]
 async fn an_instance_that_never_beat_is_lost_counted_from_its_launch() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
+    session.watched_for_long().await?;
     session.launch(REGION, "i-1", 1).await?;
     session.launch(REGION, "i-2", 1).await?;
     session
@@ -278,6 +298,59 @@ async fn an_instance_that_never_beat_is_lost_counted_from_its_launch() -> Result
         .await?;
     let call = format!("terminate_instances('{REGION}', 1, '[\"i-1\", \"i-2\"]', 'LOST')");
     assert_eq!(session.outcomes(&call).await?, ["i-1=DONE", "i-2=ALIVE"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_is_lost_right_after_a_gap_in_which_nobody_looked() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    session
+        .run("UPDATE heartbeats SET beat_at = now() - interval '1 hour'")
+        .await?;
+    let begin = format!("SELECT * FROM begin_pass('{REGION}', 1)");
+    let since = format!(
+        "SELECT now() - watched_since < interval '1 second' AS anew,
+                now() - watched_since > interval '9 minutes' AS long
+         FROM observe_region('{REGION}')"
+    );
+    let terminate = format!("terminate_instances('{REGION}', 1, '[\"i-1\"]', 'LOST')");
+    session.row(&begin).await?;
+    assert_eq!(session.row(&since).await?["anew"], json!(true));
+    assert_eq!(session.outcomes(&terminate).await?, ["i-1=ALIVE"]);
+
+    // Passes went on since: its time is over.
+    session
+        .run("UPDATE region_fences SET watched_since = now() - interval '601 seconds'")
+        .await?;
+    session.row(&begin).await?;
+    assert_eq!(session.row(&since).await?["long"], json!(true));
+
+    // The database was down for half of what an agent is given.
+    session
+        .run("UPDATE region_fences SET last_pass_at = now() - interval '301 seconds'")
+        .await?;
+    assert_eq!(
+        session.row(&since).await?["anew"],
+        json!(true),
+        "a dry run sees it, too"
+    );
+    session.row(&begin).await?;
+    assert_eq!(session.outcomes(&terminate).await?, ["i-1=ALIVE"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_that_is_heard_of_again_says_since_when() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    let resumed = "SELECT FROM heartbeats WHERE resumed_at IS NOT NULL";
+    assert_eq!(session.count(resumed).await?, 0);
+    session
+        .run("UPDATE heartbeats SET beat_at = now() - interval '91 seconds'")
+        .await?;
+    session.run("SELECT internal.beat('i-1')").await?;
+    assert_eq!(session.count(resumed).await?, 1);
     Ok(())
 }
 
@@ -308,7 +381,7 @@ async fn only_given_up_instances_are_removed_and_take_their_rows_along() -> Resu
     session.host("i-2", 2).await?;
     session
         .outcomes(&format!(
-            "terminate_instances('{REGION}', 1, '[\"i-1\"]', 'EMPTY')"
+            "terminate_instances('{REGION}', 1, '[\"i-1\"]', 'GONE')"
         ))
         .await?;
     let call = format!("remove_instances('{REGION}', 1, '[\"i-1\", \"i-2\", \"i-3\"]')");

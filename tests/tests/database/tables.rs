@@ -101,7 +101,7 @@ async fn broken_rows_are_refused_by_a_constraint_that_says_the_rule() -> Result<
             region("heartbeat_seconds", "0"),
             "regions_heartbeat_seconds_positive",
         ),
-        (region("lost_seconds", "0"), "regions_lost_seconds_positive"),
+        (region("lost_seconds", "90"), "regions_lost_after_silent"),
         (
             region("claim_seconds", "0"),
             "regions_claim_seconds_positive",

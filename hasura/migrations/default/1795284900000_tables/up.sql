@@ -40,7 +40,6 @@ CREATE TABLE regions (
     CONSTRAINT regions_launch_choices_is_an_array CHECK (jsonb_typeof(launch_choices) = 'array'),
     CONSTRAINT regions_security_groups_is_an_array CHECK (jsonb_typeof(security_groups) = 'array'),
     CONSTRAINT regions_heartbeat_seconds_positive CHECK (heartbeat_seconds > 0),
-    CONSTRAINT regions_lost_seconds_positive CHECK (lost_seconds > 0),
     -- Else an instance would count as free while it is given up for lost.
     CONSTRAINT regions_lost_after_silent CHECK (lost_seconds > heartbeat_seconds),
     CONSTRAINT regions_claim_seconds_positive CHECK (claim_seconds > 0),

@@ -227,31 +227,22 @@ BEGIN
 END
 $$;
 
--- Wakes a region if `always` or if its free slots are below target: once in two
--- seconds, and once more for what came after. The pass that the first row of a
--- rush woke may have looked already, so the rest of the rush writes the next
--- bucket's row: a thousand assigns make two events, and the last is not lost.
---
--- Looked up first: most assigns of a rush then neither count nor wait for the one
--- whose insert is not committed yet. Two assigns that commit in the same moment
--- may each count the other's slot as free; then it is the next assign, or the next
--- scheduled pass, that notices.
+-- Wakes a region, once in two seconds at most, if `always` or if its free slots
+-- are below target. Looked up first: most assigns of a rush then neither count
+-- nor wait for the one whose insert is not committed yet. Two assigns that commit
+-- in the same moment may each count the other's slot as free; then it is the next
+-- assign, or the next scheduled pass, that notices.
 CREATE FUNCTION internal.wake(region text, always boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    at_bucket timestamptz := date_bin('2 seconds', now(), 'epoch');
+    this_bucket CONSTANT timestamptz := date_bin('2 seconds', now(), 'epoch');
 BEGIN
-    IF EXISTS (SELECT FROM region_wakeups w WHERE w.region = wake.region AND w.bucket = at_bucket)
-    THEN
-        at_bucket := at_bucket + interval '2 seconds';
-        IF EXISTS (
-            SELECT FROM region_wakeups w WHERE w.region = wake.region AND w.bucket = at_bucket)
-        THEN
-            RETURN;
-        END IF;
+    IF EXISTS (SELECT FROM region_wakeups w
+            WHERE w.region = wake.region AND w.bucket = this_bucket) THEN
+        RETURN;
     END IF;
     IF wake.always OR internal.is_below_target(wake.region) THEN
-        INSERT INTO region_wakeups (region, bucket) VALUES (wake.region, at_bucket)
+        INSERT INTO region_wakeups (region, bucket) VALUES (wake.region, this_bucket)
         ON CONFLICT DO NOTHING;
     END IF;
 END
