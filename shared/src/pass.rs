@@ -76,6 +76,8 @@ pub struct HandOverError(pub String);
 #[derive(Clone, Debug)]
 pub struct Order {
     pub trigger: Trigger,
+    /// The invocation's id, in every line of the log that comes of it.
+    pub id: String,
     /// When the invocation began: its time is the pass's, too.
     pub began: Timestamp,
     /// An operator's word that what the guard found may be removed.
@@ -115,7 +117,7 @@ struct Round {
 impl Passes {
     /// One pass for one region. Never fails as a whole: the report tells.
     pub async fn run(&self, region: &RegionName, order: &Order) -> PassReport {
-        let span = info_span!("pass", %region, trigger = order.trigger.name());
+        let span = info_span!("pass", %region, trigger = order.trigger.name(), id = order.id);
         async {
             let began = order.began;
             let mut report = PassReport::of(region);

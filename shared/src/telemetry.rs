@@ -39,8 +39,8 @@ pub fn init(level: &str) {
             fmt::layer()
                 .json()
                 .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(true)
+                .with_current_span(true)
+                .with_span_list(false)
                 .with_ansi(false),
         )
         .try_init();

@@ -6,7 +6,6 @@ use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
@@ -77,29 +76,27 @@ pub async fn handle(
     request_id: &str,
 ) -> Result<Response, Diagnostic> {
     // The runtime logs the error of a failed invocation.
-    answer(passes, event)
-        .instrument(info_span!("reconcile", request_id))
+    answer(passes, event, request_id)
+        .instrument(info_span!("reconcile", id = request_id))
         .await
         .map_err(Into::into)
 }
 
-async fn answer(passes: &Passes, event: Value) -> Result<Response, ReconcileError> {
-    let request = Request::parse(event)?;
+async fn answer(
+    passes: &Passes,
+    event: Value,
+    request_id: &str,
+) -> Result<Response, ReconcileError> {
     let began = passes.clock.now();
-    let known = match passes.regions().await {
-        Ok(known) => known,
-        Err(error) => {
-            let text = format!("list the regions: {error}");
-            let problem = Problem {
-                kind: "list the regions".to_owned(),
-                text,
-            };
-            passes.alerts.send(&"all-regions".into(), &[problem]).await;
-            return Err(error.into());
-        }
-    };
+    let request = Request::parse(event)?;
+    let known = known_regions(passes).await?;
     let asked = request.regions.as_ref().unwrap_or(&known);
-    let order = request.order(began);
+    let order = Order {
+        trigger: request.trigger.clone(),
+        id: request_id.to_owned(),
+        began,
+        approve_mass_removal: request.approve_mass_removal,
+    };
     let regions = join_all(asked.iter().map(|region| async {
         if !known.contains(region) {
             return unknown(region);
@@ -126,14 +123,18 @@ async fn answer(passes: &Passes, event: Value) -> Result<Response, ReconcileErro
     Ok(Response { regions }.bounded())
 }
 
-impl Request {
-    fn order(&self, began: Timestamp) -> Order {
-        Order {
-            began,
-            trigger: self.trigger.clone(),
-            approve_mass_removal: self.approve_mass_removal,
-        }
+/// No pass will tell an operator of a database that cannot even list them.
+async fn known_regions(passes: &Passes) -> Result<Vec<RegionName>, DbError> {
+    let known = passes.regions().await;
+    if let Err(error) = &known {
+        let kind = "list the regions".to_owned();
+        let problem = Problem {
+            text: format!("{kind}: {error}"),
+            kind,
+        };
+        passes.alerts.send(&"all-regions".into(), &[problem]).await;
     }
+    known
 }
 
 fn unknown(region: &RegionName) -> PassReport {

@@ -10,6 +10,7 @@ use crate::testing::{World, instance};
 fn order(trigger: Trigger) -> Order {
     Order {
         trigger,
+        id: "test".to_owned(),
         began: crate::testing::NOW,
         approve_mass_removal: false,
     }

@@ -73,6 +73,7 @@ impl World {
     pub async fn pass(&self) -> PassReport {
         let order = Order {
             trigger: Trigger::ByHand,
+            id: "test".to_owned(),
             began: self.clock.now(),
             approve_mass_removal: false,
         };
