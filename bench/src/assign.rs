@@ -18,14 +18,34 @@ const ASSIGNS: usize = 500;
 /// Of those that take long.
 const SLOW_ASSIGNS: usize = 50;
 
-pub async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
+pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     let version: String = sql.query_one("SHOW server_version", &[]).await?.get(0);
     let mut rows = Vec::new();
     let cases = [
-        ("a slot on the first instance with room", FIRST_HALF, "ASSIGNED", ASSIGNS),
-        ("the same again: the slot held already", FIRST_HALF, "ALREADY_ASSIGNED", ASSIGNS),
-        ("the image asked for is on the last half", SECOND_HALF, "ASSIGNED", SLOW_ASSIGNS),
-        ("it is on no instance: refused", NOWHERE, "NO_INSTANCE_AVAILABLE", SLOW_ASSIGNS),
+        (
+            "a slot on the first instance with room",
+            FIRST_HALF,
+            "ASSIGNED",
+            ASSIGNS,
+        ),
+        (
+            "the same again: the slot held already",
+            FIRST_HALF,
+            "ALREADY_ASSIGNED",
+            ASSIGNS,
+        ),
+        (
+            "the image asked for is on the last half",
+            SECOND_HALF,
+            "ASSIGNED",
+            SLOW_ASSIGNS,
+        ),
+        (
+            "it is on no instance: refused",
+            NOWHERE,
+            "NO_INSTANCE_AVAILABLE",
+            SLOW_ASSIGNS,
+        ),
     ];
     for (what, sha, outcome, times) in cases {
         let samples = in_postgres(sql, sha, outcome, times)
@@ -35,7 +55,10 @@ pub async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     }
     rows.extend(over_graphql(stack).await?);
     Ok(Section {
-        title: format!("assign, {INSTANCES} instances with {} slots", INSTANCES * SLOTS),
+        title: format!(
+            "assign, {INSTANCES} instances with {} slots",
+            INSTANCES * SLOTS
+        ),
         how: format!(
             "SQL is what PostgreSQL {version} says of the function's execution (EXPLAIN ANALYZE), \
              warm; it does not wait for the disk (fsync and synchronous_commit are off). GraphQL \
@@ -70,9 +93,13 @@ async fn in_postgres(sql: &Client, sha: &str, outcome: &str, times: usize) -> Re
         }
     }
     // EXPLAIN keeps the answer to itself; a last call shows that it was what is claimed.
-    let last = if outcome == "ASSIGNED" { WARM_UP + times } else { 0 };
-    let row = sql.query_one(&format!("SELECT outcome FROM {}", call(last)), &[]);
-    let found: String = row.await?.get(0);
+    let last = if outcome == "ASSIGNED" {
+        WARM_UP + times
+    } else {
+        0
+    };
+    let check = format!("SELECT outcome FROM {}", call(last));
+    let found: String = sql.query_one(&check, &[]).await?.get(0);
     ensure!(found == outcome, "answers {found}, not {outcome}");
     Ok(samples)
 }
@@ -109,6 +136,8 @@ async fn over_graphql(stack: &Stack) -> Result<Vec<Row>> {
     let requests = Row::single("GraphQL: requests for an assign", Quantity::Count(requests));
     Ok(vec![
         Row::timed("GraphQL: a slot, one round trip", &samples),
-        requests.samples(WARM_UP + ASSIGNS).at_most(Quantity::Count(1)),
+        requests
+            .samples(WARM_UP + ASSIGNS)
+            .at_most(Quantity::Count(1)),
     ])
 }

@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use crate::http::{self, Message};
 
-pub struct Counter {
+pub(crate) struct Counter {
     url: String,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Counter {
     /// Before the server at `upstream`, a URL without a path. `name` says what a request is.
-    pub fn before(upstream: &str, name: fn(&Message) -> Option<String>) -> Result<Self> {
+    pub(crate) fn before(upstream: &str, name: fn(&Message) -> Option<String>) -> Result<Self> {
         let upstream = upstream
             .strip_prefix("http://")
             .with_context(|| format!("{upstream} is not a URL of this machine"))?
@@ -36,12 +36,12 @@ impl Counter {
         Ok(Self { url, seen })
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// What came since the last call.
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -57,13 +57,13 @@ fn pass_on(request: &Message, upstream: &str) -> io::Result<Vec<u8>> {
 }
 
 /// The operation that a GraphQL request names.
-pub fn graphql_operation(request: &Message) -> Option<String> {
+pub(crate) fn graphql_operation(request: &Message) -> Option<String> {
     let body: Value = serde_json::from_slice(&request.body).ok()?;
     Some(body["operationName"].as_str()?.to_owned())
 }
 
 /// The action that a request to DynamoDB names: `DynamoDB_20120810.UpdateItem`.
-pub fn dynamodb_action(request: &Message) -> Option<String> {
+pub(crate) fn dynamodb_action(request: &Message) -> Option<String> {
     let (_, action) = request.header("x-amz-target")?.split_once('.')?;
     Some(action.to_owned())
 }

@@ -3,18 +3,18 @@
 use anyhow::{Context as _, Result};
 use tokio_postgres::{Client, NoTls};
 
-pub const REGION: &str = "eu-west-1";
-pub const INSTANCES: u32 = 10_000;
+pub(crate) const REGION: &str = "eu-west-1";
+pub(crate) const INSTANCES: u32 = 10_000;
 /// Of each instance.
-pub const SLOTS: u32 = 4;
+pub(crate) const SLOTS: u32 = 4;
 
 /// What clients of three builds find. Users are put on the lowest ids first, so that who asks for
 /// the second half of the instances has the whole first half before him.
-pub const FIRST_HALF: &str = "build-of-the-first-half";
-pub const SECOND_HALF: &str = "build-of-the-second-half";
-pub const NOWHERE: &str = "build-that-runs-nowhere";
+pub(crate) const FIRST_HALF: &str = "build-of-the-first-half";
+pub(crate) const SECOND_HALF: &str = "build-of-the-second-half";
+pub(crate) const NOWHERE: &str = "build-that-runs-nowhere";
 
-pub async fn connect(database_url: &str) -> Result<Client> {
+pub(crate) async fn connect(database_url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(database_url, NoTls)
         .await
         .context("connect to Postgres")?;
@@ -24,7 +24,7 @@ pub async fn connect(database_url: &str) -> Result<Client> {
 }
 
 /// All slots free. Heartbeats last for a day, so that no agents are needed.
-pub async fn create(sql: &Client) -> Result<()> {
+pub(crate) async fn create(sql: &Client) -> Result<()> {
     let statements = format!(
         "INSERT INTO regions
              (name, target_free, max_instances, launch_choices, heartbeat_seconds, lost_seconds)
@@ -56,7 +56,7 @@ pub async fn create(sql: &Client) -> Result<()> {
 }
 
 /// What the host agents of a region's instances do first.
-pub async fn register_all(sql: &Client, region: &str) -> Result<()> {
+pub(crate) async fn register_all(sql: &Client, region: &str) -> Result<()> {
     let register = "SELECT count(*) FROM instances i, LATERAL register_host(
                         i.id, '10.0.0.1', json_build_object('x-hasura-launch-id', i.launch_id))
                     WHERE i.region = $1 AND i.status = 'PRE_CONNECTION'";

@@ -24,10 +24,14 @@ const WORK_GOAL: Duration = Duration::from_millis(2);
 
 const ZIP_TIME: Duration = Duration::from_secs(60);
 
-pub async fn measure() -> Result<Section> {
+pub(crate) async fn measure() -> Result<Section> {
     let dir = StackDir::claim(&project::local().join("bench"))?;
     let binary = project::root().join("target/release/assign-user");
-    ensure!(binary.exists(), "{} is missing: run `make bench`", binary.display());
+    ensure!(
+        binary.exists(),
+        "{} is missing: run `make bench`",
+        binary.display()
+    );
     let keys = UserKeys::generate()?;
     let mut rows = sizes(&dir, &binary).await?;
     rows.push(starts(&dir, &binary, &keys)?);

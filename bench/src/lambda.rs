@@ -19,7 +19,7 @@ use crate::http::{self, Message};
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Lambda {
+pub(crate) struct Lambda {
     address: String,
     polled: Receiver<Instant>,
     work: Sender<()>,
@@ -28,7 +28,7 @@ pub struct Lambda {
 }
 
 impl Lambda {
-    pub fn start(keys: &UserKeys) -> Result<Self> {
+    pub(crate) fn start(keys: &UserKeys) -> Result<Self> {
         let port = Ports::free().reserve("the runtime API")?;
         let address = format!("127.0.0.1:{}", port.port());
         let (polled_tx, polled) = mpsc::channel();
@@ -55,12 +55,12 @@ impl Lambda {
         })
     }
 
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// When the function asked for its next event.
-    pub fn poll(&self) -> Result<Instant> {
+    pub(crate) fn poll(&self) -> Result<Instant> {
         self.polled
             .recv_timeout(PATIENCE)
             .context("assign-user asks for no event")
@@ -68,14 +68,15 @@ impl Lambda {
 
     /// Gives the function one event, and tells for how long it was at work itself: without the
     /// time in which Hasura had its question.
-    pub fn invoke(&self) -> Result<Duration> {
+    pub(crate) fn invoke(&self) -> Result<Duration> {
         self.poll()?;
         self.work.send(())?;
         let (own, answer) = self
             .answered
             .recv_timeout(PATIENCE)
             .context("assign-user does not answer")?;
-        let status = serde_json::from_slice(&answer).map(|answer: Value| answer["statusCode"] == 200);
+        let status =
+            serde_json::from_slice(&answer).map(|answer: Value| answer["statusCode"] == 200);
         ensure!(
             status.is_ok_and(|is_ok| is_ok),
             "assign-user answered {}",
@@ -85,7 +86,7 @@ impl Lambda {
     }
 
     /// How often Hasura was asked since the last call.
-    pub fn questions(&self) -> usize {
+    pub(crate) fn questions(&self) -> usize {
         self.asked.swap(0, Ordering::Relaxed)
     }
 }
@@ -128,7 +129,10 @@ impl Script {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         work.recv().map_err(io::Error::other)?;
         let headers = [
-            ("lambda-runtime-aws-request-id", "11111111-1111-4111-8111-111111111111"),
+            (
+                "lambda-runtime-aws-request-id",
+                "11111111-1111-4111-8111-111111111111",
+            ),
             // In the year 2100.
             ("lambda-runtime-deadline-ms", "4102444800000"),
             (
@@ -159,7 +163,10 @@ impl Stopwatch {
 
     /// The time so far.
     fn pause(&mut self) -> Duration {
-        self.total += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.total += self
+            .since
+            .take()
+            .map_or(Duration::ZERO, |since| since.elapsed());
         self.total
     }
 }

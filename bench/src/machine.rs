@@ -8,14 +8,14 @@ use shared::clock::{Clock as _, SystemClock};
 const MANIFEST: &str = include_str!("../../Cargo.toml");
 
 /// The date, the machine, and how busy it is.
-pub fn description() -> String {
+pub(crate) fn description() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
-        "- taken: {}\n- machine: {cores} cores, {}, {} of memory\n- system: {}, Linux {}\n\
+        "- taken: {}\n- machine: {cores} cores, {}, {:.0} GiB of memory\n- system: {}, Linux {}\n\
          - busy before: {} processes ready to run (mean of a minute)\n- release profile: {}",
         SystemClock.now().strftime("%Y-%m-%d %H:%M UTC"),
         field("/proc/cpuinfo", "model name"),
-        field("/proc/meminfo", "MemTotal"),
+        memory_gib(),
         field("/etc/os-release", "PRETTY_NAME").trim_matches('"'),
         first_word("/proc/sys/kernel/osrelease"),
         first_word("/proc/loadavg"),
@@ -31,6 +31,12 @@ fn field(path: &str, name: &str) -> String {
         (field.trim() == name).then(|| value.trim().to_owned())
     });
     value.unwrap_or_else(|| format!("{name} unknown"))
+}
+
+fn memory_gib() -> f64 {
+    let kib = field("/proc/meminfo", "MemTotal");
+    let kib = kib.trim_end_matches(" kB").parse().unwrap_or(0.0_f64);
+    kib / (1024.0 * 1024.0)
 }
 
 fn first_word(path: &str) -> String {

@@ -1,8 +1,9 @@
-//! Passes that find nothing to do, on the deployed stack: what they ask for, and how long they take.
+//! Passes that find nothing to do, on the deployed stack: what they ask for, how long they take.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use local_stack::ports::Ports;
 use local_stack::process::{Process, Program};
 use local_stack::project;
 use local_stack::seed::RegionSeed;
@@ -12,48 +13,255 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::counter::{self, Counter};
-use crate::fleet;
-use crate::settings;
+use crate::{fleet, settings};
 
 const PASSES: usize = 20;
-/// Each is counted; the most counts.
+/// Each of these is counted, and the most of them is the figure.
 const COUNTED: usize = 5;
 
-/// Passes go on for so long until there is nothing to do.
+/// For all passes together that it takes until there is nothing more to do.
 const SETTLING: Duration = Duration::from_secs(120);
+const EMULATOR_START: Duration = Duration::from_secs(30);
 
-/// The goal: a `DescribeInstances` for each thousand instances, and DynamoDB calls.
-const LISTED_AT_ONCE: u64 = 1_000;
+/// Goals of a pass: one request to GraphQL and one to EC2 for each thousand instances, which is
+/// what both give at once, and so many to DynamoDB.
+const PAGE: usize = 1_000;
 const DYNAMODB_GOAL: u64 = 5;
 
 const SMALL: &str = "us-east-1";
 const LARGE: &str = "us-west-2";
-const LARGE_INSTANCES: u32 = 2_500;
+const LARGE_INSTANCES: usize = 2_500;
 
-pub async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
-    let schedule: Value = serde_json::from_str(include_str!("../../events/reconcile-schedule.json"))?;
-    let mut rows = Vec::new();
+pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
+    let small = Watched {
+        stack,
+        region: SMALL,
+        instances: 2,
+        ec2_control: stack.env().ec2_control_url.clone(),
+    };
+    fill_small(stack).await?;
+    small.settle().await?;
+    let times = small.times().await?;
+    let (mut rows, asked) = small.counts().await?;
+    rows.extend(times);
 
-    small_region(stack).await?;
-    settle(stack, SMALL).await?;
-    rows.extend(times("small region, by the schedule", stack, &schedule).await?);
-    let counters = Counters::put_before(stack).await?;
-    rows.extend(counters.count("small region, by the schedule", &schedule, 2).await?);
-    let by_hand = json!({"regions": [SMALL]});
-    rows.extend(counters.count("small region, by hand", &by_hand, 2).await?);
-
-    let (_emulator, control) = emulator_without_agents(stack).await?;
-    let counters = counters.with_ec2(control).await?;
-    large_region(stack, sql).await?;
-    settle(stack, LARGE).await?;
-    let by_hand = json!({"regions": [LARGE]});
-    let what = format!("{LARGE_INSTANCES} instances, by hand");
-    rows.extend(counters.count(&what, &by_hand, u64::from(LARGE_INSTANCES)).await?);
-    rows.extend(times(&what, stack, &by_hand).await?);
+    // The schedule looks at every region, and one at a time is to be counted.
+    remove(sql, SMALL).await?;
+    let (_emulator, endpoint) = emulator_without_agents(stack).await?;
+    let large = Watched {
+        stack,
+        region: LARGE,
+        instances: LARGE_INSTANCES,
+        ec2_control: format!("{endpoint}/_emulator"),
+    };
+    settings::set_for_reconcile(stack, &[("AWS_ENDPOINT_URL_EC2", &endpoint)]).await?;
+    large.fill_large(sql).await?;
+    large.settle().await?;
+    rows.extend(large.counts().await?.0);
+    rows.extend(large.times().await?);
 
     Ok(Section {
         title: "a quiet region's pass".to_owned(),
-        how: "".to_owned(),
+        how: format!(
+            "Scheduled invocations of the deployed `reconcile`, a dev build, warm. Proxies before \
+             the GraphQL engine and DynamoDB count; EC2's calls are in the emulator's ledger. The \
+             small region was filled with host agents, the large one without; both by the service \
+             itself. A pass of the small one asked: {asked}."
+        ),
         rows,
     })
+}
+
+/// A region whose passes are measured; the only one that there is.
+struct Watched<'a> {
+    stack: &'a Stack,
+    region: &'a str,
+    instances: usize,
+    ec2_control: String,
+}
+
+impl Watched<'_> {
+    /// As EventBridge does it, and nothing may be left to be done.
+    async fn scheduled(&self) -> Result<Value> {
+        let event = serde_json::from_str(include_str!("../../events/reconcile-schedule.json"))?;
+        let report = self.stack.reconcile(&event).await?["regions"].take();
+        ensure!(
+            report.as_array().map(Vec::len) == Some(1) && is_quiet(&report[0]),
+            "{} is not quiet: {report:#}",
+            self.region
+        );
+        Ok(report[0].clone())
+    }
+
+    /// Passes, until there is nothing to do and nothing starting any more.
+    async fn settle(&self) -> Result<()> {
+        let deadline = Instant::now() + SETTLING;
+        let only = json!({"regions": [self.region]});
+        loop {
+            let report = self.stack.reconcile(&only).await?["regions"][0].take();
+            if is_quiet(&report) && report["plan"]["figures"]["starting"] == 0 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} is not quiet after {SETTLING:?}: {report:#}",
+                    self.region
+                );
+            }
+        }
+    }
+
+    async fn times(&self) -> Result<Vec<Row>> {
+        self.scheduled().await?;
+        let (mut passes, mut invocations) = (Samples::default(), Samples::default());
+        for _ in 0..PASSES {
+            let started = Instant::now();
+            let report = self.scheduled().await?;
+            invocations.push(started.elapsed());
+            let millis = report["duration_ms"].as_u64().context("no duration_ms")?;
+            passes.push(Duration::from_millis(millis));
+        }
+        Ok(vec![
+            Row::timed(self.named("the pass, by its own report"), &passes),
+            Row::timed(self.named("the invocation, for its caller"), &invocations),
+        ])
+    }
+
+    /// What passes ask for, and what the last one asked in words.
+    async fn counts(&self) -> Result<(Vec<Row>, String)> {
+        let env = self.stack.env();
+        let graphql = Counter::before(&env.hasura_url, counter::graphql_operation)?;
+        let dynamodb = Counter::before(&env.aws_endpoint_url, counter::dynamodb_action)?;
+        let between = [
+            ("HASURA_URL", graphql.url()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url()),
+        ];
+        settings::set_for_reconcile(self.stack, &between).await?;
+        // The first invocation starts the process.
+        self.scheduled().await?;
+        let (mut most, mut last) = ([0; 4], String::new());
+        for _ in 0..COUNTED {
+            let calls_before = self.ec2_calls().await?.len();
+            graphql.take();
+            dynamodb.take();
+            self.scheduled().await?;
+            let (graphql, dynamodb) = (graphql.take(), dynamodb.take());
+            let ec2 = self.ec2_calls().await?.split_off(calls_before);
+            let of_regions = graphql.iter().filter(|name| *name == "Regions").count();
+            let counts = [
+                graphql.len() - of_regions,
+                of_regions,
+                ec2.len(),
+                dynamodb.len(),
+            ];
+            most = std::array::from_fn(|n| counts[n].max(most[n]));
+            last = format!(
+                "{} of GraphQL, {} of EC2, {} of DynamoDB",
+                graphql.join(", "),
+                ec2.join(", "),
+                dynamodb.join(", ")
+            );
+        }
+        let back = [
+            ("HASURA_URL", env.hasura_url.as_str()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", env.aws_endpoint_url.as_str()),
+        ];
+        settings::set_for_reconcile(self.stack, &back).await?;
+
+        let row = |what: &str, count: usize| {
+            Row::single(self.named(what), Quantity::Count(count as u64)).samples(COUNTED)
+        };
+        let [pass, of_regions, ec2, dynamodb] = most;
+        let pages = Quantity::Count(self.instances.div_ceil(PAGE) as u64);
+        let rows = vec![
+            row("GraphQL requests of the pass", pass).at_most(pages),
+            row("GraphQL requests before it, to list regions", of_regions),
+            row("EC2 calls (DescribeInstances)", ec2).at_most(pages),
+            row("DynamoDB calls", dynamodb).at_most(Quantity::Count(DYNAMODB_GOAL)),
+        ];
+        Ok((rows, last))
+    }
+
+    /// The actions of all calls to EC2 so far.
+    async fn ec2_calls(&self) -> Result<Vec<String>> {
+        let url = format!("{}/ledger", self.ec2_control);
+        let ledger: Value = reqwest::get(&url).await?.json().await.context(url)?;
+        let calls = ledger["calls"]
+            .as_array()
+            .context("the ledger has no calls")?;
+        let actions = calls.iter().filter_map(|call| call["action"].as_str());
+        Ok(actions.map(str::to_owned).collect())
+    }
+
+    /// The service launches them all; what their agents would do is done in Postgres.
+    async fn fill_large(&self, sql: &Client) -> Result<()> {
+        let capacity = 2;
+        let (region, instances) = (self.region, self.instances);
+        let target = instances * capacity;
+        sql.batch_execute(&format!(
+            "INSERT INTO regions (name, target_free, max_instances, scale_up_step,
+                 heartbeat_seconds, lost_seconds, launch_choices)
+             VALUES ('{region}', {target}, {instances}, 0, 86400, 172800,
+                 '[{{\"instance_type\": \"m6i.large\", \"capacity\": {capacity},
+                     \"subnet_id\": \"subnet-03a0000000000000a\"}}]');
+             INSERT INTO images (region, image_id, client_sha, state)
+             VALUES ('{region}', 'ami-03000000000000001', 'build', 'CURRENT')"
+        ))
+        .await?;
+        let report = self.stack.reconcile(&json!({"regions": [region]})).await?;
+        fleet::register_all(sql, region)
+            .await
+            .with_context(|| format!("the pass that launches reported {report:#}"))
+    }
+
+    fn named(&self, what: &str) -> String {
+        format!("{} instances: {what}", self.instances)
+    }
+}
+
+fn is_quiet(report: &Value) -> bool {
+    let steps = report["plan"]["steps"].as_array();
+    report["outcome"] == "done" && steps.is_some_and(Vec::is_empty)
+}
+
+async fn fill_small(stack: &Stack) -> Result<()> {
+    let seed = RegionSeed {
+        region: SMALL.to_owned(),
+        target_free: 4,
+        max_instances: 10,
+        capacity: 2,
+    };
+    seed.insert(&stack.operator(), None).await
+}
+
+async fn remove(sql: &Client, region: &str) -> Result<()> {
+    let tables = [
+        ("instances", "region"),
+        ("images", "region"),
+        ("regions", "name"),
+    ];
+    for (table, column) in tables {
+        sql.execute(
+            &format!("DELETE FROM {table} WHERE {column} = $1"),
+            &[&region],
+        )
+        .await
+        .with_context(|| format!("remove {region} from {table}"))?;
+    }
+    Ok(())
+}
+
+/// Thousands of agents would be thousands of processes.
+async fn emulator_without_agents(stack: &Stack) -> Result<(Process, String)> {
+    let port = Ports::free().reserve("another EC2 emulator")?;
+    let endpoint = format!("http://127.0.0.1:{}", port.port());
+    let process = Program::new("ec2-emulator-2", project::binary("ec2-emulator")?)
+        .arg(format!("--listen=127.0.0.1:{}", port.release()))
+        .args(["--pending-ms=0", "--listing-lag-ms=0"])
+        .start(stack.dir())?;
+    let ledger = format!("{endpoint}/_emulator/ledger");
+    process
+        .ready(EMULATOR_START, async || reqwest::get(&ledger).await.is_ok())
+        .await?;
+    Ok((process, endpoint))
 }

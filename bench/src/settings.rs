@@ -1,0 +1,38 @@
+//! Changes the deployed functions' environment, to put something between them and their servers.
+
+use anyhow::{Context as _, Result};
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::types::Environment;
+use local_stack::stack::Stack;
+
+/// Sets variables of `reconcile` and leaves its others as the template has them. Its next
+/// invocation starts a new process.
+pub(crate) async fn set_for_reconcile(stack: &Stack, variables: &[(&str, &str)]) -> Result<()> {
+    let function = &stack.env().reconcile_function;
+    let lambda = Client::new(&stack.sdk_config());
+    let before = lambda
+        .get_function_configuration()
+        .function_name(function)
+        .send()
+        .await
+        .with_context(|| format!("read the settings of {function}"))?;
+    let mut environment = before
+        .environment
+        .and_then(|environment| environment.variables)
+        .unwrap_or_default();
+    for (name, value) in variables {
+        environment.insert((*name).to_owned(), (*value).to_owned());
+    }
+    lambda
+        .update_function_configuration()
+        .function_name(function)
+        .environment(
+            Environment::builder()
+                .set_variables(Some(environment))
+                .build(),
+        )
+        .send()
+        .await
+        .with_context(|| format!("change the settings of {function}"))?;
+    Ok(())
+}
