@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use local_stack::seed::APP_VERSION;
 use local_stack::stack::Stack;
-use reqwest::StatusCode;
+use reqwest::{RequestBuilder, StatusCode};
 use scaling_bench::{Quantity, Row, Samples, Section};
 use serde_json::{Value, json};
 
@@ -47,8 +47,9 @@ pub(crate) async fn measure(stack: &Stack) -> Result<Section> {
         how: format!(
             "Each user asks once for a slot, over HTTP, in the region of {INSTANCES} instances \
              with {} slots. Function, GraphQL engine and client are dev builds, and they share \
-             the machine's cores with the local AWS, which runs the function, and PostgreSQL: \
-             this says how all of it behaves when pressed, not how fast AWS is.",
+             the machine's cores with the local AWS, which runs the function, and PostgreSQL. \
+             After each invocation, the local AWS waits up to 50 ms for a line on standard error. \
+             So this says how all of it behaves when pressed, not how fast AWS is.",
             INSTANCES * SLOTS
         ),
         rows,
@@ -61,8 +62,7 @@ async fn refusals(stack: &Stack, http: &reqwest::Client) -> Result<Row> {
     // The first starts the process.
     for n in 0..=REFUSALS {
         let started = Instant::now();
-        let answer = http.post(&stack.env().assign_user_url).send().await?;
-        let status = answer.status();
+        let status = request(stack, http).send().await?.status();
         ensure!(
             status == StatusCode::UNAUTHORIZED,
             "a request without a token is answered {status}"
@@ -105,21 +105,21 @@ async fn burst(
 }
 
 async fn assign(stack: &Stack, http: &reqwest::Client, token: &str) -> Result<()> {
-    let request = json!({
+    let answer = request(stack, http).bearer_auth(token).send().await?;
+    let status = answer.status();
+    let body: Value = answer.json().await?;
+    ensure!(status.is_success(), "answered {status}: {body}");
+    Ok(())
+}
+
+/// Without a token yet.
+fn request(stack: &Stack, http: &reqwest::Client) -> RequestBuilder {
+    let url = format!("{}mandelbox/assign", stack.env().assign_user_url);
+    http.post(url).json(&json!({
         "regions": [REGION],
         "client_commit_hash": FIRST_HALF,
         "user_email": "somebody@example.com",
         "version": APP_VERSION,
         "session_id": 1,
-    });
-    let answer = http
-        .post(format!("{}mandelbox/assign", stack.env().assign_user_url))
-        .bearer_auth(token)
-        .json(&request)
-        .send()
-        .await?;
-    let status = answer.status();
-    let body: Value = answer.json().await?;
-    ensure!(status.is_success(), "answered {status}: {body}");
-    Ok(())
+    }))
 }

@@ -144,7 +144,17 @@ impl PassConfig {
                 expected: "10 or more above PASS_BUDGET_SECONDS, below the function's timeout",
             });
         }
-        let days = or_default(env, "AGENT_TOKEN_DAYS", "a whole number of days", 30u32)?;
+        let days_expected = "a whole number of days, 1 to 3650";
+        let days = or_default(env, "AGENT_TOKEN_DAYS", days_expected, 30u32)?;
+        if !(1..=3650).contains(&days) {
+            let value = days.to_string();
+            let name = "AGENT_TOKEN_DAYS";
+            return Err(ConfigError::Invalid {
+                name,
+                value,
+                expected: days_expected,
+            });
+        }
         let agent_token_key = SecretString::from(required(env, "HASURA_JWT_KEY")?);
         if agent_token_key.expose_secret().len() < MIN_KEY_BYTES {
             return Err(ConfigError::Invalid {

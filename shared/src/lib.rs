@@ -17,6 +17,8 @@ pub mod assign;
 pub mod clock;
 pub mod config;
 pub mod db;
+#[cfg(feature = "function-url")]
+pub mod function_url;
 pub mod host;
 pub mod http;
 pub mod ids;

@@ -110,6 +110,9 @@ pub trait RegionLock: Send + Sync {
 
     async fn is_wanted(&self, region: &RegionName) -> Result<bool, LockError>;
 
+    /// Whether an event's id was recorded.
+    async fn is_seen(&self, event_id: &str) -> Result<bool, LockError>;
+
     /// Records an event's id; false if it was recorded before. Called only once the event's
     /// wake is durable.
     async fn record_seen(&self, event_id: &str, now: Timestamp) -> Result<bool, LockError>;

@@ -185,7 +185,10 @@ pub struct LaunchChoice {
 
 /// A choice as an item of `regions.launch_choices` spells it.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with `instance_type`, `capacity`, and `subnet_id` or `subnet_tag`"
+)]
 struct ChoiceColumns {
     instance_type: String,
     capacity: u32,
@@ -196,7 +199,10 @@ struct ChoiceColumns {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a tag: an object with `key` and `value`"
+)]
 struct TagColumns {
     key: String,
     value: String,
@@ -253,7 +259,10 @@ impl fmt::Display for LaunchChoice {
 
 /// Names a subnet or a security group: by id, or by a tag that is looked up at launch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "must be an id, or a tag: an object with `key` and `value`"
+)]
 pub enum Selector {
     Id(String),
     Tag { key: String, value: String },

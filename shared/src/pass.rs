@@ -136,6 +136,32 @@ impl Passes {
         .await
     }
 
+    /// Makes an event's wake durable: marks the regions, and only then records the event as
+    /// seen. False when it was seen before: whoever brought it first looks, or has looked.
+    ///
+    /// # Errors
+    /// When it is not certain that the wake is durable: the event has to be sent again.
+    pub async fn wake(&self, event_id: &str, regions: &[RegionName]) -> Result<bool, LockError> {
+        if self.lock.is_seen(event_id).await? {
+            return Ok(false);
+        }
+        self.mark(regions).await?;
+        self.lock.record_seen(event_id, self.clock.now()).await?;
+        Ok(true)
+    }
+
+    /// Marks regions as wanted, so that they are looked at once more by whoever holds the lock.
+    ///
+    /// # Errors
+    /// When it is not certain that a mark is set.
+    pub async fn mark(&self, regions: &[RegionName]) -> Result<(), LockError> {
+        let now = self.clock.now();
+        for region in regions {
+            self.lock.mark_wanted(region, now).await?;
+        }
+        Ok(())
+    }
+
     /// What a pass would do now, and why. Takes no lock, changes nothing.
     pub async fn dry_run(&self, region: &RegionName, order: &Order) -> PassReport {
         let began = self.clock.now();

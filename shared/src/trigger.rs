@@ -10,6 +10,8 @@ pub enum Trigger {
     Schedule,
     /// A person or a script invoked `reconcile`.
     ByHand,
+    /// Hasura's event trigger of that name.
+    DatabaseEvent { name: String },
     /// A function that had gone three times already handed over.
     HandOver,
 }
@@ -18,15 +20,17 @@ impl Trigger {
     /// Whether a region that is busy has to be looked at again afterwards.
     ///
     /// The schedule comes back in a minute by itself; everybody else saw something that the
-    /// holder of the lock may have observed too early to know.
+    /// holder of the lock may have observed too early to know. An event has marked its regions
+    /// before its id was recorded, and a hand-over finds the mark set.
     pub fn leaves_a_mark(&self) -> bool {
-        !matches!(self, Self::Schedule)
+        matches!(self, Self::ByHand)
     }
 
     pub fn name(&self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
             Self::ByHand => "by_hand",
+            Self::DatabaseEvent { .. } => "database_event",
             Self::HandOver => "hand_over",
         }
     }

@@ -35,6 +35,16 @@ pub enum UserDataError {
          LAUNCH_ID, CAPACITY and CLIENT_SHA; write $${{…}} for a literal ${{…}}"
     )]
     UnknownPlaceholder(String),
+    #[error(
+        "regions.user_data_template: at byte {0}, `${{` begins no placeholder; write $${{ for a \
+         literal ${{"
+    )]
+    BadPlaceholder(usize),
+    #[error(
+        "regions.user_data_template does not name ${{AGENT_TOKEN}}: without it no host agent could \
+         register"
+    )]
+    NoToken,
     #[error("regions.user_data_template gives {0} bytes: EC2 takes {LIMIT_BYTES} at most")]
     TooLong(usize),
 }
@@ -48,8 +58,10 @@ impl UserData<'_> {
     /// # Errors
     /// When the template names something unknown or the result is too long for EC2.
     pub fn render(&self, template: Option<&str>) -> Result<String, UserDataError> {
-        let mut rest = template.unwrap_or(DEFAULT_TEMPLATE);
+        let template = template.unwrap_or(DEFAULT_TEMPLATE);
+        let mut rest = template;
         let mut text = String::with_capacity(rest.len() + 1024);
+        let mut has_token = false;
         while let Some(start) = rest.find("${") {
             if let Some(before) = rest[..start].strip_suffix('$') {
                 text.push_str(before);
@@ -58,13 +70,17 @@ impl UserData<'_> {
                 continue;
             }
             text.push_str(&rest[..start]);
-            let Some(end) = rest[start..].find('}') else {
-                return Err(UserDataError::UnknownPlaceholder(
-                    rest[start + 2..].to_owned(),
-                ));
-            };
-            self.push_value(&rest[start + 2..start + end], &mut text)?;
-            rest = &rest[start + end + 1..];
+            let inside = &rest[start + 2..];
+            // What is no name is not shown: templates hold secrets of their own.
+            let name = placeholder(inside).ok_or_else(|| {
+                UserDataError::BadPlaceholder(template.len() - rest.len() + start)
+            })?;
+            self.push_value(name, &mut text)?;
+            has_token |= name == "AGENT_TOKEN";
+            rest = &inside[name.len() + 1..];
+        }
+        if !has_token {
+            return Err(UserDataError::NoToken);
         }
         text.push_str(rest);
         if text.len() > LIMIT_BYTES {
@@ -85,6 +101,13 @@ impl UserData<'_> {
         }
         Ok(())
     }
+}
+
+/// The name before the closing brace, if it could be one.
+fn placeholder(inside: &str) -> Option<&str> {
+    let name = &inside[..inside.find('}')?];
+    let fits = |b: u8| b.is_ascii_uppercase() || b == b'_';
+    ((1..=32).contains(&name.len()) && name.bytes().all(fits)).then_some(name)
 }
 
 #[cfg(test)]
@@ -114,8 +137,8 @@ mod tests {
 
     #[test]
     fn shell_variables_pass_and_placeholders_are_filled() {
-        let text = render(Some("#!/bin/sh\necho $HOME $${X} ${REGION}")).unwrap();
-        assert_eq!(text, "#!/bin/sh\necho $HOME ${X} us-east-1");
+        let text = render(Some("#!/bin/sh\necho $HOME $${X} ${REGION} ${AGENT_TOKEN}")).unwrap();
+        assert_eq!(text, "#!/bin/sh\necho $HOME ${X} us-east-1 t.o.k");
     }
 
     #[test]
@@ -127,19 +150,29 @@ mod tests {
     }
 
     #[test]
-    fn an_unclosed_placeholder_is_refused() {
-        assert!(matches!(
-            render(Some("a ${B")),
-            Err(UserDataError::UnknownPlaceholder(_))
-        ));
+    fn what_is_no_placeholder_is_refused_without_showing_it() {
+        for template in ["a ${B", "a ${secret of mine}", "a ${}"] {
+            assert_eq!(
+                render(Some(template)),
+                Err(UserDataError::BadPlaceholder(2))
+            );
+        }
+    }
+
+    #[test]
+    fn a_machine_that_could_not_register_is_not_launched() {
+        assert_eq!(
+            render(Some("REGION=${REGION}")),
+            Err(UserDataError::NoToken)
+        );
     }
 
     #[test]
     fn what_ec2_would_refuse_is_refused_here() {
-        let long = "x".repeat(LIMIT_BYTES + 1);
+        let long = format!("{}${{AGENT_TOKEN}}", "x".repeat(LIMIT_BYTES));
         assert_eq!(
             render(Some(&long)),
-            Err(UserDataError::TooLong(LIMIT_BYTES + 1))
+            Err(UserDataError::TooLong(LIMIT_BYTES + 5))
         );
     }
 }

@@ -1,11 +1,15 @@
 //! A deployed stack as a test sees it: from outside.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use local_stack::operator::Operator;
 use local_stack::options::{Schedule, StackOptions};
 use local_stack::seed::RegionSeed;
 use local_stack::stack::Stack;
+use local_stack::token::Token;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
 
@@ -18,10 +22,11 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub struct Deployed {
     pub stack: Stack,
     pub sql: Client,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
+    tokens: Mutex<Vec<String>>,
 }
 
-/// An answer of `assign-user`.
+/// An answer of `assign-user`; the body of one without is null.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -30,21 +35,48 @@ pub struct Answer {
 }
 
 impl Deployed {
-    /// A stack of its own, with the schedule off: a test says when a pass runs.
+    /// A stack of its own, with the schedule off and the delivery of the database's events
+    /// paused: a test says when a pass runs.
     pub async fn start(name: &str, change: impl FnOnce(&mut StackOptions)) -> Self {
         let mut options = StackOptions::named(name);
         options.schedule = Schedule::Off;
         change(&mut options);
         let stack = Stack::start(&options).await.expect("the stack starts");
-        let (sql, connection) = tokio_postgres::connect(&stack.env().database_url, NoTls)
-            .await
-            .expect("Postgres");
-        tokio::spawn(connection);
-        Self {
+        let sql = connect(&stack.env().database_url).await;
+        let deployed = Self {
             stack,
             sql,
             http: reqwest::Client::new(),
-        }
+            tokens: Mutex::default(),
+        };
+        deployed.control_events("POST", "pause", &Value::Null).await;
+        deployed
+    }
+
+    /// Lets the database's events through from now on, and those that waited.
+    pub async fn deliver_events(&self) {
+        self.control_events("POST", "resume", &Value::Null).await;
+    }
+
+    /// Asks the delivery of the database's events for something: see `local-graphql deliver`.
+    pub async fn control_events(&self, method: &str, path: &str, body: &Value) -> Value {
+        let control = self.stack.env().hasura_events_control_url.as_deref();
+        let url = format!("{}/{path}", control.expect("events are delivered"));
+        let method = method.parse().expect("a method");
+        let answer = self
+            .http
+            .request(method, &url)
+            .json(body)
+            .send()
+            .await
+            .expect(&url);
+        assert!(answer.status().is_success(), "{url}: {answer:?}");
+        answer.json().await.expect("a JSON body")
+    }
+
+    /// Another connection to Postgres, for what [`Self::sql`] must not be kept busy with.
+    pub async fn connect(&self) -> Client {
+        connect(&self.stack.env().database_url).await
     }
 
     /// What an operator does first: settings, an image, the app's version.
@@ -70,23 +102,73 @@ impl Deployed {
             .expect("reconcile answers")
     }
 
+    /// Invokes the deployed `reconcile`, and expects it to fail as a whole.
+    pub async fn refused(&self, payload: &Value) -> String {
+        let answer = self.stack.reconcile(payload).await;
+        let error = answer.expect_err("reconcile refuses the payload");
+        format!("{error:#}")
+    }
+
+    /// A token with which `user` may ask for a slot.
+    pub fn token(&self, user: &str) -> String {
+        self.sign(&Token::new(user))
+    }
+
+    /// Any token, signed with the stack's keys.
+    pub fn sign(&self, token: &Token) -> String {
+        let token = token.sign(self.stack.keys()).expect("a token");
+        self.keep_secret(token.clone());
+        token
+    }
+
+    /// Counts `token` among those that no log may show.
+    pub fn keep_secret(&self, token: String) {
+        let tokens = self.tokens.lock();
+        tokens.unwrap_or_else(PoisonError::into_inner).push(token);
+    }
+
+    /// Every token that was made for a user so far.
+    pub fn tokens(&self) -> Vec<String> {
+        let tokens = self.tokens.lock();
+        tokens.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A request to the function URL; `path` comes without the slash at its front.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.stack.env().assign_user_url);
+        self.http.request(method, url)
+    }
+
     /// `POST /mandelbox/assign` as `user`.
     pub async fn assign(&self, user: &str, body: &Value) -> Answer {
-        let token = self.stack.token(user).expect("a token");
-        let url = format!("{}mandelbox/assign", self.stack.env().assign_user_url);
-        let answer = self
-            .http
-            .post(url)
-            .bearer_auth(token)
-            .json(body)
+        let request = self.request(Method::POST, "mandelbox/assign");
+        Answer::of(request.bearer_auth(self.token(user)).json(body)).await
+    }
+
+    /// Sets what goes wrong at EC2 from now on; `{}` heals it.
+    pub async fn set_faults(&self, faults: &Value) {
+        let url = format!("{}/faults", self.stack.env().ec2_control_url);
+        let answer = self.http.put(url).json(faults).send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status);
+        answer.expect("the emulator takes the faults");
+    }
+
+    /// What DynamoDB remembers of a region: the sort keys of its items.
+    pub async fn memory(&self, region: &str) -> Vec<String> {
+        let items = aws_sdk_dynamodb::Client::new(&self.stack.sdk_config())
+            .query()
+            .table_name(&self.stack.env().scaling_table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(format!("REGION#{region}")))
+            .consistent_read(true)
             .send()
             .await
-            .expect("assign-user answers");
-        Answer {
-            status: answer.status().as_u16(),
-            headers: answer.headers().clone(),
-            body: answer.json().await.expect("a JSON body"),
-        }
+            .expect("the table is read");
+        let keys = items
+            .items()
+            .iter()
+            .filter_map(|item| item["sk"].as_s().ok());
+        keys.cloned().collect()
     }
 
     pub async fn ledger(&self) -> Ledger {
@@ -121,4 +203,29 @@ impl Deployed {
         )
         .await;
     }
+}
+
+impl Answer {
+    /// Sends the request.
+    pub async fn of(request: RequestBuilder) -> Self {
+        let answer = request.send().await.expect("assign-user answers");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.bytes().await.expect("the whole answer");
+        let body = match body.as_ref() {
+            b"" => Value::Null,
+            json => serde_json::from_slice(json).expect("a JSON body"),
+        };
+        Self {
+            status,
+            headers,
+            body,
+        }
+    }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres");
+    // An error of the connection is also the client's, which is where it is seen.
+    tokio::spawn(connection);
+    client
 }

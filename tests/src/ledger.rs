@@ -12,6 +12,7 @@ pub struct Ledger {
 
 #[derive(Debug, Deserialize)]
 pub struct Call {
+    pub region: String,
     pub action: String,
     pub params: BTreeMap<String, String>,
     /// `ok`, or the error's code.
@@ -21,6 +22,7 @@ pub struct Call {
 #[derive(Debug, Deserialize)]
 pub struct Machine {
     pub id: String,
+    pub region: String,
     pub state: Option<String>,
     pub client_token: Option<String>,
     pub image_id: String,

@@ -7,8 +7,11 @@
     missing_debug_implementations
 )]
 
+pub mod cargo_lambda;
 pub mod database;
 pub mod deployed;
 pub mod graphql;
 pub mod ledger;
+pub mod logs;
+pub mod metadata;
 pub mod wait;

@@ -1,11 +1,10 @@
 //! `assign-user`: `POST /mandelbox/assign` gives the user of a token a slot.
 //!
-//! event → `event` → [`auth`] → [`request`] → [`Assigner`] (one database round trip) →
+//! event → `function_url` → [`auth`] → [`request`] → [`Assigner`] (one database round trip) →
 //! `response`. No lock and no EC2: assigning goes on from the buffer whatever else is down.
 
 pub mod auth;
 pub mod cors;
-mod event;
 mod jwks;
 pub mod key_cache;
 mod outcome_log;
@@ -17,12 +16,15 @@ use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::HeaderMap;
 use serde_json::Value;
 use shared::assign::{AssignOutcome, Assigner};
+use shared::function_url::HttpEvent;
 
 use auth::TokenVerifier;
 use cors::AllowedOrigins;
-use event::HttpEvent;
 use request::{AssignBody, LocalDev};
 use response::Rejection;
+
+/// A body with 64 regions, all names at their longest, has 10 kB.
+const LARGEST_BODY: usize = 64 * 1024;
 
 /// The function, with what it keeps between invocations.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl<A: Assigner> AssignUser<A> {
     async fn assign(&self, event: &HttpEvent) -> Result<LambdaFunctionUrlResponse, Rejection> {
         // In the order of what it costs us: nobody makes us fetch keys for a body that is too
         // large, and only a user is told what is wrong with a body.
-        let body = event.body()?;
+        let body = event.body(LARGEST_BODY)?;
         let user = self.tokens.user(event.headers()).await?;
         let (request, claims) = AssignBody::parse(&body, self.local_dev)?.asked_by(user);
         match self.assigner.assign(&request).await {

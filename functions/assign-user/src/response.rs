@@ -5,10 +5,10 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use shared::assign::{Assignment, Refusal};
+use shared::function_url::{BadEvent, response};
 use thiserror::Error;
 
 use crate::auth::AuthError;
-use crate::event::BadEvent;
 use crate::request::BadBody;
 
 /// The methods of both paths.
@@ -52,7 +52,7 @@ pub(crate) enum Rejection {
 impl Rejection {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Event(BadEvent::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Event(BadEvent::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Event(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
             Self::Path => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -130,17 +130,4 @@ fn json(status: StatusCode, body: &AnswerBody<'_>) -> LambdaFunctionUrlResponse 
     ]);
     // Strings only: this cannot fail.
     response(status, headers, serde_json::to_string(body).ok())
-}
-
-/// `LambdaFunctionUrlResponse` is non-exhaustive: it is filled in, not written down.
-fn response(
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Option<String>,
-) -> LambdaFunctionUrlResponse {
-    let mut response = LambdaFunctionUrlResponse::default();
-    response.status_code = i64::from(status.as_u16());
-    response.headers = headers;
-    response.body = body;
-    response
 }

@@ -8,6 +8,7 @@
 mod process;
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::emulator::Emulator;
-use crate::world::{AgentRun, Change, Instance, State};
+use crate::world::{AgentRun, Change, Happening, Instance, State};
 
 /// How many logs of agents that have ended are kept.
 const KEPT_LOGS: usize = 200;
@@ -45,7 +46,7 @@ pub async fn supervise(emulator: Emulator, launcher: Option<AgentLauncher>) {
         let changed = emulator.changed();
         let (changes, wait) = emulator.with(|inner, now| {
             let wait = inner.world.next_due().map(|due| due - now);
-            (inner.world.take_changes(), wait)
+            (inner.take_agent_changes(), wait)
         });
         for change in changes {
             agents.follow(&emulator, &change);
@@ -64,8 +65,8 @@ pub async fn supervise(emulator: Emulator, launcher: Option<AgentLauncher>) {
 
 struct Agents {
     launcher: Option<AgentLauncher>,
-    /// Drop one to kill the agent of this instance.
-    kill: HashMap<String, oneshot::Sender<()>>,
+    /// Send a reason to kill the agent of this instance, and it will be how it ended.
+    kill: HashMap<String, oneshot::Sender<&'static str>>,
     tasks: JoinSet<Ended>,
     /// Instances whose agents have ended, the oldest first.
     ended: VecDeque<String>,
@@ -75,18 +76,45 @@ struct Agents {
 struct Ended {
     region: String,
     instance_id: String,
-    /// `None` when it was killed with its instance.
-    status: Option<ExitStatus>,
+    how: End,
+}
+
+enum End {
+    Exit(ExitStatus),
+    /// For this reason.
+    Killed(&'static str),
+    /// The process could not be waited for.
+    Unknown(std::io::Error),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(status) => status.fmt(f),
+            Self::Killed(reason) => f.write_str(reason),
+            Self::Unknown(error) => error.fmt(f),
+        }
+    }
 }
 
 impl Agents {
     fn follow(&mut self, emulator: &Emulator, change: &Change) {
-        match change.transition.state {
-            State::Pending => {}
-            State::Running => self.start(emulator, change),
-            State::ShuttingDown | State::Terminated | State::Stopping | State::Stopped => {
-                self.kill.remove(&change.instance_id);
-            }
+        match change.what {
+            Happening::Is(State::Running) => self.start(emulator, change),
+            Happening::Is(
+                State::ShuttingDown | State::Terminated | State::Stopping | State::Stopped,
+            ) => self.kill(change, "killed with its instance"),
+            Happening::AgentDies => self.kill(change, "killed by a fault"),
+            Happening::Is(State::Pending)
+            | Happening::InterruptionWarning(_)
+            | Happening::RebalanceRecommendation => {}
+        }
+    }
+
+    fn kill(&mut self, change: &Change, reason: &'static str) {
+        if let Some(kill) = self.kill.remove(&change.instance_id) {
+            // An error says that the agent has just ended by itself.
+            kill.send(reason).ok();
         }
     }
 
@@ -99,7 +127,7 @@ impl Agents {
             let settings = inner.world.settings.agent.clone();
             let instance = inner.world.region_mut(&region)?.instance_mut(&id)?;
             // It may have ended in the meantime.
-            if instance.state_at(now) != Some(State::Running) {
+            if instance.state_at(now) != Some(State::Running) || instance.never_boots() {
                 return None;
             }
             let child = process::spawn(launcher, instance, &settings);
@@ -125,19 +153,17 @@ impl Agents {
         let (kill, killed) = oneshot::channel();
         self.kill.insert(id.clone(), kill);
         self.tasks.spawn(async move {
-            let status = tokio::select! {
-                status = child.wait() => status.ok(),
-                _ = killed => {
-                    if let Err(error) = child.kill().await {
-                        tracing::error!(instance = id, %error, "kill agent");
-                    }
-                    None
-                }
+            let how = tokio::select! {
+                status = child.wait() => status.map_or_else(End::Unknown, End::Exit),
+                Ok(reason) = killed => match child.kill().await {
+                    Ok(()) => End::Killed(reason),
+                    Err(error) => End::Unknown(error),
+                },
             };
             Ended {
                 region,
                 instance_id: id,
-                status,
+                how,
             }
         });
     }
@@ -146,14 +172,11 @@ impl Agents {
         let Ended {
             region,
             instance_id,
-            status,
+            how,
         } = ended;
         self.kill.remove(&instance_id);
         emulator.with(|inner, now| {
-            let end = status.map_or_else(
-                || "killed with its instance".to_owned(),
-                |status| status.to_string(),
-            );
+            let end = how.to_string();
             tracing::info!(instance = instance_id, end, "agent ended");
             if let Some(instance) = inner
                 .world
@@ -164,7 +187,7 @@ impl Agents {
                 agent.ended_at_ms = Some(now);
                 agent.end = Some(end);
             }
-            if status.is_some_and(|status| status.success()) {
+            if matches!(how, End::Exit(status) if status.success()) {
                 inner
                     .world
                     .shut_down_from_inside(&region, &instance_id, now);

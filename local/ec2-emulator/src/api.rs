@@ -15,8 +15,11 @@ mod run_instances;
 mod tags;
 mod terminate_instances;
 
+use std::time::Duration;
+
 use crate::clock::UnixMillis;
 use crate::error::ApiError;
+use crate::faults::Hidden;
 use crate::params::Params;
 use crate::world::{Region, World};
 use crate::xml::Xml;
@@ -31,6 +34,10 @@ pub struct Call<'a> {
     pub region: &'a str,
     pub now: UnixMillis,
     pub params: Params,
+    /// How far a listing is behind the truth.
+    pub listing_lag: Duration,
+    /// What a listing leaves out.
+    pub hidden: Hidden,
 }
 
 /// The body of a successful answer.
@@ -72,7 +79,7 @@ impl Call<'_> {
 
     /// The moment whose state a Describe* of instances answers with.
     fn visible_until(&self) -> UnixMillis {
-        self.now.before(self.world.settings.listing_lag())
+        self.now.before(self.listing_lag)
     }
 
     /// Ends the reading of parameters: fails if there is one left, and if this is a dry run.

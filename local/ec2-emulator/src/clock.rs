@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// A moment, in milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct UnixMillis(pub i64);
 
@@ -25,6 +27,11 @@ impl UnixMillis {
     /// As EC2 writes times: to the second, with three zeros behind it.
     pub fn to_ec2(self) -> String {
         self.format("%Y-%m-%dT%H:%M:%S.000Z")
+    }
+
+    /// As EventBridge writes times.
+    pub fn to_iso(self) -> String {
+        self.format("%Y-%m-%dT%H:%M:%SZ")
     }
 
     /// As EC2 writes times inside the reason of a state: `2026-11-21 18:05:24 GMT`.

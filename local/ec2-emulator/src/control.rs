@@ -35,7 +35,11 @@ struct LedgerQuery {
 async fn ledger(State(emulator): State<Emulator>, Query(query): Query<LedgerQuery>) -> Response {
     // Written inside the lock, since the report borrows from what is behind it.
     let report = emulator.with(|inner, now| {
-        serde_json::to_vec(&inner.ledger.report(&inner.world, query.since, now))
+        serde_json::to_vec(
+            &inner
+                .ledger
+                .report(&inner.world, &inner.events, query.since, now),
+        )
     });
     match report {
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
@@ -48,12 +52,17 @@ async fn faults(State(emulator): State<Emulator>) -> Response {
 }
 
 async fn set_faults(State(emulator): State<Emulator>, body: Bytes) -> Response {
-    match parse::<Faults>(&body) {
-        Ok(faults) => {
-            emulator.with(|inner, _| inner.world.faults = faults.clone());
-            Json(faults).into_response()
-        }
-        Err(response) => response,
+    let faults = match parse::<Faults>(&body) {
+        Ok(faults) => faults,
+        Err(response) => return response,
+    };
+    let left = emulator.with(|inner, now| {
+        inner.world.set_faults(faults, now)?;
+        Ok::<_, String>(inner.world.faults.clone())
+    });
+    match left {
+        Ok(left) => Json(left).into_response(),
+        Err(error) => failure(StatusCode::BAD_REQUEST, &error),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What happened: every call with its outcome, and every instance with all its states.
+//! What happened: every call with its outcome, every instance with all its states, every event.
 //!
 //! Tests assert on this from outside, so its JSON is a contract; see the crate's documentation.
 //! It is bounded: of the calls the newest 20,000 are kept, and counted for ever.
@@ -8,7 +8,11 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 
 use crate::clock::UnixMillis;
-use crate::world::{AgentRun, EndedBy, Instance, ShutdownBehavior, State, Tags, Transition, World};
+use crate::events::{EventRecord, Events};
+use crate::world::{
+    AgentRun, EndedBy, Instance, Interruption, ShutdownBehavior, State, Strike, Tags, Transition,
+    World,
+};
 
 /// How many calls are kept.
 const CALLS: usize = 20_000;
@@ -27,8 +31,11 @@ pub struct CallRecord {
     pub params: BTreeMap<String, String>,
     /// `ok`, or the error's code.
     pub outcome: String,
+    /// 0 for an outage.
     pub status: u16,
     pub request_id: String,
+    /// The faults that struck it.
+    pub faults: Vec<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +55,7 @@ pub struct Entry {
     pub outcome: String,
     pub status: u16,
     pub request_id: String,
+    pub faults: Vec<&'static str>,
 }
 
 /// The answer of `GET /_emulator/ledger`.
@@ -58,6 +66,8 @@ pub struct Report<'a> {
     calls_dropped: u64,
     totals: Vec<Total<'a>>,
     instances: Vec<InstanceReport<'a>>,
+    events: Vec<&'a EventRecord>,
+    events_dropped: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,6 +102,8 @@ struct InstanceReport<'a> {
     transitions: &'a [Transition],
     ended_by: Option<EndedBy>,
     agent: Option<&'a AgentRun>,
+    faults: &'a [Strike],
+    interruption: Option<Interruption>,
 }
 
 impl Ledger {
@@ -116,6 +128,7 @@ impl Ledger {
             outcome: entry.outcome,
             status: entry.status,
             request_id: entry.request_id,
+            faults: entry.faults,
         });
         if self.calls.len() > CALLS {
             self.calls.pop_front();
@@ -123,7 +136,13 @@ impl Ledger {
     }
 
     /// Everything, but of the calls only those after `since`.
-    pub fn report<'a>(&'a self, world: &'a World, since: u64, now: UnixMillis) -> Report<'a> {
+    pub fn report<'a>(
+        &'a self,
+        world: &'a World,
+        events: &'a Events,
+        since: u64,
+        now: UnixMillis,
+    ) -> Report<'a> {
         Report {
             now_ms: now,
             calls: self.calls.iter().filter(|call| call.seq > since).collect(),
@@ -142,6 +161,8 @@ impl Ledger {
                 .all_instances()
                 .map(|(region, instance)| instance_report(region, instance, now))
                 .collect(),
+            events: events.records().collect(),
+            events_dropped: events.dropped(),
         }
     }
 }
@@ -182,6 +203,8 @@ fn instance_report<'a>(
         transitions: instance.transitions_until(now),
         ended_by: instance.ended.map(|(by, _)| by),
         agent: instance.agent.as_ref(),
+        faults: &instance.faults,
+        interruption: instance.interruption,
     }
 }
 
@@ -209,18 +232,20 @@ mod tests {
             outcome: outcome.into(),
             status: 200,
             request_id: "r".into(),
+            faults: Vec::new(),
         }
     }
 
     #[test]
     fn old_calls_go_but_stay_counted() {
         let world = World::new(DEFAULT_WORLD.parse().unwrap(), Settings::default(), 1);
+        let events = Events::default();
         let mut ledger = Ledger::default();
         for _ in 0..CALLS + 3 {
             ledger.record(entry("ok"));
         }
         ledger.record(entry("InternalError"));
-        let report = ledger.report(&world, 0, UnixMillis(2));
+        let report = ledger.report(&world, &events, 0, UnixMillis(2));
         assert_eq!(report.calls.len(), CALLS);
         assert_eq!(report.calls_dropped, 4);
         assert_eq!(report.calls[0].seq, 5);
@@ -228,7 +253,7 @@ mod tests {
         assert_eq!(counts, [("InternalError", 1), ("ok", CALLS as u64 + 3)]);
         assert_eq!(
             ledger
-                .report(&world, CALLS as u64 + 3, UnixMillis(2))
+                .report(&world, &events, CALLS as u64 + 3, UnixMillis(2))
                 .calls
                 .len(),
             1

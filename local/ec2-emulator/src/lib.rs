@@ -9,7 +9,9 @@
 //! - [`world`]: the state and its rules, pure;
 //! - [`api`]: the actions, one file each, on top of [`params`], [`filters`], [`paging`], [`xml`];
 //! - [`emulator`]: the world behind a lock, with its clock and ledger; [`server`]: HTTP;
-//! - [`agents`]: the host agents' processes.
+//! - [`agents`]: the host agents' processes;
+//! - [`faults`]: what goes wrong on demand; [`mod@line`]: connections that can be cut;
+//! - [`events`]: what EC2 tells EventBridge.
 //!
 //! # Control
 //!
@@ -22,7 +24,7 @@
 //!   {"now_ms": 1795284000000,
 //!    "calls": [{"seq": 1, "at_ms": 1795283990000, "region": "us-east-1",
 //!               "action": "RunInstances", "params": {"MinCount": "1", "ClientToken": "…"},
-//!               "outcome": "ok", "status": 200, "request_id": "…"}],
+//!               "outcome": "ok", "status": 200, "request_id": "…", "faults": []}],
 //!    "calls_dropped": 0,
 //!    "totals": [{"region": "us-east-1", "action": "RunInstances", "outcome": "ok", "count": 1}],
 //!    "instances": [{"id": "i-…", "region": "us-east-1", "state": "running",
@@ -37,23 +39,88 @@
 //!                                   {"state": "running", "at_ms": 1795283992000}],
 //!                   "ended_by": null,
 //!                   "agent": {"pid": 4711, "started_at_ms": 1795283992001,
-//!                             "ended_at_ms": null, "end": null}}]}
+//!                             "ended_at_ms": null, "end": null},
+//!                   "faults": [{"effect": "no_boot", "at_ms": 1795283992000}],
+//!                   "interruption": {"warned_at_ms": 1795283995000,
+//!                                    "due_at_ms": 1795284115000, "action": "terminate"}}],
+//!    "events": [{"seq": 1, "at_ms": 1795283990000, "event": {"version": "0", "…": "…"},
+//!                "faults": ["duplicate"],
+//!                "deliveries": [{"due_ms": 1795283990000, "outcome": "delivered", "attempts": 1,
+//!                                "at_ms": 1795283990004, "answer": {"…": "…"}}]}],
+//!    "events_dropped": 0}
 //!   ```
 //!
-//!   `outcome` is `ok` or the error's code. `ended_by` is `user` (a request to EC2) or `instance`
-//!   (its own shutdown). States are the true ones, without the lag of listings. `user_data` is
-//!   decoded. Instances that EC2 has forgotten are still here.
-//! - `PUT faults` replaces what goes wrong, `GET faults` says what is left of it:
-//!
-//!   ```json
-//!   {"capacity": [{"region": "us-east-1", "instance_type": "g4dn.xlarge",
-//!                  "subnet_id": "subnet-…", "available": 0}]}
-//!   ```
-//!
-//!   At most `available` more instances can be launched; each of the other three may be left out
-//!   and then stands for any. `{}` is a world without faults.
+//!   A call's `outcome` is `ok`, the error's code, or `outage`; its `faults` are the names of those
+//!   that struck it: `outage`, `throttled`, `error`, `lost`, `delay`, `listing_lag`, `leave_out`.
+//!   `ended_by` is `user` (a request to EC2), `instance` (its own shutdown) or `spot` (taken
+//!   back). States are the true ones, without the lag of listings. `user_data` is decoded. An
+//!   agent's `end` tells of its exit, or is `killed with its instance` or `killed by a fault`. An
+//!   instance's `faults` may be still to come. Instances that EC2 has forgotten are still here.
+//!   Events: see below.
+//! - `PUT faults` replaces what goes wrong, `GET faults` says what is left of it: see below.
 //! - `PATCH settings` changes delays (those of the command line) from now on, `GET settings` tells
 //!   them: `{"pending_ms": 50, "agent": {"session_ms": 1000}}`.
+//!
+//! # Faults
+//!
+//! All of it may be left out; `{}` is a world without faults.
+//!
+//! ```json
+//! {"capacity": [{"region": "us-east-1", "instance_type": "g4dn.xlarge",
+//!                "subnet_id": "subnet-…", "available": 0}],
+//!  "throttling": {"burst": 0.2, "refill": 1, "for_ms": 60000,
+//!                 "buckets": [{"region": "us-east-1", "name": "RunInstances", "tokens": 0}]},
+//!  "calls": [{"on": {"region": "us-east-1", "action": "RunInstances"},
+//!             "effect": {"error": "InternalError"}, "times": 2, "for_ms": 10000}],
+//!  "instances": [{"on": {"instance_id": "i-…"}, "effect": {"interrupt": {"warning_ms": 1000}}}],
+//!  "events": [{"on": {"state": "running"}, "effect": "drop", "times": 1}]}
+//! ```
+//!
+//! - `capacity`: at most `available` more instances can be launched; each of the other three may
+//!   be left out and then stands for any.
+//! - `throttling`: EC2's own limits, `{}` for exactly those; see [`faults::Throttling`]. Buckets
+//!   that are not named are full.
+//! - `calls`, `instances` and `events` are faults that strike what they are `on` (everything when
+//!   it is left out) `times` times or for `for_ms`, whichever is over first, or until they are
+//!   healed. Of several faults of one kind the first strikes; different kinds add up.
+//!
+//! | `calls`: on `region`, `action` (`Describe*` for all that begin so) | |
+//! |---|---|
+//! | `"outage"` | nothing is done, the connection is closed without an answer |
+//! | `{"error": "Unavailable"}` | nothing is done, the answer is an error of [`faults::ErrorCode`] |
+//! | `"lost"` | all is done, the connection is closed without an answer |
+//! | `{"delay_ms": 3000}` | all is done, the answer comes late |
+//! | `{"listing_lag_ms": 60000}` | `DescribeInstances` shows the world of so long ago |
+//! | `{"leave_out": ["i-…"]}` | `DescribeInstances` without ids leaves these out |
+//! | `{"leave_out_oldest": 3}` | `DescribeInstances` without ids leaves out the first three |
+//!
+//! | `instances`: on `region`, `instance_id` | delays are 0 when left out |
+//! |---|---|
+//! | `"no_boot"` | the agent is never started |
+//! | `{"agent_dies": {"after_ms": 0}}` | the agent is killed, the machine goes on |
+//! | `{"interrupt": {"after_ms": 0, "warning_ms": 120000, "action": "terminate"}}` | a warning, and then the end: `terminate` or `stop` |
+//! | `{"rebalance": {"after_ms": 0}}` | a recommendation, and nothing else |
+//!
+//! A fault with an `instance_id` strikes that instance, once: now if it runs, else when it does;
+//! one without strikes the next instances that start to run. What has not struck yet is healed by
+//! the next `PUT`; an interruption that was warned of comes all the same.
+//!
+//! | `events`: on `region`, `instance_id`, `detail_type`, `state` | |
+//! |---|---|
+//! | `"drop"` | it is never delivered |
+//! | `{"delay_ms": 5000}` | it is delivered late |
+//! | `{"duplicate": 2}` | it is delivered two times more, with the same id |
+//! | `{"reorder": {"count": 3, "within_ms": 5000}}` | it waits until there are three, or time is up; then the last is delivered first |
+//!
+//! # Events
+//!
+//! `EC2 Instance State-change Notification`, `EC2 Spot Instance Interruption Warning` and `EC2
+//! Instance Rebalance Recommendation`, in EventBridge's envelope, are posted to the URL given by
+//! `--events-url`, each by itself and in no order. Whoever is there plays EventBridge: a 204 says
+//! that nobody wants such an event (`unwanted`), any other success that it was `delivered`; after
+//! anything else it is posted again, five times in all, and then has `failed`. Until then it is
+//! `waiting`. `answer` is what the receiver said. An event that was dropped, or that nobody is
+//! there to receive, has no deliveries.
 
 pub mod agents;
 pub mod api;
@@ -61,9 +128,11 @@ pub mod clock;
 mod control;
 pub mod emulator;
 pub mod error;
+pub mod events;
 pub mod faults;
 pub mod filters;
 pub mod ledger;
+pub mod line;
 pub mod paging;
 pub mod params;
 pub mod server;
@@ -78,6 +147,7 @@ use tokio::net::TcpListener;
 use agents::AgentLauncher;
 use clock::Clock;
 use emulator::Emulator;
+use line::Cuttable;
 use settings::Settings;
 use world::{World, WorldFile};
 
@@ -95,9 +165,10 @@ pub async fn serve(
     emulator: Emulator,
     launcher: Option<AgentLauncher>,
 ) -> std::io::Result<()> {
-    let router = server::router(emulator.clone());
+    let service =
+        server::router(emulator.clone()).into_make_service_with_connect_info::<line::Line>();
     tokio::select! {
-        served = async { axum::serve(listener, router).await } => served,
+        served = async { axum::serve(Cuttable(listener), service).await } => served,
         () = agents::supervise(emulator, launcher) => Ok(()),
     }
 }

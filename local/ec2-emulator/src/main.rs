@@ -1,6 +1,7 @@
 //! The emulator as a program: reads the command line, binds, serves until it is told to stop.
 
 use std::fs;
+use std::future::pending;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Parser;
 use ec2_emulator::agents::AgentLauncher;
+use ec2_emulator::events::delivery::Postman;
 use ec2_emulator::settings::Settings;
 use ec2_emulator::world::{DEFAULT_WORLD, WorldFile};
 use tokio::net::TcpListener;
@@ -31,6 +33,9 @@ struct Arguments {
     /// Folder for the agents' user data and logs.
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Where to post the events that EC2 gives to EventBridge; nowhere if not set.
+    #[arg(long)]
+    events_url: Option<String>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -58,9 +63,20 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let emulator = ec2_emulator::start(world, arguments.settings);
+    let postman = match arguments.events_url {
+        Some(url) => Some(Postman::new(emulator.clone(), url).context("prepare to post events")?),
+        None => None,
+    };
+    let post = async {
+        match postman {
+            Some(postman) => postman.run().await,
+            None => pending().await,
+        }
+    };
     // Whatever ends this, dropping the rest kills the agents.
     tokio::select! {
         served = ec2_emulator::serve(listener, emulator, launcher) => served.context("serve"),
+        () = post => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::rejection::FormRejection;
-use axum::extract::{Form, State};
+use axum::extract::{ConnectInfo, Extension, Form, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -10,6 +10,7 @@ use axum::routing::any;
 use crate::control;
 use crate::emulator::{ApiRequest, Emulator};
 use crate::error::ApiError;
+use crate::line::Line;
 use crate::params::Params;
 use crate::xml::Xml;
 
@@ -24,6 +25,7 @@ type Pairs = Vec<(String, String)>;
 
 async fn query(
     State(emulator): State<Emulator>,
+    line: Option<Extension<ConnectInfo<Line>>>,
     headers: HeaderMap,
     form: Result<Form<Pairs>, FormRejection>,
 ) -> Response {
@@ -33,7 +35,19 @@ async fn query(
         .as_ref()
         .map(|request| request.action.clone())
         .unwrap_or_default();
-    let answer = request.and_then(|request| emulator.call(request));
+    let answer = match request {
+        Ok(request) => {
+            let reply = emulator.call(request);
+            tokio::time::sleep(reply.delay).await;
+            if reply.is_lost
+                && let Some(Extension(ConnectInfo(line))) = line
+            {
+                line.cut();
+            }
+            reply.answer
+        }
+        Err(error) => Err(error),
+    };
     let (status, body) = match answer {
         Ok(body) => (StatusCode::OK, Xml::response(&action, &request_id, &body)),
         Err(error) => (error.status, Xml::error(&error, &request_id)),

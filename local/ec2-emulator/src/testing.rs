@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::clock::{Clock, UnixMillis};
 use crate::emulator::Emulator;
+use crate::line::Line;
 use crate::server;
 use crate::settings::Settings;
 use crate::world::{DEFAULT_WORLD, World, WorldFile};
@@ -35,6 +37,8 @@ pub(crate) struct TestEc2 {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) body: String,
+    /// Whether the connection was cut instead.
+    pub(crate) is_lost: bool,
 }
 
 impl TestEc2 {
@@ -92,13 +96,16 @@ impl TestEc2 {
         self.send(request).await
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Reply {
+        let line = Line::default();
+        request.extensions_mut().insert(ConnectInfo(line.clone()));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         Reply {
             status,
             body: String::from_utf8(body.to_vec()).unwrap(),
+            is_lost: line.is_cut(),
         }
     }
 
@@ -119,6 +126,13 @@ impl TestEc2 {
             .collect();
         params.extend(extra);
         self.call("RunInstances", &params).await
+    }
+
+    /// What `PUT /_emulator/faults` leaves.
+    pub(crate) async fn faults(&self, faults: &Value) -> Value {
+        let reply = self.put_control("PUT", "faults", faults).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+        serde_json::from_str(&reply.body).unwrap()
     }
 
     /// What `GET /_emulator/…` answers.
@@ -158,6 +172,7 @@ impl Reply {
     #[track_caller]
     pub(crate) fn ids(&self) -> Vec<String> {
         assert_eq!(self.status, StatusCode::OK, "{}", self.body);
+        assert!(!self.is_lost, "the answer was lost");
         self.texts("instanceId")
             .into_iter()
             .map(str::to_owned)
@@ -168,6 +183,7 @@ impl Reply {
     #[track_caller]
     pub(crate) fn error(&self) -> (&str, &str) {
         assert_ne!(self.status, StatusCode::OK, "{}", self.body);
+        assert!(!self.is_lost, "the answer was lost");
         (self.text("Code"), self.text("Message"))
     }
 }

@@ -6,6 +6,7 @@ mod instance;
 mod launch;
 mod region;
 mod resolve;
+mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -14,13 +15,15 @@ pub use file::{
     WorldFile,
 };
 pub use instance::{
-    AgentRun, EndedBy, Group, Instance, LaunchSpec, ShutdownBehavior, State, Transition,
+    AgentRun, EndedBy, Group, Instance, Interruption, LaunchSpec, ShutdownBehavior, State, Strike,
+    Transition,
 };
 pub use launch::LaunchRequest;
 pub use region::{Region, View};
+use time::End;
 
 use crate::clock::UnixMillis;
-use crate::faults::Faults;
+use crate::faults::{Faults, InterruptAction};
 use crate::settings::Settings;
 
 pub type Tags = BTreeMap<String, String>;
@@ -28,12 +31,23 @@ pub type Tags = BTreeMap<String, String>;
 /// How many forgotten instances the ledger can still tell about.
 const ARCHIVE: usize = 10_000;
 
-/// An instance came into a state.
+/// Something happened to an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub region: String,
     pub instance_id: String,
-    pub transition: Transition,
+    pub at: UnixMillis,
+    pub what: Happening,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// It came into this state.
+    Is(State),
+    AgentDies,
+    /// EC2 warns that it takes the instance back.
+    InterruptionWarning(InterruptAction),
+    RebalanceRecommendation,
 }
 
 #[derive(Debug)]
@@ -104,46 +118,6 @@ impl World {
         forgotten.chain(known)
     }
 
-    /// The next moment at which something happens by itself.
-    pub fn next_due(&self) -> Option<UnixMillis> {
-        self.upcoming.first().map(|(at, _, _)| *at)
-    }
-
-    /// Lets everything happen that is due by `now`.
-    pub fn advance(&mut self, now: UnixMillis) {
-        while self.next_due().is_some_and(|at| at <= now) {
-            let Some((_, region_name, seq)) = self.upcoming.pop_first() else {
-                return;
-            };
-            let Some(region) = self.regions.get_mut(&region_name) else {
-                continue;
-            };
-            let Some(instance) = region.by_seq_mut(seq) else {
-                continue;
-            };
-            for transition in instance
-                .transitions_until(now)
-                .iter()
-                .skip(instance.announced)
-            {
-                self.changes.push(Change {
-                    region: region_name.clone(),
-                    instance_id: instance.id.clone(),
-                    transition: *transition,
-                });
-            }
-            instance.announced = instance.transitions_until(now).len();
-            if instance.forgotten_at.is_some_and(|at| at <= now)
-                && let Some(instance) = region.forget(seq)
-            {
-                self.forgotten.push_back((region_name, instance));
-                if self.forgotten.len() > ARCHIVE {
-                    self.forgotten.pop_front();
-                }
-            }
-        }
-    }
-
     /// The changes since this was last asked.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
@@ -176,51 +150,13 @@ impl World {
         };
         let before = states(self);
         for id in ids {
-            self.end_instance(region, id, EndedBy::User, now);
+            self.end_instance(region, id, EndedBy::User, End::Termination, now);
         }
         Ok(before
             .into_iter()
             .zip(states(self))
             .filter_map(|(a, b)| Some((a?, b?)))
             .collect())
-    }
-
-    /// An instance's own operating system shut down.
-    pub fn shut_down_from_inside(&mut self, region: &str, id: &str, now: UnixMillis) {
-        self.end_instance(region, id, EndedBy::Instance, now);
-    }
-
-    fn end_instance(&mut self, region_name: &str, id: &str, by: EndedBy, now: UnixMillis) {
-        let ended_at = now.after(self.settings.shutting_down());
-        let visible = self.settings.terminated_visible();
-        let Some(region) = self.regions.get_mut(region_name) else {
-            return;
-        };
-        let Some(instance) = region.instance_mut(id) else {
-            return;
-        };
-        let stops =
-            by == EndedBy::Instance && instance.spec.shutdown_behavior == ShutdownBehavior::Stop;
-        let states = match instance.state_at(now) {
-            Some(State::Pending | State::Running) if stops => [State::Stopping, State::Stopped],
-            Some(State::Pending | State::Running | State::Stopping | State::Stopped)
-                if by == EndedBy::User || !stops =>
-            {
-                [State::ShuttingDown, State::Terminated]
-            }
-            _ => return,
-        };
-        instance.end(by, states, now, ended_at);
-        let seq = instance.seq;
-        let mut due = vec![now, ended_at];
-        if states[1] == State::Terminated {
-            let forgotten_at = ended_at.after(visible);
-            instance.forgotten_at = Some(forgotten_at);
-            due.push(forgotten_at);
-        }
-        self.upcoming
-            .extend(due.into_iter().map(|at| (at, region_name.to_owned(), seq)));
-        self.advance(now);
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Far longer than anything here takes.
@@ -91,18 +91,34 @@ impl Emulator {
         self.call("RunInstances", &params).await;
     }
 
-    /// The only instance, as the ledger has it, once `holds` is true of it.
+    async fn faults(&self, faults: &Value) {
+        let url = format!("{}/_emulator/faults", self.url);
+        let response = self.http.put(url).json(faults).send().await.unwrap();
+        assert!(
+            response.status().is_success(),
+            "{}",
+            response.text().await.unwrap()
+        );
+    }
+
+    /// The first instance, as the ledger has it, once `holds` is true of it.
     async fn instance(&self, holds: impl Fn(&Value) -> bool) -> Value {
-        until(async || {
-            let response = self
-                .http
-                .get(format!("{}/_emulator/ledger", self.url))
-                .send()
-                .await;
-            let ledger: Value = response.unwrap().json().await.unwrap();
-            Some(ledger["instances"][0].clone()).filter(&holds)
-        })
-        .await
+        until(async || self.instances().await.into_iter().next().filter(&holds)).await
+    }
+
+    /// An instance of which `holds` is true, once there is one.
+    async fn any_instance(&self, holds: impl Fn(&Value) -> bool) -> Value {
+        until(async || self.instances().await.into_iter().find(&holds)).await
+    }
+
+    async fn instances(&self) -> Vec<Value> {
+        let response = self
+            .http
+            .get(format!("{}/_emulator/ledger", self.url))
+            .send()
+            .await;
+        let ledger: Value = response.unwrap().json().await.unwrap();
+        ledger["instances"].as_array().unwrap().clone()
     }
 
     fn agents_dir(&self) -> PathBuf {
@@ -208,6 +224,62 @@ async fn an_agent_ends_with_its_machine() {
     assert_eq!(ended["agent"]["end"], "killed with its instance");
     assert_eq!(ended["ended_by"], "user");
     assert!(!is_running(&instance["agent"]["pid"]));
+}
+
+#[tokio::test]
+async fn an_agent_killed_by_a_fault_leaves_its_machine_running() {
+    let emulator = Emulator::start("exec sleep 1000").await;
+    emulator.launch().await;
+    let instance = emulator
+        .instance(|instance| instance["agent"]["pid"].is_u64())
+        .await;
+    let on = json!({"instance_id": instance["id"]});
+    let dies = json!({"on": on, "effect": {"agent_dies": {"after_ms": 1}}});
+    emulator.faults(&json!({"instances": [dies]})).await;
+    let ended = emulator
+        .instance(|instance| instance["agent"]["end"].is_string())
+        .await;
+    assert_eq!(ended["agent"]["end"], "killed by a fault");
+    assert_eq!(ended["state"], "running");
+    assert!(!is_running(&instance["agent"]["pid"]));
+}
+
+#[tokio::test]
+async fn an_instance_that_does_not_boot_has_no_agent() {
+    let emulator = Emulator::start("exec sleep 1000").await;
+    let no_boot = json!({"effect": "no_boot", "times": 1});
+    let dies = json!({"effect": {"agent_dies": {}}});
+    emulator
+        .faults(&json!({"instances": [no_boot, dies]}))
+        .await;
+    emulator.launch().await;
+    // The next one has an agent, though not for long: the first one would have had it by then.
+    emulator.launch().await;
+    let second = emulator
+        .any_instance(|it| it["agent"]["end"].is_string())
+        .await;
+    assert_eq!(second["agent"]["end"], "killed by a fault");
+    let first = emulator
+        .instance(|instance| instance["state"] == "running")
+        .await;
+    assert_eq!(first["agent"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_lost_answer_closes_the_connection() {
+    let emulator = Emulator::start("exec sleep 1000").await;
+    let lost = json!({"effect": "lost", "times": 1});
+    emulator.faults(&json!({"calls": [lost]})).await;
+    let credential = "AWS4-HMAC-SHA256 Credential=AKID/20261121/us-east-1/ec2/aws4_request";
+    let request = emulator
+        .http
+        .post(&emulator.url)
+        .header("authorization", credential)
+        .form(&[("Action", "DescribeInstances")]);
+    let again = request.try_clone().unwrap();
+    let error = request.send().await.unwrap_err();
+    assert!(error.is_request() && !error.is_timeout(), "{error:?}");
+    assert!(again.send().await.unwrap().status().is_success());
 }
 
 #[tokio::test]

@@ -142,13 +142,16 @@ impl Catalog {
         let definition = &trigger.definition;
         let events = [&definition.insert, &definition.update, &definition.delete];
         ensure!(
-            events.iter().any(|event| event.is_some()),
+            definition.enable_manual || events.iter().any(|event| event.is_some()),
             "{table}: event trigger `{}` fires on nothing",
             trigger.name
         );
         for event in events.into_iter().flatten() {
-            self.check_columns(table, &event.columns)
-                .with_context(|| format!("event trigger `{}`", trigger.name))?;
+            for columns in [Some(&event.columns), event.payload.as_ref()] {
+                columns
+                    .map_or(Ok(()), |columns| self.check_columns(table, columns))
+                    .with_context(|| format!("event trigger `{}`", trigger.name))?;
+            }
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! A GraphQL engine for one machine: serves the Hasura project in `hasura/`
 //! with postrust, where Hasura's own engine cannot run.
 //!
-//! Where the two are known to differ: postrust delivers no events, and runs the
-//! functions of one mutation in order but each in a transaction of its own, where
-//! Hasura runs them all in one.
+//! Where the two are known to differ: postrust runs the functions of one mutation
+//! in order but each in a transaction of its own, where Hasura runs them all in
+//! one, and it delivers no events, which [`events`] does.
 
 mod catalog;
+mod events;
 mod introspection;
 mod metadata;
 mod sdl;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
+use crate::events::DeliverArgs;
 use crate::introspection::SchemaArgs;
 use crate::serve::{Engine, ServeArgs};
 
@@ -31,6 +33,8 @@ struct Cli {
 enum Command {
     /// Serve GraphQL from a database and a metadata folder.
     Serve(ServeArgs),
+    /// Deliver the events of a database to their webhooks.
+    Deliver(DeliverArgs),
     /// Print the administrator's schema of a running engine.
     Schema(SchemaArgs),
 }
@@ -58,6 +62,10 @@ fn main() -> Result<()> {
                 .build()?
                 .block_on(engine.serve(&args))
         }
+        Command::Deliver(args) => Builder::new_multi_thread()
+            .enable_all()
+            .build()?
+            .block_on(events::deliver(&args)),
         Command::Schema(args) => {
             let schema = Builder::new_current_thread()
                 .enable_all()

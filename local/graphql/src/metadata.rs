@@ -4,6 +4,8 @@
 //! Unknown keys are refused. Ignoring one could serve rows that a rule was
 //! written to withhold, and the tests would never notice.
 
+mod event_trigger;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml_ng::Value;
+
+pub(crate) use self::event_trigger::{EventColumns, EventHeader, EventTrigger, RetryConf};
 
 /// What the database `default` tracks.
 #[derive(Debug)]
@@ -145,56 +149,6 @@ pub(crate) struct Update {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Delete {
     pub(crate) filter: Json,
-}
-
-/// Read to be checked only: postrust delivers no events.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EventTrigger {
-    pub(crate) name: String,
-    pub(crate) definition: EventDefinition,
-    #[serde(rename = "retry_conf")]
-    _retry_conf: RetryConf,
-    #[serde(rename = "webhook_from_env")]
-    _webhook_from_env: String,
-    #[serde(rename = "headers")]
-    _headers: Vec<EventHeader>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EventDefinition {
-    #[serde(rename = "enable_manual")]
-    _enable_manual: bool,
-    pub(crate) insert: Option<EventColumns>,
-    pub(crate) update: Option<EventColumns>,
-    pub(crate) delete: Option<EventColumns>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EventColumns {
-    pub(crate) columns: Columns,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RetryConf {
-    #[serde(rename = "interval_sec")]
-    _interval_sec: u32,
-    #[serde(rename = "num_retries")]
-    _num_retries: u32,
-    #[serde(rename = "timeout_sec")]
-    _timeout_sec: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EventHeader {
-    #[serde(rename = "name")]
-    _name: String,
-    #[serde(rename = "value_from_env")]
-    _value_from_env: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -92,13 +92,6 @@ impl Engine {
             "HASURA_GRAPHQL_ADMIN_SECRET must not be empty"
         );
 
-        let undelivered: Vec<_> = metadata
-            .tables
-            .iter()
-            .flat_map(|t| &t.event_triggers)
-            .map(|t| &t.name)
-            .collect();
-        info!(triggers = ?undelivered, "event triggers are declared; this engine delivers none");
         Ok(Self { config, document })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aws_config::SdkConfig;
+use aws_sdk_lambda::Client as Lambda;
 
 use crate::dir::StackDir;
 use crate::ministack::{ACCESS_KEY_ID, Ministack, REGION, SECRET_ACCESS_KEY};
@@ -32,6 +33,7 @@ pub struct Deployment {
     pub stack_name: String,
     pub admin_secret: String,
     pub jwt_key: String,
+    pub event_secret: String,
     /// The template's parameters, but for the secret and the architecture.
     pub parameters: Vec<(String, String)>,
 }
@@ -43,6 +45,8 @@ pub struct Deployed {
     pub assign_user_function: String,
     /// With a slash at its end, as AWS gives it.
     pub assign_user_url: String,
+    /// None while the template has no such function.
+    pub hasura_event_url: Option<String>,
     pub scaling_table: String,
 }
 
@@ -57,8 +61,11 @@ impl Deployment {
     }
 
     async fn store_secret(&self, sdk: &SdkConfig) -> Result<()> {
-        let secret =
-            serde_json::json!({"admin_secret": self.admin_secret, "jwt_key": self.jwt_key});
+        let secret = serde_json::json!({
+            "admin_secret": self.admin_secret,
+            "jwt_key": self.jwt_key,
+            "event_secret": self.event_secret,
+        });
         aws_sdk_secretsmanager::Client::new(sdk)
             .create_secret()
             .name(SECRET_NAME)
@@ -115,15 +122,14 @@ impl Deployment {
     /// Asks Lambda for what the stack's outputs say too: the outputs name a URL
     /// on AWS's own domain, and come as XML.
     async fn deployed(&self, sdk: &SdkConfig, endpoint: &str) -> Result<Deployed> {
-        let lambda = aws_sdk_lambda::Client::new(sdk);
+        let lambda = Lambda::new(sdk);
         let reconcile_function = format!("{}-reconcile", self.stack_name);
         let assign_user_function = format!("{}-assign-user", self.stack_name);
-        let url = lambda
-            .get_function_url_config()
-            .function_name(&assign_user_function)
-            .send()
-            .await
-            .with_context(|| format!("ask for the URL of {assign_user_function}"))?;
+        let hasura_event_function = format!("{}-hasura-event", self.stack_name);
+        let assign_user_url = function_url(&lambda, endpoint, &assign_user_function)
+            .await?
+            .with_context(|| format!("{assign_user_function} has no URL"))?;
+        let hasura_event_url = function_url(&lambda, endpoint, &hasura_event_function).await?;
         let configuration = lambda
             .get_function_configuration()
             .function_name(&reconcile_function)
@@ -135,15 +141,34 @@ impl Deployment {
             .and_then(|environment| environment.variables()?.get("SCALING_TABLE"))
             .with_context(|| format!("{reconcile_function} has no SCALING_TABLE"))?
             .clone();
-        let id = url_id(url.function_url())
-            .with_context(|| format!("{} is not the URL of a function", url.function_url()))?;
         Ok(Deployed {
-            assign_user_url: format!("{endpoint}/_aws/lambda-url/{id}/"),
+            assign_user_url,
+            hasura_event_url,
             reconcile_function,
             assign_user_function,
             scaling_table,
         })
     }
+}
+
+/// Where the local AWS answers for a function's URL; none if there is no such function.
+async fn function_url(lambda: &Lambda, endpoint: &str, name: &str) -> Result<Option<String>> {
+    let asked = lambda.get_function_url_config().function_name(name);
+    let url = match asked.send().await {
+        Ok(answer) => answer.function_url,
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("ask for the URL of {name}"));
+        }
+    };
+    let id = url_id(&url).with_context(|| format!("{url} is not the URL of a function"))?;
+    Ok(Some(format!("{endpoint}/_aws/lambda-url/{id}/")))
 }
 
 /// The functions run on this machine.

@@ -82,13 +82,20 @@ pub struct Ec2Emulator {
 }
 
 impl Ec2Emulator {
-    pub async fn start(dir: &StackDir, port: Reserved, options: &Ec2Options) -> Result<Self> {
+    /// What EC2 tells `EventBridge` is posted to `events_url`.
+    pub async fn start(
+        dir: &StackDir,
+        port: Reserved,
+        options: &Ec2Options,
+        events_url: &str,
+    ) -> Result<Self> {
         let endpoint = format!("http://127.0.0.1:{}", port.port());
         let data = dir.data("ec2");
         std::fs::create_dir_all(&data)?;
         let process = Program::new("ec2-emulator", project::binary("ec2-emulator")?)
             .arg(format!("--listen=127.0.0.1:{}", port.port()))
             .arg(format!("--data-dir={}", data.display()))
+            .arg(format!("--events-url={events_url}"))
             .arg(format!(
                 "--agent-binary={}",
                 project::binary("host-agent")?.display()

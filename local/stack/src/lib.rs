@@ -5,7 +5,8 @@
 //! - [`dir`]: the folder of a stack, held by one process at a time;
 //! - [`process`], `leftovers`: children that never outlive it;
 //! - [`ports`]: where they listen;
-//! - [`postgres`], [`graphql`], [`ministack`], [`ec2`]: the parts;
+//! - [`postgres`], [`graphql`], [`events`], [`ministack`], [`ec2`], [`ec2_events`]: the
+//!   parts;
 //! - [`keys`], [`token`], [`jwks`]: the users' login service;
 //! - [`deploy`], [`invoke`]: `template.yaml` on the local AWS;
 //! - [`stack`], [`options`], [`env_file`]: all of it together;
@@ -18,7 +19,9 @@
 pub mod deploy;
 pub mod dir;
 pub mod ec2;
+pub mod ec2_events;
 pub mod env_file;
+pub mod events;
 pub mod graphql;
 mod http;
 pub mod invoke;

@@ -67,7 +67,7 @@ pub enum Schedule {
 pub struct StackOptions {
     #[command(flatten)]
     pub stack: StackChoice,
-    /// The first of five ports in a row [default: any free ones]
+    /// The first of seven ports in a row [default: any free ones]
     #[arg(long, value_name = "PORT")]
     pub ports_from: Option<u16>,
     /// Whether a pass runs each minute by itself

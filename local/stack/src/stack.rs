@@ -12,7 +12,9 @@ use uuid::Uuid;
 use crate::deploy::Deployment;
 use crate::dir::StackDir;
 use crate::ec2::Ec2Emulator;
+use crate::ec2_events::Ec2Events;
 use crate::env_file::StackEnv;
+use crate::events::{EventOptions, Events};
 use crate::graphql::{Graphql, GraphqlOptions};
 use crate::invoke::invoke;
 use crate::jwks::JwksServer;
@@ -35,8 +37,10 @@ pub struct Stack {
     env_path: PathBuf,
     keys: UserKeys,
     // Dropped from top to bottom: what calls goes before what is called.
+    events: Option<Events>,
     ministack: Ministack,
     ec2: Ec2Emulator,
+    _ec2_events: Ec2Events,
     graphql: Graphql,
     postgres: Postgres,
     jwks: JwksServer,
@@ -52,18 +56,21 @@ impl Stack {
         let graphql_port = ports.reserve("GraphQL")?;
         let postgres_port = ports.reserve("PostgreSQL")?;
         let jwks_port = ports.reserve("the key set")?;
+        let events_port = ports.reserve("the delivery of events")?;
+        let ec2_events_port = ports.reserve("EC2's events")?;
 
         let secrets = Secrets {
             admin: random(),
             jwt_key: random(),
+            event: random(),
         };
         let keys = UserKeys::load_or_generate(&dir.keys())?;
         let jwks = JwksServer::start(jwks_port, keys.key_set())?;
-        let ec2 = step(
-            "EC2 emulator",
-            Ec2Emulator::start(&dir, ec2_port, &options.ec2),
-        )
-        .await?;
+        let aws_endpoint = format!("http://127.0.0.1:{}", aws_port.port());
+        let ec2_events = Ec2Events::start(ec2_events_port, &aws_endpoint)?;
+        let events_url = ec2_events.url();
+        let start = Ec2Emulator::start(&dir, ec2_port, &options.ec2, &events_url);
+        let ec2 = step("EC2 emulator", start).await?;
 
         // The functions need no database to be deployed, so that both go on at the same time.
         let hasura_url = format!("http://127.0.0.1:{}", graphql_port.port());
@@ -83,6 +90,15 @@ impl Stack {
         });
         let ((ministack, deployed), (postgres, graphql)) = tokio::try_join!(functions, database)?;
 
+        let events = match &deployed.hasura_event_url {
+            Some(url) => {
+                let options = EventOptions::new(&postgres.url(), url, &secrets.event);
+                let start = Events::start(&dir, events_port, &options);
+                Some(step("delivery of events", start).await?)
+            }
+            None => None,
+        };
+
         let env = StackEnv {
             stack_name: deployment.stack_name,
             aws_endpoint_url: ministack.endpoint().to_owned(),
@@ -95,6 +111,9 @@ impl Stack {
             hasura_url,
             hasura_admin_secret: secrets.admin,
             hasura_jwt_key: secrets.jwt_key,
+            hasura_event_secret: secrets.event,
+            hasura_event_url: deployed.hasura_event_url,
+            hasura_events_control_url: events.as_ref().map(|e| e.control_url().to_owned()),
             assign_user_url: deployed.assign_user_url,
             assign_user_function: deployed.assign_user_function,
             reconcile_function: deployed.reconcile_function,
@@ -108,8 +127,10 @@ impl Stack {
             env,
             env_path,
             keys,
+            events,
             ministack,
             ec2,
+            _ec2_events: ec2_events,
             graphql,
             postgres,
             jwks,
@@ -135,6 +156,11 @@ impl Stack {
 
     pub fn jwks(&self) -> &JwksServer {
         &self.jwks
+    }
+
+    /// None without the function that events go to.
+    pub fn events(&self) -> Option<&Events> {
+        self.events.as_ref()
     }
 
     pub fn postgres(&self) -> &Postgres {
@@ -167,6 +193,14 @@ impl Stack {
             message = self.ec2.process().ended() => message,
             message = self.graphql.process().ended() => message,
             message = self.postgres.process().ended() => message,
+            message = self.events_failed() => message,
+        }
+    }
+
+    async fn events_failed(&self) -> String {
+        match &self.events {
+            Some(events) => events.process().ended().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -182,10 +216,11 @@ impl Drop for Stack {
     }
 }
 
-/// What the functions and the GraphQL engine share.
+/// What the functions, the GraphQL engine and the delivery of events share.
 struct Secrets {
     admin: String,
     jwt_key: String,
+    event: String,
 }
 
 fn deployment(
@@ -209,6 +244,7 @@ fn deployment(
         stack_name: format!("scaling-{}", options.stack.name),
         admin_secret: secrets.admin.clone(),
         jwt_key: secrets.jwt_key.clone(),
+        event_secret: secrets.event.clone(),
         parameters: own
             .into_iter()
             .chain(options.parameters.iter().cloned())

@@ -66,6 +66,7 @@ impl Actor<'_> {
         results: &mut Vec<StepResult>,
     ) -> Result<(), Stop> {
         let settings = &self.snapshot.settings;
+        let before = results.len();
         let groups = match self.host.security_groups(&settings.security_groups).await {
             Ok(groups) => groups,
             Err(error) => {
@@ -131,8 +132,11 @@ impl Actor<'_> {
                 }
             }
         }
-        let why = "EC2 has no capacity for any launch choice, or refused it lately";
-        results.push(StepResult::failed(&step.action, why));
+        // Where something else went wrong, that is the reason.
+        if results[before..].iter().all(|result| result.ok) {
+            let why = "EC2 has no capacity for any launch choice, or refused it lately";
+            results.push(StepResult::failed(&step.action, why));
+        }
         Ok(())
     }
 

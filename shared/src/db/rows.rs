@@ -23,6 +23,9 @@ pub(crate) mod scalars {
     pub(crate) type timestamptz = jiff::Timestamp;
 }
 
+/// More slots on one machine are a mistyped number: its host agent would insert them all.
+const LARGEST_CAPACITY: u32 = 1000;
+
 /// A row of `region_views`, not yet checked.
 #[derive(Debug)]
 pub(super) struct RegionRow {
@@ -152,6 +155,14 @@ impl RegionRow {
                 .map_err(|_| bad(column, format!("{value} is too long"))),
             _ => Err(bad(column, format!("{value} must be 1 or more seconds"))),
         };
+        // The name is part of hosts' names and of keys.
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if self.name.len() > 64 || !self.name.bytes().all(fits) {
+            return Err(bad(
+                "name",
+                "must be an AWS region, such as us-east-1".to_owned(),
+            ));
+        }
         if self.lost_seconds <= self.heartbeat_seconds {
             let rule = format!("{} must be more than heartbeat_seconds", self.lost_seconds);
             return Err(bad("lost_seconds", rule));
@@ -160,8 +171,8 @@ impl RegionRow {
             if choice.instance_type.is_empty() {
                 return Err("`instance_type` is empty".to_owned());
             }
-            if choice.capacity == 0 {
-                return Err("`capacity` must be 1 or more slots".to_owned());
+            if !(1..=LARGEST_CAPACITY).contains(&choice.capacity) {
+                return Err(format!("`capacity` must be 1 to {LARGEST_CAPACITY} slots"));
             }
             check_selector(&choice.subnet)
         })
@@ -186,8 +197,15 @@ impl RegionRow {
             },
             launch_choices,
             security_groups,
-            instance_profile: self.instance_profile.clone(),
-            user_data_template: self.user_data_template.clone(),
+            // An empty text is what a form leaves behind: not set.
+            instance_profile: self
+                .instance_profile
+                .clone()
+                .filter(|text| !text.is_empty()),
+            user_data_template: self
+                .user_data_template
+                .clone()
+                .filter(|text| !text.is_empty()),
             name: RegionName::new(self.name),
         })
     }

@@ -176,6 +176,18 @@ impl RegionLock for DynamoStore {
             .map_err(|error| unavailable("read the wake mark", &error))
     }
 
+    async fn is_seen(&self, event_id: &str) -> Result<bool, LockError> {
+        self.client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(&format!("SEEN#{event_id}"), "SEEN")))
+            .consistent_read(true)
+            .send()
+            .await
+            .map(|answer| answer.item.is_some())
+            .map_err(|error| unavailable("look for the event's id", &error))
+    }
+
     async fn record_seen(&self, event_id: &str, now: Timestamp) -> Result<bool, LockError> {
         let answer = self
             .client

@@ -265,7 +265,8 @@ fn as_row(machine: &Machine) -> NewInstance {
         image_id: machine.image_id.clone(),
         client_sha: machine.client_sha.clone(),
         instance_type: machine.instance_type.clone(),
-        capacity: machine.capacity.max(1),
+        // From a tag, which anybody may have written.
+        capacity: machine.capacity.clamp(1, 1000),
         launched_at: machine.launched_at,
     }
 }

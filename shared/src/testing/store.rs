@@ -141,6 +141,10 @@ impl RegionLock for FakeStore {
         Ok(items.wanted)
     }
 
+    async fn is_seen(&self, event_id: &str) -> Result<bool, LockError> {
+        Ok(self.call("is_seen")?.seen.contains(event_id))
+    }
+
     async fn record_seen(&self, event_id: &str, _now: Timestamp) -> Result<bool, LockError> {
         Ok(self.call("record_seen")?.seen.insert(event_id.to_owned()))
     }

@@ -1,12 +1,9 @@
 //! Who may do what through GraphQL.
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
-use local_stack::graphql::GraphqlOptions;
 use scaling_tests::database::{Database, REGION, Session};
-use scaling_tests::graphql::{ADMIN_SECRET, Engine, JWT_KEY, agent_claims, error_code, sign};
+use scaling_tests::graphql::{Engine, JWT_KEY, agent_claims, error_code, sign};
+use scaling_tests::metadata::altered;
 use serde_json::{Value, json};
 
 /// A region with the instances `i-1` and `i-2`, of a launch each; a user on `i-1`.
@@ -256,32 +253,6 @@ async fn only_graphql_is_served() -> Result<()> {
             .await?
             .status();
         assert_eq!(status, 404, "{path}");
-    }
-    Ok(())
-}
-
-/// The project's metadata, with one text replaced by another in one file.
-fn altered(file: &str, from: &str, to: &str) -> Result<tempfile::TempDir> {
-    let metadata = GraphqlOptions::new("", ADMIN_SECRET, JWT_KEY).metadata;
-    let folder = tempfile::tempdir()?;
-    copy(&metadata, folder.path())?;
-    let path = folder.path().join(file);
-    let text = fs::read_to_string(&path)?;
-    anyhow::ensure!(text.contains(from), "{file} has no {from:?}");
-    fs::write(&path, text.replace(from, to))?;
-    Ok(folder)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
     }
     Ok(())
 }

@@ -87,10 +87,11 @@ $$;
 -- Since when passes have been looking at a region without a long gap. After one
 -- (this database was down, say) every agent has been silent for as long, and none
 -- of them is to blame: their time begins anew. A gap is half of what an agent is
--- given, so that the other half is left for it to be heard.
+-- given, so that the other half is left for it to be heard; but not less than 90
+-- seconds, since passes come once a minute.
 CREATE FUNCTION internal.watched_since(region text) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN f.last_pass_at >= now() - make_interval(secs => r.lost_seconds / 2.0)
+    SELECT CASE WHEN f.last_pass_at >= now() - make_interval(secs => greatest(r.lost_seconds / 2.0, 90))
         THEN f.watched_since ELSE now() END
     FROM regions r LEFT JOIN region_fences f ON f.region = r.name
     WHERE r.name = watched_since.region

@@ -28,6 +28,8 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
         .views(as_of)
         .filter(|view| ids.is_empty() || ids.contains(&view.instance.id))
         .filter(|view| filters.matches(view))
+        .filter(|view| !call.hidden.ids.contains(&view.instance.id))
+        .skip(call.hidden.oldest)
         .map(|view| (view.instance.seq, view));
     let (views, next_token) = page.cut(views);
 

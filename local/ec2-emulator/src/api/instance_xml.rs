@@ -36,7 +36,7 @@ fn instance(xml: &mut Xml, view: View<'_>) {
     xml.text(
         "reason",
         ended
-            .map(|(by, at)| format!("{} ({})", by.initiator(), at.to_gmt()))
+            .map(|(by, at)| format!("{} ({})", by.reason(), at.to_gmt()))
             .unwrap_or_default(),
     );
     xml.text_if_some("keyName", spec.key_name.as_ref());
@@ -71,10 +71,7 @@ fn instance(xml: &mut Xml, view: View<'_>) {
     if let Some((by, _)) = ended {
         xml.element("stateReason", |xml| {
             xml.text("code", by.code());
-            xml.text(
-                "message",
-                format!("{}: {} shutdown", by.code(), by.initiator()),
-            );
+            xml.text("message", format!("{}: {}", by.code(), by.message()));
         });
     }
     xml.text("architecture", instance.architecture);

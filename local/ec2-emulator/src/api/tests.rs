@@ -1,5 +1,7 @@
 //! The semantics of EC2, action by action, through the router.
 
+mod call_faults;
+mod instance_faults;
 mod launching;
 mod listing;
 mod protocol;

@@ -2,11 +2,13 @@
 //! states to come with their moments, and asking is looking them up.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Subnet, Tags};
 use crate::clock::UnixMillis;
+use crate::faults::{InstanceEffect, InterruptAction};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -69,6 +71,8 @@ pub enum EndedBy {
     User,
     /// The instance itself.
     Instance,
+    /// EC2, which took it back after a warning.
+    Spot,
 }
 
 impl EndedBy {
@@ -76,14 +80,25 @@ impl EndedBy {
         match self {
             Self::User => "Client.UserInitiatedShutdown",
             Self::Instance => "Client.InstanceInitiatedShutdown",
+            Self::Spot => "Server.SpotInstanceTermination",
         }
     }
 
-    /// As in `User initiated shutdown`.
-    pub fn initiator(self) -> &'static str {
+    /// What the state's reason says behind the code.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::User => "User initiated shutdown",
+            Self::Instance => "Instance initiated shutdown",
+            Self::Spot => "Spot instance termination",
+        }
+    }
+
+    /// The reason of the transition, without its time.
+    pub fn reason(self) -> &'static str {
         match self {
             Self::User => "User initiated",
             Self::Instance => "Instance initiated",
+            Self::Spot => "Server.SpotInstanceTermination",
         }
     }
 }
@@ -96,6 +111,21 @@ pub struct AgentRun {
     pub ended_at_ms: Option<UnixMillis>,
     /// How it ended, in words: `exit status: 0`, `killed with its instance`.
     pub end: Option<String>,
+}
+
+/// A fault that strikes an instance, or struck it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Strike {
+    pub effect: InstanceEffect,
+    pub at_ms: UnixMillis,
+}
+
+/// EC2 has warned that it takes the instance back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Interruption {
+    pub warned_at_ms: UnixMillis,
+    pub due_at_ms: UnixMillis,
+    pub action: InterruptAction,
 }
 
 /// What a launch says about each of its instances.
@@ -145,10 +175,15 @@ pub struct Instance {
     pub ended: Option<(EndedBy, UnixMillis)>,
     /// The host agent that runs, or ran, on it.
     pub agent: Option<AgentRun>,
+    /// In the order of their times; those to come as well as those that were.
+    pub faults: Vec<Strike>,
+    pub interruption: Option<Interruption>,
     /// In order; those to come as well as those that were.
     pub(super) transitions: Vec<Transition>,
     /// How many of the transitions [`super::World::advance`] has told about.
     pub(super) announced: usize,
+    /// How many of the faults [`super::World::advance`] has let happen.
+    pub(super) struck: usize,
     /// When EC2 forgets it.
     pub(super) forgotten_at: Option<UnixMillis>,
 }
@@ -187,5 +222,26 @@ impl Instance {
             at_ms: ended_at,
         });
         self.ended = Some((by, now));
+        self.forgo_faults(now);
+    }
+
+    /// Whether its agent is never started.
+    pub fn never_boots(&self) -> bool {
+        self.faults
+            .iter()
+            .any(|strike| strike.effect == InstanceEffect::NoBoot)
+    }
+
+    /// Has a fault strike when its time has come, which this answers.
+    pub(super) fn plan(&mut self, effect: InstanceEffect, now: UnixMillis) -> UnixMillis {
+        let at_ms = now.after(Duration::from_millis(effect.after_ms()));
+        let place = self.faults.partition_point(|other| other.at_ms <= at_ms);
+        self.faults.insert(place, Strike { effect, at_ms });
+        at_ms
+    }
+
+    /// Nothing strikes any more that has not struck by `now`.
+    pub(super) fn forgo_faults(&mut self, now: UnixMillis) {
+        self.faults.retain(|strike| strike.at_ms <= now);
     }
 }

@@ -166,6 +166,8 @@ impl World {
                 launched_at: now,
                 ended: None,
                 agent: None,
+                faults: Vec::new(),
+                interruption: None,
                 transitions: vec![
                     Transition {
                         state: State::Pending,
@@ -177,6 +179,7 @@ impl World {
                     },
                 ],
                 announced: 0,
+                struck: 0,
                 forgotten_at: None,
             });
             for at in [now, running_at] {

@@ -72,6 +72,10 @@ impl Region {
         self.instances.values()
     }
 
+    pub(super) fn instances_mut(&mut self) -> impl Iterator<Item = &mut Instance> {
+        self.instances.values_mut()
+    }
+
     pub fn instance(&self, id: &str) -> Option<&Instance> {
         self.instances.get(self.seq_by_id.get(id)?)
     }

@@ -79,7 +79,7 @@ prop_compose! {
         paused in prop::bool::weighted(0.1),
         approved in prop::bool::weighted(0.2),
         watched in 0i64..5000,
-        renew in prop_oneof![3 => Just(100_000i64), 1 => 0i64..2000],
+        renew in prop_oneof![3 => Just(100_000i64), 1 => 1i64..2000],
     ) -> Snapshot {
         let mut machines: BTreeMap<_, Machine> = BTreeMap::new();
         for (instance, listing) in instances.iter().zip(listings) {

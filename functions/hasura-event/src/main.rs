@@ -1,0 +1,39 @@
+//! `hasura-event`: Hasura's event triggers ask for a pass where something has changed.
+
+use anyhow::Context;
+use hasura_event::HasuraEvents;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use secrecy::SecretString;
+use serde_json::Value;
+use shared::config::{PassConfig, ProcessEnvironment, log_level, required};
+use shared::{telemetry, wiring};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init(&log_level(&ProcessEnvironment));
+    let function = wire()
+        .await
+        .inspect_err(|error| tracing::error!("cannot start: {error:#}"))?;
+    let function = &function;
+    run(service_fn(move |event: LambdaEvent<Value>| async move {
+        Ok::<_, Error>(
+            function
+                .handle(event.payload, &event.context.request_id)
+                .await,
+        )
+    }))
+    .await
+}
+
+async fn wire() -> anyhow::Result<HasuraEvents> {
+    let env = &ProcessEnvironment;
+    let secret = required(env, "HASURA_EVENT_SECRET").context("read the settings")?;
+    let environment = required(env, "ENVIRONMENT").context("read the settings")?;
+    let config = PassConfig::from_env(env).context("read the settings")?;
+    let passes = wiring::passes(config).await.context("build the clients")?;
+    Ok(HasuraEvents {
+        passes,
+        secret: SecretString::from(secret),
+        environment,
+    })
+}

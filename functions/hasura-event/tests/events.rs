@@ -1,0 +1,204 @@
+//! Events in, answers and wakes out, over the fakes of everything that a pass talks to.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::fs;
+use std::path::Path;
+
+use hasura_event::HasuraEvents;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use shared::lock::LockError;
+use shared::testing::World;
+
+const SECRET: &str = "the secret that Hasura sends";
+
+fn function(world: &World) -> HasuraEvents {
+    HasuraEvents {
+        passes: world.passes(),
+        secret: SecretString::from(SECRET),
+        environment: "dev".to_owned(),
+    }
+}
+
+/// A sample from `events/`, with the real secret in place of the placeholder.
+fn sample(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../events/{name}.json"));
+    let text = fs::read_to_string(path).unwrap();
+    serde_json::from_str(&text.replace("REPLACE_WITH_THE_SECRET", SECRET)).unwrap()
+}
+
+struct Answer {
+    status: i64,
+    body: Value,
+}
+
+async fn send(world: &World, event: Value) -> Answer {
+    let answer = function(world).handle(event, "test").await;
+    let body = serde_json::from_str(answer.body.as_deref().unwrap()).unwrap();
+    Answer {
+        status: answer.status_code,
+        body,
+    }
+}
+
+fn launches(world: &World) -> usize {
+    world.host.state().launches.len()
+}
+
+#[tokio::test]
+async fn a_wake_is_looked_after_at_once() {
+    let world = World::with([]);
+    let answer = send(&world, sample("hasura-event-region-wake")).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.body["regions"][0]["result"]["outcome"], "done");
+    assert_eq!(launches(&world), 1);
+    assert!(!world.store.items().wanted, "looked after");
+}
+
+#[tokio::test]
+async fn the_same_event_again_changes_nothing() {
+    let world = World::with([]);
+    for _ in 0..5 {
+        let answer = send(&world, sample("hasura-event-region-wake")).await;
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(world.store.items().decisions.len(), 1);
+    assert!(
+        !world.store.items().wanted,
+        "a repeat leaves no mark behind"
+    );
+}
+
+#[tokio::test]
+async fn every_sample_is_answered_and_looks_where_it_should() {
+    for (name, looks) in [
+        ("hasura-event-region-wake", 1),
+        ("hasura-event-instance-draining", 1),
+        ("hasura-event-app-version", 1),
+        ("hasura-event-unknown-trigger", 0),
+    ] {
+        let world = World::with([]);
+        let answer = send(&world, sample(name)).await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.body);
+        assert_eq!(world.store.items().decisions.len(), looks, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_malformed_sample_is_refused_and_wakes_nobody() {
+    for (name, status, says) in [
+        ("hasura-event-no-secret", 401, "x-event-secret"),
+        ("hasura-event-not-json", 400, "no payload"),
+        ("hasura-event-no-region", 400, "event.data.new.region"),
+        ("hasura-event-no-id", 400, "`id`"),
+        ("hasura-event-get", 405, "POST"),
+    ] {
+        let world = World::with([]);
+        let answer = send(&world, sample(&format!("malformed/{name}"))).await;
+        assert_eq!(answer.status, status, "{name}: {}", answer.body);
+        let error = answer.body["error"].as_str().unwrap();
+        assert!(error.contains(says), "{name}: {error}");
+        assert!(world.store.items().calls.is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_secret_nothing_is_read() {
+    let world = World::with([]);
+    for secret in [
+        json!(""),
+        json!("the secret that Hasura send"),
+        json!(format!("{SECRET}x")),
+    ] {
+        let mut event = sample("malformed/hasura-event-not-json");
+        event["headers"]["x-event-secret"] = secret;
+        assert_eq!(send(&world, event).await.status, 401);
+    }
+}
+
+#[tokio::test]
+async fn what_no_pass_acts_on_is_answered_and_left() {
+    let world = World::with([]);
+    let mut event = sample("hasura-event-instance-draining");
+    let body = event["body"]
+        .as_str()
+        .unwrap()
+        .replace("DRAINING", "TERMINATING");
+    event["body"] = json!(body);
+    assert_eq!(send(&world, event).await.status, 200);
+    let mut event = sample("hasura-event-app-version");
+    let body = event["body"]
+        .as_str()
+        .unwrap()
+        .replace("\"dev\"", "\"prod\"");
+    event["body"] = json!(body);
+    assert_eq!(send(&world, event).await.status, 200);
+    assert!(world.store.items().calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_wake_that_is_not_durable_is_sent_again_and_then_counts() {
+    let world = World::with([]);
+    let down = || LockError::Unavailable {
+        operation: "mark",
+        reason: "DynamoDB is down".into(),
+    };
+    for call in ["is_seen", "mark_wanted", "record_seen"] {
+        world.store.items().next_error = Some((call, down()));
+        let answer = send(&world, sample("hasura-event-region-wake")).await;
+        assert_eq!(answer.status, 503, "{call}");
+        assert_eq!(answer.body["error"], "the service cannot answer now");
+        assert!(
+            world.store.items().seen.is_empty(),
+            "{call}: not seen before it is durable"
+        );
+    }
+    assert_eq!(
+        send(&world, sample("hasura-event-region-wake"))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(launches(&world), 1);
+}
+
+#[tokio::test]
+async fn a_pass_that_cannot_look_leaves_the_wake_for_the_next_one() {
+    let world = World::with([]);
+    world.host.state().fail_next_list = true;
+    let answer = send(&world, sample("hasura-event-region-wake")).await;
+    assert_eq!(
+        answer.status, 200,
+        "it is durable: nothing is gained by sending it again"
+    );
+    assert_eq!(answer.body["regions"][0]["result"]["outcome"], "failed");
+    assert!(world.store.items().wanted, "and not lost");
+    world.pass().await;
+    assert_eq!(launches(&world), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_no_trigger_sends_is_refused_by_its_size() {
+    let world = World::with([]);
+    let mut event = sample("hasura-event-region-wake");
+    event["body"] = json!("x".repeat(300_000));
+    assert_eq!(send(&world, event).await.status, 413);
+}
+
+#[tokio::test]
+async fn the_rest_of_a_rush_is_looked_after_when_its_bucket_is_over() {
+    let world = World::with([]);
+    let mut event = sample("hasura-event-region-wake");
+    let began = shared::testing::NOW - jiff::SignedDuration::from_secs(1);
+    let body = event["body"]
+        .as_str()
+        .unwrap()
+        .replace("2026-11-21T18:00:00+00:00", &began.to_string());
+    event["body"] = json!(body);
+    assert_eq!(send(&world, event).await.status, 200);
+    assert_eq!(
+        world.store.items().decisions.len(),
+        2,
+        "at once, and at the end"
+    );
+}

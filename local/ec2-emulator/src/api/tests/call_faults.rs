@@ -1,0 +1,192 @@
+//! Calls that go wrong on demand.
+
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::testing::TestEc2;
+
+async fn last_call(ec2: &TestEc2) -> Value {
+    let ledger = ec2.control("ledger").await;
+    ledger["calls"].as_array().unwrap().last().unwrap().clone()
+}
+
+#[tokio::test]
+async fn an_outage_does_nothing_and_answers_nothing_until_it_is_healed() {
+    let ec2 = TestEc2::new();
+    ec2.faults(&json!({"calls": [{"effect": "outage"}]})).await;
+    for _ in 0..3 {
+        assert!(ec2.launch("1", &[]).await.is_lost);
+    }
+    let call = last_call(&ec2).await;
+    assert_eq!(call["outcome"], "outage");
+    assert_eq!(call["status"], 0);
+    assert_eq!(call["faults"], json!(["outage"]));
+    ec2.faults(&json!({})).await;
+    assert!(ec2.call("DescribeInstances", &[]).await.ids().is_empty());
+}
+
+#[tokio::test]
+async fn an_outage_of_one_region_ends_by_itself() {
+    let ec2 = TestEc2::new();
+    let outage = json!({"on": {"region": "us-east-1"}, "effect": "outage", "for_ms": 5000});
+    ec2.faults(&json!({"calls": [outage]})).await;
+    assert!(ec2.call("DescribeInstances", &[]).await.is_lost);
+    let elsewhere = ec2.call_in("eu-west-1", "DescribeInstances", &[]).await;
+    assert!(!elsewhere.is_lost);
+    ec2.wait(2);
+    assert_eq!(ec2.control("faults").await["calls"][0]["for_ms"], 3000);
+    ec2.wait(3);
+    assert_eq!(ec2.control("faults").await["calls"], json!([]));
+    assert!(!ec2.call("DescribeInstances", &[]).await.is_lost);
+}
+
+#[tokio::test]
+async fn a_launch_whose_answer_is_lost_is_found_again_under_its_token() {
+    let ec2 = TestEc2::new();
+    let lost = json!({"on": {"action": "RunInstances"}, "effect": "lost", "times": 1});
+    ec2.faults(&json!({"calls": [lost]})).await;
+    assert!(ec2.launch("2", &[("ClientToken", "t")]).await.is_lost);
+    let call = last_call(&ec2).await;
+    assert_eq!(call["outcome"], "ok");
+    assert_eq!(call["faults"], json!(["lost"]));
+    let again = ec2.launch("2", &[("ClientToken", "t")]).await.ids();
+    assert_eq!(again, ec2.call("DescribeInstances", &[]).await.ids());
+}
+
+#[tokio::test]
+async fn the_next_calls_of_an_action_fail_and_do_nothing() {
+    let ec2 = TestEc2::new();
+    let calls = json!([
+        {"on": {"action": "RunInstances"}, "effect": {"error": "InternalError"}, "times": 2},
+        {"on": {"action": "Describe*"}, "effect": {"error": "Unavailable"}, "times": 1},
+    ]);
+    ec2.faults(&json!({"calls": calls})).await;
+    let failed = ec2.launch("1", &[]).await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(failed.error().0, "InternalError");
+    assert_eq!(ec2.control("faults").await["calls"][0]["times"], 1);
+    assert_eq!(ec2.launch("1", &[]).await.error().0, "InternalError");
+    assert_eq!(last_call(&ec2).await["faults"], json!(["error"]));
+    let listing = ec2.call("DescribeInstances", &[]).await;
+    assert_eq!(listing.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(listing.error().0, "Unavailable");
+    assert!(ec2.call("DescribeInstances", &[]).await.ids().is_empty());
+    assert_eq!(ec2.launch("1", &[]).await.ids().len(), 1);
+    assert_eq!(ec2.control("faults").await["calls"], json!([]));
+}
+
+#[tokio::test]
+async fn a_slow_call_is_done_before_it_is_answered() {
+    let ec2 = TestEc2::new();
+    let slow = json!({"effect": {"delay_ms": 40}, "times": 1});
+    ec2.faults(&json!({"calls": [slow]})).await;
+    let start = Instant::now();
+    let launch = ec2.launch("1", &[]);
+    let impatient = tokio::time::timeout(Duration::from_millis(1), launch).await;
+    assert!(impatient.is_err());
+    assert_eq!(ec2.call("DescribeInstances", &[]).await.ids().len(), 1);
+    ec2.faults(&json!({"calls": [slow]})).await;
+    ec2.launch("1", &[]).await.ids();
+    assert!(start.elapsed() >= Duration::from_millis(40));
+    assert_eq!(last_call(&ec2).await["faults"], json!(["delay"]));
+}
+
+#[tokio::test]
+async fn several_faults_strike_one_call() {
+    let ec2 = TestEc2::new();
+    let calls = json!([{"effect": {"delay_ms": 1}}, {"effect": "lost"}, {"effect": "lost"}]);
+    ec2.faults(&json!({"calls": calls})).await;
+    assert!(ec2.call("DescribeInstances", &[]).await.is_lost);
+    assert_eq!(last_call(&ec2).await["faults"], json!(["delay", "lost"]));
+}
+
+#[tokio::test]
+async fn requests_are_limited_as_ec2_limits_them() {
+    let ec2 = TestEc2::new();
+    ec2.faults(&json!({"throttling": {}})).await;
+    for _ in 0..5 {
+        ec2.launch("1", &[]).await.ids();
+    }
+    let refused = ec2.launch("1", &[]).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.error().0, "RequestLimitExceeded");
+    assert_eq!(last_call(&ec2).await["faults"], json!(["throttled"]));
+    let left = ec2.control("faults").await["throttling"].clone();
+    let bucket = |name: &str| {
+        let buckets = left["buckets"].as_array().unwrap();
+        buckets.iter().find(|it| it["name"] == name).unwrap()["tokens"].clone()
+    };
+    assert_eq!(bucket("RunInstances"), 0.0);
+    assert_eq!(bucket("RunInstances:instances"), 995.0);
+    ec2.wait(1);
+    ec2.launch("1", &[]).await.ids();
+    ec2.launch("1", &[]).await.ids();
+    assert_eq!(ec2.launch("1", &[]).await.error().0, "RequestLimitExceeded");
+    ec2.faults(&json!({})).await;
+    ec2.launch("1", &[]).await.ids();
+}
+
+#[tokio::test]
+async fn a_bucket_can_be_put_empty() {
+    let ec2 = TestEc2::new();
+    let empty = |name: &str| {
+        let bucket = json!({"region": "us-east-1", "name": name, "tokens": 0});
+        json!({"throttling": {"refill": 0, "buckets": [bucket]}})
+    };
+    ec2.faults(&empty("DescribeInstances")).await;
+    assert_eq!(
+        ec2.call("DescribeInstances", &[]).await.error().0,
+        "RequestLimitExceeded"
+    );
+    assert!(
+        ec2.call_in("eu-west-1", "DescribeInstances", &[])
+            .await
+            .ids()
+            .is_empty()
+    );
+    let unknown = ec2
+        .put_control("PUT", "faults", &empty("LaunchRockets"))
+        .await;
+    assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
+    assert!(unknown.body.contains("LaunchRockets"), "{}", unknown.body);
+}
+
+#[tokio::test]
+async fn listings_lag_further_behind_for_a_while() {
+    let ec2 = TestEc2::new();
+    let lag = json!({"effect": {"listing_lag_ms": 60_000}, "for_ms": 5000});
+    ec2.faults(&json!({"calls": [lag]})).await;
+    let ids = ec2.launch("1", &[]).await.ids();
+    ec2.wait(4);
+    assert!(ec2.call("DescribeInstances", &[]).await.ids().is_empty());
+    ec2.wait(1);
+    assert_eq!(ec2.call("DescribeInstances", &[]).await.ids(), ids);
+}
+
+#[tokio::test]
+async fn a_partial_listing_leaves_instances_out_that_can_be_asked_for_by_id() {
+    let ec2 = TestEc2::new();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.extend(ec2.launch("1", &[]).await.ids());
+    }
+    let leave_out = json!({"effect": {"leave_out": [ids[1]]}, "times": 1});
+    ec2.faults(&json!({"calls": [leave_out]})).await;
+    let by_id = [("InstanceId.1", ids[1].as_str())];
+    assert_eq!(
+        ec2.call("DescribeInstances", &by_id).await.ids(),
+        ids[1..=1]
+    );
+    assert_eq!(
+        ec2.call("DescribeInstances", &[]).await.ids(),
+        [ids[0].clone(), ids[2].clone()]
+    );
+    assert_eq!(last_call(&ec2).await["faults"], json!(["leave_out"]));
+    assert_eq!(ec2.call("DescribeInstances", &[]).await.ids(), ids);
+
+    let oldest = json!({"effect": {"leave_out_oldest": 2}});
+    ec2.faults(&json!({"calls": [oldest]})).await;
+    assert_eq!(ec2.call("DescribeInstances", &[]).await.ids(), ids[2..]);
+}

@@ -1,0 +1,92 @@
+-- Where changes are kept until they are delivered, in a schema that GraphQL
+-- does not expose: what `hdb_catalog` is to Hasura.
+CREATE SCHEMA IF NOT EXISTS local_events;
+
+CREATE TABLE IF NOT EXISTS local_events.event_log (
+    id           text PRIMARY KEY DEFAULT gen_random_uuid()::text,
+    seq          bigint GENERATED ALWAYS AS IDENTITY,
+    schema_name  text NOT NULL,
+    table_name   text NOT NULL,
+    trigger_name text NOT NULL,
+    payload      jsonb NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    state        text NOT NULL DEFAULT 'PENDING'
+        CHECK (state IN ('PENDING', 'DELIVERED', 'FAILED', 'DROPPED')),
+    -- Attempts so far, whose outcome was recorded.
+    tries        integer NOT NULL DEFAULT 0,
+    due_at       timestamptz NOT NULL DEFAULT now(),
+    -- Whether a fault had its turn: each event has one at most.
+    disturbed    boolean NOT NULL DEFAULT false
+);
+CREATE INDEX IF NOT EXISTS event_log_due ON local_events.event_log (due_at, seq)
+    WHERE state = 'PENDING';
+CREATE INDEX IF NOT EXISTS event_log_seq ON local_events.event_log (seq);
+
+-- What was sent, or kept back on demand. An attempt whose sender died before it
+-- could write this is not in here, as it is not in Hasura's own log.
+CREATE TABLE IF NOT EXISTS local_events.deliveries (
+    seq          bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    event_id     text NOT NULL,
+    trigger_name text NOT NULL,
+    -- What the payload said as `current_retry`.
+    attempt      integer NOT NULL,
+    -- 0 for the delivery itself, 1 and up for duplicates made on demand.
+    copy         integer NOT NULL,
+    outcome      text NOT NULL,
+    status       integer,
+    error        text,
+    started_at   timestamptz NOT NULL,
+    ended_at     timestamptz NOT NULL
+);
+
+-- With it go all triggers of an earlier start; those of the metadata are made anew.
+DROP FUNCTION IF EXISTS local_events.capture() CASCADE;
+
+CREATE OR REPLACE FUNCTION local_events.setting(name text) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    -- A setting that a transaction before set is the empty string, not null.
+    SELECT nullif(current_setting(name, true), '')::jsonb
+$$;
+
+-- The columns of a row that an event carries: all, if `columns` is null.
+CREATE OR REPLACE FUNCTION local_events.carried(fields jsonb, columns jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN columns IS NULL THEN fields ELSE (
+        SELECT jsonb_object_agg(key, value) FROM jsonb_each(fields) WHERE columns ? key
+    ) END
+$$;
+
+CREATE OR REPLACE FUNCTION local_events.append(
+    schema_name text, table_name text, trigger_name text, op text, before jsonb, after jsonb
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    event_id text;
+BEGIN
+    INSERT INTO local_events.event_log (schema_name, table_name, trigger_name, payload)
+    VALUES (schema_name, table_name, trigger_name, jsonb_build_object(
+        'op', op,
+        'data', jsonb_build_object('old', before, 'new', after),
+        -- postrust's name for what Hasura calls `hasura.user`.
+        'session_variables', local_events.setting('hasura.session'),
+        'trace_context', local_events.setting('hasura.tracecontext')
+    )) RETURNING id INTO event_id;
+    -- Heard at commit, and not at all after a rollback.
+    PERFORM pg_notify('local_events', '');
+    RETURN event_id;
+END
+$$;
+
+-- Arguments: the event trigger's name, and the columns that it carries as a JSON
+-- array, if not all.
+CREATE FUNCTION local_events.capture() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    columns jsonb := TG_ARGV[1]::jsonb;
+BEGIN
+    PERFORM local_events.append(
+        TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[0], TG_OP,
+        local_events.carried(to_jsonb(OLD), columns),
+        local_events.carried(to_jsonb(NEW), columns)
+    );
+    RETURN NULL;
+END
+$$;

@@ -1,0 +1,301 @@
+//! Plays `EventBridge` for the events of the EC2 emulator, since the local AWS takes no events in
+//! EC2's name: what decides is the rules that are deployed there.
+//!
+//! An event goes to the default bus of its region. Where the pattern of an enabled rule matches,
+//! functions are invoked asynchronously, as `EventBridge` does, and buses, also those of other
+//! regions, are looked at in the same way. When no rule leads to a function the answer is 204, and
+//! the emulator's ledger says `unwanted`.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, bail};
+use aws_config::{Region, SdkConfig};
+use aws_sdk_eventbridge::Client as EventBridge;
+use aws_sdk_eventbridge::types::{Rule, RuleState, Target};
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::InvocationType;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::ministack::sdk_config;
+use crate::ports::Reserved;
+
+const PATH: &str = "/ec2-events";
+
+/// An event goes from bus to bus so often at most, lest it go round for ever.
+const MAX_HOPS: u8 = 3;
+
+/// A receiver in a thread and a runtime of its own, so that it goes on while the runtimes of
+/// single tests come and go. Dropping it stops it.
+#[derive(Debug)]
+pub struct Ec2Events {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ec2Events {
+    /// `aws_endpoint` need not answer before the first event.
+    pub fn start(port: Reserved, aws_endpoint: &str) -> Result<Self> {
+        let listener = port.into_listener();
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start the runtime of the receiver of EC2's events")?;
+        let buses = Arc::new(Buses(sdk_config(aws_endpoint)));
+        let router = Router::new().route(PATH, post(receive)).with_state(buses);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("ec2-events".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    let server = async {
+                        let listener = tokio::net::TcpListener::from_std(listener)?;
+                        axum::serve(listener, router).await
+                    };
+                    tokio::select! {
+                        result = server => if let Err(error) = result {
+                            eprintln!("EC2's events are no longer received: {error}");
+                        },
+                        _ = stopped => {}
+                    }
+                });
+            })?;
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where the emulator is to post events.
+    pub fn url(&self) -> String {
+        format!("http://{}{PATH}", self.address)
+    }
+}
+
+impl Drop for Ec2Events {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It has nothing left to do but to end.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A function that was invoked, and the rule that said so.
+#[derive(Debug, Serialize)]
+struct Invocation {
+    rule: String,
+    function: String,
+}
+
+async fn receive(State(buses): State<Arc<Buses>>, Json(event): Json<Value>) -> Response {
+    match buses.deliver(&event).await {
+        Ok(invoked) if invoked.is_empty() => StatusCode::NO_CONTENT.into_response(),
+        Ok(invoked) => Json(json!({"invoked": invoked})).into_response(),
+        // It will come again, also for those that were invoked: at least once is the promise.
+        Err(error) => {
+            let error = json!({"error": format!("{error:#}")});
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(error)).into_response()
+        }
+    }
+}
+
+/// A bus that an event has come to.
+struct Stop {
+    region: String,
+    bus: String,
+    hops: u8,
+}
+
+/// The event buses of all regions of the local AWS.
+struct Buses(SdkConfig);
+
+impl Buses {
+    async fn deliver(&self, event: &Value) -> Result<Vec<Invocation>> {
+        let region = event["region"].as_str().context("an event has a region")?;
+        let mut invoked = Vec::new();
+        let mut route = VecDeque::from([Stop {
+            region: region.to_owned(),
+            bus: "default".to_owned(),
+            hops: 0,
+        }]);
+        while let Some(stop) = route.pop_front() {
+            let eventbridge = EventBridge::new(&self.in_region(&stop.region));
+            for rule in matching_rules(&eventbridge, &stop.bus, event).await? {
+                let rule_arn = rule.arn().unwrap_or_default();
+                for target in targets(&eventbridge, &stop.bus, &rule).await? {
+                    let target = destination(&target)
+                        .with_context(|| format!("a target of the rule {rule_arn}"))?;
+                    match target {
+                        Destination::Function { arn, region } => {
+                            self.invoke(&region, &arn, event).await?;
+                            invoked.push(Invocation {
+                                rule: rule_arn.to_owned(),
+                                function: arn,
+                            });
+                        }
+                        Destination::Bus { name, region } if stop.hops < MAX_HOPS => {
+                            route.push_back(Stop {
+                                region,
+                                bus: name,
+                                hops: stop.hops + 1,
+                            });
+                        }
+                        Destination::Bus { .. } => {
+                            bail!("the rule {rule_arn} sends an event round in circles");
+                        }
+                    }
+                }
+            }
+        }
+        Ok(invoked)
+    }
+
+    async fn invoke(&self, region: &str, function: &str, event: &Value) -> Result<()> {
+        aws_sdk_lambda::Client::new(&self.in_region(region))
+            .invoke()
+            .function_name(function)
+            .invocation_type(InvocationType::Event)
+            .payload(Blob::new(event.to_string()))
+            .send()
+            .await
+            .with_context(|| format!("invoke {function}"))?;
+        Ok(())
+    }
+
+    fn in_region(&self, region: &str) -> SdkConfig {
+        let region = Region::new(region.to_owned());
+        self.0.to_builder().region(region).build()
+    }
+}
+
+/// The enabled rules of a bus whose patterns match the event.
+async fn matching_rules(eventbridge: &EventBridge, bus: &str, event: &Value) -> Result<Vec<Rule>> {
+    let mut matching = Vec::new();
+    let mut next = None;
+    loop {
+        let page = eventbridge
+            .list_rules()
+            .event_bus_name(bus)
+            .set_next_token(next)
+            .send()
+            .await
+            .with_context(|| format!("list the rules of the event bus {bus}"))?;
+        for rule in page.rules.unwrap_or_default() {
+            if rule.state() == Some(&RuleState::Enabled)
+                && let Some(pattern) = rule.event_pattern()
+                && matches(eventbridge, pattern, event).await?
+            {
+                matching.push(rule);
+            }
+        }
+        next = page.next_token;
+        if next.is_none() {
+            return Ok(matching);
+        }
+    }
+}
+
+async fn matches(eventbridge: &EventBridge, pattern: &str, event: &Value) -> Result<bool> {
+    let tested = eventbridge
+        .test_event_pattern()
+        .event_pattern(pattern)
+        .event(event.to_string())
+        .send()
+        .await
+        .with_context(|| format!("test the event pattern {pattern}"))?;
+    Ok(tested.result())
+}
+
+async fn targets(eventbridge: &EventBridge, bus: &str, rule: &Rule) -> Result<Vec<Target>> {
+    let name = rule.name().unwrap_or_default();
+    let listed = eventbridge
+        .list_targets_by_rule()
+        .event_bus_name(bus)
+        .rule(name)
+        .send()
+        .await
+        .with_context(|| format!("list the targets of the rule {name}"))?;
+    // A rule has five targets at most, and a page a hundred.
+    Ok(listed.targets.unwrap_or_default())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Destination {
+    Function { arn: String, region: String },
+    Bus { name: String, region: String },
+}
+
+fn destination(target: &Target) -> Result<Destination> {
+    if target.input().is_some()
+        || target.input_path().is_some()
+        || target.input_transformer().is_some()
+    {
+        bail!("the local stack delivers events as they are: leave the target's input alone");
+    }
+    let arn = target.arn();
+    // arn:aws:lambda:us-east-1:000000000000:function:NAME
+    let parts: Vec<_> = arn.splitn(6, ':').collect();
+    match parts[..] {
+        ["arn", _, "lambda", at, _, resource] if resource.starts_with("function:") => {
+            Ok(Destination::Function {
+                arn: arn.to_owned(),
+                region: at.to_owned(),
+            })
+        }
+        ["arn", _, "events", at, _, resource] => match resource.strip_prefix("event-bus/") {
+            Some(name) => Ok(Destination::Bus {
+                name: name.to_owned(),
+                region: at.to_owned(),
+            }),
+            None => bail!("{arn} is not an event bus"),
+        },
+        _ => bail!("the local stack delivers events to functions and event buses, not to {arn}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(arn: &str) -> Result<Destination> {
+        destination(&Target::builder().id("1").arn(arn).build()?)
+    }
+
+    #[test]
+    fn functions_and_buses_are_known_by_their_arns() {
+        let function = "arn:aws:lambda:us-east-1:000000000000:function:f:live";
+        assert_eq!(
+            to(function).unwrap(),
+            Destination::Function {
+                arn: function.to_owned(),
+                region: "us-east-1".to_owned()
+            }
+        );
+        assert_eq!(
+            to("arn:aws:events:eu-west-1:000000000000:event-bus/default").unwrap(),
+            Destination::Bus {
+                name: "default".to_owned(),
+                region: "eu-west-1".to_owned()
+            }
+        );
+        for other in ["arn:aws:sqs:us-east-1:000000000000:q", "f"] {
+            let error = to(other).unwrap_err().to_string();
+            assert!(error.contains(other), "{error}");
+        }
+    }
+}

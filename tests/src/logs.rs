@@ -1,0 +1,180 @@
+//! What a stack's programs have printed, and what must not be in it.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::deployed::Deployed;
+
+/// CloudWatch Logs gives no more at once.
+const MOST_EVENTS: usize = 10_000;
+
+/// All that one program has printed.
+#[derive(Debug)]
+pub struct Log {
+    pub name: String,
+    pub text: String,
+}
+
+/// A text that no log may show.
+#[derive(Debug)]
+pub struct Secret {
+    pub what: String,
+    pub value: String,
+}
+
+impl Deployed {
+    /// What a function has printed, from CloudWatch Logs: where one answers by its URL, the
+    /// local AWS writes that nowhere else.
+    pub async fn function_log(&self, function: &str) -> Log {
+        let env = self.stack.env();
+        let name = format!("/aws/lambda/{function}");
+        // Of a signature, the local AWS reads only whose it is: so this needs no SDK.
+        let signature = format!(
+            "AWS4-HMAC-SHA256 Credential={}/20260101/{}/logs/aws4_request, \
+             SignedHeaders=host, Signature=none",
+            env.aws_access_key_id, env.aws_region
+        );
+        let answer = self
+            .http
+            .post(&env.aws_endpoint_url)
+            .header("x-amz-target", "Logs_20140328.FilterLogEvents")
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("authorization", signature)
+            .body(json!({"logGroupName": name, "limit": MOST_EVENTS}).to_string())
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .expect("the local AWS gives a log");
+        let answer: Value = answer.json().await.expect("JSON");
+        let events = answer["events"].as_array().expect("events");
+        assert!(events.len() < MOST_EVENTS, "{name} has more than one page");
+        let lines = events.iter().filter_map(|event| event["message"].as_str());
+        let text = lines.flat_map(|line| [line, "\n"]).collect();
+        Log { name, text }
+    }
+
+    /// The logs of the functions, of the stack's parts, and of the agents.
+    pub async fn logs(&self) -> Vec<Log> {
+        let (env, dir) = (self.stack.env(), self.stack.dir());
+        let mut logs = vec![
+            self.function_log(&env.assign_user_function).await,
+            self.function_log(&env.reconcile_function).await,
+        ];
+        for folder in [dir.path().join("logs"), dir.data("ec2").join("agents")] {
+            logs.extend(log_files(&folder));
+        }
+        logs
+    }
+
+    /// The secrets of the stack, the tokens of its users and of its agents.
+    pub async fn secrets(&self) -> Vec<Secret> {
+        let env = self.stack.env();
+        let secret = |what: &str, value: &str| Secret {
+            what: what.to_owned(),
+            value: value.to_owned(),
+        };
+        let mut secrets = vec![
+            secret("the admin secret", &env.hasura_admin_secret),
+            secret("the agents' JWT key", &env.hasura_jwt_key),
+        ];
+        for token in self.tokens() {
+            secrets.extend(parts_of("a user's token", &token));
+        }
+        for machine in self.ledger().await.instances {
+            let user_data = machine.user_data.unwrap_or_default();
+            let what = format!("the user data of {}", machine.id);
+            secrets.push(secret(&what, &STANDARD.encode(&user_data)));
+            let lines = user_data.lines();
+            let token = lines.filter_map(|line| line.strip_prefix("SCALING_AGENT_TOKEN="));
+            let what = format!("the agent's token of {}", machine.id);
+            secrets.extend(token.flat_map(|token| parts_of(&what, token)));
+        }
+        // An empty text is everywhere.
+        secrets.retain(|secret| !secret.value.is_empty());
+        secrets
+    }
+}
+
+/// A token's claims may be known to anybody, its signature must not be.
+fn parts_of(what: &str, token: &str) -> [Secret; 2] {
+    let signature = token.rsplit('.').next().unwrap_or_default();
+    [
+        Secret {
+            what: what.to_owned(),
+            value: token.to_owned(),
+        },
+        Secret {
+            what: format!("the signature of {what}"),
+            value: signature.to_owned(),
+        },
+    ]
+}
+
+fn log_files(folder: &Path) -> Vec<Log> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    entries
+        .map(|entry| entry.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .map(|path| {
+            let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            Log {
+                name: path.display().to_string(),
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+            }
+        })
+        .collect()
+}
+
+/// Each secret in a log, and each panic: empty when all is well.
+pub fn offences(logs: &[Log], secrets: &[Secret]) -> Vec<String> {
+    let mut found = Vec::new();
+    for Log { name, text } in logs {
+        let shown = secrets.iter().filter(|secret| text.contains(&secret.value));
+        found.extend(shown.map(|secret| format!("{name} shows {}", secret.what)));
+        let panics = text.lines().filter(|line| line.contains("panicked at"));
+        found.extend(panics.map(|line| format!("{name}: {line}")));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(text: &str) -> Log {
+        Log {
+            name: "a.log".to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_whole_or_by_its_signature() {
+        let secrets = parts_of("a token", "head.claims.c2lnbmF0dXJl");
+        let found = |text| offences(&[log(text)], &secrets);
+        assert_eq!(
+            found("bearer head.claims.c2lnbmF0dXJl"),
+            [
+                "a.log shows a token",
+                "a.log shows the signature of a token"
+            ]
+        );
+        assert_eq!(
+            found("…c2lnbmF0dXJl"),
+            ["a.log shows the signature of a token"]
+        );
+        assert!(found("head.claims").is_empty());
+    }
+
+    #[test]
+    fn a_panic_is_found_and_the_layer_that_would_catch_it_is_none() {
+        let panic = "thread 'main' panicked at shared/src/pass.rs:1:1:";
+        assert_eq!(offences(&[log(panic)], &[]), [format!("a.log: {panic}")]);
+        let line = r#"{"target":"lambda_runtime::layers::panic"}"#;
+        assert!(offences(&[log(line)], &[]).is_empty());
+    }
+}

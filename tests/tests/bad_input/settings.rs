@@ -1,0 +1,220 @@
+//! Rows that an operator got wrong: named, without harm to other regions or to what runs.
+
+use local_stack::seed::CLIENT_SHA;
+use scaling_tests::deployed::Deployed;
+use serde_json::{Value, json};
+
+use crate::region::Region;
+use crate::{SOUND, ask};
+
+const BROKEN: &str = "us-west-2";
+const IMAGE: &str = "ami-03000000000000001";
+
+/// Settings with which instances can be launched; each case breaks one of them.
+fn sound() -> Value {
+    json!({
+        "algorithm": "default",
+        "launch_choices": [choice(2)],
+        "security_groups": [{"key": "scaling", "value": "hosts"}],
+        "user_data_template": null,
+        "scale_up_step": 0,
+    })
+}
+
+fn choice(capacity: impl Into<Value>) -> Value {
+    json!({
+        "instance_type": "m6i.large",
+        "capacity": capacity.into(),
+        "subnet_id": "subnet-03a0000000000000a",
+    })
+}
+
+/// A setting, and what the report must name.
+type Case = (Value, &'static [&'static str]);
+
+fn unreadable() -> Vec<Case> {
+    let mut tag = choice(2);
+    tag["subnet_tag"] = json!({"key": "Name", "value": "hosts"});
+    let mut misspelt = choice(2);
+    misspelt["subnet"] = json!("subnet-03a0000000000000a");
+    let choices: &[&str] = &["`regions`", BROKEN, "`launch_choices`", "item 1"];
+    let wrong = |item: Value| json!({"launch_choices": [choice(2), item]});
+    vec![
+        (wrong(json!("m6i.large")), choices),
+        (
+            wrong(json!({"instance_type": "m6i.large", "capacity": 2})),
+            choices,
+        ),
+        (wrong(tag), choices),
+        (wrong(misspelt), choices),
+        (wrong(choice("two")), choices),
+        (wrong(choice(0)), choices),
+        (wrong(choice(-1)), choices),
+        (wrong(choice(1.5)), choices),
+        (
+            json!({"security_groups": [{"id": "sg-0300000000000000a"}]}),
+            &["`regions`", BROKEN, "`security_groups`", "item 0"],
+        ),
+        (
+            json!({"algorithm": "fastest"}),
+            &["regions", BROKEN, "algorithm", "fastest", "default"],
+        ),
+    ]
+}
+
+fn unlaunchable() -> Vec<Case> {
+    let nowhere = json!({"key": "Name", "value": "nowhere"});
+    let mut by_tag = choice(2);
+    by_tag
+        .as_object_mut()
+        .map(|choice| choice.remove("subnet_id"));
+    by_tag["subnet_tag"] = nowhere.clone();
+    let mut unknown_type = choice(2);
+    unknown_type["instance_type"] = json!("enormous");
+    vec![
+        (
+            json!({"launch_choices": [by_tag]}),
+            &["subnet", "Name=nowhere"],
+        ),
+        (json!({"launch_choices": [unknown_type]}), &["enormous"]),
+        (json!({"launch_choices": []}), &["no_launch_choice"]),
+        (
+            json!({"security_groups": [nowhere]}),
+            &["security_groups", "Name=nowhere"],
+        ),
+        (
+            json!({"user_data_template": "TOKEN=${AGENT_TOKN}"}),
+            &["regions.user_data_template", "AGENT_TOKN", "AGENT_TOKEN"],
+        ),
+        (
+            json!({"user_data_template": "x".repeat(20_000)}),
+            &["regions.user_data_template", "20000", "16384"],
+        ),
+    ]
+}
+
+pub(crate) async fn broken_rows_are_named_and_cost_nothing(deployed: &Deployed) {
+    let region = Region {
+        deployed,
+        name: BROKEN,
+    };
+    region.insert(sound()).await;
+    region.set_image(IMAGE, "CURRENT").await;
+    for (settings, named) in unreadable() {
+        region.set(&sound()).await;
+        region.set(&settings).await;
+        let report = others_are_done(&region, &settings).await;
+        assert_eq!(report["outcome"], "failed", "{settings}: {report:#}");
+        assert_named(&settings, &report["error"], named);
+    }
+    for (settings, named) in unlaunchable() {
+        region.set(&sound()).await;
+        region.set(&settings).await;
+        let report = others_are_done(&region, &settings).await;
+        assert_named(&settings, &report, named);
+    }
+    region.set(&sound()).await;
+    for (image, state, named) in [
+        (
+            "ami-030000000000000de",
+            "CURRENT",
+            &["ami-030000000000000de", "InvalidAMIID"][..],
+        ),
+        (
+            "ami-0300000000000dead",
+            "CURRENT",
+            &["ami-0300000000000dead", "InvalidAMIID"],
+        ),
+        (IMAGE, "RETIRED", &["no_image"]),
+    ] {
+        region.set_image(image, state).await;
+        let settings = json!({"image": image, "state": state});
+        let report = others_are_done(&region, &settings).await;
+        assert_named(&settings, &report, named);
+    }
+
+    region.set_image(IMAGE, "CURRENT").await;
+    let report = region.reconcile().await;
+    assert_eq!(report["outcome"], "done", "once repaired: {report:#}");
+    region.filled_to(4).await;
+    broken_again_it_serves_on(&region).await;
+}
+
+/// A pass over all regions. The others are done, and in this one nothing is launched and no
+/// launch is left open.
+async fn others_are_done(region: &Region<'_>, settings: &Value) -> Value {
+    let report = region.deployed.reconcile().await;
+    let others = Region {
+        name: SOUND,
+        ..*region
+    };
+    let sound = others.part_of(&report);
+    assert_eq!(sound["outcome"], "done", "{settings}: {report:#}");
+    let none: [String; 0] = [];
+    assert_eq!(region.machines().await, none, "{settings}");
+    assert_eq!(region.open_intents().await, none, "{settings}");
+    region.part_of(&report).clone()
+}
+
+/// Instances that run, and their users, do not feel a setting that cannot be read.
+async fn broken_again_it_serves_on(region: &Region<'_>) {
+    let (machines, rows) = (region.machines().await, region.rows().await);
+    assert_eq!(machines.len(), 2);
+    region
+        .set(&json!({"launch_choices": [choice("two")]}))
+        .await;
+    let report = region.reconcile().await;
+    assert_eq!(report["outcome"], "failed", "{report:#}");
+    let mut body = ask(1);
+    body["regions"] = json!([BROKEN]);
+    body["client_commit_hash"] = json!(format!("sha-of-{BROKEN}"));
+    let answer = region.deployed.assign("resident", &body).await;
+    assert_eq!(answer.status, 200, "{answer:#?}");
+    assert_eq!(region.machines().await, machines);
+    assert_eq!(region.rows().await, rows);
+
+    region.set(&sound()).await;
+    let report = region.reconcile().await;
+    assert_eq!(report["outcome"], "done", "repaired again: {report:#}");
+    region.filled_to(5).await;
+}
+
+/// Constraints whose names say the rule.
+pub(crate) async fn the_database_refuses_what_can_never_be_right(deployed: &Deployed) {
+    let image =
+        format!("(region, image_id, client_sha, state) VALUES ('{SOUND}', 'ami-x', '{CLIENT_SHA}'");
+    let refused = [
+        (
+            "UPDATE regions SET target_free = -1",
+            "regions_target_free_not_negative",
+        ),
+        (
+            "UPDATE regions SET heartbeat_seconds = 0",
+            "regions_heartbeat_seconds_positive",
+        ),
+        (
+            "UPDATE regions SET launch_choices = '{}'",
+            "regions_launch_choices_is_an_array",
+        ),
+        (
+            &format!("INSERT INTO images {image}, 'SERVED')"),
+            "images_state_known",
+        ),
+    ];
+    for (sql, constraint) in refused {
+        let error = deployed.sql.execute(sql, &[]).await.expect_err(sql);
+        let named = error.as_db_error().and_then(|error| error.constraint());
+        assert_eq!(named, Some(constraint), "{sql}: {error}");
+    }
+}
+
+#[track_caller]
+fn assert_named(settings: &Value, report: &Value, named: &[&str]) {
+    let text = report.to_string();
+    for word in named {
+        assert!(
+            text.contains(word),
+            "{settings}: {word} is not in {report:#}"
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! At least once: whatever dies, and when.
+
+use anyhow::Result;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::Method;
+use scaling_tests::database::Database;
+use serde_json::json;
+
+use crate::running::{self, all, regions, wake};
+use crate::webhook::Webhook;
+
+#[tokio::test]
+async fn killed_after_the_request_and_before_the_record_it_sends_again() -> Result<()> {
+    let database = Database::empty().await?;
+    let session = database.connect().await?;
+    let webhook = Webhook::start().await?;
+    let first = running::start(&database, webhook.url(), |_| {}).await?;
+    webhook.hold();
+    wake(&session, &["again"]).await?;
+    webhook.received(1).await?;
+    let pid = Pid::from_raw(i32::try_from(first.events.process().pid())?);
+    kill(pid, Signal::SIGKILL)?;
+    first.events.process().ended().await;
+    webhook.release();
+
+    let second = running::start(&database, webhook.url(), |_| {}).await?;
+    let received = webhook.received(2).await?;
+    assert_eq!(
+        received[0].body, received[1].body,
+        "nothing knows of the first"
+    );
+    assert_eq!(second.settled().await?["delivered"], 1);
+    assert_eq!(second.attempts().await?, ["0 DELIVERED 200"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_written_while_nobody_delivers_is_delivered_later() -> Result<()> {
+    let database = Database::empty().await?;
+    let session = database.connect().await?;
+    let webhook = Webhook::start().await?;
+    wake(&session, &["before-any-capture"]).await?;
+    let mut first = running::start(&database, webhook.url(), |_| {}).await?;
+    first.events.stop();
+    wake(&session, &["meanwhile"]).await?;
+    let second = running::start(&database, webhook.url(), |_| {}).await?;
+    wake(&session, &["afterwards"]).await?;
+    let mut came = regions(&webhook, 2).await?;
+    came.sort();
+    assert_eq!(came, ["afterwards", "meanwhile"]);
+    assert_eq!(second.settled().await?["delivered"], 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn delivery_goes_on_after_its_connections_were_ended() -> Result<()> {
+    let (session, webhook, running) = all().await?;
+    wake(&session, &["before"]).await?;
+    running.settled().await?;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    session.run(end).await?;
+    wake(&session, &["after"]).await?;
+    assert_eq!(regions(&webhook, 2).await?, ["before", "after"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn delivery_begins_anew_when_the_log_cannot_be_used() -> Result<()> {
+    let (session, webhook, running) = all().await?;
+    session.run("DROP SCHEMA local_events CASCADE").await?;
+    // It looks into the log, finds none, and makes another one.
+    running.ask(Method::POST, "/resume", &json!({})).await?;
+    running.settled().await?;
+    wake(&session, &["after"]).await?;
+    assert_eq!(regions(&webhook, 1).await?, ["after"]);
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Database events on the local stack: captured with the change, and delivered by
+//! Hasura's rules, also when they are disturbed.
+
+mod capture;
+mod crashes;
+mod delivering;
+mod faults;
+mod running;
+mod webhook;

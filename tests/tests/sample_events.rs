@@ -1,0 +1,269 @@
+//! Every sample in `events/` works with `cargo lambda invoke --data-file`, against a running
+//! stack; the malformed ones get their error.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use local_stack::project;
+use local_stack::seed::{CLIENT_SHA, RegionSeed};
+use scaling_tests::cargo_lambda::CargoLambda;
+use scaling_tests::deployed::Deployed;
+use serde_json::{Value, json};
+
+/// The commit hash that the samples' client was built from.
+const SAMPLE_SHA: &str = "3f1e9c0a7d5b4e62";
+
+const PLACEHOLDER: &str = "Bearer REPLACE_WITH_A_TOKEN";
+
+const PASSES: [(&str, &str); 4] = [
+    ("reconcile-approve-mass-removal", "done"),
+    ("reconcile-dry-run", "dry_run"),
+    ("reconcile-regions", "done"),
+    ("reconcile-schedule", "done"),
+];
+
+const WRONG_PASSES: [(&str, &str); 4] = [
+    ("reconcile-bad-region", "field `regions`: \"US EAST\""),
+    ("reconcile-not-an-object", "must be a JSON object"),
+    ("reconcile-regions-not-a-list", "field `regions`"),
+    ("reconcile-unknown-field", "field `regoins`"),
+];
+
+const ASSIGNS: [(&str, &str); 4] = [
+    ("assign-user", "200"),
+    ("assign-user-base64", "200"),
+    ("assign-user-local-dev", "200"),
+    ("assign-user-preflight", "204"),
+];
+
+const WRONG_ASSIGNS: [(&str, &str); 16] = [
+    ("assign-user-body-empty", "400 the body is empty"),
+    (
+        "assign-user-body-not-an-object",
+        "400 the body must be a JSON object",
+    ),
+    (
+        "assign-user-body-not-base64",
+        "400 the body is marked as base64",
+    ),
+    (
+        "assign-user-body-not-json",
+        "400 the body is not valid JSON",
+    ),
+    (
+        "assign-user-commit-hash-not-a-string",
+        "400 field `client_commit_hash`",
+    ),
+    ("assign-user-email-not-a-string", "400 field `user_email`"),
+    (
+        "assign-user-headers-a-list",
+        "400 this is no event of a Lambda function URL",
+    ),
+    ("assign-user-method-get", "405 only POST"),
+    ("assign-user-path-unknown", "404 there is nothing here"),
+    (
+        "assign-user-regions-missing",
+        "400 field `regions` is missing",
+    ),
+    (
+        "assign-user-regions-not-a-list",
+        "400 field `regions` must be",
+    ),
+    (
+        "assign-user-schedule-event",
+        "400 this is no event of a Lambda function URL",
+    ),
+    (
+        "assign-user-session-a-fraction",
+        "400 field `session_id` must be",
+    ),
+    (
+        "assign-user-session-missing",
+        "400 field `session_id` is missing",
+    ),
+    (
+        "assign-user-token-alg-none",
+        "401 the token is no JSON Web Token that is signed",
+    ),
+    ("assign-user-token-missing", "401 send a token"),
+];
+
+const EVENTS: [(&str, &str); 4] = [
+    ("hasura-event-app-version", "200"),
+    ("hasura-event-instance-draining", "200"),
+    ("hasura-event-region-wake", "200"),
+    ("hasura-event-unknown-trigger", "200"),
+];
+
+const WRONG_EVENTS: [(&str, &str); 5] = [
+    ("hasura-event-get", "405 only POST"),
+    ("hasura-event-no-id", "400 the body is no payload"),
+    (
+        "hasura-event-no-region",
+        "400 field `event.data.new.region`",
+    ),
+    ("hasura-event-no-secret", "401 the header x-event-secret"),
+    ("hasura-event-not-json", "400 the body is no payload"),
+];
+
+#[tokio::test]
+async fn every_sample_works_with_cargo_lambda_invoke() {
+    all_samples_are_known("", PASSES.iter().chain(&ASSIGNS).chain(&EVENTS));
+    let wrong = WRONG_PASSES
+        .iter()
+        .chain(&WRONG_ASSIGNS)
+        .chain(&WRONG_EVENTS);
+    all_samples_are_known("malformed", wrong);
+    let deployed = Deployed::start("sample-events", |options| {
+        options.ec2.pending_ms = Some(300);
+        options.ec2.agent_boot_ms = Some(100);
+    })
+    .await;
+    set_up(&deployed).await;
+    let env = deployed.stack.env().clone();
+    let mut cargo_lambda = CargoLambda::start(&deployed).await;
+    cargo_lambda.run("reconcile", &env.reconcile_function).await;
+    cargo_lambda
+        .run("assign-user", &env.assign_user_function)
+        .await;
+
+    for (name, outcome) in PASSES {
+        let answer = cargo_lambda.invoke("reconcile", &sample(name)).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(
+            answer["regions"][0]["outcome"], outcome,
+            "{name}: {answer:#}"
+        );
+    }
+    for (name, says) in WRONG_PASSES {
+        let answer = cargo_lambda.invoke("reconcile", &malformed(name)).await;
+        let error = answer.expect_err(name);
+        assert!(error.contains(says), "{name}: {error}");
+    }
+    deployed.filled_to(4).await;
+    deployed_functions_are_invoked_alike(&cargo_lambda, &env.reconcile_function).await;
+    the_placeholder_is_no_token(&cargo_lambda).await;
+    for (name, expected) in ASSIGNS {
+        let answer = assign(&cargo_lambda, &deployed, &sample(name)).await;
+        assert_eq!(answer, expected, "{name}");
+    }
+    for (name, expected) in WRONG_ASSIGNS {
+        let answer = assign(&cargo_lambda, &deployed, &malformed(name)).await;
+        assert!(answer.starts_with(expected), "{name}: {answer}");
+    }
+    assert_eq!(deployed.free().await, 2, "two sessions of one user");
+    let hasura_event = format!("{}-hasura-event", env.stack_name);
+    cargo_lambda.run("hasura-event", &hasura_event).await;
+    for (name, expected) in EVENTS {
+        let answer = event(&cargo_lambda, &deployed, &sample(name)).await;
+        assert!(answer.starts_with(expected), "{name}: {answer}");
+    }
+    for (name, expected) in WRONG_EVENTS {
+        let answer = event(&cargo_lambda, &deployed, &malformed(name)).await;
+        assert!(answer.starts_with(expected), "{name}: {answer}");
+    }
+    deployed.filled_to(4).await;
+    drop(cargo_lambda);
+    deployed.stack.stop();
+}
+
+/// A region that serves the samples' client.
+async fn set_up(deployed: &Deployed) {
+    let seed = RegionSeed {
+        region: "us-east-1".to_owned(),
+        target_free: 4,
+        max_instances: 10,
+        capacity: 2,
+    };
+    deployed.set_up(&seed).await;
+    let document = "mutation($old: String!, $sha: String!) {
+        update_images(where: {client_sha: {_eq: $old}}, _set: {client_sha: $sha}) { affected_rows }
+    }";
+    let variables = json!({"old": CLIENT_SHA, "sha": SAMPLE_SHA});
+    let answer = deployed.operator().query(document, variables).await;
+    answer.expect("the image is another build's");
+}
+
+fn sample(name: &str) -> PathBuf {
+    project::root().join("events").join(format!("{name}.json"))
+}
+
+fn malformed(name: &str) -> PathBuf {
+    sample(&format!("malformed/{name}"))
+}
+
+fn all_samples_are_known<'n>(folder: &str, known: impl Iterator<Item = &'n (&'n str, &'n str)>) {
+    let folder = project::root().join("events").join(folder);
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.is_file())
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    files.sort();
+    let mut known: Vec<_> = known.map(|(name, _)| (*name).to_owned()).collect();
+    known.sort();
+    assert_eq!(files, known, "each has its expectation");
+}
+
+async fn deployed_functions_are_invoked_alike(cargo_lambda: &CargoLambda<'_>, reconcile: &str) {
+    let (name, outcome) = PASSES[1];
+    let answer = cargo_lambda.invoke_deployed(reconcile, &sample(name)).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(answer["regions"][0]["outcome"], outcome, "{answer:#}");
+    let (name, says) = WRONG_PASSES[0];
+    let answer = cargo_lambda
+        .invoke_deployed(reconcile, &malformed(name))
+        .await;
+    let error = answer.expect_err(name);
+    assert!(error.contains(says), "{name}: {error}");
+}
+
+async fn the_placeholder_is_no_token(cargo_lambda: &CargoLambda<'_>) {
+    for name in ["assign-user", "assign-user-base64", "assign-user-local-dev"] {
+        let answer = cargo_lambda.invoke("assign-user", &sample(name)).await;
+        let line = line_of(&answer.expect(name));
+        assert!(line.starts_with("401 "), "{name}: {line}");
+    }
+}
+
+/// The answer to a sample in which a real token stands where one is to be put.
+async fn assign(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Path) -> String {
+    let mut event: Value = serde_json::from_slice(&fs::read(sample).unwrap()).unwrap();
+    if event["headers"]["authorization"] == PLACEHOLDER {
+        event["headers"]["authorization"] = json!(format!("Bearer {}", deployed.token("ada")));
+    }
+    let file = deployed.stack.dir().tmp().join(sample.file_name().unwrap());
+    fs::write(&file, event.to_string()).unwrap();
+    let answer = cargo_lambda.invoke("assign-user", &file).await;
+    line_of(&answer.unwrap_or_else(|error| panic!("{}: {error}", sample.display())))
+}
+
+/// The answer to a sample in which the real secret stands where it is to be put.
+async fn event(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Path) -> String {
+    let secret = &deployed.stack.env().hasura_event_secret;
+    let text = fs::read_to_string(sample).unwrap();
+    let file = deployed.stack.dir().tmp().join(sample.file_name().unwrap());
+    fs::write(&file, text.replace("REPLACE_WITH_THE_SECRET", secret)).unwrap();
+    let answer = cargo_lambda.invoke("hasura-event", &file).await;
+    line_of(&answer.unwrap_or_else(|error| panic!("{}: {error}", sample.display())))
+}
+
+/// Its status, and the message of its body.
+fn line_of(answer: &Value) -> String {
+    let body = answer["body"].as_str().unwrap_or("{}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    let message = body["message"]
+        .as_str()
+        .or(body["error"].as_str())
+        .unwrap_or_default();
+    let line = format!("{} {message}", answer["statusCode"]);
+    line.trim_end().to_owned()
+}
