@@ -130,10 +130,11 @@ Take a slot:
     -H 'authorization: Bearer {token}' \\
     -d '{request}'
 
-Another user's token:     {binary} token{name} --user bob
-What a pass would do:     {binary} invoke{name} reconcile '{{\"dry_run\":true}}'
-Watch instances, slots:   watch -n1 \"psql -X '{database}' -c 'TABLE instances' -c 'TABLE slots'\"
-Watch functions, agents:  tail -f {logs}/*.log
+Another user's token:      {binary} token{name} --user bob
+What a pass would do:      {binary} invoke{name} reconcile '{{\"dry_run\":true}}'
+Watch instances, slots:    watch -n1 \"psql -X '{database}' -c 'TABLE instances' -c 'TABLE slots'\"
+Watch events delivered:    watch -n1 \"curl -sS '{events}/deliveries?limit=20'\"
+Watch passes, EC2, agents: tail -F {logs}/*.log {agents}/*.log
 
 Ctrl-C ends everything and removes its data.",
         assign = env.assign_user_url,
@@ -145,7 +146,9 @@ Ctrl-C ends everything and removes its data.",
         control = env.ec2_control_url,
         env_path = shown(&choice.env_path()),
         binary = shown(&binary),
+        events = env.hasura_events_control_url.as_deref().unwrap_or("-"),
         logs = shown(&stack.dir().path().join("logs")),
+        agents = shown(&stack.dir().path().join("ec2/agents")),
     );
     Ok(())
 }
