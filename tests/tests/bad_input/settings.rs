@@ -51,6 +51,8 @@ fn unreadable() -> Vec<Case> {
         (wrong(choice(0)), choices),
         (wrong(choice(-1)), choices),
         (wrong(choice(1.5)), choices),
+        (wrong(choice(1001)), choices),
+        (wrong(choice(3_000_000_000_u64)), choices),
         (
             json!({"security_groups": [{"id": "sg-0300000000000000a"}]}),
             &["`regions`", BROKEN, "`security_groups`", "item 0"],
@@ -87,8 +89,16 @@ fn unlaunchable() -> Vec<Case> {
             &["regions.user_data_template", "AGENT_TOKN", "AGENT_TOKEN"],
         ),
         (
-            json!({"user_data_template": "x".repeat(20_000)}),
-            &["regions.user_data_template", "20000", "16384"],
+            json!({"user_data_template": format!("{}${{AGENT_TOKEN}}", "x".repeat(20_000))}),
+            &["regions.user_data_template", " bytes", "16384"],
+        ),
+        (
+            json!({"user_data_template": "REGION=${REGION}"}),
+            &["regions.user_data_template", "AGENT_TOKEN"],
+        ),
+        (
+            json!({"user_data_template": "${AGENT_TOKEN} ${what is not shown"}),
+            &["regions.user_data_template", "at byte 15"],
         ),
     ]
 }
