@@ -13,7 +13,8 @@ mod reason;
 mod tests;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -77,19 +78,47 @@ impl Snapshot {
             .saturating_sub(u32::try_from(rows).unwrap_or(u32::MAX))
     }
 
+    /// Rows and machines side by side, by id: both lists are in that order, so that one walk
+    /// finds what belongs together, however many there are.
+    pub fn side_by_side(&self) -> impl Iterator<Item = (Option<&Instance>, Option<&Machine>)> {
+        let mut rows = self.instances.values().peekable();
+        let mut machines = self.machines.values().peekable();
+        std::iter::from_fn(move || {
+            let order = match (rows.peek(), machines.peek()) {
+                (Some(row), Some(machine)) => row.id.cmp(&machine.id),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return None,
+            };
+            Some(match order {
+                Ordering::Less => (rows.next(), None),
+                Ordering::Equal => (rows.next(), machines.next()),
+                Ordering::Greater => (None, machines.next()),
+            })
+        })
+    }
+
+    /// The machines that EC2 has given up.
+    pub fn going(&self) -> BTreeSet<&InstanceId> {
+        self.machines
+            .values()
+            .filter(|m| m.state.is_going())
+            .map(|machine| &machine.id)
+            .collect()
+    }
+
     /// Instances that EC2 has not terminated ∪ rows ∪ what open intents may still become.
     pub fn live(&self) -> u32 {
-        let machines_without_row = self
-            .machines
-            .values()
-            .filter(|machine| !machine.state.is_going())
-            .filter(|machine| !self.instances.contains_key(&machine.id))
-            // Those of an open launch are counted with its intent.
-            .filter(|machine| {
-                !machine
-                    .launch_id
-                    .as_ref()
-                    .is_some_and(|id| self.has_open_intent(id))
+        let rows_and_strays = self
+            .side_by_side()
+            .filter(|pair| match pair {
+                (Some(_), _) => true,
+                (None, Some(machine)) => {
+                    // Those of an open launch are counted with its intent.
+                    let launch = machine.launch_id.as_ref();
+                    !machine.state.is_going() && !launch.is_some_and(|id| self.has_open_intent(id))
+                }
+                (None, None) => false,
             })
             .count();
         let uncovered: u32 = self
@@ -97,7 +126,7 @@ impl Snapshot {
             .iter()
             .map(|intent| self.uncovered(intent))
             .sum();
-        u32::try_from(self.instances.len() + machines_without_row)
+        u32::try_from(rows_and_strays)
             .unwrap_or(u32::MAX)
             .saturating_add(uncovered)
     }

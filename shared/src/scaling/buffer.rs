@@ -1,10 +1,11 @@
 //! The buffer itself: enough free slots, and not a whole instance more.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Action, LaunchOption, Plan, Reason, Snapshot, verify};
+use super::{Action, LaunchOption, Plan, Reason, Snapshot};
 use crate::ids::InstanceId;
 use crate::model::{ImageState, Instance, InstanceStatus, LaunchChoice, Selector};
 
@@ -109,14 +110,19 @@ struct Superfluous {
     id: Reverse<InstanceId>,
 }
 
-pub(super) fn shrink(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+pub(super) fn shrink(
+    snapshot: &Snapshot,
+    going: &BTreeSet<&InstanceId>,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     let leaving = plan.leaving();
     let candidates = || {
         snapshot
             .instances
             .values()
             .filter(|instance| !leaving.contains(&instance.id))
-            .filter(|instance| !verify::is_going(snapshot, instance))
+            .filter(|instance| !going.contains(&instance.id))
     };
     retire(snapshot, candidates(), plan);
     renew(snapshot, candidates(), now, plan);

@@ -1,9 +1,12 @@
 //! Whist's algorithm: a buffer of free slots, nothing occupied ever touched.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::plan::Figures;
 use super::{Action, Plan, Reason, ScalingAlgorithm, Snapshot, buffer, launches, leaving, verify};
+use crate::ids::InstanceId;
 use crate::model::InstanceStatus;
 
 #[derive(Debug)]
@@ -15,8 +18,9 @@ impl ScalingAlgorithm for Default {
     }
 
     fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Plan {
+        let going = snapshot.going();
         let mut plan = Plan {
-            figures: figures(snapshot, now),
+            figures: figures(snapshot, &going, now),
             ..Plan::default()
         };
         if snapshot.settings.paused {
@@ -25,12 +29,12 @@ impl ScalingAlgorithm for Default {
         }
         launches::resume(snapshot, now, &mut plan);
         verify::compare_with_ec2(snapshot, now, &mut plan);
-        leaving::finish(snapshot, now, &mut plan);
+        leaving::finish(snapshot, &going, now, &mut plan);
         release_unclaimed(snapshot, &mut plan);
         let removed = plan.removed_rows();
         plan.figures.live -= removed;
         buffer::fill(snapshot, now, &mut plan);
-        buffer::shrink(snapshot, now, &mut plan);
+        buffer::shrink(snapshot, &going, now, &mut plan);
         plan
     }
 }
@@ -46,7 +50,7 @@ impl Plan {
     }
 }
 
-fn figures(snapshot: &Snapshot, now: Timestamp) -> Figures {
+fn figures(snapshot: &Snapshot, going: &BTreeSet<&InstanceId>, now: Timestamp) -> Figures {
     let settings = &snapshot.settings;
     let mut figures = Figures {
         // A disabled region takes no users: it needs no buffer.
@@ -66,7 +70,7 @@ fn figures(snapshot: &Snapshot, now: Timestamp) -> Figures {
     };
     for instance in snapshot.instances.values() {
         figures.occupied += instance.slots.occupied;
-        if !snapshot.is_served(instance) || verify::is_going(snapshot, instance) {
+        if !snapshot.is_served(instance) || going.contains(&instance.id) {
             continue;
         }
         match instance.status {

@@ -1,9 +1,12 @@
 //! Instances on their way out: each state has a bound, and what passes it is ended or reported.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Action, Plan, Reason, Snapshot, verify};
+use super::{Action, Plan, Reason, Snapshot};
 use crate::db::TerminateIf;
+use crate::ids::InstanceId;
 use crate::model::{Instance, InstanceStatus};
 
 /// A host agent silent for this long is given up, with whoever may be there.
@@ -21,12 +24,17 @@ pub(super) fn never_came_up(snapshot: &Snapshot, instance: &Instance, now: Times
             >= snapshot.settings.waits.boot
 }
 
-pub(super) fn finish(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+pub(super) fn finish(
+    snapshot: &Snapshot,
+    going: &BTreeSet<&InstanceId>,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     let leaving = plan.leaving();
     for instance in snapshot.instances.values() {
         // What EC2 has given up, or what is lost, is `verify`'s, also when its guard keeps it.
         if leaving.contains(&instance.id)
-            || verify::is_going(snapshot, instance)
+            || going.contains(&instance.id)
             || is_lost(snapshot, instance, now)
         {
             continue;

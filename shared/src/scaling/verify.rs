@@ -16,14 +16,6 @@ const LISTING_LAG: SignedDuration = SignedDuration::from_secs(60);
 const GUARD_FLOOR: usize = 3;
 const GUARD_SHARE: usize = 10;
 
-/// EC2 has given up the machine under this row.
-pub(super) fn is_going(snapshot: &Snapshot, instance: &Instance) -> bool {
-    snapshot
-        .machines
-        .get(&instance.id)
-        .is_some_and(|machine| machine.state.is_going())
-}
-
 #[derive(Default)]
 struct Findings<'a> {
     /// Rows that EC2 has given up although nobody here asked it to.
@@ -35,32 +27,20 @@ struct Findings<'a> {
 
 pub(super) fn compare_with_ec2(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
     let mut findings = Findings::default();
-    for instance in snapshot.instances.values() {
-        match snapshot.machines.get(&instance.id) {
-            Some(machine) => compare_listed(snapshot, instance, machine, now, plan, &mut findings),
-            None if now.duration_since(instance.launched_at) < LISTING_LAG => {}
-            None => findings.missing.push(instance),
-        }
-    }
-    for machine in snapshot.machines.values() {
-        let known = snapshot.instances.contains_key(&machine.id)
-            || machine
-                .launch_id
-                .as_ref()
-                .is_some_and(|id| snapshot.has_open_intent(id));
-        if known || machine.state.is_going() {
-            continue;
-        }
-        let age = now.duration_since(machine.launched_at);
-        if age < snapshot.settings.waits.orphan {
-            plan.note(
-                Some(&machine.id),
-                Reason::YoungOrphan {
-                    age_seconds: age.as_secs(),
-                },
-            );
-        } else {
-            findings.orphans.push((machine, age));
+    for pair in snapshot.side_by_side() {
+        match pair {
+            (Some(instance), Some(machine)) => {
+                compare_listed(snapshot, instance, machine, now, plan, &mut findings);
+            }
+            (Some(instance), None) => {
+                if now.duration_since(instance.launched_at) >= LISTING_LAG {
+                    findings.missing.push(instance);
+                }
+            }
+            (None, Some(machine)) => {
+                consider_stray(snapshot, machine, now, plan, &mut findings);
+            }
+            (None, None) => {}
         }
     }
     // The clocks of missing instances run whatever the guard says: they remove nothing.
@@ -76,6 +56,34 @@ pub(super) fn compare_with_ec2(snapshot: &Snapshot, now: Timestamp, plan: &mut P
     }
     if allowed_by_guard(snapshot, &findings, now, plan) {
         remove(snapshot, &findings, now, plan);
+    }
+}
+
+/// A machine without a row: of a launch under way, on its way out, or an orphan.
+fn consider_stray<'a>(
+    snapshot: &Snapshot,
+    machine: &'a Machine,
+    now: Timestamp,
+    plan: &mut Plan,
+    findings: &mut Findings<'a>,
+) {
+    let under_way = machine
+        .launch_id
+        .as_ref()
+        .is_some_and(|id| snapshot.has_open_intent(id));
+    if under_way || machine.state.is_going() {
+        return;
+    }
+    let age = now.duration_since(machine.launched_at);
+    if age < snapshot.settings.waits.orphan {
+        plan.note(
+            Some(&machine.id),
+            Reason::YoungOrphan {
+                age_seconds: age.as_secs(),
+            },
+        );
+    } else {
+        findings.orphans.push((machine, age));
     }
 }
 
