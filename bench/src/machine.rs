@@ -48,15 +48,24 @@ fn first_word(path: &str) -> String {
         .to_owned()
 }
 
+/// Its settings, and those of single packages behind their names.
 fn release_profile() -> String {
-    let settings: Vec<_> = MANIFEST
-        .lines()
-        .skip_while(|line| *line != "[profile.release]")
-        .skip(1)
-        .take_while(|line| !line.starts_with('['))
-        .filter(|line| line.contains('=') && !line.starts_with('#'))
-        .collect();
-    settings.join(", ")
+    let mut settings = String::new();
+    let mut inside = false;
+    for line in MANIFEST.lines() {
+        if let Some(section) = line.strip_prefix('[') {
+            let package = section.strip_prefix("profile.release");
+            inside = package.is_some();
+            if let Some(package) = package.and_then(|package| package.strip_prefix(".package.")) {
+                settings.push_str(&format!("; {}: ", package.trim_end_matches(']')));
+            }
+        } else if inside && line.contains('=') && !line.starts_with('#') {
+            let first = settings.is_empty() || settings.ends_with(": ");
+            settings.push_str(if first { "" } else { ", " });
+            settings.push_str(line);
+        }
+    }
+    settings
 }
 
 #[cfg(test)]
@@ -65,6 +74,7 @@ mod tests {
 
     #[test]
     fn the_release_profile_is_found() {
-        assert!(release_profile().contains("opt-level"));
+        let profile = release_profile();
+        assert!(profile.starts_with("opt-level = "), "{profile}");
     }
 }

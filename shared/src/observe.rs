@@ -1,6 +1,6 @@
 //! Looking at a region: DynamoDB's memory, Postgres' rows and EC2's listing, as one snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::try_join;
 use jiff::{SignedDuration, Timestamp};
@@ -81,9 +81,13 @@ impl Eyes<'_> {
             .collect();
         let long_missing = long_missing(&observation, &machines);
         let unknown_to_ec2 = if long_missing.is_empty() {
-            Vec::new()
+            BTreeSet::new()
         } else {
-            self.host.unknown(&long_missing).await?
+            self.host
+                .unknown(&long_missing)
+                .await?
+                .into_iter()
+                .collect()
         };
         let Observation {
             settings,

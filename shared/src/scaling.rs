@@ -34,7 +34,7 @@ pub struct Snapshot {
     /// EC2's complete listing of our machines, by id.
     pub machines: BTreeMap<InstanceId, Machine>,
     /// Of the instances that were missing for long: EC2 knows none of them by id.
-    pub unknown_to_ec2: Vec<InstanceId>,
+    pub unknown_to_ec2: BTreeSet<InstanceId>,
     pub open_intents: Vec<Intent>,
     pub refusals: Vec<Refusal>,
     pub waiting: u32,

@@ -1,6 +1,6 @@
 //! Values that differ from an ordinary one only where a test says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -104,7 +104,7 @@ pub fn snapshot(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
             .map(|i| (i.id.clone(), machine(i)))
             .collect(),
         instances,
-        unknown_to_ec2: vec![],
+        unknown_to_ec2: BTreeSet::new(),
         open_intents: vec![],
         refusals: vec![],
         waiting: 0,

@@ -345,7 +345,7 @@ fn a_missing_instance_is_removed_only_when_missed_for_long_and_unknown_and_silen
     for id in ["i-1", "i-2", "i-3"] {
         snapshot.machines.remove(&id.into());
     }
-    snapshot.unknown_to_ec2 = vec!["i-3".into()];
+    snapshot.unknown_to_ec2 = ["i-3".into()].into();
     assert_plan(
         &snapshot,
         "target 8, free 8, starting 0, waiting 0, occupied 0, live 4 of 10
@@ -366,7 +366,7 @@ fn what_sends_heartbeats_or_is_known_by_id_is_not_removed_for_being_missing() {
     };
     let mut snapshot = snapshot([missing("i-1"), missing("i-2")]);
     snapshot.machines.clear();
-    snapshot.unknown_to_ec2 = vec!["i-1".into()];
+    snapshot.unknown_to_ec2 = ["i-1".into()].into();
     assert_plan(
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 0, live 2 of 10
