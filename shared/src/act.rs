@@ -14,7 +14,7 @@ pub use prepare::Launching;
 use crate::clock::Clock;
 use crate::db::{Database, DbError, WriteResult};
 use crate::host::HostHandler;
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, UniqueIds};
 use crate::lock::{LaunchLog, Lease};
 use crate::report::StepResult;
 use crate::scaling::{Action, Plan, Snapshot, Step};
@@ -25,6 +25,7 @@ pub struct Actor<'a> {
     pub host: &'a dyn HostHandler,
     pub log: &'a dyn LaunchLog,
     pub clock: &'a dyn Clock,
+    pub ids: &'a dyn UniqueIds,
     pub launching: &'a Launching,
     pub lease: &'a Lease,
     /// No step is begun after this.

@@ -2,21 +2,32 @@
 //! only the lock and the deadlines of this process read a clock of their own.
 
 use std::fmt;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 
 /// Tells the time; tests own theirs.
+#[async_trait]
 pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Timestamp;
+
+    /// Returns when so much time has passed on this clock.
+    async fn sleep(&self, duration: Duration);
 }
 
 /// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
+#[async_trait]
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock's home")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 }

@@ -60,20 +60,35 @@ text_id! {
 
 impl LaunchId {
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().to_string())
+        Self(RandomIds.unique())
     }
 }
 
 impl Owner {
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().to_string())
+        Self(RandomIds.unique())
     }
 }
 
 impl ClientToken {
-    /// Random, not derived from the launch: a token that could be computed again could be
-    /// sent again with other parameters.
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().to_string())
+        Self(RandomIds.unique())
+    }
+}
+
+/// Makes what must never repeat. A simulation brings its own, so that a run can be run again.
+pub trait UniqueIds: Send + Sync + fmt::Debug {
+    /// At most 64 ASCII characters.
+    fn unique(&self) -> String;
+}
+
+/// Random, not derived from anything: a client token that could be computed again could be sent
+/// again with other parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomIds;
+
+impl UniqueIds for RandomIds {
+    fn unique(&self) -> String {
+        uuid::Uuid::new_v4().to_string()
     }
 }

@@ -18,7 +18,7 @@ use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::db::{Database, DbError};
 use crate::host::{HostHandler, HostHandlers};
-use crate::ids::{Owner, RegionName};
+use crate::ids::{Owner, RegionName, UniqueIds};
 use crate::lock::{Attempt, LaunchLog, Lease, LeasedHost, LockError, RegionLock};
 use crate::observe::{Eyes, ObserveError};
 use crate::record;
@@ -42,6 +42,7 @@ pub struct Passes {
     pub alerts: Arc<dyn Alerts>,
     pub successor: Arc<dyn Successor>,
     pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn UniqueIds>,
     pub launching: Launching,
     pub limits: Limits,
 }
@@ -256,7 +257,7 @@ impl Passes {
 
     /// A lock for the rest of the invocation's time and no longer.
     async fn acquire(&self, region: &RegionName, began: Timestamp) -> Result<Attempt, LockError> {
-        let owner = Owner::random();
+        let owner = Owner::new(self.ids.unique());
         let mut attempt = 1;
         loop {
             let now = self.clock.now();
@@ -309,6 +310,7 @@ impl Passes {
             host: &*host,
             log: &*self.log,
             clock: &*self.clock,
+            ids: &*self.ids,
             launching: &self.launching,
             lease,
             deadline: began + self.limits.budget,

@@ -20,7 +20,7 @@ use crate::config::PassConfig;
 use crate::db::{DbError, HasuraClient};
 use crate::host::ec2::Ec2Regions;
 use crate::http::{self, HttpError};
-use crate::ids::RegionName;
+use crate::ids::{RandomIds, RegionName};
 use crate::lock::dynamodb::DynamoStore;
 use crate::pass::{HandOverError, Passes, Successor};
 
@@ -83,6 +83,7 @@ pub fn passes_with(
             function: config.reconcile_function,
         }),
         clock,
+        ids: Arc::new(RandomIds),
         launching: Launching {
             stack_id: config.stack_id,
             agent_hasura_url: config.agent_hasura_url,

@@ -144,7 +144,7 @@ impl HasuraEvents {
         if let Some(rest) = self.rest_of_bucket(event, order.began) {
             // The rush that the event is of goes on: what comes in the rest of its bucket sends
             // no event, so that a thousand assigns make one.
-            tokio::time::sleep(rest).await;
+            self.passes.clock.sleep(rest).await;
             let order = Order {
                 began: self.passes.clock.now(),
                 ..order

@@ -98,7 +98,10 @@ impl Actor<'_> {
                     security_group_ids: groups.clone(),
                 };
                 let image = (image_id, client_sha);
-                let intent = match self.launching.intent(settings, image, placement, self.now) {
+                let intent = match self
+                    .launching
+                    .intent(settings, image, placement, self.ids, self.now)
+                {
                     Ok(intent) => intent,
                     Err(error) => {
                         results.push(StepResult::failed(&step.action, error));

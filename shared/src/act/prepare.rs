@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::agent_token::{AgentTokens, TokenError};
 use crate::host::tags;
-use crate::ids::{ClientSha, ClientToken, ImageId, LaunchId};
+use crate::ids::{ClientSha, ClientToken, ImageId, LaunchId, UniqueIds};
 use crate::model::{Intent, LaunchRequest, RegionSettings};
 use crate::scaling::LaunchOption;
 use crate::user_data::{UserData, UserDataError};
@@ -50,9 +50,10 @@ impl Launching {
         settings: &RegionSettings,
         (image_id, client_sha): (&ImageId, &ClientSha),
         placement: Placement<'_>,
+        ids: &dyn UniqueIds,
         now: Timestamp,
     ) -> Result<Intent, PrepareError> {
-        let launch_id = LaunchId::random();
+        let launch_id = LaunchId::new(ids.unique());
         let LaunchOption { choice, count } = placement.option;
         let user_data = UserData {
             hasura_url: &self.agent_hasura_url,
@@ -87,7 +88,7 @@ impl Launching {
         };
         Ok(Intent {
             launch_id,
-            client_token: ClientToken::random(),
+            client_token: ClientToken::new(ids.unique()),
             created_at: now,
             request,
         })

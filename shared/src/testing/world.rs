@@ -13,7 +13,7 @@ use crate::agent_token::AgentTokens;
 use crate::alerts::{Alerts, Problem};
 use crate::clock::Clock;
 use crate::host::{HostHandler, HostHandlers};
-use crate::ids::RegionName;
+use crate::ids::{RandomIds, RegionName};
 use crate::model::Instance;
 use crate::pass::{HandOverError, Limits, Order, Passes, Successor};
 use crate::report::PassReport;
@@ -54,6 +54,7 @@ impl World {
             alerts: self.alerts.clone(),
             successor: self.handed_over.clone(),
             clock: self.clock.clone(),
+            ids: Arc::new(RandomIds),
             launching: Launching {
                 stack_id: "test".to_owned(),
                 agent_hasura_url: "http://hasura".to_owned(),
@@ -100,9 +101,15 @@ impl FakeClock {
     }
 }
 
+#[async_trait]
 impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody waits: the time is moved on.
+    async fn sleep(&self, duration: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += duration;
     }
 }
 
