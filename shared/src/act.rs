@@ -74,19 +74,22 @@ impl Actor<'_> {
         self.drain(plan, results).await?;
         // Launches last: an EC2 that does not answer must not keep the rest from being done.
         for step in &plan.steps {
-            self.in_time()?;
             let settled = match &step.action {
-                Action::ResumeLaunch { launch } => self.resume(step, launch, results).await?,
+                Action::ResumeLaunch { launch } => {
+                    self.in_time()?;
+                    self.resume(step, launch, results).await?
+                }
                 Action::Launch {
                     image,
                     client_sha,
                     options,
                 } => {
+                    self.in_time()?;
                     self.launch(step, image, client_sha, options, results)
                         .await?;
                     true
                 }
-                _ => true,
+                _ => continue,
             };
             // As long as it is not known what became of one launch, no other is tried.
             if !settled {

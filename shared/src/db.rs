@@ -15,7 +15,7 @@ pub use hasura::{HasuraClient, HasuraSettings};
 pub use hasura_assign::HasuraAssigner;
 
 use crate::ids::{InstanceId, RegionName};
-use crate::model::{Image, Instance, NewInstance, RegionSettings};
+use crate::model::{Image, Instance, InstanceStatus, NewInstance, Notice, RegionSettings};
 
 /// What one transaction saw of a region.
 #[derive(Clone, Debug)]
@@ -160,6 +160,21 @@ pub trait Database: Send + Sync {
 
     /// Gives slots back that were allocated and never claimed.
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Where an instance is and how it stands; none if it is not ours. An event's question,
+    /// not a pass's.
+    async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError>;
+
+    /// Notes what EC2 is about to do to an instance. No fence: it is no decision, and it is noted
+    /// whoever holds the region's lock.
+    async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError>;
+}
+
+/// An instance that has a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownInstance {
+    pub region: RegionName,
+    pub status: InstanceStatus,
 }
 
 #[derive(Debug, Error)]

@@ -59,7 +59,12 @@ pub enum Attempt {
 
 /// One setting of a region's wake mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WakeMark(pub String);
+pub struct WakeMark {
+    /// Of this setting: unique, never used again.
+    pub id: String,
+    /// The id of whoever set it.
+    pub by: String,
+}
 
 /// What is remembered of a region between passes.
 #[derive(Clone, Debug, Default)]
@@ -101,8 +106,14 @@ pub trait RegionLock: Send + Sync {
     /// [`LockError::Lost`] if somebody else has taken it since.
     async fn outbid(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError>;
 
-    /// Marks the region as wanted; written only if it is not.
-    async fn mark_wanted(&self, region: &RegionName, now: Timestamp) -> Result<(), LockError>;
+    /// Marks the region as wanted, over whatever mark there is: one that is about to be cleared
+    /// stands for an earlier wake. `by` is the id of whoever wants it, for the log.
+    async fn mark_wanted(
+        &self,
+        region: &RegionName,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(), LockError>;
 
     /// Clears this mark and no later one: a clearing that arrives late must not take a wake
     /// with it that nobody has looked for.

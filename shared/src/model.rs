@@ -25,6 +25,8 @@ pub struct Instance {
     pub beat_at: Option<Timestamp>,
     /// When it was heard of again after a silence.
     pub resumed_at: Option<Timestamp>,
+    /// What EC2 said that it is about to do to it.
+    pub notice: Option<Notice>,
     pub slots: SlotCounts,
 }
 
@@ -36,6 +38,25 @@ impl Instance {
     /// When the host agent was last heard of: its heartbeat, its registration, its launch.
     pub fn heard_at(&self) -> Timestamp {
         self.beat_at.or(self.active_at).unwrap_or(self.launched_at)
+    }
+}
+
+/// EC2's word on an instance, from its events: no API tells it to whoever asks later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Notice {
+    /// It is more likely than others to be interrupted: better replaced, then left.
+    Rebalance,
+    /// EC2 takes it in two minutes.
+    Interruption,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rebalance => "REBALANCE",
+            Self::Interruption => "INTERRUPTION",
+        })
     }
 }
 
@@ -81,7 +102,7 @@ pub struct Machine {
     pub capacity: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MachineState {
     Pending,
@@ -92,10 +113,34 @@ pub enum MachineState {
     Terminated,
 }
 
+impl fmt::Display for MachineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl MachineState {
+    /// EC2's own word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+        }
+    }
+
     /// EC2 has given the machine up: nothing runs there and nothing will.
     pub fn is_going(self) -> bool {
         matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
+
+    /// Nothing runs there. A stopped machine could be started again, but no host agent of ours
+    /// stops one, and its users are gone.
+    pub fn is_down(self) -> bool {
+        self.is_going() || matches!(self, Self::Stopping | Self::Stopped)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::try_join;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
+use tracing::info;
 
 use crate::db::{Database, DbError, Observation};
 use crate::host::{HostError, HostHandler};
@@ -34,8 +35,11 @@ pub struct Eyes<'a> {
 }
 
 impl Eyes<'_> {
-    /// The view of the lock's holder: raises the fence, and clears the wake mark *before* it
-    /// looks, so that a wake set from now on is found set when the lock has been released.
+    /// The view of the lock's holder, under the fence that it raises.
+    ///
+    /// The wake mark is read before the look and cleared after it: a function that dies in between
+    /// takes no wake with it. Only the mark that was read is cleared, so that one set since then is
+    /// found set when the lock has been released.
     pub async fn observe_under(
         &self,
         lease: &Lease,
@@ -44,15 +48,20 @@ impl Eyes<'_> {
     ) -> Result<(Snapshot, Timestamp), ObserveError> {
         let memory = self.log.memory(&lease.region, now).await?;
         // The intents may be read first: only the lock's holder changes them.
-        if let Some(mark) = &memory.wanted {
-            lock.clear_wanted(&lease.region, mark).await?;
+        let wanted = memory.wanted.clone();
+        if let Some(mark) = &wanted {
+            info!(by = mark.by, "wanted");
         }
         let fence = lease.fence();
         let (observation, machines) = try_join!(
             async { Ok(self.database.begin_pass(&fence).await?) },
             async { Ok::<_, ObserveError>(self.host.list().await?) },
         )?;
-        self.join(memory, observation, machines).await
+        let view = self.join(memory, observation, machines).await?;
+        if let Some(mark) = &wanted {
+            lock.clear_wanted(&lease.region, mark).await?;
+        }
+        Ok(view)
     }
 
     /// A bystander's view, for a dry run: changes nothing.

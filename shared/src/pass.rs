@@ -66,7 +66,8 @@ pub struct Limits {
 /// Runs a pass for a region in an invocation of its own.
 #[async_trait]
 pub trait Successor: Send + Sync {
-    async fn hand_over(&self, region: &RegionName) -> Result<(), HandOverError>;
+    /// `id` is the order's, and stays it: what follows from one trigger has one id in the log.
+    async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError>;
 }
 
 #[derive(Debug, Error)]
@@ -77,7 +78,7 @@ pub struct HandOverError(pub String);
 #[derive(Clone, Debug)]
 pub struct Order {
     pub trigger: Trigger,
-    /// The invocation's id, in every line of the log that comes of it.
+    /// The event's id, or the invocation's: in every line of the log that comes of it.
     pub id: String,
     /// When the invocation began: its time is the pass's, too.
     pub began: Timestamp,
@@ -146,19 +147,20 @@ impl Passes {
         if self.lock.is_seen(event_id).await? {
             return Ok(false);
         }
-        self.mark(regions).await?;
+        self.mark(regions, event_id).await?;
         self.lock.record_seen(event_id, self.clock.now()).await?;
         Ok(true)
     }
 
-    /// Marks regions as wanted, so that they are looked at once more by whoever holds the lock.
+    /// Marks regions as wanted, so that they are looked at once more by whoever holds the lock,
+    /// who finds `id` with the mark.
     ///
     /// # Errors
     /// When it is not certain that a mark is set.
-    pub async fn mark(&self, regions: &[RegionName]) -> Result<(), LockError> {
+    pub async fn mark(&self, regions: &[RegionName], id: &str) -> Result<(), LockError> {
         let now = self.clock.now();
         for region in regions {
-            self.lock.mark_wanted(region, now).await?;
+            self.lock.mark_wanted(region, id, now).await?;
         }
         Ok(())
     }
@@ -198,7 +200,7 @@ impl Passes {
         let region = &report.region.clone();
         // First the mark, then the lock: whoever holds the lock reads the mark after its release.
         if order.trigger.leaves_a_mark() {
-            self.lock.mark_wanted(region, began).await?;
+            self.lock.mark_wanted(region, &order.id, began).await?;
         }
         loop {
             let mut lease = match self.acquire(region, began).await? {
@@ -227,29 +229,22 @@ impl Passes {
                 );
                 round = self.look_once(&lease, order, began).await;
             }
-            if round.is_err() {
-                // The wake was cleared before the look that failed: it is not done with.
-                self.lock.mark_wanted(region, began).await?;
+            // A release that was not answered is no reason not to look whether there is a wake.
+            if let Err(error) = self.lock.release(&lease).await {
+                let failed = StepResult::failed("release the lock", error);
+                report.results.push(failed);
             }
-            let released = self.lock.release(&lease).await;
-            let failed = round.map(|Round { plan, results }| {
-                report.plan = Some(plan);
-                report.results.extend(results);
-            });
-            if let Err(error) = released {
-                report
-                    .results
-                    .push(StepResult::failed("release the lock", error));
-                return failed.map(|()| PassOutcome::Incomplete);
-            }
-            // A region that cannot be looked at now waits for the schedule: going again at once
-            // would ask a database that is down for ever.
-            failed?;
+            // A region that cannot be looked at now keeps its mark and waits for the schedule:
+            // going again at once would ask a database that is down for ever.
+            let Round { plan, results } = round?;
+            report.plan = Some(plan);
+            report.results.extend(results);
             if !self.lock.is_wanted(region).await? {
                 return Ok(report.outcome_of_steps());
             }
             if report.rounds >= ROUNDS || self.is_over(began) {
-                self.successor.hand_over(region).await?;
+                self.successor.hand_over(region, &order.id).await?;
+                info!("handed over to reconcile");
                 return Ok(report.outcome_of_steps());
             }
         }
@@ -322,6 +317,7 @@ impl Passes {
             region: lease.region.clone(),
             version: lease.version,
             at: now,
+            id: order.id.clone(),
             trigger: order.trigger.clone(),
             plan: plan.clone(),
             results: results.clone(),

@@ -124,6 +124,8 @@ pub struct Decision {
     /// The lock's version, and so the decision's id within its region.
     pub version: i64,
     pub at: Timestamp,
+    /// What the lines of the log carry that belong to it.
+    pub id: String,
     pub trigger: Trigger,
     pub plan: Plan,
     pub results: Vec<StepResult>,

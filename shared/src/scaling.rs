@@ -7,6 +7,7 @@ pub mod check;
 mod default;
 mod launches;
 mod leaving;
+mod notices;
 mod plan;
 mod reason;
 #[cfg(test)]
@@ -98,11 +99,11 @@ impl Snapshot {
         })
     }
 
-    /// The machines that EC2 has given up.
-    pub fn going(&self) -> BTreeSet<&InstanceId> {
+    /// The machines on which nothing runs any more.
+    pub fn down(&self) -> BTreeSet<&InstanceId> {
         self.machines
             .values()
-            .filter(|m| m.state.is_going())
+            .filter(|m| m.state.is_down())
             .map(|machine| &machine.id)
             .collect()
     }

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::InstanceId;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Trigger {
@@ -12,6 +14,8 @@ pub enum Trigger {
     ByHand,
     /// Hasura's event trigger of that name.
     DatabaseEvent { name: String },
+    /// EC2's event about a machine of ours.
+    InstanceEvent { instance: InstanceId, says: String },
     /// A function that had gone three times already handed over.
     HandOver,
 }
@@ -31,6 +35,7 @@ impl Trigger {
             Self::Schedule => "schedule",
             Self::ByHand => "by_hand",
             Self::DatabaseEvent { .. } => "database_event",
+            Self::InstanceEvent { .. } => "instance_event",
             Self::HandOver => "hand_over",
         }
     }

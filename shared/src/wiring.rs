@@ -102,8 +102,8 @@ struct AsyncReconcile {
 
 #[async_trait]
 impl Successor for AsyncReconcile {
-    async fn hand_over(&self, region: &RegionName) -> Result<(), HandOverError> {
-        let payload = json!({ "regions": [region], "hand_over": true });
+    async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError> {
+        let payload = json!({ "regions": [region], "hand_over": id });
         self.client
             .invoke()
             .function_name(&self.function)

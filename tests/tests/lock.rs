@@ -131,6 +131,7 @@ fn decision(lease: &Lease) -> Decision {
         region: region(),
         version: lease.version,
         at: NOW,
+        id: "test".to_owned(),
         trigger: Trigger::Schedule,
         plan: Plan::default(),
         results: vec![],
@@ -224,7 +225,7 @@ async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
     assert!(!store.is_wanted(&region()).await.unwrap());
     let marks = join_all((0..CONTENDERS).map(|_| {
         let store = store.store.clone();
-        tokio::spawn(async move { store.mark_wanted(&region(), NOW).await })
+        tokio::spawn(async move { store.mark_wanted(&region(), "test", NOW).await })
     }));
     for mark in marks.await {
         mark.unwrap().expect("marking what is marked is fine");
@@ -242,7 +243,7 @@ async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
         .await
         .expect("clearing what is clear is fine");
 
-    store.mark_wanted(&region(), NOW).await.unwrap();
+    store.mark_wanted(&region(), "test", NOW).await.unwrap();
     store.clear_wanted(&region(), &mark).await.unwrap();
     assert!(
         store.is_wanted(&region()).await.unwrap(),

@@ -112,13 +112,56 @@ const WRONG_EVENTS: [(&str, &str); 5] = [
     ("hasura-event-not-json", "400 the body is no payload"),
 ];
 
+const MACHINE_EVENTS: [(&str, &str); 3] = [
+    (
+        "instance-state-change-interruption",
+        "not an instance of ours",
+    ),
+    ("instance-state-change-rebalance", "not an instance of ours"),
+    (
+        "instance-state-change-terminated",
+        "not an instance of ours",
+    ),
+];
+
+const WRONG_MACHINE_EVENTS: [(&str, &str); 5] = [
+    (
+        "instance-state-change-no-instance",
+        "field `detail.instance-id`",
+    ),
+    (
+        "instance-state-change-not-an-event",
+        "no event of EventBridge: missing field `id`",
+    ),
+    (
+        "instance-state-change-other-detail-type",
+        "field `detail-type` is \"AWS API Call via CloudTrail\"",
+    ),
+    (
+        "instance-state-change-other-source",
+        "field `source` is \"my.application\"",
+    ),
+    (
+        "instance-state-change-unknown-state",
+        "field `detail.state` is \"asleep\"",
+    ),
+];
+
 #[tokio::test]
 async fn every_sample_works_with_cargo_lambda_invoke() {
-    all_samples_are_known("", PASSES.iter().chain(&ASSIGNS).chain(&EVENTS));
+    all_samples_are_known(
+        "",
+        PASSES
+            .iter()
+            .chain(&ASSIGNS)
+            .chain(&EVENTS)
+            .chain(&MACHINE_EVENTS),
+    );
     let wrong = WRONG_PASSES
         .iter()
         .chain(&WRONG_ASSIGNS)
-        .chain(&WRONG_EVENTS);
+        .chain(&WRONG_EVENTS)
+        .chain(&WRONG_MACHINE_EVENTS);
     all_samples_are_known("malformed", wrong);
     let deployed = Deployed::start("sample-events", |options| {
         options.ec2.pending_ms = Some(300);
@@ -168,9 +211,27 @@ async fn every_sample_works_with_cargo_lambda_invoke() {
         let answer = event(&cargo_lambda, &deployed, &malformed(name)).await;
         assert!(answer.starts_with(expected), "{name}: {answer}");
     }
+    machine_events(&mut cargo_lambda, &env.stack_name).await;
     deployed.filled_to(4).await;
     drop(cargo_lambda);
     deployed.stack.stop();
+}
+
+async fn machine_events(cargo_lambda: &mut CargoLambda<'_>, stack_name: &str) {
+    const FUNCTION: &str = "instance-state-change";
+    let deployed_as = format!("{stack_name}-{FUNCTION}");
+    cargo_lambda.run(FUNCTION, &deployed_as).await;
+    for (name, why) in MACHINE_EVENTS {
+        let answer = cargo_lambda.invoke(FUNCTION, &sample(name)).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(answer["ignored"], why, "{name}: {answer:#}");
+    }
+    for (name, says) in WRONG_MACHINE_EVENTS {
+        let answer = cargo_lambda.invoke(FUNCTION, &malformed(name)).await;
+        let error = answer.expect_err(name);
+        let plain = error.replace('\\', "");
+        assert!(plain.contains(says), "{name}: {error}");
+    }
 }
 
 /// A region that serves the samples' client.

@@ -21,7 +21,8 @@ use shared::pass::{Order, Passes};
 use shared::report::PassReport;
 use shared::trigger::Trigger;
 use thiserror::Error;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, error, info, info_span, warn};
 
 use payload::{BadPayload, DatabaseEvent, Wanted};
 
@@ -76,12 +77,8 @@ impl Rejection {
 impl HasuraEvents {
     /// Answers any event at all. `request_id` is for the log.
     pub async fn handle(&self, event: Value, request_id: &str) -> LambdaFunctionUrlResponse {
-        let span = info_span!("hasura-event", id = request_id);
-        match self
-            .answer(event, request_id)
-            .instrument(span.clone())
-            .await
-        {
+        let span = info_span!("hasura-event", request = request_id, id = Empty);
+        match self.answer(event).instrument(span.clone()).await {
             Ok(body) => answer(StatusCode::OK, &body),
             Err(rejection) => {
                 let status = rejection.status();
@@ -101,7 +98,7 @@ impl HasuraEvents {
         }
     }
 
-    async fn answer(&self, event: Value, request_id: &str) -> Result<Value, Rejection> {
+    async fn answer(&self, event: Value) -> Result<Value, Rejection> {
         let http = HttpEvent::parse(event)?;
         // Before anything of a stranger's is read.
         self.check_secret(http.headers())?;
@@ -109,34 +106,30 @@ impl HasuraEvents {
             return Err(Rejection::Method);
         }
         let event = DatabaseEvent::parse(&http.body(LARGEST_BODY)?)?;
+        Span::current().record("id", &event.id);
         let wanted = match event.wanted(&self.environment)? {
             Wanted::Nothing(why) => {
-                info!(
-                    event = event.id,
-                    trigger = event.trigger,
-                    why,
-                    "nothing to look at"
-                );
+                info!(trigger = event.trigger, why, "nothing to look at");
                 return Ok(json!({ "ignored": why }));
             }
             Wanted::Region(region) => vec![region],
             Wanted::AllRegions => self.passes.regions().await?,
         };
         if !self.passes.wake(&event.id, &wanted).await? {
-            info!(event = event.id, trigger = event.trigger, "seen before");
+            info!(trigger = event.trigger, "seen before");
             return Ok(json!({ "ignored": "seen before" }));
         }
-        info!(event = event.id, trigger = event.trigger, regions = ?wanted, "woken");
-        Ok(self.look(&event, &wanted, request_id).await)
+        info!(trigger = event.trigger, regions = ?wanted, "woken");
+        Ok(self.look(&event, &wanted).await)
     }
 
     /// The wake is durable: whatever becomes of these passes, the event is not needed again.
-    async fn look(&self, event: &DatabaseEvent, regions: &[RegionName], id: &str) -> Value {
+    async fn look(&self, event: &DatabaseEvent, regions: &[RegionName]) -> Value {
         let order = Order {
             trigger: Trigger::DatabaseEvent {
                 name: event.trigger.clone(),
             },
-            id: id.to_owned(),
+            id: event.id.clone(),
             began: self.passes.clock.now(),
             approve_mass_removal: false,
         };
@@ -149,7 +142,7 @@ impl HasuraEvents {
                 began: self.passes.clock.now(),
                 ..order
             };
-            match self.passes.mark(regions).await {
+            match self.passes.mark(regions, &event.id).await {
                 Ok(()) => reports = self.run(regions, &order).await,
                 Err(problem) => warn!(%problem, "the end of the bucket is left to the schedule"),
             }

@@ -77,7 +77,7 @@ pub async fn handle(
 ) -> Result<Response, Diagnostic> {
     // The runtime logs the error of a failed invocation.
     answer(passes, event, request_id)
-        .instrument(info_span!("reconcile", id = request_id))
+        .instrument(info_span!("reconcile", request = request_id))
         .await
         .map_err(Into::into)
 }
@@ -93,7 +93,7 @@ async fn answer(
     let asked = request.regions.as_ref().unwrap_or(&known);
     let order = Order {
         trigger: request.trigger.clone(),
-        id: request_id.to_owned(),
+        id: request.id.unwrap_or_else(|| request_id.to_owned()),
         began,
         approve_mass_removal: request.approve_mass_removal,
     };

@@ -14,6 +14,8 @@ pub struct Request {
     pub dry_run: bool,
     pub approve_mass_removal: bool,
     pub trigger: Trigger,
+    /// Of a trigger that came before; none for one of its own.
+    pub id: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -39,9 +41,8 @@ struct ByHand {
     dry_run: bool,
     #[serde(default)]
     approve_mass_removal: bool,
-    /// Set by a pass that leaves the rest to this invocation.
-    #[serde(default)]
-    hand_over: bool,
+    /// Set by a pass that leaves the rest to this invocation: the id of what it came from.
+    hand_over: Option<String>,
 }
 
 impl Request {
@@ -57,6 +58,7 @@ impl Request {
                 dry_run: false,
                 approve_mass_removal: false,
                 trigger: Trigger::Schedule,
+                id: None,
             });
         }
         let asked: ByHand = field_by_field(fields)?;
@@ -65,11 +67,11 @@ impl Request {
             regions,
             dry_run: asked.dry_run,
             approve_mass_removal: asked.approve_mass_removal,
-            trigger: if asked.hand_over {
-                Trigger::HandOver
-            } else {
-                Trigger::ByHand
+            trigger: match asked.hand_over {
+                Some(_) => Trigger::HandOver,
+                None => Trigger::ByHand,
             },
+            id: asked.hand_over,
         })
     }
 }

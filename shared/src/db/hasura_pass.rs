@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::rows;
 use super::{
-    Database, DbError, Fence, HasuraClient, Observation, TerminateIf, WriteOutcome, WriteResult,
+    Database, DbError, Fence, HasuraClient, KnownInstance, Observation, TerminateIf, WriteOutcome,
+    WriteResult,
 };
 use crate::ids::{InstanceId, RegionName};
-use crate::model::{Instance, NewInstance};
+use crate::model::{Instance, NewInstance, Notice};
 
 /// Instances a page of an observation.
 const PAGE: i64 = 1000;
@@ -31,6 +32,7 @@ documents! {
     "src/db/graphql/begin_pass.graphql": BeginPass, Look, MoreInstances;
     "src/db/graphql/pass_writes.graphql": RecordInstances, AdoptOrphans, DrainInstances,
         TerminateInstances, RemoveInstances, NoteMissing, ReleaseUnclaimed;
+    "src/db/graphql/instance_events.graphql": FindInstance, GiveNotice;
     "src/db/graphql/regions.graphql": Regions;
 }
 
@@ -252,6 +254,34 @@ impl Database for HasuraClient {
                 .map(|row| (row.id, row.outcome)),
         )
     }
+
+    async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {
+        let variables = find_instance::Variables { id: id.to_string() };
+        let answer = self
+            .send::<FindInstance>("find an instance", variables)
+            .await?;
+        let Some(row) = answer.instances_by_pk else {
+            return Ok(None);
+        };
+        Ok(Some(KnownInstance {
+            status: rows::status(id.as_str(), &row.status)?,
+            region: RegionName::new(row.region),
+        }))
+    }
+
+    async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError> {
+        let variables = give_notice::Variables {
+            id: id.to_string(),
+            notice: notice.to_string(),
+        };
+        let answer = self
+            .send::<GiveNotice>("note what EC2 is about to do", variables)
+            .await?;
+        match answer.give_notice.into_iter().next() {
+            Some(row) => outcome(&row.id, &row.outcome),
+            None => Ok(WriteOutcome::Unknown),
+        }
+    }
 }
 
 impl HasuraClient {
@@ -294,24 +324,30 @@ fn results(
     rows: impl Iterator<Item = (String, String)>,
 ) -> Result<Vec<WriteResult>, DbError> {
     rows.map(|(id, outcome)| {
-        let outcome = match outcome.as_str() {
-            "DONE" => WriteOutcome::Done,
-            "ALREADY" => WriteOutcome::Already,
-            "OCCUPIED" => WriteOutcome::Occupied,
-            "ALIVE" => WriteOutcome::Alive,
-            "WRONG_STATE" => WriteOutcome::WrongState,
-            "UNKNOWN" => WriteOutcome::Unknown,
-            "FENCED" => return Err(fenced(fence)),
-            other => {
-                return Err(DbError::BadRow {
-                    table: "write_results",
-                    key: id,
-                    column: "outcome",
-                    problem: format!("{other:?} is none of this version's outcomes"),
-                });
-            }
-        };
+        if outcome == "FENCED" {
+            return Err(fenced(fence));
+        }
+        let outcome = self::outcome(&id, &outcome)?;
         Ok(WriteResult { id, outcome })
     })
     .collect()
+}
+
+fn outcome(id: &str, outcome: &str) -> Result<WriteOutcome, DbError> {
+    Ok(match outcome {
+        "DONE" => WriteOutcome::Done,
+        "ALREADY" => WriteOutcome::Already,
+        "OCCUPIED" => WriteOutcome::Occupied,
+        "ALIVE" => WriteOutcome::Alive,
+        "WRONG_STATE" => WriteOutcome::WrongState,
+        "UNKNOWN" => WriteOutcome::Unknown,
+        other => {
+            return Err(DbError::BadRow {
+                table: "write_results",
+                key: id.to_owned(),
+                column: "outcome",
+                problem: format!("{other:?} is none of this version's outcomes"),
+            });
+        }
+    })
 }

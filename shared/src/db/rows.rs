@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::DbError;
 use crate::ids::RegionName;
 use crate::model::{
-    Image, ImageState, InstanceStatus, LaunchChoice, RegionSettings, Selector, Waits,
+    Image, ImageState, InstanceStatus, LaunchChoice, Notice, RegionSettings, Selector, Waits,
 };
 
 /// The names under which the schema knows its scalars.
@@ -87,28 +87,45 @@ macro_rules! instance {
     ($row:expr) => {{
         let row = $row;
         let count = |n: i64| u32::try_from(n).unwrap_or(0);
-        $crate::db::rows::status(&row.id, &row.status).map(|status| $crate::model::Instance {
-            id: row.id.into(),
-            launch_id: row.launch_id.into(),
-            image_id: row.image_id.into(),
-            client_sha: row.client_sha.into(),
-            capacity: count(row.capacity),
-            status,
-            launched_at: row.launched_at,
-            active_at: row.active_at,
-            draining_since: row.draining_since,
-            missing_since: row.missing_since,
-            beat_at: row.beat_at,
-            resumed_at: row.resumed_at,
-            slots: $crate::model::SlotCounts {
-                waiting: count(row.slots_waiting),
-                occupied: count(row.slots_occupied),
-                unclaimed: count(row.slots_unclaimed),
-            },
-        })
+        let notice = $crate::db::rows::notice(&row.id, row.notice.as_deref());
+        let status = $crate::db::rows::status(&row.id, &row.status);
+        notice
+            .and_then(|notice| Ok((status?, notice)))
+            .map(|(status, notice)| $crate::model::Instance {
+                id: row.id.into(),
+                launch_id: row.launch_id.into(),
+                image_id: row.image_id.into(),
+                client_sha: row.client_sha.into(),
+                capacity: count(row.capacity),
+                status,
+                launched_at: row.launched_at,
+                active_at: row.active_at,
+                draining_since: row.draining_since,
+                missing_since: row.missing_since,
+                beat_at: row.beat_at,
+                resumed_at: row.resumed_at,
+                notice,
+                slots: $crate::model::SlotCounts {
+                    waiting: count(row.slots_waiting),
+                    occupied: count(row.slots_occupied),
+                    unclaimed: count(row.slots_unclaimed),
+                },
+            })
     }};
 }
 pub(super) use instance;
+
+pub(super) fn notice(id: &str, notice: Option<&str>) -> Result<Option<Notice>, DbError> {
+    let Some(notice) = notice else {
+        return Ok(None);
+    };
+    word(notice).map(Some).ok_or_else(|| DbError::BadRow {
+        table: "instances",
+        key: id.to_owned(),
+        column: "notice",
+        problem: format!("{notice:?} is neither REBALANCE nor INTERRUPTION"),
+    })
+}
 
 pub(super) fn status(id: &str, status: &str) -> Result<InstanceStatus, DbError> {
     word(status).ok_or_else(|| DbError::BadRow {

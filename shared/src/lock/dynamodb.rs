@@ -129,22 +129,23 @@ impl RegionLock for DynamoStore {
         })
     }
 
-    async fn mark_wanted(&self, region: &RegionName, now: Timestamp) -> Result<(), LockError> {
-        let answer = self
-            .client
+    async fn mark_wanted(
+        &self,
+        region: &RegionName,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(), LockError> {
+        self.client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(region_key(region, "WAKE")))
             .item("since", number(now.as_millisecond()))
             .item("mark", text(Owner::random().as_str()))
-            .condition_expression("attribute_not_exists(pk)")
+            .item("by", text(by))
             .send()
-            .await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(error) if errors::is_failed_condition(&error) => Ok(()),
-            Err(error) => Err(unavailable("mark the region as wanted", &error)),
-        }
+            .await
+            .map(|_| ())
+            .map_err(|error| unavailable("mark the region as wanted", &error))
     }
 
     async fn clear_wanted(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
@@ -154,7 +155,7 @@ impl RegionLock for DynamoStore {
             .table_name(&self.table)
             .set_key(Some(region_key(region, "WAKE")))
             .condition_expression("mark = :mark")
-            .expression_attribute_values(":mark", text(&mark.0))
+            .expression_attribute_values(":mark", text(&mark.id))
             .send()
             .await;
         match answer {

@@ -212,13 +212,13 @@ async fn a_held_lock_leaves_the_region_marked_and_its_holder_looks_again() {
         .unwrap();
     let report = world.pass().await;
     assert!(matches!(report.outcome, PassOutcome::Busy { .. }));
-    assert!(world.store.items().wanted, "the wake is durable");
+    assert!(world.store.items().wanted.is_some(), "the wake is durable");
     let Attempt::Acquired(lease) = held else {
         panic!("{held:?}")
     };
     world.store.release(&lease).await.unwrap();
     assert_eq!(world.pass().await.outcome, PassOutcome::Done);
-    assert!(!world.store.items().wanted);
+    assert!(world.store.items().wanted.is_none());
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn a_region_wanted_again_is_looked_at_three_times_and_then_handed_over() {
     assert_eq!(report.rounds, 3);
     assert_eq!(world.handed_over.all(), ["us-east-1"]);
     assert!(
-        world.store.items().wanted,
+        world.store.items().wanted.is_some(),
         "the mark waits for the successor"
     );
 }
@@ -272,6 +272,31 @@ async fn a_region_that_cannot_be_looked_at_is_not_asked_for_ever() {
     let report = world.pass().await;
     assert_eq!(report.rounds, 1);
     assert!(world.handed_over.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_look_that_fails_leaves_the_mark_as_it_was() {
+    let world = World::with([]);
+    world.store.items().mark("an event");
+    let before = world.store.items().wanted.clone();
+    world.host.state().fail_next_list = true;
+    let scheduled = order(Trigger::Schedule);
+    world.passes().run(&World::region(), &scheduled).await;
+    assert_eq!(world.store.items().wanted, before);
+    world.passes().run(&World::region(), &scheduled).await;
+    assert_eq!(world.store.items().wanted, None, "looked after");
+}
+
+#[tokio::test]
+async fn a_release_without_an_answer_does_not_keep_a_wake_from_being_looked_after() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    world.store.items().wake_again = 1;
+    world.store.items().lose_next_release = true;
+    let scheduled = order(Trigger::Schedule);
+    let report = world.passes().run(&World::region(), &scheduled).await;
+    assert_eq!(report.rounds, 2);
+    assert_eq!(report.outcome, PassOutcome::Incomplete, "and it is told");
+    assert_eq!(world.store.items().wanted, None);
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ struct Superfluous {
 
 pub(super) fn shrink(
     snapshot: &Snapshot,
-    going: &BTreeSet<&InstanceId>,
+    down: &BTreeSet<&InstanceId>,
     now: Timestamp,
     plan: &mut Plan,
 ) {
@@ -122,7 +122,7 @@ pub(super) fn shrink(
             .instances
             .values()
             .filter(|instance| !leaving.contains(&instance.id))
-            .filter(|instance| !going.contains(&instance.id))
+            .filter(|instance| !down.contains(&instance.id))
     };
     retire(snapshot, candidates(), plan);
     renew(snapshot, candidates(), now, plan);
@@ -131,6 +131,7 @@ pub(super) fn shrink(
     let mut empty: Vec<_> = candidates()
         .filter(|instance| instance.status == InstanceStatus::Active && instance.is_empty())
         .filter(|instance| snapshot.is_served(instance) && !snapshot.is_ageing(instance, now))
+        .filter(|instance| instance.notice.is_none())
         .filter(|instance| snapshot.silence(instance, now) < snapshot.settings.waits.heartbeat)
         .map(|instance| {
             let score = Superfluous {
@@ -249,7 +250,8 @@ fn renew<'a>(
     for instance in candidates {
         let ageing = instance.status == InstanceStatus::Active
             && snapshot.is_served(instance)
-            && snapshot.is_ageing(instance, now);
+            && snapshot.is_ageing(instance, now)
+            && instance.notice.is_none();
         if !ageing {
             continue;
         }

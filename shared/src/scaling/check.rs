@@ -111,7 +111,7 @@ fn check_drain(snapshot: &Snapshot, id: &InstanceId, found: &mut Vec<Violation>)
     let Some(instance) = snapshot.instances.get(id) else {
         return found.push(Violation::NamesUnknown(id.clone()));
     };
-    if !instance.is_empty() {
+    if !instance.is_empty() && instance.notice.is_none() {
         found.push(Violation::DrainsOccupied {
             instance: id.clone(),
             occupied: instance.slots.occupied,
@@ -126,7 +126,8 @@ fn check_drain(snapshot: &Snapshot, id: &InstanceId, found: &mut Vec<Violation>)
             status: instance.status,
         });
     }
-    if snapshot.image_state(instance) == Some(ImageState::Warming) {
+    let warming = snapshot.image_state(instance) == Some(ImageState::Warming);
+    if warming && instance.notice.is_none() {
         found.push(Violation::DrainsProtected(id.clone()));
     }
 }
@@ -150,7 +151,7 @@ fn check_terminate(
             found.push(Violation::TerminatesOccupied(id.clone()));
         }
         TerminateIf::Gone | TerminateIf::Missing
-            if machine.is_some_and(|machine| !machine.state.is_going()) =>
+            if machine.is_some_and(|machine| !machine.state.is_down()) =>
         {
             found.push(Violation::TerminatesLiving(id.clone()));
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::plan::Figures;
-use super::{Action, Plan, Reason, ScalingAlgorithm, Snapshot, buffer, launches, leaving, verify};
+use super::{
+    Action, Plan, Reason, ScalingAlgorithm, Snapshot, buffer, launches, leaving, notices, verify,
+};
 use crate::ids::InstanceId;
 use crate::model::InstanceStatus;
 
@@ -18,9 +20,9 @@ impl ScalingAlgorithm for Default {
     }
 
     fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Plan {
-        let going = snapshot.going();
+        let down = snapshot.down();
         let mut plan = Plan {
-            figures: figures(snapshot, &going, now),
+            figures: figures(snapshot, &down, now),
             ..Plan::default()
         };
         if snapshot.settings.paused {
@@ -29,12 +31,13 @@ impl ScalingAlgorithm for Default {
         }
         launches::resume(snapshot, now, &mut plan);
         verify::compare_with_ec2(snapshot, now, &mut plan);
-        leaving::finish(snapshot, &going, now, &mut plan);
+        leaving::finish(snapshot, &down, now, &mut plan);
         release_unclaimed(snapshot, &mut plan);
         let removed = plan.removed_rows();
         plan.figures.live -= removed;
+        notices::leave(snapshot, &down, &mut plan);
         buffer::fill(snapshot, now, &mut plan);
-        buffer::shrink(snapshot, &going, now, &mut plan);
+        buffer::shrink(snapshot, &down, now, &mut plan);
         plan
     }
 }
@@ -50,7 +53,7 @@ impl Plan {
     }
 }
 
-fn figures(snapshot: &Snapshot, going: &BTreeSet<&InstanceId>, now: Timestamp) -> Figures {
+fn figures(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) -> Figures {
     let settings = &snapshot.settings;
     let mut figures = Figures {
         // A disabled region takes no users: it needs no buffer.
@@ -70,7 +73,9 @@ fn figures(snapshot: &Snapshot, going: &BTreeSet<&InstanceId>, now: Timestamp) -
     };
     for instance in snapshot.instances.values() {
         figures.occupied += instance.slots.occupied;
-        if !snapshot.is_served(instance) || going.contains(&instance.id) {
+        // What EC2 is about to take has to be replaced, not counted on.
+        if !snapshot.is_served(instance) || down.contains(&instance.id) || instance.notice.is_some()
+        {
             continue;
         }
         match instance.status {

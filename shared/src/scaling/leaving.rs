@@ -26,7 +26,7 @@ pub(super) fn never_came_up(snapshot: &Snapshot, instance: &Instance, now: Times
 
 pub(super) fn finish(
     snapshot: &Snapshot,
-    going: &BTreeSet<&InstanceId>,
+    down: &BTreeSet<&InstanceId>,
     now: Timestamp,
     plan: &mut Plan,
 ) {
@@ -34,7 +34,7 @@ pub(super) fn finish(
     for instance in snapshot.instances.values() {
         // What EC2 has given up, or what is lost, is `verify`'s, also when its guard keeps it.
         if leaving.contains(&instance.id)
-            || going.contains(&instance.id)
+            || (down.contains(&instance.id) && instance.status != InstanceStatus::Terminating)
             || is_lost(snapshot, instance, now)
         {
             continue;
@@ -81,13 +81,19 @@ fn draining(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut
             occupied: instance.slots.occupied,
             seconds,
         };
-        plan.alert(Some(&instance.id), reason);
+        // One that EC2 advised to leave was drained with its users on purpose.
+        if instance.notice.is_some() {
+            plan.note(Some(&instance.id), reason);
+        } else {
+            plan.alert(Some(&instance.id), reason);
+        }
     }
 }
 
 /// A pass died between the commit and the call, or EC2 did not carry the call out.
 fn committed(snapshot: &Snapshot, instance: &Instance, plan: &mut Plan) {
-    if snapshot.machines.contains_key(&instance.id) {
+    let machine = snapshot.machines.get(&instance.id);
+    if machine.is_some_and(|machine| !machine.state.is_going()) {
         // The row is there already; only EC2 has to be asked again.
         terminate(instance, Reason::Committed, plan);
     }

@@ -1,6 +1,6 @@
 //! What a decision returns: data that a person can read and the actor can carry out.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -147,14 +147,14 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Instances that a step of this plan already ends.
-    pub(super) fn leaving(&self) -> BTreeSet<InstanceId> {
+    /// Instances that a step of this plan already ends or drains.
+    pub(super) fn leaving(&self) -> HashSet<InstanceId> {
         self.steps
             .iter()
             .filter_map(|step| match &step.action {
-                Action::Terminate { instance, .. } | Action::Remove { instance } => {
-                    Some(instance.clone())
-                }
+                Action::Terminate { instance, .. }
+                | Action::Remove { instance }
+                | Action::Drain { instance } => Some(instance.clone()),
                 _ => None,
             })
             .collect()

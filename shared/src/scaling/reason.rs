@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::ids::{ImageId, LaunchId};
-use crate::model::InstanceStatus;
+use crate::model::{InstanceStatus, MachineState};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "reason")]
@@ -64,7 +64,16 @@ pub enum Reason {
         hours: i64,
         occupied: u32,
     },
+    Interrupted {
+        occupied: u32,
+    },
+    RebalanceAdvised {
+        occupied: u32,
+    },
     // Not draining
+    NotReplacedYet {
+        occupied: u32,
+    },
     OccupiedOnOldImage {
         occupied: u32,
     },
@@ -80,7 +89,8 @@ pub enum Reason {
         occupied: u32,
     },
     Committed,
-    GoneAtEc2 {
+    DownAtEc2 {
+        state: MachineState,
         status: InstanceStatus,
         occupied: u32,
     },
@@ -208,6 +218,22 @@ impl fmt::Display for Reason {
                 "{hours} h old: its agent's token ends soon (AGENT_TOKEN_DAYS), {} there",
                 users(*occupied)
             ),
+            Self::Interrupted { occupied } => write!(
+                f,
+                "EC2 takes it within two minutes (interruption warning), {} there",
+                users(*occupied)
+            ),
+            Self::RebalanceAdvised { occupied } => write!(
+                f,
+                "EC2 may take it soon (rebalance recommendation), {} there",
+                users(*occupied)
+            ),
+            Self::NotReplacedYet { occupied } => write!(
+                f,
+                "EC2 may take it soon (rebalance recommendation): kept until it is replaced, not \
+                 counted as free; {} there",
+                users(*occupied)
+            ),
             Self::OccupiedOnOldImage { occupied } => {
                 write!(
                     f,
@@ -230,9 +256,13 @@ impl fmt::Display for Reason {
                 users(*occupied)
             ),
             Self::Committed => f.write_str("TERMINATING is committed and EC2 still has it"),
-            Self::GoneAtEc2 { status, occupied } => write!(
+            Self::DownAtEc2 {
+                state,
+                status,
+                occupied,
+            } => write!(
                 f,
-                "EC2 has given it up while its row is {status} with {}",
+                "{state} at EC2 while its row is {status} with {}",
                 users(*occupied)
             ),
             Self::OrphanOf {

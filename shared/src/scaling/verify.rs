@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Action, Plan, Reason, Snapshot, leaving};
 use crate::db::TerminateIf;
 use crate::ids::InstanceId;
-use crate::model::{Instance, InstanceStatus, Machine, MachineState, NewInstance};
+use crate::model::{Instance, InstanceStatus, Machine, MachineState, NewInstance, Notice};
 
 /// Listings lag behind launches; a row younger than this is not yet called missing.
 const LISTING_LAG: SignedDuration = SignedDuration::from_secs(60);
@@ -18,7 +18,7 @@ const GUARD_SHARE: usize = 10;
 
 #[derive(Default)]
 struct Findings<'a> {
-    /// Rows that EC2 has given up although nobody here asked it to.
+    /// Rows whose machine is down although nobody here asked for it.
     unexpectedly_gone: Vec<(&'a Instance, MachineState)>,
     missing: Vec<&'a Instance>,
     orphans: Vec<(&'a Machine, SignedDuration)>,
@@ -103,8 +103,14 @@ fn compare_listed<'a>(
             Reason::ListedAgain,
         );
     }
-    if machine.state.is_going() {
+    if machine.state.is_down() {
         match instance.status {
+            // It said so before: no wrong view of the world.
+            InstanceStatus::PreConnection | InstanceStatus::Active
+                if instance.notice == Some(Notice::Interruption) =>
+            {
+                gone(instance, machine.state, plan);
+            }
             InstanceStatus::PreConnection | InstanceStatus::Active => {
                 findings.unexpectedly_gone.push((instance, machine.state));
             }
@@ -222,15 +228,19 @@ fn remove_missing(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan
     remove_row(&instance.id, reason, plan);
 }
 
-/// EC2 gave the machine up: nobody is assigned there any more, and once it is terminated the
-/// row goes.
+/// The machine is down: nobody is assigned there any more, and once it is terminated the row
+/// goes. One that was only stopped is terminated: it would cost its disks for ever.
 fn gone(instance: &Instance, state: MachineState, plan: &mut Plan) {
-    let reason = Reason::GoneAtEc2 {
+    let reason = Reason::DownAtEc2 {
+        state,
         status: instance.status,
         occupied: instance.slots.occupied,
     };
-    commit(instance, TerminateIf::Gone, false, reason.clone(), plan);
-    if instance.status != InstanceStatus::Draining || !instance.is_empty() {
+    let ask_ec2 = !state.is_going();
+    commit(instance, TerminateIf::Gone, ask_ec2, reason.clone(), plan);
+    if instance.notice == Some(Notice::Interruption) {
+        // As EC2 had announced.
+    } else if instance.status != InstanceStatus::Draining || !instance.is_empty() {
         plan.alert(Some(&instance.id), reason);
     }
     if state == MachineState::Terminated {

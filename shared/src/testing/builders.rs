@@ -68,6 +68,7 @@ pub fn instance(id: &str) -> Instance {
         missing_since: None,
         beat_at: Some(NOW),
         resumed_at: None,
+        notice: None,
         slots: SlotCounts {
             waiting: 2,
             occupied: 0,

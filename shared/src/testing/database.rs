@@ -8,10 +8,12 @@ use jiff::Timestamp;
 
 use super::{image, settings};
 use crate::clock::Clock;
-use crate::db::{Database, DbError, Fence, Observation, TerminateIf, WriteOutcome, WriteResult};
+use crate::db::{
+    Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome, WriteResult,
+};
 use crate::ids::{InstanceId, RegionName};
 use crate::model::{
-    Image, ImageState, Instance, InstanceStatus, NewInstance, RegionSettings, SlotCounts,
+    Image, ImageState, Instance, InstanceStatus, NewInstance, Notice, RegionSettings, SlotCounts,
 };
 
 #[derive(Debug)]
@@ -132,6 +134,7 @@ impl Rows {
             missing_since: None,
             beat_at: None,
             resumed_at: None,
+            notice: None,
             slots: SlotCounts::default(),
         };
         self.instances.insert(new.id.clone(), row);
@@ -216,7 +219,7 @@ impl Database for FakeDatabase {
         let drain = |row: &mut Instance| match row.status {
             InstanceStatus::Draining => WriteOutcome::Already,
             InstanceStatus::Terminating => WriteOutcome::WrongState,
-            _ if !row.is_empty() => WriteOutcome::Occupied,
+            _ if !row.is_empty() && row.notice.is_none() => WriteOutcome::Occupied,
             _ => {
                 row.status = InstanceStatus::Draining;
                 row.draining_since = Some(now);
@@ -317,6 +320,27 @@ impl Database for FakeDatabase {
             }));
         }
         answer(rows, results)
+    }
+
+    async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {
+        let rows = self.call("find_instance")?;
+        Ok(rows.instances.get(id).map(|row| KnownInstance {
+            region: rows.settings.name.clone(),
+            status: row.status,
+        }))
+    }
+
+    async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError> {
+        let mut rows = self.call("give_notice")?;
+        Ok(match rows.instances.get_mut(id) {
+            None => WriteOutcome::Unknown,
+            Some(row) if row.status == InstanceStatus::Terminating => WriteOutcome::WrongState,
+            Some(row) if row.notice >= Some(notice) => WriteOutcome::Already,
+            Some(row) => {
+                row.notice = Some(notice);
+                WriteOutcome::Done
+            }
+        })
     }
 }
 

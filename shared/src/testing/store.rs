@@ -20,7 +20,8 @@ pub struct FakeStore(Mutex<Items>);
 #[derive(Debug, Default)]
 pub struct Items {
     pub lock: Option<Lease>,
-    pub wanted: bool,
+    pub wanted: Option<WakeMark>,
+    marks: u64,
     /// The mark is set again this often, each time after it was cleared: constant events.
     pub wake_again: u32,
     pub open: BTreeMap<LaunchId, Intent>,
@@ -32,6 +33,19 @@ pub struct Items {
     pub next_error: Option<(&'static str, LockError)>,
     /// The next `acquire` takes the lock, but its answer is lost.
     pub lose_next_acquire: bool,
+    /// The next `release` gives the lock back, but its answer is lost.
+    pub lose_next_release: bool,
+}
+
+impl Items {
+    /// What `mark_wanted` does.
+    pub fn mark(&mut self, by: &str) {
+        self.marks += 1;
+        self.wanted = Some(WakeMark {
+            id: self.marks.to_string(),
+            by: by.to_owned(),
+        });
+    }
 }
 
 impl FakeStore {
@@ -109,6 +123,13 @@ impl RegionLock for FakeStore {
         if let Some(held) = &mut items.lock {
             held.expires_at = Timestamp::UNIX_EPOCH;
         }
+        if std::mem::take(&mut items.lose_next_release) {
+            let reason = "answer lost".to_owned();
+            return Err(LockError::Unavailable {
+                operation: "release the lock",
+                reason,
+            });
+        }
         Ok(())
     }
 
@@ -122,13 +143,21 @@ impl RegionLock for FakeStore {
         Ok(lease)
     }
 
-    async fn mark_wanted(&self, _region: &RegionName, _now: Timestamp) -> Result<(), LockError> {
-        self.call("mark_wanted")?.wanted = true;
+    async fn mark_wanted(
+        &self,
+        _region: &RegionName,
+        by: &str,
+        _now: Timestamp,
+    ) -> Result<(), LockError> {
+        self.call("mark_wanted")?.mark(by);
         Ok(())
     }
 
-    async fn clear_wanted(&self, _region: &RegionName, _mark: &WakeMark) -> Result<(), LockError> {
-        self.call("clear_wanted")?.wanted = false;
+    async fn clear_wanted(&self, _region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
+        let mut items = self.call("clear_wanted")?;
+        if items.wanted.as_ref().is_some_and(|set| set.id == mark.id) {
+            items.wanted = None;
+        }
         Ok(())
     }
 
@@ -136,9 +165,9 @@ impl RegionLock for FakeStore {
         let mut items = self.call("is_wanted")?;
         if items.wake_again > 0 {
             items.wake_again -= 1;
-            items.wanted = true;
+            items.mark("somebody");
         }
-        Ok(items.wanted)
+        Ok(items.wanted.is_some())
     }
 
     async fn is_seen(&self, event_id: &str) -> Result<bool, LockError> {
@@ -159,7 +188,7 @@ impl LaunchLog for FakeStore {
     ) -> Result<RegionMemory, LockError> {
         let items = self.call("memory")?;
         Ok(RegionMemory {
-            wanted: items.wanted.then(|| WakeMark("set".to_owned())),
+            wanted: items.wanted.clone(),
             open_intents: items.open.values().cloned().collect(),
             refusals: items
                 .refusals

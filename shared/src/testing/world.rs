@@ -153,7 +153,7 @@ impl Alerts for Sent {
 
 #[async_trait]
 impl Successor for Sent {
-    async fn hand_over(&self, region: &RegionName) -> Result<(), HandOverError> {
+    async fn hand_over(&self, region: &RegionName, _id: &str) -> Result<(), HandOverError> {
         self.push(region.to_string());
         Ok(())
     }

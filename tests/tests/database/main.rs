@@ -3,6 +3,7 @@
 
 mod agents;
 mod assigning;
+mod notices;
 mod passes;
 mod permissions;
 mod races;

@@ -68,8 +68,12 @@ CREATE TABLE instances (
     draining_since timestamptz,
     -- Since when listings do not show it any more; null while they do.
     missing_since  timestamptz,
+    -- What EC2 said that it is about to do: REBALANCE, a recommendation to move on, or
+    -- INTERRUPTION, a warning two minutes ahead. Null while it said nothing.
+    notice         text,
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT instances_notice_known CHECK (notice IN ('REBALANCE', 'INTERRUPTION')),
     CONSTRAINT instances_id_not_blank CHECK (id <> ''),
     CONSTRAINT instances_launch_id_not_blank CHECK (launch_id <> ''),
     CONSTRAINT instances_capacity_positive CHECK (capacity > 0),

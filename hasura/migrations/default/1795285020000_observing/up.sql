@@ -53,6 +53,7 @@ CREATE TABLE instance_views (
     missing_since   timestamptz,
     beat_at         timestamptz,
     resumed_at      timestamptz,
+    notice          text,
     slots_waiting   integer NOT NULL,
     slots_occupied  integer NOT NULL,
     slots_unclaimed integer NOT NULL,
@@ -141,7 +142,7 @@ RETURNS SETOF instance_views
 LANGUAGE sql VOLATILE AS $$
     SELECT i.id, i.launch_id, i.image_id, i.client_sha, i.instance_type, i.capacity, i.ip_addr,
         i.status, i.launched_at, i.active_at, i.draining_since, i.missing_since, h.beat_at,
-        h.resumed_at,
+        h.resumed_at, i.notice,
         s.waiting, s.occupied, s.unclaimed
     FROM regions r
     JOIN instances i ON i.region = r.name

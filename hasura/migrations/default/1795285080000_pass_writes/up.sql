@@ -103,7 +103,9 @@ BEGIN
                 WHEN i.id IS NULL THEN 'UNKNOWN'
                 WHEN i.status = 'DRAINING' THEN 'ALREADY'
                 WHEN i.status = 'TERMINATING' THEN 'WRONG_STATE'
-                WHEN internal.is_occupied(i.id) THEN 'OCCUPIED'
+                -- Whoever is on an instance that EC2 takes loses it in any case: what
+                -- counts is that nobody else is put there.
+                WHEN i.notice IS NULL AND internal.is_occupied(i.id) THEN 'OCCUPIED'
                 ELSE 'DONE'
             END AS outcome
         FROM (SELECT DISTINCT jsonb_array_elements_text(drain_instances.ids) AS id) g
@@ -116,7 +118,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION drain_instances IS
-    'Stops assigning to empty instances. DONE, ALREADY, OCCUPIED, WRONG_STATE, UNKNOWN, or FENCED.';
+    'Stops assigning to instances that are empty or that EC2 is about to take. DONE, ALREADY, OCCUPIED, WRONG_STATE, UNKNOWN, or FENCED.';
 
 CREATE FUNCTION terminate_instances(region text, version bigint, ids jsonb, reason text)
 RETURNS SETOF write_results

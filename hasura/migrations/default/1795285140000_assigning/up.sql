@@ -30,7 +30,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- The instance, if users may be put on it: ACTIVE, beating, on one of the
--- images. The limit keeps this a look-up for each instance wherever it is
+-- images, and not about to be taken by EC2. The limit keeps this a look-up for each instance wherever it is
 -- joined, never a join with all instances.
 CREATE FUNCTION internal.open_instance(
     instance_id text, image_ids text[], beat_since timestamptz)
@@ -39,6 +39,7 @@ LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT i.id FROM instances i JOIN heartbeats h ON h.instance_id = i.id
     WHERE i.id = open_instance.instance_id AND i.status = 'ACTIVE'
         AND i.image_id = ANY (open_instance.image_ids)
+        AND i.notice IS DISTINCT FROM 'INTERRUPTION'
         AND h.beat_at >= open_instance.beat_since
     LIMIT 1
 $$;

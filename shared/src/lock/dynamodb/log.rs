@@ -34,7 +34,10 @@ impl LaunchLog for DynamoStore {
             let sk = read_text(&item, "sk").unwrap_or_default();
             if sk == "WAKE" {
                 // One without an id can only be cleared by nobody: it is from no version of ours.
-                memory.wanted = read_text(&item, "mark").map(|mark| WakeMark(mark.to_owned()));
+                memory.wanted = read_text(&item, "mark").map(|id| WakeMark {
+                    id: id.to_owned(),
+                    by: read_text(&item, "by").unwrap_or_default().to_owned(),
+                });
             } else if sk.starts_with("INTENT#") {
                 memory.open_intents.push(read_body(&item)?);
             } else if sk.starts_with("REFUSAL#") {

@@ -3,9 +3,10 @@
 use jiff::SignedDuration;
 
 use crate::model::{
-    ImageState, Instance, InstanceStatus, Intent, LaunchRequest, MachineState, Refusal, SlotCounts,
+    ImageState, Instance, InstanceStatus, Intent, LaunchRequest, MachineState, Notice, Refusal,
+    SlotCounts,
 };
-use crate::scaling::{Snapshot, algorithm, check};
+use crate::scaling::{Action, Snapshot, algorithm, check};
 use crate::testing::{NOW, at, image, instance, machine, snapshot};
 
 #[track_caller]
@@ -315,12 +316,140 @@ fn what_ec2_has_given_up_is_verified_and_its_row_goes() {
     assert_plan(
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 4 of 10
-        - terminate i-1: EC2 has given it up while its row is DRAINING with 0 users
+        - terminate i-1: terminated at EC2 while its row is DRAINING with 0 users
         - remove the row of i-1: EC2 says terminated
         - remove the row of i-2: EC2 says terminated
-        - terminate i-4: EC2 has given it up while its row is ACTIVE with 1 user
+        - terminate i-4: shutting-down at EC2 while its row is ACTIVE with 1 user
         - terminate i-3: TERMINATING is committed and EC2 still has it
-        ! i-4: EC2 has given it up while its row is ACTIVE with 1 user
+        ! i-4: shutting-down at EC2 while its row is ACTIVE with 1 user
+        · free 4 and starting 0 meet the target of 4",
+    );
+}
+
+fn noticed(instance: Instance, notice: Notice) -> Instance {
+    Instance {
+        notice: Some(notice),
+        ..instance
+    }
+}
+
+#[test]
+fn what_ec2_takes_is_left_at_once_with_whoever_is_there_and_replaced() {
+    let mut snapshot = snapshot([
+        noticed(occupied("i-1", 1), Notice::Interruption),
+        noticed(instance("i-2"), Notice::Interruption),
+        noticed(booting("i-3", 30), Notice::Interruption),
+        noticed(draining("i-4", 700), Notice::Interruption),
+        instance("i-5"),
+    ]);
+    snapshot
+        .instances
+        .get_mut(&"i-4".into())
+        .unwrap()
+        .slots
+        .occupied = 1;
+    assert_plan(
+        &snapshot,
+        "target 4, free 2, starting 0, waiting 0, occupied 2, live 5 of 10
+        - drain i-1: EC2 takes it within two minutes (interruption warning), 1 user there
+        - drain i-2: EC2 takes it within two minutes (interruption warning), 0 users there
+        - drain i-3: EC2 takes it within two minutes (interruption warning), 0 users there
+        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
+        · i-4: draining for 700 s, kept: 1 user",
+    );
+}
+
+#[test]
+fn an_interruption_that_was_announced_is_nobodys_alarm() {
+    let mut snapshot = snapshot([
+        noticed(occupied("i-1", 1), Notice::Interruption),
+        noticed(draining("i-2", 60), Notice::Interruption),
+        instance("i-3"),
+        instance("i-4"),
+    ]);
+    for id in ["i-1", "i-2"] {
+        snapshot.machines.get_mut(&id.into()).unwrap().state = MachineState::ShuttingDown;
+    }
+    assert_plan(
+        &snapshot,
+        "target 4, free 4, starting 0, waiting 0, occupied 1, live 4 of 10
+        - terminate i-1: shutting-down at EC2 while its row is ACTIVE with 1 user
+        - terminate i-2: shutting-down at EC2 while its row is DRAINING with 0 users
+        · free 4 and starting 0 meet the target of 4",
+    );
+}
+
+#[test]
+fn what_ec2_may_take_is_replaced_first_and_then_left() {
+    let mut snapshot = snapshot([
+        noticed(instance("i-1"), Notice::Rebalance),
+        noticed(occupied("i-2", 1), Notice::Rebalance),
+        instance("i-3"),
+    ]);
+    assert_plan(
+        &snapshot,
+        "target 4, free 2, starting 0, waiting 0, occupied 1, live 3 of 10
+        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
+        · i-1: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users there
+        · i-2: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user there",
+    );
+    snapshot.settings.target_free = 2;
+    assert_plan(
+        &snapshot,
+        "target 2, free 2, starting 0, waiting 0, occupied 1, live 3 of 10
+        - drain i-1: EC2 may take it soon (rebalance recommendation), 0 users there
+        - drain i-2: EC2 may take it soon (rebalance recommendation), 1 user there
+        · free 2 and starting 0 meet the target of 2",
+    );
+}
+
+#[test]
+fn at_the_maximum_an_empty_instance_that_ec2_may_take_makes_room() {
+    let mut snapshot = snapshot([
+        noticed(instance("i-1"), Notice::Rebalance),
+        noticed(instance("i-2"), Notice::Rebalance),
+        noticed(occupied("i-3", 1), Notice::Rebalance),
+    ]);
+    snapshot.settings.max_instances = 3;
+    assert_plan(
+        &snapshot,
+        "target 4, free 0, starting 0, waiting 0, occupied 1, live 3 of 3
+        - drain i-1: EC2 may take it soon (rebalance recommendation), 0 users there
+        · i-2: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users there
+        · i-3: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user there
+        ! too few slots by 4, with 3 instances live of at most 3 (max_instances)",
+    );
+}
+
+#[test]
+fn a_stopped_machine_serves_nobody_and_is_ended() {
+    let mut snapshot = snapshot([
+        occupied("i-1", 1),
+        Instance {
+            status: InstanceStatus::Terminating,
+            ..instance("i-2")
+        },
+        instance("i-3"),
+        instance("i-4"),
+    ]);
+    for (id, state) in [
+        ("i-1", MachineState::Stopping),
+        ("i-2", MachineState::Stopped),
+    ] {
+        snapshot.machines.get_mut(&id.into()).unwrap().state = state;
+    }
+    let plan = algorithm("default").unwrap().decide(&snapshot, NOW);
+    let asked = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.action, Action::Terminate { ask_ec2: true, .. }));
+    assert_eq!(asked.count(), 2, "{plan}");
+    assert_plan(
+        &snapshot,
+        "target 4, free 4, starting 0, waiting 0, occupied 1, live 4 of 10
+        - terminate i-1: stopping at EC2 while its row is ACTIVE with 1 user
+        - terminate i-2: TERMINATING is committed and EC2 still has it
+        ! i-1: stopping at EC2 while its row is ACTIVE with 1 user
         · free 4 and starting 0 meet the target of 4",
     );
 }

@@ -6,7 +6,9 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use crate::db::TerminateIf;
-use crate::model::{ImageState, Instance, InstanceStatus, Machine, MachineState, SlotCounts};
+use crate::model::{
+    ImageState, Instance, InstanceStatus, Machine, MachineState, Notice, SlotCounts,
+};
 use crate::scaling::{Action, Plan, Reason, Snapshot, algorithm, check};
 use crate::testing::{NOW, at, image, instance, machine, snapshot};
 
@@ -29,6 +31,11 @@ prop_compose! {
         silence in prop_oneof![3 => 0i64..90, 1 => 90i64..2000],
         missing in prop::option::weighted(0.1, 0i64..1000),
         resumed in prop::option::weighted(0.1, 0i64..1000),
+        notice in prop_oneof![
+            8 => Just(None),
+            1 => Just(Some(Notice::Rebalance)),
+            1 => Just(Some(Notice::Interruption)),
+        ],
         image in prop_oneof![4 => Just("ami-1"), 1 => Just("ami-0"), 1 => Just("ami-2"), 1 => Just("ami-3")],
     ) -> Instance {
         let booting = status == InstanceStatus::PreConnection;
@@ -40,6 +47,7 @@ prop_compose! {
             launched_at: at(-age),
             active_at: (!booting).then(|| at(-age)),
             draining_since: (status == InstanceStatus::Draining).then(|| at(-age)),
+            notice,
             resumed_at: resumed.map(|seconds| at(-seconds)),
             missing_since: missing.map(|seconds| at(-seconds)),
             beat_at: (!booting).then(|| at(-silence.min(age))),
@@ -252,8 +260,9 @@ proptest! {
         let removed = plan.steps.iter().filter(|step| match &step.action {
             Action::TerminateOrphan { .. } => true,
             Action::Terminate { instance, condition, .. } => {
-                let status = snapshot.instances[instance].status;
-                let expected_end = status == InstanceStatus::Draining;
+                let row = &snapshot.instances[instance];
+                let expected_end = row.status == InstanceStatus::Draining
+                    || row.notice == Some(Notice::Interruption);
                 matches!(*condition, TerminateIf::Lost | TerminateIf::Missing)
                     || (*condition == TerminateIf::Gone && !expected_end)
             }

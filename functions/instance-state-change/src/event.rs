@@ -1,0 +1,209 @@
+//! What EventBridge sends in EC2's name, and what of it a region has to be looked at for.
+
+use serde::Deserialize;
+use serde_json::Value;
+use shared::ids::{InstanceId, RegionName};
+use shared::model::{InstanceStatus, MachineState, Notice};
+use thiserror::Error;
+
+/// Of an event, what a wake needs. Everything else is ignored: AWS adds fields.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InstanceEvent {
+    /// The same for every delivery of this event.
+    pub id: String,
+    /// Where the machine is; the event may have been forwarded from there.
+    pub region: RegionName,
+    pub instance: InstanceId,
+    pub says: Says,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Says {
+    State(MachineState),
+    Notice(Notice),
+}
+
+#[derive(Debug, Error)]
+pub enum BadEvent {
+    #[error("this is no event of EventBridge: {0}")]
+    NotAnEvent(#[source] serde_json::Error),
+    #[error("field `source` is {0:?}: only events of \"aws.ec2\" are understood")]
+    Source(String),
+    #[error(
+        "field `detail-type` is {0:?}: known are \"{STATE_CHANGE}\", \"{INTERRUPTION}\" and \
+         \"{REBALANCE}\""
+    )]
+    DetailType(String),
+    #[error("field `{0}` is missing, empty or longer than 200 bytes")]
+    Text(&'static str),
+    #[error("field `detail.state` is {0}: it must be one of EC2's instance states")]
+    State(Value),
+}
+
+const STATE_CHANGE: &str = "EC2 Instance State-change Notification";
+const INTERRUPTION: &str = "EC2 Spot Instance Interruption Warning";
+const REBALANCE: &str = "EC2 Instance Rebalance Recommendation";
+
+#[derive(Deserialize)]
+struct Envelope {
+    id: String,
+    source: String,
+    #[serde(rename = "detail-type")]
+    detail_type: String,
+    region: String,
+    detail: Detail,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    /// The `resources` would name it too, but a warning's without an account.
+    #[serde(rename = "instance-id", default)]
+    instance_id: String,
+    #[serde(default)]
+    state: Value,
+}
+
+impl InstanceEvent {
+    /// # Errors
+    /// Names the field that is wrong, and what it should be.
+    pub fn parse(event: Value) -> Result<Self, BadEvent> {
+        let envelope = Envelope::deserialize(event).map_err(BadEvent::NotAnEvent)?;
+        if envelope.source != "aws.ec2" {
+            return Err(BadEvent::Source(envelope.source));
+        }
+        let says = match envelope.detail_type.as_str() {
+            STATE_CHANGE => {
+                let state = envelope.detail.state;
+                MachineState::deserialize(&state)
+                    .map(Says::State)
+                    .map_err(|_| BadEvent::State(state))?
+            }
+            INTERRUPTION => Says::Notice(Notice::Interruption),
+            REBALANCE => Says::Notice(Notice::Rebalance),
+            _ => return Err(BadEvent::DetailType(envelope.detail_type)),
+        };
+        // All of them become part of keys, queries and log lines.
+        for (field, text) in [
+            ("id", &envelope.id),
+            ("region", &envelope.region),
+            ("detail.instance-id", &envelope.detail.instance_id),
+        ] {
+            if text.is_empty() || text.len() > 200 {
+                return Err(BadEvent::Text(field));
+            }
+        }
+        Ok(Self {
+            id: envelope.id,
+            region: envelope.region.into(),
+            instance: envelope.detail.instance_id.into(),
+            says,
+        })
+    }
+}
+
+/// Whether a machine's new state is news to a database that has its row in `status`. An event may
+/// be late: what it asks for is a look, and what the look finds decides.
+pub fn is_news(state: MachineState, status: InstanceStatus) -> bool {
+    let leaving = status == InstanceStatus::Terminating;
+    match state {
+        // It boots, as was asked: its host agent says when it is up.
+        MachineState::Pending | MachineState::Running => false,
+        // A pass that has committed its end expects no less.
+        MachineState::Stopping | MachineState::Stopped | MachineState::ShuttingDown => !leaving,
+        // Its row can go, and there is room for another.
+        MachineState::Terminated => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers hand over what they have just made"
+    )]
+    fn event(detail_type: &str, detail: Value) -> Value {
+        json!({
+            "version": "0",
+            "id": "7bf73129-1428-4cd3-a780-95db273d1602",
+            "detail-type": detail_type,
+            "source": "aws.ec2",
+            "account": "123456789012",
+            "time": "2026-11-21T18:43:48Z",
+            "region": "eu-west-1",
+            "resources": ["arn:aws:ec2:eu-west-1:123456789012:instance/i-1"],
+            "detail": detail
+        })
+    }
+
+    #[test]
+    fn each_kind_of_event_is_understood() {
+        for (detail_type, detail, says) in [
+            (
+                STATE_CHANGE,
+                json!({"instance-id": "i-1", "state": "shutting-down"}),
+                Says::State(MachineState::ShuttingDown),
+            ),
+            (
+                INTERRUPTION,
+                json!({"instance-id": "i-1", "instance-action": "terminate"}),
+                Says::Notice(Notice::Interruption),
+            ),
+            (
+                REBALANCE,
+                json!({"instance-id": "i-1"}),
+                Says::Notice(Notice::Rebalance),
+            ),
+        ] {
+            let event = InstanceEvent::parse(event(detail_type, detail)).unwrap();
+            assert_eq!(event.says, says);
+            assert_eq!(event.instance, "i-1".into());
+            assert_eq!(event.region, "eu-west-1".into());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let state = |detail| event(STATE_CHANGE, detail);
+        let mut no_id = state(json!({"instance-id": "i-1", "state": "running"}));
+        no_id["id"] = json!("");
+        let mut elsewhere = no_id.clone();
+        elsewhere["source"] = json!("aws.s3");
+        for (event, names) in [
+            (json!([1]), "no event of EventBridge"),
+            (json!({"source": "aws.ec2"}), "`id`"),
+            (no_id, "`id`"),
+            (elsewhere, "\"aws.s3\""),
+            (state(json!({"state": "running"})), "`detail.instance-id`"),
+            (
+                state(json!({"instance-id": "i-1", "state": "asleep"})),
+                "\"asleep\"",
+            ),
+            (state(json!({"instance-id": "i-1"})), "`detail.state`"),
+            (event("EC2 Fleet Error", json!({})), "\"EC2 Fleet Error\""),
+        ] {
+            let error = InstanceEvent::parse(event).unwrap_err().to_string();
+            assert!(error.contains(names), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_database_does_not_expect_is_news() {
+        use InstanceStatus::{Active, Draining, PreConnection, Terminating};
+        use MachineState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
+        let statuses = [PreConnection, Active, Draining, Terminating];
+        for (state, news) in [
+            (Pending, [false; 4]),
+            (Running, [false; 4]),
+            (Stopping, [true, true, true, false]),
+            (Stopped, [true, true, true, false]),
+            (ShuttingDown, [true, true, true, false]),
+            (Terminated, [true; 4]),
+        ] {
+            assert_eq!(statuses.map(|status| is_news(state, status)), news);
+        }
+    }
+}

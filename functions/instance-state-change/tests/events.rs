@@ -1,0 +1,191 @@
+//! EC2's events in, notices and wakes out, over the fakes of everything that a pass talks to.
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail like tests"
+)]
+
+use serde_json::{Value, json};
+use shared::db::DbError;
+use shared::ids::InstanceId;
+use shared::lock::LockError;
+use shared::model::{InstanceStatus, MachineState, Notice, SlotCounts};
+use shared::testing::{World, instance};
+
+const INTERRUPTION: &str = "EC2 Spot Instance Interruption Warning";
+const REBALANCE: &str = "EC2 Instance Rebalance Recommendation";
+const STATE_CHANGE: &str = "EC2 Instance State-change Notification";
+
+fn event(n: u32, detail_type: &str, detail: Value) -> Value {
+    json!({
+        "id": format!("event-{n}"),
+        "source": "aws.ec2",
+        "detail-type": detail_type,
+        "region": World::region(),
+        "detail": detail,
+    })
+}
+
+fn state(n: u32, id: &str, state: &str) -> Value {
+    event(n, STATE_CHANGE, json!({"instance-id": id, "state": state}))
+}
+
+async fn send(world: &World, event: Value) -> Result<Value, String> {
+    instance_state_change::handle(&world.passes(), event, "test")
+        .await
+        .map_err(|error| error.error_message)
+}
+
+/// A full buffer on three instances; a user is on the first.
+fn world() -> World {
+    let occupied = shared::model::Instance {
+        slots: SlotCounts {
+            waiting: 1,
+            occupied: 1,
+            unclaimed: 0,
+        },
+        ..instance("i-1")
+    };
+    World::with([occupied, instance("i-2"), instance("i-3")])
+}
+
+fn status(world: &World, id: &str) -> InstanceStatus {
+    world.database.rows().instances[&InstanceId::from(id)].status
+}
+
+fn launches(world: &World) -> usize {
+    world.host.state().launches.len()
+}
+
+#[tokio::test]
+async fn what_is_not_ours_costs_one_look() {
+    let world = world();
+    for event in [
+        state(1, "i-else", "terminated"),
+        event(2, INTERRUPTION, json!({"instance-id": "i-else"})),
+    ] {
+        let answer = send(&world, event).await.unwrap();
+        assert_eq!(answer["ignored"], "not an instance of ours");
+    }
+    assert_eq!(
+        world.database.rows().calls,
+        ["find_instance", "give_notice"]
+    );
+    assert!(world.store.items().calls.is_empty(), "no wake, no pass");
+}
+
+#[tokio::test]
+async fn an_interrupted_instance_is_left_at_once_and_replaced() {
+    let world = world();
+    world.database.rows().settings.target_free = 5;
+    let warning = event(1, INTERRUPTION, json!({"instance-id": "i-1"}));
+    let answer = send(&world, warning.clone()).await.unwrap();
+    assert_eq!(answer["result"]["outcome"], "done", "{answer:#}");
+    assert_eq!(status(&world, "i-1"), InstanceStatus::Draining);
+    assert_eq!(launches(&world), 1);
+    assert!(world.host.state().terminated.is_empty(), "a user is there");
+
+    let again = send(&world, warning).await.unwrap();
+    assert_eq!(again["ignored"], "seen before");
+    assert_eq!(launches(&world), 1);
+}
+
+#[tokio::test]
+async fn what_may_be_interrupted_is_replaced_and_then_left() {
+    let world = world();
+    let advice = |n, id| event(n, REBALANCE, json!({"instance-id": id}));
+    world.database.rows().settings.target_free = 5;
+    send(&world, advice(1, "i-3")).await.unwrap();
+    assert_eq!(launches(&world), 1, "first its replacement");
+    assert_eq!(status(&world, "i-3"), InstanceStatus::Active);
+
+    let new = InstanceId::from("i-new-0001");
+    assert!(world.database.register(&new));
+    world.host.set_state(&new, MachineState::Running);
+    world.pass().await;
+    assert_eq!(status(&world, "i-3"), InstanceStatus::Draining);
+    assert_eq!(launches(&world), 1);
+}
+
+#[tokio::test]
+async fn a_terminated_machine_is_replaced_without_waiting_for_the_schedule() {
+    let world = world();
+    world
+        .host
+        .set_state(&"i-2".into(), MachineState::Terminated);
+    let answer = send(&world, state(1, "i-2", "terminated")).await.unwrap();
+    assert_eq!(answer["result"]["outcome"], "done", "{answer:#}");
+    assert!(!world.database.rows().instances.contains_key(&"i-2".into()));
+    assert_eq!(launches(&world), 1);
+}
+
+#[tokio::test]
+async fn an_event_that_comes_late_changes_nothing() {
+    let world = world();
+    send(&world, state(1, "i-2", "shutting-down"))
+        .await
+        .unwrap();
+    assert_eq!(
+        status(&world, "i-2"),
+        InstanceStatus::Active,
+        "what the pass sees counts, not what the event says"
+    );
+    let expected = send(&world, state(2, "i-2", "running")).await.unwrap();
+    assert_eq!(expected["ignored"], "as the database expects");
+    world
+        .database
+        .rows()
+        .instances
+        .get_mut(&"i-2".into())
+        .unwrap()
+        .status = InstanceStatus::Terminating;
+    let late = event(3, INTERRUPTION, json!({"instance-id": "i-2"}));
+    let late = send(&world, late).await.unwrap();
+    assert_eq!(late["ignored"], "it is on its way out");
+}
+
+#[tokio::test]
+async fn an_interruption_is_not_taken_back_by_a_recommendation() {
+    let world = world();
+    for (n, kind) in [(1, INTERRUPTION), (2, REBALANCE)] {
+        let event = event(n, kind, json!({"instance-id": "i-1"}));
+        send(&world, event).await.unwrap();
+    }
+    let rows = world.database.rows();
+    assert_eq!(
+        rows.instances[&InstanceId::from("i-1")].notice,
+        Some(Notice::Interruption)
+    );
+}
+
+#[tokio::test]
+async fn what_could_not_be_noted_or_woken_fails_so_that_it_comes_again() {
+    let world = world();
+    let warning = event(1, INTERRUPTION, json!({"instance-id": "i-1"}));
+    world.database.rows().next_error = Some(DbError::Unavailable {
+        operation: "note",
+        reason: "it is down".to_owned(),
+    });
+    let error = send(&world, warning.clone()).await.unwrap_err();
+    assert!(error.contains("it is down"), "{error}");
+    world.store.items().next_error = Some((
+        "mark_wanted",
+        LockError::Unavailable {
+            operation: "mark",
+            reason: "it is down too".to_owned(),
+        },
+    ));
+    let error = send(&world, warning.clone()).await.unwrap_err();
+    assert!(error.contains("could not be made durable"), "{error}");
+    assert!(world.store.items().seen.is_empty(), "not seen too early");
+    send(&world, warning).await.unwrap();
+    assert_eq!(status(&world, "i-1"), InstanceStatus::Draining);
+}
+
+#[tokio::test]
+async fn a_malformed_event_says_what_is_wrong() {
+    let error = send(&world(), state(1, "", "terminated"))
+        .await
+        .unwrap_err();
+    assert!(error.contains("detail.instance-id"), "{error}");
+}

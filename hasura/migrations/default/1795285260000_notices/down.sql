@@ -1,0 +1,1 @@
+DROP FUNCTION give_notice(text, text);

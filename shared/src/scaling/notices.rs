@@ -1,0 +1,47 @@
+//! Instances that EC2 is about to take, or may: nobody else is put there, and others take their
+//! place.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Plan, Reason, Snapshot};
+use crate::ids::InstanceId;
+use crate::model::{Instance, InstanceStatus, Notice};
+
+/// Their free slots are not counted, so that the buffer replaces them: an interrupted one is left
+/// at once, one that may be interrupted only when its replacement is there.
+pub(super) fn leave(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, plan: &mut Plan) {
+    let leaving = plan.leaving();
+    let in_service = |instance: &&Instance| {
+        matches!(
+            instance.status,
+            InstanceStatus::Active | InstanceStatus::PreConnection
+        ) && !leaving.contains(&instance.id)
+            && !down.contains(&instance.id)
+    };
+    let figures = plan.figures;
+    let replaced = figures.free >= figures.target.saturating_add(figures.waiting);
+    // An empty one makes room for what cannot be launched beside it.
+    let mut may_make_room = figures.live >= figures.max;
+    for instance in snapshot.instances.values().filter(in_service) {
+        let occupied = instance.slots.occupied;
+        let reason = match instance.notice {
+            None => continue,
+            Some(Notice::Interruption) => Reason::Interrupted { occupied },
+            Some(Notice::Rebalance) if replaced => Reason::RebalanceAdvised { occupied },
+            Some(Notice::Rebalance) if may_make_room && instance.is_empty() => {
+                may_make_room = false;
+                Reason::RebalanceAdvised { occupied }
+            }
+            Some(Notice::Rebalance) => {
+                plan.note(Some(&instance.id), Reason::NotReplacedYet { occupied });
+                continue;
+            }
+        };
+        plan.push(
+            Action::Drain {
+                instance: instance.id.clone(),
+            },
+            reason,
+        );
+    }
+}
