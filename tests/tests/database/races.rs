@@ -1,5 +1,7 @@
 //! Two at the same moment that must not both win.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use futures::future::{try_join, try_join_all};
 use scaling_tests::database::{Database, REGION, Session, claims_of, text};
@@ -18,25 +20,30 @@ async fn draining_or_assigning_wins_never_both() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let sessions = database.sessions(2).await?;
     let mut drained = 0;
+    // Whoever lost has a head start in the next round, greater each time: on any machine the two
+    // then meet.
+    let (mut lead_of_drain, mut lead_of_assign) = (0, 0);
     for round in 0..ROUNDS {
         let id = format!("i-{round:03}");
         session.host(&id, 1).await?;
         let call = format!("drain_instances('{REGION}', 1, '[\"{id}\"]')");
         let user = format!("user-{round}");
-        let drain = sessions[0].outcomes(&call);
-        let assign = sessions[1].assign(&user, "1");
-        // Who asks first changes with the round.
-        let (drain, assign) = if round % 2 == 0 {
-            try_join(drain, assign).await?
-        } else {
-            let (assign, drain) = try_join(assign, drain).await?;
-            (drain, assign)
+        let drain = async {
+            tokio::time::sleep(Duration::from_millis(lead_of_assign)).await;
+            sessions[0].outcomes(&call).await
         };
+        let assign = async {
+            tokio::time::sleep(Duration::from_millis(lead_of_drain)).await;
+            sessions[1].assign(&user, "1").await
+        };
+        let (drain, assign) = try_join(drain, assign).await?;
         let outcomes = (drain.concat(), assign.outcome());
         if outcomes.0 == format!("{id}=DONE") {
             drained += 1;
+            (lead_of_drain, lead_of_assign) = (0, lead_of_assign + 1);
             assert_eq!(outcomes.1, "NO_INSTANCE_AVAILABLE", "round {round}");
         } else {
+            (lead_of_drain, lead_of_assign) = (lead_of_drain + 1, 0);
             assert_eq!(
                 outcomes,
                 (format!("{id}=OCCUPIED"), "ASSIGNED".into()),
