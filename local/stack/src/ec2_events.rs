@@ -7,9 +7,7 @@
 //! the emulator's ledger says `unwanted`.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail};
 use aws_config::{Region, SdkConfig};
@@ -24,74 +22,31 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use crate::ministack::sdk_config;
 use crate::ports::Reserved;
+use crate::thread_server::ThreadServer;
 
 const PATH: &str = "/ec2-events";
 
 /// An event goes from bus to bus so often at most, lest it go round for ever.
 const MAX_HOPS: u8 = 3;
 
-/// A receiver in a thread and a runtime of its own, so that it goes on while the runtimes of
-/// single tests come and go. Dropping it stops it.
+/// A receiver that goes on while the runtimes of single tests come and go. Dropping it stops it.
 #[derive(Debug)]
-pub struct Ec2Events {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Ec2Events(ThreadServer);
 
 impl Ec2Events {
     /// `aws_endpoint` need not answer before the first event.
     pub fn start(port: Reserved, aws_endpoint: &str) -> Result<Self> {
-        let listener = port.into_listener();
-        let address = listener.local_addr()?;
-        listener.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start the runtime of the receiver of EC2's events")?;
         let buses = Arc::new(Buses(sdk_config(aws_endpoint)));
         let router = Router::new().route(PATH, post(receive)).with_state(buses);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new()
-            .name("ec2-events".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    let server = async {
-                        let listener = tokio::net::TcpListener::from_std(listener)?;
-                        axum::serve(listener, router).await
-                    };
-                    tokio::select! {
-                        result = server => if let Err(error) = result {
-                            eprintln!("EC2's events are no longer received: {error}");
-                        },
-                        _ = stopped => {}
-                    }
-                });
-            })?;
-        Ok(Self {
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        ThreadServer::start("ec2-events", port, router).map(Self)
     }
 
     /// Where the emulator is to post events.
     pub fn url(&self) -> String {
-        format!("http://{}{PATH}", self.address)
-    }
-}
-
-impl Drop for Ec2Events {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has nothing left to do but to end.
-            let _ = thread.join();
-        }
+        self.0.url(PATH)
     }
 }
 

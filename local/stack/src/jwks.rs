@@ -1,27 +1,22 @@
 //! Serves a JSON web key set, as the users' login service would.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
-use tokio::sync::oneshot;
 
 use crate::ports::Reserved;
+use crate::thread_server::ThreadServer;
 
-/// A server in a thread and a runtime of its own, so that it goes on while the
-/// runtimes of single tests come and go. Dropping it stops it.
+/// Goes on while the runtimes of single tests come and go. Dropping it stops it.
 #[derive(Debug)]
 pub struct JwksServer {
-    address: SocketAddr,
     state: Arc<Served>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    server: ThreadServer,
 }
 
 #[derive(Debug)]
@@ -32,13 +27,6 @@ struct Served {
 
 impl JwksServer {
     pub fn start(port: Reserved, key_set: Value) -> Result<Self> {
-        let listener = port.into_listener();
-        let address = listener.local_addr()?;
-        listener.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .context("start the runtime of the key set's server")?;
         let state = Arc::new(Served {
             key_set: Mutex::new(key_set),
             requests: AtomicUsize::new(0),
@@ -46,33 +34,12 @@ impl JwksServer {
         let router = Router::new()
             .route(PATH, get(serve))
             .with_state(Arc::clone(&state));
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new()
-            .name("jwks".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    let server = async {
-                        let listener = tokio::net::TcpListener::from_std(listener)?;
-                        axum::serve(listener, router).await
-                    };
-                    tokio::select! {
-                        result = server => if let Err(error) = result {
-                            eprintln!("the key set is no longer served: {error}");
-                        },
-                        _ = stopped => {}
-                    }
-                });
-            })?;
-        Ok(Self {
-            address,
-            state,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let server = ThreadServer::start("key-set", port, router)?;
+        Ok(Self { state, server })
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}{PATH}", self.address)
+        self.server.url(PATH)
     }
 
     /// Serves another key set from now on, as after a rotation.
@@ -101,16 +68,6 @@ async fn serve(State(served): State<Arc<Served>>) -> Json<Value> {
             .unwrap_or_else(PoisonError::into_inner)
             .clone(),
     )
-}
-
-impl Drop for JwksServer {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has nothing left to do but to end.
-            let _ = thread.join();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -39,5 +39,6 @@ pub mod project;
 pub mod seed;
 pub mod stack;
 mod steps;
+mod thread_server;
 pub mod token;
 pub mod up;
