@@ -29,9 +29,12 @@ lint() {
         cargo clippy --locked --manifest-path $GRAPHQL --all-targets -- -D warnings
 }
 
-template() {
-    HOME=$PWD/.local/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
-        .local/venv/bin/sam validate --lint --template-file template.yaml
+templates() {
+    local template
+    for template in template.yaml forward-events.yaml; do
+        HOME=$PWD/.local/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
+            .local/venv/bin/sam validate --lint --template-file "$template" || return 1
+    done
 }
 
 tests() {
@@ -56,7 +59,7 @@ totals() {
 
 step "set up" local/setup.sh
 step "format" format
-step "template" template
+step "templates" templates
 step "lint" lint
 step "release of assign-user" local/check-release.sh
 step "tests" tests 2>&1 | tee "$LOG"
