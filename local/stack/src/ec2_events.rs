@@ -93,7 +93,7 @@ impl Buses {
             for rule in matching_rules(&eventbridge, &stop.bus, event).await? {
                 let rule_arn = rule.arn().unwrap_or_default();
                 for target in targets(&eventbridge, &stop.bus, &rule).await? {
-                    let target = destination(&target)
+                    let target = destination(&target, &stop.region)
                         .with_context(|| format!("a target of the rule {rule_arn}"))?;
                     match target {
                         Destination::Function { arn, region } => {
@@ -195,7 +195,8 @@ enum Destination {
     Bus { name: String, region: String },
 }
 
-fn destination(target: &Target) -> Result<Destination> {
+/// Where the target of a rule in the region `here` is.
+fn destination(target: &Target, here: &str) -> Result<Destination> {
     if target.input().is_some()
         || target.input_path().is_some()
         || target.input_transformer().is_some()
@@ -213,6 +214,9 @@ fn destination(target: &Target) -> Result<Destination> {
             })
         }
         ["arn", _, "events", at, _, resource] => match resource.strip_prefix("event-bus/") {
+            Some(_) if at != here && target.role_arn().is_none() => {
+                bail!("without a role, {here} sends nothing to {arn}")
+            }
             Some(name) => Ok(Destination::Bus {
                 name: name.to_owned(),
                 region: at.to_owned(),
@@ -227,30 +231,51 @@ fn destination(target: &Target) -> Result<Destination> {
 mod tests {
     use super::*;
 
-    fn to(arn: &str) -> Result<Destination> {
-        destination(&Target::builder().id("1").arn(arn).build()?)
+    /// Of a target in a rule at home.
+    fn to(arn: &str, role: Option<&str>) -> Result<Destination> {
+        let target = Target::builder().id("1").arn(arn);
+        let target = target.set_role_arn(role.map(str::to_owned)).build()?;
+        destination(&target, "us-east-1")
     }
 
     #[test]
     fn functions_and_buses_are_known_by_their_arns() {
         let function = "arn:aws:lambda:us-east-1:000000000000:function:f:live";
         assert_eq!(
-            to(function).unwrap(),
+            to(function, None).unwrap(),
             Destination::Function {
                 arn: function.to_owned(),
                 region: "us-east-1".to_owned()
             }
         );
         assert_eq!(
-            to("arn:aws:events:eu-west-1:000000000000:event-bus/default").unwrap(),
+            to(
+                "arn:aws:events:us-east-1:000000000000:event-bus/default",
+                None
+            )
+            .unwrap(),
+            Destination::Bus {
+                name: "default".to_owned(),
+                region: "us-east-1".to_owned()
+            }
+        );
+        for other in ["arn:aws:sqs:us-east-1:000000000000:q", "f"] {
+            let error = to(other, None).unwrap_err().to_string();
+            assert!(error.contains(other), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bus_in_another_region_needs_a_role() {
+        let bus = "arn:aws:events:eu-west-1:000000000000:event-bus/default";
+        let error = to(bus, None).unwrap_err().to_string();
+        assert!(error.contains("without a role"), "{error}");
+        assert_eq!(
+            to(bus, Some("arn:aws:iam::000000000000:role/r")).unwrap(),
             Destination::Bus {
                 name: "default".to_owned(),
                 region: "eu-west-1".to_owned()
             }
         );
-        for other in ["arn:aws:sqs:us-east-1:000000000000:q", "f"] {
-            let error = to(other).unwrap_err().to_string();
-            assert!(error.contains(other), "{error}");
-        }
     }
 }

@@ -9,6 +9,7 @@
 //!   parts;
 //! - [`keys`], [`token`], [`jwks`]: the users' login service;
 //! - [`deploy`], [`invoke`]: `template.yaml` on the local AWS;
+//! - [`forwarding`]: `forward-events.yaml` in its other regions;
 //! - [`stack`], [`options`], [`env_file`]: all of it together;
 //! - [`operator`], [`seed`], [`up`]: what a person does with it.
 //!
@@ -22,6 +23,7 @@ pub mod ec2;
 pub mod ec2_events;
 pub mod env_file;
 pub mod events;
+pub mod forwarding;
 pub mod graphql;
 mod http;
 pub mod invoke;
@@ -42,3 +44,4 @@ mod steps;
 mod thread_server;
 pub mod token;
 pub mod up;
+mod world;

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::ec2::Ec2Options;
+use crate::ministack::REGION;
 use crate::project;
+use crate::world::World;
 
 /// The stack that is meant when none is named; its file of variables is `.local/env`.
 pub const DEFAULT_NAME: &str = "default";
@@ -76,6 +79,16 @@ pub struct StackOptions {
     /// Sets a parameter of template.yaml, such as SessionsPerUser=5
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     pub parameters: Vec<(String, String)>,
+    /// The regions whose EC2 events are forwarded to the home region, separated by commas;
+    /// without a value none [default: all others of the EC2 world]
+    #[arg(
+        long,
+        value_name = "REGIONS",
+        num_args = 0..=1,
+        require_equals = true,
+        value_delimiter = ','
+    )]
+    pub forward_from: Option<Vec<String>>,
     #[command(flatten)]
     pub ec2: Ec2Options,
 }
@@ -87,8 +100,25 @@ impl StackOptions {
             ports_from: None,
             schedule: Schedule::default(),
             parameters: Vec::new(),
+            forward_from: None,
             ec2: Ec2Options::default(),
         }
+    }
+
+    /// The regions whose EC2 events are forwarded to the home region.
+    ///
+    /// # Errors
+    /// When one of those that were asked for is none of the world's.
+    pub(crate) fn forwarded_regions(&self) -> Result<Vec<String>> {
+        let world = World::read(self.ec2.world.as_deref())?;
+        let Some(chosen) = &self.forward_from else {
+            let others = world.regions().filter(|region| *region != REGION);
+            return Ok(others.map(str::to_owned).collect());
+        };
+        for region in chosen {
+            world.region(region)?;
+        }
+        Ok(chosen.clone())
     }
 }
 
@@ -99,6 +129,8 @@ fn parse_parameter(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -107,6 +139,35 @@ mod tests {
             assert!(parse_name(name).is_err(), "{name:?}");
         }
         assert_eq!(parse_name("e2e-1").as_deref(), Ok("e2e-1"));
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: StackOptions,
+    }
+
+    fn forwarded(args: &[&str]) -> Result<Vec<String>> {
+        let args = ["up"].iter().chain(args);
+        Command::try_parse_from(args)?.options.forwarded_regions()
+    }
+
+    #[test]
+    fn events_are_forwarded_from_all_other_regions_unless_some_are_chosen() {
+        assert_eq!(
+            forwarded(&[]).unwrap(),
+            ["eu-west-1", "us-west-1", "us-west-2"]
+        );
+        assert_eq!(
+            forwarded(&["--forward-from=us-west-2,eu-west-1"]).unwrap(),
+            ["us-west-2", "eu-west-1"]
+        );
+        assert_eq!(
+            forwarded(&["--forward-from"]).unwrap(),
+            Vec::<String>::new()
+        );
+        let error = forwarded(&["--forward-from=eu-wets-1"]).unwrap_err();
+        assert!(error.to_string().contains("no region eu-wets-1"), "{error}");
     }
 
     #[test]

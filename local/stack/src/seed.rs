@@ -1,17 +1,14 @@
 //! Sets up a region as an operator does who starts with the service: its
 //! settings, its first image, and the app's version.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::operator::Operator;
-use crate::project;
+use crate::world::{World, WorldRegion, WorldSubnet};
 
 /// The build of the client app that the first image serves.
 pub const CLIENT_SHA: &str = "9d4ad9c1f3b0e0b2f6d1f0a7c3f2b8e5a1c6d7e8";
@@ -42,8 +39,8 @@ pub struct RegionSeed {
 impl RegionSeed {
     /// Adds the rows; `world` is the emulator's, or its default.
     pub async fn insert(&self, operator: &Operator, world: Option<&Path>) -> Result<()> {
-        let default = project::root().join("local/ec2-emulator/world.json");
-        let region = WorldRegion::read(world.unwrap_or(&default), &self.region)?;
+        let world = World::read(world)?;
+        let region = world.region(&self.region)?;
         let document = "mutation SetUp(
             $regions: [regions_insert_input!]!
             $images: [images_insert_input!]!
@@ -64,7 +61,7 @@ impl RegionSeed {
                 "max_instances": self.max_instances,
                 // The whole buffer in the first pass.
                 "scale_up_step": 0,
-                "launch_choices": self.launch_choices(&region)?,
+                "launch_choices": self.launch_choices(region)?,
                 "security_groups": [{"key": "scaling", "value": "hosts"}],
             }],
             "images": [{
@@ -107,44 +104,5 @@ impl RegionSeed {
             choice
         };
         Ok(subnets.iter().map(choice).collect())
-    }
-}
-
-/// What is needed of the emulator's world file.
-#[derive(Deserialize)]
-struct World {
-    regions: BTreeMap<String, WorldRegion>,
-}
-
-#[derive(Deserialize)]
-struct WorldRegion {
-    subnets: Vec<WorldSubnet>,
-    images: Vec<WorldImage>,
-}
-
-#[derive(Deserialize)]
-struct WorldSubnet {
-    id: String,
-    #[serde(default)]
-    default_for_zone: bool,
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct WorldImage {
-    id: String,
-}
-
-impl WorldRegion {
-    fn read(world: &Path, region: &str) -> Result<Self> {
-        let text =
-            fs::read_to_string(world).with_context(|| format!("read {}", world.display()))?;
-        let mut content: World = serde_json::from_str(&text)
-            .with_context(|| format!("read the world {}", world.display()))?;
-        content
-            .regions
-            .remove(region)
-            .with_context(|| format!("the world {} has no region {region}", world.display()))
     }
 }

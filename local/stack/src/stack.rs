@@ -15,6 +15,7 @@ use crate::ec2::Ec2Emulator;
 use crate::ec2_events::Ec2Events;
 use crate::env_file::StackEnv;
 use crate::events::{EventOptions, Events};
+use crate::forwarding::forward_events;
 use crate::graphql::{Graphql, GraphqlOptions};
 use crate::invoke::invoke;
 use crate::jwks::JwksServer;
@@ -49,6 +50,7 @@ pub struct Stack {
 
 impl Stack {
     pub async fn start(options: &StackOptions) -> Result<Self> {
+        let forwarded = options.forwarded_regions()?;
         let dir = StackDir::claim(&options.stack.dir())?;
         let mut ports = options.ports_from.map_or_else(Ports::free, Ports::from);
         let aws_port = ports.reserve("the local AWS")?;
@@ -78,7 +80,9 @@ impl Stack {
         let functions = Box::pin(async {
             let start = Ministack::start(&dir, aws_port, Some(ec2.endpoint()));
             let ministack = step("local AWS", start).await?;
-            let deployed = step("sam deploy", deployment.run(&dir, &ministack)).await?;
+            let deploy = step("sam deploy", deployment.run(&dir, &ministack));
+            let forward = forward(&ministack, &deployment.stack_name, &forwarded);
+            let (deployed, ()) = tokio::try_join!(deploy, forward)?;
             Ok((ministack, deployed))
         });
         let database = Box::pin(async {
@@ -250,6 +254,15 @@ fn deployment(
             .chain(options.parameters.iter().cloned())
             .collect(),
     }
+}
+
+/// Forwards the events of other regions, if there are any, and says so.
+async fn forward(aws: &Ministack, service: &str, regions: &[String]) -> Result<()> {
+    if regions.is_empty() {
+        return Ok(());
+    }
+    let what = format!("EC2 events forwarded from {}", regions.join(", "));
+    step(what, forward_events(&aws.sdk_config(), service, regions)).await
 }
 
 /// Enough for an HS256 key, which has to have 32 bytes.

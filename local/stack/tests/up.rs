@@ -81,6 +81,7 @@ fn starts_again_after_a_crash_and_leaves_nothing_behind() {
     crashed.child.wait().unwrap();
 
     let mut second = Up::start(&stack);
+    second.printed("EC2 events forwarded from eu-west-1, us-west-1, us-west-2");
     second.printed("Ctrl-C ends everything");
     let after = StackEnv::read(&stack.env_path()).unwrap();
     assert_ne!(before.hasura_admin_secret, after.hasura_admin_secret);
