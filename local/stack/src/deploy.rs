@@ -1,5 +1,7 @@
 //! Deploys the template to the local AWS, as one deploys it to the real one.
 
+use std::collections::HashMap;
+use std::error::Error;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use aws_config::SdkConfig;
 use aws_sdk_lambda::Client as Lambda;
+use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
 
 use crate::dir::StackDir;
 use crate::ministack::{ACCESS_KEY_ID, Ministack, REGION, SECRET_ACCESS_KEY};
@@ -47,6 +51,8 @@ pub struct Deployed {
     pub assign_user_url: String,
     /// None while the template has no such function.
     pub hasura_event_url: Option<String>,
+    /// None while the template has no such function.
+    pub instance_state_change_function: Option<String>,
     pub scaling_table: String,
 }
 
@@ -130,45 +136,55 @@ impl Deployment {
             .await?
             .with_context(|| format!("{assign_user_function} has no URL"))?;
         let hasura_event_url = function_url(&lambda, endpoint, &hasura_event_function).await?;
-        let configuration = lambda
-            .get_function_configuration()
-            .function_name(&reconcile_function)
-            .send()
-            .await
-            .with_context(|| format!("ask for the settings of {reconcile_function}"))?;
-        let scaling_table = configuration
-            .environment()
-            .and_then(|environment| environment.variables()?.get("SCALING_TABLE"))
-            .with_context(|| format!("{reconcile_function} has no SCALING_TABLE"))?
-            .clone();
+        let name = format!("{}-instance-state-change", self.stack_name);
+        let instance_state_change_function = settings(&lambda, &name).await?.map(|_| name);
+        let scaling_table = settings(&lambda, &reconcile_function)
+            .await?
+            .and_then(|mut variables| variables.remove("SCALING_TABLE"))
+            .with_context(|| format!("{reconcile_function} has no SCALING_TABLE"))?;
         Ok(Deployed {
             assign_user_url,
             hasura_event_url,
             reconcile_function,
             assign_user_function,
+            instance_state_change_function,
             scaling_table,
         })
     }
 }
 
+/// A function's environment variables; none if there is no such function.
+async fn settings(lambda: &Lambda, name: &str) -> Result<Option<HashMap<String, String>>> {
+    let asked = lambda.get_function_configuration().function_name(name);
+    let answer = found(asked.send().await, || {
+        format!("ask for the settings of {name}")
+    })?;
+    let environment = |answer: GetFunctionConfigurationOutput| answer.environment?.variables;
+    Ok(answer.map(|answer| environment(answer).unwrap_or_default()))
+}
+
 /// Where the local AWS answers for a function's URL; none if there is no such function.
 async fn function_url(lambda: &Lambda, endpoint: &str, name: &str) -> Result<Option<String>> {
     let asked = lambda.get_function_url_config().function_name(name);
-    let url = match asked.send().await {
-        Ok(answer) => answer.function_url,
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(|error| error.is_resource_not_found_exception()) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => {
-            return Err(error).with_context(|| format!("ask for the URL of {name}"));
-        }
+    let answer = found(asked.send().await, || format!("ask for the URL of {name}"))?;
+    let Some(answer) = answer else {
+        return Ok(None);
     };
+    let url = answer.function_url;
     let id = url_id(&url).with_context(|| format!("{url} is not the URL of a function"))?;
     Ok(Some(format!("{endpoint}/_aws/lambda-url/{id}/")))
+}
+
+/// None if there is nothing of that name; `what` says in an error what was asked for.
+fn found<T, E>(answer: Result<T, SdkError<E>>, what: impl FnOnce() -> String) -> Result<Option<T>>
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(None),
+        Err(error) => Err(error).with_context(what),
+    }
 }
 
 /// The functions run on this machine.

@@ -30,6 +30,8 @@ pub struct StackEnv {
     pub assign_user_url: String,
     pub assign_user_function: String,
     pub reconcile_function: String,
+    /// None while the template has no such function.
+    pub instance_state_change_function: Option<String>,
     pub scaling_table: String,
     pub jwks_url: String,
     pub jwt_issuer: String,
@@ -108,6 +110,7 @@ mod tests {
             assign_user_url: value("url"),
             assign_user_function: value("function"),
             reconcile_function: value("function"),
+            instance_state_change_function: Some(value("function")),
             scaling_table: value("table"),
             jwks_url: value("jwks"),
             jwt_issuer: value("issuer"),

@@ -121,6 +121,7 @@ impl Stack {
             assign_user_url: deployed.assign_user_url,
             assign_user_function: deployed.assign_user_function,
             reconcile_function: deployed.reconcile_function,
+            instance_state_change_function: deployed.instance_state_change_function,
             scaling_table: deployed.scaling_table,
             jwks_url: jwks.url(),
             jwt_issuer: ISSUER.to_owned(),
