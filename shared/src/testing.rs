@@ -1,5 +1,9 @@
 //! Stateful fakes of what a pass talks to, and builders of what it sees. They record calls and
 //! take a next error; what a test asserts is the state that is left.
+//!
+//! Each fake is a plain state with synchronous methods that take the time ([`Tables`],
+//! [`RegionItems`], [`Machines`]), and a thin port around it ([`FakeDatabase`], [`FakeStore`],
+//! [`FakeHost`]). There is no chance and no wall clock in them: ids count.
 
 mod builders;
 mod database;
@@ -8,7 +12,10 @@ mod store;
 mod world;
 
 pub use builders::{BOOT, NOW, at, image, instance, machine, settings, snapshot};
-pub use database::FakeDatabase;
-pub use host::FakeHost;
-pub use store::FakeStore;
+pub use database::{
+    AgentAnswer, AgentOutcome, FakeAssigner, FakeDatabase, FenceRow, Heartbeat, InstanceRow,
+    RegionRow, Rows, SlotRow, SlotStatus, Tables, WaitingUser,
+};
+pub use host::{Binding, Delays, FakeHost, FakeHosts, FakeMachine, HostState, Machines, TokenEnds};
+pub use store::{FakeStore, Held, Items, RegionItems};
 pub use world::{FakeClock, Sent, World};

@@ -52,7 +52,7 @@ async fn a_wake_is_looked_after_at_once() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.body["regions"][0]["result"]["outcome"], "done");
     assert_eq!(launches(&world), 1);
-    assert!(world.store.items().wanted.is_none(), "looked after");
+    assert!(world.items().wanted.is_none(), "looked after");
 }
 
 #[tokio::test]
@@ -62,9 +62,9 @@ async fn the_same_event_again_changes_nothing() {
         let answer = send(&world, sample("hasura-event-region-wake")).await;
         assert_eq!(answer.status, 200);
     }
-    assert_eq!(world.store.items().decisions.len(), 1);
+    assert_eq!(world.items().decisions.len(), 1);
     assert!(
-        world.store.items().wanted.is_none(),
+        world.items().wanted.is_none(),
         "a repeat leaves no mark behind"
     );
 }
@@ -80,7 +80,7 @@ async fn every_sample_is_answered_and_looks_where_it_should() {
         let world = World::with([]);
         let answer = send(&world, sample(name)).await;
         assert_eq!(answer.status, 200, "{name}: {}", answer.body);
-        assert_eq!(world.store.items().decisions.len(), looks, "{name}");
+        assert_eq!(world.items().decisions.len(), looks, "{name}");
     }
 }
 
@@ -172,7 +172,7 @@ async fn a_pass_that_cannot_look_leaves_the_wake_for_the_next_one() {
         "it is durable: nothing is gained by sending it again"
     );
     assert_eq!(answer.body["regions"][0]["result"]["outcome"], "failed");
-    assert!(world.store.items().wanted.is_some(), "and not lost");
+    assert!(world.items().wanted.is_some(), "and not lost");
     world.pass().await;
     assert_eq!(launches(&world), 1);
 }
@@ -196,9 +196,5 @@ async fn the_rest_of_a_rush_is_looked_after_when_its_bucket_is_over() {
         .replace("2026-11-21T18:00:00+00:00", &began.to_string());
     event["body"] = json!(body);
     assert_eq!(send(&world, event).await.status, 200);
-    assert_eq!(
-        world.store.items().decisions.len(),
-        2,
-        "at once, and at the end"
-    );
+    assert_eq!(world.items().decisions.len(), 2, "at once, and at the end");
 }

@@ -6,11 +6,12 @@
 )]
 
 use serde_json::{Value, json};
+use shared::clock::Clock;
 use shared::db::DbError;
 use shared::ids::InstanceId;
 use shared::lock::LockError;
 use shared::model::{InstanceStatus, MachineState, Notice, SlotCounts};
-use shared::testing::{World, instance};
+use shared::testing::{AgentOutcome, World, instance};
 
 const INTERRUPTION: &str = "EC2 Spot Instance Interruption Warning";
 const REBALANCE: &str = "EC2 Instance Rebalance Recommendation";
@@ -50,7 +51,23 @@ fn world() -> World {
 }
 
 fn status(world: &World, id: &str) -> InstanceStatus {
-    world.database.rows().instances[&InstanceId::from(id)].status
+    world.database.rows().tables.instances[&InstanceId::from(id)].status
+}
+
+fn target(world: &World, slots: u32) {
+    let mut rows = world.database.rows();
+    let settings = rows.tables.settings_mut(&World::region());
+    settings.unwrap().target_free = slots;
+}
+
+/// What the host agent of a booted instance does.
+fn registered(world: &World, id: &InstanceId) {
+    let mut rows = world.database.rows();
+    let launch = rows.tables.instances[id].launch_id.clone();
+    let answer = rows
+        .tables
+        .register_host(id, "10.0.0.9", &launch, world.clock.now());
+    assert_eq!(answer.outcome, AgentOutcome::Registered);
 }
 
 fn launches(world: &World) -> usize {
@@ -77,7 +94,7 @@ async fn what_is_not_ours_costs_one_look() {
 #[tokio::test]
 async fn an_interrupted_instance_is_left_at_once_and_replaced() {
     let world = world();
-    world.database.rows().settings.target_free = 5;
+    target(&world, 5);
     let warning = event(1, INTERRUPTION, json!({"instance-id": "i-1"}));
     let answer = send(&world, warning.clone()).await.unwrap();
     assert_eq!(answer["result"]["outcome"], "done", "{answer:#}");
@@ -94,13 +111,13 @@ async fn an_interrupted_instance_is_left_at_once_and_replaced() {
 async fn what_may_be_interrupted_is_replaced_and_then_left() {
     let world = world();
     let advice = |n, id| event(n, REBALANCE, json!({"instance-id": id}));
-    world.database.rows().settings.target_free = 5;
+    target(&world, 5);
     send(&world, advice(1, "i-3")).await.unwrap();
     assert_eq!(launches(&world), 1, "first its replacement");
     assert_eq!(status(&world, "i-3"), InstanceStatus::Active);
 
     let new = InstanceId::from("i-new-0001");
-    assert!(world.database.register(&new));
+    registered(&world, &new);
     world.host.set_state(&new, MachineState::Running);
     world.pass().await;
     assert_eq!(status(&world, "i-3"), InstanceStatus::Draining);
@@ -115,7 +132,14 @@ async fn a_terminated_machine_is_replaced_without_waiting_for_the_schedule() {
         .set_state(&"i-2".into(), MachineState::Terminated);
     let answer = send(&world, state(1, "i-2", "terminated")).await.unwrap();
     assert_eq!(answer["result"]["outcome"], "done", "{answer:#}");
-    assert!(!world.database.rows().instances.contains_key(&"i-2".into()));
+    assert!(
+        !world
+            .database
+            .rows()
+            .tables
+            .instances
+            .contains_key(&"i-2".into())
+    );
     assert_eq!(launches(&world), 1);
 }
 
@@ -135,6 +159,7 @@ async fn an_event_that_comes_late_changes_nothing() {
     world
         .database
         .rows()
+        .tables
         .instances
         .get_mut(&"i-2".into())
         .unwrap()
@@ -153,7 +178,7 @@ async fn an_interruption_is_not_taken_back_by_a_recommendation() {
     }
     let rows = world.database.rows();
     assert_eq!(
-        rows.instances[&InstanceId::from("i-1")].notice,
+        rows.tables.instances[&InstanceId::from("i-1")].notice,
         Some(Notice::Interruption)
     );
 }

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::host::HostErrorKind;
 use crate::model::{InstanceStatus, MachineState};
-use crate::testing::{World, instance};
+use crate::testing::{SlotStatus, World, instance};
 
 fn order(trigger: Trigger) -> Order {
     Order {
@@ -20,10 +20,15 @@ fn rows(world: &World, status: InstanceStatus) -> usize {
     world
         .database
         .rows()
+        .tables
         .instances
         .values()
         .filter(|row| row.status == status)
         .count()
+}
+
+fn fence(world: &World) -> i64 {
+    world.database.rows().tables.fences[&World::region()].version
 }
 
 #[tokio::test]
@@ -32,8 +37,8 @@ async fn an_empty_region_is_filled_and_a_second_pass_does_nothing() {
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
-    assert!(world.store.items().open.is_empty(), "the intent is closed");
-    assert_eq!(world.store.items().closed[0].outcome, "2 of 2 launched");
+    assert!(world.items().open.is_empty(), "the intent is closed");
+    assert_eq!(world.items().closed[0].outcome, "2 of 2 launched");
 
     let report = world.pass().await;
     assert!(report.plan.unwrap().is_empty());
@@ -48,7 +53,7 @@ async fn a_dry_run_shows_what_a_pass_then_does_and_changes_nothing() {
         .dry_run(&World::region(), &order(Trigger::ByHand))
         .await;
     assert_eq!(dry.outcome, PassOutcome::DryRun);
-    assert_eq!(world.store.items().lock, None);
+    assert_eq!(world.items().lock, None);
     assert_eq!(*world.store.items().calls, ["memory"]);
     assert_eq!(*world.database.rows().calls, ["look"]);
     assert_eq!(dry.plan, world.pass().await.plan);
@@ -80,11 +85,11 @@ async fn a_lost_launch_answer_is_resumed_under_the_same_token_and_launches_once(
     world.host.state().lose_next_launch = true;
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Incomplete);
-    assert_eq!(world.store.items().open.len(), 1, "the intent stays open");
+    assert_eq!(world.items().open.len(), 1, "the intent stays open");
 
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
-    assert_eq!(world.host.state().machines.len(), 2, "launched once");
+    assert_eq!(world.host.state().ec2.machines.len(), 2, "launched once");
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
     let launches = world.host.state().launches.clone();
     assert_eq!(
@@ -98,11 +103,11 @@ async fn rows_that_could_not_be_written_are_written_by_the_next_pass() {
     let world = World::with([]);
     world.database.rows().lose_next_answer = true;
     world.pass().await;
-    assert_eq!(world.store.items().open.len(), 1);
+    assert_eq!(world.items().open.len(), 1);
     world.pass().await;
-    assert!(world.store.items().open.is_empty());
+    assert!(world.items().open.is_empty());
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
-    assert_eq!(world.host.state().machines.len(), 2);
+    assert_eq!(world.host.state().ec2.machines.len(), 2);
 }
 
 #[tokio::test]
@@ -119,8 +124,11 @@ async fn without_capacity_the_next_choice_is_asked_under_a_new_intent() {
     assert_ne!(launches[0].0, launches[1].0, "a token of its own");
     assert_eq!(launches[1].1.subnet_id, "subnet-b");
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
-    let items = world.store.items();
-    assert_eq!(items.refusals[0].subnet_id, "subnet-a");
+    let items = world.items();
+    assert_eq!(
+        items.refusals.keys().collect::<Vec<_>>(),
+        ["c5.large#subnet-a"]
+    );
     assert_eq!(items.closed[0].outcome, "no capacity");
 }
 
@@ -134,7 +142,7 @@ async fn an_unclear_answer_asks_no_other_choice() {
         .push_back(HostErrorKind::Unclear);
     world.pass().await;
     assert_eq!(world.host.state().launches.len(), 1);
-    assert_eq!(world.store.items().open.len(), 1);
+    assert_eq!(world.items().open.len(), 1);
 }
 
 #[tokio::test]
@@ -142,16 +150,16 @@ async fn a_launch_terminated_meanwhile_is_looked_up_and_replaced() {
     let world = World::with([]);
     world.host.state().lose_next_launch = true;
     world.pass().await;
-    let ids: Vec<_> = world.host.state().machines.keys().cloned().collect();
+    let ids: Vec<_> = world.host.state().ec2.machines.keys().cloned().collect();
     for id in &ids {
         world.host.set_state(id, MachineState::Terminated);
     }
     world.pass().await;
-    assert!(world.store.items().open.is_empty());
-    assert_eq!(world.store.items().closed[0].outcome, "0 of 2 launched");
+    assert!(world.items().open.is_empty());
+    assert_eq!(world.items().closed[0].outcome, "0 of 2 launched");
     world.pass().await;
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
-    assert_eq!(world.host.state().machines.len(), 4);
+    assert_eq!(world.host.state().ec2.machines.len(), 4);
 }
 
 #[tokio::test]
@@ -165,7 +173,7 @@ async fn an_intent_of_yesterday_is_never_launched_again() {
     world.pass().await;
     world.clock.advance(SignedDuration::from_hours(13));
     world.pass().await;
-    assert!(world.store.items().open.is_empty());
+    assert!(world.items().open.is_empty());
     let tokens: Vec<_> = world
         .host
         .state()
@@ -212,13 +220,13 @@ async fn a_held_lock_leaves_the_region_marked_and_its_holder_looks_again() {
         .unwrap();
     let report = world.pass().await;
     assert!(matches!(report.outcome, PassOutcome::Busy { .. }));
-    assert!(world.store.items().wanted.is_some(), "the wake is durable");
+    assert!(world.items().wanted.is_some(), "the wake is durable");
     let Attempt::Acquired(lease) = held else {
         panic!("{held:?}")
     };
     world.store.release(&lease).await.unwrap();
     assert_eq!(world.pass().await.outcome, PassOutcome::Done);
-    assert!(world.store.items().wanted.is_none());
+    assert!(world.items().wanted.is_none());
 }
 
 #[tokio::test]
@@ -239,7 +247,7 @@ async fn an_expired_lease_is_taken_over_under_the_next_version() {
     );
     world.clock.advance(SignedDuration::from_secs(2));
     assert_eq!(world.pass().await.outcome, PassOutcome::Done);
-    assert_eq!(world.database.rows().fence, 2);
+    assert_eq!(fence(&world), 2);
 }
 
 #[tokio::test]
@@ -248,7 +256,7 @@ async fn a_lost_answer_to_acquire_is_a_success() {
     world.store.items().lose_next_acquire = true;
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Done);
-    assert_eq!(world.store.items().decisions[0].version, 1);
+    assert_eq!(world.items().decisions.keys().collect::<Vec<_>>(), [&1]);
 }
 
 #[tokio::test]
@@ -259,7 +267,7 @@ async fn a_region_wanted_again_is_looked_at_three_times_and_then_handed_over() {
     assert_eq!(report.rounds, 3);
     assert_eq!(world.handed_over.all(), ["us-east-1"]);
     assert!(
-        world.store.items().wanted.is_some(),
+        world.items().wanted.is_some(),
         "the mark waits for the successor"
     );
 }
@@ -277,14 +285,14 @@ async fn a_region_that_cannot_be_looked_at_is_not_asked_for_ever() {
 #[tokio::test]
 async fn a_look_that_fails_leaves_the_mark_as_it_was() {
     let world = World::with([]);
-    world.store.items().mark("an event");
-    let before = world.store.items().wanted.clone();
+    world.store.items().mark(&World::region(), "an event");
+    let before = world.items().wanted.clone();
     world.host.state().fail_next_list = true;
     let scheduled = order(Trigger::Schedule);
     world.passes().run(&World::region(), &scheduled).await;
-    assert_eq!(world.store.items().wanted, before);
+    assert_eq!(world.items().wanted, before);
     world.passes().run(&World::region(), &scheduled).await;
-    assert_eq!(world.store.items().wanted, None, "looked after");
+    assert_eq!(world.items().wanted, None, "looked after");
 }
 
 #[tokio::test]
@@ -296,7 +304,7 @@ async fn a_release_without_an_answer_does_not_keep_a_wake_from_being_looked_afte
     let report = world.passes().run(&World::region(), &scheduled).await;
     assert_eq!(report.rounds, 2);
     assert_eq!(report.outcome, PassOutcome::Incomplete, "and it is told");
-    assert_eq!(world.store.items().wanted, None);
+    assert_eq!(world.items().wanted, None);
 }
 
 #[tokio::test]
@@ -321,17 +329,27 @@ async fn a_holder_that_lost_its_lock_launches_nothing() {
 #[tokio::test]
 async fn a_table_made_anew_outbids_the_fence_that_postgres_still_has() {
     let world = World::with([]);
-    world.database.rows().fence = 7;
+    world
+        .database
+        .rows()
+        .tables
+        .fence_mut(&World::region())
+        .version = 7;
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
-    assert_eq!(world.database.rows().fence, 8);
+    assert_eq!(fence(&world), 8);
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
 }
 
 #[tokio::test]
 async fn whoever_lost_the_lock_cannot_outbid_and_does_nothing() {
     let world = World::with([]);
-    world.database.rows().fence = 7;
+    world
+        .database
+        .rows()
+        .tables
+        .fence_mut(&World::region())
+        .version = 7;
     world.store.items().next_error = Some((
         "outbid",
         LockError::Lost {
@@ -377,7 +395,7 @@ async fn terminating_is_committed_before_ec2_is_asked_and_asked_again_after_a_fa
         .set_state(&"i-old".into(), MachineState::Terminated);
     world.pass().await;
     assert_eq!(
-        world.database.rows().instances.len(),
+        world.database.rows().tables.instances.len(),
         2,
         "verified, and its row is gone"
     );
@@ -394,12 +412,9 @@ async fn a_user_who_came_between_the_look_and_the_drain_is_kept() {
         .unwrap();
     let plan = decide(&snapshot, now).unwrap();
     assert_eq!(plan.steps.len(), 1, "one is surplus: {plan}");
-    for row in world.database.rows().instances.values_mut() {
-        row.slots = crate::model::SlotCounts {
-            waiting: 1,
-            occupied: 1,
-            unclaimed: 0,
-        };
+    for slot in world.database.rows().tables.slots.values_mut() {
+        slot.user = Some((slot.instance_id.to_string(), "1".to_owned()));
+        slot.status = SlotStatus::Running;
     }
     let fence = crate::db::Fence {
         region: World::region(),
@@ -417,7 +432,11 @@ async fn a_user_who_came_between_the_look_and_the_drain_is_kept() {
 #[tokio::test]
 async fn an_unknown_algorithm_is_named_with_those_that_exist() {
     let world = World::with([]);
-    world.database.rows().settings.algorithm = "magic".to_owned();
+    {
+        let tables = &mut world.database.rows().tables;
+        let settings = tables.settings_mut(&World::region()).unwrap();
+        settings.algorithm = "magic".to_owned();
+    }
     let report = world.pass().await;
     let PassOutcome::Failed { error } = report.outcome else {
         panic!("{report:?}")
@@ -432,11 +451,7 @@ async fn an_unknown_algorithm_is_named_with_those_that_exist() {
 async fn an_orphan_gets_a_row_before_it_is_terminated() {
     let world = World::with([instance("i-1"), instance("i-2")]);
     let orphan = crate::testing::machine(&instance("i-orphan"));
-    world
-        .host
-        .state()
-        .machines
-        .insert(orphan.id.clone(), orphan);
+    world.host.state().ec2.add(orphan);
     world.pass().await;
     assert_eq!(rows(&world, InstanceStatus::Terminating), 1);
     assert_eq!(world.host.state().terminated, ["i-orphan".into()]);

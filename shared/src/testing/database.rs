@@ -1,36 +1,42 @@
-//! Postgres' functions, in memory: the same outcomes under the same conditions.
+//! Postgres and its functions, in memory: the same outcomes under the same conditions. That they
+//! are the same is tested against a real Postgres, in `tests/tests/fakes`.
 
-use std::collections::BTreeMap;
+mod assigning;
+mod host_agents;
+mod observing;
+mod pass_writes;
+mod tables;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use host_agents::{AgentAnswer, AgentOutcome};
+pub use tables::{
+    FenceRow, Heartbeat, InstanceRow, RegionRow, SlotRow, SlotStatus, Tables, WaitingUser,
+};
+
 use super::{image, settings};
+use crate::assign::{AssignOutcome, AssignRequest, Assigner};
 use crate::clock::Clock;
 use crate::db::{
     Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome, WriteResult,
 };
 use crate::ids::{InstanceId, RegionName};
-use crate::model::{
-    Image, ImageState, Instance, InstanceStatus, NewInstance, Notice, RegionSettings, SlotCounts,
-};
+use crate::model::{ImageState, Instance, NewInstance, Notice};
 
+/// The tables behind the port of passes. Its time is the clock's.
 #[derive(Debug)]
 pub struct FakeDatabase {
     state: Mutex<Rows>,
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Debug)]
+/// The tables, and what a test wants to know or to happen.
+#[derive(Debug, Default)]
 pub struct Rows {
-    pub settings: RegionSettings,
-    pub images: Vec<Image>,
-    pub instances: BTreeMap<InstanceId, Instance>,
-    pub waiting: u32,
-    /// As if passes had always looked, unless a test says otherwise.
-    pub watched_since: Timestamp,
-    pub fence: i64,
+    pub tables: Tables,
     /// The names of the calls, in order.
     pub calls: Vec<&'static str>,
     /// The next call fails with this, before it does anything.
@@ -40,48 +46,37 @@ pub struct Rows {
 }
 
 impl FakeDatabase {
-    pub(super) fn with(instances: Vec<Instance>, clock: Arc<dyn Clock>) -> Self {
-        let rows = Rows {
-            settings: settings(),
-            images: vec![image("ami-1", ImageState::Current)],
-            instances: instances.into_iter().map(|i| (i.id.clone(), i)).collect(),
-            waiting: 0,
-            watched_since: Timestamp::UNIX_EPOCH,
-            fence: 0,
-            calls: vec![],
-            next_error: None,
-            lose_next_answer: false,
-        };
+    /// Without any row.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            state: Mutex::new(rows),
+            state: Mutex::default(),
             clock,
         }
+    }
+
+    /// The region of [`settings`] with `ami-1` as its image and with these instances, as if
+    /// passes had always looked at it.
+    pub(super) fn with(instances: &[Instance], clock: Arc<dyn Clock>) -> Self {
+        let database = Self::new(clock);
+        let now = database.clock.now();
+        let region = settings().name;
+        {
+            let tables = &mut database.rows().tables;
+            tables.add_region(settings());
+            tables.add_image(&region, image("ami-1", ImageState::Current));
+            for instance in instances {
+                tables.add_instance(&region, instance);
+            }
+            let fence = tables.fence_mut(&region);
+            fence.last_pass_at = Some(now);
+            fence.watched_since = Some(Timestamp::UNIX_EPOCH);
+        }
+        database
     }
 
     /// The rows, to look at and to change as an operator or a host agent would.
     pub fn rows(&self) -> MutexGuard<'_, Rows> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the host agent of a booted instance does: `ACTIVE`, with all its slots.
-    pub fn register(&self, id: &InstanceId) -> bool {
-        let now = self.clock.now();
-        let mut rows = self.rows();
-        let Some(row) = rows.instances.get_mut(id) else {
-            return false;
-        };
-        if row.status != InstanceStatus::PreConnection {
-            return false;
-        }
-        row.status = InstanceStatus::Active;
-        row.active_at = Some(now);
-        row.beat_at = Some(now);
-        row.slots = SlotCounts {
-            waiting: row.capacity,
-            occupied: 0,
-            unclaimed: 0,
-        };
-        true
     }
 
     fn call(&self, name: &'static str) -> Result<MutexGuard<'_, Rows>, DbError> {
@@ -93,98 +88,39 @@ impl FakeDatabase {
         }
     }
 
-    fn write(&self, name: &'static str, fence: &Fence) -> Result<MutexGuard<'_, Rows>, DbError> {
-        let rows = self.call(name)?;
-        if fence.version < rows.fence {
-            return Err(DbError::Fenced {
-                region: fence.region.clone(),
-                version: fence.version,
+    /// Does a write, and loses its answer if it is to.
+    fn write<T>(
+        &self,
+        name: &'static str,
+        write: impl FnOnce(&mut Tables, Timestamp) -> Result<T, DbError>,
+    ) -> Result<T, DbError> {
+        let mut rows = self.call(name)?;
+        let answer = write(&mut rows.tables, self.clock.now())?;
+        if std::mem::take(&mut rows.lose_next_answer) {
+            return Err(DbError::Unavailable {
+                operation: "write",
+                reason: "answer lost".to_owned(),
             });
         }
-        Ok(rows)
-    }
-
-    fn observe(&self, rows: &Rows) -> Observation {
-        Observation {
-            settings: rows.settings.clone(),
-            now: self.clock.now(),
-            waiting: rows.waiting,
-            watched_since: rows.watched_since,
-            images: rows.images.clone(),
-            instances: rows.instances.values().cloned().collect(),
-        }
-    }
-}
-
-impl Rows {
-    fn insert(&mut self, new: &NewInstance, status: InstanceStatus) -> WriteOutcome {
-        if self.instances.contains_key(&new.id) {
-            return WriteOutcome::Already;
-        }
-        let row = Instance {
-            id: new.id.clone(),
-            launch_id: new.launch_id.clone(),
-            image_id: new.image_id.clone(),
-            client_sha: new.client_sha.clone(),
-            capacity: new.capacity,
-            status,
-            launched_at: new.launched_at,
-            active_at: None,
-            draining_since: None,
-            missing_since: None,
-            beat_at: None,
-            resumed_at: None,
-            notice: None,
-            slots: SlotCounts::default(),
-        };
-        self.instances.insert(new.id.clone(), row);
-        WriteOutcome::Done
-    }
-}
-
-/// An answer, unless it was to be lost.
-fn answer(
-    mut rows: MutexGuard<'_, Rows>,
-    results: Vec<WriteResult>,
-) -> Result<Vec<WriteResult>, DbError> {
-    if std::mem::take(&mut rows.lose_next_answer) {
-        return Err(DbError::Unavailable {
-            operation: "write",
-            reason: "answer lost".to_owned(),
-        });
-    }
-    Ok(results)
-}
-
-fn result(id: &InstanceId, outcome: WriteOutcome) -> WriteResult {
-    WriteResult {
-        id: id.to_string(),
-        outcome,
+        Ok(answer)
     }
 }
 
 #[async_trait]
 impl Database for FakeDatabase {
     async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
-        Ok(vec![self.call("regions")?.settings.name.clone()])
+        let rows = self.call("regions")?;
+        Ok(rows.tables.regions.keys().cloned().collect())
     }
 
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
-        let mut rows = self.call("begin_pass")?;
-        if fence.version < rows.fence {
-            return Err(DbError::BehindFence {
-                region: fence.region.clone(),
-                version: fence.version,
-                in_force: rows.fence,
-            });
-        }
-        rows.fence = fence.version;
-        Ok(self.observe(&rows))
+        let now = self.clock.now();
+        self.call("begin_pass")?.tables.begin_pass(fence, now)
     }
 
-    async fn look(&self, _region: &RegionName) -> Result<Observation, DbError> {
-        let rows = self.call("look")?;
-        Ok(self.observe(&rows))
+    async fn look(&self, region: &RegionName) -> Result<Observation, DbError> {
+        let now = self.clock.now();
+        self.call("look")?.tables.look(region, now)
     }
 
     async fn record_instances(
@@ -192,12 +128,9 @@ impl Database for FakeDatabase {
         fence: &Fence,
         instances: &[NewInstance],
     ) -> Result<Vec<WriteResult>, DbError> {
-        let mut rows = self.write("record_instances", fence)?;
-        let results = instances
-            .iter()
-            .map(|new| result(&new.id, rows.insert(new, InstanceStatus::PreConnection)))
-            .collect();
-        answer(rows, results)
+        self.write("record_instances", |tables, _| {
+            tables.record_instances(fence, instances)
+        })
     }
 
     async fn adopt_orphans(
@@ -205,29 +138,13 @@ impl Database for FakeDatabase {
         fence: &Fence,
         orphans: &[NewInstance],
     ) -> Result<Vec<WriteResult>, DbError> {
-        let mut rows = self.write("adopt_orphans", fence)?;
-        let results = orphans
-            .iter()
-            .map(|new| result(&new.id, rows.insert(new, InstanceStatus::Terminating)))
-            .collect();
-        answer(rows, results)
+        self.write("adopt_orphans", |tables, _| {
+            tables.adopt_orphans(fence, orphans)
+        })
     }
 
     async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
-        let mut rows = self.write("drain", fence)?;
-        let now = self.clock.now();
-        let drain = |row: &mut Instance| match row.status {
-            InstanceStatus::Draining => WriteOutcome::Already,
-            InstanceStatus::Terminating => WriteOutcome::WrongState,
-            _ if !row.is_empty() && row.notice.is_none() => WriteOutcome::Occupied,
-            _ => {
-                row.status = InstanceStatus::Draining;
-                row.draining_since = Some(now);
-                WriteOutcome::Done
-            }
-        };
-        let results = each(&mut rows, ids, drain);
-        answer(rows, results)
+        self.write("drain", |tables, now| tables.drain(fence, ids, now))
     }
 
     async fn terminate(
@@ -236,56 +153,13 @@ impl Database for FakeDatabase {
         ids: &[InstanceId],
         condition: TerminateIf,
     ) -> Result<Vec<WriteResult>, DbError> {
-        let mut rows = self.write("terminate", fence)?;
-        let (now, lost) = (self.clock.now(), rows.settings.waits.lost);
-        let (watched_since, heartbeat) = (rows.watched_since, rows.settings.waits.heartbeat);
-        let terminate = |row: &mut Instance| {
-            if row.status == InstanceStatus::Terminating {
-                return WriteOutcome::Already;
-            }
-            match condition {
-                TerminateIf::Empty if !row.is_empty() => return WriteOutcome::Occupied,
-                TerminateIf::Empty if row.status == InstanceStatus::Active => {
-                    return WriteOutcome::WrongState;
-                }
-                TerminateIf::Missing
-                    if row
-                        .beat_at
-                        .is_some_and(|at| now.duration_since(at) < heartbeat) =>
-                {
-                    return WriteOutcome::Alive;
-                }
-                TerminateIf::Lost
-                    if now.duration_since(row.heard_at().max(watched_since)) < lost =>
-                {
-                    return WriteOutcome::Alive;
-                }
-                _ => {}
-            }
-            row.status = InstanceStatus::Terminating;
-            WriteOutcome::Done
-        };
-        let results = each(&mut rows, ids, terminate);
-        answer(rows, results)
+        self.write("terminate", |tables, now| {
+            tables.terminate(fence, ids, condition, now)
+        })
     }
 
     async fn remove(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
-        let mut rows = self.write("remove", fence)?;
-        let results = ids
-            .iter()
-            .map(|id| {
-                let outcome = match rows.instances.get(id).map(|row| row.status) {
-                    None => WriteOutcome::Unknown,
-                    Some(InstanceStatus::Terminating) => {
-                        rows.instances.remove(id);
-                        WriteOutcome::Done
-                    }
-                    Some(_) => WriteOutcome::WrongState,
-                };
-                result(id, outcome)
-            })
-            .collect();
-        answer(rows, results)
+        self.write("remove", |tables, _| tables.remove(fence, ids))
     }
 
     async fn note_missing(
@@ -294,69 +168,47 @@ impl Database for FakeDatabase {
         missing: &[InstanceId],
         present: &[InstanceId],
     ) -> Result<Vec<WriteResult>, DbError> {
-        let mut rows = self.write("note_missing", fence)?;
-        let now = self.clock.now();
-        let mut results = each(&mut rows, missing, |row| {
-            row.missing_since.get_or_insert(now);
-            WriteOutcome::Done
-        });
-        results.extend(each(&mut rows, present, |row| {
-            row.missing_since = None;
-            WriteOutcome::Done
-        }));
-        answer(rows, results)
+        self.write("note_missing", |tables, now| {
+            tables.note_missing(fence, missing, present, now)
+        })
     }
 
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError> {
-        let mut rows = self.write("release_unclaimed", fence)?;
-        let mut results = vec![];
-        for row in rows.instances.values_mut() {
-            let unclaimed = std::mem::take(&mut row.slots.unclaimed);
-            row.slots.occupied -= unclaimed;
-            row.slots.waiting += unclaimed;
-            results.extend((0..unclaimed).map(|n| WriteResult {
-                id: format!("slot {n} of {}", row.id),
-                outcome: WriteOutcome::Done,
-            }));
-        }
-        answer(rows, results)
+        self.write("release_unclaimed", |tables, now| {
+            tables.release_unclaimed(fence, now)
+        })
     }
 
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {
         let rows = self.call("find_instance")?;
-        Ok(rows.instances.get(id).map(|row| KnownInstance {
-            region: rows.settings.name.clone(),
+        let row = rows.tables.instances.get(id);
+        Ok(row.map(|row| KnownInstance {
+            region: row.region.clone(),
             status: row.status,
         }))
     }
 
     async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError> {
-        let mut rows = self.call("give_notice")?;
-        Ok(match rows.instances.get_mut(id) {
-            None => WriteOutcome::Unknown,
-            Some(row) if row.status == InstanceStatus::Terminating => WriteOutcome::WrongState,
-            Some(row) if row.notice >= Some(notice) => WriteOutcome::Already,
-            Some(row) => {
-                row.notice = Some(notice);
-                WriteOutcome::Done
-            }
-        })
+        self.write(
+            "give_notice",
+            |tables, _| Ok(tables.give_notice(id, notice)),
+        )
     }
 }
 
-fn each(
-    rows: &mut Rows,
-    ids: &[InstanceId],
-    change: impl Fn(&mut Instance) -> WriteOutcome,
-) -> Vec<WriteResult> {
-    ids.iter()
-        .map(|id| {
-            result(
-                id,
-                rows.instances
-                    .get_mut(id)
-                    .map_or(WriteOutcome::Unknown, &change),
-            )
+/// The port of assigning, over the same tables.
+#[derive(Clone, Debug)]
+pub struct FakeAssigner {
+    pub database: Arc<FakeDatabase>,
+    pub user_limit: u32,
+    pub environment: String,
+}
+
+#[async_trait]
+impl Assigner for FakeAssigner {
+    async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError> {
+        self.database.write("assign", |tables, now| {
+            Ok(tables.assign_slot(request, self.user_limit, &self.environment, now))
         })
-        .collect()
+    }
 }

@@ -1,61 +1,87 @@
-//! EC2, in memory: client tokens that bind their request, and errors on demand.
+//! EC2, in memory: client tokens that bind their request, machines whose states move with the
+//! clock, listings that lag, and errors on demand.
+
+mod machines;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+pub use machines::{Binding, Delays, FakeMachine, Machines, TokenEnds};
+
 use super::machine;
 use crate::clock::Clock;
-use crate::host::{HostError, HostErrorKind, HostHandler};
-use crate::ids::{ClientToken, InstanceId};
+use crate::host::{HostError, HostErrorKind, HostHandler, HostHandlers};
+use crate::ids::{ClientToken, InstanceId, RegionName};
 use crate::model::{Instance, LaunchRequest, Machine, MachineState, Selector};
 
+/// One region's EC2.
 #[derive(Debug)]
 pub struct FakeHost {
-    state: Mutex<Machines>,
+    state: Mutex<HostState>,
     clock: Arc<dyn Clock>,
 }
 
+/// The machines, and what a test wants to know or to happen.
 #[derive(Debug, Default)]
-pub struct Machines {
-    pub machines: BTreeMap<InstanceId, Machine>,
-    tokens: BTreeMap<ClientToken, (LaunchRequest, Vec<InstanceId>)>,
-    launched: u32,
+pub struct HostState {
+    pub ec2: Machines,
     /// What each token was asked to launch, repeats included.
     pub launches: Vec<(ClientToken, LaunchRequest)>,
+    /// What was asked to be terminated, repeats included.
     pub terminated: Vec<InstanceId>,
     /// The next launches fail with these, before they do anything.
     pub refuse_launches: VecDeque<HostErrorKind>,
     /// The next launch is done, but its answer is lost.
     pub lose_next_launch: bool,
     pub fail_next_list: bool,
+    /// Terminations fail with this, before they do anything.
     pub refuse_terminations: Option<HostErrorKind>,
+    /// The next terminations are done, but their answer is lost.
+    pub lose_next_termination: bool,
+    /// Too many requests: every call fails, before it does anything.
+    pub throttled: bool,
 }
 
 impl FakeHost {
-    pub(super) fn with(instances: &[Instance], clock: Arc<dyn Clock>) -> Self {
-        let machines = instances
-            .iter()
-            .map(|i| (i.id.clone(), machine(i)))
-            .collect();
+    /// Without any machine.
+    pub fn new(region: &RegionName, clock: Arc<dyn Clock>) -> Self {
+        let state = HostState {
+            ec2: Machines::of(region),
+            ..HostState::default()
+        };
         Self {
-            state: Mutex::new(Machines {
-                machines,
-                ..Machines::default()
-            }),
+            state: Mutex::new(state),
             clock,
         }
     }
 
-    pub fn state(&self) -> MutexGuard<'_, Machines> {
+    /// With the machines of these instances.
+    pub(super) fn with(region: &RegionName, instances: &[Instance], clock: Arc<dyn Clock>) -> Self {
+        let host = Self::new(region, clock);
+        for instance in instances {
+            host.state().ec2.add(machine(instance));
+        }
+        host
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, HostState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn set_state(&self, id: &InstanceId, to: MachineState) {
-        if let Some(machine) = self.state().machines.get_mut(id) {
-            machine.state = to;
+        self.state().ec2.set_state(id, to, self.clock.now());
+    }
+
+    fn call(&self, operation: &'static str) -> Result<MutexGuard<'_, HostState>, HostError> {
+        let state = self.state();
+        if state.throttled {
+            return Err(error(operation, HostErrorKind::Unclear));
         }
+        Ok(state)
     }
 }
 
@@ -71,37 +97,28 @@ fn error(operation: &'static str, kind: HostErrorKind) -> HostError {
 #[async_trait]
 impl HostHandler for FakeHost {
     async fn list(&self) -> Result<Vec<Machine>, HostError> {
-        let mut state = self.state();
+        const OPERATION: &str = "list machines";
+        let mut state = self.call(OPERATION)?;
         if std::mem::take(&mut state.fail_next_list) {
-            return Err(error("list machines", HostErrorKind::Unclear));
+            return Err(error(OPERATION, HostErrorKind::Unclear));
         }
-        Ok(state.machines.values().cloned().collect())
+        Ok(state.ec2.list(self.clock.now()))
     }
 
     async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
-        let state = self.state();
-        let ids = state
-            .tokens
-            .get(token)
-            .map(|(_, ids)| ids.as_slice())
-            .unwrap_or_default();
-        Ok(ids
-            .iter()
-            .filter_map(|id| state.machines.get(id))
-            .cloned()
-            .collect())
+        let state = self.call("look up a launch")?;
+        Ok(state.ec2.launched_under(token, self.clock.now()))
     }
 
     async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
-        let state = self.state();
-        Ok(ids
-            .iter()
-            .filter(|id| !state.machines.contains_key(id))
-            .cloned()
-            .collect())
+        let state = self.call("look up machines")?;
+        let now = self.clock.now();
+        let unknown = ids.iter().filter(|id| !state.ec2.knows(id, now));
+        Ok(unknown.cloned().collect())
     }
 
     async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {
+        drop(self.call("look up subnets")?);
         Ok(match selector {
             Selector::Id(id) => vec![id.clone()],
             Selector::Tag { value, .. } => vec![format!("{value}-1"), format!("{value}-2")],
@@ -109,6 +126,7 @@ impl HostHandler for FakeHost {
     }
 
     async fn security_groups(&self, selectors: &[Selector]) -> Result<Vec<String>, HostError> {
+        drop(self.call("look up security groups")?);
         Ok(selectors.iter().map(ToString::to_string).collect())
     }
 
@@ -118,45 +136,15 @@ impl HostHandler for FakeHost {
         request: &LaunchRequest,
     ) -> Result<Vec<Machine>, HostError> {
         const OPERATION: &str = "launch instances";
-        let mut state = self.state();
+        let mut state = self.call(OPERATION)?;
         state.launches.push((token.clone(), request.clone()));
         if let Some(kind) = state.refuse_launches.pop_front() {
             return Err(error(OPERATION, kind));
         }
-        if let Some((bound, ids)) = state.tokens.get(token) {
-            if bound != request {
-                return Err(error(OPERATION, HostErrorKind::TokenMismatch));
-            }
-            let machines: Vec<_> = ids
-                .iter()
-                .filter_map(|id| state.machines.get(id))
-                .cloned()
-                .collect();
-            if machines.iter().all(|machine| machine.state.is_going()) {
-                return Err(error(OPERATION, HostErrorKind::AlreadyTerminated));
-            }
-            return Ok(machines);
-        }
-        let mut machines = vec![];
-        for _ in 0..request.count {
-            state.launched += 1;
-            let tag = |key: &str| request.tags.iter().find(|(k, _)| k == key).map(|(_, v)| v);
-            machines.push(Machine {
-                id: format!("i-new-{:04}", state.launched).into(),
-                state: MachineState::Pending,
-                launched_at: self.clock.now(),
-                launch_id: tag(crate::host::tags::LAUNCH).map(|id| id.as_str().into()),
-                image_id: request.image_id.clone(),
-                client_sha: request.client_sha.clone(),
-                instance_type: request.instance_type.clone(),
-                capacity: request.capacity,
-            });
-        }
-        let ids = machines.iter().map(|machine| machine.id.clone()).collect();
-        state.tokens.insert(token.clone(), (request.clone(), ids));
-        state
-            .machines
-            .extend(machines.iter().map(|m| (m.id.clone(), m.clone())));
+        let machines = state
+            .ec2
+            .launch(token, request, self.clock.now())
+            .map_err(|kind| error(OPERATION, kind))?;
         if std::mem::take(&mut state.lose_next_launch) {
             return Err(error(OPERATION, HostErrorKind::Unclear));
         }
@@ -164,18 +152,60 @@ impl HostHandler for FakeHost {
     }
 
     async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
-        let mut state = self.state();
-        ids.iter()
-            .map(|id| {
-                if let Some(kind) = state.refuse_terminations {
-                    return (id.clone(), Err(error("terminate instances", kind)));
-                }
-                state.terminated.push(id.clone());
-                if let Some(machine) = state.machines.get_mut(id) {
-                    machine.state = MachineState::ShuttingDown;
-                }
-                (id.clone(), Ok(()))
-            })
-            .collect()
+        const OPERATION: &str = "terminate instances";
+        let all = |answer: Result<(), HostError>| {
+            let answers = ids.iter().map(|id| (id.clone(), answer.clone()));
+            answers.collect::<Vec<_>>()
+        };
+        let mut state = match self.call(OPERATION) {
+            Ok(state) => state,
+            Err(throttled) => return all(Err(throttled)),
+        };
+        if let Some(kind) = state.refuse_terminations {
+            return all(Err(error(OPERATION, kind)));
+        }
+        for id in ids {
+            state.terminated.push(id.clone());
+            state.ec2.terminate(id, self.clock.now());
+        }
+        if std::mem::take(&mut state.lose_next_termination) {
+            return all(Err(error(OPERATION, HostErrorKind::Unclear)));
+        }
+        all(Ok(()))
+    }
+}
+
+/// Every region's EC2, each made when it is first met.
+#[derive(Debug)]
+pub struct FakeHosts {
+    regions: Mutex<BTreeMap<RegionName, Arc<FakeHost>>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl FakeHosts {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            regions: Mutex::default(),
+            clock,
+        }
+    }
+
+    pub fn of(&self, region: &RegionName) -> Arc<FakeHost> {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions
+            .entry(region.clone())
+            .or_insert_with(|| Arc::new(FakeHost::new(region, self.clock.clone())))
+            .clone()
+    }
+
+    pub(super) fn insert(&self, region: RegionName, host: Arc<FakeHost>) {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions.insert(region, host);
+    }
+}
+
+impl HostHandlers for FakeHosts {
+    fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
+        self.of(region)
     }
 }

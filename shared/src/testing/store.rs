@@ -1,4 +1,7 @@
-//! The lock table, in memory.
+//! The lock table, in memory: what the adapter on DynamoDB does, under the same conditions. That
+//! it is the same is tested against the local AWS, in `tests/tests/fakes`.
+
+mod items;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,28 +10,28 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::ids::{LaunchId, Owner, RegionName};
+pub use items::{Held, RegionItems};
+
+use crate::ids::{Owner, RegionName};
 use crate::lock::{
-    Attempt, CLOCK_MARGIN, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory, WakeMark,
+    Attempt, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory, WakeMark,
 };
-use crate::model::{Intent, Refusal};
+use crate::model::Intent;
 use crate::report::Decision;
 
+/// The table behind the ports of the lock and of the launch log.
 #[derive(Debug, Default)]
 pub struct FakeStore(Mutex<Items>);
 
+/// The table's items, and what a test wants to know or to happen.
 #[derive(Debug, Default)]
 pub struct Items {
-    pub lock: Option<Lease>,
-    pub wanted: Option<WakeMark>,
-    marks: u64,
-    /// The mark is set again this often, each time after it was cleared: constant events.
-    pub wake_again: u32,
-    pub open: BTreeMap<LaunchId, Intent>,
-    pub closed: Vec<Closing>,
-    pub refusals: Vec<Refusal>,
+    pub regions: BTreeMap<RegionName, RegionItems>,
     pub seen: BTreeSet<String>,
-    pub decisions: Vec<Decision>,
+    /// How many wake marks were ever set: their ids count them.
+    pub marks_set: u64,
+    /// A region is wanted again this often, each time after its mark was cleared: constant events.
+    pub wake_again: u32,
     pub calls: Vec<&'static str>,
     pub next_error: Option<(&'static str, LockError)>,
     /// The next `acquire` takes the lock, but its answer is lost.
@@ -38,11 +41,25 @@ pub struct Items {
 }
 
 impl Items {
-    /// What `mark_wanted` does.
-    pub fn mark(&mut self, by: &str) {
-        self.marks += 1;
-        self.wanted = Some(WakeMark {
-            id: self.marks.to_string(),
+    pub fn of(&mut self, region: &RegionName) -> &mut RegionItems {
+        self.regions.entry(region.clone()).or_default()
+    }
+
+    /// The region's items, if its lock is this lease's.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`].
+    pub fn under(&mut self, lease: &Lease) -> Result<&mut RegionItems, LockError> {
+        let items = self.of(&lease.region);
+        items.check(lease)?;
+        Ok(items)
+    }
+
+    /// Sets the region's wake mark anew.
+    pub fn mark(&mut self, region: &RegionName, by: &str) {
+        self.marks_set += 1;
+        self.of(region).wanted = Some(WakeMark {
+            id: format!("mark-{}", self.marks_set),
             by: by.to_owned(),
         });
     }
@@ -66,18 +83,6 @@ impl FakeStore {
         }
         Ok(items)
     }
-
-    fn under(&self, name: &'static str, lease: &Lease) -> Result<MutexGuard<'_, Items>, LockError> {
-        let items = self.call(name)?;
-        let held = items.lock.as_ref();
-        if held.is_some_and(|h| h.owner == lease.owner && h.version == lease.version) {
-            return Ok(items);
-        }
-        Err(LockError::Lost {
-            region: lease.region.clone(),
-            version: lease.version,
-        })
-    }
 }
 
 #[async_trait]
@@ -90,84 +95,63 @@ impl RegionLock for FakeStore {
         lease: Duration,
     ) -> Result<Attempt, LockError> {
         let mut items = self.call("acquire")?;
-        if let Some(held) = &items.lock
-            && held.expires_at >= now - CLOCK_MARGIN
-        {
-            return Ok(if held.owner == *owner {
-                Attempt::Acquired(held.clone())
-            } else {
-                Attempt::Held {
-                    until: held.expires_at,
-                }
-            });
-        }
-        let lease = Lease {
-            region: region.clone(),
-            owner: owner.clone(),
-            version: items.lock.as_ref().map_or(0, |held| held.version) + 1,
-            expires_at: now + lease,
-        };
-        items.lock = Some(lease.clone());
-        if std::mem::take(&mut items.lose_next_acquire) {
-            let reason = "answer lost".to_owned();
+        let attempt = items.of(region).acquire(region, owner, now, lease);
+        let acquired = matches!(attempt, Attempt::Acquired(_));
+        if acquired && std::mem::take(&mut items.lose_next_acquire) {
             return Err(LockError::Unavailable {
                 operation: "acquire the lock",
-                reason,
+                reason: "answer lost".to_owned(),
             });
         }
-        Ok(Attempt::Acquired(lease))
+        Ok(attempt)
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), LockError> {
-        let mut items = self.under("release", lease)?;
-        if let Some(held) = &mut items.lock {
-            held.expires_at = Timestamp::UNIX_EPOCH;
-        }
+        let mut items = self.call("release")?;
+        items.of(&lease.region).check(lease)?.expires_at = 0;
         if std::mem::take(&mut items.lose_next_release) {
-            let reason = "answer lost".to_owned();
             return Err(LockError::Unavailable {
                 operation: "release the lock",
-                reason,
+                reason: "answer lost".to_owned(),
             });
         }
         Ok(())
     }
 
     async fn outbid(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError> {
-        let mut items = self.under("outbid", lease)?;
-        let lease = Lease {
-            version: in_force + 1,
+        let mut items = self.call("outbid")?;
+        let held = items.of(&lease.region).check(lease)?;
+        held.version = in_force + 1;
+        Ok(Lease {
+            version: held.version,
             ..lease.clone()
-        };
-        items.lock = Some(lease.clone());
-        Ok(lease)
+        })
     }
 
     async fn mark_wanted(
         &self,
-        _region: &RegionName,
+        region: &RegionName,
         by: &str,
         _now: Timestamp,
     ) -> Result<(), LockError> {
-        self.call("mark_wanted")?.mark(by);
+        self.call("mark_wanted")?.mark(region, by);
         Ok(())
     }
 
-    async fn clear_wanted(&self, _region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
+    async fn clear_wanted(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
         let mut items = self.call("clear_wanted")?;
-        if items.wanted.as_ref().is_some_and(|set| set.id == mark.id) {
-            items.wanted = None;
-        }
+        let wanted = &mut items.of(region).wanted;
+        wanted.take_if(|set| set.id == mark.id);
         Ok(())
     }
 
-    async fn is_wanted(&self, _region: &RegionName) -> Result<bool, LockError> {
+    async fn is_wanted(&self, region: &RegionName) -> Result<bool, LockError> {
         let mut items = self.call("is_wanted")?;
         if items.wake_again > 0 {
             items.wake_again -= 1;
-            items.mark("somebody");
+            items.mark(region, "somebody");
         }
-        Ok(items.wanted.is_some())
+        Ok(items.of(region).wanted.is_some())
     }
 
     async fn is_seen(&self, event_id: &str) -> Result<bool, LockError> {
@@ -181,42 +165,29 @@ impl RegionLock for FakeStore {
 
 #[async_trait]
 impl LaunchLog for FakeStore {
-    async fn memory(
-        &self,
-        _region: &RegionName,
-        now: Timestamp,
-    ) -> Result<RegionMemory, LockError> {
-        let items = self.call("memory")?;
-        Ok(RegionMemory {
-            wanted: items.wanted.clone(),
-            open_intents: items.open.values().cloned().collect(),
-            refusals: items
-                .refusals
-                .iter()
-                .filter(|r| r.until > now)
-                .cloned()
-                .collect(),
-        })
+    async fn memory(&self, region: &RegionName, now: Timestamp) -> Result<RegionMemory, LockError> {
+        Ok(self.call("memory")?.of(region).memory(now))
     }
 
     async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError> {
-        let mut items = self.under("open_intent", lease)?;
-        items.open.insert(intent.launch_id.clone(), intent.clone());
+        let mut items = self.call("open_intent")?;
+        let open = &mut items.under(lease)?.open;
+        open.insert(intent.launch_id.clone(), intent.clone());
         Ok(())
     }
 
     async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError> {
-        let mut items = self.under("close_intent", lease)?;
-        items.open.remove(&closing.launch_id);
-        items.refusals.extend(closing.refusal.clone());
-        items.closed.push(closing.clone());
+        self.call("close_intent")?.under(lease)?.close(closing);
         Ok(())
     }
 
     async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError> {
-        self.under("record_decision", lease)?
+        let mut items = self.call("record_decision")?;
+        items.under(lease)?;
+        items
+            .of(&decision.region)
             .decisions
-            .push(decision.clone());
+            .insert(decision.version, decision.clone());
         Ok(())
     }
 }

@@ -7,12 +7,11 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-use super::{FakeDatabase, FakeHost, FakeStore, NOW};
+use super::{FakeDatabase, FakeHost, FakeHosts, FakeStore, NOW, RegionItems};
 use crate::act::Launching;
 use crate::agent_token::AgentTokens;
 use crate::alerts::{Alerts, Problem};
 use crate::clock::Clock;
-use crate::host::{HostHandler, HostHandlers};
 use crate::ids::{RandomIds, RegionName};
 use crate::model::Instance;
 use crate::pass::{HandOverError, Limits, Order, Passes, Successor};
@@ -36,8 +35,8 @@ impl World {
         let clock = Arc::new(FakeClock::default());
         let instances: Vec<_> = instances.into_iter().collect();
         Self {
-            host: Arc::new(FakeHost::with(&instances, clock.clone())),
-            database: Arc::new(FakeDatabase::with(instances, clock.clone())),
+            host: Arc::new(FakeHost::with(&Self::region(), &instances, clock.clone())),
+            database: Arc::new(FakeDatabase::with(&instances, clock.clone())),
             store: Arc::default(),
             clock,
             alerts: Arc::default(),
@@ -46,11 +45,13 @@ impl World {
     }
 
     pub fn passes(&self) -> Passes {
+        let hosts = FakeHosts::new(self.clock.clone());
+        hosts.insert(Self::region(), self.host.clone());
         Passes {
             database: self.database.clone(),
             lock: self.store.clone(),
             log: self.store.clone(),
-            hosts: Arc::new(OneRegion(self.host.clone())),
+            hosts: Arc::new(hosts),
             alerts: self.alerts.clone(),
             successor: self.handed_over.clone(),
             clock: self.clock.clone(),
@@ -79,6 +80,11 @@ impl World {
             approve_mass_removal: false,
         };
         self.passes().run(&Self::region(), &order).await
+    }
+
+    /// What the scaling table has of the region.
+    pub fn items(&self) -> RegionItems {
+        self.store.items().of(&Self::region()).clone()
     }
 
     pub fn region() -> RegionName {
@@ -110,14 +116,6 @@ impl Clock for FakeClock {
     /// Nobody waits: the time is moved on.
     async fn sleep(&self, duration: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += duration;
-    }
-}
-
-struct OneRegion(Arc<FakeHost>);
-
-impl HostHandlers for OneRegion {
-    fn in_region(&self, _region: &RegionName) -> Arc<dyn HostHandler> {
-        self.0.clone()
     }
 }
 

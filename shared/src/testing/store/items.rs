@@ -1,0 +1,119 @@
+//! One region's items in the scaling table, and the rules by which they change.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::ids::{LaunchId, Owner, RegionName};
+use crate::lock::{Attempt, CLOCK_MARGIN, Closing, Lease, LockError, RegionMemory, WakeMark};
+use crate::model::{Intent, Refusal};
+use crate::report::Decision;
+
+/// The items of a region.
+#[derive(Clone, Debug, Default)]
+pub struct RegionItems {
+    pub lock: Option<Held>,
+    pub wanted: Option<WakeMark>,
+    pub open: BTreeMap<LaunchId, Intent>,
+    /// In the order of their closing.
+    pub closed: Vec<Closing>,
+    /// By type and subnet, as in the item's key; those that have run out, too.
+    pub refusals: BTreeMap<String, Refusal>,
+    /// By the lock's version.
+    pub decisions: BTreeMap<i64, Decision>,
+}
+
+/// The item of a lock; released, it has expired in 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub owner: Owner,
+    pub version: i64,
+    /// In milliseconds, as the item has it.
+    pub expires_at: i64,
+}
+
+impl Held {
+    fn lease(&self, region: &RegionName) -> Lease {
+        Lease {
+            region: region.clone(),
+            owner: self.owner.clone(),
+            version: self.version,
+            expires_at: Timestamp::from_millisecond(self.expires_at).unwrap_or(Timestamp::MAX),
+        }
+    }
+}
+
+impl RegionItems {
+    /// Takes the lock if it is free or expired.
+    pub fn acquire(
+        &mut self,
+        region: &RegionName,
+        owner: &Owner,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Attempt {
+        let expired_before = (now - CLOCK_MARGIN).as_millisecond();
+        let mut version = 1;
+        if let Some(held) = &self.lock {
+            if held.expires_at >= expired_before {
+                let lease = held.lease(region);
+                return if held.owner == *owner {
+                    Attempt::Acquired(lease)
+                } else {
+                    Attempt::Held {
+                        until: lease.expires_at,
+                    }
+                };
+            }
+            version = held.version + 1;
+        }
+        let held = Held {
+            owner: owner.clone(),
+            version,
+            expires_at: (now + lease).as_millisecond(),
+        };
+        let lease = held.lease(region);
+        self.lock = Some(held);
+        Attempt::Acquired(lease)
+    }
+
+    /// Whether the lock is this lease's: that it has expired does not matter until somebody else
+    /// takes it.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`].
+    pub fn check(&mut self, lease: &Lease) -> Result<&mut Held, LockError> {
+        self.lock
+            .as_mut()
+            .filter(|held| held.owner == lease.owner && held.version == lease.version)
+            .ok_or_else(|| LockError::Lost {
+                region: lease.region.clone(),
+                version: lease.version,
+            })
+    }
+
+    /// What a pass reads at its start. Refusals that have run out are passed over.
+    pub fn memory(&self, now: Timestamp) -> RegionMemory {
+        RegionMemory {
+            wanted: self.wanted.clone(),
+            open_intents: self.open.values().cloned().collect(),
+            refusals: self
+                .refusals
+                .values()
+                .filter(|refusal| refusal.until > now)
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// Moves an intent to the closed ones, and remembers what was refused.
+    pub fn close(&mut self, closing: &Closing) {
+        self.open.remove(&closing.launch_id);
+        self.closed.push(closing.clone());
+        if let Some(refusal) = &closing.refusal {
+            let key = format!("{}#{}", refusal.instance_type, refusal.subnet_id);
+            self.refusals.insert(key, refusal.clone());
+        }
+    }
+}
