@@ -116,7 +116,7 @@ async fn what_may_be_interrupted_is_replaced_and_then_left() {
     assert_eq!(launches(&world), 1, "first its replacement");
     assert_eq!(status(&world, "i-3"), InstanceStatus::Active);
 
-    let new = InstanceId::from("i-new-0001");
+    let new = InstanceId::from("i-us-east-1-0001");
     registered(&world, &new);
     world.host.set_state(&new, MachineState::Running);
     world.pass().await;
