@@ -3,7 +3,7 @@
 //!
 //! An event goes to the default bus of its region. Where the pattern of an enabled rule matches,
 //! functions are invoked asynchronously, as `EventBridge` does, and buses, also those of other
-//! regions, are looked at in the same way. When no rule leads to a function the answer is 204, and
+//! regions if the target has a role, are looked at in the same way. When no rule leads to a function the answer is 204, and
 //! the emulator's ledger says `unwanted`.
 
 use std::collections::VecDeque;
