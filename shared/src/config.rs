@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use crate::db::HasuraSettings;
+use crate::lock::CLOCK_MARGIN;
 use crate::pass::Limits;
 
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -119,9 +120,6 @@ pub struct PassConfig {
     pub limits: Limits,
 }
 
-/// A step that is begun at the end of the budget may still call EC2 within the lease.
-const LEAST_MARGIN: Duration = Duration::from_secs(10);
-
 /// HS256 with a shorter key is weaker than its hash; Hasura refuses it, too.
 const MIN_KEY_BYTES: usize = 32;
 
@@ -137,11 +135,15 @@ impl PassConfig {
         let seconds = "a whole number of seconds";
         let budget = or_default(env, "PASS_BUDGET_SECONDS", seconds, 40)?;
         let lease = or_default(env, "LEASE_SECONDS", seconds, 50)?;
-        if lease < budget + LEAST_MARGIN.as_secs() {
+        let ec2_call = or_default(env, "EC2_CALL_SECONDS", seconds, 8)?;
+        // A step that is begun at the end of the budget may still call EC2 within the lease.
+        let margin = CLOCK_MARGIN.as_secs().unsigned_abs();
+        if ec2_call == 0 || lease < budget + ec2_call + margin {
             return Err(ConfigError::Invalid {
                 name: "LEASE_SECONDS",
                 value: lease.to_string(),
-                expected: "10 or more above PASS_BUDGET_SECONDS, below the function's timeout",
+                expected: "PASS_BUDGET_SECONDS + EC2_CALL_SECONDS (1 or more) + 2 or more, below \
+                           the function's timeout",
             });
         }
         let days_expected = "a whole number of days, 1 to 3650";
@@ -175,6 +177,7 @@ impl PassConfig {
             limits: Limits {
                 budget: Duration::from_secs(budget),
                 lease: Duration::from_secs(lease),
+                ec2_call: Duration::from_secs(ec2_call),
             },
         })
     }
@@ -230,6 +233,10 @@ mod tests {
         env.insert("LEASE_SECONDS", "49");
         let error = PassConfig::from_env(&env).unwrap_err();
         assert!(error.to_string().contains("LEASE_SECONDS"), "{error}");
+        env.insert("EC2_CALL_SECONDS", "7");
+        assert!(PassConfig::from_env(&env).is_ok(), "calls end sooner");
+        env.insert("EC2_CALL_SECONDS", "0");
+        assert!(PassConfig::from_env(&env).is_err());
     }
 
     #[test]

@@ -6,17 +6,12 @@ pub mod ec2;
 pub mod ec2_errors;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::ids::{ClientToken, InstanceId, RegionName};
 use crate::model::{LaunchRequest, Machine, Selector};
-
-/// The longest that one call may take, retries of the client included. A pass makes a call
-/// only while its lease has more time left than this.
-pub const CALL_LIMIT: Duration = Duration::from_secs(8);
 
 /// Ids that are terminated in one request, and under one check of the lease.
 pub const TERMINATE_BATCH: usize = 100;

@@ -14,7 +14,7 @@ use thiserror::Error;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::act::{Actor, Launching};
-use crate::alerts::Alerts;
+use crate::alerts::{Alerts, Problem};
 use crate::clock::Clock;
 use crate::db::{Database, DbError};
 use crate::host::{HostHandler, HostHandlers};
@@ -61,6 +61,9 @@ pub struct Limits {
     /// No new step is begun, nor another round, this long after the pass began.
     pub budget: Duration,
     pub lease: Duration,
+    /// The longest that one call to EC2 may take, retries of the client included. A call is made
+    /// only while the lease has more time left than this.
+    pub ec2_call: Duration,
 }
 
 /// Runs a pass for a region in an invocation of its own.
@@ -289,6 +292,7 @@ impl Passes {
         let host: Arc<dyn HostHandler> = Arc::new(LeasedHost::new(
             self.hosts.in_region(&lease.region),
             lease.clone(),
+            self.limits.ec2_call,
             self.clock.clone(),
         ));
         let (mut snapshot, now) = self
@@ -328,9 +332,22 @@ impl Passes {
         Ok(Round { plan, results })
     }
 
-    /// Every region that has a row.
+    /// Every region that has a row. No pass will tell an operator of a database that cannot even
+    /// list them: so this does.
+    ///
+    /// # Errors
+    /// When the database does not answer.
     pub async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
-        self.database.regions().await
+        let known = self.database.regions().await;
+        if let Err(error) = &known {
+            let kind = "list the regions".to_owned();
+            let problem = Problem {
+                text: format!("{kind}: {error}"),
+                kind,
+            };
+            self.alerts.send(&"all-regions".into(), &[problem]).await;
+        }
+        known
     }
 }
 

@@ -76,7 +76,11 @@ pub fn passes_with(
         database: Arc::new(HasuraClient::new(http, &config.hasura)?),
         lock: store.clone(),
         log: store,
-        hosts: Arc::new(Ec2Regions::new(aws.clone(), config.stack_id.clone())),
+        hosts: Arc::new(Ec2Regions::new(
+            aws.clone(),
+            config.stack_id.clone(),
+            config.limits.ec2_call,
+        )),
         alerts,
         successor: Arc::new(AsyncReconcile {
             client: aws_sdk_lambda::Client::new(aws),

@@ -9,7 +9,6 @@ use futures::future::join_all;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
-use shared::alerts::Problem;
 use shared::db::DbError;
 use shared::ids::RegionName;
 use shared::pass::{Order, Passes};
@@ -89,7 +88,7 @@ async fn answer(
 ) -> Result<Response, ReconcileError> {
     let began = passes.clock.now();
     let request = Request::parse(event)?;
-    let known = known_regions(passes).await?;
+    let known = passes.regions().await?;
     let asked = request.regions.as_ref().unwrap_or(&known);
     let order = Order {
         trigger: request.trigger.clone(),
@@ -121,20 +120,6 @@ async fn answer(
     }))
     .await;
     Ok(Response { regions }.bounded())
-}
-
-/// No pass will tell an operator of a database that cannot even list them.
-async fn known_regions(passes: &Passes) -> Result<Vec<RegionName>, DbError> {
-    let known = passes.regions().await;
-    if let Err(error) = &known {
-        let kind = "list the regions".to_owned();
-        let problem = Problem {
-            text: format!("{kind}: {error}"),
-            kind,
-        };
-        passes.alerts.send(&"all-regions".into(), &[problem]).await;
-    }
-    known
 }
 
 fn unknown(region: &RegionName) -> PassReport {

@@ -47,7 +47,8 @@ impl Ec2 {
     }
 
     fn of_stack(endpoint: &str, stack: &str) -> Arc<dyn HostHandler> {
-        Ec2Regions::new(sdk_config(endpoint), stack).in_region(&REGION.into())
+        Ec2Regions::new(sdk_config(endpoint), stack, Duration::from_secs(8))
+            .in_region(&REGION.into())
     }
 
     async fn faults(&self, faults: &Value) {

@@ -17,7 +17,7 @@ use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::types::Filter;
 
-use super::{CALL_LIMIT, HostError, HostErrorKind, HostHandler, HostHandlers, tags};
+use super::{HostError, HostErrorKind, HostHandler, HostHandlers, tags};
 use crate::ids::{ClientToken, InstanceId, RegionName};
 use crate::model::{LaunchRequest, Machine, Selector};
 use convert::{failure, machine};
@@ -37,6 +37,7 @@ pub struct Ec2 {
 pub struct Ec2Regions {
     config: SdkConfig,
     stack_id: String,
+    call_limit: Duration,
     known: Mutex<HashMap<RegionName, Arc<Ec2>>>,
 }
 
@@ -49,10 +50,12 @@ impl fmt::Debug for Ec2Regions {
 }
 
 impl Ec2Regions {
-    pub fn new(config: SdkConfig, stack_id: impl Into<String>) -> Self {
+    /// `call_limit` is for one call, with the client's retries.
+    pub fn new(config: SdkConfig, stack_id: impl Into<String>, call_limit: Duration) -> Self {
         Self {
             config,
             stack_id: stack_id.into(),
+            call_limit,
             known: Mutex::default(),
         }
     }
@@ -65,7 +68,7 @@ impl Ec2Regions {
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(2))
-                    .operation_timeout(CALL_LIMIT)
+                    .operation_timeout(self.call_limit)
                     .build(),
             )
             .build();

@@ -216,7 +216,7 @@ impl DynamoStore {
         update: &str,
         to: i64,
     ) -> Result<(), LockError> {
-        for retry in 0.. {
+        let answer = self.persist(|| async {
             let answer = self
                 .client
                 .update_item()
@@ -230,22 +230,52 @@ impl DynamoStore {
                 .expression_attribute_values(":version", number(lease.version))
                 .send()
                 .await;
-            match answer {
-                Ok(_) => break,
-                Err(error) if errors::is_failed_condition(&error) => {
-                    let Lease {
-                        region, version, ..
-                    } = lease.clone();
-                    return Err(LockError::Lost { region, version });
+            answer.map(|_| ()).map_err(|error| {
+                if errors::is_failed_condition(&error) {
+                    Refused::LockLost
+                } else if is_conflict(&error) {
+                    Refused::Conflict(unavailable(operation, &error))
+                } else {
+                    Refused::Other(unavailable(operation, &error))
                 }
-                // A transaction of this holder's may still be on its way.
-                Err(error) if is_conflict(&error) && retry < CONFLICT_RETRIES => {
-                    tokio::time::sleep(CONFLICT_PAUSE * (retry + 1)).await;
-                }
-                Err(error) => return Err(unavailable(operation, &error)),
+            })
+        });
+        answer.await.map_err(|refused| refused.under(lease))
+    }
+
+    /// Sends a write again as long as another one is in its way.
+    async fn persist<F>(&self, write: impl Fn() -> F) -> Result<(), Refused>
+    where
+        F: Future<Output = Result<(), Refused>>,
+    {
+        let mut retry = 0;
+        loop {
+            match write().await {
+                Err(Refused::Conflict(_)) if retry < CONFLICT_RETRIES => retry += 1,
+                answer => return answer,
             }
+            tokio::time::sleep(CONFLICT_PAUSE * retry).await;
         }
-        Ok(())
+    }
+}
+
+/// Why a write of a lock's holder was not made.
+enum Refused {
+    LockLost,
+    /// Another transaction touched the same item at the same moment.
+    Conflict(LockError),
+    Other(LockError),
+}
+
+impl Refused {
+    fn under(self, lease: &Lease) -> LockError {
+        match self {
+            Self::LockLost => LockError::Lost {
+                region: lease.region.clone(),
+                version: lease.version,
+            },
+            Self::Conflict(error) | Self::Other(error) => error,
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! EC2 cannot be fenced. So nothing is asked of it unless the lease outlasts the call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::Lease;
 use crate::clock::Clock;
-use crate::host::{CALL_LIMIT, HostError, HostErrorKind, HostHandler, TERMINATE_BATCH};
+use crate::host::{HostError, HostErrorKind, HostHandler, TERMINATE_BATCH};
 use crate::ids::{ClientToken, InstanceId};
 use crate::model::{LaunchRequest, Machine, Selector};
 
@@ -14,6 +15,8 @@ use crate::model::{LaunchRequest, Machine, Selector};
 pub struct LeasedHost {
     inner: Arc<dyn HostHandler>,
     lease: Lease,
+    /// The longest that one call may take.
+    call_limit: Duration,
     clock: Arc<dyn Clock>,
 }
 
@@ -26,16 +29,22 @@ impl std::fmt::Debug for LeasedHost {
 }
 
 impl LeasedHost {
-    pub fn new(inner: Arc<dyn HostHandler>, lease: Lease, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        inner: Arc<dyn HostHandler>,
+        lease: Lease,
+        call_limit: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             inner,
             lease,
+            call_limit,
             clock,
         }
     }
 
     fn check(&self, operation: &'static str) -> Result<(), HostError> {
-        if self.lease.outlasts(CALL_LIMIT, self.clock.now()) {
+        if self.lease.outlasts(self.call_limit, self.clock.now()) {
             return Ok(());
         }
         Err(HostError {
@@ -96,7 +105,7 @@ impl HostHandler for LeasedHost {
             let answered: Vec<_> = match self.check(OPERATION) {
                 Err(error) => all(error),
                 // A spoilt batch is halved again and again: all of that within one limit.
-                Ok(()) => tokio::time::timeout(CALL_LIMIT, self.inner.terminate(batch))
+                Ok(()) => tokio::time::timeout(self.call_limit, self.inner.terminate(batch))
                     .await
                     .unwrap_or_else(|_| {
                         all(HostError {

@@ -369,6 +369,7 @@ async fn nothing_is_asked_of_ec2_on_a_lease_that_would_not_outlast_it() {
     passes.limits = Limits {
         budget: Duration::from_secs(5),
         lease: Duration::from_secs(9),
+        ec2_call: Duration::from_secs(8),
     };
     let report = passes.run(&World::region(), &order(Trigger::ByHand)).await;
     assert!(matches!(&report.outcome, PassOutcome::Failed { error } if error.contains("lease")));

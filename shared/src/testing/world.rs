@@ -67,6 +67,7 @@ impl World {
             limits: Limits {
                 budget: Duration::from_secs(40),
                 lease: Duration::from_secs(50),
+                ec2_call: Duration::from_secs(8),
             },
         }
     }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::errors::{Cancelled, unavailable, why_cancelled};
 use super::items::{key, number, read_text, region_key, text};
-use super::{CONFLICT_PAUSE, CONFLICT_RETRIES, DynamoStore, Item};
+use super::{DynamoStore, Item, Refused};
 use crate::ids::RegionName;
 use crate::lock::{Closing, LaunchLog, Lease, LockError, RegionMemory, WakeMark};
 use crate::model::{Intent, Refusal};
@@ -131,30 +131,22 @@ impl DynamoStore {
             .map_err(|error| building(operation, &error))?;
         let check = TransactWriteItem::builder().condition_check(check).build();
         let items: Vec<_> = std::iter::once(check).chain(writes).collect();
-        for retry in 0.. {
+        let answer = self.persist(|| async {
             let answer = self
                 .client
                 .transact_write_items()
                 .set_transact_items(Some(items.clone()))
                 .send()
                 .await;
-            let Err(error) = answer else { return Ok(()) };
-            match why_cancelled(&error) {
-                Cancelled::LockLost => {
-                    let Lease {
-                        region, version, ..
-                    } = lease.clone();
-                    return Err(LockError::Lost { region, version });
-                }
-                Cancelled::Conflict if retry < CONFLICT_RETRIES => {
-                    tokio::time::sleep(CONFLICT_PAUSE * (retry + 1)).await;
-                }
-                Cancelled::Conflict | Cancelled::Other => {
-                    return Err(unavailable(operation, &error));
-                }
-            }
-        }
-        Ok(())
+            answer
+                .map(|_| ())
+                .map_err(|error| match why_cancelled(&error) {
+                    Cancelled::LockLost => Refused::LockLost,
+                    Cancelled::Conflict => Refused::Conflict(unavailable(operation, &error)),
+                    Cancelled::Other => Refused::Other(unavailable(operation, &error)),
+                })
+        });
+        answer.await.map_err(|refused| refused.under(lease))
     }
 }
 
