@@ -12,7 +12,7 @@ use jiff::Timestamp;
 pub use prepare::Launching;
 
 use crate::clock::Clock;
-use crate::db::{Database, DbError, WriteResult};
+use crate::db::{Database, DbError, WriteOutcome, WriteResult};
 use crate::host::HostHandler;
 use crate::ids::{InstanceId, UniqueIds};
 use crate::lock::{LaunchLog, Lease};
@@ -69,7 +69,7 @@ impl Actor<'_> {
     async fn all_steps(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<(), Stop> {
         self.note_missing(plan, results).await?;
         self.end_instances(plan, results).await?;
-        self.remove_rows(plan, results).await?;
+        let room = self.remove_rows(plan, results).await?;
         self.release_unclaimed(plan, results).await?;
         self.drain(plan, results).await?;
         // Launches last: an EC2 that does not answer must not keep the rest from being done.
@@ -78,6 +78,12 @@ impl Actor<'_> {
                 Action::ResumeLaunch { launch } => {
                     self.in_time()?;
                     self.resume(step, launch, results).await?
+                }
+                // The plan launches into the room of the rows that it removes.
+                Action::Launch { .. } if !room => {
+                    let why = "rows that had to go first are still there";
+                    results.push(StepResult::failed(&step.action, why));
+                    true
                 }
                 Action::Launch {
                     image,
@@ -128,18 +134,21 @@ impl Actor<'_> {
         Ok(())
     }
 
-    async fn remove_rows(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<(), Stop> {
+    /// True when all of them are gone.
+    async fn remove_rows(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<bool, Stop> {
         let ids = plan.ids(|action| match action {
             Action::Remove { instance } => Some(instance),
             _ => None,
         });
         if ids.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         self.in_time()?;
         let answer = self.database.remove(&self.lease.fence(), &ids).await;
-        written("remove the row of", answer, results)?;
-        Ok(())
+        let rows = written("remove the row of", answer, results)?;
+        let is_gone =
+            |row: &WriteResult| matches!(row.outcome, WriteOutcome::Done | WriteOutcome::Unknown);
+        Ok(rows.len() == ids.len() && rows.iter().all(is_gone))
     }
 
     async fn release_unclaimed(

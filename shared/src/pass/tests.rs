@@ -403,6 +403,29 @@ async fn terminating_is_committed_before_ec2_is_asked_and_asked_again_after_a_fa
 }
 
 #[tokio::test]
+async fn no_launch_into_the_room_of_a_row_that_may_still_be_there() {
+    let ended = crate::model::Instance {
+        status: InstanceStatus::Terminating,
+        ..instance("i-old")
+    };
+    let world = World::with([instance("i-1"), ended]);
+    world
+        .host
+        .set_state(&"i-old".into(), MachineState::Terminated);
+    let region = World::region();
+    if let Some(settings) = world.database.rows().tables.settings_mut(&region) {
+        settings.max_instances = 2;
+    }
+    world.database.rows().lose_next_answer = true;
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete, "{report:?}");
+    assert!(world.items().closed.is_empty() && world.items().open.is_empty());
+
+    world.pass().await;
+    assert_eq!(world.items().closed[0].outcome, "1 of 1 launched");
+}
+
+#[tokio::test]
 async fn a_user_who_came_between_the_look_and_the_drain_is_kept() {
     let world = World::with([instance("i-1"), instance("i-2"), instance("i-3")]);
     let passes = world.passes();
