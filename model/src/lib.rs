@@ -5,47 +5,53 @@
 //!
 //! One region. The world changes, and each change is announced by an event that is delivered
 //! until it is answered with 2xx, perhaps twice. Its webhook asks whether the event was seen,
-//! marks the region, records the event as seen, and tries the lock. A pass on schedule, or one
-//! handed over to, goes straight for the lock. The holder reads the mark, clears it, begins its
-//! pass (which raises the fence and looks, in one transaction), writes under the fence, releases
-//! and reads the mark again: `shared::pass`, `shared::observe` and `shared::lock`, request by
-//! request. A request to a store is one step; between any two, everybody else may take theirs.
+//! marks the region (with a new id, over whatever mark there is), records the event as seen, and
+//! tries the lock. A pass on schedule, or one handed over to, goes straight for the lock. The
+//! holder reads the mark, lists the machines, begins its pass (which raises the fence and reads
+//! the database, in one transaction), clears the mark that it read, writes under the fence,
+//! releases and reads the mark again: `shared::pass`, `shared::observe` and `shared::lock`,
+//! request by request. A request to a store is one step; between any two, everybody else may take
+//! theirs. A change between the two halves of a look counts as not seen: so it makes no difference
+//! which of them is sent first.
 //!
 //! Time is only an order here. A lease may end at any moment after it was granted, whether its
 //! holder is dead, paused or merely thinks that it has time left: what a margin for clocks keeps
 //! rare has to be harmless. A pass may be told at any time that another round would take too long.
 //!
-//! Faults, up to a number of all kinds together: an invocation dies before any of its requests;
-//! a lease ends under a holder that goes on; an acquisition takes effect unanswered (its sender
-//! asks again and finds its own name); a clear is sent twice and the second copy comes at any
-//! later time; a clear is given up by its sender and comes late; a look fails, or raises the fence
-//! and is not answered.
+//! Faults, up to a number of all kinds together ([`How`]): an invocation dies before any of its
+//! requests; a lease ends under a holder that goes on; an acquisition takes effect unanswered (its
+//! sender asks again and finds its own name), or is refused since a transaction touches the lock
+//! (its sender takes it for held); a look fails before or after it raised the fence; a clear is
+//! sent twice and the second copy comes at any later time; a clear is given up by its sender and
+//! comes late; a release is not answered, or never arrives.
 //!
 //! # Bounds
 //!
-//! [`Bounds`]: the tests go up to two events, one of them twice; two scheduled passes and one
-//! last; three invocations at once; three rounds, as the real pass; and three faults. Each step
-//! uses something up, so every path ends; it ends with a last scheduled pass without faults. What
-//! has to happen *eventually* is therefore asked of the states at the end.
+//! [`Bounds`], one or two of which the tests stretch at a time: three events, or two and one of
+//! them twice; two scheduled passes and one last; three invocations at once; three rounds, as the
+//! real pass; three faults. Each step uses something up, so every path ends; it ends with a last
+//! scheduled pass without faults. What has to happen *eventually* is asked of the states there.
 //!
 //! # What is left out
 //!
 //! - EC2, which cannot be fenced, and DynamoDB's intents, whose transactions check the lock's own
-//!   item. What a look sees is all that is wanted of it; deciding and acting is one fenced write.
+//!   item. Deciding and acting is one fenced write.
 //! - Requests that fail or go unanswered where their sender gives up: a webhook's are as good as
-//!   its death, since the event comes again; a release's, or a failed marking again, as the
-//!   holder's. An acquisition that takes effect late is to all others a pass that dies at once.
+//!   its death, since the event comes again; an outbid's, or a release's after a failed look, as
+//!   the holder's. An acquisition that takes effect late is to all others a pass that dies at
+//!   once. A marking that comes twice or late costs a look and no more: it only adds a mark.
 //! - The second look of an event that speaks for a bucket of time, which marks and looks like an
 //!   event of its own; orders by hand, which mark like events; several regions, which share
 //!   nothing; a retry of a pass that was handed over to and died.
 //! - How long anything takes. That the schedule comes within a minute is not shown here.
 //!
-//! # What it found
+//! # What it shows
 //!
-//! [`Variant::OutrunForgetsMark`] and [`Variant::MarkAgainKeepsOld`] are how the pass was first
-//! built. And what it shows of the design: a holder that dies between its clear and its look takes
-//! the mark with it ([`name::DIED_WITH_MARK`]), so the event waits for the schedule. With
-//! [`Variant::KeepUntilLooked`] there is no such moment.
+//! No mark is lost, whoever dies and whatever comes late: it lasts until a look has seen what it
+//! was set for ([`name::MARK_LASTS`]). It does not last until somebody has *acted* on that look:
+//! after a holder that is stopped in between, its event waits for the schedule
+//! ([`name::LOOKED_IN_VAIN`]). For each rule there is a [`Variant`] without it, and the checker
+//! tells what goes wrong then.
 
 mod actions;
 mod properties;
@@ -56,4 +62,4 @@ mod steps;
 pub use actions::{Action, How};
 pub use properties::name;
 pub use protocol::{Bounds, Protocol, Variant};
-pub use state::{At, Event, Late, Lease, Lock, Mark, Noted, Run, State, Who};
+pub use state::{At, Event, Lease, Lock, Noted, Run, State};

@@ -2,18 +2,19 @@
 
 use stateright::{Model, Property};
 
-use crate::protocol::Protocol;
-use crate::state::{At, Run, State, Who};
+use crate::protocol::{Protocol, ROUNDS};
+use crate::state::{At, State};
 
 /// The names of the properties, and then of the examples.
 pub mod name {
     pub const ONE_WRITER: &str = "no write is accepted once a newer holder's pass has begun";
     pub const LEASE_KEPT: &str = "nobody takes a lock whose lease has not ended";
     pub const VERSIONS_GROW: &str = "each holder's version is higher than all before";
-    pub const CLEARED_BY_LOOKER: &str = "a mark is cleared only by who then looks";
-    pub const WAKE_DURABLE: &str = "a seen event is marked, about to be looked at, or looked at";
+    /// A holder that dies takes no mark with it, nor does anything that comes late.
+    pub const MARK_LASTS: &str = "a mark lasts until a look has seen what it was set for";
+    pub const WAKE_DURABLE: &str = "a seen event is marked or looked at";
     pub const NONE_WAITS: &str = "undisturbed, no event waits for the schedule";
-    pub const ALL_SEEN: &str = "in the end a look has seen every change";
+    pub const ALL_DONE: &str = "in the end every change was seen and acted on";
     pub const AT_REST: &str = "in the end the mark is clear and the lock free";
     /// Of the model itself: else its end might never be asked for.
     pub const NEVER_STUCK: &str = "something can happen, or all is over";
@@ -24,7 +25,8 @@ pub mod name {
     pub const OUTRUN: &str = "an outrun holder wants to write";
     pub const LIFTED: &str = "a lock is lifted above the fence";
     pub const LATE_CLEAR: &str = "a late clear is on its way while a newer mark is set";
-    pub const DIED_WITH_MARK: &str = "a holder dies, and with it the mark that it has cleared";
+    pub const LEFT_MARKED: &str = "an event waits for the schedule, and its mark is set";
+    pub const LOOKED_IN_VAIN: &str = "an event waits for the schedule although it was looked at";
 }
 
 type Must = Property<Protocol>;
@@ -34,39 +36,40 @@ pub(crate) fn all() -> Vec<Must> {
         Must::always(name::ONE_WRITER, |_, s| !s.noted.stale_write),
         Must::always(name::LEASE_KEPT, |_, s| !s.noted.robbed),
         Must::always(name::VERSIONS_GROW, |_, s| !s.noted.version_reused),
-        Must::always(name::CLEARED_BY_LOOKER, |_, s| !s.noted.cleared_in_vain),
-        Must::always(name::WAKE_DURABLE, |_, s| s.wakes_are_durable()),
-        Must::always(name::NONE_WAITS, |_, s| {
-            !s.is_settled() || s.noted.disturbed || s.noted.looked == s.world
+        Must::always(name::MARK_LASTS, |p, s| {
+            s.noted.marked <= s.noted.looked || s.mark > 0 || s.any(|run| p.owes(run))
         }),
-        Must::always(name::ALL_SEEN, |_, s| {
-            !s.is_over() || s.noted.looked == s.world
+        Must::always(name::WAKE_DURABLE, |p, s| {
+            let mut unseen = s.noted.looked + 1..=s.world;
+            s.mark > 0 || s.any(|run| p.owes(run)) || !unseen.any(|event| s.is_seen(event))
         }),
+        Must::always(name::NONE_WAITS, |_, s| s.noted.disturbed || !s.waits()),
+        Must::always(name::ALL_DONE, |_, s| !s.is_over() || !s.waits()),
         Must::always(name::AT_REST, |_, s| {
-            !s.is_over() || (s.mark.is_none() && !s.lock.held)
+            !s.is_over() || (s.mark == 0 && !s.lock.held)
         }),
         Must::always(name::NEVER_STUCK, |p, s| {
             s.is_over() || !p.next_steps(s).is_empty()
         }),
         Must::sometimes(name::TURNED_AWAY, |_, s| {
-            s.lock.held && s.any(|run| run.event().is_some() && run.at == At::Acquire)
+            s.lock.held && s.any(|run| run.event > 0 && run.at == At::Acquire)
         }),
-        Must::sometimes(name::HANDED_OVER, |p, s| {
-            s.mark.is_some() && s.any(|run| run.at == At::Reread && run.rounds == p.bounds.rounds)
+        Must::sometimes(name::HANDED_OVER, |_, s| {
+            s.mark > 0 && s.any(|run| run.at == At::Reread && run.rounds == ROUNDS)
         }),
         Must::sometimes(name::SEEN_BEFORE, |_, s| {
-            s.any(|run| run.at == At::AskSeen && run.event().is_some_and(|event| s.is_seen(event)))
+            s.any(|run| run.at == At::AskSeen && s.is_seen(run.event))
         }),
         Must::sometimes(name::OUTRUN, |_, s| {
-            s.any(|run| run.at == At::Write && run.lease.is_some_and(|own| own.version < s.fence))
+            s.any(|run| run.at == At::Write && run.lease.version < s.fence)
         }),
         Must::sometimes(name::LIFTED, |_, s| s.any(|run| run.lifted)),
         Must::sometimes(name::LATE_CLEAR, |_, s| {
-            let marked = s.mark.zip(s.late);
-            marked.is_some_and(|(mark, late)| mark.id != late.mark)
+            s.late_clear > 0 && s.mark > 0 && s.late_clear != s.mark
         }),
-        Must::sometimes(name::DIED_WITH_MARK, |_, s| {
-            s.noted.excused > s.noted.looked
+        Must::sometimes(name::LEFT_MARKED, |_, s| s.waits() && s.mark > 0),
+        Must::sometimes(name::LOOKED_IN_VAIN, |_, s| {
+            s.waits() && s.noted.looked == s.world
         }),
     ]
 }
@@ -77,26 +80,8 @@ impl State {
         self.quiet && self.is_settled()
     }
 
-    fn wakes_are_durable(&self) -> bool {
-        let Self { mark, noted, .. } = self;
-        let done = noted.looked.max(noted.excused);
-        (done + 1..=self.world)
-            .filter(|event| self.is_seen(*event))
-            .all(|event| {
-                mark.is_some_and(|mark| mark.covers >= event) || self.any(|run| run.owes >= event)
-            })
-    }
-
-    fn any(&self, is: impl Fn(&Run) -> bool) -> bool {
-        self.runs.iter().any(is)
-    }
-}
-
-impl Run {
-    fn event(&self) -> Option<u8> {
-        match self.who {
-            Who::Webhook(event) => Some(event),
-            Who::Pass => None,
-        }
+    /// Nothing but the schedule will make good for a change that nobody has acted on.
+    fn waits(&self) -> bool {
+        self.is_settled() && self.noted.acted < self.world
     }
 }

@@ -1,33 +1,36 @@
 //! What is checked: the protocol or a variant of it, and how much may happen.
 
+/// Looks of one pass before it hands over, as in `shared::pass`.
+pub(crate) const ROUNDS: u8 = 3;
+
 /// The protocol, or what it would be with one rule changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    AsDesigned,
+    AsBuilt,
     /// Postgres takes every write, whatever its version.
     NoFence,
     /// A lock that is behind the fence is not lifted above it.
     NoOutbid,
     /// The holder leaves after its release, without a look at the mark.
     NoReread,
-    /// The mark is cleared when the region has been observed.
-    ClearAfterLook,
+    /// So does one whose release was not answered.
+    UnansweredReleaseLeaves,
     /// An event's id is recorded before its region is marked.
     SeenBeforeMarked,
+    /// A region that is marked is not marked anew.
+    MarkOnlyIfUnset,
     /// A clear takes whatever mark it finds.
     MarksWithoutIds,
+    /// The mark is read while the region is looked at, not before.
+    ReadWithLook,
+    /// The mark is cleared before the look, and set again by a holder that could not look.
+    ClearBeforeLook,
+    /// The same, but a holder that finds itself outrun does not set it again.
+    OutrunForgetsMark,
     /// A new holder gets its predecessor's version.
     VersionsStandStill,
     /// A release frees the lock, whoever holds it.
     ReleaseOfAnyLock,
-    /// A holder that finds itself outrun does not set again the mark that it has cleared.
-    OutrunForgetsMark,
-    /// A holder that could not look sets the mark again only if it finds none. But the one that
-    /// it finds may be the one that its own clear is on its way to.
-    MarkAgainKeepsOld,
-    /// Another protocol, which needs no marking again: every wake sets a new mark, and the
-    /// holder clears the one that it read once it has looked.
-    KeepUntilLooked,
 }
 
 /// How much happens at most.
@@ -40,8 +43,8 @@ pub struct Bounds {
     /// Scheduled passes, besides the last one.
     pub schedules: u8,
     pub faults: u8,
-    /// Looks of one pass before it hands over.
-    pub rounds: u8,
+    /// A fault may be the death of an invocation.
+    pub deaths: bool,
     /// Invocations at the same time.
     pub at_once: usize,
     /// The fence at the beginning. Above 0: the lock's table was made anew.
@@ -54,7 +57,7 @@ impl Bounds {
         duplicates: 0,
         schedules: 1,
         faults: 0,
-        rounds: 3,
+        deaths: true,
         at_once: 3,
         fence: 0,
     };
@@ -72,6 +75,6 @@ impl Protocol {
     }
 
     pub(crate) fn clears_before_look(&self) -> bool {
-        !self.is(Variant::ClearAfterLook) && !self.is(Variant::KeepUntilLooked)
+        self.is(Variant::ClearBeforeLook) || self.is(Variant::OutrunForgetsMark)
     }
 }

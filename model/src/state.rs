@@ -1,12 +1,15 @@
 //! Everything that a step may depend on, and what the properties ask for.
 
+use std::fmt;
+
 /// Event `n` announces the world's `n`th change. Where many are meant, the last of them; 0: none.
 pub type Event = u8;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State {
     pub lock: Lock,
-    pub mark: Option<Mark>,
+    /// The wake mark's id; 0: there is none.
+    pub mark: u8,
     /// Ids of events that were recorded as seen: a bit for each.
     pub seen: u8,
     /// How often the world has changed.
@@ -16,8 +19,8 @@ pub struct State {
     pub answered: u8,
     /// Invocations, sorted: their order means nothing.
     pub runs: Vec<Run>,
-    /// A clear that is still on its way.
-    pub late: Option<Late>,
+    /// The mark that a clear is for which is still on its way; 0: there is none.
+    pub late_clear: u8,
     pub duplicates: u8,
     pub schedules: u8,
     pub faults: u8,
@@ -35,44 +38,24 @@ pub struct Lock {
     pub held: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Mark {
-    pub id: u8,
-    /// The last event that it is there for.
-    pub covers: Event,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Late {
-    pub mark: u8,
-    pub owner: u8,
-    /// Its sender died before it could mark the region again.
-    pub orphan: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Run {
-    pub who: Who,
+    /// What its webhook was called for; 0: a pass on schedule or handed over to, which leaves
+    /// no mark.
+    pub event: Event,
     pub at: At,
-    pub lease: Option<Lease>,
+    pub lease: Lease,
     pub rounds: u8,
     /// The id of the mark that it read, or 0.
     pub read: u8,
-    /// It has cleared a mark for events up to this one, and not looked since.
-    pub owes: Event,
+    /// What its look sees, until it has acted on it.
+    pub sees: Event,
     /// Its lock was behind the fence, and is above it now.
     pub lifted: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Who {
-    Webhook(Event),
-    /// On schedule or handed over to: neither leaves a mark.
-    Pass,
-}
-
-/// What a run knows of the lock that it holds, or has held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// What a run knows of the lock that it holds, or has held; owner 0: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lease {
     pub owner: u8,
     pub version: u8,
@@ -81,29 +64,37 @@ pub struct Lease {
 }
 
 /// The request that a run sends next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum At {
     AskSeen,
     Mark,
     RecordSeen,
+    #[default]
     Acquire,
     ReadMark,
-    ClearMark,
+    List,
     BeginPass,
-    Outbid { in_force: u8 },
+    Outbid {
+        in_force: u8,
+    },
+    ClearMark,
     Write,
     MarkAgain,
-    Release { looked: bool },
+    Release {
+        looked: bool,
+    },
     Reread,
 }
 
 /// What no part of the system knows, for the properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Noted {
+    /// The last event that the region was marked for.
+    pub marked: Event,
     /// Every change up to this was seen by a look that began after it.
     pub looked: Event,
-    /// Events up to this may have lost their mark to a run that died.
-    pub excused: Event,
+    /// The same, and what came of that look was written.
+    pub acted: Event,
     /// The last owner whose pass has begun.
     pub begun: u8,
     /// The highest version that was granted.
@@ -113,49 +104,45 @@ pub struct Noted {
     pub stale_write: bool,
     pub robbed: bool,
     pub version_reused: bool,
-    pub cleared_in_vain: bool,
 }
 
 impl Run {
-    pub(crate) fn new(who: Who, at: At) -> Self {
-        Self {
-            who,
-            at,
-            lease: None,
-            rounds: 0,
-            read: 0,
-            owes: 0,
-            lifted: false,
-        }
+    pub(crate) fn webhook(event: Event) -> Self {
+        let mut run = Self::default();
+        (run.event, run.at) = (event, At::AskSeen);
+        run
     }
 
     pub(crate) fn holds(&self, lock: &Lock) -> bool {
-        self.lease
-            .is_some_and(|lease| lease.owner == lock.owner && lease.version == lock.version)
+        (self.lease.owner, self.lease.version) == (lock.owner, lock.version)
     }
+}
 
-    /// Has this clear on its way, and will mark the region again.
-    pub(crate) fn makes_good_for(&self, late: &Late) -> bool {
-        self.at == At::MarkAgain && self.lease.is_some_and(|lease| lease.owner == late.owner)
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.event {
+            0 => write!(f, "pass")?,
+            event => write!(f, "webhook of event {event}")?,
+        }
+        if self.lease.owner > 0 {
+            write!(f, ", holder {}", self.lease.owner)?;
+        }
+        write!(f, ": {:?}", self.at)
     }
 }
 
 impl State {
-    /// Marks the region for events up to this one; an older mark stays unless it is renewed.
-    pub(crate) fn set_mark(&mut self, event: Event, renew: bool) {
-        let covers = self.mark.map_or(0, |mark| mark.covers).max(event);
-        let id = match self.mark {
-            Some(mark) if !renew => mark.id,
-            // Random ids never meet again. The smallest that nobody knows keeps equal states equal.
-            _ => (1..).find(|id| !self.is_known(*id)).unwrap_or_default(),
-        };
-        self.mark = Some(Mark { id, covers });
+    pub(crate) fn any(&self, is: impl Fn(&Run) -> bool) -> bool {
+        self.runs.iter().any(is)
     }
 
-    fn is_known(&self, mark: u8) -> bool {
-        self.mark.is_some_and(|known| known.id == mark)
-            || self.late.is_some_and(|late| late.mark == mark)
-            || self.runs.iter().any(|run| run.read == mark)
+    /// Sets a mark with a new id.
+    pub(crate) fn set_mark(&mut self) {
+        let is_known =
+            |id| self.mark == id || self.late_clear == id || self.any(|run: &Run| run.read == id);
+        // Random ids never meet again. The smallest that nobody knows keeps equal states equal.
+        let new = (1..).find(|id| !is_known(*id));
+        self.mark = new.unwrap_or_default();
     }
 
     pub(crate) fn is_seen(&self, event: Event) -> bool {
@@ -169,7 +156,7 @@ impl State {
     /// Nothing is under way, and nothing to be sent again.
     pub(crate) fn is_settled(&self) -> bool {
         self.runs.is_empty()
-            && self.late.is_none()
+            && self.late_clear == 0
             && (1..=self.world).all(|event| self.is_answered(event))
     }
 }
