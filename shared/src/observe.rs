@@ -10,7 +10,7 @@ use tracing::info;
 use crate::db::{Database, DbError, Observation};
 use crate::host::{HostError, HostHandler};
 use crate::ids::{InstanceId, RegionName};
-use crate::lock::{LaunchLog, Lease, LockError, RegionLock, RegionMemory};
+use crate::lock::{LaunchLog, Lease, LockError, RegionMemory, WakeMark};
 use crate::model::Machine;
 use crate::scaling::Snapshot;
 
@@ -35,20 +35,16 @@ pub struct Eyes<'a> {
 }
 
 impl Eyes<'_> {
-    /// The view of the lock's holder, under the fence that it raises.
-    ///
-    /// The wake mark is read before the look and cleared after it: a function that dies in between
-    /// takes no wake with it. Only the mark that was read is cleared, so that one set since then is
-    /// found set when the lock has been released.
+    /// The view of the lock's holder, under the fence that it raises; with the wake mark that was
+    /// set before the look, to be cleared when it has been acted on.
     pub async fn observe_under(
         &self,
         lease: &Lease,
-        lock: &dyn RegionLock,
         now: Timestamp,
-    ) -> Result<(Snapshot, Timestamp), ObserveError> {
-        let memory = self.log.memory(&lease.region, now).await?;
+    ) -> Result<(Snapshot, Timestamp, Option<WakeMark>), ObserveError> {
         // The intents may be read first: only the lock's holder changes them.
-        let wanted = memory.wanted.clone();
+        let mut memory = self.log.memory(&lease.region, now).await?;
+        let wanted = memory.wanted.take();
         if let Some(mark) = &wanted {
             info!(by = mark.by, "wanted");
         }
@@ -57,11 +53,8 @@ impl Eyes<'_> {
             async { Ok(self.database.begin_pass(&fence).await?) },
             async { Ok::<_, ObserveError>(self.host.list().await?) },
         )?;
-        let view = self.join(memory, observation, machines).await?;
-        if let Some(mark) = &wanted {
-            lock.clear_wanted(&lease.region, mark).await?;
-        }
-        Ok(view)
+        let (snapshot, now) = self.join(memory, observation, machines).await?;
+        Ok((snapshot, now, wanted))
     }
 
     /// A bystander's view, for a dry run: changes nothing.

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::db::{Database, DbError};
 use crate::host::{HostHandler, HostHandlers};
 use crate::ids::{Owner, RegionName, UniqueIds};
-use crate::lock::{Attempt, LaunchLog, Lease, LeasedHost, LockError, RegionLock};
+use crate::lock::{Attempt, LaunchLog, Lease, LeasedHost, LockError, RegionLock, WakeMark};
 use crate::observe::{Eyes, ObserveError};
 use crate::record;
 use crate::report::{Decision, PassOutcome, PassReport, StepResult};
@@ -295,9 +295,9 @@ impl Passes {
             self.limits.ec2_call,
             self.clock.clone(),
         ));
-        let (mut snapshot, now) = self
+        let (mut snapshot, now, wanted) = self
             .eyes(&*host)
-            .observe_under(lease, &*self.lock, self.clock.now())
+            .observe_under(lease, self.clock.now())
             .await?;
         snapshot.mass_removal_approved = order.approve_mass_removal;
         let plan = decide(&snapshot, now)?;
@@ -326,10 +326,21 @@ impl Passes {
             plan: plan.clone(),
             results: results.clone(),
         };
-        if let Err(error) = self.log.record_decision(lease, &decision).await {
-            results.push(StepResult::failed("record the decision", error));
+        match self.log.record_decision(lease, &decision).await {
+            Ok(()) => self.clear(lease, wanted.as_ref(), &mut results).await,
+            Err(error) => results.push(StepResult::failed("record the decision", error)),
         }
         Ok(Round { plan, results })
+    }
+
+    /// Clears the wake mark that was set before the look, now that it has been acted on: the
+    /// decision's record proves that the lock was still this lease's. A function that dies before
+    /// takes no wake with it, and a mark set since then is another one.
+    async fn clear(&self, lease: &Lease, wanted: Option<&WakeMark>, results: &mut Vec<StepResult>) {
+        let Some(mark) = wanted else { return };
+        if let Err(error) = self.lock.clear_wanted(&lease.region, mark).await {
+            results.push(StepResult::failed("clear the wake mark", error));
+        }
     }
 
     /// Every region that has a row. No pass will tell an operator of a database that cannot even

@@ -154,7 +154,7 @@ impl RegionLock for DynamoStore {
             .delete_item()
             .table_name(&self.table)
             .set_key(Some(region_key(region, "WAKE")))
-            .condition_expression("mark = :mark")
+            .condition_expression("mark = :mark OR attribute_not_exists(mark)")
             .expression_attribute_values(":mark", text(&mark.id))
             .send()
             .await;

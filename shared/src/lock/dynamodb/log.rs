@@ -33,10 +33,11 @@ impl LaunchLog for DynamoStore {
             let item = item.map_err(|error| unavailable("read the region's memory", &error))?;
             let sk = read_text(&item, "sk").unwrap_or_default();
             if sk == "WAKE" {
-                // One without an id can only be cleared by nobody: it is from no version of ours.
-                memory.wanted = read_text(&item, "mark").map(|id| WakeMark {
-                    id: id.to_owned(),
-                    by: read_text(&item, "by").unwrap_or_default().to_owned(),
+                // One without an id was made by hand; it is cleared like any other.
+                let text = |name| read_text(&item, name).unwrap_or_default().to_owned();
+                memory.wanted = Some(WakeMark {
+                    id: text("mark"),
+                    by: text("by"),
                 });
             } else if sk.starts_with("INTENT#") {
                 memory.open_intents.push(read_body(&item)?);
