@@ -3,6 +3,7 @@
 
 mod assigning;
 mod host_agents;
+mod notices;
 mod observing;
 mod pass_writes;
 mod tables;
@@ -180,12 +181,7 @@ impl Database for FakeDatabase {
     }
 
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {
-        let rows = self.call("find_instance")?;
-        let row = rows.tables.instances.get(id);
-        Ok(row.map(|row| KnownInstance {
-            region: row.region.clone(),
-            status: row.status,
-        }))
+        Ok(self.call("find_instance")?.tables.find_instance(id))
     }
 
     async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError> {

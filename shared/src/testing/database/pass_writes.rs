@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
 use crate::db::{DbError, Fence, TerminateIf, WriteOutcome, WriteResult};
 use crate::ids::{InstanceId, RegionName};
-use crate::model::{InstanceStatus, NewInstance, Notice};
+use crate::model::{InstanceStatus, NewInstance};
 
 type Written = Result<Vec<WriteResult>, DbError>;
 
@@ -72,20 +72,12 @@ impl Tables {
             let row = || InstanceRow::new(&fence.region, new, status);
             self.instances.entry(new.id.clone()).or_insert_with(row);
         }
-        let mut results: Vec<_> = given
-            .iter()
-            .map(|new| {
-                let done = inserted.contains(&new.id);
-                result(
-                    &new.id,
-                    if done {
-                        WriteOutcome::Done
-                    } else {
-                        WriteOutcome::Already
-                    },
-                )
-            })
-            .collect();
+        let outcome = |new: &NewInstance| match inserted.contains(&new.id) {
+            true => WriteOutcome::Done,
+            false => WriteOutcome::Already,
+        };
+        let each = given.iter().map(|new| result(&new.id, outcome(new)));
+        let mut results: Vec<_> = each.collect();
         results.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(results)
     }
@@ -272,21 +264,6 @@ impl Tables {
             }
         }
         Ok(released)
-    }
-}
-
-impl Tables {
-    /// `give_notice` (`…_notices/up.sql`): not a pass's, and so without a fence.
-    pub fn give_notice(&mut self, id: &InstanceId, notice: Notice) -> WriteOutcome {
-        match self.instances.get_mut(id) {
-            None => WriteOutcome::Unknown,
-            Some(row) if row.status == InstanceStatus::Terminating => WriteOutcome::WrongState,
-            Some(row) if row.notice >= Some(notice) => WriteOutcome::Already,
-            Some(row) => {
-                row.notice = Some(notice);
-                WriteOutcome::Done
-            }
-        }
     }
 }
 

@@ -1,0 +1,112 @@
+//! Moments when an age is exactly its bound: there a rule is easily wrong by a moment.
+
+use jiff::{SignedDuration, Timestamp};
+use shared::db::{Fence, TerminateIf};
+use shared::ids::{InstanceId, RegionName};
+use shared::model::InstanceStatus;
+use shared::testing::Tables;
+
+use super::steps::{Ask, launch_of};
+
+/// Which age; the long ones are rare, since all agents fall silent over them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Claim,
+    MissingBeat,
+    ResumedBeat,
+    Lost,
+    Waiting,
+    Gap,
+    Forgotten,
+}
+
+pub(crate) const KINDS: &[Kind] = &[
+    Kind::Claim,
+    Kind::Claim,
+    Kind::MissingBeat,
+    Kind::ResumedBeat,
+    Kind::Lost,
+    Kind::Waiting,
+    Kind::Waiting,
+    Kind::Gap,
+    Kind::Gap,
+    Kind::Forgotten,
+];
+
+/// When it is, and of what.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    pub(crate) at: Timestamp,
+    kind: Kind,
+    pub(crate) region: RegionName,
+    instance: InstanceId,
+}
+
+impl Bound {
+    /// What hangs on the age.
+    pub(crate) fn ask(&self, fence: Fence) -> Ask {
+        let instances = vec![self.instance.clone()];
+        match self.kind {
+            Kind::Claim => Ask::Release(fence),
+            Kind::MissingBeat => Ask::Terminate(fence, instances, TerminateIf::Missing),
+            Kind::ResumedBeat => Ask::Heartbeat(self.instance.clone(), launch_of(&self.instance)),
+            Kind::Lost => Ask::Terminate(fence, instances, TerminateIf::Lost),
+            Kind::Waiting => Ask::Look(self.region.clone()),
+            Kind::Gap | Kind::Forgotten => Ask::BeginPass(fence),
+        }
+    }
+}
+
+/// All of a kind, of the regions that there are.
+pub(crate) fn all(tables: &Tables, kind: Kind, now: Timestamp) -> Vec<Bound> {
+    let seconds = SignedDuration::from_secs;
+    let mut bounds = vec![];
+    let mut add = |at, region: &RegionName, instance: Option<&InstanceId>| {
+        bounds.push(Bound {
+            at,
+            kind,
+            region: region.clone(),
+            instance: instance.cloned().unwrap_or_else(|| "".into()),
+        });
+    };
+    for slot in tables.slots.values() {
+        let host = tables.instances.get(&slot.instance_id);
+        if let (Kind::Claim, Some(at), Some(host)) = (kind, slot.allocated_at, host) {
+            add(at + seconds(90), &host.region, None);
+        }
+    }
+    for (id, beat) in &tables.heartbeats {
+        let host = &tables.instances[id];
+        let waits = tables.regions[&host.region].settings.waits;
+        // The other region's is too long to be watched through.
+        let is_short = waits.lost < seconds(300);
+        let at = match kind {
+            _ if host.status == InstanceStatus::Terminating => continue,
+            Kind::MissingBeat | Kind::ResumedBeat => beat.beat_at + waits.heartbeat,
+            Kind::Lost if is_short => {
+                let watched = tables.watched_since(&host.region, now);
+                watched.map_or(beat.beat_at, |at| at.max(beat.beat_at)) + waits.lost
+            }
+            _ => continue,
+        };
+        add(at, &host.region, Some(id));
+    }
+    for waits in tables.waiting_users.values() {
+        if kind == Kind::Waiting {
+            add(waits.last_at + seconds(60), &waits.region, None);
+        }
+    }
+    for (region, row) in &tables.regions {
+        let last_pass_at = tables.fences.get(region).and_then(|f| f.last_pass_at);
+        let gap = (row.settings.waits.lost / 2).max(seconds(90));
+        if let (Kind::Gap, Some(at)) = (kind, last_pass_at) {
+            add(at + gap, region, None);
+        }
+    }
+    for (region, bucket) in &tables.wakeups {
+        if kind == Kind::Forgotten {
+            add(*bucket + seconds(3600), region, None);
+        }
+    }
+    bounds
+}

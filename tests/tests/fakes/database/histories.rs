@@ -1,0 +1,190 @@
+//! Histories, from a seed.
+
+mod choices;
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use shared::db::Fence;
+use shared::ids::InstanceId;
+use shared::model::InstanceStatus;
+use shared::testing::{NOW, Tables};
+
+use choices::noticed;
+
+use super::bounds::{self, Kind};
+use super::steps::{Ask, REGIONS, Step, launch_of};
+use crate::random::Random;
+
+const INSTANCES: u32 = 8;
+
+/// Makes one step after the other, from a seed and from what the tables then hold: choices without
+/// regard to them would hardly ever meet a slot that may be claimed.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    random: Random,
+    now: Timestamp,
+    /// The lock versions of the regions' passes.
+    versions: [i64; REGIONS.len()],
+    /// Steps that belong together.
+    planned: VecDeque<Step>,
+}
+
+impl Generator {
+    pub(crate) fn of(seed: u64) -> Self {
+        Self {
+            random: Random::of(seed),
+            now: NOW,
+            versions: [1; REGIONS.len()],
+            planned: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn next(&mut self, tables: &Tables) -> Step {
+        if self.planned.is_empty() {
+            match self.random.below(100) {
+                0..10 => self.plan_a_bound(tables),
+                10..14 => self.plan_capacity(tables),
+                _ => {}
+            }
+        }
+        if let Some(step) = self.planned.pop_front() {
+            self.now = step.at;
+            return step;
+        }
+        let pass: &[i64] = match self.random.below(100) {
+            0..80 => &[0, 0, 1, 1_000_000],
+            _ => &[15_000_000, 30_000_000],
+        };
+        self.now += SignedDuration::from_micros(*self.random.pick(pass));
+        Step {
+            at: self.now,
+            ask: self.ask(tables),
+        }
+    }
+
+    /// Goes on to the moment when an age is its bound and to the one after it, and asks for what
+    /// hangs on it.
+    fn plan_a_bound(&mut self, tables: &Tables) {
+        let kind = *self.random.pick(bounds::KINDS);
+        let mut ahead = bounds::all(tables, kind, self.now);
+        ahead.retain(|bound| bound.at >= self.now);
+        if ahead.is_empty() {
+            return;
+        }
+        let bound = self.random.pick(&ahead);
+        let place = REGIONS.iter().position(|r| *r == bound.region.as_str());
+        let fence = Fence {
+            region: bound.region.clone(),
+            version: self.versions[place.unwrap()],
+        };
+        if kind == Kind::Lost {
+            // Silence counts only while passes look.
+            let minute = SignedDuration::from_mins(1);
+            let mut at = self.now;
+            while at < bound.at {
+                let ask = Ask::BeginPass(fence.clone());
+                self.planned.push_back(Step { at, ask });
+                at += minute;
+            }
+        }
+        let ask = bound.ask(fence);
+        // What begins the age anew can be asked for only once.
+        let once = matches!(kind, Kind::ResumedBeat | Kind::Gap);
+        let moment = SignedDuration::from_micros(1);
+        if !once || self.random.chance(50) {
+            self.planned.push_back(Step {
+                at: bound.at,
+                ask: ask.clone(),
+            });
+        }
+        if !once || self.planned.is_empty() {
+            self.planned.push_back(Step {
+                at: bound.at + moment,
+                ask,
+            });
+        }
+    }
+
+    /// What passes and agents do between other things: rows of the ended go, new ones come, and
+    /// all agents are heard of.
+    fn plan_capacity(&mut self, tables: &Tables) {
+        let place = usize::try_from(self.random.below(2)).unwrap();
+        let fence = Fence {
+            region: REGIONS[place].into(),
+            version: self.versions[place],
+        };
+        let ended: Vec<_> = tables
+            .instances
+            .iter()
+            .filter(|(_, row)| row.region == fence.region)
+            .filter(|(_, row)| row.status == InstanceStatus::Terminating)
+            .map(|(id, _)| id.clone())
+            .collect();
+        let all = (0..INSTANCES).map(|n| InstanceId::from(format!("i-{n:02}")));
+        let new: Vec<_> = all
+            .filter(|id| !tables.instances.contains_key(id))
+            .collect();
+        let new: Vec<_> = new.into_iter().take(2).collect();
+        let rows = new.iter().map(|id| self.new_instance(id.clone())).collect();
+        let mut asks = vec![Ask::Remove(fence.clone(), ended), Ask::Record(fence, rows)];
+        asks.extend(
+            new.iter()
+                .map(|id| Ask::Register(id.clone(), launch_of(id))),
+        );
+        asks.push(Ask::Beats(tables.instances.keys().cloned().collect()));
+        let at = self.now;
+        self.planned
+            .extend(asks.into_iter().map(|ask| Step { at, ask }));
+    }
+
+    fn ask(&mut self, tables: &Tables) -> Ask {
+        match self.random.below(100) {
+            0 => Ask::Regions,
+            1..6 => {
+                let fence = self.fence();
+                Ask::BeginPass(fence)
+            }
+            6 => Ask::Look(self.region()),
+            7 => Ask::Find(self.id()),
+            8..15 => self.insert(),
+            15..18 => self.notice(tables),
+            18..21 => {
+                let fence = self.fence();
+                let noticed = noticed(tables, &fence.region);
+                let ids = match noticed.is_empty() || self.random.chance(50) {
+                    true => self.ids(tables, &fence, 4),
+                    false => noticed,
+                };
+                Ask::Drain(fence, ids)
+            }
+            21..27 => self.terminate(tables),
+            27..30 => {
+                let fence = self.fence();
+                let ids = self.ids(tables, &fence, 4);
+                Ask::Remove(fence, ids)
+            }
+            30..35 => {
+                let fence = self.fence();
+                let missing = self.ids(tables, &fence, 3);
+                let present = self.ids(tables, &fence, 2);
+                Ask::NoteMissing(fence, missing, present)
+            }
+            35..38 => Ask::Release(self.fence()),
+            38..60 => Ask::Assign(self.request(tables)),
+            60..67 => self.register(tables),
+            67..71 => {
+                let (id, launch) = self.agent(tables, |_| true);
+                Ask::Heartbeat(id, launch)
+            }
+            71..77 => self.beats(tables),
+            77..96 => self.of_slot(tables),
+            96..98 => Ask::SetRegion(
+                self.known_region(),
+                self.random.chance(70),
+                self.random.below(5),
+            ),
+            _ => self.set_image(),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What a step is about: ids, users, slots and agents, mostly ones that there are.
+
+use jiff::SignedDuration;
+use shared::assign::{AssignRequest, ClientBuild, SessionId, UserId};
+use shared::db::{Fence, TerminateIf};
+use shared::ids::{InstanceId, LaunchId, RegionName};
+use shared::model::{ImageState, InstanceStatus, NewInstance, Notice};
+use shared::testing::{SlotRow, SlotStatus, Tables};
+
+use super::{Generator, INSTANCES};
+use crate::database::steps::{Ask, IMAGES, REGIONS, launch_of};
+
+const NOBODYS: &str = "of nobody";
+
+impl Generator {
+    /// What EC2 says, more than once of the same instance.
+    pub(super) fn notice(&mut self, tables: &Tables) -> Ask {
+        let again = noticed(tables, &self.known_region());
+        let id = match again.is_empty() || self.random.chance(60) {
+            true => self.agent(tables, |_| true).0,
+            false => self.random.pick(&again).clone(),
+        };
+        let notices = [Notice::Rebalance, Notice::Rebalance, Notice::Interruption];
+        Ask::GiveNotice(id, *self.random.pick(&notices))
+    }
+
+    pub(super) fn known_region(&mut self) -> RegionName {
+        (*self.random.pick(&REGIONS)).into()
+    }
+
+    pub(super) fn region(&mut self) -> RegionName {
+        if self.random.chance(4) {
+            "nowhere".into()
+        } else {
+            self.known_region()
+        }
+    }
+
+    /// Mostly the holder's, now and then a newer one's or one's that was lost.
+    pub(super) fn fence(&mut self) -> Fence {
+        if self.random.chance(3) {
+            let region = "nowhere".into();
+            return Fence { region, version: 1 };
+        }
+        let place = self.random.below(2);
+        let place = usize::try_from(place).unwrap();
+        let current = &mut self.versions[place];
+        let version = match self.random.below(100) {
+            0..86 => *current,
+            86..93 => {
+                *current += 1;
+                *current
+            }
+            _ => *current - 1,
+        };
+        let region = REGIONS[place].into();
+        Fence { region, version }
+    }
+
+    pub(super) fn id(&mut self) -> InstanceId {
+        format!("i-{:02}", self.random.below(INSTANCES + 1)).into()
+    }
+
+    pub(super) fn any_ids(&mut self, most: u32) -> Vec<InstanceId> {
+        let all: Vec<_> = (0..=INSTANCES)
+            .map(|n| format!("i-{n:02}").into())
+            .collect();
+        self.random.some(&all, most)
+    }
+
+    /// Mostly of the region that is written to.
+    pub(super) fn ids(&mut self, tables: &Tables, fence: &Fence, most: u32) -> Vec<InstanceId> {
+        if self.random.chance(25) {
+            return self.any_ids(most);
+        }
+        let rows = tables.instances.iter();
+        let here = rows.filter(|(_, row)| row.region == fence.region);
+        let ids: Vec<_> = here.map(|(id, _)| id.clone()).collect();
+        if ids.is_empty() {
+            return ids;
+        }
+        self.random.some(&ids, most)
+    }
+
+    /// The last of the ids never gets a row.
+    pub(super) fn insert(&mut self) -> Ask {
+        let fence = self.fence();
+        let mut instances: Vec<_> = self
+            .any_ids(3)
+            .into_iter()
+            .filter(|id| *id != InstanceId::from(format!("i-{INSTANCES:02}")))
+            .map(|id| self.new_instance(id))
+            .collect();
+        if self.random.chance(3)
+            && let Some(first) = instances.first_mut()
+        {
+            first.capacity = 0;
+        }
+        if self.random.chance(90) {
+            Ask::Record(fence, instances)
+        } else {
+            Ask::Adopt(fence, instances)
+        }
+    }
+
+    /// The same for the same id at the same time: of two in one call, either may be inserted.
+    pub(super) fn new_instance(&self, id: InstanceId) -> NewInstance {
+        let number: i64 = id.as_str()[2..].parse().unwrap();
+        let image = if number % 4 == 3 {
+            IMAGES[1]
+        } else {
+            IMAGES[0]
+        };
+        NewInstance {
+            launch_id: launch_of(&id),
+            image_id: image.into(),
+            client_sha: format!("sha-of-{image}").into(),
+            instance_type: "c5.large".to_owned(),
+            capacity: 1 + u32::try_from(number).unwrap() % 3,
+            launched_at: self.now - SignedDuration::from_secs(30 * number),
+            id,
+        }
+    }
+
+    pub(super) fn terminate(&mut self, tables: &Tables) -> Ask {
+        let conditions = [
+            TerminateIf::Empty,
+            TerminateIf::Empty,
+            TerminateIf::Lost,
+            TerminateIf::Lost,
+            TerminateIf::Missing,
+            TerminateIf::Gone,
+        ];
+        let condition = *self.random.pick(&conditions);
+        let most = if condition == TerminateIf::Gone { 1 } else { 3 };
+        let fence = self.fence();
+        let ids = self.ids(tables, &fence, most);
+        Ask::Terminate(fence, ids, condition)
+    }
+
+    pub(super) fn request(&mut self, tables: &Tables) -> AssignRequest {
+        let known: Vec<_> = tables
+            .slots
+            .values()
+            .filter_map(|s| s.user.clone())
+            .collect();
+        let mut user = (*self.random.pick(&["alice", "bob", "carol"])).to_owned();
+        let mut session = (*self.random.pick(&["1", "2", "3"])).to_owned();
+        if !known.is_empty() && self.random.chance(40) {
+            let (of, same) = self.random.pick(&known).clone();
+            user = of;
+            if self.random.chance(50) {
+                session = same;
+            }
+        }
+        let mut regions = REGIONS.map(RegionName::from).to_vec();
+        match self.random.below(10) {
+            0..4 => {}
+            4..8 => regions.reverse(),
+            _ => {
+                regions.push("nowhere".into());
+                regions = self.random.some(&regions, 4);
+            }
+        }
+        let client = match self.random.below(20) {
+            0..8 => ClientBuild::Sha("sha-of-ami-1".into()),
+            8..13 => ClientBuild::Sha("sha-of-ami-2".into()),
+            13 => ClientBuild::Sha(NOBODYS.into()),
+            _ => ClientBuild::CurrentImage,
+        };
+        AssignRequest {
+            user: UserId::parse(&user).unwrap(),
+            session: SessionId::parse(&session).unwrap(),
+            regions,
+            client,
+        }
+    }
+
+    /// An agent, which now and then has another launch's token.
+    pub(super) fn agent(
+        &mut self,
+        tables: &Tables,
+        wanted: impl Fn(InstanceStatus) -> bool,
+    ) -> (InstanceId, LaunchId) {
+        let known: Vec<_> = tables
+            .instances
+            .iter()
+            .filter(|(_, row)| wanted(row.status))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let id = if known.is_empty() || self.random.chance(10) {
+            self.id()
+        } else {
+            self.random.pick(&known).clone()
+        };
+        let launch = self.launch(&id);
+        (id, launch)
+    }
+
+    pub(super) fn launch(&mut self, id: &InstanceId) -> LaunchId {
+        if self.random.chance(20) {
+            NOBODYS.into()
+        } else {
+            launch_of(id)
+        }
+    }
+
+    pub(super) fn register(&mut self, tables: &Tables) -> Ask {
+        let only_new = self.random.chance(70);
+        let wanted = |status| !only_new || status == InstanceStatus::PreConnection;
+        let (id, launch) = self.agent(tables, wanted);
+        Ask::Register(id, launch)
+    }
+
+    /// Most agents are heard of.
+    pub(super) fn beats(&mut self, tables: &Tables) -> Ask {
+        let ids = tables.instances.keys().cloned();
+        Ask::Beats(ids.filter(|_| self.random.chance(80)).collect())
+    }
+
+    pub(super) fn of_slot(&mut self, tables: &Tables) -> Ask {
+        let taken = |row: &SlotRow| row.status != SlotStatus::Waiting;
+        let any = self.random.chance(10);
+        let slots: Vec<_> = tables
+            .slots
+            .iter()
+            .filter(|(_, row)| any || taken(row))
+            .collect();
+        if slots.is_empty() {
+            return Ask::Assign(self.request(tables));
+        }
+        let (slot, row) = *self.random.pick(&slots);
+        let launch = self.launch(&row.instance_id);
+        let slot = if self.random.chance(3) {
+            uuid::Uuid::nil().to_string()
+        } else {
+            slot.clone()
+        };
+        // Mostly what comes next in a slot's life.
+        let next = match row.status {
+            _ if self.random.chance(20) => self.random.below(3),
+            SlotStatus::Allocated if self.random.chance(30) => 1,
+            SlotStatus::Waiting | SlotStatus::Allocated => 0,
+            SlotStatus::Connecting | SlotStatus::Running => 1,
+            SlotStatus::Dying => 2,
+        };
+        match next {
+            0 => {
+                let (user, session) = row.user.clone().unwrap_or_default();
+                let session = if self.random.chance(20) {
+                    NOBODYS.to_owned()
+                } else {
+                    session
+                };
+                Ask::Claim {
+                    slot,
+                    user,
+                    session,
+                    launch,
+                }
+            }
+            1 => {
+                let states = [
+                    SlotStatus::Running,
+                    SlotStatus::Dying,
+                    SlotStatus::Connecting,
+                ];
+                let place = self.random.below(10).saturating_sub(7);
+                let to = match place {
+                    0 => *self.random.pick(&states[..2]),
+                    _ => *self.random.pick(&states),
+                };
+                Ask::Report(slot, to, launch)
+            }
+            _ => Ask::Replace(slot, launch),
+        }
+    }
+
+    pub(super) fn set_image(&mut self) -> Ask {
+        let states = [
+            ImageState::Current,
+            ImageState::Current,
+            ImageState::Baking,
+            ImageState::Warming,
+            ImageState::Retired,
+        ];
+        let image = (*self.random.pick(&IMAGES)).into();
+        Ask::SetImage(self.known_region(), image, *self.random.pick(&states))
+    }
+}
+
+/// A region's instances that EC2 is about to take.
+pub(super) fn noticed(tables: &Tables, region: &RegionName) -> Vec<InstanceId> {
+    let rows = tables.instances.iter();
+    rows.filter(|(_, row)| row.region == *region && row.notice.is_some())
+        .map(|(id, _)| id.clone())
+        .collect()
+}

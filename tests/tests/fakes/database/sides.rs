@@ -1,0 +1,236 @@
+//! The two that must answer alike: Postgres behind the service's own adapters, and the fake.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use shared::assign::Assigner;
+use shared::db::{Database, DbError};
+use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
+use shared::model::{ImageState, RegionSettings, Waits};
+use shared::testing::{
+    AgentAnswer, FakeAssigner, FakeClock, FakeDatabase, SlotStatus, Tables, image, settings,
+};
+
+use super::steps::{Ask, IMAGES, REGIONS, Step, launch_of};
+
+pub(crate) const USER_LIMIT: u32 = 2;
+pub(crate) const ENVIRONMENT: &str = "dev";
+
+/// What agents and operators do, for which the service has no port.
+#[allow(async_fn_in_trait, reason = "both sides are in this crate")]
+pub(crate) trait Side {
+    fn database(&self) -> &dyn Database;
+    fn assigner(&self) -> &dyn Assigner;
+    async fn set_time(&self, now: Timestamp);
+    async fn register(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer;
+    async fn heartbeat(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer;
+    async fn claim(&self, slot: &str, user: &str, session: &str, launch: &LaunchId) -> AgentAnswer;
+    async fn report(&self, slot: &str, to: SlotStatus, launch: &LaunchId) -> AgentAnswer;
+    async fn replace(&self, slot: &str, launch: &LaunchId) -> AgentAnswer;
+    async fn set_region(&self, region: &RegionName, enabled: bool, target: u32);
+    async fn set_image(&self, region: &RegionName, image: &ImageId, state: ImageState);
+    /// All rows; the regions' settings are in the observations.
+    async fn rows(&self) -> Tables;
+}
+
+/// Takes a step; the answer as text, errors without their wording.
+pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
+    side.set_time(step.at).await;
+    let database = side.database();
+    match &step.ask {
+        Ask::Regions => told(database.regions().await),
+        Ask::BeginPass(fence) => told(database.begin_pass(fence).await),
+        Ask::Look(region) => told(database.look(region).await),
+        Ask::Record(fence, new) => told(database.record_instances(fence, new).await),
+        Ask::Adopt(fence, new) => told(database.adopt_orphans(fence, new).await),
+        Ask::Drain(fence, ids) => told(database.drain(fence, ids).await),
+        Ask::Terminate(fence, ids, condition) => {
+            told(database.terminate(fence, ids, *condition).await)
+        }
+        Ask::Remove(fence, ids) => told(database.remove(fence, ids).await),
+        Ask::NoteMissing(fence, missing, present) => {
+            told(database.note_missing(fence, missing, present).await)
+        }
+        Ask::Release(fence) => told(database.release_unclaimed(fence).await),
+        Ask::Find(id) => told(database.find_instance(id).await),
+        Ask::GiveNotice(id, notice) => told(database.give_notice(id, *notice).await),
+        Ask::Assign(request) => told(side.assigner().assign(request).await),
+        Ask::Register(id, launch) => format!("{:?}", side.register(id, launch).await),
+        Ask::Heartbeat(id, launch) => format!("{:?}", side.heartbeat(id, launch).await),
+        Ask::Beats(ids) => {
+            let mut answers = vec![];
+            for id in ids {
+                answers.push(side.heartbeat(id, &launch_of(id)).await);
+            }
+            format!("{answers:?}")
+        }
+        Ask::Claim {
+            slot,
+            user,
+            session,
+            launch,
+        } => format!("{:?}", side.claim(slot, user, session, launch).await),
+        Ask::Report(slot, to, launch) => format!("{:?}", side.report(slot, *to, launch).await),
+        Ask::Replace(slot, launch) => format!("{:?}", side.replace(slot, launch).await),
+        Ask::SetRegion(region, enabled, target) => {
+            side.set_region(region, *enabled, *target).await;
+            String::new()
+        }
+        Ask::SetImage(region, image, state) => {
+            side.set_image(region, image, *state).await;
+            String::new()
+        }
+    }
+}
+
+fn told<T: Debug>(answer: Result<T, DbError>) -> String {
+    match answer {
+        Ok(answer) => format!("{answer:?}"),
+        Err(DbError::Refused { .. }) => "Refused".to_owned(),
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+/// The regions of every history: their waits differ, and the second's gap is the least one.
+pub(crate) fn regions() -> Vec<RegionSettings> {
+    let seconds = jiff::SignedDuration::from_secs;
+    let of = |name: &str, heartbeat, lost| RegionSettings {
+        name: name.into(),
+        target_free: 2,
+        launch_choices: vec![],
+        waits: Waits {
+            heartbeat: seconds(heartbeat),
+            lost: seconds(lost),
+            ..Waits::default()
+        },
+        ..settings()
+    };
+    vec![of(REGIONS[0], 90, 600), of(REGIONS[1], 60, 120)]
+}
+
+/// Each region's current image is another; the other one bakes.
+pub(crate) fn first_state(region: &RegionName, image: &str) -> ImageState {
+    if (region.as_str() == REGIONS[0]) == (image == IMAGES[0]) {
+        ImageState::Current
+    } else {
+        ImageState::Baking
+    }
+}
+
+/// The fake's side.
+#[derive(Debug)]
+pub(crate) struct FakeSide {
+    clock: Arc<FakeClock>,
+    pub(crate) fake: Arc<FakeDatabase>,
+    assigner: FakeAssigner,
+}
+
+impl FakeSide {
+    pub(crate) fn new() -> Self {
+        let clock = Arc::new(FakeClock::default());
+        let fake = Arc::new(FakeDatabase::new(clock.clone()));
+        {
+            let tables = &mut fake.rows().tables;
+            for settings in regions() {
+                let region = settings.name.clone();
+                tables.add_region(settings);
+                for id in IMAGES {
+                    tables.add_image(&region, image(id, first_state(&region, id)));
+                }
+            }
+            let version = shared::assign::AppVersion {
+                version: "1.2.3".to_owned(),
+                client_sha: "sha-of-ami-1".into(),
+            };
+            tables.app_versions.insert(ENVIRONMENT.to_owned(), version);
+        }
+        let assigner = FakeAssigner {
+            database: fake.clone(),
+            user_limit: USER_LIMIT,
+            environment: ENVIRONMENT.to_owned(),
+        };
+        Self {
+            clock,
+            fake,
+            assigner,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        use shared::clock::Clock as _;
+        self.clock.now()
+    }
+}
+
+impl Side for FakeSide {
+    fn database(&self) -> &dyn Database {
+        &*self.fake
+    }
+
+    fn assigner(&self) -> &dyn Assigner {
+        &self.assigner
+    }
+
+    async fn set_time(&self, now: Timestamp) {
+        self.clock.advance(now.duration_since(self.now()));
+    }
+
+    async fn register(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer {
+        let tables = &mut self.fake.rows().tables;
+        tables.register_host(id, "10.0.0.1", launch, self.now())
+    }
+
+    async fn heartbeat(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer {
+        let tables = &mut self.fake.rows().tables;
+        tables.heartbeat(id, launch, self.now())
+    }
+
+    async fn claim(&self, slot: &str, user: &str, session: &str, launch: &LaunchId) -> AgentAnswer {
+        let tables = &mut self.fake.rows().tables;
+        tables.claim_slot(slot, user, session, launch)
+    }
+
+    async fn report(&self, slot: &str, to: SlotStatus, launch: &LaunchId) -> AgentAnswer {
+        self.fake.rows().tables.report_slot(slot, to, launch)
+    }
+
+    async fn replace(&self, slot: &str, launch: &LaunchId) -> AgentAnswer {
+        self.fake.rows().tables.replace_slot(slot, launch)
+    }
+
+    async fn set_region(&self, region: &RegionName, enabled: bool, target: u32) {
+        let tables = &mut self.fake.rows().tables;
+        let settings = tables.settings_mut(region).unwrap();
+        settings.enabled = enabled;
+        settings.target_free = target;
+    }
+
+    async fn set_image(&self, region: &RegionName, image: &ImageId, state: ImageState) {
+        let images = &mut self.fake.rows().tables.images;
+        for ((of, id), row) in images.iter_mut() {
+            if of != region {
+                continue;
+            }
+            if id == image {
+                row.state = state;
+            } else if state == ImageState::Current && row.state == ImageState::Current {
+                row.state = ImageState::Baking;
+            }
+        }
+    }
+
+    async fn rows(&self) -> Tables {
+        without_settings(&self.fake.rows().tables)
+    }
+}
+
+/// What the rows of both sides have in common.
+pub(crate) fn without_settings(tables: &Tables) -> Tables {
+    Tables {
+        regions: BTreeMap::default(),
+        slots_made: 0,
+        ..tables.clone()
+    }
+}

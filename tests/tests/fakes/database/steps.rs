@@ -1,0 +1,64 @@
+//! What can be asked of the database.
+
+use jiff::Timestamp;
+use shared::assign::AssignRequest;
+use shared::db::{Fence, TerminateIf};
+use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
+use shared::model::{ImageState, NewInstance, Notice};
+use shared::testing::SlotStatus;
+
+pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
+pub(crate) const IMAGES: [&str; 2] = ["ami-1", "ami-2"];
+
+/// Something that is asked at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) at: Timestamp,
+    pub(crate) ask: Ask,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Regions,
+    BeginPass(Fence),
+    Look(RegionName),
+    Record(Fence, Vec<NewInstance>),
+    Adopt(Fence, Vec<NewInstance>),
+    Drain(Fence, Vec<InstanceId>),
+    Terminate(Fence, Vec<InstanceId>, TerminateIf),
+    Remove(Fence, Vec<InstanceId>),
+    NoteMissing(Fence, Vec<InstanceId>, Vec<InstanceId>),
+    Release(Fence),
+    Find(InstanceId),
+    GiveNotice(InstanceId, Notice),
+    Assign(AssignRequest),
+    Register(InstanceId, LaunchId),
+    Heartbeat(InstanceId, LaunchId),
+    /// Heartbeats of several, each of its own launch.
+    Beats(Vec<InstanceId>),
+    Claim {
+        slot: String,
+        user: String,
+        session: String,
+        launch: LaunchId,
+    },
+    Report(String, SlotStatus, LaunchId),
+    Replace(String, LaunchId),
+    /// An operator's change of a region: whether it is enabled, and its target.
+    SetRegion(RegionName, bool, u32),
+    /// An operator's change of an image. The current one makes way for a new one.
+    SetImage(RegionName, ImageId, ImageState),
+}
+
+impl Ask {
+    /// The variant's name.
+    pub(crate) fn name(&self) -> String {
+        let text = format!("{self:?}");
+        let end = text.find(|c: char| !c.is_alphanumeric());
+        text[..end.unwrap_or(text.len())].to_owned()
+    }
+}
+
+pub(crate) fn launch_of(id: &InstanceId) -> LaunchId {
+    format!("launch-of-{id}").into()
+}
