@@ -14,4 +14,5 @@ pub mod graphql;
 pub mod ledger;
 pub mod logs;
 pub mod metadata;
+pub mod table;
 pub mod wait;

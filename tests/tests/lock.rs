@@ -7,17 +7,11 @@
 )]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use local_stack::dir::StackDir;
-use local_stack::ministack::Ministack;
-use local_stack::ports::Ports;
+use scaling_tests::table::Table;
 use shared::ids::{ClientToken, LaunchId, Owner, RegionName};
 use shared::lock::dynamodb::DynamoStore;
 use shared::lock::{Attempt, Closing, LaunchLog, Lease, LockError, RegionLock};
@@ -30,63 +24,6 @@ use shared::trigger::Trigger;
 const LEASE: Duration = Duration::from_secs(50);
 const CONTENDERS: usize = 32;
 const ROUNDS: usize = 20;
-
-/// A DynamoDB table of a test's own. The local AWS behind it ends with it.
-struct Table {
-    store: Arc<DynamoStore>,
-    _aws: Ministack,
-    _dir: StackDir,
-    _folder: tempfile::TempDir,
-}
-
-impl std::ops::Deref for Table {
-    type Target = Arc<DynamoStore>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.store
-    }
-}
-
-async fn table() -> Table {
-    let folder = tempfile::tempdir().expect("a folder");
-    let dir = StackDir::claim(folder.path()).expect("a stack's folder");
-    let port = Ports::free().reserve("the local AWS").expect("a port");
-    let aws = Ministack::start(&dir, port, None)
-        .await
-        .expect("the local AWS");
-    let client = aws_sdk_dynamodb::Client::new(&aws.sdk_config());
-    let key = |name: &str, kind| {
-        KeySchemaElement::builder()
-            .attribute_name(name)
-            .key_type(kind)
-            .build()
-            .expect("a key")
-    };
-    let text = |name: &str| {
-        AttributeDefinition::builder()
-            .attribute_name(name)
-            .attribute_type(ScalarAttributeType::S)
-            .build()
-            .expect("an attribute")
-    };
-    client
-        .create_table()
-        .table_name("scaling")
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(text("pk"))
-        .attribute_definitions(text("sk"))
-        .key_schema(key("pk", KeyType::Hash))
-        .key_schema(key("sk", KeyType::Range))
-        .send()
-        .await
-        .expect("the table is created");
-    Table {
-        store: Arc::new(DynamoStore::new(client, "scaling")),
-        _aws: aws,
-        _dir: dir,
-        _folder: folder,
-    }
-}
 
 fn region() -> RegionName {
     "us-east-1".into()
@@ -140,7 +77,7 @@ fn decision(lease: &Lease) -> Decision {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_dozens_of_contenders_one_wins_and_versions_grow_by_one() {
-    let store = table().await;
+    let store = Table::start().await;
     for round in 1..=ROUNDS {
         let attempts = join_all((0..CONTENDERS).map(|_| {
             let store = store.store.clone();
@@ -162,7 +99,7 @@ async fn of_dozens_of_contenders_one_wins_and_versions_grow_by_one() {
 
 #[tokio::test]
 async fn a_lock_passes_on_when_it_has_expired_and_not_within_the_margin() {
-    let store = table().await;
+    let store = Table::start().await;
     let first = held(&store, NOW).await;
     let other = Owner::random();
     assert_eq!(
@@ -188,7 +125,7 @@ async fn a_lock_passes_on_when_it_has_expired_and_not_within_the_margin() {
 
 #[tokio::test]
 async fn only_the_holder_lifts_its_version() {
-    let store = table().await;
+    let store = Table::start().await;
     let first = held(&store, NOW).await;
     let lifted = store.outbid(&first, 40).await.unwrap();
     assert_eq!(lifted.version, 41);
@@ -203,7 +140,7 @@ async fn only_the_holder_lifts_its_version() {
 
 #[tokio::test]
 async fn asking_again_with_the_same_owner_is_answered_with_its_lease() {
-    let store = table().await;
+    let store = Table::start().await;
     let owner = Owner::random();
     let Attempt::Acquired(first) = take(&store, &owner, NOW).await else {
         panic!("held")
@@ -221,7 +158,7 @@ async fn asking_again_with_the_same_owner_is_answered_with_its_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
-    let store = table().await;
+    let store = Table::start().await;
     assert!(!store.is_wanted(&region()).await.unwrap());
     let marks = join_all((0..CONTENDERS).map(|_| {
         let store = store.store.clone();
@@ -253,7 +190,7 @@ async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
 
 #[tokio::test]
 async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
-    let store = table().await;
+    let store = Table::start().await;
     let lease = held(&store, NOW).await;
     let intent = intent();
     store.open_intent(&lease, &intent).await.unwrap();
@@ -290,7 +227,7 @@ async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
 
 #[tokio::test]
 async fn a_holder_that_lost_its_lock_writes_nothing() {
-    let store = table().await;
+    let store = Table::start().await;
     let first = held(&store, NOW).await;
     let opened = intent();
     store.open_intent(&first, &opened).await.unwrap();
@@ -323,7 +260,7 @@ async fn a_holder_that_lost_its_lock_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn intents_are_written_while_contenders_crowd_the_lock() {
-    let store = table().await;
+    let store = Table::start().await;
     let lease = held(&store, NOW).await;
     let crowd: Vec<_> = (0..CONTENDERS)
         .map(|_| {
@@ -360,7 +297,7 @@ async fn intents_are_written_while_contenders_crowd_the_lock() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_events_id_is_recorded_by_one_of_all_who_bring_it() {
-    let store = table().await;
+    let store = Table::start().await;
     let first = join_all((0..CONTENDERS).map(|_| {
         let store = store.store.clone();
         tokio::spawn(async move { store.record_seen("event-1", NOW).await.unwrap() })
@@ -376,7 +313,7 @@ async fn an_events_id_is_recorded_by_one_of_all_who_bring_it() {
 
 #[tokio::test]
 async fn a_region_is_remembered_apart_from_others_and_from_its_history() {
-    let store = table().await;
+    let store = Table::start().await;
     let lease = held(&store, NOW).await;
     store.open_intent(&lease, &intent()).await.unwrap();
     let decision = decision(&lease);

@@ -10,3 +10,4 @@
 
 mod database;
 mod random;
+mod store;

@@ -31,6 +31,11 @@ pub(crate) fn all() -> Vec<Flaw> {
     flaws
 }
 
+/// No flaw at all.
+pub(crate) fn none() -> Flaw {
+    asked("none", |_, _| {})
+}
+
 /// Another thing is asked for than was.
 fn asked(name: &'static str, before: Before) -> Flaw {
     Flaw {

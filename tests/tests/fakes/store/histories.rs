@@ -1,0 +1,240 @@
+//! Histories of the scaling table, from a seed.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use shared::ids::{LaunchId, Owner, RegionName};
+use shared::lock::{CLOCK_MARGIN, Closing, Lease};
+use shared::model::{Intent, LaunchRequest, Refusal};
+use shared::report::Decision;
+use shared::scaling::Plan;
+use shared::testing::{FakeStore, NOW};
+use shared::trigger::Trigger;
+
+use super::sides::Side;
+use super::steps::{Ask, REGIONS, Step};
+use crate::random::Random;
+
+/// Makes one step after the other, from a seed and from what the fake then holds.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    random: Random,
+    now: Timestamp,
+    /// The second half of a moment that is looked at twice.
+    planned: Option<Step>,
+    /// Every lease that anybody was given.
+    leases: Vec<Lease>,
+}
+
+impl Generator {
+    pub(crate) fn of(seed: u64) -> Self {
+        Self {
+            random: Random::of(seed),
+            now: NOW,
+            planned: None,
+            leases: vec![],
+        }
+    }
+
+    pub(crate) fn next(&mut self, fake: &Side<FakeStore>) -> Step {
+        self.learn(fake);
+        if let Some(step) = self.planned.take() {
+            self.now = step.at;
+            return step;
+        }
+        if self.random.chance(12)
+            && let Some(step) = self.at_a_bound(fake)
+        {
+            return step;
+        }
+        let pass = *self.random.pick(&[0, 0, 1, 999, 1_000, 3_000_000]);
+        self.now += SignedDuration::from_micros(pass);
+        Step {
+            at: self.now,
+            ask: self.ask(fake),
+        }
+    }
+
+    /// Notes the leases that there are, so that old ones are used, too.
+    fn learn(&mut self, fake: &Side<FakeStore>) {
+        for (region, items) in &fake.store.items().regions {
+            let Some(held) = &items.lock else { continue };
+            let lease = Lease {
+                region: region.clone(),
+                owner: held.owner.clone(),
+                version: held.version,
+                expires_at: Timestamp::from_millisecond(held.expires_at).unwrap(),
+            };
+            let known = |l: &Lease| {
+                (&l.region, &l.owner, l.version) == (&lease.region, &lease.owner, lease.version)
+            };
+            if !self.leases.iter().any(known) {
+                self.leases.push(lease);
+            }
+        }
+    }
+
+    /// The moment when a lease is over for others or a refusal has run out, and the one after
+    /// it.
+    fn at_a_bound(&mut self, fake: &Side<FakeStore>) -> Option<Step> {
+        let region = self.region();
+        let items = fake.store.items().of(&region).clone();
+        let (at, moment, ask) = if self.random.chance(60) {
+            let expires_at = Timestamp::from_millisecond(items.lock?.expires_at).unwrap();
+            let owner = self.owner();
+            let ask = Ask::Acquire(region, owner, Duration::from_secs(5));
+            (expires_at + CLOCK_MARGIN, 1_000, ask)
+        } else {
+            let refusals: Vec<_> = items.refusals.values().collect();
+            if refusals.is_empty() {
+                return None;
+            }
+            let until = self.random.pick(&refusals).until;
+            (
+                until - SignedDuration::from_micros(1),
+                1,
+                Ask::Memory(region),
+            )
+        };
+        if at < self.now {
+            return None;
+        }
+        self.now = at;
+        self.planned = Some(Step {
+            at: at + SignedDuration::from_micros(moment),
+            ask: ask.clone(),
+        });
+        Some(Step { at, ask })
+    }
+
+    fn ask(&mut self, fake: &Side<FakeStore>) -> Ask {
+        let region = self.region();
+        match self.random.below(100) {
+            0..18 => {
+                let seconds = 1 + self.random.below(8);
+                Ask::Acquire(
+                    region,
+                    self.owner(),
+                    Duration::from_millis(999 * u64::from(seconds)),
+                )
+            }
+            18..24 => Ask::Mark(region, format!("event-{}", self.random.below(100))),
+            24..36 => Ask::Memory(region),
+            36..44 if fake.marks() > 0 => {
+                let marks = u32::try_from(fake.marks()).unwrap();
+                let late = self.random.below(marks.min(2));
+                Ask::Clear(region, usize::try_from(marks - 1 - late).unwrap())
+            }
+            36..48 => Ask::IsWanted(region),
+            48..51 => Ask::IsSeen(self.event()),
+            51..54 => Ask::RecordSeen(self.event()),
+            _ => match self.lease(fake) {
+                Some(lease) => self.under(lease),
+                None => Ask::Acquire(region, self.owner(), Duration::from_secs(5)),
+            },
+        }
+    }
+
+    fn under(&mut self, lease: Lease) -> Ask {
+        match self.random.below(100) {
+            0..20 => Ask::Release(lease),
+            20..30 => Ask::Outbid(lease, i64::from(self.random.below(9))),
+            30..58 => {
+                let intent = self.intent();
+                Ask::Open(lease, intent)
+            }
+            58..85 => {
+                let closing = self.closing();
+                Ask::Close(lease, closing)
+            }
+            _ => {
+                let decision = self.decision(&lease);
+                Ask::Decide(lease, decision)
+            }
+        }
+    }
+
+    /// Mostly one that is in force; now and then an old one.
+    fn lease(&mut self, fake: &Side<FakeStore>) -> Option<Lease> {
+        if self.leases.is_empty() {
+            return None;
+        }
+        let lease = if self.random.chance(35) {
+            self.random.pick(&self.leases).clone()
+        } else {
+            let mut items = fake.store.items();
+            let in_force: Vec<_> = self
+                .leases
+                .iter()
+                .filter(|lease| items.of(&lease.region).check(lease).is_ok())
+                .collect();
+            if in_force.is_empty() {
+                return None;
+            }
+            (*self.random.pick(&in_force)).clone()
+        };
+        Some(lease)
+    }
+
+    fn region(&mut self) -> RegionName {
+        (*self.random.pick(&REGIONS)).into()
+    }
+
+    fn owner(&mut self) -> Owner {
+        format!("owner-{}", self.random.below(3)).into()
+    }
+
+    fn event(&mut self) -> String {
+        format!("event-{}", self.random.below(6))
+    }
+
+    fn launch(&mut self) -> LaunchId {
+        format!("launch-{}", self.random.below(5)).into()
+    }
+
+    fn intent(&mut self) -> Intent {
+        Intent {
+            launch_id: self.launch(),
+            client_token: format!("token-{}", self.random.below(1000)).into(),
+            created_at: self.now,
+            request: LaunchRequest {
+                image_id: "ami-1".into(),
+                client_sha: "sha".into(),
+                instance_type: "c5.large".to_owned(),
+                subnet_id: "subnet-a".to_owned(),
+                security_group_ids: vec!["sg-1".to_owned()],
+                instance_profile: self.random.chance(50).then(|| "hosts".to_owned()),
+                user_data: "IyEvYmluL3No\u{e9}\"".to_owned(),
+                tags: vec![("Name".to_owned(), "host".to_owned())],
+                count: self.random.below(9),
+                capacity: 2,
+            },
+        }
+    }
+
+    fn closing(&mut self) -> Closing {
+        let types = ["c5.large", "c5"];
+        let refusal = Refusal {
+            instance_type: (*self.random.pick(&types)).to_owned(),
+            subnet_id: (*self.random.pick(&["subnet-a", "subnet-b"])).to_owned(),
+            until: self.now + SignedDuration::from_micros(i64::from(self.random.below(20_000_000))),
+        };
+        Closing {
+            launch_id: self.launch(),
+            outcome: format!("{} of 9 launched", self.random.below(9)),
+            refusal: self.random.chance(60).then_some(refusal),
+        }
+    }
+
+    fn decision(&mut self, lease: &Lease) -> Decision {
+        Decision {
+            region: lease.region.clone(),
+            version: lease.version,
+            at: self.now,
+            id: format!("request-{}", self.random.below(100)),
+            trigger: Trigger::Schedule,
+            plan: Plan::default(),
+            results: vec![],
+        }
+    }
+}
