@@ -23,6 +23,13 @@ enum Attempt {
     Open(String),
 }
 
+/// Whether an earlier pass may have asked EC2 for a launch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Never,
+    Before,
+}
+
 impl Actor<'_> {
     /// Asks again, under the same token, for what an earlier pass recorded. False when it is
     /// still not known what became of it.
@@ -41,9 +48,9 @@ impl Actor<'_> {
             return Ok(true);
         };
         let attempt = if intent.is_resumable(self.now) {
-            self.ask(intent).await?
+            self.ask(intent, Asked::Before).await?
         } else {
-            self.look_up(intent).await?
+            self.look_up(intent, Asked::Before).await?
         };
         let settled = !matches!(attempt, Attempt::Open(_));
         results.push(match attempt {
@@ -111,7 +118,7 @@ impl Actor<'_> {
                 if let Err(error) = self.log.open_intent(self.lease, &intent).await {
                     return self.not_recorded(&what, error, results);
                 }
-                match self.ask(&intent).await? {
+                match self.ask(&intent, Asked::Never).await? {
                     Attempt::Launched(rows) => {
                         results.push(StepResult::ok(what, format!("{rows} launched")));
                         return Ok(());
@@ -165,7 +172,7 @@ impl Actor<'_> {
     }
 
     /// One `RunInstances` for one recorded intent, and what follows from its answer.
-    async fn ask(&self, intent: &Intent) -> Result<Attempt, Stop> {
+    async fn ask(&self, intent: &Intent, asked: Asked) -> Result<Attempt, Stop> {
         let error = match self
             .host
             .launch(&intent.client_token, &intent.request)
@@ -191,12 +198,12 @@ impl Actor<'_> {
             }
             // Somebody may hold machines under this token: look, and never launch again.
             HostErrorKind::AlreadyTerminated | HostErrorKind::TokenMismatch => {
-                self.look_up(intent).await
+                self.look_up(intent, Asked::Before).await
             }
             // An earlier attempt may have gone through before the setting or the permission
             // was changed: what it launched must not be forgotten.
             HostErrorKind::Denied | HostErrorKind::Invalid | HostErrorKind::Gone => {
-                match self.look_up(intent).await? {
+                match self.look_up(intent, asked).await? {
                     Attempt::Launched(0) => Ok(Attempt::Refused(error)),
                     found => Ok(found),
                 }
@@ -208,11 +215,24 @@ impl Actor<'_> {
     }
 
     /// Records what was launched under the intent's token, without launching.
-    async fn look_up(&self, intent: &Intent) -> Result<Attempt, Stop> {
+    async fn look_up(&self, intent: &Intent, asked: Asked) -> Result<Attempt, Stop> {
         match self.host.launched_under(&intent.client_token).await {
+            Ok(machines)
+                if machines.is_empty() && asked == Asked::Before && self.may_lag(intent) =>
+            {
+                let why = "EC2 lists nothing of it, but its listings lag";
+                Ok(Attempt::Open(why.to_owned()))
+            }
             Ok(machines) => self.finish(intent, &machines).await,
             Err(error) => Ok(Attempt::Open(error.to_string())),
         }
+    }
+
+    /// What was launched may not be listed yet: as long as an unknown machine would be left
+    /// alone for that reason.
+    fn may_lag(&self, intent: &Intent) -> bool {
+        let age = self.now.duration_since(intent.created_at);
+        age < self.snapshot.settings.waits.orphan
     }
 
     async fn finish(&self, intent: &Intent, machines: &[Machine]) -> Result<Attempt, Stop> {

@@ -163,6 +163,41 @@ async fn a_launch_terminated_meanwhile_is_looked_up_and_replaced() {
 }
 
 #[tokio::test]
+async fn a_launch_that_is_not_listed_yet_is_not_forgotten_when_asking_again_is_denied() {
+    let world = World::with([]);
+    world.host.state().lose_next_launch = true;
+    world.pass().await;
+    world.host.state().ec2.delays.listing_lag = SignedDuration::from_secs(50);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Denied);
+    world.clock.advance(SignedDuration::from_secs(20));
+    world.pass().await;
+    assert_eq!(world.items().open.len(), 1, "EC2 may list it later");
+
+    world.clock.advance(SignedDuration::from_secs(60));
+    world.pass().await;
+    assert!(world.items().open.is_empty());
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+}
+
+#[tokio::test]
+async fn a_launch_that_is_denied_at_once_is_closed() {
+    let world = World::with([]);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Denied);
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete);
+    assert!(world.items().open.is_empty());
+    assert_eq!(world.items().closed[0].outcome, "0 of 2 launched");
+}
+
+#[tokio::test]
 async fn an_intent_of_yesterday_is_never_launched_again() {
     let world = World::with([]);
     world
