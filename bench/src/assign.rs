@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use local_stack::stack::Stack;
 use scaling_bench::{Quantity, Row, Samples, Section};
+use scaling_tests::proxy::{self, Proxy};
 use serde_json::Value;
 use shared::assign::{AssignOutcome, AssignRequest, Assigner as _, ClientBuild, SessionId, UserId};
 use shared::db::{HasuraAssigner, HasuraClient, HasuraSettings};
 use tokio_postgres::Client;
 
-use crate::counter::{self, Counter};
 use crate::fleet::{FIRST_HALF, INSTANCES, NOWHERE, REGION, SECOND_HALF, SLOTS};
 
 const WARM_UP: usize = 20;
@@ -106,7 +106,7 @@ async fn in_postgres(sql: &Client, sha: &str, outcome: &str, times: usize) -> Re
 
 async fn over_graphql(stack: &Stack) -> Result<Vec<Row>> {
     let env = stack.env();
-    let counter = Counter::before(&env.hasura_url, counter::graphql_operation)?;
+    let counter = Proxy::before(&env.hasura_url, proxy::graphql_operation)?;
     let settings = HasuraSettings {
         url: counter.url().to_owned(),
         admin_secret: env.hasura_admin_secret.clone().into(),

@@ -12,9 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use local_stack::keys::UserKeys;
 use local_stack::ports::Ports;
 use local_stack::token::Token;
+use scaling_tests::http::{self, Message};
 use serde_json::{Value, json};
-
-use crate::http::{self, Message};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -3,14 +3,11 @@
 
 mod assign;
 mod burst;
-mod counter;
 mod fleet;
 mod function;
-mod http;
 mod lambda;
 mod machine;
 mod quiet_pass;
-mod settings;
 
 use std::process::Command;
 

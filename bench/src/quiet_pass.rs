@@ -9,11 +9,12 @@ use local_stack::project;
 use local_stack::seed::RegionSeed;
 use local_stack::stack::Stack;
 use scaling_bench::{Quantity, Row, Samples, Section};
+use scaling_tests::proxy::{self, Proxy};
+use scaling_tests::settings;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::counter::{self, Counter};
-use crate::{fleet, settings};
+use crate::fleet;
 
 const PASSES: usize = 20;
 /// Each of these is counted, and the most of them is the figure.
@@ -54,7 +55,8 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
         instances: LARGE_INSTANCES,
         ec2_control: format!("{endpoint}/_emulator"),
     };
-    settings::set_for_reconcile(stack, &[("AWS_ENDPOINT_URL_EC2", &endpoint)]).await?;
+    let function = &stack.env().reconcile_function;
+    settings::set(stack, function, &[("AWS_ENDPOINT_URL_EC2", &endpoint)]).await?;
     large.fill_large(sql).await?;
     large.settle().await?;
     rows.extend(large.counts().await?.0);
@@ -130,13 +132,13 @@ impl Watched<'_> {
     /// What passes ask for, and what the last one asked in words.
     async fn counts(&self) -> Result<(Vec<Row>, String)> {
         let env = self.stack.env();
-        let graphql = Counter::before(&env.hasura_url, counter::graphql_operation)?;
-        let dynamodb = Counter::before(&env.aws_endpoint_url, counter::dynamodb_action)?;
+        let graphql = Proxy::before(&env.hasura_url, proxy::graphql_operation)?;
+        let dynamodb = Proxy::before(&env.aws_endpoint_url, proxy::dynamodb_action)?;
         let between = [
             ("HASURA_URL", graphql.url()),
             ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url()),
         ];
-        settings::set_for_reconcile(self.stack, &between).await?;
+        settings::set(self.stack, &env.reconcile_function, &between).await?;
         // The first invocation starts the process.
         self.scheduled().await?;
         let (mut most, mut last) = ([0; 4], String::new());
@@ -166,7 +168,7 @@ impl Watched<'_> {
             ("HASURA_URL", env.hasura_url.as_str()),
             ("AWS_ENDPOINT_URL_DYNAMODB", env.aws_endpoint_url.as_str()),
         ];
-        settings::set_for_reconcile(self.stack, &back).await?;
+        settings::set(self.stack, &env.reconcile_function, &back).await?;
 
         let row = |what: &str, count: usize| {
             Row::single(self.named(what), Quantity::Count(count as u64)).samples(COUNTED)

@@ -1,5 +1,6 @@
 //! A deployed stack as a test sees it: from outside.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,16 @@ pub struct Deployed {
     pub sql: Client,
     pub(crate) http: reqwest::Client,
     tokens: Mutex<Vec<String>>,
+    given: Mutex<Vec<Given>>,
+}
+
+/// A slot that a user was told.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub region: String,
+    pub slot: String,
+    pub user: String,
+    pub session: String,
 }
 
 /// An answer of `assign-user`; the body of one without is null.
@@ -48,6 +59,7 @@ impl Deployed {
             sql,
             http: reqwest::Client::new(),
             tokens: Mutex::default(),
+            given: Mutex::default(),
         };
         deployed.control_events("POST", "pause", &Value::Null).await;
         deployed
@@ -74,6 +86,22 @@ impl Deployed {
         answer.json().await.expect("a JSON body")
     }
 
+    /// Attempts to deliver events of a trigger, later than the one of that number.
+    pub async fn deliveries(&self, trigger: &str, after: i64) -> Vec<Value> {
+        let path = format!("deliveries?after={after}");
+        let mut answer = self.control_events("GET", &path, &Value::Null).await;
+        let deliveries = answer["deliveries"].take();
+        let mut deliveries: Vec<Value> = serde_json::from_value(deliveries).expect("a list");
+        deliveries.retain(|delivery| delivery["trigger_name"] == trigger);
+        deliveries
+    }
+
+    /// The number of the last attempt.
+    pub async fn last_delivery(&self) -> i64 {
+        let answer = self.control_events("GET", "deliveries", &Value::Null).await;
+        answer["last"].as_i64().expect("a number")
+    }
+
     /// Another connection to Postgres, for what [`Self::sql`] must not be kept busy with.
     pub async fn connect(&self) -> Client {
         connect(&self.stack.env().database_url).await
@@ -84,6 +112,10 @@ impl Deployed {
         seed.insert(&self.operator(), None)
             .await
             .expect("the region is set up");
+    }
+
+    pub fn hasura_event_function(&self) -> String {
+        format!("{}-hasura-event", self.stack.env().stack_name)
     }
 
     pub fn operator(&self) -> Operator {
@@ -100,6 +132,11 @@ impl Deployed {
             .reconcile(payload)
             .await
             .expect("reconcile answers")
+    }
+
+    /// The same by the schedule's event.
+    pub async fn scheduled(&self) -> Value {
+        self.invoke(&schedule()).await
     }
 
     /// Invokes the deployed `reconcile`, and expects it to fail as a whole.
@@ -141,8 +178,31 @@ impl Deployed {
 
     /// `POST /mandelbox/assign` as `user`.
     pub async fn assign(&self, user: &str, body: &Value) -> Answer {
+        self.assign_with(&self.token(user), user, body).await
+    }
+
+    /// The same with a token of the user's that the caller has.
+    pub async fn assign_with(&self, token: &str, user: &str, body: &Value) -> Answer {
         let request = self.request(Method::POST, "mandelbox/assign");
-        Answer::of(request.bearer_auth(self.token(user)).json(body)).await
+        let answer = Answer::of(request.bearer_auth(token).json(body)).await;
+        if answer.status == 200 {
+            let told = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+            given.push(Given {
+                region: told(&answer.body["region"]),
+                slot: told(&answer.body["mandelbox_id"]),
+                user: user.to_owned(),
+                session: told(&body["session_id"]),
+            });
+        }
+        answer
+    }
+
+    /// Every slot that a user was told in this region so far.
+    pub fn given(&self, region: &str) -> Vec<Given> {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = given.iter().filter(|given| given.region == region);
+        here.cloned().collect()
     }
 
     /// Sets what goes wrong at EC2 from now on; `{}` heals it.
@@ -155,20 +215,33 @@ impl Deployed {
 
     /// What DynamoDB remembers of a region: the sort keys of its items.
     pub async fn memory(&self, region: &str) -> Vec<String> {
-        let items = aws_sdk_dynamodb::Client::new(&self.stack.sdk_config())
+        let items = self.items(&format!("REGION#{region}")).await;
+        let keys = items.iter().filter_map(|item| item["sk"].as_s().ok());
+        keys.cloned().collect()
+    }
+
+    /// The items of the scaling table under a partition key.
+    pub async fn items(&self, pk: &str) -> Vec<HashMap<String, AttributeValue>> {
+        let mut items = self
+            .dynamodb()
             .query()
             .table_name(&self.stack.env().scaling_table)
             .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(format!("REGION#{region}")))
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
             .consistent_read(true)
-            .send()
-            .await
-            .expect("the table is read");
-        let keys = items
+            .into_paginator()
             .items()
-            .iter()
-            .filter_map(|item| item["sk"].as_s().ok());
-        keys.cloned().collect()
+            .send();
+        let mut all = Vec::new();
+        while let Some(item) = items.next().await {
+            all.push(item.expect("the table is read"));
+        }
+        all
+    }
+
+    /// A client of the table's own service, whatever stands between it and the functions.
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.stack.sdk_config())
     }
 
     pub async fn ledger(&self) -> Ledger {
@@ -221,6 +294,12 @@ impl Answer {
             body,
         }
     }
+}
+
+/// What `EventBridge` sends each minute.
+pub fn schedule() -> Value {
+    let event = include_str!("../../events/reconcile-schedule.json");
+    serde_json::from_str(event).expect("the sample is JSON")
 }
 
 async fn connect(url: &str) -> Client {

@@ -8,10 +8,12 @@ use serde::Deserialize;
 pub struct Ledger {
     pub calls: Vec<Call>,
     pub instances: Vec<Machine>,
+    pub events: Vec<Event>,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct Call {
+    pub at_ms: i64,
     pub region: String,
     pub action: String,
     pub params: BTreeMap<String, String>,
@@ -35,6 +37,28 @@ pub struct Machine {
     pub user_data: Option<String>,
     pub ip: String,
     pub transitions: Vec<Transition>,
+    /// `user`, `instance` or `spot`.
+    pub ended_by: Option<String>,
+    pub agent: Option<Agent>,
+}
+
+/// The host agent's process on a machine.
+#[derive(Debug, Deserialize)]
+pub struct Agent {
+    pub pid: i32,
+    pub ended_at_ms: Option<i64>,
+}
+
+/// What EC2 told `EventBridge`.
+#[derive(Debug, Deserialize)]
+pub struct Event {
+    pub deliveries: Vec<Delivery>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Delivery {
+    /// `delivered` if a function was invoked with it.
+    pub outcome: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,7 +92,21 @@ impl Ledger {
     }
 }
 
+impl Call {
+    /// The value of a tag that a launch gives its instances.
+    pub fn tag(&self, key: &str) -> Option<&str> {
+        let (name, _) = self.params.iter().find(|(_, value)| *value == key)?;
+        let tag = name.strip_suffix(".Key")?;
+        self.params.get(&format!("{tag}.Value")).map(String::as_str)
+    }
+}
+
 impl Machine {
+    /// Whether EC2 has it and nobody has ended it.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state.as_deref(), Some("pending" | "running"))
+    }
+
     pub fn states(&self) -> Vec<&str> {
         self.transitions
             .iter()

@@ -57,12 +57,23 @@ impl Deployed {
         Log { name, text }
     }
 
+    /// The errors that a function has logged for a region, in lines that have `says` in them.
+    pub async fn errors(&self, function: &str, region: &str, says: &str) -> Vec<Value> {
+        let log = self.function_log(function).await;
+        let lines = log.text.lines().filter(|line| line.contains(says));
+        lines
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| line["level"] == "ERROR" && line["span"]["region"] == region)
+            .collect()
+    }
+
     /// The logs of the functions, of the stack's parts, and of the agents.
     pub async fn logs(&self) -> Vec<Log> {
         let (env, dir) = (self.stack.env(), self.stack.dir());
         let mut logs = vec![
             self.function_log(&env.assign_user_function).await,
             self.function_log(&env.reconcile_function).await,
+            self.function_log(&self.hasura_event_function()).await,
         ];
         for folder in [dir.path().join("logs"), dir.data("ec2").join("agents")] {
             logs.extend(log_files(&folder));
@@ -80,6 +91,7 @@ impl Deployed {
         let mut secrets = vec![
             secret("the admin secret", &env.hasura_admin_secret),
             secret("the agents' JWT key", &env.hasura_jwt_key),
+            secret("the events' secret", &env.hasura_event_secret),
         ];
         for token in self.tokens() {
             secrets.extend(parts_of("a user's token", &token));

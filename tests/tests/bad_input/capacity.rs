@@ -3,7 +3,7 @@
 use scaling_tests::deployed::Deployed;
 use serde_json::json;
 
-use crate::region::Region;
+use scaling_tests::region::Region;
 
 pub(crate) const SCARCE: &str = "eu-west-1";
 const FIRST: &str = "subnet-04a0000000000000a";

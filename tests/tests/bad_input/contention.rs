@@ -5,7 +5,7 @@ use scaling_tests::wait::eventually;
 use serde_json::json;
 
 use crate::capacity::SCARCE;
-use crate::region::Region;
+use scaling_tests::region::Region;
 
 /// Whoever waits for a row's lock.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity

@@ -15,7 +15,6 @@ mod logs;
 mod orders;
 mod outcomes;
 mod pages;
-mod region;
 mod requests;
 mod settings;
 mod tokens;

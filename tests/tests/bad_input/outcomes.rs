@@ -5,8 +5,8 @@ use scaling_tests::deployed::{Deployed, SOON};
 use scaling_tests::wait::eventually;
 use serde_json::json;
 
-use crate::region::Region;
 use crate::{SOUND, ask, ask_with, assert_refused};
+use scaling_tests::region::Region;
 
 /// Has no image and no instance, and is never looked at.
 const CLOSED: &str = "us-west-1";

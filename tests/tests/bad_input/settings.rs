@@ -4,8 +4,8 @@ use local_stack::seed::CLIENT_SHA;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
 
-use crate::region::Region;
 use crate::{SOUND, ask};
+use scaling_tests::region::Region;
 
 const BROKEN: &str = "us-west-2";
 const IMAGE: &str = "ami-03000000000000001";

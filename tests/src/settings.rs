@@ -5,10 +5,12 @@ use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::Environment;
 use local_stack::stack::Stack;
 
-/// Sets variables of `reconcile` and leaves its others as the template has them. Its next
+/// Sets variables of a function and leaves its others as the template has them. Its next
 /// invocation starts a new process.
-pub(crate) async fn set_for_reconcile(stack: &Stack, variables: &[(&str, &str)]) -> Result<()> {
-    let function = &stack.env().reconcile_function;
+///
+/// # Errors
+/// When there is no such function.
+pub async fn set(stack: &Stack, function: &str, variables: &[(&str, &str)]) -> Result<()> {
     let lambda = Client::new(&stack.sdk_config());
     let before = lambda
         .get_function_configuration()

@@ -9,18 +9,18 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
 /// A request or an answer.
-pub(crate) struct Message {
+pub struct Message {
     /// The request line or the status line.
-    pub(crate) start: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub start: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
     /// All of it, as it came.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 impl Message {
     /// None when the other side closed the connection instead.
-    pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+    pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut message = Self {
             start: String::new(),
             headers: Vec::new(),
@@ -48,7 +48,7 @@ impl Message {
         Ok(Some(message))
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         headers
             .find(|(header, _)| header == name)
@@ -56,7 +56,7 @@ impl Message {
     }
 
     /// Of a request.
-    pub(crate) fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.start.split(' ').nth(1).unwrap_or_default()
     }
 
@@ -85,7 +85,7 @@ impl Message {
 }
 
 /// An answer with a body of JSON.
-pub(crate) fn json(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub fn json(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -96,7 +96,7 @@ pub(crate) fn json(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u
 
 /// Answers requests for as long as the process lives. A request without an answer closes its
 /// connection, which is what the one who asked then reports.
-pub(crate) fn serve<F>(listener: TcpListener, answer: F)
+pub fn serve<F>(listener: TcpListener, answer: F)
 where
     F: Fn(&Message) -> io::Result<Vec<u8>> + Send + Sync + 'static,
 {
