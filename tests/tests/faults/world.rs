@@ -1,0 +1,123 @@
+//! A world with a region for each theme, so that what one leaves behind is not in another's way.
+
+use std::fs;
+use std::path::PathBuf;
+
+use scaling_tests::deployed::Deployed;
+use scaling_tests::region::Region;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+pub(crate) const EVENTS: &str = "us-east-1";
+pub(crate) const CAPACITY: &str = "us-east-2";
+pub(crate) const LAUNCHES: &str = "us-west-1";
+pub(crate) const LISTINGS: &str = "us-west-2";
+pub(crate) const BOOTS: &str = "eu-west-1";
+pub(crate) const AGENTS: &str = "eu-west-2";
+pub(crate) const OUTAGES: &str = "eu-central-1";
+pub(crate) const BURST: &str = "ap-south-1";
+const REGIONS: [&str; 8] = [
+    EVENTS, CAPACITY, LAUNCHES, LISTINGS, BOOTS, AGENTS, OUTAGES, BURST,
+];
+
+/// The world's file; it goes with the folder.
+pub(crate) fn write(folder: &TempDir) -> PathBuf {
+    let path = folder.path().join("world.json");
+    let regions: Map<_, _> = REGIONS
+        .into_iter()
+        .map(|region| (region.to_owned(), content(region)))
+        .collect();
+    let world = json!({"account_id": "000000000000", "regions": regions});
+    fs::write(&path, world.to_string()).expect("the world is written");
+    path
+}
+
+/// Two subnets for hosts, in two zones; a security group; an image.
+fn content(region: &str) -> Value {
+    let number = number(region);
+    let vpc = id("vpc", region, 'f');
+    let subnet = |zone: char, place: usize| {
+        json!({
+            "id": self::subnet(region, zone),
+            "vpc_id": vpc,
+            "zone": format!("{region}{zone}"),
+            "zone_id": format!("{region}-az{place}"),
+            "cidr": format!("10.{number}.{}.0/20", place * 16),
+            "tags": {"scaling": "hosts"},
+        })
+    };
+    json!({
+        "subnets": [subnet('a', 0), subnet('b', 1)],
+        "security_groups": [{
+            "id": id("sg", region, 'a'),
+            "vpc_id": vpc,
+            "name": "hosts",
+            "description": "hosts",
+            "tags": {"scaling": "hosts"},
+        }],
+        "images": [{"id": image(region), "name": "host-1"}],
+    })
+}
+
+fn number(region: &str) -> usize {
+    let place = REGIONS.iter().position(|name| *name == region);
+    1 + place.expect("a region of the world")
+}
+
+pub(crate) fn subnet(region: &str, zone: char) -> String {
+    id("subnet", region, zone)
+}
+
+fn image(region: &str) -> String {
+    id("ami", region, '1')
+}
+
+/// As long as EC2's.
+fn id(kind: &str, region: &str, last: char) -> String {
+    format!("{kind}-{:02}{last:0>15}", number(region))
+}
+
+/// `instance_type` in one of the two subnets.
+pub(crate) fn choice(region: &str, zone: char, instance_type: &str, capacity: u32) -> Value {
+    json!({
+        "instance_type": instance_type,
+        "capacity": capacity,
+        "subnet_id": subnet(region, zone),
+    })
+}
+
+/// Sets a region up with a buffer of `settings`' size, and lets a pass fill it. Passes launch and
+/// drain as many instances at once as they like.
+pub(crate) async fn filled<'a>(
+    deployed: &'a Deployed,
+    name: &'a str,
+    capacity: u32,
+    mut settings: Value,
+) -> Region<'a> {
+    let region = Region { deployed, name };
+    let defaults = [
+        ("scale_up_step", json!(0)),
+        ("scale_down_step", json!(0)),
+        (
+            "security_groups",
+            json!([{"key": "scaling", "value": "hosts"}]),
+        ),
+        (
+            "launch_choices",
+            json!([
+                choice(name, 'a', "m6i.large", capacity),
+                choice(name, 'b', "m6i.large", capacity),
+            ]),
+        ),
+    ];
+    for (column, value) in defaults {
+        if settings[column].is_null() {
+            settings[column] = value;
+        }
+    }
+    region.insert(settings).await;
+    region.set_image(&image(name), "CURRENT").await;
+    region.settle().await;
+    region.promises_kept().await;
+    region
+}
