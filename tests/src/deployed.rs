@@ -213,6 +213,14 @@ impl Deployed {
         answer.expect("the emulator takes the faults");
     }
 
+    /// Changes how fast instances and agents are that start from now on.
+    pub async fn set_pace(&self, settings: &Value) {
+        let url = format!("{}/settings", self.stack.env().ec2_control_url);
+        let answer = self.http.patch(url).json(settings).send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status);
+        answer.expect("the emulator takes the settings");
+    }
+
     /// What DynamoDB remembers of a region: the sort keys of its items.
     pub async fn memory(&self, region: &str) -> Vec<String> {
         let items = self.items(&format!("REGION#{region}")).await;

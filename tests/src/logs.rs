@@ -1,4 +1,8 @@
 //! What a stack's programs have printed, and what must not be in it.
+//!
+//! On a busy machine the local AWS misses the last lines of an invocation, and finds them when
+//! the same process is invoked again. So whoever waits for a line has to invoke the function,
+//! each of its processes, with something that it refuses at once.
 
 use std::fs;
 use std::path::Path;
@@ -57,14 +61,25 @@ impl Deployed {
         Log { name, text }
     }
 
-    /// The errors that a function has logged for a region, in lines that have `says` in them.
-    pub async fn errors(&self, function: &str, region: &str, says: &str) -> Vec<Value> {
-        let log = self.function_log(function).await;
-        let lines = log.text.lines().filter(|line| line.contains(says));
-        lines
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|line| line["level"] == "ERROR" && line["span"]["region"] == region)
-            .collect()
+    /// The errors that `reconcile` has logged for a region, in lines that have `says` in them.
+    pub async fn errors(&self, region: &str, says: &str) -> Vec<Value> {
+        let nothing = json!({"nothing": true});
+        let refused = || Box::pin(self.refused(&nothing));
+        tokio::join!(refused(), refused());
+        let log = self
+            .function_log(&self.stack.env().reconcile_function)
+            .await;
+        errors_in(&log, region, says)
+    }
+
+    /// The same of `hasura-event`.
+    pub async fn errors_of_events(&self, region: &str, says: &str) -> Vec<Value> {
+        let url = self.stack.env().hasura_event_url.as_deref();
+        let nothing = || self.http.get(url.expect("its URL")).send();
+        let asked = tokio::try_join!(nothing(), nothing(), nothing());
+        asked.expect("hasura-event answers");
+        let log = self.function_log(&self.hasura_event_function()).await;
+        errors_in(&log, region, says)
     }
 
     /// The logs of the functions, of the stack's parts, and of the agents.
@@ -109,6 +124,14 @@ impl Deployed {
         secrets.retain(|secret| !secret.value.is_empty());
         secrets
     }
+}
+
+fn errors_in(log: &Log, region: &str, says: &str) -> Vec<Value> {
+    let lines = log.text.lines().filter(|line| line.contains(says));
+    lines
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["level"] == "ERROR" && line["span"]["region"] == region)
+        .collect()
 }
 
 /// A token's claims may be known to anybody, its signature must not be.

@@ -44,11 +44,13 @@ impl Region<'_> {
         eventually(self.name, SOON, look, is_quiet).await;
     }
 
-    /// Instances between two states that last.
+    /// Instances that start, or that nothing keeps from leaving.
     async fn on_their_way(&self) -> i64 {
         self.count(
-            "SELECT count(*) FROM instances
-             WHERE region = $1 AND status IN ('PRE_CONNECTION', 'TERMINATING')",
+            "SELECT count(*) FROM instances i
+             WHERE i.region = $1 AND (i.status IN ('PRE_CONNECTION', 'TERMINATING')
+                 OR i.status = 'DRAINING' AND NOT EXISTS (SELECT FROM slots s
+                     WHERE s.instance_id = i.id AND s.status <> 'WAITING'))",
         )
         .await
     }

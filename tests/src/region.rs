@@ -68,14 +68,21 @@ impl Region<'_> {
         })
     }
 
+    /// A user of this region alone: who has a slot elsewhere is given that one again.
+    pub fn user(&self, name: &str) -> String {
+        format!("{name} of {}", self.name)
+    }
+
     pub async fn assign(&self, user: &str, session: &str) -> Answer {
-        self.deployed.assign(user, &self.ask(session)).await
+        let user = self.user(user);
+        self.deployed.assign(&user, &self.ask(session)).await
     }
 
     /// Assigns one session of the user, who gets a slot.
     pub async fn assigned(&self, user: &str) -> Answer {
         let answer = self.assign(user, "1").await;
         assert_eq!(answer.status, 200, "{user}: {answer:#?}");
+        assert_eq!(answer.body["region"], self.name, "{user}: {answer:#?}");
         answer
     }
 
@@ -84,6 +91,15 @@ impl Region<'_> {
         let answer = self.assign(user, "1").await;
         let told = (answer.status, answer.body["error"].as_str());
         assert_eq!(told, (503, Some(error)), "{user}: {answer:#?}");
+    }
+
+    /// The instance on which a user has a slot.
+    pub async fn host_of(&self, user: &str) -> String {
+        let sql = "SELECT instance_id FROM slots WHERE region = $1 AND user_id = $2
+                   AND status IN ('ALLOCATED', 'CONNECTING', 'RUNNING')";
+        let user = self.user(user);
+        let row = self.deployed.sql.query_one(sql, &[&self.name, &user]).await;
+        row.expect(&user).get(0)
     }
 
     /// This region's part of a report.

@@ -11,6 +11,7 @@ use scaling_tests::region::Region;
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
+use crate::agents::leave_alone;
 use crate::world::{EVENTS, filled};
 
 const TARGET: usize = 3;
@@ -28,6 +29,7 @@ pub(crate) async fn change_nothing_by_their_ways(deployed: &Deployed) {
     those_for_nothing_do_nothing(&region).await;
     malformed_ones_are_rejected(&region).await;
     region.promises_kept().await;
+    leave_alone(&region).await;
 }
 
 const WAKES: &str = "SELECT count(*) FROM region_wakeups WHERE region = $1";

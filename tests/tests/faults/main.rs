@@ -12,12 +12,27 @@
     reason = "helpers of tests fail like tests"
 )]
 
+mod agents;
+mod boots;
+mod burst;
+mod capacity;
+mod crashes;
 mod events;
+mod launches;
+mod listings;
+mod outages;
+mod reports;
+mod silence;
 mod world;
 
 use std::time::Instant;
 
+use futures::future::{FutureExt as _, LocalBoxFuture};
 use scaling_tests::deployed::Deployed;
+use scaling_tests::logs::offences;
+use scaling_tests::proxy::{Proxy, dynamodb_action};
+use scaling_tests::region::Region;
+use scaling_tests::settings;
 
 #[tokio::test]
 async fn every_fault_is_survived_with_the_promises_kept() {
@@ -36,15 +51,74 @@ async fn every_fault_is_survived_with_the_promises_kept() {
     })
     .await;
     deployed.deliver_events().await;
+    let table = between_functions_and_dynamodb(&deployed).await;
+    let mut engine = outages::Engine::of(&deployed);
 
-    scene("events", events::change_nothing_by_their_ways(&deployed)).await;
+    let here = &deployed;
+    let themes: [(&str, LocalBoxFuture<'_, ()>); 9] = [
+        (
+            "events",
+            events::change_nothing_by_their_ways(here).boxed_local(),
+        ),
+        (
+            "capacity",
+            capacity::is_looked_for_elsewhere_and_waited_for(here).boxed_local(),
+        ),
+        ("launches", launches::are_made_once(here).boxed_local()),
+        (
+            "listings",
+            listings::that_are_wrong_remove_nothing(here).boxed_local(),
+        ),
+        ("boots", boots::that_fail_are_replaced(here).boxed_local()),
+        ("silence", silence::is_given_up_in_time(here).boxed_local()),
+        (
+            "outages",
+            outages::are_sat_out(here, &mut engine, &table).boxed_local(),
+        ),
+        (
+            "burst",
+            burst::costs_no_more_than_its_seconds(here).boxed_local(),
+        ),
+        ("afterwards", afterwards(here).boxed_local()),
+    ];
+    for (theme, happens) in themes {
+        let started = Instant::now();
+        println!("-- {theme}");
+        happens.await;
+        println!("-- {theme}: {:.1} s", started.elapsed().as_secs_f32());
+    }
+    // It goes before what it is a part of.
+    drop(engine);
     deployed.stack.stop();
 }
 
-/// Says which of the themes it was, and how long each takes.
-async fn scene(theme: &str, happens: impl Future<Output = ()>) {
-    let started = Instant::now();
-    println!("-- {theme}");
-    happens.await;
-    println!("-- {theme}: {:.1} s", started.elapsed().as_secs_f32());
+/// The local AWS runs the functions, too: it cannot be stopped for the sake of its DynamoDB.
+async fn between_functions_and_dynamodb(deployed: &Deployed) -> Proxy {
+    let env = deployed.stack.env();
+    let proxy = Proxy::before(&env.aws_endpoint_url, dynamodb_action).expect("a proxy");
+    for function in [&env.reconcile_function, &deployed.hasura_event_function()] {
+        let to_proxy = [("AWS_ENDPOINT_URL_DYNAMODB", proxy.url())];
+        let set = settings::set(&deployed.stack, function, &to_proxy).await;
+        set.expect("the function asks the proxy");
+    }
+    proxy
+}
+
+/// Every theme's region is as it was left, and the logs have shown nobody's secret.
+async fn afterwards(deployed: &Deployed) {
+    for name in world::REGIONS {
+        let region = Region { deployed, name };
+        assert_eq!(region.rows().await, region.machines().await, "{name}");
+    }
+    let (logs, secrets) = (deployed.logs().await, deployed.secrets().await);
+    let told = |part: &str, text: &str| {
+        let mut logs = logs.iter().filter(|log| log.name.contains(part));
+        assert!(logs.any(|log| log.text.contains(text)), "{part}: {text}");
+    };
+    // A check that looked in the wrong place would find nothing, either.
+    told("-reconcile", "pass done");
+    told("-hasura-event", "woken");
+    told("-assign-user", "assigned");
+    let found = offences(&logs, &secrets);
+    assert!(found.is_empty(), "{found:#?}");
 }

@@ -16,7 +16,7 @@ pub(crate) const BOOTS: &str = "eu-west-1";
 pub(crate) const AGENTS: &str = "eu-west-2";
 pub(crate) const OUTAGES: &str = "eu-central-1";
 pub(crate) const BURST: &str = "ap-south-1";
-const REGIONS: [&str; 8] = [
+pub(crate) const REGIONS: [&str; 8] = [
     EVENTS, CAPACITY, LAUNCHES, LISTINGS, BOOTS, AGENTS, OUTAGES, BURST,
 ];
 

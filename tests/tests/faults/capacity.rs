@@ -1,0 +1,116 @@
+//! EC2 has no room: for one type, then for any, then again.
+
+use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::region::Region;
+use scaling_tests::wait::eventually;
+use serde_json::json;
+
+use crate::agents::leave_alone;
+use crate::reports::{events_tell, pass_tells};
+use crate::world::{CAPACITY, choice, filled, subnet};
+
+const NO_ROOM: &str = "InsufficientInstanceCapacity";
+const NOWHERE: &str = "EC2 has no capacity for any launch choice";
+
+pub(crate) async fn is_looked_for_elsewhere_and_waited_for(deployed: &Deployed) {
+    let scarce = json!({"capacity": [
+        {"region": CAPACITY, "instance_type": "m6i.large", "available": 0},
+    ]});
+    deployed.set_faults(&scarce).await;
+    let settings = json!({
+        "target_free": 2,
+        "max_instances": 3,
+        "launch_choices": [
+            // In both subnets.
+            {
+                "instance_type": "m6i.large",
+                "capacity": 2,
+                "subnet_tag": {"key": "scaling", "value": "hosts"},
+            },
+            choice(CAPACITY, 'a', "c6i.large", 2),
+        ],
+    });
+    let region = filled(deployed, CAPACITY, 2, settings).await;
+    the_next_choice_was_asked(&region).await;
+    nowhere_is_told_and_remembered(&region).await;
+    it_goes_on_where_there_is_room_again(&region).await;
+    region.promises_kept().await;
+    leave_alone(&region).await;
+}
+
+async fn asked(region: &Region<'_>) -> Vec<[String; 3]> {
+    let calls = region.calls("RunInstances").await;
+    let of = |call: &scaling_tests::ledger::Call| {
+        let param = |name: &str| call.params[name].clone();
+        [
+            param("InstanceType"),
+            param("SubnetId"),
+            call.outcome.clone(),
+        ]
+    };
+    calls.iter().map(of).collect()
+}
+
+async fn the_next_choice_was_asked(region: &Region<'_>) {
+    let [a, b] = ['a', 'b'].map(|zone| subnet(CAPACITY, zone));
+    let expected = [
+        ["m6i.large", &a, NO_ROOM],
+        ["m6i.large", &b, NO_ROOM],
+        ["c6i.large", &a, "ok"],
+    ];
+    assert_eq!(asked(region).await, expected);
+}
+
+async fn nowhere_is_told_and_remembered(region: &Region<'_>) {
+    let deployed = region.deployed;
+    let none = json!({"capacity": [{"region": CAPACITY, "available": 0}]});
+    deployed.set_faults(&none).await;
+    for user in ["ann", "bob"] {
+        region.assigned(user).await;
+    }
+    region.settled_by_events().await;
+    // Where the type was refused a moment ago, it is not asked for again.
+    assert_eq!(asked(region).await.len(), 4, "one attempt for two users");
+    assert_eq!(asked(region).await[3][0], "c6i.large");
+    events_tell(region, NOWHERE).await;
+
+    region.refused("cid", "NO_INSTANCE_AVAILABLE").await;
+    region.settled_by_events().await;
+    for _ in 0..3 {
+        let report = pass_tells(region, NOWHERE).await;
+        assert_eq!(report["outcome"], "incomplete", "{report:#}");
+        assert_eq!(report["plan"]["figures"]["waiting"], 1, "{report:#}");
+    }
+    assert_eq!(asked(region).await.len(), 4, "remembered: nothing is asked");
+}
+
+async fn it_goes_on_where_there_is_room_again(region: &Region<'_>) {
+    region.deployed.set_faults(&json!({})).await;
+    three_minutes_pass(region).await;
+    // Nobody asks for a pass but the user, by asking again.
+    let served = async || region.assign("cid", "1").await.status;
+    eventually("a slot", SOON, served, |status| *status == 200).await;
+    region.settled_by_events().await;
+    region.settle().await;
+    let launches = asked(region).await;
+    assert_eq!(launches.last().unwrap()[2], "ok", "{launches:#?}");
+    assert_eq!(region.free().await, 3);
+}
+
+/// After which a refusal is not remembered any more.
+async fn three_minutes_pass(region: &Region<'_>) {
+    let deployed = region.deployed;
+    for item in deployed.items(&format!("REGION#{}", region.name)).await {
+        if item["sk"].as_s().is_ok_and(|sk| sk.starts_with("REFUSAL#")) {
+            let key = ["pk", "sk"].map(|name| (name.to_owned(), item[name].clone()));
+            deployed
+                .dynamodb()
+                .delete_item()
+                .table_name(&deployed.stack.env().scaling_table)
+                .set_key(Some(key.into()))
+                .send()
+                .await
+                .expect("the refusal is forgotten");
+        }
+    }
+}

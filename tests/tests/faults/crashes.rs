@@ -1,0 +1,51 @@
+//! Functions that die, and what the time does about it.
+
+use std::fs;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use scaling_tests::deployed::Deployed;
+use scaling_tests::region::Region;
+
+/// Kills every process of a deployed function of this stack.
+pub(crate) fn kill_function(deployed: &Deployed, function: &str) {
+    let dir = deployed.stack.dir().path().display();
+    let marks = [
+        format!("LOCAL_STACK_DIR={dir}"),
+        format!("AWS_LAMBDA_FUNCTION_NAME={function}"),
+    ];
+    let mut killed = 0;
+    for entry in fs::read_dir("/proc").expect("processes").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse().ok()) else {
+            continue;
+        };
+        // It may have ended just now, or be somebody else's.
+        let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let variables: Vec<_> = environ.split(|byte| *byte == 0).collect();
+        if marks
+            .iter()
+            .all(|mark| variables.contains(&mark.as_bytes()))
+        {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the function ran");
+            killed += 1;
+        }
+    }
+    assert!(killed > 0, "no process of {function}");
+}
+
+/// As if the time for which a holder that died had its lock had passed.
+pub(crate) async fn lease_is_over(region: &Region<'_>) {
+    let deployed = region.deployed;
+    deployed
+        .dynamodb()
+        .update_item()
+        .table_name(&deployed.stack.env().scaling_table)
+        .key("pk", AttributeValue::S(format!("REGION#{}", region.name)))
+        .key("sk", AttributeValue::S("LOCK".to_owned()))
+        .update_expression("SET expires_at = :past")
+        .expression_attribute_values(":past", AttributeValue::N("1".to_owned()))
+        .send()
+        .await
+        .expect("the lock's item is changed");
+}
