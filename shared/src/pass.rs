@@ -117,6 +117,8 @@ pub enum DecideError {
 struct Round {
     plan: Plan,
     results: Vec<StepResult>,
+    /// Its decision is recorded, and the wake mark that it found is cleared.
+    settled: bool,
 }
 
 impl Passes {
@@ -239,9 +241,18 @@ impl Passes {
             }
             // A region that cannot be looked at now keeps its mark and waits for the schedule:
             // going again at once would ask a database that is down for ever.
-            let Round { plan, results } = round?;
+            let Round {
+                plan,
+                results,
+                settled,
+            } = round?;
             report.plan = Some(plan);
             report.results.extend(results);
+            // So does one whose mark cannot be cleared: found set, it would be looked at, and
+            // handed over, without end.
+            if !settled {
+                return Ok(report.outcome_of_steps());
+            }
             if !self.lock.is_wanted(region).await? {
                 return Ok(report.outcome_of_steps());
             }
@@ -326,21 +337,35 @@ impl Passes {
             plan: plan.clone(),
             results: results.clone(),
         };
-        match self.log.record_decision(lease, &decision).await {
+        let settled = match self.log.record_decision(lease, &decision).await {
             Ok(()) => self.clear(lease, wanted.as_ref(), &mut results).await,
-            Err(error) => results.push(StepResult::failed("record the decision", error)),
-        }
-        Ok(Round { plan, results })
+            Err(error) => {
+                results.push(StepResult::failed("record the decision", error));
+                false
+            }
+        };
+        Ok(Round {
+            plan,
+            results,
+            settled,
+        })
     }
 
     /// Clears the wake mark that was set before the look, now that it has been acted on: the
     /// decision's record proves that the lock was still this lease's. A function that dies before
     /// takes no wake with it, and a mark set since then is another one.
-    async fn clear(&self, lease: &Lease, wanted: Option<&WakeMark>, results: &mut Vec<StepResult>) {
-        let Some(mark) = wanted else { return };
-        if let Err(error) = self.lock.clear_wanted(&lease.region, mark).await {
+    async fn clear(
+        &self,
+        lease: &Lease,
+        wanted: Option<&WakeMark>,
+        results: &mut Vec<StepResult>,
+    ) -> bool {
+        let Some(mark) = wanted else { return true };
+        let cleared = self.lock.clear_wanted(&lease.region, mark).await;
+        if let Err(error) = &cleared {
             results.push(StepResult::failed("clear the wake mark", error));
         }
+        cleared.is_ok()
     }
 
     /// Every region that has a row. No pass will tell an operator of a database that cannot even

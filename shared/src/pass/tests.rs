@@ -331,6 +331,28 @@ async fn a_look_that_fails_leaves_the_mark_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_mark_that_cannot_be_cleared_is_not_followed_for_ever() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    world.store.items().mark(&World::region(), "an event");
+    world.store.items().next_error = Some((
+        "clear_wanted",
+        LockError::Unavailable {
+            operation: "clear the wake mark",
+            reason: "it may not".to_owned(),
+        },
+    ));
+    let scheduled = order(Trigger::Schedule);
+    let report = world.passes().run(&World::region(), &scheduled).await;
+    assert_eq!(
+        (report.rounds, report.outcome),
+        (1, PassOutcome::Incomplete)
+    );
+    assert!(world.handed_over.all().is_empty());
+    world.passes().run(&World::region(), &scheduled).await;
+    assert_eq!(world.items().wanted, None, "the next pass does it");
+}
+
+#[tokio::test]
 async fn a_release_without_an_answer_does_not_keep_a_wake_from_being_looked_after() {
     let world = World::with([instance("i-1"), instance("i-2")]);
     world.store.items().wake_again = 1;

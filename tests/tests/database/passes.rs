@@ -341,6 +341,21 @@ async fn nobody_is_lost_right_after_a_gap_in_which_nobody_looked() -> Result<()>
 }
 
 #[tokio::test]
+async fn a_pass_that_came_before_its_regions_row_keeps_nobody_out() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session
+        .row("SELECT * FROM begin_pass('eu-west-1', 1)")
+        .await?;
+    session.add_region("eu-west-1", 0).await?;
+    session
+        .row("SELECT * FROM begin_pass('eu-west-1', 2)")
+        .await?;
+    let since = "SELECT watched_since IS NOT NULL AS told FROM observe_region('eu-west-1')";
+    assert_eq!(session.row(since).await?["told"], json!(true));
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_agent_that_is_heard_of_again_says_since_when() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;

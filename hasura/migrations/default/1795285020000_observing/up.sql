@@ -93,7 +93,8 @@ $$;
 CREATE FUNCTION internal.watched_since(region text) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN f.last_pass_at >= now() - make_interval(secs => greatest(r.lost_seconds / 2.0, 90))
-        THEN f.watched_since ELSE now() END
+        -- Null if a pass was asked for before the region had a row.
+        THEN coalesce(f.watched_since, now()) ELSE now() END
     FROM regions r LEFT JOIN region_fences f ON f.region = r.name
     WHERE r.name = watched_since.region
 $$;
