@@ -1,11 +1,15 @@
 //! What the service knows of the world: regions, images, instances, machines, intents.
 
+mod launching;
+
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClientSha, ClientToken, ImageId, InstanceId, LaunchId, RegionName};
+pub use launching::{Intent, LaunchChoice, LaunchRequest, Refusal, Selector};
+
+use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
 
 /// An instance's row: what Postgres knows of it, with its slots counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -217,160 +221,6 @@ impl Default for Waits {
             orphan: SignedDuration::from_mins(10),
         }
     }
-}
-
-/// One way to get capacity: a type in a place, and how many slots it holds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "ChoiceColumns", into = "ChoiceColumns")]
-pub struct LaunchChoice {
-    pub instance_type: String,
-    pub capacity: u32,
-    pub subnet: Selector,
-}
-
-/// A choice as an item of `regions.launch_choices` spells it.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "an object with `instance_type`, `capacity`, and `subnet_id` or `subnet_tag`"
-)]
-struct ChoiceColumns {
-    instance_type: String,
-    capacity: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subnet_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subnet_tag: Option<TagColumns>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "a tag: an object with `key` and `value`"
-)]
-struct TagColumns {
-    key: String,
-    value: String,
-}
-
-impl TryFrom<ChoiceColumns> for LaunchChoice {
-    type Error = &'static str;
-
-    fn try_from(columns: ChoiceColumns) -> Result<Self, Self::Error> {
-        let ChoiceColumns {
-            instance_type,
-            capacity,
-            subnet_id,
-            subnet_tag,
-        } = columns;
-        let subnet = match (subnet_id, subnet_tag) {
-            (Some(id), None) => Selector::Id(id),
-            (None, Some(TagColumns { key, value })) => Selector::Tag { key, value },
-            _ => return Err("give either `subnet_id` or `subnet_tag`"),
-        };
-        Ok(Self {
-            instance_type,
-            capacity,
-            subnet,
-        })
-    }
-}
-
-impl From<LaunchChoice> for ChoiceColumns {
-    fn from(choice: LaunchChoice) -> Self {
-        let LaunchChoice {
-            instance_type,
-            capacity,
-            subnet,
-        } = choice;
-        let (subnet_id, subnet_tag) = match subnet {
-            Selector::Id(id) => (Some(id), None),
-            Selector::Tag { key, value } => (None, Some(TagColumns { key, value })),
-        };
-        Self {
-            instance_type,
-            capacity,
-            subnet_id,
-            subnet_tag,
-        }
-    }
-}
-
-impl fmt::Display for LaunchChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.instance_type, self.subnet)
-    }
-}
-
-/// Names a subnet or a security group: by id, or by a tag that is looked up at launch.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "must be an id, or a tag: an object with `key` and `value`"
-)]
-pub enum Selector {
-    Id(String),
-    Tag { key: String, value: String },
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => f.write_str(id),
-            Self::Tag { key, value } => write!(f, "tag {key}={value}"),
-        }
-    }
-}
-
-/// The exact `RunInstances` request of an intent. Nothing of it is resolved again on resume:
-/// the same token with other parameters is an error at EC2.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaunchRequest {
-    pub image_id: ImageId,
-    pub client_sha: ClientSha,
-    pub instance_type: String,
-    pub subnet_id: String,
-    pub security_group_ids: Vec<String>,
-    pub instance_profile: Option<String>,
-    /// Base64, as the wire wants it.
-    pub user_data: String,
-    /// In the order in which they are sent.
-    pub tags: Vec<(String, String)>,
-    pub count: u32,
-    /// Slots per instance.
-    pub capacity: u32,
-}
-
-/// A launch that was decided and recorded, and may or may not have reached EC2.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    pub launch_id: LaunchId,
-    pub client_token: ClientToken,
-    pub created_at: Timestamp,
-    pub request: LaunchRequest,
-}
-
-impl Intent {
-    /// Past this age the token may have been forgotten by EC2, which promises no period of
-    /// validity: asking again could launch again, so it is looked up only.
-    pub const RESUMABLE: SignedDuration = SignedDuration::from_hours(12);
-
-    pub fn is_resumable(&self, now: Timestamp) -> bool {
-        now.duration_since(self.created_at) <= Self::RESUMABLE
-    }
-}
-
-/// EC2 had no room for a type in a subnet; not asked again until `until`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
-    pub instance_type: String,
-    pub subnet_id: String,
-    pub until: Timestamp,
-}
-
-impl Refusal {
-    /// How long a capacity refusal is remembered.
-    pub const REMEMBERED: SignedDuration = SignedDuration::from_mins(3);
 }
 
 /// A row of `instances` to be inserted.

@@ -73,6 +73,19 @@ async fn launches(comparison: &mut Comparison) {
             &launch("1", "db-1", "token-2"),
         )
         .await;
+    let mut spot = launch("1", "spot-1", "token-3");
+    spot.extend(params(&[
+        ("InstanceMarketOptions.MarketType", "spot"),
+        (
+            "InstanceMarketOptions.SpotOptions.SpotInstanceType",
+            "one-time",
+        ),
+        (
+            "InstanceMarketOptions.SpotOptions.InstanceInterruptionBehavior",
+            "terminate",
+        ),
+    ]));
+    comparison.step("launch spot", "RunInstances", &spot).await;
     comparison.wait();
     comparison.step("list all", "DescribeInstances", &[]).await;
 

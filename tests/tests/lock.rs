@@ -51,6 +51,7 @@ fn intent() -> Intent {
         request: LaunchRequest {
             image_id: "ami-1".into(),
             client_sha: "sha".into(),
+            spot: false,
             instance_type: "m6i.large".to_owned(),
             subnet_id: "subnet-a".to_owned(),
             security_group_ids: vec!["sg-1".to_owned()],
@@ -200,20 +201,27 @@ async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
         std::slice::from_ref(&intent)
     );
 
-    let refusal = Refusal {
+    let refusal = |spot| Refusal {
+        spot,
         instance_type: "m6i.large".to_owned(),
         subnet_id: "subnet-a".to_owned(),
         until: at(180),
     };
-    let closing = Closing {
-        launch_id: intent.launch_id.clone(),
-        outcome: "no capacity".to_owned(),
-        refusal: Some(refusal.clone()),
-    };
-    store.close_intent(&lease, &closing).await.unwrap();
+    for spot in [true, false] {
+        let closing = Closing {
+            launch_id: intent.launch_id.clone(),
+            outcome: "no capacity".to_owned(),
+            refusal: Some(refusal(spot)),
+        };
+        store.close_intent(&lease, &closing).await.unwrap();
+    }
     let memory = store.memory(&region(), NOW).await.unwrap();
     assert!(memory.open_intents.is_empty());
-    assert_eq!(memory.refusals, [refusal]);
+    assert_eq!(
+        memory.refusals,
+        [refusal(false), refusal(true)],
+        "each market's own"
+    );
     assert!(
         store
             .memory(&region(), at(181))

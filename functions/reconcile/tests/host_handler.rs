@@ -86,6 +86,7 @@ fn request(count: u32) -> LaunchRequest {
     LaunchRequest {
         image_id: IMAGE.into(),
         client_sha: "sha-1".into(),
+        spot: false,
         instance_type: "m6i.large".to_owned(),
         subnet_id: SUBNET_A.to_owned(),
         security_group_ids: vec!["sg-0100000000000000a".to_owned()],
@@ -218,6 +219,68 @@ async fn capacity_is_told_from_a_wrong_setting() {
             .unwrap_err();
         assert_eq!(error.kind, HostErrorKind::Invalid, "{image}: {error}");
         assert!(error.code.starts_with("InvalidAMIID"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn spot_is_asked_for_once_and_to_end_when_it_is_interrupted() {
+    const MARKET: &str = "InstanceMarketOptions";
+    let ec2 = Ec2::start().await;
+    let spot = LaunchRequest {
+        spot: true,
+        ..request(2)
+    };
+    let launched = ec2.launch(&spot).await;
+    assert_eq!(ids(&ec2.host.list().await.unwrap()), ids(&launched));
+    ec2.launch(&request(1)).await;
+    let calls = ec2.calls("RunInstances").await;
+    let market = |call: &Value| -> Vec<(String, Value)> {
+        let params = call["params"].as_object().unwrap().clone();
+        let market = params
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(MARKET));
+        market.collect()
+    };
+    let expected = [
+        ("MarketType", "spot"),
+        ("SpotOptions.InstanceInterruptionBehavior", "terminate"),
+        ("SpotOptions.SpotInstanceType", "one-time"),
+    ];
+    let expected = expected.map(|(name, value)| (format!("{MARKET}.{name}"), json!(value)));
+    assert_eq!(market(&calls[0]), expected);
+    assert_eq!(market(&calls[1]), [], "on demand, nothing is said");
+}
+
+#[tokio::test]
+async fn where_spot_is_short_on_demand_may_do() {
+    let ec2 = Ec2::start().await;
+    let spot = LaunchRequest {
+        spot: true,
+        ..request(1)
+    };
+    ec2.faults(&json!({"capacity": [{"market": "spot", "available": 0}]}))
+        .await;
+    let launch = || async { ec2.host.launch(&ClientToken::random(), &spot).await };
+    let short = launch().await.unwrap_err();
+    assert_eq!(short.kind, HostErrorKind::Capacity, "{short}");
+    assert_eq!(ec2.launch(&request(1)).await.len(), 1);
+
+    for (code, kind) in [
+        ("UnfulfillableCapacity", HostErrorKind::Capacity),
+        ("MaxSpotInstanceCountExceeded", HostErrorKind::Capacity),
+        ("SpotMaxPriceTooLow", HostErrorKind::Capacity),
+        (
+            "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+            HostErrorKind::Invalid,
+        ),
+    ] {
+        let before = ec2.calls("RunInstances").await.len();
+        let fault = json!({"on": {"action": "RunInstances"}, "effect": {"error": code}});
+        ec2.faults(&json!({"calls": [fault]})).await;
+        let error = launch().await.unwrap_err();
+        assert_eq!((error.kind, error.code.as_str()), (kind, code));
+        let asked = ec2.calls("RunInstances").await.len() - before;
+        assert_eq!(asked, 1, "{code}: the SDK does not ask again");
     }
 }
 

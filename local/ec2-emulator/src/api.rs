@@ -11,6 +11,7 @@ mod describe_subnets;
 mod describe_tags;
 mod ids;
 mod instance_xml;
+mod market_options;
 mod run_instances;
 mod tags;
 mod terminate_instances;

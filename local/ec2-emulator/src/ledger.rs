@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::clock::UnixMillis;
 use crate::events::{EventRecord, Events};
 use crate::world::{
-    AgentRun, EndedBy, Instance, Interruption, ShutdownBehavior, State, Strike, Tags, Transition,
-    World,
+    AgentRun, EndedBy, Instance, Interruption, Market, ShutdownBehavior, State, Strike, Tags,
+    Transition, World,
 };
 
 /// How many calls are kept.
@@ -88,6 +88,7 @@ struct InstanceReport<'a> {
     launch_index: u32,
     client_token: Option<&'a str>,
     image_id: &'a str,
+    market: Market,
     instance_type: &'a str,
     subnet_id: &'a str,
     zone: &'a str,
@@ -182,6 +183,7 @@ fn instance_report<'a>(
         launch_index: instance.launch_index,
         client_token: spec.client_token.as_deref(),
         image_id: &spec.image_id,
+        market: spec.market,
         instance_type: &spec.instance_type,
         subnet_id: &instance.subnet.id,
         zone: &instance.subnet.zone,

@@ -30,8 +30,8 @@
 //!    "instances": [{"id": "i-…", "region": "us-east-1", "state": "running",
 //!                   "launch_time_ms": 1795283990000, "reservation_id": "r-…",
 //!                   "launch_index": 0, "client_token": "…", "image_id": "ami-…",
-//!                   "instance_type": "g4dn.xlarge", "subnet_id": "subnet-…",
-//!                   "zone": "us-east-1a", "security_group_ids": ["sg-…"],
+//!                   "market": "on-demand", "instance_type": "g4dn.xlarge",
+//!                   "subnet_id": "subnet-…", "zone": "us-east-1a", "security_group_ids": ["sg-…"],
 //!                   "instance_profile_arn": null, "ebs_optimized": true,
 //!                   "shutdown_behavior": "terminate", "tags": {"Name": "…"},
 //!                   "user_data": "…", "ip": "127.64.0.1", "private_ip": "10.1.0.4",
@@ -66,7 +66,7 @@
 //! All of it may be left out; `{}` is a world without faults.
 //!
 //! ```json
-//! {"capacity": [{"region": "us-east-1", "instance_type": "g4dn.xlarge",
+//! {"capacity": [{"region": "us-east-1", "market": "spot", "instance_type": "g4dn.xlarge",
 //!                "subnet_id": "subnet-…", "available": 0}],
 //!  "throttling": {"burst": 0.2, "refill": 1, "for_ms": 60000,
 //!                 "buckets": [{"region": "us-east-1", "name": "RunInstances", "tokens": 0}]},
@@ -76,8 +76,8 @@
 //!  "events": [{"on": {"state": "running"}, "effect": "drop", "times": 1}]}
 //! ```
 //!
-//! - `capacity`: at most `available` more instances can be launched; each of the other three may
-//!   be left out and then stands for any.
+//! - `capacity`: at most `available` more instances can be launched; each of the other four may
+//!   be left out and then stands for any. `market` is `spot` or `on-demand`, as in the ledger.
 //! - `throttling`: EC2's own limits, `{}` for exactly those; see [`faults::Throttling`]. Buckets
 //!   that are not named are full.
 //! - `calls`, `instances` and `events` are faults that strike what they are `on` (everything when
@@ -102,7 +102,7 @@
 //! | `{"rebalance": {"after_ms": 0}}` | a recommendation, and nothing else |
 //!
 //! A fault with an `instance_id` strikes that instance, once: now if it runs, else when it does;
-//! one without strikes the next instances that start to run. What has not struck yet is healed by
+//! one without strikes the next instances that start to run, spot or not. What has not struck yet is healed by
 //! the next `PUT`; an interruption that was warned of comes all the same.
 //!
 //! | `events`: on `region`, `instance_id`, `detail_type`, `state` | |

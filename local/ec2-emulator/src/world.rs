@@ -15,8 +15,8 @@ pub use file::{
     WorldFile,
 };
 pub use instance::{
-    AgentRun, EndedBy, Group, Instance, Interruption, LaunchSpec, ShutdownBehavior, State, Strike,
-    Transition,
+    AgentRun, EndedBy, Group, Instance, Interruption, LaunchSpec, Market, ShutdownBehavior, State,
+    Strike, Transition,
 };
 pub use launch::LaunchRequest;
 pub use region::{Region, View};

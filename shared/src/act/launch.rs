@@ -97,7 +97,8 @@ impl Actor<'_> {
                 self.in_time()?;
                 let what = format!(
                     "launch {} x {} in {subnet_id}",
-                    option.count, option.choice.instance_type
+                    option.count,
+                    option.choice.machine()
                 );
                 let placement = Placement {
                     option,
@@ -151,11 +152,8 @@ impl Actor<'_> {
     }
 
     fn refused_lately(&self, option: &LaunchOption, subnet_id: &str) -> bool {
-        self.snapshot.refusals.iter().any(|refusal| {
-            refusal.instance_type == option.choice.instance_type
-                && refusal.subnet_id == subnet_id
-                && refusal.until > self.now
-        })
+        let mut refusals = self.snapshot.refusals.iter();
+        refusals.any(|refusal| refusal.covers(&option.choice, subnet_id, self.now))
     }
 
     fn not_recorded(
@@ -183,18 +181,9 @@ impl Actor<'_> {
         };
         match error.kind {
             HostErrorKind::Capacity => {
-                let refusal = Refusal {
-                    instance_type: intent.request.instance_type.clone(),
-                    subnet_id: intent.request.subnet_id.clone(),
-                    until: self.now + Refusal::REMEMBERED,
-                };
-                self.close(
-                    intent,
-                    "no capacity",
-                    Some(refusal),
-                    Attempt::NoCapacity(error),
-                )
-                .await
+                let refusal = Some(Refusal::of(&intent.request, self.now));
+                self.close(intent, "no capacity", refusal, Attempt::NoCapacity(error))
+                    .await
             }
             // Somebody may hold machines under this token: look, and never launch again.
             HostErrorKind::AlreadyTerminated | HostErrorKind::TokenMismatch => {

@@ -77,6 +77,7 @@ impl Launching {
         let request = LaunchRequest {
             image_id: image_id.clone(),
             client_sha: client_sha.clone(),
+            spot: choice.spot,
             instance_type: choice.instance_type.clone(),
             subnet_id: placement.subnet_id,
             security_group_ids: placement.security_group_ids,

@@ -26,6 +26,11 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
             "InstanceLimitExceeded",
             "VcpuLimitExceeded",
             "InsufficientFreeAddressesInSubnet",
+            // Spot's own: no spare capacity, the account's limit, a price above that of on-demand
+            // (the maximum, unless a request sets one; ours set none).
+            "UnfulfillableCapacity",
+            "MaxSpotInstanceCountExceeded",
+            "SpotMaxPriceTooLow",
         ],
     ),
     (
@@ -92,6 +97,22 @@ mod tests {
         assert_eq!(
             classify("RequestLimitExceeded", false),
             HostErrorKind::Unclear
+        );
+    }
+
+    #[test]
+    fn where_spot_is_short_another_choice_may_do() {
+        for (code, server_fault) in [
+            ("UnfulfillableCapacity", true),
+            ("MaxSpotInstanceCountExceeded", false),
+            ("SpotMaxPriceTooLow", false),
+        ] {
+            assert_eq!(classify(code, server_fault), HostErrorKind::Capacity);
+        }
+        // Without spot's service-linked role only spot is denied: on-demand must still be asked.
+        assert_eq!(
+            classify("AuthFailure.ServiceLinkedRoleCreationNotPermitted", false),
+            HostErrorKind::Invalid
         );
     }
 

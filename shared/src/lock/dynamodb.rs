@@ -5,7 +5,7 @@
 //! | lock, never deleted | `REGION#name` | `LOCK` |
 //! | wake mark | `REGION#name` | `WAKE` |
 //! | open intent | `REGION#name` | `INTENT#launch` |
-//! | capacity refusal | `REGION#name` | `REFUSAL#type#subnet` |
+//! | capacity refusal | `REGION#name` | `REFUSAL#type#subnet`, `REFUSAL#spot#type#subnet` |
 //! | closed intent | `CLOSED#name` | `INTENT#launch` |
 //! | decision | `DECISIONS#name` | lock version, 20 digits |
 //! | seen event | `SEEN#id` | `SEEN` |

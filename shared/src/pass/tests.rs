@@ -4,7 +4,9 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::host::HostErrorKind;
-use crate::model::{InstanceStatus, MachineState};
+use crate::model::{
+    InstanceStatus, LaunchChoice, LaunchRequest, MachineState, Refusal, RegionSettings, Selector,
+};
 use crate::testing::{SlotStatus, World, instance};
 
 fn order(trigger: Trigger) -> Order {
@@ -130,6 +132,60 @@ async fn without_capacity_the_next_choice_is_asked_under_a_new_intent() {
         ["c5.large#subnet-a"]
     );
     assert_eq!(items.closed[0].outcome, "no capacity");
+}
+
+/// Changes the region's settings.
+fn set(world: &World, change: impl FnOnce(&mut RegionSettings)) {
+    let mut rows = world.database.rows();
+    change(rows.tables.settings_mut(&World::region()).unwrap());
+}
+
+#[tokio::test]
+async fn without_spot_capacity_on_demand_is_asked_and_spot_not_again_for_a_while() {
+    let world = World::with([]);
+    set(&world, |settings| {
+        let on_demand = settings.launch_choices.swap_remove(0);
+        // By tag: the actor, not the plan, leaves out what was refused.
+        let spot = LaunchChoice {
+            spot: true,
+            subnet: Selector::Tag {
+                key: "Name".to_owned(),
+                value: "subnet".to_owned(),
+            },
+            ..on_demand.clone()
+        };
+        settings.launch_choices = vec![spot, on_demand];
+    });
+    let asked = || -> Vec<_> {
+        let launches = world.host.state().launches.clone();
+        let what = |request: &LaunchRequest| (request.spot, request.subnet_id.clone());
+        launches.iter().map(|(_, request)| what(request)).collect()
+    };
+    let [spot_1, spot_2] = ["subnet-1", "subnet-2"].map(|subnet| (true, subnet.to_owned()));
+    let on_demand = (false, "subnet-a".to_owned());
+
+    let full = [HostErrorKind::Capacity; 2];
+    world.host.state().refuse_launches.extend(full);
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
+    assert_eq!(asked(), [spot_1.clone(), spot_2, on_demand.clone()]);
+    assert_eq!(
+        report.results[0].step,
+        "launch 2 x spot c5.large in subnet-1"
+    );
+    assert_eq!(
+        world.items().refusals.keys().collect::<Vec<_>>(),
+        ["spot#c5.large#subnet-1", "spot#c5.large#subnet-2"]
+    );
+
+    set(&world, |settings| settings.target_free = 6);
+    world.pass().await;
+    assert_eq!(asked()[3..], [on_demand]);
+
+    world.clock.advance(Refusal::REMEMBERED);
+    set(&world, |settings| settings.target_free = 8);
+    world.pass().await;
+    assert_eq!(asked()[4..], [spot_1]);
 }
 
 #[tokio::test]

@@ -85,12 +85,12 @@ pub(super) fn fill(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
 /// The region's choices without those that EC2 refused lately. A choice that names its
 /// subnets by tag stays: the actor leaves out the refused ones among them.
 fn open_choices(snapshot: &Snapshot, now: Timestamp) -> Vec<LaunchChoice> {
-    let refused = |choice: &LaunchChoice| {
-        snapshot.refusals.iter().any(|refusal| {
-            refusal.until > now
-                && refusal.instance_type == choice.instance_type
-                && matches!(&choice.subnet, Selector::Id(id) if *id == refusal.subnet_id)
-        })
+    let refused = |choice: &LaunchChoice| match &choice.subnet {
+        Selector::Id(id) => {
+            let mut refusals = snapshot.refusals.iter();
+            refusals.any(|refusal| refusal.covers(choice, id, now))
+        }
+        Selector::Tag { .. } => false,
     };
     snapshot
         .settings

@@ -24,6 +24,7 @@ pub fn at(seconds: i64) -> Timestamp {
 /// Target 4, maximum 10, no bound on steps, two slots on an instance, two subnets.
 pub fn settings() -> RegionSettings {
     let choice = |subnet: &str| LaunchChoice {
+        spot: false,
         instance_type: "c5.large".to_owned(),
         capacity: 2,
         subnet: Selector::Id(subnet.to_owned()),

@@ -1,4 +1,4 @@
-//! EC2 has no room in the first choice's subnet.
+//! EC2 has no room in the subnet of the first choices.
 
 use scaling_tests::deployed::Deployed;
 use serde_json::json;
@@ -8,6 +8,8 @@ use scaling_tests::region::Region;
 pub(crate) const SCARCE: &str = "eu-west-1";
 const FIRST: &str = "subnet-04a0000000000000a";
 const SECOND: &str = "subnet-04b0000000000000b";
+const SPOT: &str = "spot";
+const ON_DEMAND: &str = "on demand";
 const NO_ROOM: &str = "InsufficientInstanceCapacity";
 
 pub(crate) async fn without_room_the_next_choice_is_used(deployed: &Deployed) {
@@ -16,7 +18,9 @@ pub(crate) async fn without_room_the_next_choice_is_used(deployed: &Deployed) {
         name: SCARCE,
     };
     let choice = |subnet| json!({"instance_type": "m6i.large", "capacity": 2, "subnet_id": subnet});
-    let choices = [choice(FIRST), choice(SECOND)];
+    let mut spot = choice(FIRST);
+    spot["spot"] = json!(true);
+    let choices = [spot, choice(FIRST), choice(SECOND)];
     let settings = json!({"launch_choices": choices, "scale_up_step": 0});
     region.insert(settings).await;
     region.set_image("ami-04000000000000001", "CURRENT").await;
@@ -29,10 +33,15 @@ pub(crate) async fn without_room_the_next_choice_is_used(deployed: &Deployed) {
         "it is told: {report:#}"
     );
     region.filled_to(4).await;
-    assert_eq!(launches(&region).await, [(FIRST, NO_ROOM), (SECOND, "ok")]);
-    let refusal = format!("REFUSAL#m6i.large#{FIRST}");
+    let refused = [(SPOT, FIRST, NO_ROOM), (ON_DEMAND, FIRST, NO_ROOM)];
+    let launched = (ON_DEMAND, SECOND, "ok");
+    let expected = [&refused[..], &[launched]].concat();
+    assert_eq!(launches(&region).await, expected);
     let memory = deployed.memory(SCARCE).await;
-    assert!(memory.contains(&refusal), "{memory:?}");
+    for market in ["spot#", ""] {
+        let refusal = format!("REFUSAL#{market}m6i.large#{FIRST}");
+        assert!(memory.contains(&refusal), "{memory:?}");
+    }
 
     // Remembered: the next launch does not ask there again, although there is room by now.
     deployed.set_faults(&json!({})).await;
@@ -40,14 +49,14 @@ pub(crate) async fn without_room_the_next_choice_is_used(deployed: &Deployed) {
     let report = region.reconcile().await;
     assert_eq!(report["outcome"], "done", "{report:#}");
     region.filled_to(6).await;
-    let expected = [(FIRST, NO_ROOM), (SECOND, "ok"), (SECOND, "ok")];
+    let expected = [&refused[..], &[launched, launched]].concat();
     assert_eq!(launches(&region).await, expected);
     assert!(region.open_intents().await.is_empty());
     assert_eq!(region.machines().await, region.rows().await);
 }
 
-/// Where instances were asked for, and with what outcome, in order.
-async fn launches(region: &Region<'_>) -> Vec<(&'static str, &'static str)> {
+/// On which market and where instances were asked for, and with what outcome, in order.
+async fn launches(region: &Region<'_>) -> Vec<(&'static str, &'static str, &'static str)> {
     let ledger = region.deployed.ledger().await;
     let calls = ledger.calls("RunInstances");
     calls
@@ -59,7 +68,13 @@ async fn launches(region: &Region<'_>) -> Vec<(&'static str, &'static str)> {
             let outcome = [NO_ROOM, "ok"]
                 .into_iter()
                 .find(|outcome| call.outcome == *outcome);
-            (subnet.unwrap_or("elsewhere"), outcome.unwrap_or("other"))
+            let market = match call.params.get("InstanceMarketOptions.MarketType") {
+                Some(market) if market == SPOT => SPOT,
+                Some(_) => "another market",
+                None => ON_DEMAND,
+            };
+            let subnet = subnet.unwrap_or("elsewhere");
+            (market, subnet, outcome.unwrap_or("other"))
         })
         .collect()
 }

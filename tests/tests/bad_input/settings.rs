@@ -37,6 +37,8 @@ fn unreadable() -> Vec<Case> {
     tag["subnet_tag"] = json!({"key": "Name", "value": "hosts"});
     let mut misspelt = choice(2);
     misspelt["subnet"] = json!("subnet-03a0000000000000a");
+    let mut market = choice(2);
+    market["spot"] = json!("cheap");
     let choices: &[&str] = &["`regions`", BROKEN, "`launch_choices`", "item 1"];
     let wrong = |item: Value| json!({"launch_choices": [choice(2), item]});
     vec![
@@ -47,6 +49,7 @@ fn unreadable() -> Vec<Case> {
         ),
         (wrong(tag), choices),
         (wrong(misspelt), choices),
+        (wrong(market), choices),
         (wrong(choice("two")), choices),
         (wrong(choice(0)), choices),
         (wrong(choice(-1)), choices),

@@ -53,6 +53,10 @@ const ONLY_EMULATOR: &[(&str, &str)] = &[
     ("blockDeviceMapping", "empty, since no volumes are emulated"),
     ("enaSupport", "EC2 writes it; moto leaves it out"),
     (
+        "spotInstanceRequestId",
+        "EC2 writes it for a spot instance; moto leaves it out",
+    ),
+    (
         "placement/availabilityZoneId",
         "EC2 writes it; moto leaves it out",
     ),

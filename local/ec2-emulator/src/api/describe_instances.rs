@@ -1,10 +1,11 @@
 //! `DescribeInstances`, which shows the world as it was a little while ago.
 
 use super::ids::INSTANCE;
+use super::instance_xml::{SPOT_LIFECYCLE, spot_request_id};
 use super::{Answer, Call, instance_xml};
 use crate::filters::{Filterable, Filters};
 use crate::paging::Page;
-use crate::world::{Tags, View};
+use crate::world::{Market, Tags, View};
 use crate::xml::Xml;
 
 pub(super) fn handle(mut call: Call<'_>) -> Answer {
@@ -49,6 +50,7 @@ impl Filterable for View<'_> {
         "iam-instance-profile.arn",
         "image-id",
         "instance-id",
+        "instance-lifecycle",
         "instance-state-code",
         "instance-state-name",
         "instance-type",
@@ -60,6 +62,7 @@ impl Filterable for View<'_> {
         "owner-id",
         "private-ip-address",
         "reservation-id",
+        "spot-instance-request-id",
         "subnet-id",
         "vpc-id",
     ];
@@ -69,6 +72,7 @@ impl Filterable for View<'_> {
             instance, state, ..
         } = *self;
         let while_connected = |value: String| self.is_connected().then_some(value);
+        let is_spot = instance.spec.market == Market::Spot;
         let value = match name {
             "architecture" => Some(instance.architecture.to_owned()),
             "availability-zone" => Some(instance.subnet.zone.clone()),
@@ -76,6 +80,7 @@ impl Filterable for View<'_> {
             "iam-instance-profile.arn" => instance.spec.profile_arn.clone(),
             "image-id" => Some(instance.spec.image_id.clone()),
             "instance-id" => Some(instance.id.clone()),
+            "instance-lifecycle" => is_spot.then(|| SPOT_LIFECYCLE.to_owned()),
             "instance-state-code" => Some(state.code().to_string()),
             "instance-state-name" => Some(state.as_str().to_owned()),
             "instance-type" => Some(instance.spec.instance_type.clone()),
@@ -99,6 +104,7 @@ impl Filterable for View<'_> {
             "owner-id" => Some(instance.owner_id.clone()),
             "private-ip-address" => while_connected(instance.private_ip.to_string()),
             "reservation-id" => Some(instance.reservation_id.clone()),
+            "spot-instance-request-id" => is_spot.then(|| spot_request_id(instance)),
             "subnet-id" => while_connected(instance.subnet.id.clone()),
             "vpc-id" => while_connected(instance.subnet.vpc_id.clone()),
             _ => None,

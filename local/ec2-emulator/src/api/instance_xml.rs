@@ -6,8 +6,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
-use crate::world::{Group, View};
+use crate::world::{Group, Instance, Market, View};
 use crate::xml::Xml;
+
+/// The lifecycle of a spot instance; others have none.
+pub(super) const SPOT_LIFECYCLE: &str = "spot";
 
 /// Writes one reservation: the instances in `views` are of one launch.
 pub(super) fn reservation(xml: &mut Xml, views: &[View<'_>]) {
@@ -79,6 +82,10 @@ fn instance(xml: &mut Xml, view: View<'_>) {
     xml.text("rootDeviceName", "/dev/xvda");
     xml.set("blockDeviceMapping", std::iter::empty::<()>(), |_, ()| {});
     xml.text("virtualizationType", "hvm");
+    if spec.market == Market::Spot {
+        xml.text("instanceLifecycle", SPOT_LIFECYCLE);
+        xml.text("spotInstanceRequestId", spot_request_id(instance));
+    }
     xml.text(
         "clientToken",
         spec.client_token.as_deref().unwrap_or_default(),
@@ -144,6 +151,11 @@ fn network_interface(xml: &mut Xml, view: View<'_>) {
             xml.text("deleteOnTermination", true);
         });
     });
+}
+
+/// The request that a spot instance came from: EC2 makes one for each instance of a launch.
+pub(super) fn spot_request_id(instance: &Instance) -> String {
+    instance.id.replacen("i-", "sir-", 1)
 }
 
 fn private_name(view: View<'_>) -> String {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::ids::{IMAGE, SECURITY_GROUP, SUBNET};
-use super::{Answer, Call, instance_xml, tags};
+use super::{Answer, Call, instance_xml, market_options, tags};
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::world::{LaunchRequest, LaunchSpec, ShutdownBehavior, Tags, View, World};
@@ -69,6 +69,7 @@ fn take_spec(call: &mut Call<'_>) -> Result<LaunchSpec, ApiError> {
     SECURITY_GROUP.check_form(&group_ids)?;
     Ok(LaunchSpec {
         image_id,
+        market: market_options::take(params)?,
         instance_type: take_instance_type(params)?,
         subnet_id,
         group_ids,

@@ -5,5 +5,6 @@ mod instance_faults;
 mod launching;
 mod listing;
 mod protocol;
+mod spot;
 mod terminating;
 mod tokens;

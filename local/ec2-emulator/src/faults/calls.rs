@@ -50,6 +50,12 @@ pub enum ErrorCode {
     InsufficientInstanceCapacity,
     InstanceLimitExceeded,
     UnauthorizedOperation,
+    /// These four are spot's.
+    UnfulfillableCapacity,
+    MaxSpotInstanceCountExceeded,
+    SpotMaxPriceTooLow,
+    #[serde(rename = "AuthFailure.ServiceLinkedRoleCreationNotPermitted")]
+    NoServiceLinkedRole,
 }
 
 /// What becomes of one call.
@@ -183,6 +189,28 @@ impl From<ErrorCode> for ApiError {
                 403,
                 "UnauthorizedOperation",
                 "You are not authorized to perform this operation.",
+            ),
+            ErrorCode::UnfulfillableCapacity => (
+                500,
+                "UnfulfillableCapacity",
+                "There is not enough spare capacity to fulfill your request for Spot Instances.",
+            ),
+            ErrorCode::MaxSpotInstanceCountExceeded => (
+                400,
+                "MaxSpotInstanceCountExceeded",
+                "Max spot instance count exceeded",
+            ),
+            ErrorCode::SpotMaxPriceTooLow => (
+                400,
+                "SpotMaxPriceTooLow",
+                "Your Spot request price is lower than the minimum required Spot request \
+                 fulfillment price.",
+            ),
+            ErrorCode::NoServiceLinkedRole => (
+                403,
+                "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+                "The provided credentials do not have permission to create the service-linked \
+                 role for EC2 Spot Instances.",
             ),
         };
         Self {

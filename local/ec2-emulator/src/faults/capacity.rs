@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Faults;
+use crate::world::Market;
 
-/// At most `available` more instances of a type in a subnet.
+/// At most `available` more instances of a type in a subnet, of one market or of both.
 ///
 /// Every launch uses some of it up. A termination gives nothing back, since others are waiting
 /// for that capacity too.
@@ -14,6 +15,8 @@ pub struct CapacityLimit {
     /// All regions when it is left out; likewise below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub market: Option<Market>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,6 +28,7 @@ pub struct CapacityLimit {
 #[derive(Clone, Copy, Debug)]
 pub struct Pool<'a> {
     pub region: &'a str,
+    pub market: Market,
     pub instance_type: &'a str,
     pub subnet_id: &'a str,
 }
@@ -34,6 +38,7 @@ impl CapacityLimit {
         let fits =
             |limit: &Option<String>, value| limit.as_deref().is_none_or(|limit| limit == value);
         fits(&self.region, pool.region)
+            && self.market.is_none_or(|market| market == pool.market)
             && fits(&self.instance_type, pool.instance_type)
             && fits(&self.subnet_id, pool.subnet_id)
     }
@@ -68,6 +73,7 @@ mod tests {
 
     const POOL: Pool<'_> = Pool {
         region: "us-east-1",
+        market: Market::OnDemand,
         instance_type: "g4dn.xlarge",
         subnet_id: "subnet-a",
     };

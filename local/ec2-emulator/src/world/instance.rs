@@ -63,6 +63,16 @@ pub enum ShutdownBehavior {
     Terminate,
 }
 
+/// Where an instance is bought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Market {
+    #[default]
+    OnDemand,
+    /// By a request for one instance and one life.
+    Spot,
+}
+
 /// Who ended an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -132,6 +142,7 @@ pub struct Interruption {
 #[derive(Clone, Debug)]
 pub struct LaunchSpec {
     pub image_id: String,
+    pub market: Market,
     pub instance_type: String,
     pub subnet_id: Option<String>,
     pub group_ids: Vec<String>,

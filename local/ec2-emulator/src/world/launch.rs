@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use super::instance::{Instance, LaunchSpec};
 use super::region::{Binding, TokenKey};
 use super::resolve::Resolved;
-use super::{Region, State, Subnet, Tags, Transition, World};
+use super::{Market, Region, State, Subnet, Tags, Transition, World};
 use crate::clock::UnixMillis;
 use crate::error::ApiError;
 use crate::faults::Pool;
@@ -104,17 +104,23 @@ impl World {
         }
         let pool = Pool {
             region,
+            market: request.spec.market,
             instance_type,
             subnet_id: &subnet.id,
         };
         let capacity = self.faults.capacity_left(pool).unwrap_or(u32::MAX);
         if capacity < request.min_count {
-            return Err(ApiError::insufficient_capacity(format!(
-                "We currently do not have sufficient {instance_type} capacity in the Availability \
-                 Zone you requested ({}). Our system will be working on provisioning additional \
-                 capacity.",
-                subnet.zone
-            )));
+            return Err(ApiError::insufficient_capacity(match request.spec.market {
+                Market::Spot => {
+                    "There is no Spot capacity available that matches your request.".to_owned()
+                }
+                Market::OnDemand => format!(
+                    "We currently do not have sufficient {instance_type} capacity in the \
+                     Availability Zone you requested ({}). Our system will be working on \
+                     provisioning additional capacity.",
+                    subnet.zone
+                ),
+            }));
         }
         Ok(request.max_count.min(addresses).min(capacity))
     }
@@ -135,6 +141,7 @@ impl World {
         let spec = &request.spec;
         let pool = Pool {
             region: region_name,
+            market: spec.market,
             instance_type: &spec.instance_type,
             subnet_id: &subnet.id,
         };

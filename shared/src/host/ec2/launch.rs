@@ -1,7 +1,9 @@
 //! `RunInstances`, from a recorded request.
 
 use aws_sdk_ec2::types::{
-    IamInstanceProfileSpecification, ResourceType, ShutdownBehavior, Tag, TagSpecification,
+    IamInstanceProfileSpecification, InstanceInterruptionBehavior, InstanceMarketOptionsRequest,
+    MarketType, ResourceType, ShutdownBehavior, SpotInstanceType, SpotMarketOptions, Tag,
+    TagSpecification,
 };
 
 use super::Ec2;
@@ -30,6 +32,7 @@ impl Ec2 {
             .min_count(1)
             .max_count(i32::try_from(request.count).unwrap_or(i32::MAX))
             .image_id(request.image_id.as_str())
+            .set_instance_market_options(request.spot.then(spot))
             .instance_type(request.instance_type.as_str().into())
             .subnet_id(&request.subnet_id)
             .set_security_group_ids(Some(request.security_group_ids.clone()))
@@ -53,6 +56,19 @@ impl Ec2 {
             .map(|instance| machine(OPERATION, instance))
             .collect()
     }
+}
+
+/// Spot instances for one life: an interrupted one ends and never comes back by itself, since
+/// the next pass replaces it. Without a price: up to that of on-demand.
+fn spot() -> InstanceMarketOptionsRequest {
+    let options = SpotMarketOptions::builder()
+        .spot_instance_type(SpotInstanceType::OneTime)
+        .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
+        .build();
+    InstanceMarketOptionsRequest::builder()
+        .market_type(MarketType::Spot)
+        .spot_options(options)
+        .build()
 }
 
 fn profile(name_or_arn: &str) -> IamInstanceProfileSpecification {

@@ -81,7 +81,7 @@ impl LaunchLog for DynamoStore {
             self.put(closed)?,
         ];
         if let Some(refusal) = &closing.refusal {
-            let sk = format!("REFUSAL#{}#{}", refusal.instance_type, refusal.subnet_id);
+            let sk = format!("REFUSAL#{}", refusal.key());
             let mut item = region_key(region, &sk);
             item.insert("body".to_owned(), text(&to_body(refusal)));
             item.insert("ttl".to_owned(), number(refusal.until.as_second()));

@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 
 use crate::model::{
-    ImageState, Instance, InstanceStatus, Intent, LaunchRequest, MachineState, Notice, Refusal,
-    SlotCounts,
+    ImageState, Instance, InstanceStatus, Intent, LaunchChoice, LaunchRequest, MachineState,
+    Notice, Refusal, SlotCounts,
 };
 use crate::scaling::{Action, Snapshot, algorithm, check};
 use crate::testing::{NOW, at, image, instance, machine, snapshot};
@@ -67,6 +67,7 @@ fn intent(count: u32, seconds: i64) -> Intent {
         request: LaunchRequest {
             image_id: "ami-1".into(),
             client_sha: "sha-of-ami-1".into(),
+            spot: false,
             instance_type: "c5.large".to_owned(),
             subnet_id: "subnet-a".to_owned(),
             security_group_ids: vec![],
@@ -190,6 +191,7 @@ fn an_intent_of_yesterday_is_only_looked_up() {
 #[test]
 fn a_choice_that_was_refused_lately_is_passed_over() {
     let refusal = |subnet: &str| Refusal {
+        spot: false,
         instance_type: "c5.large".to_owned(),
         subnet_id: subnet.to_owned(),
         until: at(100),
@@ -206,6 +208,41 @@ fn a_choice_that_was_refused_lately_is_passed_over() {
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
         ! EC2 had no capacity for any launch choice; asked again after 2026-01-01T12:01:40Z",
+    );
+}
+
+#[test]
+fn spot_gives_way_to_on_demand_while_its_refusal_is_remembered() {
+    let mut snapshot = snapshot([instance("i-1")]);
+    snapshot.settings.launch_choices.truncate(1);
+    let on_demand = snapshot.settings.launch_choices[0].clone();
+    let spot = LaunchChoice {
+        spot: true,
+        ..on_demand.clone()
+    };
+    snapshot.settings.launch_choices = vec![spot, on_demand];
+    assert_plan(
+        &snapshot,
+        "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
+        - launch from ami-1: 1 x spot c5.large in subnet-a, or 1 x c5.large in subnet-a: free 2 and starting 0 are below target 4 + waiting 0",
+    );
+    let refusal = |spot| Refusal {
+        spot,
+        instance_type: "c5.large".to_owned(),
+        subnet_id: "subnet-a".to_owned(),
+        until: at(100),
+    };
+    snapshot.refusals = vec![refusal(true)];
+    assert_plan(
+        &snapshot,
+        "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
+        - launch from ami-1: 1 x c5.large in subnet-a: free 2 and starting 0 are below target 4 + waiting 0",
+    );
+    snapshot.refusals = vec![refusal(false)];
+    assert_plan(
+        &snapshot,
+        "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
+        - launch from ami-1: 1 x spot c5.large in subnet-a: free 2 and starting 0 are below target 4 + waiting 0",
     );
 }
 

@@ -13,6 +13,7 @@ fn request(count: u32) -> LaunchRequest {
     LaunchRequest {
         image_id: "ami-1".into(),
         client_sha: "sha".into(),
+        spot: false,
         instance_type: "c5.large".to_owned(),
         subnet_id: "subnet-a".to_owned(),
         security_group_ids: vec![],

@@ -18,7 +18,7 @@ pub struct RegionItems {
     pub open: BTreeMap<LaunchId, Intent>,
     /// In the order of their closing.
     pub closed: Vec<Closing>,
-    /// By type and subnet, as in the item's key; those that have run out, too.
+    /// By what the item's key says; those that have run out, too.
     pub refusals: BTreeMap<String, Refusal>,
     /// By the lock's version.
     pub decisions: BTreeMap<i64, Decision>,
@@ -112,8 +112,7 @@ impl RegionItems {
         self.open.remove(&closing.launch_id);
         self.closed.push(closing.clone());
         if let Some(refusal) = &closing.refusal {
-            let key = format!("{}#{}", refusal.instance_type, refusal.subnet_id);
-            self.refusals.insert(key, refusal.clone());
+            self.refusals.insert(refusal.key(), refusal.clone());
         }
     }
 }
