@@ -33,6 +33,7 @@ pub struct Machine {
     pub security_group_ids: Vec<String>,
     pub ebs_optimized: bool,
     pub shutdown_behavior: String,
+    pub metadata_options: MetadataOptions,
     pub tags: BTreeMap<String, String>,
     pub user_data: Option<String>,
     pub ip: String,
@@ -59,6 +60,13 @@ pub struct Event {
 pub struct Delivery {
     /// `delivered` if a function was invoked with it.
     pub outcome: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct MetadataOptions {
+    pub http_endpoint: String,
+    pub http_tokens: String,
+    pub http_put_response_hop_limit: u32,
 }
 
 #[derive(Debug, Deserialize)]

@@ -86,6 +86,15 @@ async fn launches(comparison: &mut Comparison) {
         ),
     ]));
     comparison.step("launch spot", "RunInstances", &spot).await;
+    let mut imds = launch("1", "imds-1", "token-4");
+    imds.extend(params(&[
+        ("MetadataOptions.HttpEndpoint", "enabled"),
+        ("MetadataOptions.HttpTokens", "required"),
+        ("MetadataOptions.HttpPutResponseHopLimit", "2"),
+    ]));
+    comparison
+        .step("launch with IMDSv2", "RunInstances", &imds)
+        .await;
     comparison.wait();
     comparison.step("list all", "DescribeInstances", &[]).await;
 

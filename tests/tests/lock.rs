@@ -60,6 +60,7 @@ fn intent() -> Intent {
             tags: vec![("Name".to_owned(), "host".to_owned())],
             count: 2,
             capacity: 2,
+            imds_hop_limit: Some(1),
         },
     }
 }

@@ -80,6 +80,10 @@ async fn filled(deployed: &Deployed) {
         assert_eq!(machine.tags["scaling:client-sha"], CLIENT_SHA);
         assert_eq!(machine.shutdown_behavior, "terminate");
         assert!(machine.ebs_optimized);
+        let imds = &machine.metadata_options;
+        assert_eq!(imds.http_endpoint, "enabled");
+        assert_eq!(imds.http_tokens, "required");
+        assert_eq!(imds.http_put_response_hop_limit, 1);
         assert!(machine.client_token.is_some());
         assert_eq!(machine.security_group_ids.len(), 1, "found by its tag");
         let user_data = machine.user_data.as_deref().expect("user data");

@@ -103,6 +103,7 @@ fn request(count: u32) -> LaunchRequest {
         ],
         count,
         capacity: 3,
+        imds_hop_limit: Some(1),
     }
 }
 
@@ -152,12 +153,31 @@ async fn the_request_is_sent_as_it_was_recorded() {
         ("SecurityGroupId.1", "sg-0100000000000000a"),
         ("IamInstanceProfile.Name", "hosts"),
         ("UserData", "U0NBTElORz0x"),
+        ("MetadataOptions.HttpEndpoint", "enabled"),
+        ("MetadataOptions.HttpTokens", "required"),
+        ("MetadataOptions.HttpPutResponseHopLimit", "1"),
         ("EbsOptimized", "true"),
         ("InstanceInitiatedShutdownBehavior", "terminate"),
         ("TagSpecification.1.ResourceType", "instance"),
     ] {
         assert_eq!(call[name], value, "{name} in {call:#}");
     }
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_recorded_says_nothing_of_the_metadata_service() {
+    let ec2 = Ec2::start().await;
+    let earlier = LaunchRequest {
+        imds_hop_limit: None,
+        ..request(1)
+    };
+    ec2.launch(&earlier).await;
+    let call = &ec2.calls("RunInstances").await[0]["params"];
+    let mut names = call.as_object().unwrap().keys();
+    assert!(
+        names.all(|name| !name.starts_with("MetadataOptions")),
+        "{call:#}"
+    );
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod describe_tags;
 mod ids;
 mod instance_xml;
 mod market_options;
+mod metadata_options;
 mod run_instances;
 mod tags;
 mod terminate_instances;

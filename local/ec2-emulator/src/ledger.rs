@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::clock::UnixMillis;
 use crate::events::{EventRecord, Events};
 use crate::world::{
-    AgentRun, EndedBy, Instance, Interruption, Market, ShutdownBehavior, State, Strike, Tags,
-    Transition, World,
+    AgentRun, EndedBy, Instance, Interruption, Market, MetadataOptions, ShutdownBehavior, State,
+    Strike, Tags, Transition, World,
 };
 
 /// How many calls are kept.
@@ -96,6 +96,7 @@ struct InstanceReport<'a> {
     instance_profile_arn: Option<&'a str>,
     ebs_optimized: bool,
     shutdown_behavior: ShutdownBehavior,
+    metadata_options: MetadataOptions,
     tags: &'a Tags,
     user_data: Option<String>,
     ip: String,
@@ -195,6 +196,7 @@ fn instance_report<'a>(
         instance_profile_arn: spec.profile_arn.as_deref(),
         ebs_optimized: spec.ebs_optimized,
         shutdown_behavior: spec.shutdown_behavior,
+        metadata_options: spec.metadata_options,
         tags: &instance.tags,
         user_data: spec
             .user_data

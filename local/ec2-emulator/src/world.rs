@@ -4,6 +4,7 @@
 mod file;
 mod instance;
 mod launch;
+mod metadata;
 mod region;
 mod resolve;
 mod time;
@@ -19,6 +20,7 @@ pub use instance::{
     Strike, Transition,
 };
 pub use launch::LaunchRequest;
+pub use metadata::{HttpTokens, MetadataOptions, Switch};
 pub use region::{Region, View};
 use time::End;
 

@@ -13,6 +13,12 @@ use crate::model::{Intent, LaunchRequest, RegionSettings};
 use crate::scaling::LaunchOption;
 use crate::user_data::{UserData, UserDataError};
 
+/// The metadata service answers the host and what shares its network. With a second hop it would
+/// answer containers behind a bridge, too: users' sessions, mostly, which must not read the
+/// agent's token in the user data, nor the profile's credentials. An agent in a container can
+/// share the host's network instead.
+const IMDS_HOP_LIMIT: u8 = 1;
+
 /// What every launch of this stack has in common.
 pub struct Launching {
     pub stack_id: String,
@@ -86,6 +92,7 @@ impl Launching {
             tags,
             count: *count,
             capacity: choice.capacity,
+            imds_hop_limit: Some(IMDS_HOP_LIMIT),
         };
         Ok(Intent {
             launch_id,

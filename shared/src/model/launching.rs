@@ -149,6 +149,10 @@ pub struct LaunchRequest {
     pub count: u32,
     /// Slots per instance.
     pub capacity: u32,
+    /// How far from the metadata service its answers may get, which asks for IMDSv2's tokens
+    /// then. None where an earlier version left all of it to the image.
+    #[serde(default)]
+    pub imds_hop_limit: Option<u8>,
 }
 
 /// A launch that was decided and recorded, and may or may not have reached EC2.
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_recorded_was_on_demand() {
+    fn what_an_earlier_version_recorded_was_on_demand_with_the_images_metadata_service() {
         let request: LaunchRequest = serde_json::from_value(json!({
             "image_id": "ami-1", "client_sha": "sha", "instance_type": "m6i.large",
             "subnet_id": "subnet-a", "security_group_ids": [], "instance_profile": null,
@@ -269,6 +273,7 @@ mod tests {
         }))
         .unwrap();
         assert!(!request.spot);
+        assert_eq!(request.imds_hop_limit, None);
         let refusal: Refusal = serde_json::from_value(json!({
             "instance_type": "m6i.large", "subnet_id": "subnet-a", "until": "2026-01-01T12:00:00Z",
         }))

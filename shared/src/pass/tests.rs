@@ -48,6 +48,14 @@ async fn an_empty_region_is_filled_and_a_second_pass_does_nothing() {
 }
 
 #[tokio::test]
+async fn every_launch_keeps_the_metadata_service_from_containers() {
+    let world = World::with([]);
+    world.pass().await;
+    let launches = world.host.state().launches.clone();
+    assert_eq!(launches[0].1.imds_hop_limit, Some(1));
+}
+
+#[tokio::test]
 async fn a_dry_run_shows_what_a_pass_then_does_and_changes_nothing() {
     let world = World::with([instance("i-1")]);
     let dry = world

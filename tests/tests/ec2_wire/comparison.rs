@@ -21,14 +21,6 @@ const ONLY_MOTO: &[(&str, &str)] = &[
         "interfaces are not emulated; the SDK finds the address above",
     ),
     ("hibernationOptions", "not emulated"),
-    (
-        "metadataOptions/httpProtocolIpv6",
-        "there is no metadata service here",
-    ),
-    (
-        "metadataOptions/instanceMetadataTags",
-        "there is no metadata service here",
-    ),
     ("sriovNetSupport", "not emulated"),
     (
         "stateReason/",

@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
-use crate::world::{Group, Instance, Market, View};
+use crate::world::{Group, Instance, Market, MetadataOptions, View};
 use crate::xml::Xml;
 
 /// The lifecycle of a spot instance; others have none.
@@ -105,18 +105,19 @@ fn instance(xml: &mut Xml, view: View<'_>) {
     }
     xml.text("ebsOptimized", spec.ebs_optimized);
     xml.text("enaSupport", true);
+    metadata_options(xml, &spec.metadata_options);
+}
+
+fn metadata_options(xml: &mut Xml, options: &MetadataOptions) {
     xml.element("metadataOptions", |xml| {
         xml.text("state", "applied");
-        xml.text(
-            "httpTokens",
-            if spec.imds_tokens_required {
-                "required"
-            } else {
-                "optional"
-            },
-        );
-        xml.text("httpPutResponseHopLimit", 1);
-        xml.text("httpEndpoint", "enabled");
+        xml.text("httpTokens", options.http_tokens.as_str());
+        let hops = options.http_put_response_hop_limit;
+        xml.text("httpPutResponseHopLimit", hops);
+        xml.text("httpEndpoint", options.http_endpoint.as_str());
+        xml.text("httpProtocolIpv6", options.http_protocol_ipv6.as_str());
+        let tags = options.instance_metadata_tags;
+        xml.text("instanceMetadataTags", tags.as_str());
     });
 }
 

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::ids::{IMAGE, SECURITY_GROUP, SUBNET};
-use super::{Answer, Call, instance_xml, market_options, tags};
+use super::{Answer, Call, instance_xml, market_options, metadata_options, tags};
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::world::{LaunchRequest, LaunchSpec, ShutdownBehavior, Tags, View, World};
@@ -77,7 +77,7 @@ fn take_spec(call: &mut Call<'_>) -> Result<LaunchSpec, ApiError> {
         user_data: take_user_data(params)?,
         ebs_optimized: params.flag("EbsOptimized")?,
         monitoring: take_monitoring(params)?,
-        imds_tokens_required: take_metadata_options(params)?,
+        metadata_options: metadata_options::take(params)?,
         key_name: params.optional("KeyName"),
         shutdown_behavior: take_shutdown_behavior(params)?,
         client_token: take_client_token(params)?,
@@ -189,31 +189,6 @@ fn take_monitoring(params: &mut Params) -> Result<bool, ApiError> {
     let enabled = monitoring.flag("Enabled")?;
     monitoring.finish()?;
     Ok(enabled)
-}
-
-/// Whether IMDSv2 is required. The rest of the options is accepted: there is no metadata service
-/// here that could follow them.
-fn take_metadata_options(params: &mut Params) -> Result<bool, ApiError> {
-    let mut options = params.structure("MetadataOptions");
-    for option in [
-        "HttpEndpoint",
-        "HttpPutResponseHopLimit",
-        "HttpProtocolIpv6",
-        "InstanceMetadataTags",
-    ] {
-        options.optional(option);
-    }
-    let tokens = options.optional("HttpTokens");
-    options.finish()?;
-    match tokens.as_deref() {
-        None | Some("optional") => Ok(false),
-        Some("required") => Ok(true),
-        Some(other) => Err(ApiError::invalid_value(
-            "metadataOptions.httpTokens",
-            other,
-            "Expecting \"optional\" or \"required\".",
-        )),
-    }
 }
 
 fn take_shutdown_behavior(params: &mut Params) -> Result<ShutdownBehavior, ApiError> {

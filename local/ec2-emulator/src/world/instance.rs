@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Subnet, Tags};
+use super::{MetadataOptions, Subnet, Tags};
 use crate::clock::UnixMillis;
 use crate::faults::{InstanceEffect, InterruptAction};
 
@@ -151,7 +151,7 @@ pub struct LaunchSpec {
     pub user_data: Option<Vec<u8>>,
     pub ebs_optimized: bool,
     pub monitoring: bool,
-    pub imds_tokens_required: bool,
+    pub metadata_options: MetadataOptions,
     pub key_name: Option<String>,
     pub shutdown_behavior: ShutdownBehavior,
     pub client_token: Option<String>,

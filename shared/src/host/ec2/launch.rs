@@ -1,7 +1,8 @@
 //! `RunInstances`, from a recorded request.
 
 use aws_sdk_ec2::types::{
-    IamInstanceProfileSpecification, InstanceInterruptionBehavior, InstanceMarketOptionsRequest,
+    HttpTokensState, IamInstanceProfileSpecification, InstanceInterruptionBehavior,
+    InstanceMarketOptionsRequest, InstanceMetadataEndpointState, InstanceMetadataOptionsRequest,
     MarketType, ResourceType, ShutdownBehavior, SpotInstanceType, SpotMarketOptions, Tag,
     TagSpecification,
 };
@@ -38,6 +39,7 @@ impl Ec2 {
             .set_security_group_ids(Some(request.security_group_ids.clone()))
             .set_iam_instance_profile(request.instance_profile.as_deref().map(profile))
             .user_data(&request.user_data)
+            .set_metadata_options(request.imds_hop_limit.map(imds_v2))
             .ebs_optimized(true)
             // The host agent ends its instance by shutting it down.
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
@@ -68,6 +70,15 @@ fn spot() -> InstanceMarketOptionsRequest {
     InstanceMarketOptionsRequest::builder()
         .market_type(MarketType::Spot)
         .spot_options(options)
+        .build()
+}
+
+/// Requests without a session's token, IMDSv1's, are what forged ones look like.
+fn imds_v2(hop_limit: u8) -> InstanceMetadataOptionsRequest {
+    InstanceMetadataOptionsRequest::builder()
+        .http_endpoint(InstanceMetadataEndpointState::Enabled)
+        .http_tokens(HttpTokensState::Required)
+        .http_put_response_hop_limit(i32::from(hop_limit))
         .build()
 }
 

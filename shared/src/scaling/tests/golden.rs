@@ -76,6 +76,7 @@ fn intent(count: u32, seconds: i64) -> Intent {
             tags: vec![],
             count,
             capacity: 2,
+            imds_hop_limit: Some(1),
         },
     }
 }

@@ -22,6 +22,7 @@ fn request(count: u32) -> LaunchRequest {
         tags: vec![(crate::host::tags::LAUNCH.to_owned(), "launch".to_owned())],
         count,
         capacity: 2,
+        imds_hop_limit: Some(1),
     }
 }
 

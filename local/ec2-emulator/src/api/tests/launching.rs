@@ -163,6 +163,31 @@ async fn what_does_not_exist_is_refused_by_its_own_code() {
         ),
         ("EbsOptimized", "yes", "InvalidParameterValue"),
         (
+            "MetadataOptions.HttpEndpoint",
+            "on",
+            "InvalidParameterValue",
+        ),
+        (
+            "MetadataOptions.HttpTokens",
+            "enabled",
+            "InvalidParameterValue",
+        ),
+        (
+            "MetadataOptions.HttpPutResponseHopLimit",
+            "0",
+            "InvalidParameterValue",
+        ),
+        (
+            "MetadataOptions.HttpPutResponseHopLimit",
+            "65",
+            "InvalidParameterValue",
+        ),
+        (
+            "MetadataOptions.HttpPutResponseHopLimits",
+            "1",
+            "UnknownParameter",
+        ),
+        (
             "IamInstanceProfile.Arn",
             "arn:aws:iam::1:role/x",
             "InvalidParameterValue",
@@ -182,6 +207,37 @@ async fn what_does_not_exist_is_refused_by_its_own_code() {
             .as_array()
             .unwrap()
             .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn metadata_options_are_kept_as_they_were_asked_for() {
+    let ec2 = TestEc2::new();
+    let reply = ec2
+        .launch(
+            "1",
+            &[
+                ("MetadataOptions.HttpEndpoint", "enabled"),
+                ("MetadataOptions.HttpTokens", "required"),
+                ("MetadataOptions.HttpPutResponseHopLimit", "2"),
+                ("MetadataOptions.InstanceMetadataTags", "enabled"),
+            ],
+        )
+        .await;
+    assert_eq!(reply.text("httpTokens"), "required");
+    assert_eq!(reply.text("httpPutResponseHopLimit"), "2");
+    assert_eq!(reply.text("instanceMetadataTags"), "enabled");
+    let plain = ec2.launch("1", &[]).await;
+    assert_eq!(plain.text("httpTokens"), "optional");
+    assert_eq!(plain.text("httpPutResponseHopLimit"), "1");
+    let ledger = ec2.control("ledger").await;
+    assert_eq!(
+        ledger["instances"][0]["metadata_options"],
+        json!({
+            "http_endpoint": "enabled", "http_tokens": "required",
+            "http_put_response_hop_limit": 2, "http_protocol_ipv6": "disabled",
+            "instance_metadata_tags": "enabled",
+        })
     );
 }
 
