@@ -3,7 +3,7 @@
 use stateright::{Model, Property};
 
 use crate::properties;
-use crate::protocol::{Protocol, ROUNDS};
+use crate::protocol::{Protocol, ROUNDS, TOO_MANY};
 use crate::state::{At, Event, Run, State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Model for Protocol {
             let faults = if faulty { faults_of(run) } else { &[] };
             let ways = answers_to(run).iter().chain(faults);
             actions.extend(ways.map(|how| Action::Step(*run, *how)));
-            if faulty && self.bounds.deaths {
+            if faulty {
                 actions.push(Action::Step(*run, How::Dies));
             }
         }
@@ -118,6 +118,10 @@ impl Model for Protocol {
         Some(state)
     }
 
+    fn within_boundary(&self, state: &State) -> bool {
+        state.lock.owner <= TOO_MANY
+    }
+
     fn properties(&self) -> Vec<Property<Self>> {
         properties::all()
     }
@@ -137,7 +141,8 @@ fn faults_of(run: &Run) -> &'static [How] {
         At::Acquire => &[How::Conflict, How::Unanswered],
         At::List => &[How::Fails],
         At::BeginPass => &[How::Unanswered],
-        At::ClearMark => &[How::Doubled, How::Late],
+        At::Record => &[How::Conflict],
+        At::ClearMark => &[How::Fails, How::Doubled, How::Late],
         At::Release { looked: true } => &[How::Unanswered, How::Fails],
         _ => &[],
     }

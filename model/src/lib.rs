@@ -8,11 +8,11 @@
 //! marks the region (with a new id, over whatever mark there is), records the event as seen, and
 //! tries the lock. A pass on schedule, or one handed over to, goes straight for the lock. The
 //! holder reads the mark, lists the machines, begins its pass (which raises the fence and reads
-//! the database, in one transaction), clears the mark that it read, writes under the fence,
-//! releases and reads the mark again: `shared::pass`, `shared::observe` and `shared::lock`,
-//! request by request. A request to a store is one step; between any two, everybody else may take
-//! theirs. A change between the two halves of a look counts as not seen: so it makes no difference
-//! which of them is sent first.
+//! the database, in one transaction), writes under the fence, records its decision (which shows
+//! that the lock is still its own), clears the mark that it read, releases and reads the mark
+//! again: `shared::pass`, `shared::observe` and `shared::lock`, request by request. A request to a
+//! store is one step; between any two, everybody else may take theirs. A change between the two
+//! halves of a look counts as not seen: so it makes no difference which of them is sent first.
 //!
 //! Time is only an order here. A lease may end at any moment after it was granted, whether its
 //! holder is dead, paused or merely thinks that it has time left: what a margin for clocks keeps
@@ -21,19 +21,21 @@
 //! Faults, up to a number of all kinds together ([`How`]): an invocation dies before any of its
 //! requests; a lease ends under a holder that goes on; an acquisition takes effect unanswered (its
 //! sender asks again and finds its own name), or is refused since a transaction touches the lock
-//! (its sender takes it for held); a look fails before or after it raised the fence; a clear is
-//! sent twice and the second copy comes at any later time; a clear is given up by its sender and
-//! comes late; a release is not answered, or never arrives.
+//! (its sender takes it for held); a look fails before or after it raised the fence; a record fails;
+//! a clear is sent twice and the second copy comes at any later time, or it is given up by its
+//! sender and comes late, or never; a release is not answered, or never arrives.
 //!
 //! # Bounds
 //!
 //! [`Bounds`], one or two of which the tests stretch at a time: three events, or two and one of
 //! them twice; two scheduled passes and one last; three invocations at once; three rounds, as the
-//! real pass; three faults. Each step uses something up, so every path ends; it ends with a last
-//! scheduled pass without faults. What has to happen *eventually* is asked of the states there.
+//! real pass; three faults. Every path ends ([`name::NO_LOOP`]), with a last scheduled pass without
+//! faults. What has to happen *eventually* is asked of the states there.
 //!
 //! # What is left out
 //!
+//! - Steps that fail, or that there is no time for. They are reported and recorded, and the mark
+//!   goes all the same: to have acted is to have tried. Requests that fail again and again.
 //! - EC2, which cannot be fenced, and DynamoDB's intents, whose transactions check the lock's own
 //!   item. Deciding and acting is one fenced write.
 //! - Requests that fail or go unanswered where their sender gives up: a webhook's are as good as
@@ -47,11 +49,9 @@
 //!
 //! # What it shows
 //!
-//! No mark is lost, whoever dies and whatever comes late: it lasts until a look has seen what it
-//! was set for ([`name::MARK_LASTS`]). It does not last until somebody has *acted* on that look:
-//! after a holder that is stopped in between, its event waits for the schedule
-//! ([`name::LOOKED_IN_VAIN`]). For each rule there is a [`Variant`] without it, and the checker
-//! tells what goes wrong then.
+//! No mark is lost, whoever dies and whatever comes late: it lasts until what it was set for was
+//! acted on ([`name::MARK_LASTS`]). Whoever looks next, for whatever reason, finds it. For each
+//! rule there is a [`Variant`] without it, and the checker tells what goes wrong then.
 
 mod actions;
 mod properties;

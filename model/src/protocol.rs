@@ -3,6 +3,9 @@
 /// Looks of one pass before it hands over, as in `shared::pass`.
 pub(crate) const ROUNDS: u8 = 3;
 
+/// So many holders there are only if each brings forth another.
+pub(crate) const TOO_MANY: u8 = 12;
+
 /// The protocol, or what it would be with one rule changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
@@ -23,10 +26,12 @@ pub enum Variant {
     MarksWithoutIds,
     /// The mark is read while the region is looked at, not before.
     ReadWithLook,
-    /// The mark is cleared before the look, and set again by a holder that could not look.
+    /// The mark is cleared before the look.
     ClearBeforeLook,
-    /// The same, but a holder that finds itself outrun does not set it again.
-    OutrunForgetsMark,
+    /// The mark is cleared after the look, before it is acted on.
+    ClearAfterLook,
+    /// The mark is cleared although it was not shown that the lock was still the holder's.
+    ClearUnrecorded,
     /// A new holder gets its predecessor's version.
     VersionsStandStill,
     /// A release frees the lock, whoever holds it.
@@ -43,8 +48,6 @@ pub struct Bounds {
     /// Scheduled passes, besides the last one.
     pub schedules: u8,
     pub faults: u8,
-    /// A fault may be the death of an invocation.
-    pub deaths: bool,
     /// Invocations at the same time.
     pub at_once: usize,
     /// The fence at the beginning. Above 0: the lock's table was made anew.
@@ -57,7 +60,6 @@ impl Bounds {
         duplicates: 0,
         schedules: 1,
         faults: 0,
-        deaths: true,
         at_once: 3,
         fence: 0,
     };
@@ -72,9 +74,5 @@ pub struct Protocol {
 impl Protocol {
     pub(crate) fn is(&self, variant: Variant) -> bool {
         self.variant == variant
-    }
-
-    pub(crate) fn clears_before_look(&self) -> bool {
-        self.is(Variant::ClearBeforeLook) || self.is(Variant::OutrunForgetsMark)
     }
 }

@@ -77,9 +77,10 @@ pub enum At {
     Outbid {
         in_force: u8,
     },
-    ClearMark,
     Write,
-    MarkAgain,
+    /// The decision, in a transaction that checks the lock.
+    Record,
+    ClearMark,
     Release {
         looked: bool,
     },
@@ -91,9 +92,7 @@ pub enum At {
 pub struct Noted {
     /// The last event that the region was marked for.
     pub marked: Event,
-    /// Every change up to this was seen by a look that began after it.
-    pub looked: Event,
-    /// The same, and what came of that look was written.
+    /// Every change up to this was seen by a look, and what came of that look was written.
     pub acted: Event,
     /// The last owner whose pass has begun.
     pub begun: u8,

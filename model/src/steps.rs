@@ -4,15 +4,20 @@ use crate::actions::How;
 use crate::protocol::{Protocol, Variant};
 use crate::state::{At, Lease, Lock, Run, State};
 
+/// After a round that could not look. Its mark, if it has read one, waits for the schedule.
+const NO_LOOK: At = At::Release { looked: false };
+const LOOKED: At = At::Release { looked: true };
+
 impl Protocol {
     /// Sends a run's request, and puts the run back unless this was its last.
     pub(crate) fn step(&self, state: &mut State, mut run: Run, how: How) {
         let is_fault = !matches!(how, How::Answered | How::OutOfTime);
         // What is made good at once: the sender of an acquisition asks again, that of a release
-        // goes on, and a clear's second copy finds nothing.
+        // goes on, and a mark that is still there is found after it.
         let is_mended = match run.at {
             At::Acquire | At::Release { .. } => how == How::Unanswered,
-            _ => how == How::Doubled,
+            At::Record | At::ClearMark => how != How::Dies,
+            _ => false,
         };
         state.faults -= u8::from(is_fault);
         state.noted.disturbed |= is_fault && !is_mended;
@@ -23,15 +28,12 @@ impl Protocol {
             At::AskSeen | At::Mark | At::RecordSeen => self.wake(state, &run),
             At::Acquire => self.acquire(state, &mut run, how),
             At::ReadMark => Some(self.read_mark(state, &mut run)),
-            At::List => Some(self.list(state, &mut run, how)),
+            At::List => Some(list(state, &mut run, how)),
             At::BeginPass => Some(self.begin_pass(state, &mut run, how)),
             At::Outbid { in_force } => Some(self.outbid(state, &mut run, in_force)),
+            At::Write => Some(self.write(state, &mut run)),
+            At::Record => Some(self.record(state, &run, how)),
             At::ClearMark => Some(self.clear_mark(state, &mut run, how)),
-            At::Write => Some(self.write(state, &run)),
-            At::MarkAgain => {
-                state.set_mark();
-                Some(At::Release { looked: false })
-            }
             At::Release { looked } => self.release(state, &mut run, looked, how),
             At::Reread => reread(state, how),
         };
@@ -85,18 +87,10 @@ impl Protocol {
 
     fn read_mark(&self, state: &State, run: &mut Run) -> At {
         run.read = state.mark;
-        match self.clears_before_look() && run.read > 0 {
+        match self.is(Variant::ClearBeforeLook) && run.read > 0 {
             true => At::ClearMark,
             false => At::List,
         }
-    }
-
-    fn list(&self, state: &State, run: &mut Run, how: How) -> At {
-        if how == How::Fails {
-            return self.fail(run);
-        }
-        run.sees = state.world;
-        At::BeginPass
     }
 
     fn begin_pass(&self, state: &mut State, run: &mut Run, how: How) -> At {
@@ -104,22 +98,21 @@ impl Protocol {
         let in_force = state.fence;
         if version < in_force && !self.is(Variant::NoFence) {
             return match run.lifted || self.is(Variant::NoOutbid) {
-                true => self.fail(run),
+                true => NO_LOOK,
                 false => At::Outbid { in_force },
             };
         }
         state.fence = in_force.max(version);
         state.noted.begun = state.noted.begun.max(owner);
         if how == How::Unanswered {
-            return self.fail(run);
+            return NO_LOOK;
         }
-        state.noted.looked = state.noted.looked.max(run.sees);
         if self.is(Variant::ReadWithLook) {
             run.read = state.mark;
         }
-        match self.clears_before_look() || run.read == 0 {
-            true => At::Write,
-            false => At::ClearMark,
+        match self.is(Variant::ClearAfterLook) && run.read > 0 {
+            true => At::ClearMark,
+            false => At::Write,
         }
     }
 
@@ -129,9 +122,29 @@ impl Protocol {
             (run.lifted, run.sees) = (true, 0);
             return At::ReadMark;
         }
-        match self.is(Variant::OutrunForgetsMark) {
-            true => At::Release { looked: false },
-            false => self.fail(run),
+        NO_LOOK
+    }
+
+    fn write(&self, state: &mut State, run: &mut Run) -> At {
+        let Lease { owner, version, .. } = run.lease;
+        if version >= state.fence || self.is(Variant::NoFence) {
+            state.noted.stale_write |= owner < state.noted.begun;
+            state.noted.acted = state.noted.acted.max(run.sees);
+        }
+        run.sees = 0;
+        // Without a mark to clear, the record makes no difference to anybody.
+        match run.read > 0 {
+            true => At::Record,
+            false => LOOKED,
+        }
+    }
+
+    /// A holder that was outrun may have written nothing: the mark is its successor's.
+    fn record(&self, state: &State, run: &Run, how: How) -> At {
+        let recorded = how == How::Answered && run.holds(&state.lock);
+        match recorded || self.is(Variant::ClearUnrecorded) {
+            true => At::ClearMark,
+            false => LOOKED,
         }
     }
 
@@ -139,15 +152,17 @@ impl Protocol {
         if matches!(how, How::Late | How::Doubled) {
             state.late_clear = run.read;
         }
-        if how == How::Late {
-            return self.fail(run);
+        let (failed, next) = match self.variant {
+            Variant::ClearBeforeLook => (NO_LOOK, At::List),
+            Variant::ClearAfterLook => (NO_LOOK, At::Write),
+            _ => (LOOKED, LOOKED),
+        };
+        if matches!(how, How::Late | How::Fails) {
+            return failed;
         }
         self.clear(state, run.read);
-        if self.clears_before_look() {
-            return At::List;
-        }
         run.read = 0;
-        At::Write
+        next
     }
 
     /// Takes the mark away if it is this one.
@@ -155,15 +170,6 @@ impl Protocol {
         if state.mark == id || self.is(Variant::MarksWithoutIds) {
             state.mark = 0;
         }
-    }
-
-    fn write(&self, state: &mut State, run: &Run) -> At {
-        let Lease { owner, version, .. } = run.lease;
-        if version >= state.fence || self.is(Variant::NoFence) {
-            state.noted.stale_write |= owner < state.noted.begun;
-            state.noted.acted = state.noted.acted.max(run.sees);
-        }
-        At::Release { looked: true }
     }
 
     fn release(&self, state: &mut State, run: &mut Run, looked: bool, how: How) -> Option<At> {
@@ -179,20 +185,14 @@ impl Protocol {
         };
         (looked && !leaves).then_some(At::Reread)
     }
+}
 
-    /// A round that could not look. Nothing is to be done about the mark that it has read.
-    fn fail(&self, run: &Run) -> At {
-        match self.clears_before_look() && run.read > 0 {
-            true => At::MarkAgain,
-            false => At::Release { looked: false },
-        }
+fn list(state: &State, run: &mut Run, how: How) -> At {
+    if how == How::Fails {
+        return NO_LOOK;
     }
-
-    /// Has cleared a mark, and not yet looked or set it again.
-    pub(crate) fn owes(&self, run: &Run) -> bool {
-        let could = !matches!(run.at, At::ClearMark | At::Write);
-        could && self.clears_before_look() && run.read > 0
-    }
+    run.sees = state.world;
+    At::BeginPass
 }
 
 fn reread(state: &mut State, how: How) -> Option<At> {
