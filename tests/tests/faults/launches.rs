@@ -21,15 +21,15 @@ pub(crate) async fn are_made_once(deployed: &Deployed) {
     let region = filled(deployed, LAUNCHES, 1, settings).await;
     throttled_ones_are_told_and_made_later(&region).await;
     nothing_is_launched_on_a_listing_that_was_throttled(&region).await;
-    for error in ["InternalError", "ServiceUnavailable"] {
-        within_the_pass(&region, json!({"error": error})).await;
-        by_a_later_pass(&region, json!({"error": error})).await;
-    }
+    denied_ones_are_told_and_asked_for_nowhere_else(&region).await;
+    within_the_pass(&region, json!({"error": "InternalError"})).await;
+    by_a_later_pass(&region, json!({"error": "ServiceUnavailable"})).await;
     within_the_pass(&region, json!("lost")).await;
     by_a_later_pass(&region, json!("lost")).await;
     slow_ones_keep_other_passes_away(&region).await;
     those_without_an_answer_are_resumed(&region).await;
     those_of_a_pass_that_died_are_resumed(&region).await;
+    those_of_an_event_that_died_are_resumed(&region).await;
     lost_answers_do_not_break_the_maximum(&region).await;
     region.promises_kept().await;
     leave_alone(&region).await;
@@ -63,6 +63,17 @@ impl<'a> OneMore<'a> {
             calls: region.calls("RunInstances").await.len(),
             machines,
         }
+    }
+
+    /// A user takes a slot, and nobody but the event of it asks for another.
+    async fn low(region: &'a Region<'a>) -> Self {
+        let one_more = Self {
+            region,
+            calls: region.calls("RunInstances").await.len(),
+            machines: up(&region.launched().await),
+        };
+        region.assigned("ann").await;
+        one_more
     }
 
     /// The outcomes of the calls since then, which were all for one and the same launch.
@@ -118,6 +129,22 @@ async fn nothing_is_launched_on_a_listing_that_was_throttled(region: &Region<'_>
     assert_eq!(report["outcome"], "failed", "{report:#}");
     assert!(one_more.asked().await.is_empty());
     one_more.is_there().await;
+}
+
+async fn denied_ones_are_told_and_asked_for_nowhere_else(region: &Region<'_>) {
+    let denied = "UnauthorizedOperation";
+    let fault = on_launches(&json!({"error": denied}), 1);
+    region.deployed.set_faults(&fault).await;
+    let one_more = OneMore::wanted(region).await;
+    let report = pass_tells(region, denied).await;
+    assert_eq!(report["outcome"], "incomplete", "{report:#}");
+    assert_eq!(one_more.asked().await, [denied], "no other subnet is asked");
+    assert!(
+        region.open_intents().await.is_empty(),
+        "that intent is over"
+    );
+    let again = OneMore::wanted(region).await;
+    again.is_there().await;
 }
 
 /// The client asks again by itself, under the same token.
@@ -191,6 +218,35 @@ async fn those_of_a_pass_that_died_are_resumed(region: &Region<'_>) {
         "the lock is still held: {report:#}"
     );
     lease_is_over(region).await;
+    one_more.is_there().await;
+}
+
+/// It was seen: brought again, it starts no pass. The mark that it has left does.
+async fn those_of_an_event_that_died_are_resumed(region: &Region<'_>) {
+    let deployed = region.deployed;
+    let slow = on_launches(&json!({"delay_ms": 20_000}), 1);
+    deployed.set_faults(&slow).await;
+    let last = deployed.last_delivery().await;
+    let one_more = OneMore::low(region).await;
+    launch_is_under_way(&one_more).await;
+    kill_function(deployed, &deployed.hasura_event_function());
+    let statuses = async || -> Vec<Value> {
+        let deliveries = deployed.deliveries("region_wake", last).await;
+        deliveries.iter().map(|it| it["status"].clone()).collect()
+    };
+    eventually("a delivery", SOON, statuses, |told| told.len() == 1).await;
+    deployed
+        .control_events("POST", "retry-now", &Value::Null)
+        .await;
+    region.settled_by_events().await;
+    let told = statuses().await;
+    assert_eq!(told.len(), 2, "brought twice: {told:?}");
+    assert_ne!(told[0], 200);
+    assert_eq!(told[1], 200);
+    assert_eq!(one_more.asked().await.len(), 1, "seen before");
+    lease_is_over(region).await;
+    let report = region.scheduled().await;
+    assert_eq!(report["outcome"], "done", "{report:#}");
     one_more.is_there().await;
 }
 
