@@ -208,6 +208,8 @@ impl Generator {
                 tags: vec![("Name".to_owned(), "host".to_owned())],
                 count: self.random.below(9),
                 capacity: 2,
+                spot: self.random.chance(50),
+                imds_hop_limit: self.random.chance(50).then_some(1),
             },
         }
     }
@@ -215,6 +217,7 @@ impl Generator {
     fn closing(&mut self) -> Closing {
         let types = ["c5.large", "c5"];
         let refusal = Refusal {
+            spot: self.random.chance(50),
             instance_type: (*self.random.pick(&types)).to_owned(),
             subnet_id: (*self.random.pick(&["subnet-a", "subnet-b"])).to_owned(),
             until: self.now + SignedDuration::from_micros(i64::from(self.random.below(20_000_000))),
