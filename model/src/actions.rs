@@ -58,8 +58,12 @@ impl Model for Protocol {
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         let faulty = state.faults > 0 && !state.quiet;
         for run in &state.runs {
-            let faults = if faulty { faults_of(run) } else { &[] };
-            let ways = answers_to(run).iter().chain(faults);
+            let fails_anyway = self.is_never_cleared(run.at);
+            let faults = match faulty && !fails_anyway {
+                true => faults_of(run),
+                false => &[],
+            };
+            let ways = self.answers_to(run).iter().chain(faults);
             actions.extend(ways.map(|how| Action::Step(*run, *how)));
             if faulty {
                 actions.push(Action::Step(*run, How::Dies));
@@ -127,11 +131,19 @@ impl Model for Protocol {
     }
 }
 
-fn answers_to(run: &Run) -> &'static [How] {
-    match run.at {
-        At::Reread if run.rounds >= ROUNDS => &[How::OutOfTime],
-        At::Reread => &[How::Answered, How::OutOfTime],
-        _ => &[How::Answered],
+impl Protocol {
+    fn answers_to(&self, run: &Run) -> &'static [How] {
+        match run.at {
+            At::Reread if run.rounds >= ROUNDS => &[How::OutOfTime],
+            At::Reread => &[How::Answered, How::OutOfTime],
+            at if self.is_never_cleared(at) => &[How::Fails],
+            _ => &[How::Answered],
+        }
+    }
+
+    /// What fails each time is not counted among the faults.
+    pub(crate) fn is_never_cleared(&self, at: At) -> bool {
+        at == At::ClearMark && !self.bounds.clears
     }
 }
 
@@ -143,7 +155,7 @@ fn faults_of(run: &Run) -> &'static [How] {
         At::BeginPass => &[How::Unanswered],
         At::Record => &[How::Conflict],
         At::ClearMark => &[How::Fails, How::Doubled, How::Late],
-        At::Release { looked: true } => &[How::Unanswered, How::Fails],
+        At::Release { settled: true } => &[How::Unanswered, How::Fails],
         _ => &[],
     }
 }

@@ -32,6 +32,8 @@ pub enum Variant {
     ClearAfterLook,
     /// The mark is cleared although it was not shown that the lock was still the holder's.
     ClearUnrecorded,
+    /// A holder goes on after a decision that was not recorded, or a mark that was not cleared.
+    UnsettledGoesOn,
     /// A new holder gets its predecessor's version.
     VersionsStandStill,
     /// A release frees the lock, whoever holds it.
@@ -48,6 +50,8 @@ pub struct Bounds {
     /// Scheduled passes, besides the last one.
     pub schedules: u8,
     pub faults: u8,
+    /// Marks can be cleared. If not, each clear fails, in the last scheduled pass too.
+    pub clears: bool,
     /// Invocations at the same time.
     pub at_once: usize,
     /// The fence at the beginning. Above 0: the lock's table was made anew.
@@ -60,6 +64,7 @@ impl Bounds {
         duplicates: 0,
         schedules: 1,
         faults: 0,
+        clears: true,
         at_once: 3,
         fence: 0,
     };

@@ -82,7 +82,7 @@ pub enum At {
     Record,
     ClearMark,
     Release {
-        looked: bool,
+        settled: bool,
     },
     Reread,
 }

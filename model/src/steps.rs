@@ -4,22 +4,24 @@ use crate::actions::How;
 use crate::protocol::{Protocol, Variant};
 use crate::state::{At, Lease, Lock, Run, State};
 
-/// After a round that could not look. Its mark, if it has read one, waits for the schedule.
-const NO_LOOK: At = At::Release { looked: false };
-const LOOKED: At = At::Release { looked: true };
+/// After a round that could not look, or is not settled: its decision is not recorded, or the
+/// mark that it read not cleared. The mark, if there is one, waits for the schedule.
+const LEAVES: At = At::Release { settled: false };
+const SETTLED: At = At::Release { settled: true };
 
 impl Protocol {
     /// Sends a run's request, and puts the run back unless this was its last.
     pub(crate) fn step(&self, state: &mut State, mut run: Run, how: How) {
         let is_fault = !matches!(how, How::Answered | How::OutOfTime);
         // What is made good at once: the sender of an acquisition asks again, that of a release
-        // goes on, and a mark that is still there is found after it.
+        // goes on, and a clear that was sent twice has worked.
         let is_mended = match run.at {
             At::Acquire | At::Release { .. } => how == How::Unanswered,
-            At::Record | At::ClearMark => how != How::Dies,
+            At::ClearMark => how == How::Doubled,
             _ => false,
         };
-        state.faults -= u8::from(is_fault);
+        let is_counted = is_fault && !(how == How::Fails && self.is_never_cleared(run.at));
+        state.faults -= u8::from(is_counted);
         state.noted.disturbed |= is_fault && !is_mended;
         if how == How::Dies {
             return;
@@ -34,7 +36,7 @@ impl Protocol {
             At::Write => Some(self.write(state, &mut run)),
             At::Record => Some(self.record(state, &run, how)),
             At::ClearMark => Some(self.clear_mark(state, &mut run, how)),
-            At::Release { looked } => self.release(state, &mut run, looked, how),
+            At::Release { settled } => self.release(state, &mut run, settled, how),
             At::Reread => reread(state, how),
         };
         match next {
@@ -98,14 +100,14 @@ impl Protocol {
         let in_force = state.fence;
         if version < in_force && !self.is(Variant::NoFence) {
             return match run.lifted || self.is(Variant::NoOutbid) {
-                true => NO_LOOK,
+                true => LEAVES,
                 false => At::Outbid { in_force },
             };
         }
         state.fence = in_force.max(version);
         state.noted.begun = state.noted.begun.max(owner);
         if how == How::Unanswered {
-            return NO_LOOK;
+            return LEAVES;
         }
         if self.is(Variant::ReadWithLook) {
             run.read = state.mark;
@@ -122,7 +124,7 @@ impl Protocol {
             (run.lifted, run.sees) = (true, 0);
             return At::ReadMark;
         }
-        NO_LOOK
+        LEAVES
     }
 
     fn write(&self, state: &mut State, run: &mut Run) -> At {
@@ -132,19 +134,24 @@ impl Protocol {
             state.noted.acted = state.noted.acted.max(run.sees);
         }
         run.sees = 0;
-        // Without a mark to clear, the record makes no difference to anybody.
-        match run.read > 0 {
-            true => At::Record,
-            false => LOOKED,
-        }
+        At::Record
     }
 
     /// A holder that was outrun may have written nothing: the mark is its successor's.
     fn record(&self, state: &State, run: &Run, how: How) -> At {
         let recorded = how == How::Answered && run.holds(&state.lock);
         match recorded || self.is(Variant::ClearUnrecorded) {
-            true => At::ClearMark,
-            false => LOOKED,
+            true if run.read > 0 => At::ClearMark,
+            true => SETTLED,
+            false => self.unsettled(),
+        }
+    }
+
+    /// Its sender does not go again at once: the mark, which it left, would be found each time.
+    fn unsettled(&self) -> At {
+        match self.is(Variant::UnsettledGoesOn) {
+            true => SETTLED,
+            false => LEAVES,
         }
     }
 
@@ -152,17 +159,16 @@ impl Protocol {
         if matches!(how, How::Late | How::Doubled) {
             state.late_clear = run.read;
         }
-        let (failed, next) = match self.variant {
-            Variant::ClearBeforeLook => (NO_LOOK, At::List),
-            Variant::ClearAfterLook => (NO_LOOK, At::Write),
-            _ => (LOOKED, LOOKED),
-        };
         if matches!(how, How::Late | How::Fails) {
-            return failed;
+            return self.unsettled();
         }
         self.clear(state, run.read);
         run.read = 0;
-        next
+        match self.variant {
+            Variant::ClearBeforeLook => At::List,
+            Variant::ClearAfterLook => At::Write,
+            _ => SETTLED,
+        }
     }
 
     /// Takes the mark away if it is this one.
@@ -172,7 +178,7 @@ impl Protocol {
         }
     }
 
-    fn release(&self, state: &mut State, run: &mut Run, looked: bool, how: How) -> Option<At> {
+    fn release(&self, state: &mut State, run: &mut Run, settled: bool, how: How) -> Option<At> {
         let frees = run.holds(&state.lock) || self.is(Variant::ReleaseOfAnyLock);
         if frees && how != How::Fails {
             state.lock.held = false;
@@ -183,13 +189,13 @@ impl Protocol {
             Variant::UnansweredReleaseLeaves => how != How::Answered,
             _ => false,
         };
-        (looked && !leaves).then_some(At::Reread)
+        (settled && !leaves).then_some(At::Reread)
     }
 }
 
 fn list(state: &State, run: &mut Run, how: How) -> At {
     if how == How::Fails {
-        return NO_LOOK;
+        return LEAVES;
     }
     run.sees = state.world;
     At::BeginPass
