@@ -22,6 +22,10 @@ token: ## Prints a token for USER=name; ARGS="--expires-in 60"
 test: ## Runs every check and every test
 	@local/test.sh
 
+.PHONY: simulate
+simulate: ## Runs schedules with faults and checks what always holds: SEEDS=1000, or one again: SEED=7
+	@cargo run --quiet --locked -p scaling-simulation -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) $(ARGS)
+
 .PHONY: bench
 bench: setup ## Prints the figures that the service should reach
 	@local/bench.sh

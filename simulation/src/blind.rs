@@ -1,0 +1,92 @@
+//! A wrong view of EC2: for a while, a region's listing is empty, and complete as far as it
+//! says. Wrong credentials, or a wrong tag, look like that.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use shared::host::{HostError, HostHandler, HostHandlers};
+use shared::ids::{ClientToken, InstanceId, RegionName};
+use shared::model::{LaunchRequest, Machine, Selector};
+use shared::testing::FakeHosts;
+
+#[derive(Debug)]
+pub struct Blind {
+    inner: Arc<FakeHosts>,
+    regions: Arc<Mutex<BTreeSet<RegionName>>>,
+}
+
+impl Blind {
+    pub fn new(inner: Arc<FakeHosts>) -> Self {
+        Self {
+            inner,
+            regions: Arc::default(),
+        }
+    }
+
+    pub fn set(&self, region: &RegionName, blind: bool) {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        if blind {
+            regions.insert(region.clone());
+        } else {
+            regions.remove(region);
+        }
+    }
+}
+
+impl HostHandlers for Blind {
+    fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
+        Arc::new(InRegion {
+            region: region.clone(),
+            inner: self.inner.in_region(region),
+            blind: self.regions.clone(),
+        })
+    }
+}
+
+struct InRegion {
+    region: RegionName,
+    inner: Arc<dyn HostHandler>,
+    blind: Arc<Mutex<BTreeSet<RegionName>>>,
+}
+
+#[async_trait]
+impl HostHandler for InRegion {
+    async fn list(&self) -> Result<Vec<Machine>, HostError> {
+        let listed = self.inner.list().await?;
+        let blind = self.blind.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(if blind.contains(&self.region) {
+            Vec::new()
+        } else {
+            listed
+        })
+    }
+
+    async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
+        self.inner.launched_under(token).await
+    }
+
+    async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
+        self.inner.unknown(ids).await
+    }
+
+    async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {
+        self.inner.subnets(selector).await
+    }
+
+    async fn security_groups(&self, selectors: &[Selector]) -> Result<Vec<String>, HostError> {
+        self.inner.security_groups(selectors).await
+    }
+
+    async fn launch(
+        &self,
+        token: &ClientToken,
+        request: &LaunchRequest,
+    ) -> Result<Vec<Machine>, HostError> {
+        self.inner.launch(token, request).await
+    }
+
+    async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
+        self.inner.terminate(ids).await
+    }
+}

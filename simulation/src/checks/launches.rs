@@ -1,0 +1,236 @@
+//! Launches: recorded first, once each, and never more than there is room for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
+use shared::model::Intent;
+
+use super::{Check, Scene, Violation};
+use crate::facts::Fact;
+
+#[derive(Debug)]
+struct Recorded {
+    region: RegionName,
+    intent: Intent,
+    closed: bool,
+    /// `max_instances` when it was recorded.
+    max: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Launches {
+    recorded: BTreeMap<LaunchId, Recorded>,
+    tokens: BTreeMap<ClientToken, LaunchId>,
+    /// The maximum that each region's last pass saw.
+    seen_max: BTreeMap<RegionName, u32>,
+}
+
+impl Launches {
+    pub(super) fn fact(&mut self, scene: &Scene<'_>, fact: &Fact, found: &mut Vec<Violation>) {
+        match fact {
+            Fact::Began { fence } => {
+                let max = scene.world.settings(&fence.region).max_instances;
+                self.seen_max.insert(fence.region.clone(), max);
+            }
+            Fact::Opened(lease, intent) => self.opened(scene, &lease.region, intent, found),
+            Fact::Closed(_, launch) => self.closed(scene, launch, found),
+            Fact::AskedToLaunch {
+                region,
+                token,
+                launch_id,
+                ..
+            } => self.asked(scene, region, token, launch_id.as_ref(), found),
+            _ => {}
+        }
+    }
+
+    pub(super) fn recorded_before(&mut self, region: &RegionName, intent: &Intent) {
+        let launch = intent.launch_id.clone();
+        self.tokens
+            .insert(intent.client_token.clone(), launch.clone());
+        let recorded = Recorded {
+            region: region.clone(),
+            intent: intent.clone(),
+            closed: false,
+            max: u32::MAX,
+        };
+        self.recorded.insert(launch, recorded);
+    }
+
+    fn opened(
+        &mut self,
+        scene: &Scene<'_>,
+        region: &RegionName,
+        intent: &Intent,
+        found: &mut Vec<Violation>,
+    ) {
+        let launch = &intent.launch_id;
+        if let Some(other) = self
+            .tokens
+            .insert(intent.client_token.clone(), launch.clone())
+        {
+            let text = format!(
+                "{other} and {launch} share the token {}",
+                intent.client_token
+            );
+            found.push(Violation::new(Check::OneLaunchPerIntent, text));
+        }
+        let now_max = scene.world.settings(region).max_instances;
+        let max = self.seen_max.get(region).copied().unwrap_or(0).max(now_max);
+        self.recorded.insert(
+            launch.clone(),
+            Recorded {
+                region: region.clone(),
+                intent: intent.clone(),
+                closed: false,
+                max,
+            },
+        );
+        let live = live_in_stores(scene, region);
+        if live > max {
+            let text = format!("{launch} makes {live} live in {region}, where {max} may be");
+            found.push(Violation::new(Check::LiveWithinMaximum, text));
+        }
+    }
+
+    fn closed(&mut self, scene: &Scene<'_>, launch: &LaunchId, found: &mut Vec<Violation>) {
+        let Some(recorded) = self.recorded.get_mut(launch) else {
+            return;
+        };
+        recorded.closed = true;
+        let machines = machines_of(scene, &recorded.region, launch);
+        let rows = scene.world.database.rows();
+        let unknown: Vec<_> = machines
+            .live
+            .iter()
+            .filter(|id| !rows.tables.instances.contains_key(*id))
+            .collect();
+        if !unknown.is_empty() {
+            let text = format!("{launch} was closed without rows for {unknown:?}");
+            found.push(Violation::new(Check::ClosedOnlyWhenCovered, text));
+        }
+    }
+
+    fn asked(
+        &self,
+        scene: &Scene<'_>,
+        region: &RegionName,
+        token: &ClientToken,
+        launch: Option<&LaunchId>,
+        found: &mut Vec<Violation>,
+    ) {
+        let Some((launch, recorded)) = launch.and_then(|l| Some((l, self.recorded.get(l)?))) else {
+            let text = format!("EC2 was asked to launch under {token}, which nobody recorded");
+            return found.push(Violation::new(Check::LaunchOnlyRecorded, text));
+        };
+        if !is_in_store(scene, region, launch) {
+            let text = format!("EC2 was asked to launch {launch}, which is not in the table");
+            found.push(Violation::new(Check::LaunchOnlyRecorded, text));
+        }
+        let machines = machines_of(scene, region, launch);
+        let asked_for = recorded.intent.request.count as usize;
+        if machines.tokens > 1 || machines.all > asked_for {
+            let text = format!(
+                "{launch} asked for {asked_for} and has {} machines under {} tokens",
+                machines.all, machines.tokens
+            );
+            found.push(Violation::new(Check::OneLaunchPerIntent, text));
+        }
+        let counted = self.counted_machines(scene, region);
+        if machines.all > 0 && !recorded.closed && counted > recorded.max {
+            let text = format!(
+                "{launch} makes {counted} machines in {region}, where {} may be",
+                recorded.max
+            );
+            found.push(Violation::new(Check::MachinesWithinMaximum, text));
+        }
+    }
+
+    /// EC2's live machines without those of a request that came after its intent was closed:
+    /// EC2 cannot be fenced, and a late launch is over the maximum until it is found.
+    fn counted_machines(&self, scene: &Scene<'_>, region: &RegionName) -> u32 {
+        let rows = scene.world.database.rows();
+        let host = scene.world.host(region);
+        let state = host.state();
+        let now = scene.world.now();
+        let late: BTreeSet<&InstanceId> = state
+            .ec2
+            .tokens
+            .iter()
+            .filter(|((token, _), _)| {
+                let launch = self.tokens.get(token);
+                launch.is_none_or(|l| self.recorded.get(l).is_none_or(|r| r.closed))
+            })
+            .flat_map(|(_, binding)| &binding.ids)
+            .filter(|id| !rows.tables.instances.contains_key(*id))
+            .collect();
+        let counted = state.ec2.live(now).filter(|id| !late.contains(id)).count();
+        u32::try_from(counted).unwrap_or(u32::MAX)
+    }
+}
+
+struct OfLaunch {
+    all: usize,
+    live: Vec<InstanceId>,
+    tokens: usize,
+}
+
+/// What EC2 ever launched for an intent.
+fn machines_of(scene: &Scene<'_>, region: &RegionName, launch: &LaunchId) -> OfLaunch {
+    let host = scene.world.host(region);
+    let state = host.state();
+    let now = scene.world.now();
+    let is_of_launch = |(key, value): &(String, String)| {
+        key == shared::host::tags::LAUNCH && value == launch.as_str()
+    };
+    let bindings: Vec<_> = state
+        .ec2
+        .tokens
+        .iter()
+        .filter(|(_, binding)| binding.request.tags.iter().any(is_of_launch))
+        .collect();
+    let tokens: BTreeSet<_> = bindings.iter().map(|((token, _), _)| token).collect();
+    let ids: Vec<_> = bindings
+        .iter()
+        .flat_map(|(_, binding)| &binding.ids)
+        .collect();
+    let is_live = |id: &InstanceId| {
+        let machine = state.ec2.machines.get(id);
+        machine.is_some_and(|machine| machine.is_live(now))
+    };
+    OfLaunch {
+        all: ids.len(),
+        live: ids
+            .iter()
+            .filter(|id| is_live(id))
+            .map(|id| (*id).clone())
+            .collect(),
+        tokens: tokens.len(),
+    }
+}
+
+fn is_in_store(scene: &Scene<'_>, region: &RegionName, launch: &LaunchId) -> bool {
+    let mut items = scene.world.store.items();
+    let items = items.of(region);
+    items.open.contains_key(launch) || items.closed.iter().any(|c| c.launch_id == *launch)
+}
+
+/// Rows, and what open intents may still become.
+fn live_in_stores(scene: &Scene<'_>, region: &RegionName) -> u32 {
+    let rows = scene.world.database.rows();
+    let of_region = |row: &&shared::testing::InstanceRow| row.region == *region;
+    let all = rows.tables.instances.values().filter(of_region).count();
+    let mut live = u32::try_from(all).unwrap_or(u32::MAX);
+    let mut items = scene.world.store.items();
+    for intent in items.of(region).open.values() {
+        let covered = rows
+            .tables
+            .instances
+            .values()
+            .filter(|row| row.launch_id == intent.launch_id)
+            .count();
+        let covered = u32::try_from(covered).unwrap_or(u32::MAX);
+        live += intent.request.count.saturating_sub(covered);
+    }
+    live
+}

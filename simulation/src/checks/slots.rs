@@ -1,0 +1,98 @@
+//! Users and their slots.
+
+use std::collections::BTreeMap;
+
+use shared::ids::InstanceId;
+use shared::model::InstanceStatus;
+use shared::testing::{SlotRow, SlotStatus, Tables};
+
+use super::{Check, Violation};
+use crate::facts::Fact;
+use crate::world::USER_LIMIT;
+
+type Who = (String, String);
+
+/// The slots as the last step left them.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    before: BTreeMap<String, SlotRow>,
+}
+
+impl Slots {
+    pub(super) fn fact(&self, fact: &Fact, found: &mut Vec<Violation>) {
+        let Fact::Assigned {
+            user,
+            session,
+            slot,
+        } = fact
+        else {
+            return;
+        };
+        let held = self
+            .before
+            .iter()
+            .find(|(_, row)| row.status.is_held() && row.is_of(user, session));
+        if let Some((held, _)) = held
+            && held != slot
+        {
+            let text = format!("{user}/{session} held {held} and was given {slot}");
+            found.push(Violation::new(Check::RepeatedRequestSameSlot, text));
+        }
+    }
+
+    pub(super) fn state(&mut self, tables: &Tables, found: &mut Vec<Violation>) {
+        if tables.slots == self.before {
+            return;
+        }
+        let mut of_user: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut of_session: BTreeMap<&Who, &String> = BTreeMap::new();
+        for (id, slot) in &tables.slots {
+            if let Some(before) = self.before.get(id) {
+                changed(id, before, slot, found);
+            }
+            let is_new = self
+                .before
+                .get(id)
+                .is_none_or(|b| b.status == SlotStatus::Waiting);
+            if slot.status == SlotStatus::Allocated && is_new {
+                put(tables, id, &slot.instance_id, found);
+            }
+            let Some(who) = &slot.user else { continue };
+            if !slot.status.is_held() {
+                continue;
+            }
+            *of_user.entry(&who.0).or_default() += 1;
+            if let Some(other) = of_session.insert(who, id) {
+                let text = format!("{who:?} holds {other} and {id}");
+                found.push(Violation::new(Check::RepeatedRequestSameSlot, text));
+            }
+        }
+        for (user, held) in of_user {
+            if held > USER_LIMIT {
+                let text = format!("{user} holds {held} slots");
+                found.push(Violation::new(Check::UserLimit, text));
+            }
+        }
+        self.before.clone_from(&tables.slots);
+    }
+}
+
+fn changed(id: &str, before: &SlotRow, after: &SlotRow, found: &mut Vec<Violation>) {
+    let handed_on = before.user.is_some() && after.user.is_some() && before.user != after.user;
+    let without_user = after.user.is_some() == (after.status == SlotStatus::Waiting);
+    // A user whose connection the host let in is there until the host says otherwise.
+    let thrown_out = matches!(before.status, SlotStatus::Connecting | SlotStatus::Running)
+        && matches!(after.status, SlotStatus::Waiting | SlotStatus::Allocated);
+    if handed_on || without_user || thrown_out {
+        let text = format!("slot {id} went from {before:?} to {after:?}");
+        found.push(Violation::new(Check::SlotHasOneUser, text));
+    }
+}
+
+fn put(tables: &Tables, slot: &str, id: &InstanceId, found: &mut Vec<Violation>) {
+    let status = tables.instances.get(id).map(|row| row.status);
+    if status != Some(InstanceStatus::Active) {
+        let text = format!("slot {slot} was given away on {id}, which is {status:?}");
+        found.push(Violation::new(Check::AssignedOnlyInService, text));
+    }
+}

@@ -1,0 +1,98 @@
+//! Hasura's event triggers: which rows make events, and how each is delivered until it is taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use shared::ids::{InstanceId, RegionName};
+use shared::model::InstanceStatus;
+use shared::testing::Tables;
+
+/// The header's secret.
+pub const SECRET: &str = "the secret that Hasura sends";
+
+/// One event, as it is delivered until somebody takes it.
+#[derive(Clone, Debug)]
+pub struct DatabaseEvent {
+    pub id: String,
+    /// Those that have to be looked at because of it.
+    pub regions: Vec<RegionName>,
+    pub trigger: &'static str,
+    row: Value,
+    pub attempts: u32,
+}
+
+impl DatabaseEvent {
+    /// What the function's URL receives.
+    pub fn request(&self) -> Value {
+        let body = json!({
+            "id": self.id,
+            "created_at": "2026-01-01T12:00:00.000000",
+            "delivery_info": {"current_retry": self.attempts, "max_retries": 5},
+            "trigger": {"name": self.trigger},
+            "table": {"schema": "public", "name": "simulated"},
+            "event": {
+                "op": "INSERT",
+                "session_variables": null,
+                "trace_context": null,
+                "data": {"old": null, "new": self.row},
+            },
+        });
+        json!({
+            "version": "2.0",
+            "rawPath": "/",
+            "headers": {"content-type": "application/json", "x-event-secret": SECRET},
+            "requestContext": {"http": {"method": "POST"}, "timeEpoch": 0},
+            "body": body.to_string(),
+            "isBase64Encoded": false,
+        })
+    }
+}
+
+/// Sees by the rows what Hasura's triggers see.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    wakeups: BTreeSet<(RegionName, Timestamp)>,
+    statuses: BTreeMap<InstanceId, InstanceStatus>,
+    made: u32,
+}
+
+impl Outbox {
+    /// The events of the last step.
+    pub fn collect(&mut self, tables: &Tables) -> Vec<DatabaseEvent> {
+        let mut events = Vec::new();
+        if tables.wakeups != self.wakeups {
+            for (region, bucket) in tables.wakeups.difference(&self.wakeups) {
+                let row = json!({"region": region, "bucket": bucket});
+                self.made += 1;
+                events.push(event(self.made, "region_wake", region, row));
+            }
+            self.wakeups.clone_from(&tables.wakeups);
+        }
+        for (id, instance) in &tables.instances {
+            let before = self.statuses.insert(id.clone(), instance.status);
+            let has_changed = before.is_some_and(|before| before != instance.status);
+            if has_changed && instance.status == InstanceStatus::Draining {
+                let row = json!({"id": id, "region": instance.region, "status": "DRAINING"});
+                self.made += 1;
+                let trigger = "instance_status_changed";
+                events.push(event(self.made, trigger, &instance.region, row));
+            }
+        }
+        if self.statuses.len() > tables.instances.len() {
+            self.statuses
+                .retain(|id, _| tables.instances.contains_key(id));
+        }
+        events
+    }
+}
+
+fn event(number: u32, trigger: &'static str, region: &RegionName, row: Value) -> DatabaseEvent {
+    DatabaseEvent {
+        id: format!("event-{number}"),
+        regions: vec![region.clone()],
+        trigger,
+        row,
+        attempts: 0,
+    }
+}

@@ -1,0 +1,88 @@
+//! What calls did, as seen from behind the gates: told by the wrapper around a port, not by
+//! what is behind it, so that a broken one cannot hide what it let through.
+
+use std::sync::{Mutex, PoisonError};
+
+use shared::db::{Fence, WriteOutcome, WriteResult};
+use shared::host::HostErrorKind;
+use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
+use shared::lock::Lease;
+use shared::model::Intent;
+
+use crate::gate::ProcessId;
+
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// The database raised the fence and showed the region.
+    Began {
+        fence: Fence,
+    },
+    /// The database accepted a write.
+    Wrote {
+        call: &'static str,
+        fence: Fence,
+        results: Vec<WriteResult>,
+    },
+    Acquired(Lease),
+    Released(Lease),
+    Marked(RegionName),
+    Cleared(RegionName),
+    Opened(Lease, Box<Intent>),
+    Closed(Lease, LaunchId),
+    Decided(Lease),
+    /// EC2 was asked to launch, and what it said.
+    AskedToLaunch {
+        region: RegionName,
+        token: ClientToken,
+        launch_id: Option<LaunchId>,
+        failed: Option<HostErrorKind>,
+    },
+    AskedToTerminate {
+        region: RegionName,
+        ids: Vec<InstanceId>,
+    },
+    /// The database gave a user a slot, or the one that the session has.
+    Assigned {
+        user: String,
+        session: String,
+        slot: String,
+    },
+}
+
+impl Fact {
+    /// For the figures of a run: what was done, in the plural. None for what changes nothing.
+    pub fn done(&self) -> Option<(&'static str, u64)> {
+        let done = |results: &[WriteResult]| {
+            let is_done = |result: &&WriteResult| result.outcome == WriteOutcome::Done;
+            results.iter().filter(is_done).count() as u64
+        };
+        Some(match self {
+            Self::Began { .. } => ("looks at a region", 1),
+            Self::Wrote { call, results, .. } => (call, done(results)),
+            Self::Marked(_) => ("wakes", 1),
+            Self::Opened(..) => ("launches recorded", 1),
+            Self::AskedToLaunch { failed: None, .. } => ("launches at EC2", 1),
+            Self::AskedToLaunch { .. } => ("launches refused", 1),
+            Self::AskedToTerminate { ids, .. } => ("machines to be terminated", ids.len() as u64),
+            Self::Assigned { .. } => ("slots given to users", 1),
+            _ => return None,
+        })
+    }
+}
+
+/// The facts since they were last looked at.
+#[derive(Debug, Default)]
+pub struct Facts(Mutex<Vec<(ProcessId, Fact)>>);
+
+impl Facts {
+    pub fn add(&self, process: ProcessId, fact: Fact) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((process, fact));
+    }
+
+    pub fn take(&self) -> Vec<(ProcessId, Fact)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,169 @@
+//! Hasura, as a pass asks it.
+
+use async_trait::async_trait;
+use shared::db::{
+    Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome, WriteResult,
+};
+use shared::ids::{InstanceId, RegionName};
+use shared::model::{NewInstance, Notice};
+
+use super::Gated;
+use crate::facts::Fact;
+use crate::gate::Port;
+
+type Written = Result<Vec<WriteResult>, DbError>;
+
+fn unavailable(operation: &'static str) -> DbError {
+    DbError::Unavailable {
+        operation,
+        reason: "simulated".to_owned(),
+    }
+}
+
+impl Gated<dyn Database> {
+    async fn ask<A: Send + 'static>(
+        &self,
+        name: &'static str,
+        effect: impl Future<Output = Result<A, DbError>> + Send + 'static,
+    ) -> Result<A, DbError> {
+        self.seat
+            .call(Port::Database, name, effect, || Err(unavailable(name)))
+            .await
+    }
+
+    /// A write under a fence: what the database let through is a fact.
+    async fn write(
+        &self,
+        name: &'static str,
+        fence: &Fence,
+        effect: impl Future<Output = Written> + Send + 'static,
+    ) -> Written {
+        let (facts, process, fence) = (self.seat.facts.clone(), self.seat.process, fence.clone());
+        self.ask(name, async move {
+            let answer = effect.await;
+            if let Ok(results) = &answer {
+                facts.add(
+                    process,
+                    Fact::Wrote {
+                        call: name,
+                        fence,
+                        results: results.clone(),
+                    },
+                );
+            }
+            answer
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Database for Gated<dyn Database> {
+    async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
+        let inner = self.inner.clone();
+        self.ask("regions", async move { inner.regions().await })
+            .await
+    }
+
+    async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
+        let (inner, fence) = (self.inner.clone(), fence.clone());
+        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
+        self.ask("begin_pass", async move {
+            let answer = inner.begin_pass(&fence).await;
+            if answer.is_ok() {
+                facts.add(process, Fact::Began { fence });
+            }
+            answer
+        })
+        .await
+    }
+
+    async fn look(&self, region: &RegionName) -> Result<Observation, DbError> {
+        let (inner, region) = (self.inner.clone(), region.clone());
+        self.ask("look", async move { inner.look(&region).await })
+            .await
+    }
+
+    async fn record_instances(&self, fence: &Fence, instances: &[NewInstance]) -> Written {
+        let (inner, under, rows) = (self.inner.clone(), fence.clone(), instances.to_vec());
+        self.write("record_instances", fence, async move {
+            inner.record_instances(&under, &rows).await
+        })
+        .await
+    }
+
+    async fn adopt_orphans(&self, fence: &Fence, orphans: &[NewInstance]) -> Written {
+        let (inner, under, rows) = (self.inner.clone(), fence.clone(), orphans.to_vec());
+        self.write("adopt_orphans", fence, async move {
+            inner.adopt_orphans(&under, &rows).await
+        })
+        .await
+    }
+
+    async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
+        let (inner, under, ids) = (self.inner.clone(), fence.clone(), ids.to_vec());
+        self.write(
+            "drain",
+            fence,
+            async move { inner.drain(&under, &ids).await },
+        )
+        .await
+    }
+
+    async fn terminate(&self, fence: &Fence, ids: &[InstanceId], when: TerminateIf) -> Written {
+        let (inner, under, ids) = (self.inner.clone(), fence.clone(), ids.to_vec());
+        self.write("terminate", fence, async move {
+            inner.terminate(&under, &ids, when).await
+        })
+        .await
+    }
+
+    async fn remove(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
+        let (inner, under, ids) = (self.inner.clone(), fence.clone(), ids.to_vec());
+        self.write(
+            "remove",
+            fence,
+            async move { inner.remove(&under, &ids).await },
+        )
+        .await
+    }
+
+    async fn note_missing(
+        &self,
+        fence: &Fence,
+        missing: &[InstanceId],
+        present: &[InstanceId],
+    ) -> Written {
+        let (inner, under) = (self.inner.clone(), fence.clone());
+        let (missing, present) = (missing.to_vec(), present.to_vec());
+        self.write("note_missing", fence, async move {
+            inner.note_missing(&under, &missing, &present).await
+        })
+        .await
+    }
+
+    async fn release_unclaimed(&self, fence: &Fence) -> Written {
+        let (inner, under) = (self.inner.clone(), fence.clone());
+        self.write("release_unclaimed", fence, async move {
+            inner.release_unclaimed(&under).await
+        })
+        .await
+    }
+
+    async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {
+        let (inner, id) = (self.inner.clone(), id.clone());
+        self.ask(
+            "find_instance",
+            async move { inner.find_instance(&id).await },
+        )
+        .await
+    }
+
+    async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError> {
+        let (inner, id) = (self.inner.clone(), id.clone());
+        self.ask("give_notice", async move {
+            inner.give_notice(&id, notice).await
+        })
+        .await
+    }
+}

@@ -1,0 +1,129 @@
+//! EC2 in each region.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers};
+use shared::ids::{ClientToken, InstanceId, RegionName};
+use shared::model::{LaunchRequest, Machine, Selector};
+
+use super::{Gated, Seat};
+use crate::facts::Fact;
+use crate::gate::Port;
+
+/// One region's handler, which knows its region: EC2's answers do not name it.
+struct InRegion {
+    region: RegionName,
+    inner: Arc<dyn HostHandler>,
+    seat: Seat,
+}
+
+impl HostHandlers for Gated<dyn HostHandlers> {
+    fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
+        Arc::new(InRegion {
+            region: region.clone(),
+            inner: self.inner.in_region(region),
+            seat: self.seat.clone(),
+        })
+    }
+}
+
+fn no_answer(operation: &'static str) -> HostError {
+    HostError {
+        kind: HostErrorKind::Unclear,
+        operation,
+        code: "NoAnswer".to_owned(),
+        message: "simulated".to_owned(),
+    }
+}
+
+impl InRegion {
+    async fn ask<A: Send + 'static>(
+        &self,
+        name: &'static str,
+        effect: impl Future<Output = Result<A, HostError>> + Send + 'static,
+    ) -> Result<A, HostError> {
+        self.seat
+            .call(Port::Ec2, name, effect, || Err(no_answer(name)))
+            .await
+    }
+}
+
+#[async_trait]
+impl HostHandler for InRegion {
+    async fn list(&self) -> Result<Vec<Machine>, HostError> {
+        let inner = self.inner.clone();
+        self.ask("list", async move { inner.list().await }).await
+    }
+
+    async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
+        let (inner, token) = (self.inner.clone(), token.clone());
+        self.ask("launched_under", async move {
+            inner.launched_under(&token).await
+        })
+        .await
+    }
+
+    async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
+        let (inner, ids) = (self.inner.clone(), ids.to_vec());
+        self.ask("unknown", async move { inner.unknown(&ids).await })
+            .await
+    }
+
+    async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {
+        let (inner, selector) = (self.inner.clone(), selector.clone());
+        self.ask("subnets", async move { inner.subnets(&selector).await })
+            .await
+    }
+
+    async fn security_groups(&self, selectors: &[Selector]) -> Result<Vec<String>, HostError> {
+        let (inner, selectors) = (self.inner.clone(), selectors.to_vec());
+        self.ask("security_groups", async move {
+            inner.security_groups(&selectors).await
+        })
+        .await
+    }
+
+    async fn launch(
+        &self,
+        token: &ClientToken,
+        request: &LaunchRequest,
+    ) -> Result<Vec<Machine>, HostError> {
+        let (inner, token, request) = (self.inner.clone(), token.clone(), request.clone());
+        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
+        let region = self.region.clone();
+        self.ask("launch", async move {
+            let answer = inner.launch(&token, &request).await;
+            facts.add(
+                process,
+                Fact::AskedToLaunch {
+                    region,
+                    token,
+                    launch_id: request.tags.iter().find_map(|(key, value)| {
+                        (key == shared::host::tags::LAUNCH).then(|| value.as_str().into())
+                    }),
+                    failed: answer.as_ref().err().map(|error| error.kind),
+                },
+            );
+            answer
+        })
+        .await
+    }
+
+    async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
+        let (inner, asked) = (self.inner.clone(), ids.to_vec());
+        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
+        let region = self.region.clone();
+        let effect = async move {
+            let ids = asked.clone();
+            facts.add(process, Fact::AskedToTerminate { region, ids });
+            inner.terminate(&asked).await
+        };
+        let failed = || {
+            ids.iter()
+                .map(|id| (id.clone(), Err(no_answer("terminate"))))
+                .collect()
+        };
+        self.seat.call(Port::Ec2, "terminate", effect, failed).await
+    }
+}

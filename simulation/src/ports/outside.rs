@@ -1,0 +1,96 @@
+//! Whom a pass tells or leaves something to, each process's own clock, and what a user's client
+//! asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use shared::alerts::{Alerts, Problem};
+use shared::assign::{AssignOutcome, AssignRequest, Assigner};
+use shared::clock::Clock;
+use shared::db::DbError;
+use shared::ids::RegionName;
+use shared::pass::{HandOverError, Successor};
+
+use super::{Gated, Seat};
+use crate::facts::Fact;
+use crate::gate::{Call, Port, Side};
+
+#[async_trait]
+impl Alerts for Gated<dyn Alerts> {
+    async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool {
+        let (inner, region, problems) = (self.inner.clone(), region.clone(), problems.to_vec());
+        let effect = async move { inner.send(&region, &problems).await };
+        self.seat
+            .call(Port::Outside, "alert", effect, || false)
+            .await
+    }
+}
+
+#[async_trait]
+impl Successor for Gated<dyn Successor> {
+    async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError> {
+        let (inner, region, id) = (self.inner.clone(), region.clone(), id.to_owned());
+        let effect = async move { inner.hand_over(&region, &id).await };
+        let no_answer = || Err(HandOverError("simulated".to_owned()));
+        self.seat
+            .call(Port::Outside, "hand_over", effect, no_answer)
+            .await
+    }
+}
+
+/// The clock of one process's machine: a little off.
+#[derive(Debug)]
+pub struct SkewedClock {
+    pub world: Arc<dyn Clock>,
+    pub skew: SignedDuration,
+    /// It does not go on from there.
+    pub stands_at: Option<Timestamp>,
+    pub seat: Seat,
+}
+
+#[async_trait]
+impl Clock for SkewedClock {
+    fn now(&self) -> Timestamp {
+        self.stands_at.unwrap_or_else(|| self.world.now()) + self.skew
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let call = Call {
+            port: Port::Sleep,
+            name: "sleep",
+        };
+        let Seat { gates, process, .. } = &self.seat;
+        gates.arrive(*process, call, Side::Sleep(duration)).await;
+    }
+}
+
+#[async_trait]
+impl Assigner for Gated<dyn Assigner> {
+    async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError> {
+        let (inner, request) = (self.inner.clone(), request.clone());
+        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
+        let effect = async move {
+            let answer = inner.assign(&request).await;
+            if let Ok(AssignOutcome::Assigned(assignment)) = &answer {
+                let fact = Fact::Assigned {
+                    user: request.user.to_string(),
+                    session: request.session.to_string(),
+                    slot: assignment.slot_id.clone(),
+                };
+                facts.add(process, fact);
+            }
+            answer
+        };
+        let no_answer = || {
+            Err(DbError::Unavailable {
+                operation: "assign",
+                reason: "simulated".to_owned(),
+            })
+        };
+        self.seat
+            .call(Port::Users, "assign", effect, no_answer)
+            .await
+    }
+}

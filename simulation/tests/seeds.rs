@@ -1,0 +1,72 @@
+//! A fixed set of schedules, and those that once found something.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail like tests"
+)]
+
+use std::collections::BTreeSet;
+
+use scaling_simulation::faults::Fault;
+use scaling_simulation::regressions;
+use scaling_simulation::run::{Options, Outcome, run};
+use scaling_simulation::with_timers;
+
+/// As many as a minute allows three times over on a slow machine.
+const SEEDS: u64 = 300;
+
+/// Runs a seed in which nothing may be violated; else its end is shown, and how to see it again.
+fn holds(seed: u64) -> Outcome {
+    let outcome = run(seed, &Options::default());
+    let Some(violation) = &outcome.violation else {
+        return outcome;
+    };
+    let traced = Options {
+        traced: 200,
+        ..Options::default()
+    };
+    let trace = run(seed, &traced).trace.join("\n");
+    panic!("{trace}\nseed {seed}: {violation}\nagain: make simulate SEED={seed}");
+}
+
+#[test]
+fn every_rule_holds_in_a_fixed_set_of_schedules() {
+    with_timers(|| {
+        let mut struck = BTreeSet::new();
+        let mut steps = 0;
+        for seed in 1..=SEEDS {
+            let outcome = holds(seed);
+            steps += outcome.steps;
+            struck.extend(outcome.faults.into_keys());
+        }
+        println!("{SEEDS} schedules, {steps} steps");
+        let all = BTreeSet::from(Fault::ALL);
+        assert_eq!(struck, all, "every kind of fault strikes somewhere");
+    });
+}
+
+#[test]
+fn what_was_found_once_does_not_come_back() {
+    let kept = regressions::kept();
+    assert!(!kept.is_empty());
+    with_timers(|| {
+        for seed in kept {
+            holds(seed);
+        }
+    });
+}
+
+#[test]
+fn a_seed_runs_the_same_every_time() {
+    let traced = Options {
+        traced: usize::MAX,
+        ..Options::default()
+    };
+    with_timers(|| {
+        for seed in [3, 17, 171] {
+            let (once, twice) = (run(seed, &traced), run(seed, &traced));
+            assert!(once.trace.len() > 100, "{} lines", once.trace.len());
+            assert_eq!(once.trace, twice.trace);
+        }
+    });
+}
