@@ -28,6 +28,7 @@
 //!
 //! - `tests/seeds.rs`: a fixed set of seeds, and those in `regressions.txt` that found something.
 //!   `make simulate SEEDS=100000` runs as many as there is time for.
+//! - `tests/crash_points.rs`: each kind of invocation dies at each of its gates ([`crash_points`]).
 //!
 //! # When a seed fails
 //!
@@ -52,6 +53,7 @@
 pub mod agents;
 pub mod blind;
 pub mod checks;
+pub mod crash_points;
 pub mod dice;
 mod ec2_events;
 pub mod events;

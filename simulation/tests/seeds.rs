@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use scaling_simulation::crash_points::KINDS;
 use scaling_simulation::faults::Fault;
 use scaling_simulation::regressions;
 use scaling_simulation::run::{Options, Outcome, run};
@@ -68,5 +69,26 @@ fn a_seed_runs_the_same_every_time() {
             assert!(once.trace.len() > 100, "{} lines", once.trace.len());
             assert_eq!(once.trace, twice.trace);
         }
+    });
+}
+
+#[test]
+fn every_call_that_a_schedule_makes_has_its_crash_points() {
+    with_timers(|| {
+        let numbered: BTreeSet<_> = KINDS
+            .iter()
+            .flat_map(|kind| kind.run(None, false).calls.into_keys())
+            .collect();
+        let made: BTreeSet<_> = (1..=60)
+            .flat_map(|seed| run(seed, &Options::default()).calls)
+            // A client's call, and a wait: the one is no function's, the other changes nothing.
+            .filter(|call| !["assign", "sleep"].contains(call))
+            .collect();
+        let missing: Vec<_> = made.difference(&numbered).collect();
+        assert!(
+            missing.is_empty(),
+            "no kind of invocation makes {missing:?}"
+        );
+        assert!(numbered.len() > 20, "{numbered:?}");
     });
 }

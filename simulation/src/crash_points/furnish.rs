@@ -1,0 +1,286 @@
+//! What a region is like before an invocation of some kind.
+
+use jiff::SignedDuration;
+use shared::host::HostErrorKind;
+use shared::ids::{ClientToken, RegionName};
+use shared::model::{
+    ImageState, Instance, InstanceStatus, Intent, LaunchRequest, MachineState, RegionSettings,
+    SlotCounts, Waits,
+};
+use shared::testing::{at, image, instance, machine};
+
+use crate::simulation::{Happening, Simulation};
+
+/// Two instances of two slots each are the buffer.
+pub(super) fn settings() -> RegionSettings {
+    let minutes = SignedDuration::from_mins;
+    RegionSettings {
+        waits: Waits {
+            heartbeat: SignedDuration::from_secs(60),
+            lost: minutes(3),
+            boot: minutes(3),
+            drain: minutes(2),
+            missing: minutes(2),
+            orphan: minutes(3),
+        },
+        ..shared::testing::settings()
+    }
+}
+
+pub(super) fn region() -> RegionName {
+    settings().name
+}
+
+/// A row, its machine and its agent.
+pub(super) fn add(simulation: &mut Simulation, instance: &Instance) {
+    add_row(simulation, instance);
+    let host = simulation.world.host(&region());
+    host.state().ec2.add(machine(instance));
+    let (id, launch) = (instance.id.clone(), instance.launch_id.clone());
+    simulation.agents.add(id.clone(), region(), launch);
+    if let Some(agent) = simulation.agents.get_mut(&id) {
+        agent.registered = instance.active_at.is_some();
+        agent.heard_at = instance.beat_at;
+    }
+    let happening = if instance.active_at.is_some() {
+        Happening::Beats(id)
+    } else {
+        Happening::Boots(id)
+    };
+    simulation.happens_in(SignedDuration::from_secs(9), happening);
+}
+
+pub(super) fn add_row(simulation: &mut Simulation, instance: &Instance) {
+    let tables = &mut simulation.world.database.rows().tables;
+    tables.add_instance(&region(), instance);
+}
+
+pub(super) fn buffer(simulation: &mut Simulation) {
+    for id in ["i-1", "i-2"] {
+        add(simulation, &instance(id));
+    }
+}
+
+pub(super) fn no_capacity(simulation: &mut Simulation) {
+    let host = simulation.world.host(&region());
+    let pool = ("c5.large".to_owned(), "subnet-a".to_owned());
+    host.state().ec2.room.insert(pool, 0);
+}
+
+pub(super) fn partly(simulation: &mut Simulation) {
+    simulation.world.host(&region()).state().ec2.at_most_next = Some(1);
+}
+
+pub(super) fn request() -> LaunchRequest {
+    LaunchRequest {
+        image_id: "ami-1".into(),
+        client_sha: "sha-of-ami-1".into(),
+        instance_type: "c5.large".to_owned(),
+        subnet_id: "subnet-a".to_owned(),
+        security_group_ids: vec![],
+        instance_profile: None,
+        user_data: String::new(),
+        spot: false,
+        imds_hop_limit: None,
+        tags: vec![(shared::host::tags::LAUNCH.to_owned(), "before".to_owned())],
+        count: 2,
+        capacity: 2,
+    }
+}
+
+pub(super) fn intent(simulation: &mut Simulation, created_at: jiff::Timestamp) {
+    let intent = Intent {
+        launch_id: "before".into(),
+        client_token: ClientToken::from("token"),
+        created_at,
+        request: request(),
+    };
+    simulation.checks.recorded_before(&region(), &intent);
+    let mut items = simulation.world.store.items();
+    items
+        .of(&region())
+        .open
+        .insert(intent.launch_id.clone(), intent);
+}
+
+pub(super) fn launched(simulation: &mut Simulation) {
+    intent(simulation, at(-30));
+    let host = simulation.world.host(&region());
+    let launched = host
+        .state()
+        .ec2
+        .launch(&"token".into(), &request(), at(-20));
+    assert!(launched.is_ok(), "{launched:?}");
+    simulation.expect_boots();
+}
+
+pub(super) fn launched_and_ended(simulation: &mut Simulation) {
+    launched(simulation);
+    let host = simulation.world.host(&region());
+    let ids: Vec<_> = host.state().ec2.machines.keys().cloned().collect();
+    for id in ids {
+        host.state()
+            .ec2
+            .set_state(&id, MachineState::Terminated, at(-1));
+    }
+}
+
+pub(super) fn of_yesterday(simulation: &mut Simulation) {
+    launched(simulation);
+    let mut items = simulation.world.store.items();
+    for intent in items.of(&region()).open.values_mut() {
+        intent.created_at = at(-13 * 3600);
+    }
+}
+
+pub(super) fn surplus(simulation: &mut Simulation) {
+    buffer(simulation);
+    add(simulation, &instance("i-3"));
+}
+
+pub(super) fn in_state(id: &str, status: InstanceStatus) -> Instance {
+    Instance {
+        status,
+        draining_since: Some(at(-600)),
+        ..instance(id)
+    }
+}
+
+pub(super) fn drained(simulation: &mut Simulation) {
+    buffer(simulation);
+    add(simulation, &in_state("i-3", InstanceStatus::Draining));
+}
+
+pub(super) fn committed(simulation: &mut Simulation) {
+    buffer(simulation);
+    add(simulation, &in_state("i-3", InstanceStatus::Terminating));
+}
+
+pub(super) fn ended(simulation: &mut Simulation) {
+    committed(simulation);
+    set(simulation, "i-3", MachineState::Terminated);
+}
+
+pub(super) fn set(simulation: &mut Simulation, id: &str, state: MachineState) {
+    let host = simulation.world.host(&region());
+    host.state().ec2.set_state(&id.into(), state, at(0));
+}
+
+pub(super) fn orphan(simulation: &mut Simulation) {
+    buffer(simulation);
+    let host = simulation.world.host(&region());
+    host.state().ec2.add(machine(&instance("i-orphan")));
+}
+
+pub(super) fn missing(simulation: &mut Simulation, since: Option<i64>) {
+    buffer(simulation);
+    let gone = Instance {
+        missing_since: since.map(at),
+        beat_at: Some(at(-600)),
+        ..instance("i-3")
+    };
+    add_row(simulation, &gone);
+}
+
+pub(super) fn listed_again(simulation: &mut Simulation) {
+    buffer(simulation);
+    let back = Instance {
+        missing_since: Some(at(-600)),
+        ..instance("i-3")
+    };
+    add(simulation, &back);
+}
+
+pub(super) fn taken(simulation: &mut Simulation) {
+    buffer(simulation);
+    set(simulation, "i-1", MachineState::Terminated);
+}
+
+pub(super) fn lost(simulation: &mut Simulation) {
+    buffer(simulation);
+    watched(simulation);
+    let silent = Instance {
+        beat_at: Some(at(-600)),
+        ..instance("i-3")
+    };
+    add(simulation, &silent);
+    if let Some(agent) = simulation.agents.get_mut(&"i-3".into()) {
+        agent.alive = false;
+    }
+}
+
+/// Passes have always looked: silence counts.
+pub(super) fn watched(simulation: &mut Simulation) {
+    let tables = &mut simulation.world.database.rows().tables;
+    let fence = tables.fence_mut(&region());
+    fence.last_pass_at = Some(at(-60));
+    fence.watched_since = Some(jiff::Timestamp::UNIX_EPOCH);
+}
+
+pub(super) fn never_came_up(simulation: &mut Simulation) {
+    watched(simulation);
+    buffer(simulation);
+    let stuck = Instance {
+        status: InstanceStatus::PreConnection,
+        active_at: None,
+        beat_at: None,
+        slots: SlotCounts::default(),
+        ..instance("i-3")
+    };
+    add(simulation, &stuck);
+    if let Some(agent) = simulation.agents.get_mut(&"i-3".into()) {
+        agent.alive = false;
+    }
+}
+
+pub(super) fn unclaimed(simulation: &mut Simulation) {
+    buffer(simulation);
+    let forgotten = Instance {
+        slots: SlotCounts {
+            waiting: 1,
+            occupied: 1,
+            unclaimed: 1,
+        },
+        ..instance("i-3")
+    };
+    add(simulation, &forgotten);
+}
+
+pub(super) fn retired(simulation: &mut Simulation) {
+    buffer(simulation);
+    let old = Instance {
+        image_id: "ami-0".into(),
+        ..instance("i-3")
+    };
+    add(simulation, &old);
+    let tables = &mut simulation.world.database.rows().tables;
+    tables.add_image(&region(), image("ami-0", ImageState::Retired));
+}
+
+pub(super) fn behind_fence(simulation: &mut Simulation) {
+    simulation
+        .world
+        .database
+        .rows()
+        .tables
+        .fence_mut(&region())
+        .version = 7;
+}
+
+pub(super) fn wanted_again(simulation: &mut Simulation) {
+    simulation.world.store.items().wake_again = 3;
+}
+
+pub(super) fn throttled(simulation: &mut Simulation) {
+    simulation.world.host(&region()).state().throttled = true;
+    simulation.checks.fault(crate::faults::Fault::Throttled);
+}
+
+/// EC2 carried the launch out, does not list it yet, and lets nobody ask again.
+pub(super) fn denied(simulation: &mut Simulation) {
+    launched(simulation);
+    let host = simulation.world.host(&region());
+    let mut state = host.state();
+    state.ec2.delays.listing_lag = SignedDuration::from_secs(50);
+    state.refuse_launches.push_back(HostErrorKind::Denied);
+}
