@@ -29,6 +29,8 @@
 //! - `tests/seeds.rs`: a fixed set of seeds, and those in `regressions.txt` that found something.
 //!   `make simulate SEEDS=100000` runs as many as there is time for.
 //! - `tests/crash_points.rs`: each kind of invocation dies at each of its gates ([`crash_points`]).
+//! - `tests/broken.rs`: each check can fail. [`broken`] puts something wrong behind the gates, and
+//!   the check that is there for it has to find it.
 //!
 //! # When a seed fails
 //!
@@ -52,6 +54,7 @@
 
 pub mod agents;
 pub mod blind;
+pub mod broken;
 pub mod checks;
 pub mod crash_points;
 pub mod dice;

@@ -1,0 +1,197 @@
+//! The pass's side of the database, done wrong.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shared::db::{
+    Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome, WriteResult,
+};
+use shared::ids::{InstanceId, RegionName};
+use shared::model::{InstanceStatus, NewInstance, Notice};
+use shared::testing::{FakeDatabase, Tables};
+
+type Written = Result<Vec<WriteResult>, DbError>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// Every write comes under the version in force.
+    WithoutFence,
+    DrainsOccupied,
+    /// No heartbeat is shown, and none keeps an instance.
+    HearsNoAgent,
+    /// `TERMINATING` is answered and not written.
+    CommitsNothing,
+    /// The row of whatever is committed to its end goes at once.
+    RemovesAtOnce,
+    /// Rows are answered and not written.
+    RecordsNoRows,
+    /// A row that is there is written over.
+    RecordsAnew,
+    MisreadsMaximum,
+    Panics,
+}
+
+pub(super) struct BadDatabase {
+    inner: Arc<dyn Database>,
+    tables: Arc<FakeDatabase>,
+    how: Writing,
+}
+
+impl BadDatabase {
+    pub(super) fn new(inner: Arc<dyn Database>, tables: Arc<FakeDatabase>, how: Writing) -> Self {
+        Self { inner, tables, how }
+    }
+
+    fn is(&self, how: Writing) -> bool {
+        self.how == how
+    }
+
+    fn fence(&self, fence: &Fence) -> Fence {
+        let mut fence = fence.clone();
+        if self.is(Writing::WithoutFence) {
+            let in_force = self.tables.rows().tables.fence_mut(&fence.region).version;
+            fence.version = fence.version.max(in_force);
+        }
+        fence
+    }
+
+    /// Does to each id what should not be done, if the fence lets it.
+    async fn wrongly(
+        &self,
+        fence: &Fence,
+        ids: &[InstanceId],
+        change: impl Fn(&mut Tables, &InstanceId) + Send,
+    ) -> Written {
+        // The fence is not what is broken here.
+        self.inner.note_missing(fence, &[], &[]).await?;
+        let tables = &mut self.tables.rows().tables;
+        Ok(ids
+            .iter()
+            .map(|id| {
+                change(tables, id);
+                done(id)
+            })
+            .collect())
+    }
+}
+
+fn done(id: &InstanceId) -> WriteResult {
+    WriteResult {
+        id: id.to_string(),
+        outcome: WriteOutcome::Done,
+    }
+}
+
+fn set(tables: &mut Tables, id: &InstanceId, status: InstanceStatus) {
+    if let Some(row) = tables.instances.get_mut(id) {
+        row.status = status;
+    }
+}
+
+#[async_trait]
+impl Database for BadDatabase {
+    async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
+        assert!(!self.is(Writing::Panics), "broken on purpose");
+        self.inner.regions().await
+    }
+
+    async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
+        let mut seen = self.inner.begin_pass(fence).await?;
+        if self.is(Writing::MisreadsMaximum) {
+            seen.settings.max_instances += 2;
+        }
+        if self.is(Writing::HearsNoAgent) {
+            seen.watched_since = jiff::Timestamp::UNIX_EPOCH;
+            for row in &mut seen.instances {
+                row.beat_at = row.active_at.map(|_| jiff::Timestamp::UNIX_EPOCH);
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn look(&self, region: &RegionName) -> Result<Observation, DbError> {
+        self.inner.look(region).await
+    }
+
+    async fn record_instances(&self, fence: &Fence, instances: &[NewInstance]) -> Written {
+        let ids: Vec<_> = instances.iter().map(|new| new.id.clone()).collect();
+        match self.how {
+            Writing::RecordsNoRows => self.wrongly(fence, &ids, |_, _| {}).await,
+            Writing::RecordsAnew => {
+                self.inner.record_instances(fence, instances).await?;
+                self.wrongly(fence, &ids, |tables, id| {
+                    set(tables, id, InstanceStatus::PreConnection);
+                })
+                .await
+            }
+            _ => {
+                let fence = self.fence(fence);
+                self.inner.record_instances(&fence, instances).await
+            }
+        }
+    }
+
+    async fn adopt_orphans(&self, fence: &Fence, orphans: &[NewInstance]) -> Written {
+        self.inner.adopt_orphans(&self.fence(fence), orphans).await
+    }
+
+    async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
+        if self.is(Writing::DrainsOccupied) {
+            return self
+                .wrongly(fence, ids, |tables, id| {
+                    set(tables, id, InstanceStatus::Draining);
+                })
+                .await;
+        }
+        self.inner.drain(&self.fence(fence), ids).await
+    }
+
+    async fn terminate(&self, fence: &Fence, ids: &[InstanceId], when: TerminateIf) -> Written {
+        match self.how {
+            Writing::CommitsNothing => self.wrongly(fence, ids, |_, _| {}).await,
+            Writing::HearsNoAgent => {
+                self.wrongly(fence, ids, |tables, id| {
+                    set(tables, id, InstanceStatus::Terminating);
+                })
+                .await
+            }
+            Writing::RemovesAtOnce => {
+                let answer = self.inner.terminate(fence, ids, when).await?;
+                let ended: Vec<_> = answer
+                    .iter()
+                    .filter(|row| row.outcome.holds())
+                    .map(|row| InstanceId::new(row.id.clone()))
+                    .collect();
+                self.inner.remove(fence, &ended).await?;
+                Ok(answer)
+            }
+            _ => self.inner.terminate(&self.fence(fence), ids, when).await,
+        }
+    }
+
+    async fn remove(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
+        self.inner.remove(&self.fence(fence), ids).await
+    }
+
+    async fn note_missing(
+        &self,
+        fence: &Fence,
+        missing: &[InstanceId],
+        present: &[InstanceId],
+    ) -> Written {
+        let fence = self.fence(fence);
+        self.inner.note_missing(&fence, missing, present).await
+    }
+
+    async fn release_unclaimed(&self, fence: &Fence) -> Written {
+        self.inner.release_unclaimed(&self.fence(fence)).await
+    }
+
+    async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {
+        self.inner.find_instance(id).await
+    }
+
+    async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError> {
+        self.inner.give_notice(id, notice).await
+    }
+}
