@@ -138,8 +138,7 @@ fn many(args: &Args) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// On a terminal one line that changes; else one in ten seconds would do, and one a second is
-/// what a reader of a log expects least: so only there.
+/// One line that changes on a terminal, a line a second elsewhere.
 fn progress(sum: &Sum, of: u64, started: Instant) {
     let a_second = f64::from(u32::try_from(sum.schedules).unwrap_or(u32::MAX))
         / started.elapsed().as_secs_f64();
