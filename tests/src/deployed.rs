@@ -122,9 +122,15 @@ impl Deployed {
         self.stack.operator()
     }
 
-    /// Invokes the deployed `reconcile`, and expects every region to be done.
+    /// Invokes the deployed `reconcile`, and again where another pass was at it: EC2's events make
+    /// passes of their own.
     pub async fn reconcile(&self) -> Value {
-        self.invoke(&json!({})).await
+        let is_busy = |report: &Value| {
+            let regions = report["regions"].as_array();
+            regions.is_some_and(|all| all.iter().any(|region| region["outcome"] == "busy"))
+        };
+        let pass = async || self.invoke(&json!({})).await;
+        eventually("no other pass", SOON, pass, |report| !is_busy(report)).await
     }
 
     pub async fn invoke(&self, payload: &Value) -> Value {
