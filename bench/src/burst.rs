@@ -62,7 +62,10 @@ async fn refusals(stack: &Stack, http: &reqwest::Client) -> Result<Row> {
     // The first starts the process.
     for n in 0..=REFUSALS {
         let started = Instant::now();
-        let status = request(stack, http).send().await?.status();
+        let status = request(stack, http, REGION, FIRST_HALF)
+            .send()
+            .await?
+            .status();
         ensure!(
             status == StatusCode::UNAUTHORIZED,
             "a request without a token is answered {status}"
@@ -105,7 +108,8 @@ async fn burst(
 }
 
 async fn assign(stack: &Stack, http: &reqwest::Client, token: &str) -> Result<()> {
-    let answer = request(stack, http).bearer_auth(token).send().await?;
+    let request = request(stack, http, REGION, FIRST_HALF);
+    let answer = request.bearer_auth(token).send().await?;
     let status = answer.status();
     let body: Value = answer.json().await?;
     ensure!(status.is_success(), "answered {status}: {body}");
@@ -113,11 +117,16 @@ async fn assign(stack: &Stack, http: &reqwest::Client, token: &str) -> Result<()
 }
 
 /// Without a token yet.
-fn request(stack: &Stack, http: &reqwest::Client) -> RequestBuilder {
+pub(crate) fn request(
+    stack: &Stack,
+    http: &reqwest::Client,
+    region: &str,
+    client_sha: &str,
+) -> RequestBuilder {
     let url = format!("{}mandelbox/assign", stack.env().assign_user_url);
     http.post(url).json(&json!({
-        "regions": [REGION],
-        "client_commit_hash": FIRST_HALF,
+        "regions": [region],
+        "client_commit_hash": client_sha,
         "user_email": "somebody@example.com",
         "version": APP_VERSION,
         "session_id": 1,

@@ -65,3 +65,21 @@ pub(crate) async fn register_all(sql: &Client, region: &str) -> Result<()> {
         .context("register the instances")?;
     Ok(())
 }
+
+/// Takes a region's rows away; its agents end their machines.
+pub(crate) async fn remove(sql: &Client, region: &str) -> Result<()> {
+    let tables = [
+        ("instances", "region"),
+        ("images", "region"),
+        ("regions", "name"),
+    ];
+    for (table, column) in tables {
+        sql.execute(
+            &format!("DELETE FROM {table} WHERE {column} = $1"),
+            &[&region],
+        )
+        .await
+        .with_context(|| format!("remove {region} from {table}"))?;
+    }
+    Ok(())
+}

@@ -8,6 +8,7 @@ mod function;
 mod lambda;
 mod machine;
 mod quiet_pass;
+mod wake;
 
 use std::process::Command;
 
@@ -31,6 +32,7 @@ async fn main() -> Result<()> {
     let stack = Stack::start(&options).await?;
     println!();
     let sql = fleet::connect(&stack.env().database_url).await?;
+    report.add(wake::measure(&stack, &sql).await?);
     report.add(quiet_pass::measure(&stack, &sql).await?);
     fleet::create(&sql).await?;
     report.add(assign::measure(&stack, &sql).await?);

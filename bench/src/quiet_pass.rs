@@ -47,7 +47,7 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     rows.extend(times);
 
     // The schedule looks at every region, and one at a time is to be counted.
-    remove(sql, SMALL).await?;
+    fleet::remove(sql, SMALL).await?;
     let (_emulator, endpoint) = emulator_without_agents(stack).await?;
     let large = Watched {
         stack,
@@ -234,23 +234,6 @@ async fn fill_small(stack: &Stack) -> Result<()> {
         capacity: 2,
     };
     seed.insert(&stack.operator(), None).await
-}
-
-async fn remove(sql: &Client, region: &str) -> Result<()> {
-    let tables = [
-        ("instances", "region"),
-        ("images", "region"),
-        ("regions", "name"),
-    ];
-    for (table, column) in tables {
-        sql.execute(
-            &format!("DELETE FROM {table} WHERE {column} = $1"),
-            &[&region],
-        )
-        .await
-        .with_context(|| format!("remove {region} from {table}"))?;
-    }
-    Ok(())
 }
 
 /// Thousands of agents would be thousands of processes.

@@ -33,6 +33,10 @@ impl Samples {
         sorted.get(rank - 1).copied().unwrap_or_default()
     }
 
+    pub fn min(&self) -> Duration {
+        self.percentile(0)
+    }
+
     pub fn median(&self) -> Duration {
         self.percentile(50)
     }
@@ -55,6 +59,7 @@ mod tests {
     #[test]
     fn percentiles_are_samples() {
         let samples: Samples = (1..=100).rev().map(Duration::from_millis).collect();
+        assert_eq!(samples.min(), Duration::from_millis(1));
         assert_eq!(samples.median(), Duration::from_millis(50));
         assert_eq!(samples.percentile(95), Duration::from_millis(95));
         assert_eq!(samples.max(), Duration::from_millis(100));

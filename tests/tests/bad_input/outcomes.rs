@@ -1,6 +1,7 @@
 //! The four refusals, in their order, and what the log says of them.
 
 use local_stack::seed::CLIENT_SHA;
+use reqwest::Method;
 use scaling_tests::deployed::{Deployed, SOON};
 use scaling_tests::wait::eventually;
 use serde_json::json;
@@ -88,7 +89,11 @@ pub(crate) async fn the_log_tells_refusals_apart(deployed: &Deployed) {
         assert_refused(version, &answer, 503, "COMMIT_HASH_MISMATCH", "");
     }
     let function = &deployed.stack.env().assign_user_function;
-    let log = async || deployed.function_log(function).await.text;
+    let log = async || {
+        // The last lines may come with the next invocation: see `scaling_tests::logs`.
+        deployed.request(Method::GET, "").send().await.expect("405");
+        deployed.function_log(function).await.text
+    };
     let text = eventually("the log", SOON, log, |text| {
         [
             "the client is older than the app version",
