@@ -58,6 +58,14 @@ text_id! {
     ClientToken;
 }
 
+impl RegionName {
+    /// Whether a region could have this name: it becomes part of keys, hosts' names and log lines.
+    pub fn is_plausible(&self) -> bool {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=64).contains(&self.0.len()) && self.0.bytes().all(fits)
+    }
+}
+
 impl LaunchId {
     pub fn random() -> Self {
         Self(RandomIds.unique())

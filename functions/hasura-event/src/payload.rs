@@ -37,6 +37,11 @@ pub enum BadPayload {
     NotAnEvent(#[source] serde_json::Error),
     #[error("field `{0}` must not be empty or longer than 200 bytes")]
     Id(&'static str),
+    #[error(
+        "field `event.data.new.region` is {0:?}, no region's name: lower-case letters, digits and \
+         `-`, 64 at most"
+    )]
+    Region(RegionName),
     #[error("field `event.data.new.{column}` of trigger {trigger} must be a text")]
     Column {
         trigger: String,
@@ -95,12 +100,12 @@ impl DatabaseEvent {
     /// When a known trigger's row lacks the column that says which region it is about.
     pub fn wanted(&self, environment: &str) -> Result<Wanted, BadPayload> {
         match self.trigger.as_str() {
-            "region_wake" => Ok(Wanted::Region(self.column("region")?.into())),
+            "region_wake" => Ok(Wanted::Region(self.region()?)),
             "instance_status_changed" if self.op == "DELETE" => {
                 Ok(Wanted::Nothing("the row is gone"))
             }
             "instance_status_changed" => match self.column("status")? {
-                "DRAINING" => Ok(Wanted::Region(self.column("region")?.into())),
+                "DRAINING" => Ok(Wanted::Region(self.region()?)),
                 _ => Ok(Wanted::Nothing("only DRAINING asks for a look")),
             },
             "app_version_changed" if self.op == "DELETE" => Ok(Wanted::Nothing("the row is gone")),
@@ -121,6 +126,15 @@ impl DatabaseEvent {
             _ => return None,
         };
         Some(bucket + BUCKET + COMMIT)
+    }
+
+    fn region(&self) -> Result<RegionName, BadPayload> {
+        let region = RegionName::from(self.column("region")?);
+        if region.is_plausible() {
+            Ok(region)
+        } else {
+            Err(BadPayload::Region(region))
+        }
     }
 
     fn column(&self, column: &'static str) -> Result<&str, BadPayload> {

@@ -103,6 +103,20 @@ async fn every_malformed_sample_is_refused_and_wakes_nobody() {
 }
 
 #[tokio::test]
+async fn a_region_that_cannot_be_one_is_refused_and_leaves_nothing() {
+    for name in ["US EAST", "../x", "x#LOCK", "", &"r".repeat(3000)] {
+        let world = World::with([]);
+        let mut event = sample("hasura-event-region-wake");
+        let mut payload: Value = serde_json::from_str(event["body"].as_str().unwrap()).unwrap();
+        payload["event"]["data"]["new"]["region"] = json!(name);
+        event["body"] = json!(payload.to_string());
+        let answer = send(&world, event).await;
+        assert_eq!(answer.status, 400, "{name:.20}: {}", answer.body);
+        assert!(world.store.items().calls.is_empty(), "{name:.20}");
+    }
+}
+
+#[tokio::test]
 async fn without_the_secret_nothing_is_read() {
     let world = World::with([]);
     for secret in [

@@ -36,6 +36,8 @@ pub enum BadEvent {
     DetailType(String),
     #[error("field `{0}` is missing, empty or longer than 200 bytes")]
     Text(&'static str),
+    #[error("field `region` is {0:?}, no region's name")]
+    Region(RegionName),
     #[error("field `detail.state` is {0}: it must be one of EC2's instance states")]
     State(Value),
 }
@@ -85,16 +87,19 @@ impl InstanceEvent {
         // All of them become part of keys, queries and log lines.
         for (field, text) in [
             ("id", &envelope.id),
-            ("region", &envelope.region),
             ("detail.instance-id", &envelope.detail.instance_id),
         ] {
             if text.is_empty() || text.len() > 200 {
                 return Err(BadEvent::Text(field));
             }
         }
+        let region = RegionName::new(envelope.region);
+        if !region.is_plausible() {
+            return Err(BadEvent::Region(region));
+        }
         Ok(Self {
             id: envelope.id,
-            region: envelope.region.into(),
+            region,
             instance: envelope.detail.instance_id.into(),
             says,
         })

@@ -99,15 +99,10 @@ fn region_names(names: Vec<String>) -> Result<Vec<RegionName>, BadRequest> {
     }
     let mut regions: Vec<RegionName> = Vec::with_capacity(names.len());
     for name in names {
-        let valid = !name.is_empty()
-            && name.len() <= 64
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !valid {
-            return Err(BadRequest::BadRegion(name));
-        }
         let region = RegionName::new(name);
+        if !region.is_plausible() {
+            return Err(BadRequest::BadRegion(region.to_string()));
+        }
         // Named twice is looked at once.
         if !regions.contains(&region) {
             regions.push(region);

@@ -172,9 +172,7 @@ impl RegionRow {
                 .map_err(|_| bad(column, format!("{value} is too long"))),
             _ => Err(bad(column, format!("{value} must be 1 or more seconds"))),
         };
-        // The name is part of hosts' names and of keys.
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if self.name.len() > 64 || !self.name.bytes().all(fits) {
+        if !RegionName::new(self.name.clone()).is_plausible() {
             return Err(bad(
                 "name",
                 "must be an AWS region, such as us-east-1".to_owned(),
