@@ -59,8 +59,9 @@ async fn one_wake_fills_a_low_buffer(region: &Region<'_>) {
     let deliveries = deployed.deliveries("region_wake", last_delivery).await;
     let told: Vec<_> = deliveries.iter().map(|it| &it["status"]).collect();
     assert_eq!(told, [&json!(200)], "{deliveries:#?}");
-    // At once, and when the two seconds that it stands for are over.
-    assert_eq!(region.lock_version().await - passes, 2);
+    // At once; and when the two seconds that it stands for are over, unless they were already.
+    let looks = region.lock_version().await - passes;
+    assert!((1..=2).contains(&looks), "{looks} looks");
     as_many_as_needed(region, 2).await;
 }
 

@@ -169,7 +169,8 @@ async fn by_a_later_pass(region: &Region<'_>, effect: Value) {
 }
 
 async fn slow_ones_keep_other_passes_away(region: &Region<'_>) {
-    let slow = on_launches(&json!({"delay_ms": 1500}), 1);
+    // Long enough for another process of the function to start.
+    let slow = on_launches(&json!({"delay_ms": 4_000}), 1);
     region.deployed.set_faults(&slow).await;
     let one_more = OneMore::wanted(region).await;
     let meanwhile = async {
