@@ -13,6 +13,8 @@ pub struct Ledger {
 
 #[derive(Debug, Deserialize)]
 pub struct Call {
+    /// From 1, without a gap; the emulator keeps the newest 20,000.
+    pub seq: u64,
     pub at_ms: i64,
     pub region: String,
     pub action: String,
@@ -26,6 +28,8 @@ pub struct Machine {
     pub id: String,
     pub region: String,
     pub state: Option<String>,
+    /// One for each launch.
+    pub reservation_id: String,
     pub client_token: Option<String>,
     pub image_id: String,
     pub instance_type: String,
@@ -79,7 +83,15 @@ impl Ledger {
     /// # Panics
     /// When the emulator does not answer with a ledger.
     pub async fn read(control_url: &str) -> Self {
-        let url = format!("{control_url}/ledger");
+        Self::since(control_url, 0).await
+    }
+
+    /// The same, but of the calls only those after this number.
+    ///
+    /// # Panics
+    /// As [`Self::read`].
+    pub async fn since(control_url: &str, seq: u64) -> Self {
+        let url = format!("{control_url}/ledger?since={seq}");
         let answer = reqwest::get(&url)
             .await
             .unwrap_or_else(|error| panic!("{url}: {error}"));

@@ -163,6 +163,10 @@ impl Stack {
         &self.jwks
     }
 
+    pub fn ministack(&self) -> &Ministack {
+        &self.ministack
+    }
+
     /// None without the function that events go to.
     pub fn events(&self) -> Option<&Events> {
         self.events.as_ref()

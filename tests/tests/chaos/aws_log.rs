@@ -1,0 +1,57 @@
+//! What the local AWS says of the functions: its log, read as it grows.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+
+use local_stack::stack::Stack;
+
+/// A process was gone before it had answered.
+const CUT_SHORT: &str = "Runtime exited before returning a response";
+
+/// A pass went on when another had the lock. Of those that somebody waited for, the answer says it.
+const LOCK_LOST: &str = "was lost: version";
+
+pub(crate) struct AwsLog {
+    file: File,
+    read: u64,
+    /// Invocations that were cut short.
+    pub(crate) cut_short: usize,
+    /// Steps that were refused to a holder of before.
+    pub(crate) refused: usize,
+}
+
+impl AwsLog {
+    pub(crate) fn of(stack: &Stack) -> Self {
+        let path = stack.ministack().process().log();
+        Self {
+            file: File::open(path).expect("the local AWS has a log"),
+            read: 0,
+            cut_short: 0,
+            refused: 0,
+        }
+    }
+
+    /// Reads on to the last whole line.
+    pub(crate) fn read_on(&mut self) {
+        let mut bytes = Vec::new();
+        self.file
+            .seek(SeekFrom::Start(self.read))
+            .expect("a place in the log");
+        self.file.read_to_end(&mut bytes).expect("the log");
+        let whole = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        self.read += whole as u64;
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        self.cut_short += text.matches(CUT_SHORT).count();
+        self.refused += text.matches(LOCK_LOST).count();
+    }
+}
+
+impl fmt::Display for AwsLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} invocations cut short", self.cut_short)
+    }
+}

@@ -1,0 +1,171 @@
+//! The real thing: the deployed stack with thirty regions under load, with limits and leases of
+//! seconds, while its function processes are killed at random moments, some hundreds of times,
+//! and others are paused for longer than their leases. Afterwards everything is left to settle,
+//! and EC2's ledger, Postgres and DynamoDB are compared: with each other, and over all of their
+//! history with what always holds.
+//!
+//! In the first third processes are only killed, after that they are also paused. Random choices
+//! come from one seed, though not when each of them takes effect: a run cannot be repeated
+//! exactly. What a run may be told:
+//!
+//! - `CHAOS_SEED`: another seed than [`SEED`];
+//! - `CHAOS_SECONDS`: how long it is to last, without start and settling (default [`SECONDS`]).
+//!   It lasts longer if there were not enough kills and pauses by then.
+//!
+//! A long run, with its figures:
+//!
+//! ```text
+//! CHAOS_SECONDS=1800 CHAOS_SEED=7 cargo test --workspace --test chaos -- --nocapture
+//! ```
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+mod aws_log;
+mod checks;
+mod dice;
+mod evidence;
+mod hunt;
+mod load;
+mod passes;
+mod prey;
+mod regions;
+mod settle;
+mod users;
+mod weather;
+
+use std::time::{Duration, Instant};
+
+use local_stack::options::StackOptions;
+use scaling_tests::deployed::Deployed;
+use serde_json::Value;
+use shared::clock::{Clock, SystemClock};
+
+use aws_log::AwsLog;
+use checks::live::Live;
+use checks::stores::Memory;
+use checks::{launches, removals, slots, stores};
+use evidence::{Calls, Evidence, install_audit};
+use load::{Chaos, KILLS, PAUSES};
+use passes::Passes;
+use regions::{MAX_INSTANCES, World};
+use settle::settle;
+use users::Users;
+
+const SEED: u64 = 20_261_121;
+const SECONDS: u64 = 75;
+
+/// So often each region's lock is taken in the time, at the least.
+const PASSES_EACH: i64 = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_are_killed_or_paused_at_any_moment_break_no_promise() {
+    let seed = setting("CHAOS_SEED", SEED);
+    let time = Duration::from_secs(setting("CHAOS_SECONDS", SECONDS));
+    println!("CHAOS_SEED={seed} CHAOS_SECONDS={}", time.as_secs());
+    let deployed = thirty_regions().await;
+    weather::disturb_database_events(&deployed, seed).await;
+    deployed.deliver_events().await;
+
+    let (users, passes) = (Users::of(&deployed), Passes::of(&deployed));
+    let (mut calls, mut log) = (Calls::default(), AwsLog::of(&deployed.stack));
+    let chaos = Chaos {
+        deployed: &deployed,
+        users: &users,
+        passes: &passes,
+        seed,
+        time,
+    };
+    let began = Instant::now();
+    let bag = tokio::select! {
+        bag = chaos.happens(&mut calls, &mut log) => bag,
+        part = deployed.stack.failed() => panic!("{part}"),
+    };
+    let lasted = began.elapsed().as_secs_f32();
+    println!("{lasted:.0} s: {bag}, {log}");
+    println!("asked for passes: {:?}", passes.tally());
+    println!("asked for slots: {:?}", users.answers());
+    weather::clear_up(&deployed).await;
+    println!("settled by {}", settle(&deployed, &users).await);
+
+    let evidence = Evidence::read(&deployed, calls, bag.pauses.clone(), users.told()).await;
+    let memory = Memory::read(&deployed).await;
+    let live = Live::in_all_regions(&evidence, MAX_INSTANCES);
+    log.read_on();
+    let refused = log.refused + passes.refused();
+    let events = deployed.control_events("GET", "", &Value::Null).await;
+    println!("{memory}, {refused} steps refused to holders of before");
+    println!("{evidence}, {live}");
+    println!("events of the database: {}", events["events"]);
+
+    let mut violations = launches::violations(&evidence, &memory.closed);
+    violations.extend(live.violations);
+    violations.extend(removals::violations(&evidence));
+    violations.extend(slots::violations(&evidence));
+    violations.extend(memory.violations(&evidence, PASSES_EACH));
+    violations.extend(stores::violations(&deployed, &evidence).await);
+    assert!(
+        violations.is_empty(),
+        "with CHAOS_SEED={seed}: {violations:#?}"
+    );
+    let much = log.cut_short >= KILLS && bag.long_pauses() >= PAUSES;
+    assert!(much, "too little happened");
+    assert!(refused > 0, "no pause made anybody lose a lock");
+    deployed.stack.stop();
+}
+
+/// Deployed and set up, with everything written down from now on.
+async fn thirty_regions() -> Deployed {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new();
+    let file = world.write(folder.path());
+    let deployed = Deployed::start("chaos", |options| {
+        options.ec2.world = Some(file);
+        in_seconds(options);
+    })
+    .await;
+    install_audit(&deployed).await;
+    world.set_up(&deployed).await;
+    deployed
+}
+
+/// Everything that takes its time does so in seconds, or less. The agents look seldom: there are
+/// many of them on one machine.
+fn in_seconds(options: &mut StackOptions) {
+    let parameters = [
+        ("PassBudgetSeconds", "2"),
+        ("Ec2CallSeconds", "1"),
+        ("LeaseSeconds", "5"),
+    ];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    options.parameters = parameters.into();
+    options.ec2.pending_ms = Some(300);
+    options.ec2.shutting_down_ms = Some(300);
+    options.ec2.listing_lag_ms = Some(200);
+    options.ec2.agent_boot_ms = Some(100);
+    options.ec2.agent_connect_ms = Some(200);
+    options.ec2.agent_session_ms = Some(3_000);
+    options.ec2.agent_heartbeat_ms = Some(10_000);
+    options.ec2.agent_poll_ms = Some(5_000);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "these are the test's own settings"
+)]
+fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(value) => value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} should be a number, not {value:?}")),
+        Err(_) => default,
+    }
+}
+
+/// In milliseconds since 1970, as EC2's ledger has it.
+fn now_ms() -> i64 {
+    SystemClock.now().as_millisecond()
+}
