@@ -322,9 +322,3 @@ async fn connect(url: &str) -> Client {
     tokio::spawn(connection);
     client
 }
-
-/// What `EventBridge` sends each minute.
-pub fn schedule() -> Value {
-    let event = include_str!("../../events/reconcile-schedule.json");
-    serde_json::from_str(event).expect("the sample is JSON")
-}

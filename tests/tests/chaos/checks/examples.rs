@@ -40,6 +40,11 @@ pub(crate) fn terminate(id: &str, at_ms: i64) -> Call {
 pub(crate) fn machine(id: &str, token: &str, at_ms: i64) -> Machine {
     let transitions = ["pending", "running"].map(|state| transition(state, at_ms));
     Machine {
+        metadata_options: scaling_tests::ledger::MetadataOptions {
+            http_endpoint: "enabled".to_owned(),
+            http_tokens: "required".to_owned(),
+            http_put_response_hop_limit: 1,
+        },
         id: id.to_owned(),
         region: "r".to_owned(),
         state: Some("running".to_owned()),
@@ -56,7 +61,10 @@ pub(crate) fn machine(id: &str, token: &str, at_ms: i64) -> Machine {
         ip: String::new(),
         transitions: transitions.into(),
         ended_by: None,
-        agent: Some(scaling_tests::ledger::Agent { ended_at_ms: None }),
+        agent: Some(scaling_tests::ledger::Agent {
+            pid: 1,
+            ended_at_ms: None,
+        }),
     }
 }
 
