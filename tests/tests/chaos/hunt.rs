@@ -195,8 +195,9 @@ impl Hunter {
         let from_ms = now_ms();
         let stopped = self.herd.signal(&prey, Signal::SIGSTOP);
         if stopped {
+            // Long enough after its lease that somebody else has had its region meanwhile.
             let time =
-                Duration::from_millis(LEASE_MS.unsigned_abs()) + self.dice.millis(100, 2_000);
+                Duration::from_millis(LEASE_MS.unsigned_abs()) + self.dice.millis(500, 7_000);
             self.paused.push(Paused {
                 prey,
                 from_ms,
