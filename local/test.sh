@@ -38,7 +38,11 @@ templates() {
 }
 
 tests() {
-    cargo test --locked --workspace && cargo test --locked --manifest-path $GRAPHQL
+    # All of them, also after a failure: a run is long, and should tell all that it can.
+    local failed=0
+    cargo test --locked --workspace --no-fail-fast || failed=1
+    cargo test --locked --manifest-path $GRAPHQL --no-fail-fast || failed=1
+    return $failed
 }
 
 # Sums up the runners' closing lines; see `cargo test`'s "test result:".
