@@ -61,7 +61,9 @@ async fn replaced_and_gone(region: &Region<'_>, sound: &[String]) {
     assert!(ended[0].agent.is_none(), "it is the one without an agent");
     let left = region.machines().await;
     assert!(sound.iter().all(|id| left.contains(id)), "{left:?}");
-    // Three attempts of the client, and one of the next pass.
-    assert_eq!(region.calls("TerminateInstances").await.len(), 4);
+    // Three attempts of the client, and one of the next pass; one more for each pass that came
+    // while listings still showed it as running.
+    let calls = region.calls("TerminateInstances").await.len();
+    assert!(calls >= 4, "{calls}");
     assert_eq!(told(region, "not ACTIVE").await, 1, "told once");
 }
