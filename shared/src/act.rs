@@ -43,6 +43,14 @@ impl fmt::Debug for Actor<'_> {
     }
 }
 
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub struct Carried {
+    pub results: Vec<StepResult>,
+    /// An image is in another state now.
+    pub moved: bool,
+}
+
 /// Why the rest of a plan is left to the next pass.
 #[derive(Debug)]
 enum Stop {
@@ -54,19 +62,22 @@ enum Stop {
 impl Actor<'_> {
     /// Carries the steps out, those that make room before those that take it. What one step
     /// cannot do does not keep the others from being done, but a lost lock ends everything.
-    pub async fn carry_out(&self, plan: &Plan) -> Vec<StepResult> {
-        let mut results = Vec::new();
-        if let Err(stop) = self.all_steps(plan, &mut results).await {
+    pub async fn carry_out(&self, plan: &Plan) -> Carried {
+        let mut carried = Carried::default();
+        if let Err(stop) = self.all_steps(plan, &mut carried).await {
             let why = match stop {
                 Stop::LockLost(why) => why,
                 Stop::OutOfTime => "the pass has used up its time; the next one goes on".to_owned(),
             };
-            results.push(StepResult::failed("the rest of the plan", why));
+            let failed = StepResult::failed("the rest of the plan", why);
+            carried.results.push(failed);
         }
-        results
+        carried
     }
 
-    async fn all_steps(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<(), Stop> {
+    async fn all_steps(&self, plan: &Plan, carried: &mut Carried) -> Result<(), Stop> {
+        let results = &mut carried.results;
+        carried.moved = self.move_images(plan, results).await?;
         self.note_missing(plan, results).await?;
         self.end_instances(plan, results).await?;
         let room = self.remove_rows(plan, results).await?;
@@ -111,6 +122,25 @@ impl Actor<'_> {
         } else {
             Err(Stop::OutOfTime)
         }
+    }
+
+    /// True when one of them is in another state now.
+    async fn move_images(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<bool, Stop> {
+        let mut moved = false;
+        for step in &plan.steps {
+            let Action::MoveImage { image, from, to } = &step.action else {
+                continue;
+            };
+            self.in_time()?;
+            let reason = step.because.to_string();
+            let answer = self
+                .database
+                .move_image(&self.lease.fence(), image, (*from, *to), &reason)
+                .await;
+            let rows = written(&format!("move from {from} to {to}"), answer, results)?;
+            moved |= rows.iter().any(|row| row.outcome == WriteOutcome::Done);
+        }
+        Ok(moved)
     }
 
     async fn note_missing(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<(), Stop> {

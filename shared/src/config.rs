@@ -109,6 +109,8 @@ pub fn log_level(env: &dyn Environment) -> String {
 pub struct PassConfig {
     /// Keeps the stages of one account apart: the value of the tag `scaling:stack`.
     pub stack_id: String,
+    /// Whose app version says what clients should run.
+    pub environment: String,
     pub table: String,
     pub hasura: HasuraSettings,
     pub agent_hasura_url: String,
@@ -167,6 +169,7 @@ impl PassConfig {
         }
         Ok(Self {
             stack_id: required(env, "STACK_ID")?,
+            environment: required(env, "ENVIRONMENT")?,
             table: required(env, "SCALING_TABLE")?,
             hasura,
             agent_hasura_url,
@@ -198,6 +201,7 @@ mod tests {
     fn complete() -> HashMap<&'static str, &'static str> {
         HashMap::from([
             ("STACK_ID", "prod"),
+            ("ENVIRONMENT", "prod"),
             ("SCALING_TABLE", "scaling"),
             ("HASURA_URL", "https://hasura.example/"),
             ("HASURA_ADMIN_SECRET", "secret"),

@@ -13,9 +13,12 @@ use thiserror::Error;
 
 pub use hasura::{HasuraClient, HasuraSettings};
 pub use hasura_assign::HasuraAssigner;
+pub use hasura_pass::HasuraDatabase;
 
-use crate::ids::{InstanceId, RegionName};
-use crate::model::{Image, Instance, InstanceStatus, NewInstance, Notice, RegionSettings};
+use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
+use crate::model::{
+    Image, ImageState, Instance, InstanceStatus, NewInstance, Notice, RegionSettings,
+};
 
 /// What one transaction saw of a region.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub struct Observation {
     /// Since when passes have looked without a long gap. An agent's silence counts from then on
     /// only: before, the database may have been down, and nobody could be heard.
     pub watched_since: Timestamp,
+    /// The client_sha that the environment's app version names.
+    pub app_sha: Option<ClientSha>,
     pub images: Vec<Image>,
     pub instances: Vec<Instance>,
 }
@@ -161,6 +166,24 @@ pub trait Database: Send + Sync {
     /// Gives slots back that were allocated and never claimed.
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError>;
 
+    /// Moves an image from one state to the next, if it still is in the first; the current one
+    /// bakes when another takes its place.
+    async fn move_image(
+        &self,
+        fence: &Fence,
+        image: &ImageId,
+        states: (ImageState, ImageState),
+        reason: &str,
+    ) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Asks for a new image in a region. No fence: an operator's word, not a pass's.
+    async fn ask_upgrade(
+        &self,
+        region: &RegionName,
+        image: &ImageId,
+        client_sha: &ClientSha,
+    ) -> Result<Asked, DbError>;
+
     /// Where an instance is and how it stands; none if it is not ours. An event's question,
     /// not a pass's.
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError>;
@@ -168,6 +191,16 @@ pub trait Database: Send + Sync {
     /// Notes what EC2 is about to do to an instance. No fence: it is no decision, and it is noted
     /// whoever holds the region's lock.
     async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError>;
+}
+
+/// What asking for an image came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Asked,
+    /// It is current, baking or warming already.
+    Already,
+    /// It is known with another client_sha.
+    OtherSha,
 }
 
 /// An instance that has a row.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::ids::{ClientToken, InstanceId, RegionName};
+use crate::ids::{ClientToken, ImageId, InstanceId, RegionName};
 use crate::model::{LaunchRequest, Machine, Selector};
 
 /// Ids that are terminated in one request, and under one check of the lease.
@@ -41,6 +41,9 @@ pub trait HostHandler: Send + Sync {
 
     /// Those of `ids` that the provider does not know.
     async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError>;
+
+    /// Whether there is such an image to launch from.
+    async fn has_image(&self, image: &ImageId) -> Result<bool, HostError>;
 
     /// The subnets that a selector names, in a stable order.
     async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError>;

@@ -153,9 +153,11 @@ pub struct Image {
     pub id: ImageId,
     pub client_sha: ClientSha,
     pub state: ImageState,
+    /// When it came into this state.
+    pub since: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ImageState {
     Warming,
@@ -165,10 +167,27 @@ pub enum ImageState {
     Failed,
 }
 
+impl fmt::Display for ImageState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Warming => "WARMING",
+            Self::Current => "CURRENT",
+            Self::Baking => "BAKING",
+            Self::Retired => "RETIRED",
+            Self::Failed => "FAILED",
+        })
+    }
+}
+
 impl ImageState {
     /// Users are assigned to instances of this image.
     pub fn is_served(self) -> bool {
         matches!(self, Self::Current | Self::Baking)
+    }
+
+    /// Instances of this image are kept ready: for users, for a way back, or for the swap.
+    pub fn has_buffer(self) -> bool {
+        matches!(self, Self::Current | Self::Baking | Self::Warming)
     }
 }
 
@@ -191,6 +210,34 @@ pub struct RegionSettings {
     pub instance_profile: Option<String>,
     pub user_data_template: Option<String>,
     pub waits: Waits,
+    pub upgrades: Upgrades,
+}
+
+/// How a region comes to a new image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Upgrades {
+    /// Instances beyond `max_instances` while two images run side by side.
+    pub surge: u32,
+    /// An upgrade that is not warm by then has failed.
+    pub deadline: SignedDuration,
+    /// The new image becomes current as soon as it is warm, whatever the app version names.
+    pub swap_when_warm: bool,
+    /// How long the image before stays ready for a way back.
+    pub bake: SignedDuration,
+    /// Users still on a retired image after that are reported.
+    pub old_image: Option<SignedDuration>,
+}
+
+impl Default for Upgrades {
+    fn default() -> Self {
+        Self {
+            surge: 0,
+            deadline: SignedDuration::from_mins(150),
+            swap_when_warm: false,
+            bake: SignedDuration::from_mins(30),
+            old_image: None,
+        }
+    }
 }
 
 /// How long a region's instances are given for each thing.

@@ -96,6 +96,7 @@ impl Eyes<'_> {
             now,
             waiting,
             watched_since,
+            app_sha,
             images,
             instances,
         } = observation;
@@ -111,6 +112,7 @@ impl Eyes<'_> {
             open_intents: memory.open_intents,
             refusals: memory.refusals,
             waiting,
+            app_sha,
             watched_since,
             renew_after: self.renew_after,
             mass_removal_approved: false,

@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upgrade_tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::act::{Actor, Launching};
+use crate::act::{Actor, Carried, Launching};
 use crate::alerts::{Alerts, Problem};
 use crate::clock::Clock;
 use crate::db::{Database, DbError};
@@ -119,6 +121,8 @@ struct Round {
     results: Vec<StepResult>,
     /// Its decision is recorded, and the wake mark that it found is cleared.
     settled: bool,
+    /// An image is in another state now, and what follows from that is not decided yet.
+    moved: bool,
 }
 
 impl Passes {
@@ -245,18 +249,21 @@ impl Passes {
                 plan,
                 results,
                 settled,
+                moved,
             } = round?;
-            report.plan = Some(plan);
+            report.looked(plan);
             report.results.extend(results);
             // So does one whose mark cannot be cleared: found set, it would be looked at, and
             // handed over, without end.
             if !settled {
                 return Ok(report.outcome_of_steps());
             }
-            if !self.lock.is_wanted(region).await? {
+            let wanted = self.lock.is_wanted(region).await?;
+            let last = report.rounds >= ROUNDS || self.is_over(began);
+            if !wanted && (!moved || last) {
                 return Ok(report.outcome_of_steps());
             }
-            if report.rounds >= ROUNDS || self.is_over(began) {
+            if last {
                 self.successor.hand_over(region, &order.id).await?;
                 info!("handed over to reconcile");
                 return Ok(report.outcome_of_steps());
@@ -327,7 +334,7 @@ impl Passes {
             snapshot: &snapshot,
             now,
         };
-        let mut results = actor.carry_out(&plan).await;
+        let Carried { mut results, moved } = actor.carry_out(&plan).await;
         let decision = Decision {
             region: lease.region.clone(),
             version: lease.version,
@@ -348,6 +355,7 @@ impl Passes {
             plan,
             results,
             settled,
+            moved,
         })
     }
 

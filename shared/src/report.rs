@@ -49,6 +49,18 @@ impl PassReport {
         }
     }
 
+    /// The plan of another look. What an earlier one had to alert to may be over by now, and
+    /// nobody would hear of it.
+    pub(crate) fn looked(&mut self, mut plan: Plan) {
+        let earlier = self.plan.take().map(|plan| plan.notes).unwrap_or_default();
+        for note in earlier.into_iter().filter(|note| note.alert) {
+            if !plan.notes.iter().any(|told| told.is_like(&note)) {
+                plan.notes.push(note);
+            }
+        }
+        self.plan = Some(plan);
+    }
+
     /// Leaves out what is beyond `most` in each of its lists, and says how much that was.
     pub fn shorten(&mut self, most: usize) {
         let mut left_out = self.results.len().saturating_sub(most);

@@ -12,6 +12,7 @@ mod plan;
 mod reason;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod verify;
 
 use std::cmp::Ordering;
@@ -19,11 +20,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use plan::{Action, Figures, LaunchOption, Note, Plan, Step};
+pub use plan::{Action, Figures, ImageFigures, LaunchOption, Note, Plan, Step};
 pub use reason::Reason;
 
-use crate::ids::{InstanceId, LaunchId};
-use crate::model::{Image, ImageState, Instance, Intent, Machine, Refusal, RegionSettings};
+use crate::ids::{ClientSha, InstanceId, LaunchId};
+use crate::model::{
+    Image, ImageState, Instance, InstanceStatus, Intent, Machine, Refusal, RegionSettings,
+};
 
 /// All that a decision may depend on, from one observation under one lock.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub struct Snapshot {
     pub open_intents: Vec<Intent>,
     pub refusals: Vec<Refusal>,
     pub waiting: u32,
+    /// What clients of this environment should run, by the app version.
+    pub app_sha: Option<ClientSha>,
     /// Since when passes have looked at the region without a long gap.
     pub watched_since: Timestamp,
     /// From this age on an instance is replaced, before its agent's token ends.
@@ -58,6 +63,54 @@ impl Snapshot {
     pub fn is_served(&self, instance: &Instance) -> bool {
         self.image_state(instance)
             .is_some_and(ImageState::is_served)
+    }
+
+    /// What bounds the region now. An upgrade may add to it as long as it is not over: until
+    /// the last instance of an image that is not the current one has gone.
+    pub fn max_instances(&self) -> u32 {
+        let settings = &self.settings;
+        let max = settings.max_instances;
+        if settings.upgrades.surge == 0 {
+            return max;
+        }
+        let upgrading = |state| matches!(state, ImageState::Warming | ImageState::Baking);
+        let leaves = |state| matches!(state, ImageState::Retired | ImageState::Failed);
+        let is_on = self.images.iter().any(|image| upgrading(image.state))
+            || self
+                .instances
+                .values()
+                .any(|instance| self.image_state(instance).is_some_and(leaves));
+        if is_on {
+            max.saturating_add(settings.upgrades.surge)
+        } else {
+            max
+        }
+    }
+
+    /// Instances that will make room by themselves, also by the plan so far.
+    pub fn on_their_way_out(&self, plan: &Plan) -> u32 {
+        let leaving = plan.leaving();
+        let going = self.instances.values().filter(|instance| {
+            matches!(
+                instance.status,
+                InstanceStatus::Draining | InstanceStatus::Terminating
+            ) || leaving.contains(&instance.id)
+        });
+        u32::try_from(going.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether users are served from an image that has fewer free slots than it should.
+    pub fn is_short_of_slots(&self) -> bool {
+        self.images
+            .iter()
+            .filter(|image| image.state.is_served())
+            .any(|image| {
+                let own = self.instances.values().filter(|instance| {
+                    instance.status == InstanceStatus::Active && instance.image_id == image.id
+                });
+                let free: u32 = own.map(|instance| instance.slots.waiting).sum();
+                free < self.settings.target_free.saturating_add(self.waiting)
+            })
     }
 
     pub fn current_image(&self) -> Option<&Image> {

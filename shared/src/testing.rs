@@ -11,7 +11,7 @@ mod host;
 mod store;
 mod world;
 
-pub use builders::{BOOT, NOW, at, image, instance, machine, settings, snapshot};
+pub use builders::{BOOT, ENVIRONMENT, NOW, at, image, instance, machine, settings, snapshot};
 pub use database::{
     AgentAnswer, AgentOutcome, FakeAssigner, FakeDatabase, FenceRow, Heartbeat, InstanceRow,
     RegionRow, Rows, SlotRow, SlotStatus, Tables, WaitingUser,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::InstanceId;
+use crate::ids::{ImageId, InstanceId};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -12,6 +12,8 @@ pub enum Trigger {
     Schedule,
     /// A person or a script invoked `reconcile`.
     ByHand,
+    /// An operator or a pipeline asked for a new image.
+    ImageUpgrade { image: ImageId },
     /// Hasura's event trigger of that name.
     DatabaseEvent { name: String },
     /// EC2's event about a machine of ours.
@@ -27,13 +29,14 @@ impl Trigger {
     /// holder of the lock may have observed too early to know. An event has marked its regions
     /// before its id was recorded, and a hand-over finds the mark set.
     pub fn leaves_a_mark(&self) -> bool {
-        matches!(self, Self::ByHand)
+        matches!(self, Self::ByHand | Self::ImageUpgrade { .. })
     }
 
     pub fn name(&self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
             Self::ByHand => "by_hand",
+            Self::ImageUpgrade { .. } => "image_upgrade",
             Self::DatabaseEvent { .. } => "database_event",
             Self::InstanceEvent { .. } => "instance_event",
             Self::HandOver => "hand_over",

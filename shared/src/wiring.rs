@@ -17,7 +17,7 @@ use crate::alerts::sns::SnsAlerts;
 use crate::alerts::{Alerts, LogOnly, Sparing};
 use crate::clock::SystemClock;
 use crate::config::PassConfig;
-use crate::db::{DbError, HasuraClient};
+use crate::db::{DbError, HasuraClient, HasuraDatabase};
 use crate::host::ec2::Ec2Regions;
 use crate::http::{self, HttpError};
 use crate::ids::{RandomIds, RegionName};
@@ -73,7 +73,10 @@ pub fn passes_with(
         None => Arc::new(LogOnly),
     };
     Ok(Passes {
-        database: Arc::new(HasuraClient::new(http, &config.hasura)?),
+        database: Arc::new(HasuraDatabase {
+            client: HasuraClient::new(http, &config.hasura)?,
+            environment: config.environment,
+        }),
         lock: store.clone(),
         log: store,
         hosts: Arc::new(Ec2Regions::new(

@@ -39,7 +39,7 @@ pub const FUNCTION_LIMIT: SignedDuration = SignedDuration::from_secs(60);
 /// Slots that one user may hold.
 pub const USER_LIMIT: u32 = 2;
 
-pub const ENVIRONMENT: &str = "dev";
+pub use shared::testing::ENVIRONMENT;
 
 /// What is behind the gates. A test that a check can fail puts something broken here.
 #[derive(Clone)]

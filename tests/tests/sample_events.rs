@@ -21,18 +21,27 @@ const SAMPLE_SHA: &str = "3f1e9c0a7d5b4e62";
 
 const PLACEHOLDER: &str = "Bearer REPLACE_WITH_A_TOKEN";
 
-const PASSES: [(&str, &str); 4] = [
+const PASSES: [(&str, &str); 5] = [
     ("reconcile-approve-mass-removal", "done"),
     ("reconcile-dry-run", "dry_run"),
+    ("reconcile-image-upgrade", "done"),
     ("reconcile-regions", "done"),
     ("reconcile-schedule", "done"),
 ];
 
-const WRONG_PASSES: [(&str, &str); 4] = [
+const WRONG_PASSES: [(&str, &str); 6] = [
     ("reconcile-bad-region", "field `regions`: \"US EAST\""),
     ("reconcile-not-an-object", "must be a JSON object"),
     ("reconcile-regions-not-a-list", "field `regions`"),
     ("reconcile-unknown-field", "field `regoins`"),
+    (
+        "reconcile-upgrade-no-client-sha",
+        "field `image_upgrade`: missing field `client_sha`",
+    ),
+    (
+        "reconcile-upgrade-with-dry-run",
+        "fields `dry_run` and `image_upgrade` exclude each other",
+    ),
 ];
 
 const ASSIGNS: [(&str, &str); 4] = [

@@ -28,8 +28,8 @@ async fn main() -> Result<(), Error> {
 async fn wire() -> anyhow::Result<HasuraEvents> {
     let env = &ProcessEnvironment;
     let secret = required(env, "HASURA_EVENT_SECRET").context("read the settings")?;
-    let environment = required(env, "ENVIRONMENT").context("read the settings")?;
     let config = PassConfig::from_env(env).context("read the settings")?;
+    let environment = config.environment.clone();
     let passes = wiring::passes(config).await.context("build the clients")?;
     Ok(HasuraEvents {
         passes,

@@ -1,6 +1,7 @@
 //! Turns an invocation into an order, and the passes' reports into an answer.
 
 mod request;
+mod upgrade;
 
 use std::panic::AssertUnwindSafe;
 
@@ -89,13 +90,17 @@ async fn answer(
     let began = passes.clock.now();
     let request = Request::parse(event)?;
     let known = passes.regions().await?;
-    let asked = request.regions.as_ref().unwrap_or(&known);
     let order = Order {
         trigger: request.trigger.clone(),
-        id: request.id.unwrap_or_else(|| request_id.to_owned()),
+        id: request.id.clone().unwrap_or_else(|| request_id.to_owned()),
         began,
         approve_mass_removal: request.approve_mass_removal,
     };
+    if let Some(upgrade) = &request.image_upgrade {
+        let regions = upgrade::run(passes, &known, upgrade, &order).await;
+        return Ok(Response { regions }.bounded());
+    }
+    let asked = request.regions.as_ref().unwrap_or(&known);
     let regions = join_all(asked.iter().map(|region| async {
         if !known.contains(region) {
             return unknown(region);
@@ -107,19 +112,19 @@ async fn answer(
                 passes.run(region, &order).await
             }
         };
-        // A fault of ours in one region must not take the others with it.
-        AssertUnwindSafe(pass)
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| {
-                PassReport::failed(
-                    region,
-                    "a fault of the service itself: see the panic in the log",
-                )
-            })
+        guarded(region, pass).await
     }))
     .await;
     Ok(Response { regions }.bounded())
+}
+
+/// A fault of ours in one region must not take the others with it.
+async fn guarded(region: &RegionName, pass: impl Future<Output = PassReport>) -> PassReport {
+    let fault = "a fault of the service itself: see the panic in the log";
+    AssertUnwindSafe(pass)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| PassReport::failed(region, fault))
 }
 
 fn unknown(region: &RegionName) -> PassReport {

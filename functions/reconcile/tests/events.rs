@@ -39,7 +39,7 @@ fn samples(folder: &str) -> Vec<(String, Value)> {
 #[test]
 fn every_sample_is_understood() {
     let samples = samples("");
-    assert!(samples.len() >= 4, "samples are missing: {samples:?}");
+    assert!(samples.len() >= 5, "samples are missing: {samples:?}");
     for (name, event) in samples {
         let request = Request::parse(event).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(
@@ -48,6 +48,8 @@ fn every_sample_is_understood() {
             "{name}"
         );
         assert_eq!(request.dry_run, name == "reconcile-dry-run", "{name}");
+        let upgrade = name == "reconcile-image-upgrade";
+        assert_eq!(request.image_upgrade.is_some(), upgrade, "{name}");
         let approve = name == "reconcile-approve-mass-removal";
         assert_eq!(request.approve_mass_removal, approve, "{name}");
     }
@@ -60,6 +62,8 @@ fn every_malformed_sample_is_refused_with_its_reason() {
         ("reconcile-not-an-object", "JSON object"),
         ("reconcile-regions-not-a-list", "`regions`"),
         ("reconcile-unknown-field", "`regoins`"),
+        ("reconcile-upgrade-no-client-sha", "`client_sha`"),
+        ("reconcile-upgrade-with-dry-run", "exclude each other"),
     ];
     let samples = samples("malformed");
     assert_eq!(samples.len(), expected.len());

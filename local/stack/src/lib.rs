@@ -44,4 +44,5 @@ mod steps;
 mod thread_server;
 pub mod token;
 pub mod up;
+pub mod upgrade;
 mod world;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use local_stack::env_file::StackEnv;
 use local_stack::invoke::invoke;
@@ -12,6 +12,7 @@ use local_stack::ministack::sdk_config;
 use local_stack::options::StackChoice;
 use local_stack::token::Token;
 use local_stack::up::{UpOptions, up};
+use local_stack::upgrade::{AppVersion, ImageUpgrade, was_refused};
 
 /// Runs the scaling service on this machine
 #[derive(Parser)]
@@ -38,6 +39,10 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         algorithm: SignedWith,
     },
+    /// Asks for a new image in a region, as a deploy pipeline does
+    Upgrade(ImageUpgrade),
+    /// Says which client users should run; a warm image of that client is swapped in
+    AppVersion(AppVersion),
     /// Invokes a function of the running stack and prints its answer
     Invoke {
         #[command(flatten)]
@@ -95,6 +100,16 @@ async fn run(command: Command) -> Result<()> {
             println!("{}", token.sign(&keys)?);
             Ok(())
         }
+        Command::Upgrade(upgrade) => {
+            let answer = upgrade.ask().await?;
+            println!("{answer:#}");
+            ensure!(
+                !was_refused(&answer),
+                "the upgrade was not asked for: see above"
+            );
+            Ok(())
+        }
+        Command::AppVersion(version) => version.publish().await,
         Command::Invoke {
             stack,
             function,

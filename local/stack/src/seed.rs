@@ -14,7 +14,7 @@ use crate::world::{World, WorldRegion, WorldSubnet};
 pub const CLIENT_SHA: &str = "9d4ad9c1f3b0e0b2f6d1f0a7c3f2b8e5a1c6d7e8";
 
 /// The environment that the functions are deployed for locally.
-const ENVIRONMENT: &str = "dev";
+pub(crate) const ENVIRONMENT: &str = "dev";
 
 /// The first version of the app.
 pub const APP_VERSION: &str = "1.0.0";

@@ -132,6 +132,7 @@ Take a slot:
 
 Another user's token:      {binary} token{name} --user bob
 What a pass would do:      {binary} invoke{name} reconcile '{{\"dry_run\":true}}'
+Bring a new image:         {binary} upgrade{name}, and when it is warm: {binary} app-version{name}
 Watch instances, slots:    watch -n1 \"psql -X '{database}' -c 'TABLE instances' -c 'TABLE slots'\"
 Watch events delivered:    watch -n1 \"curl -sS '{events}/deliveries?limit=20'\"
 Watch passes, EC2, agents: tail -F {logs}/*.log {agents}/*.log

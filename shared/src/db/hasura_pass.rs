@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::rows;
 use super::{
-    Database, DbError, Fence, HasuraClient, KnownInstance, Observation, TerminateIf, WriteOutcome,
-    WriteResult,
+    Asked, Database, DbError, Fence, HasuraClient, KnownInstance, Observation, TerminateIf,
+    WriteOutcome, WriteResult,
 };
-use crate::ids::{InstanceId, RegionName};
-use crate::model::{Instance, NewInstance, Notice};
+use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
+use crate::model::{ImageState, Instance, NewInstance, Notice};
 
 /// Instances a page of an observation.
 const PAGE: i64 = 1000;
@@ -31,7 +31,8 @@ macro_rules! documents {
 documents! {
     "src/db/graphql/begin_pass.graphql": BeginPass, Look, MoreInstances;
     "src/db/graphql/pass_writes.graphql": RecordInstances, AdoptOrphans, DrainInstances,
-        TerminateInstances, RemoveInstances, NoteMissing, ReleaseUnclaimed;
+        TerminateInstances, RemoveInstances, NoteMissing, ReleaseUnclaimed, MoveImage;
+    "src/db/graphql/ask_upgrade.graphql": AskUpgrade;
     "src/db/graphql/instance_events.graphql": FindInstance, GiveNotice;
     "src/db/graphql/regions.graphql": Regions;
 }
@@ -49,7 +50,14 @@ macro_rules! observation {
         let images = answer
             .observe_images
             .into_iter()
-            .map(|image| rows::image(image.image_id, image.client_sha, &image.state))
+            .map(|image| {
+                rows::image(
+                    image.image_id,
+                    image.client_sha,
+                    &image.state,
+                    image.state_since,
+                )
+            })
             .collect::<Result<_, _>>()?;
         let mut instances = Vec::with_capacity(answer.observe_instances.len());
         for row in answer.observe_instances {
@@ -60,6 +68,7 @@ macro_rules! observation {
             now: region.now,
             waiting: region.waiting,
             watched_since: region.watched_since,
+            app_sha: region.app_sha.clone(),
             settings: region.settings()?,
             images,
             instances,
@@ -67,8 +76,15 @@ macro_rules! observation {
     }};
 }
 
+/// A pass's side of Hasura. `environment` is that of the app version that concerns this stack.
+#[derive(Clone, Debug)]
+pub struct HasuraDatabase {
+    pub client: HasuraClient,
+    pub environment: String,
+}
+
 #[async_trait]
-impl Database for HasuraClient {
+impl Database for HasuraDatabase {
     async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
         let answer = self
             .send::<Regions>("list regions", regions::Variables {})
@@ -83,6 +99,7 @@ impl Database for HasuraClient {
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
         let variables = begin_pass::Variables {
             region: fence.region.to_string(),
+            environment: self.environment.clone(),
             version: fence.version,
             page_size: PAGE,
         };
@@ -104,6 +121,7 @@ impl Database for HasuraClient {
     async fn look(&self, region: &RegionName) -> Result<Observation, DbError> {
         let variables = look::Variables {
             region: region.to_string(),
+            environment: self.environment.clone(),
             page_size: PAGE,
         };
         let answer = self.send::<Look>("look at a region", variables).await?;
@@ -255,6 +273,62 @@ impl Database for HasuraClient {
         )
     }
 
+    async fn move_image(
+        &self,
+        fence: &Fence,
+        image: &ImageId,
+        (from, to): (ImageState, ImageState),
+        reason: &str,
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let variables = move_image::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            image: image.to_string(),
+            from: from.to_string(),
+            to: to.to_string(),
+            reason: reason.to_owned(),
+        };
+        let answer = self
+            .send::<MoveImage>("move an image on", variables)
+            .await?;
+        results(
+            fence,
+            answer
+                .move_image
+                .into_iter()
+                .map(|row| (row.id, row.outcome)),
+        )
+    }
+
+    async fn ask_upgrade(
+        &self,
+        region: &RegionName,
+        image: &ImageId,
+        client_sha: &ClientSha,
+    ) -> Result<Asked, DbError> {
+        let variables = ask_upgrade::Variables {
+            region: region.to_string(),
+            image: image.to_string(),
+            client_sha: client_sha.to_string(),
+        };
+        let answer = self
+            .send::<AskUpgrade>("ask for an image upgrade", variables)
+            .await?;
+        let row = answer.ask_upgrade.into_iter().next();
+        match row.as_ref().map(|row| row.outcome.as_str()) {
+            Some("ASKED") => Ok(Asked::Asked),
+            Some("ALREADY") => Ok(Asked::Already),
+            Some("OTHER_SHA") => Ok(Asked::OtherSha),
+            Some("UNKNOWN") | None => Err(DbError::UnknownRegion(region.clone())),
+            Some(other) => Err(DbError::BadRow {
+                table: "image_answers",
+                key: image.to_string(),
+                column: "outcome",
+                problem: format!("{other:?} is none of this version's outcomes"),
+            }),
+        }
+    }
+
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {
         let variables = find_instance::Variables { id: id.to_string() };
         let answer = self
@@ -284,7 +358,15 @@ impl Database for HasuraClient {
     }
 }
 
-impl HasuraClient {
+impl HasuraDatabase {
+    async fn send<Q: GraphQLQuery>(
+        &self,
+        operation: &'static str,
+        variables: Q::Variables,
+    ) -> Result<Q::ResponseData, DbError> {
+        self.client.send::<Q>(operation, variables).await
+    }
+
     /// The pages after the first, if the first one was full.
     async fn rest_of(
         &self,

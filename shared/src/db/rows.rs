@@ -7,9 +7,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::DbError;
-use crate::ids::RegionName;
+use crate::ids::{ClientSha, RegionName};
 use crate::model::{
-    Image, ImageState, InstanceStatus, LaunchChoice, Notice, RegionSettings, Selector, Waits,
+    Image, ImageState, InstanceStatus, LaunchChoice, Notice, RegionSettings, Selector, Upgrades,
+    Waits,
 };
 
 /// The names under which the schema knows its scalars.
@@ -47,9 +48,15 @@ pub(super) struct RegionRow {
     pub(super) drain_seconds: i64,
     pub(super) missing_seconds: i64,
     pub(super) orphan_seconds: i64,
+    pub(super) upgrade_surge: i64,
+    pub(super) upgrade_seconds: i64,
+    pub(super) swap_when_warm: bool,
+    pub(super) bake_seconds: i64,
+    pub(super) old_image_seconds: Option<i64>,
     pub(super) now: Timestamp,
     pub(super) waiting: u32,
     pub(super) watched_since: Timestamp,
+    pub(super) app_sha: Option<ClientSha>,
 }
 
 /// The generated structs of each operation have the same fields and no common trait.
@@ -75,9 +82,15 @@ macro_rules! region {
             drain_seconds: row.drain_seconds,
             missing_seconds: row.missing_seconds,
             orphan_seconds: row.orphan_seconds,
+            upgrade_surge: row.upgrade_surge,
+            upgrade_seconds: row.upgrade_seconds,
+            swap_when_warm: row.swap_when_warm,
+            bake_seconds: row.bake_seconds,
+            old_image_seconds: row.old_image_seconds,
             now: row.now,
             waiting: u32::try_from(row.waiting).unwrap_or(0),
             watched_since: row.watched_since,
+            app_sha: row.app_client_sha.map(Into::into),
         }
     }};
 }
@@ -136,7 +149,12 @@ pub(super) fn status(id: &str, status: &str) -> Result<InstanceStatus, DbError> 
     })
 }
 
-pub(super) fn image(id: String, client_sha: String, state: &str) -> Result<Image, DbError> {
+pub(super) fn image(
+    id: String,
+    client_sha: String,
+    state: &str,
+    since: Timestamp,
+) -> Result<Image, DbError> {
     let state: ImageState = word(state).ok_or_else(|| DbError::BadRow {
         table: "images",
         key: id.clone(),
@@ -147,6 +165,7 @@ pub(super) fn image(id: String, client_sha: String, state: &str) -> Result<Image
         id: id.into(),
         client_sha: client_sha.into(),
         state,
+        since,
     })
 }
 
@@ -209,6 +228,16 @@ impl RegionRow {
                 drain: seconds("drain_seconds", self.drain_seconds)?,
                 missing: seconds("missing_seconds", self.missing_seconds)?,
                 orphan: seconds("orphan_seconds", self.orphan_seconds)?,
+            },
+            upgrades: Upgrades {
+                surge: count("upgrade_surge", self.upgrade_surge)?,
+                deadline: seconds("upgrade_seconds", self.upgrade_seconds)?,
+                swap_when_warm: self.swap_when_warm,
+                bake: seconds("bake_seconds", self.bake_seconds)?,
+                old_image: self
+                    .old_image_seconds
+                    .map(|value| seconds("old_image_seconds", value))
+                    .transpose()?,
             },
             launch_choices,
             security_groups,

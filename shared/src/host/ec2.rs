@@ -15,10 +15,10 @@ use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, ImageState};
 
 use super::{HostError, HostErrorKind, HostHandler, HostHandlers, tags};
-use crate::ids::{ClientToken, InstanceId, RegionName};
+use crate::ids::{ClientToken, ImageId, InstanceId, RegionName};
 use crate::model::{LaunchRequest, Machine, Selector};
 use convert::{failure, machine};
 
@@ -128,6 +128,25 @@ impl HostHandler for Ec2 {
         }
         unknown.sort();
         Ok(unknown)
+    }
+
+    async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {
+        let answer = self
+            .client
+            .describe_images()
+            .image_ids(image.as_str())
+            .send()
+            .await;
+        match answer {
+            Ok(found) => Ok(found
+                .images()
+                .iter()
+                .any(|found| found.state() == Some(&ImageState::Available))),
+            Err(error) => match failure("look up an image", &error) {
+                error if error.kind == HostErrorKind::Gone => Ok(false),
+                error => Err(error),
+            },
+        }
     }
 
     async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {

@@ -13,6 +13,9 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
             "InvalidInstanceID.NotFound",
             "InvalidInstanceID",
             "InvalidInstanceID.Malformed",
+            "InvalidAMIID.NotFound",
+            "InvalidAMIID.Unavailable",
+            "InvalidAMIID.Malformed",
         ],
     ),
     (
@@ -119,7 +122,7 @@ mod tests {
     #[test]
     fn an_unknown_code_is_a_wrong_setting_unless_the_server_failed() {
         assert_eq!(
-            classify("InvalidAMIID.NotFound", false),
+            classify("InvalidSubnetID.NotFound", false),
             HostErrorKind::Invalid
         );
         assert_eq!(classify("SomethingNew", true), HostErrorKind::Unclear);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::Lease;
 use crate::clock::Clock;
 use crate::host::{HostError, HostErrorKind, HostHandler, TERMINATE_BATCH};
-use crate::ids::{ClientToken, InstanceId};
+use crate::ids::{ClientToken, ImageId, InstanceId};
 use crate::model::{LaunchRequest, Machine, Selector};
 
 /// A [`HostHandler`] that refuses calls which could outlive the lease.
@@ -71,6 +71,11 @@ impl HostHandler for LeasedHost {
     async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
         self.check("look up machines")?;
         self.inner.unknown(ids).await
+    }
+
+    async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {
+        self.check("look up an image")?;
+        self.inner.has_image(image).await
     }
 
     async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {

@@ -5,30 +5,120 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use super::plan::{Figures, ImageFigures};
 use super::{Action, LaunchOption, Plan, Reason, Snapshot};
 use crate::ids::InstanceId;
-use crate::model::{ImageState, Instance, InstanceStatus, LaunchChoice, Selector};
+use crate::model::{Image, ImageState, Instance, InstanceStatus, LaunchChoice, Selector};
 
-pub(super) fn fill(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+pub(super) fn fill(
+    snapshot: &Snapshot,
+    down: &BTreeSet<&InstanceId>,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     let figures = plan.figures;
-    let demand = figures.target.saturating_add(figures.waiting);
-    let missing = demand.saturating_sub(figures.free.saturating_add(figures.starting));
-    if missing == 0 {
-        plan.note(
-            None,
-            Reason::BufferFull {
-                target: figures.target,
-                free: figures.free,
-                starting: figures.starting,
-            },
-        );
-        return;
+    let buffers = plan.images.clone();
+    let is_there = |state| buffers.iter().any(|buffer| buffer.state == state);
+    if !is_there(ImageState::Current) && !is_there(ImageState::Warming) {
+        plan.alert(None, Reason::NoImage);
     }
-    let Some(image) = snapshot.current_image() else {
-        return plan.alert(None, Reason::NoImage);
+    // What one image's launches take is no room for the next one's.
+    let mut bounds = Bounds {
+        room: figures.max.saturating_sub(figures.live),
+        step: match snapshot.settings.scale_up_step {
+            0 => u32::MAX,
+            step => step,
+        },
     };
+    for buffer in &buffers {
+        let is_current = buffer.state == ImageState::Current;
+        if buffer.missing() == 0 {
+            if is_current {
+                plan.note(
+                    None,
+                    Reason::BufferFull {
+                        target: figures.target,
+                        free: figures.free,
+                        starting: figures.starting,
+                    },
+                );
+            }
+            continue;
+        }
+        let Some((image, launch)) = launch_of(snapshot, buffer, bounds, now, plan) else {
+            continue;
+        };
+        let Launches { wanted, options } = launch;
+        if bounds.room < wanted {
+            let more = wanted - bounds.room;
+            make_room(snapshot, down, buffer, more, plan);
+        }
+        let Some(most) = options
+            .iter()
+            .map(|option| option.count)
+            .max()
+            .filter(|n| *n > 0)
+        else {
+            continue;
+        };
+        bounds.room = bounds.room.saturating_sub(most);
+        bounds.step = bounds.step.saturating_sub(most);
+        plan.push(
+            Action::Launch {
+                image: image.id.clone(),
+                client_sha: image.client_sha.clone(),
+                options,
+            },
+            below_target(snapshot, buffer, figures),
+        );
+    }
+}
+
+fn below_target(snapshot: &Snapshot, buffer: &ImageFigures, figures: Figures) -> Reason {
+    match buffer.state {
+        ImageState::Current => Reason::BelowTarget {
+            target: figures.target,
+            waiting: figures.waiting,
+            free: figures.free,
+            starting: figures.starting,
+        },
+        state => Reason::ImageBelowTarget {
+            state,
+            target: snapshot.settings.target_free,
+            free: buffer.free,
+            starting: buffer.starting,
+        },
+    }
+}
+
+/// How many instances may still be launched in this pass.
+#[derive(Clone, Copy)]
+struct Bounds {
+    room: u32,
+    step: u32,
+}
+
+struct Launches {
+    /// So many instances of the first choice would be launched, if there were room for them.
+    wanted: u32,
+    options: Vec<LaunchOption>,
+}
+
+/// What would fill an image's buffer within its bounds; none, with a note, if nothing can.
+fn launch_of<'s>(
+    snapshot: &'s Snapshot,
+    buffer: &ImageFigures,
+    Bounds { room, step }: Bounds,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> Option<(&'s Image, Launches)> {
+    let image = snapshot
+        .images
+        .iter()
+        .find(|image| image.id == buffer.image)?;
     if snapshot.settings.launch_choices.is_empty() {
-        return plan.alert(None, Reason::NoLaunchChoice);
+        plan.alert(None, Reason::NoLaunchChoice);
+        return None;
     }
     let choices = open_choices(snapshot, now);
     let Some(first) = choices.first() else {
@@ -38,27 +128,23 @@ pub(super) fn fill(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
             .map(|r| r.until)
             .min()
             .unwrap_or(now);
-        return plan.alert(None, Reason::NoCapacity { until });
+        plan.alert(None, Reason::NoCapacity { until });
+        return None;
     };
-    let room = figures.max.saturating_sub(figures.live);
-    let step = match snapshot.settings.scale_up_step {
-        0 => u32::MAX,
-        step => step,
-    };
+    let missing = buffer.missing();
     let wanted = missing.div_ceil(first.capacity.max(1));
-    if room < wanted {
+    // An upgrade warms what fits, and a way back is no user's need.
+    if room < wanted && buffer.state == ImageState::Current {
         let reason = Reason::AtMaximum {
             missing_slots: missing,
-            live: figures.live,
-            max: figures.max,
+            live: plan.figures.live,
+            max: plan.figures.max,
         };
         plan.alert(None, reason);
     }
     if step < wanted.min(room) {
+        let step = snapshot.settings.scale_up_step;
         plan.note(None, Reason::StepBound { wanted, step });
-    }
-    if room == 0 {
-        return;
     }
     let options = choices
         .into_iter()
@@ -67,19 +153,62 @@ pub(super) fn fill(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
             LaunchOption { count, choice }
         })
         .collect();
-    plan.push(
-        Action::Launch {
-            image: image.id.clone(),
-            client_sha: image.client_sha.clone(),
-            options,
-        },
-        Reason::BelowTarget {
-            target: figures.target,
-            waiting: figures.waiting,
-            free: figures.free,
-            starting: figures.starting,
-        },
-    );
+    let wanted = wanted.min(step);
+    Some((image, Launches { wanted, options }))
+}
+
+/// At the maximum, what only warms gives way to what users are served from. So does what is kept
+/// ready for a way back, as long as that leaves it no less than the current image then has.
+fn make_room(
+    snapshot: &Snapshot,
+    down: &BTreeSet<&InstanceId>,
+    short: &ImageFigures,
+    instances: u32,
+    plan: &mut Plan,
+) {
+    let give_way: &[ImageState] = match short.state {
+        ImageState::Current => &[ImageState::Warming, ImageState::Baking],
+        ImageState::Baking => &[ImageState::Warming],
+        ImageState::Warming | ImageState::Retired | ImageState::Failed => &[],
+    };
+    let leaving = plan.leaving();
+    let coming = snapshot.on_their_way_out(plan);
+    let mut needed = instances.saturating_sub(coming);
+    let buffers = plan.images.clone();
+    let of_state = |state| buffers.iter().filter(move |buffer| buffer.state == state);
+    for buffer in give_way.iter().flat_map(|state| of_state(*state)) {
+        let mut left = buffer.free;
+        let mut gained = short.free + short.starting;
+        for instance in snapshot.instances.values() {
+            let in_service = matches!(
+                instance.status,
+                InstanceStatus::PreConnection | InstanceStatus::Active
+            );
+            if !in_service
+                || !instance.is_empty()
+                || instance.image_id != buffer.image
+                || leaving.contains(&instance.id)
+                || down.contains(&instance.id)
+            {
+                continue;
+            }
+            left = left.saturating_sub(instance.slots.waiting);
+            gained = gained.saturating_add(instance.capacity);
+            let unfair = left < gained.saturating_add(coming * instance.capacity);
+            if needed == 0 || (unfair && buffer.state == ImageState::Baking) {
+                break;
+            }
+            needed -= 1;
+            plan.push(
+                Action::Drain {
+                    instance: instance.id.clone(),
+                },
+                Reason::MakesRoom {
+                    state: buffer.state,
+                },
+            );
+        }
+    }
 }
 
 /// The region's choices without those that EC2 refused lately. A choice that names its
@@ -145,31 +274,23 @@ pub(super) fn shrink(
     empty.sort_by(|a, b| b.0.cmp(&a.0));
 
     let figures = plan.figures;
-    let demand = figures.target.saturating_add(figures.waiting);
-    let mut free = figures.free;
-    // What is on its way out already will make room by itself.
-    let on_their_way = snapshot
-        .instances
-        .values()
-        .filter(|i| {
-            matches!(
-                i.status,
-                InstanceStatus::Draining | InstanceStatus::Terminating
-            ) || leaving.contains(&i.id)
-        })
-        .count();
-    let mut staying = figures
-        .live
-        .saturating_sub(u32::try_from(on_their_way).unwrap_or(u32::MAX));
+    let mut buffers = plan.images.clone();
+    let mut staying = figures.live.saturating_sub(snapshot.on_their_way_out(plan));
     let step = match snapshot.settings.scale_down_step {
         0 => usize::MAX,
         step => step as usize,
     };
     for (_, instance) in empty.into_iter().take(step) {
-        let reason = if free >= demand.saturating_add(instance.capacity) {
+        let Some(buffer) = buffers
+            .iter_mut()
+            .find(|buffer| buffer.image == instance.image_id)
+        else {
+            continue;
+        };
+        let reason = if buffer.free >= buffer.demand.saturating_add(instance.capacity) {
             Reason::Surplus {
                 target: figures.target,
-                free,
+                free: buffer.free,
             }
         } else if staying > figures.max {
             Reason::OverMaximum {
@@ -179,7 +300,7 @@ pub(super) fn shrink(
         } else {
             continue;
         };
-        free = free.saturating_sub(instance.slots.waiting);
+        buffer.free = buffer.free.saturating_sub(instance.slots.waiting);
         staying = staying.saturating_sub(1);
         plan.push(
             Action::Drain {
@@ -243,11 +364,11 @@ fn renew<'a>(
     now: Timestamp,
     plan: &mut Plan,
 ) {
-    let figures = plan.figures;
-    let replaced = figures.free >= figures.target.saturating_add(figures.waiting);
-    let no_room = figures.live >= figures.max;
+    let no_room = plan.figures.live >= plan.figures.max;
     let mut drained = false;
     for instance in candidates {
+        let buffer = plan.of_image(&instance.image_id);
+        let replaced = buffer.is_none_or(ImageFigures::is_covered);
         let ageing = instance.status == InstanceStatus::Active
             && snapshot.is_served(instance)
             && snapshot.is_ageing(instance, now)

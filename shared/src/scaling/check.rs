@@ -22,7 +22,7 @@ pub enum Violation {
         instance: InstanceId,
         status: InstanceStatus,
     },
-    #[error("drains {0}, which is being warmed for an upgrade")]
+    #[error("drains {0}, which is being warmed for an upgrade, and no user needs its room")]
     DrainsProtected(InstanceId),
     #[error("terminates {0} under a living host agent with occupied slots")]
     TerminatesOccupied(InstanceId),
@@ -90,12 +90,13 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
             Action::ResumeLaunch { .. }
             | Action::NoteMissing { .. }
             | Action::NotePresent { .. }
-            | Action::ReleaseUnclaimed { .. } => {}
+            | Action::ReleaseUnclaimed { .. }
+            | Action::MoveImage { .. } => {}
         }
     }
     let (live, max) = (
         snapshot.live().saturating_sub(removed),
-        snapshot.settings.max_instances,
+        snapshot.max_instances(),
     );
     if launched > 0 && live.saturating_add(launched) > max {
         found.push(Violation::ExceedsMaximum {
@@ -127,7 +128,8 @@ fn check_drain(snapshot: &Snapshot, id: &InstanceId, found: &mut Vec<Violation>)
         });
     }
     let warming = snapshot.image_state(instance) == Some(ImageState::Warming);
-    if warming && instance.notice.is_none() {
+    // Only users come before an upgrade.
+    if warming && instance.notice.is_none() && !snapshot.is_short_of_slots() {
         found.push(Violation::DrainsProtected(id.clone()));
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::plan::Figures;
+use super::plan::{Figures, ImageFigures};
 use super::{
-    Action, Plan, Reason, ScalingAlgorithm, Snapshot, buffer, launches, leaving, notices, verify,
+    Action, Plan, Reason, ScalingAlgorithm, Snapshot, buffer, launches, leaving, notices, upgrade,
+    verify,
 };
 use crate::ids::InstanceId;
-use crate::model::InstanceStatus;
+use crate::model::{ImageState, InstanceStatus};
 
 #[derive(Debug)]
 pub(super) struct Default;
@@ -21,8 +22,10 @@ impl ScalingAlgorithm for Default {
 
     fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Plan {
         let down = snapshot.down();
+        let images = buffers(snapshot, &down, now);
         let mut plan = Plan {
-            figures: figures(snapshot, &down, now),
+            figures: figures(snapshot, &images),
+            images,
             ..Plan::default()
         };
         if snapshot.settings.paused {
@@ -36,8 +39,12 @@ impl ScalingAlgorithm for Default {
         let removed = plan.removed_rows();
         plan.figures.live -= removed;
         notices::leave(snapshot, &down, &mut plan);
-        buffer::fill(snapshot, now, &mut plan);
-        buffer::shrink(snapshot, &down, now, &mut plan);
+        let moved = upgrade::advance(snapshot, &down, now, &mut plan);
+        // The pass looks again at once after a move: each image's buffer depends on it.
+        if !moved {
+            buffer::fill(snapshot, &down, now, &mut plan);
+            buffer::shrink(snapshot, &down, now, &mut plan);
+        }
         plan
     }
 }
@@ -53,58 +60,107 @@ impl Plan {
     }
 }
 
-fn figures(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) -> Figures {
-    let settings = &snapshot.settings;
-    let mut figures = Figures {
-        // A disabled region takes no users: it needs no buffer.
-        target: if settings.enabled {
-            settings.target_free
-        } else {
-            0
-        },
-        waiting: if settings.enabled {
-            snapshot.waiting
-        } else {
-            0
-        },
-        max: settings.max_instances,
+fn figures(snapshot: &Snapshot, images: &[ImageFigures]) -> Figures {
+    let current = images
+        .iter()
+        .find(|image| image.state == ImageState::Current);
+    Figures {
+        target: target(snapshot),
+        waiting: waiting(snapshot),
+        free: current.map_or(0, |image| image.free),
+        starting: current.map_or(0, |image| image.starting),
+        occupied: snapshot
+            .instances
+            .values()
+            .map(|instance| instance.slots.occupied)
+            .sum(),
         live: snapshot.live(),
-        ..Figures::default()
-    };
+        max: snapshot.max_instances(),
+    }
+}
+
+/// A disabled region takes no users: it needs no buffer.
+fn target(snapshot: &Snapshot) -> u32 {
+    let settings = &snapshot.settings;
+    if settings.enabled {
+        settings.target_free
+    } else {
+        0
+    }
+}
+
+fn waiting(snapshot: &Snapshot) -> u32 {
+    if snapshot.settings.enabled {
+        snapshot.waiting
+    } else {
+        0
+    }
+}
+
+/// The buffer of each image, in the order in which they are filled.
+fn buffers(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) -> Vec<ImageFigures> {
+    let mut images: Vec<_> = snapshot
+        .images
+        .iter()
+        .filter(|image| image.state.has_buffer())
+        .map(|image| {
+            // Who waits is taken for a client of the current image.
+            let waiting = match image.state {
+                ImageState::Current => waiting(snapshot),
+                _ => 0,
+            };
+            ImageFigures {
+                image: image.id.clone(),
+                client_sha: image.client_sha.clone(),
+                state: image.state,
+                demand: target(snapshot).saturating_add(waiting),
+                free: 0,
+                starting: 0,
+            }
+        })
+        .collect();
+    images.sort_by(|a, b| (order(a.state), &a.image).cmp(&(order(b.state), &b.image)));
     for instance in snapshot.instances.values() {
-        figures.occupied += instance.slots.occupied;
+        let buffer = images
+            .iter_mut()
+            .find(|figures| figures.image == instance.image_id);
         // What EC2 is about to take has to be replaced, not counted on.
-        if !snapshot.is_served(instance) || down.contains(&instance.id) || instance.notice.is_some()
-        {
+        let Some(buffer) =
+            buffer.filter(|_| !down.contains(&instance.id) && instance.notice.is_none())
+        else {
             continue;
-        }
+        };
         match instance.status {
             InstanceStatus::Active
-                if snapshot.silence(instance, now) < settings.waits.heartbeat
+                if snapshot.silence(instance, now) < snapshot.settings.waits.heartbeat
                     && !snapshot.is_ageing(instance, now) =>
             {
-                figures.free += instance.slots.waiting;
+                buffer.free += instance.slots.waiting;
             }
             InstanceStatus::PreConnection if !leaving::never_came_up(snapshot, instance, now) => {
-                figures.starting += instance.capacity;
+                buffer.starting += instance.capacity;
             }
             _ => {}
         }
     }
-    for intent in snapshot
-        .open_intents
-        .iter()
-        .filter(|intent| intent.is_resumable(now))
-    {
-        let image = snapshot
-            .images
-            .iter()
-            .find(|image| image.id == intent.request.image_id);
-        if image.is_some_and(|image| image.state.is_served()) {
-            figures.starting += snapshot.uncovered(intent) * intent.request.capacity;
+    for intent in &snapshot.open_intents {
+        let buffer = images
+            .iter_mut()
+            .find(|figures| figures.image == intent.request.image_id);
+        if let Some(buffer) = buffer.filter(|_| intent.is_resumable(now)) {
+            buffer.starting += snapshot.uncovered(intent) * intent.request.capacity;
         }
     }
-    figures
+    images
+}
+
+/// Users come first, then those who are still on the image before, then the upgrade.
+fn order(state: ImageState) -> u8 {
+    match state {
+        ImageState::Current => 0,
+        ImageState::Baking => 1,
+        ImageState::Warming | ImageState::Retired | ImageState::Failed => 2,
+    }
 }
 
 fn release_unclaimed(snapshot: &Snapshot, plan: &mut Plan) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::plan::ImageFigures;
 use super::{Action, Plan, Reason, Snapshot};
 use crate::ids::InstanceId;
 use crate::model::{Instance, InstanceStatus, Notice};
@@ -19,11 +20,12 @@ pub(super) fn leave(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, plan: &mu
             && !down.contains(&instance.id)
     };
     let figures = plan.figures;
-    let replaced = figures.free >= figures.target.saturating_add(figures.waiting);
     // An empty one makes room for what cannot be launched beside it.
     let mut may_make_room = figures.live >= figures.max;
     for instance in snapshot.instances.values().filter(in_service) {
         let occupied = instance.slots.occupied;
+        let buffer = plan.of_image(&instance.image_id);
+        let replaced = buffer.is_none_or(ImageFigures::is_covered);
         let reason = match instance.notice {
             None => continue,
             Some(Notice::Interruption) => Reason::Interrupted { occupied },

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::Reason;
 use crate::db::TerminateIf;
 use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
-use crate::model::{LaunchChoice, NewInstance};
+use crate::model::{ImageState, LaunchChoice, NewInstance};
 
 /// One thing to do. It carries every id and count that it needs: the actor makes no choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +40,12 @@ pub enum Action {
     },
     /// Take an empty instance out of service.
     Drain { instance: InstanceId },
+    /// Move an image on in its upgrade. The current one bakes when another takes its place.
+    MoveImage {
+        image: ImageId,
+        from: ImageState,
+        to: ImageState,
+    },
 }
 
 impl fmt::Display for Action {
@@ -61,6 +67,7 @@ impl fmt::Display for Action {
                 Ok(())
             }
             Self::Drain { instance } => write!(f, "drain {instance}"),
+            Self::MoveImage { image, from, to } => write!(f, "move {image} from {from} to {to}"),
         }
     }
 }
@@ -114,6 +121,14 @@ pub struct Note {
     pub alert: bool,
 }
 
+impl Note {
+    /// The same reason about the same instance, whatever its figures are.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.instance == other.instance
+            && std::mem::discriminant(&self.reason) == std::mem::discriminant(&other.reason)
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.instance {
@@ -123,7 +138,31 @@ impl fmt::Display for Note {
     }
 }
 
-/// The numbers that the decision rested on.
+/// One image's buffer: of its own, since its clients are served by no other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageFigures {
+    pub image: ImageId,
+    pub client_sha: ClientSha,
+    pub state: ImageState,
+    /// The free slots that it should have.
+    pub demand: u32,
+    pub free: u32,
+    pub starting: u32,
+}
+
+impl ImageFigures {
+    pub(super) fn missing(&self) -> u32 {
+        self.demand
+            .saturating_sub(self.free.saturating_add(self.starting))
+    }
+
+    /// Without those that are about to leave, enough is there.
+    pub(super) fn is_covered(&self) -> bool {
+        self.free >= self.demand
+    }
+}
+
+/// The numbers that the decision rested on. `free` and `starting` are of the current image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
     pub target: u32,
@@ -138,6 +177,9 @@ pub struct Figures {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
     pub figures: Figures,
+    /// Of each image that has a buffer: the current one, then those that bake, then those that
+    /// warm.
+    pub images: Vec<ImageFigures>,
     pub steps: Vec<Step>,
     pub notes: Vec<Note>,
 }
@@ -158,6 +200,10 @@ impl Plan {
                 _ => None,
             })
             .collect()
+    }
+
+    pub(super) fn of_image(&self, image: &ImageId) -> Option<&ImageFigures> {
+        self.images.iter().find(|figures| figures.image == *image)
     }
 
     pub(super) fn push(&mut self, action: Action, because: Reason) {
@@ -198,6 +244,24 @@ impl fmt::Display for Plan {
             "target {target}, free {free}, starting {starting}, waiting {waiting}, \
              occupied {occupied}, live {live} of {max}"
         )?;
+        for image in self
+            .images
+            .iter()
+            .filter(|image| image.state != ImageState::Current)
+        {
+            let ImageFigures {
+                image,
+                state,
+                demand,
+                free,
+                starting,
+                ..
+            } = image;
+            writeln!(
+                f,
+                "{image} {state}: {demand} wanted, free {free}, starting {starting}"
+            )?;
+        }
         for step in &self.steps {
             writeln!(f, "- {step}")?;
         }

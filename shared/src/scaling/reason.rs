@@ -5,8 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::ids::{ImageId, LaunchId};
-use crate::model::{InstanceStatus, MachineState};
+use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
+use crate::model::{ImageState, InstanceStatus, MachineState};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "reason")]
@@ -15,6 +15,12 @@ pub enum Reason {
     BelowTarget {
         target: u32,
         waiting: u32,
+        free: u32,
+        starting: u32,
+    },
+    ImageBelowTarget {
+        state: ImageState,
+        target: u32,
         free: u32,
         starting: u32,
     },
@@ -69,6 +75,55 @@ pub enum Reason {
     },
     RebalanceAdvised {
         occupied: u32,
+    },
+    MakesRoom {
+        state: ImageState,
+    },
+    // Moving an image on
+    FirstImage,
+    Warm {
+        free: u32,
+        named: bool,
+    },
+    WayBack,
+    BakedLongEnough {
+        seconds: i64,
+    },
+    UpgradeTooLate {
+        seconds: i64,
+        free: u32,
+        demand: u32,
+    },
+    UpgradeNotNamed {
+        seconds: i64,
+        client_sha: ClientSha,
+    },
+    UpgradeDying {
+        instance: InstanceId,
+    },
+    NoRoomForUpgrade {
+        live: u32,
+        max: u32,
+    },
+    // Not moving it on
+    StillWarming {
+        image: ImageId,
+        free: u32,
+        demand: u32,
+        starting: u32,
+    },
+    AwaitsAppVersion {
+        image: ImageId,
+        client_sha: ClientSha,
+    },
+    StillBaking {
+        image: ImageId,
+        until: Timestamp,
+    },
+    UsersOnRetiredImage {
+        image: ImageId,
+        users: u32,
+        seconds: i64,
     },
     // Not draining
     NotReplacedYet {
@@ -217,6 +272,86 @@ impl fmt::Display for Reason {
                 f,
                 "{hours} h old: its agent's token ends soon (AGENT_TOKEN_DAYS), {} there",
                 users(*occupied)
+            ),
+            Self::ImageBelowTarget {
+                state,
+                target,
+                free,
+                starting,
+            } => write!(
+                f,
+                "free {free} and starting {starting} of this {state} image are below target {target}"
+            ),
+            Self::MakesRoom { state } => write!(
+                f,
+                "at max_instances, and users come before this {state} image"
+            ),
+            Self::FirstImage => {
+                f.write_str("the region's first image, and it is ACTIVE or needs no instance")
+            }
+            Self::Warm { free, named: true } => {
+                write!(
+                    f,
+                    "warm (free {free}), and the app version names its client_sha"
+                )
+            }
+            Self::Warm { free, named: false } => {
+                write!(f, "warm (free {free}), and the region swaps when warm")
+            }
+            Self::WayBack => f.write_str("the app version names its client_sha again"),
+            Self::BakedLongEnough { seconds } => {
+                write!(f, "replaced {seconds} s ago (bake_seconds)")
+            }
+            Self::UpgradeTooLate {
+                seconds,
+                free,
+                demand,
+            } => write!(
+                f,
+                "free {free} of {demand} after {seconds} s (upgrade_seconds): the old image stays"
+            ),
+            Self::UpgradeNotNamed {
+                seconds,
+                client_sha,
+            } => write!(
+                f,
+                "warm, but no app version named {client_sha} within {seconds} s \
+                 (upgrade_seconds): the old image stays"
+            ),
+            Self::UpgradeDying { instance } => write!(
+                f,
+                "{instance} of this image did not come up or died, and none is healthy: the old \
+                 image stays"
+            ),
+            Self::NoRoomForUpgrade { live, max } => write!(
+                f,
+                "no room for one instance of it beside {live} live of at most {max} \
+                 (max_instances + upgrade_surge): the old image stays"
+            ),
+            Self::StillWarming {
+                image,
+                free,
+                demand,
+                starting,
+            } => write!(
+                f,
+                "upgrade to {image}: free {free} of {demand}, starting {starting}"
+            ),
+            Self::AwaitsAppVersion { image, client_sha } => write!(
+                f,
+                "upgrade to {image}: warm, waits for the app version to name {client_sha}"
+            ),
+            Self::StillBaking { image, until } => {
+                write!(f, "{image} is kept ready for a way back until {until}")
+            }
+            Self::UsersOnRetiredImage {
+                image,
+                users: there,
+                seconds,
+            } => write!(
+                f,
+                "{} still on {image}, retired {seconds} s ago (old_image_seconds)",
+                users(*there)
             ),
             Self::Interrupted { occupied } => write!(
                 f,

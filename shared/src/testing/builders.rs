@@ -6,9 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
     Image, ImageState, Instance, InstanceStatus, LaunchChoice, Machine, MachineState,
-    RegionSettings, Selector, SlotCounts, Waits,
+    RegionSettings, Selector, SlotCounts, Upgrades, Waits,
 };
 use crate::scaling::Snapshot;
+
+/// Whose app version the fakes tell.
+pub const ENVIRONMENT: &str = "dev";
 
 /// 2026-01-01T12:00:00Z, when every test begins.
 pub const NOW: Timestamp = Timestamp::constant(1_767_268_800, 0);
@@ -43,6 +46,7 @@ pub fn settings() -> RegionSettings {
         instance_profile: None,
         user_data_template: None,
         waits: Waits::default(),
+        upgrades: Upgrades::default(),
     }
 }
 
@@ -51,6 +55,7 @@ pub fn image(id: &str, state: ImageState) -> Image {
         id: id.into(),
         client_sha: format!("sha-of-{id}").into(),
         state,
+        since: NOW - BOOT,
     }
 }
 
@@ -110,6 +115,7 @@ pub fn snapshot(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
         open_intents: vec![],
         refusals: vec![],
         waiting: 0,
+        app_sha: None,
         watched_since: Timestamp::UNIX_EPOCH,
         renew_after: SignedDuration::from_hours(24 * 27),
         mass_removal_approved: false,

@@ -7,6 +7,7 @@ mod notices;
 mod observing;
 mod pass_writes;
 mod tables;
+mod upgrades;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,13 +19,14 @@ pub use tables::{
     FenceRow, Heartbeat, InstanceRow, RegionRow, SlotRow, SlotStatus, Tables, WaitingUser,
 };
 
-use super::{image, settings};
+use super::{ENVIRONMENT, image, settings};
 use crate::assign::{AssignOutcome, AssignRequest, Assigner};
 use crate::clock::Clock;
 use crate::db::{
-    Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome, WriteResult,
+    Asked, Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome,
+    WriteResult,
 };
-use crate::ids::{InstanceId, RegionName};
+use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use crate::model::{ImageState, Instance, NewInstance, Notice};
 
 /// The tables behind the port of passes. Its time is the clock's.
@@ -116,12 +118,13 @@ impl Database for FakeDatabase {
 
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
         let now = self.clock.now();
-        self.call("begin_pass")?.tables.begin_pass(fence, now)
+        let mut rows = self.call("begin_pass")?;
+        rows.tables.begin_pass(fence, ENVIRONMENT, now)
     }
 
     async fn look(&self, region: &RegionName) -> Result<Observation, DbError> {
         let now = self.clock.now();
-        self.call("look")?.tables.look(region, now)
+        self.call("look")?.tables.look(region, ENVIRONMENT, now)
     }
 
     async fn record_instances(
@@ -177,6 +180,29 @@ impl Database for FakeDatabase {
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError> {
         self.write("release_unclaimed", |tables, now| {
             tables.release_unclaimed(fence, now)
+        })
+    }
+
+    async fn move_image(
+        &self,
+        fence: &Fence,
+        image: &ImageId,
+        states: (ImageState, ImageState),
+        reason: &str,
+    ) -> Result<Vec<WriteResult>, DbError> {
+        self.write("move_image", |tables, now| {
+            tables.move_image(fence, image, states, reason, now)
+        })
+    }
+
+    async fn ask_upgrade(
+        &self,
+        region: &RegionName,
+        image: &ImageId,
+        client_sha: &ClientSha,
+    ) -> Result<Asked, DbError> {
+        self.write("ask_upgrade", |tables, now| {
+            tables.ask_upgrade(region, image, client_sha, now)
         })
     }
 

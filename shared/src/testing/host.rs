@@ -5,7 +5,7 @@ mod machines;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ pub use machines::{Binding, Delays, FakeMachine, Machines, TokenEnds};
 use super::machine;
 use crate::clock::Clock;
 use crate::host::{HostError, HostErrorKind, HostHandler, HostHandlers};
-use crate::ids::{ClientToken, InstanceId, RegionName};
+use crate::ids::{ClientToken, ImageId, InstanceId, RegionName};
 use crate::model::{Instance, LaunchRequest, Machine, MachineState, Selector};
 
 /// One region's EC2.
@@ -29,6 +29,8 @@ pub struct FakeHost {
 #[derive(Debug, Default)]
 pub struct HostState {
     pub ec2: Machines,
+    /// Images that were never copied to this region; all others are there.
+    pub unknown_images: BTreeSet<ImageId>,
     /// What each token was asked to launch, repeats included.
     pub launches: Vec<(ClientToken, LaunchRequest)>,
     /// What was asked to be terminated, repeats included.
@@ -115,6 +117,11 @@ impl HostHandler for FakeHost {
         let now = self.clock.now();
         let unknown = ids.iter().filter(|id| !state.ec2.knows(id, now));
         Ok(unknown.cloned().collect())
+    }
+
+    async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {
+        let state = self.call("look up an image")?;
+        Ok(!state.unknown_images.contains(image))
     }
 
     async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shared::db::{
-    Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome, WriteResult,
+    Asked, Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome,
+    WriteResult,
 };
-use shared::ids::{InstanceId, RegionName};
-use shared::model::{InstanceStatus, NewInstance, Notice};
+use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
+use shared::model::{ImageState, InstanceStatus, NewInstance, Notice};
 use shared::testing::{FakeDatabase, Tables};
 
 type Written = Result<Vec<WriteResult>, DbError>;
@@ -185,6 +186,26 @@ impl Database for BadDatabase {
 
     async fn release_unclaimed(&self, fence: &Fence) -> Written {
         self.inner.release_unclaimed(&self.fence(fence)).await
+    }
+
+    async fn move_image(
+        &self,
+        fence: &Fence,
+        image: &ImageId,
+        states: (ImageState, ImageState),
+        reason: &str,
+    ) -> Written {
+        let fence = self.fence(fence);
+        self.inner.move_image(&fence, image, states, reason).await
+    }
+
+    async fn ask_upgrade(
+        &self,
+        region: &RegionName,
+        image: &ImageId,
+        client_sha: &ClientSha,
+    ) -> Result<Asked, DbError> {
+        self.inner.ask_upgrade(region, image, client_sha).await
     }
 
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use shared::host::{HostError, HostHandler, HostHandlers};
-use shared::ids::{ClientToken, InstanceId, RegionName};
+use shared::ids::{ClientToken, ImageId, InstanceId, RegionName};
 use shared::model::{LaunchRequest, Machine, MachineState, Selector};
 use shared::testing::FakeDatabase;
 
@@ -83,6 +83,10 @@ impl HostHandler for InRegion {
 
     async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
         self.inner.unknown(ids).await
+    }
+
+    async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {
+        self.inner.has_image(image).await
     }
 
     async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use shared::db::{
-    Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome, WriteResult,
+    Asked, Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome,
+    WriteResult,
 };
-use shared::ids::{InstanceId, RegionName};
-use shared::model::{NewInstance, Notice};
+use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
+use shared::model::{ImageState, NewInstance, Notice};
 
 use super::Gated;
 use crate::facts::Fact;
@@ -146,6 +147,35 @@ impl Database for Gated<dyn Database> {
         let (inner, under) = (self.inner.clone(), fence.clone());
         self.write("release_unclaimed", fence, async move {
             inner.release_unclaimed(&under).await
+        })
+        .await
+    }
+
+    async fn move_image(
+        &self,
+        fence: &Fence,
+        image: &ImageId,
+        states: (ImageState, ImageState),
+        reason: &str,
+    ) -> Written {
+        let (inner, under) = (self.inner.clone(), fence.clone());
+        let (image, reason) = (image.clone(), reason.to_owned());
+        self.write("move_image", fence, async move {
+            inner.move_image(&under, &image, states, &reason).await
+        })
+        .await
+    }
+
+    async fn ask_upgrade(
+        &self,
+        region: &RegionName,
+        image: &ImageId,
+        client_sha: &ClientSha,
+    ) -> Result<Asked, DbError> {
+        let (inner, region) = (self.inner.clone(), region.clone());
+        let (image, client_sha) = (image.clone(), client_sha.clone());
+        self.ask("ask_upgrade", async move {
+            inner.ask_upgrade(&region, &image, &client_sha).await
         })
         .await
     }

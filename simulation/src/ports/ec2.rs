@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers};
-use shared::ids::{ClientToken, InstanceId, RegionName};
+use shared::ids::{ClientToken, ImageId, InstanceId, RegionName};
 use shared::model::{LaunchRequest, Machine, Selector};
 
 use super::{Gated, Seat};
@@ -67,6 +67,12 @@ impl HostHandler for InRegion {
     async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
         let (inner, ids) = (self.inner.clone(), ids.to_vec());
         self.ask("unknown", async move { inner.unknown(&ids).await })
+            .await
+    }
+
+    async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {
+        let (inner, image) = (self.inner.clone(), image.clone());
+        self.ask("has_image", async move { inner.has_image(&image).await })
             .await
     }
 

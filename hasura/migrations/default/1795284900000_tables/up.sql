@@ -30,6 +30,16 @@ CREATE TABLE regions (
     drain_seconds      integer NOT NULL DEFAULT 600,
     missing_seconds    integer NOT NULL DEFAULT 300,
     orphan_seconds     integer NOT NULL DEFAULT 600,
+    -- Instances beyond max_instances that an upgrade may add while both images run.
+    upgrade_surge      integer NOT NULL DEFAULT 0,
+    -- An upgrade that is not warm by then has failed.
+    upgrade_seconds    integer NOT NULL DEFAULT 9000,
+    -- A new image becomes current as soon as it is warm, whatever the app version names.
+    swap_when_warm     boolean NOT NULL DEFAULT false,
+    -- How long the image before stays ready for a way back.
+    bake_seconds       integer NOT NULL DEFAULT 1800,
+    -- Users still on a retired image after that are reported; null never does.
+    old_image_seconds  integer,
     created_at         timestamptz NOT NULL DEFAULT now(),
     updated_at         timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT regions_name_not_blank CHECK (name <> ''),
@@ -46,7 +56,11 @@ CREATE TABLE regions (
     CONSTRAINT regions_boot_seconds_positive CHECK (boot_seconds > 0),
     CONSTRAINT regions_drain_seconds_positive CHECK (drain_seconds > 0),
     CONSTRAINT regions_missing_seconds_positive CHECK (missing_seconds > 0),
-    CONSTRAINT regions_orphan_seconds_positive CHECK (orphan_seconds > 0)
+    CONSTRAINT regions_orphan_seconds_positive CHECK (orphan_seconds > 0),
+    CONSTRAINT regions_upgrade_surge_not_negative CHECK (upgrade_surge >= 0),
+    CONSTRAINT regions_upgrade_seconds_positive CHECK (upgrade_seconds > 0),
+    CONSTRAINT regions_bake_seconds_positive CHECK (bake_seconds > 0),
+    CONSTRAINT regions_old_image_seconds_positive CHECK (old_image_seconds > 0)
 );
 COMMENT ON COLUMN regions.scale_up_step IS 'instances launched in one pass at most; 0 is no bound';
 COMMENT ON COLUMN regions.scale_down_step IS 'instances drained in one pass at most; 0 is no bound';
@@ -127,13 +141,19 @@ CREATE UNIQUE INDEX slots_one_per_session ON slots (user_id, session_id)
     WHERE status IN ('ALLOCATED', 'CONNECTING', 'RUNNING');
 CREATE INDEX slots_unclaimed ON slots (region, allocated_at) WHERE status = 'ALLOCATED';
 
--- What instances boot from. Served are CURRENT and BAKING ones.
+-- What instances boot from. Served are CURRENT and BAKING ones. A new one is
+-- WARMING until it takes the place of the CURRENT one, which then is BAKING for
+-- a while, in case of a way back, and RETIRED after that.
 CREATE TABLE images (
     region     text NOT NULL REFERENCES regions (name),
     image_id   text NOT NULL,
     provider   text NOT NULL DEFAULT 'aws',
     client_sha text NOT NULL,
     state      text NOT NULL,
+    -- When it came into this state: deadlines count from here.
+    state_since timestamptz NOT NULL DEFAULT now(),
+    -- Why it FAILED.
+    reason     text,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (region, image_id),

@@ -1,3 +1,5 @@
+DROP TRIGGER images_state_has_a_time ON images;
+DROP FUNCTION internal.image_state_has_a_time();
 DROP TRIGGER slots_take_region ON slots;
 DROP TRIGGER instances_states_go_forward ON instances;
 DROP TRIGGER images_touch ON images;

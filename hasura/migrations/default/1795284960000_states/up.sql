@@ -57,3 +57,19 @@ $$;
 
 CREATE TRIGGER slots_take_region BEFORE INSERT OR UPDATE OF instance_id, region ON slots
     FOR EACH ROW EXECUTE FUNCTION internal.slot_takes_region();
+
+CREATE FUNCTION internal.image_state_has_a_time() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.state <> OLD.state THEN
+        NEW.state_since := now();
+        IF NEW.state <> 'FAILED' THEN
+            NEW.reason := NULL;
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER images_state_has_a_time BEFORE UPDATE OF state ON images
+    FOR EACH ROW EXECUTE FUNCTION internal.image_state_has_a_time();

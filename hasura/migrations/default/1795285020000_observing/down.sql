@@ -1,6 +1,6 @@
 DROP FUNCTION observe_instances(text, text, integer);
 DROP FUNCTION observe_images(text);
-DROP FUNCTION observe_region(text);
+DROP FUNCTION observe_region(text, text);
 DROP FUNCTION begin_pass(text, bigint);
 DROP FUNCTION internal.watched_since(text);
 DROP FUNCTION internal.prune(text);

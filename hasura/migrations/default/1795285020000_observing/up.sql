@@ -31,10 +31,17 @@ CREATE TABLE region_views (
     drain_seconds      integer NOT NULL,
     missing_seconds    integer NOT NULL,
     orphan_seconds     integer NOT NULL,
+    upgrade_surge      integer NOT NULL,
+    upgrade_seconds    integer NOT NULL,
+    swap_when_warm     boolean NOT NULL,
+    bake_seconds       integer NOT NULL,
+    old_image_seconds  integer,
     -- The database's clock: ages are told by the one clock that wrote the times.
     now                timestamptz NOT NULL,
     waiting            integer NOT NULL,
     watched_since      timestamptz NOT NULL,
+    -- What clients of the environment should run; null without an app version.
+    app_client_sha     text,
     CONSTRAINT region_views_only_a_shape CHECK (false)
 );
 
@@ -116,21 +123,24 @@ $$;
 COMMENT ON FUNCTION begin_pass IS
     'Raises the region''s fence to a pass''s lock version, or answers the higher one in force.';
 
-CREATE FUNCTION observe_region(region text) RETURNS SETOF region_views
+CREATE FUNCTION observe_region(region text, environment text) RETURNS SETOF region_views
 LANGUAGE sql VOLATILE AS $$
     SELECT r.name, r.enabled, r.paused, r.algorithm, r.target_free, r.max_instances,
         r.scale_up_step, r.scale_down_step, r.launch_choices, r.security_groups,
         r.instance_profile, r.user_data_template, r.heartbeat_seconds, r.lost_seconds,
         r.claim_seconds, r.boot_seconds, r.drain_seconds, r.missing_seconds, r.orphan_seconds,
+        r.upgrade_surge, r.upgrade_seconds, r.swap_when_warm, r.bake_seconds, r.old_image_seconds,
         now(),
         -- Users, not requests: one who tries again under another session is still one.
         (SELECT count(DISTINCT u.user_id)::integer FROM waiting_users u
          WHERE u.region = r.name AND u.last_at >= now() - interval '1 minute'),
-        internal.watched_since(r.name)
+        internal.watched_since(r.name),
+        (SELECT v.client_sha FROM app_versions v WHERE v.environment = observe_region.environment)
     FROM regions r WHERE r.name = observe_region.region
 $$;
 COMMENT ON FUNCTION observe_region IS
-    'A region''s settings, the database''s time and the users refused in the last minute.';
+    'A region''s settings, the database''s time, the users refused in the last minute, and the '
+    'client_sha of the environment''s app version.';
 
 CREATE FUNCTION observe_images(region text) RETURNS SETOF images
 LANGUAGE sql VOLATILE AS $$

@@ -1,7 +1,7 @@
 DROP FUNCTION assign_slot(text, text, jsonb, text, integer, text, boolean);
 DROP FUNCTION internal.assign_answer(text, uuid, text);
-DROP FUNCTION internal.wake(text, boolean);
-DROP FUNCTION internal.is_below_target(text);
+DROP FUNCTION internal.wake(text, text[]);
+DROP FUNCTION internal.is_below_target(text, text[]);
 DROP FUNCTION internal.await_any_slot(text, text[], text, text, timestamptz);
 DROP FUNCTION internal.take_any_slot(text, text[], text, text);
 DROP FUNCTION internal.await_slot(uuid, text, text);

@@ -200,21 +200,20 @@ BEGIN
 END
 $$;
 
--- Whether fewer slots than the target are free, counting no further than it: a
--- cursor, because a loop over a query would read ahead.
-CREATE FUNCTION internal.is_below_target(region text) RETURNS boolean
+-- Whether fewer slots than the target are free on instances of some images,
+-- counting no further than it: a cursor, because a loop over a query would read
+-- ahead.
+CREATE FUNCTION internal.is_below_target(region text, image_ids text[]) RETURNS boolean
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashagg = off SET jit = off
 AS $$
 DECLARE
     beat_since CONSTANT timestamptz := internal.beat_since(is_below_target.region);
-    served CONSTANT text[] := (
-        SELECT coalesce(array_agg(m.image_id), '{}') FROM images m
-        WHERE m.region = is_below_target.region AND m.state IN ('CURRENT', 'BAKING'));
     missing bigint := (SELECT r.target_free FROM regions r WHERE r.name = is_below_target.region);
     room CURSOR FOR
         SELECT w.free FROM internal.with_room(is_below_target.region, '') w
-        CROSS JOIN LATERAL internal.open_instance(w.instance_id, served, beat_since) o;
+        CROSS JOIN LATERAL internal.open_instance(
+            w.instance_id, is_below_target.image_ids, beat_since) o;
     counted bigint;
 BEGIN
     OPEN room;
@@ -228,12 +227,13 @@ BEGIN
 END
 $$;
 
--- Wakes a region, once in two seconds at most, if `always` or if its free slots
--- are below target. Looked up first: most assigns of a rush then neither count
+-- Wakes a region, once in two seconds at most, if `image_ids` is null or if the
+-- free slots on these images are below target: each image that is served has a
+-- buffer of its own. Looked up first: most assigns of a rush then neither count
 -- nor wait for the one whose insert is not committed yet. Two assigns that commit
 -- in the same moment may each count the other's slot as free; then it is the next
 -- assign, or the next scheduled pass, that notices.
-CREATE FUNCTION internal.wake(region text, always boolean) RETURNS void
+CREATE FUNCTION internal.wake(region text, image_ids text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     this_bucket CONSTANT timestamptz := date_bin('2 seconds', now(), 'epoch');
@@ -242,7 +242,7 @@ BEGIN
             WHERE w.region = wake.region AND w.bucket = this_bucket) THEN
         RETURN;
     END IF;
-    IF wake.always OR internal.is_below_target(wake.region) THEN
+    IF wake.image_ids IS NULL OR internal.is_below_target(wake.region, wake.image_ids) THEN
         INSERT INTO region_wakeups (region, bucket) VALUES (wake.region, this_bucket)
         ON CONFLICT DO NOTHING;
     END IF;
@@ -356,7 +356,7 @@ BEGIN
         VALUES (assign_slot.user_id, assign_slot.session_id, serving[1], now(), now())
         ON CONFLICT ON CONSTRAINT waiting_users_pkey
             DO UPDATE SET region = excluded.region, last_at = excluded.last_at;
-        PERFORM internal.wake(serving[1], true);
+        PERFORM internal.wake(serving[1], NULL);
         RETURN QUERY SELECT * FROM internal.assign_answer(
             'NO_INSTANCE_AVAILABLE', NULL, assign_slot.environment);
         RETURN;
@@ -364,7 +364,8 @@ BEGIN
 
     -- Served: not waiting any more, under whatever session they asked.
     DELETE FROM waiting_users w WHERE w.user_id = assign_slot.user_id;
-    PERFORM internal.wake(candidate, false);
+    PERFORM internal.wake(candidate, ARRAY(
+        SELECT i.image_id FROM slots s JOIN instances i ON i.id = s.instance_id WHERE s.id = taken));
     RETURN QUERY SELECT * FROM internal.assign_answer(
         'ASSIGNED', taken, assign_slot.environment);
 END

@@ -2,84 +2,12 @@
 
 use jiff::SignedDuration;
 
+use super::support::{assert_plan, booting, draining, intent, occupied, silent};
 use crate::model::{
-    ImageState, Instance, InstanceStatus, Intent, LaunchChoice, LaunchRequest, MachineState,
-    Notice, Refusal, SlotCounts,
+    ImageState, Instance, InstanceStatus, LaunchChoice, MachineState, Notice, Refusal, SlotCounts,
 };
-use crate::scaling::{Action, Snapshot, algorithm, check};
+use crate::scaling::{Action, algorithm};
 use crate::testing::{NOW, at, image, instance, machine, snapshot};
-
-#[track_caller]
-fn assert_plan(snapshot: &Snapshot, expected: &str) {
-    let plan = algorithm("default").unwrap().decide(snapshot, NOW);
-    assert_eq!(check::violations(snapshot, &plan, NOW), []);
-    let expected: Vec<_> = expected
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .collect();
-    assert_eq!(plan.to_string().lines().collect::<Vec<_>>(), expected);
-}
-
-fn occupied(id: &str, users: u32) -> Instance {
-    let slots = SlotCounts {
-        waiting: 2 - users,
-        occupied: users,
-        unclaimed: 0,
-    };
-    Instance {
-        slots,
-        ..instance(id)
-    }
-}
-
-fn silent(id: &str, seconds: i64) -> Instance {
-    Instance {
-        beat_at: Some(at(-seconds)),
-        ..instance(id)
-    }
-}
-
-fn draining(id: &str, seconds: i64) -> Instance {
-    Instance {
-        status: InstanceStatus::Draining,
-        draining_since: Some(at(-seconds)),
-        ..instance(id)
-    }
-}
-
-fn booting(id: &str, seconds: i64) -> Instance {
-    Instance {
-        status: InstanceStatus::PreConnection,
-        launched_at: at(-seconds),
-        active_at: None,
-        beat_at: None,
-        slots: SlotCounts::default(),
-        ..instance(id)
-    }
-}
-
-fn intent(count: u32, seconds: i64) -> Intent {
-    Intent {
-        launch_id: "launch-open".into(),
-        client_token: "token".into(),
-        created_at: at(-seconds),
-        request: LaunchRequest {
-            image_id: "ami-1".into(),
-            client_sha: "sha-of-ami-1".into(),
-            spot: false,
-            instance_type: "c5.large".to_owned(),
-            subnet_id: "subnet-a".to_owned(),
-            security_group_ids: vec![],
-            instance_profile: None,
-            user_data: String::new(),
-            tags: vec![],
-            count,
-            capacity: 2,
-            imds_hop_limit: Some(1),
-        },
-    }
-}
 
 #[test]
 fn an_empty_region_is_filled() {
@@ -693,7 +621,10 @@ fn a_retired_image_goes_as_it_empties_and_a_warming_one_is_protected() {
     assert_plan(
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 5 of 10
+        ami-2 WARMING: 4 wanted, free 2, starting 0
+        - launch from ami-2: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 of this WARMING image are below target 4
         - drain i-3: image ami-0 is not served any more
+        · upgrade to ami-2: free 2 of 4, starting 0
         · free 4 and starting 0 meet the target of 4
         · i-4: kept: 1 user on an image that is not served any more",
     );

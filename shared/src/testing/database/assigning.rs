@@ -31,7 +31,12 @@ impl Tables {
             Ok((region, slot)) => {
                 // Served: not waiting any more, under whatever session they asked.
                 self.waiting_users.retain(|(who, _), _| who != user);
-                self.wake(&region, false, now);
+                let image = self
+                    .slots
+                    .get(&slot)
+                    .and_then(|slot| self.instances.get(&slot.instance_id))
+                    .map(|row| row.image_id.clone());
+                self.wake(&region, Some(image.as_slice()), now);
                 self.assigned(&slot, false)
             }
             Err(reason) => AssignOutcome::Refused {
@@ -105,7 +110,7 @@ impl Tables {
         });
         waits.region = (*first).clone();
         waits.last_at = now;
-        self.wake(first, true, now);
+        self.wake(first, None, now);
         Err(Refusal::NoInstanceAvailable)
     }
 
@@ -172,20 +177,29 @@ impl Tables {
             .filter(|((of, _), image)| of == region && image.state.is_served())
             .map(|((_, id), _)| id.clone())
             .collect();
+        self.free_slots_on(region, &served, now)
+    }
+
+    /// How many slots of a region are free on open instances of some images.
+    pub fn free_slots_on(&self, region: &RegionName, images: &[ImageId], now: Timestamp) -> u32 {
         self.with_room(region)
             .into_iter()
-            .filter(|(id, _)| self.is_open(id, &served, now))
+            .filter(|(id, _)| self.is_open(id, images, now))
             .map(|(_, free)| free)
             .sum()
     }
 
-    /// Wakes a region, once in two seconds at most, if `always` or if it is below its target.
-    fn wake(&mut self, region: &RegionName, always: bool, now: Timestamp) {
+    /// Wakes a region, once in two seconds at most, if some images are below its target, or in
+    /// any case.
+    fn wake(&mut self, region: &RegionName, images: Option<&[ImageId]>, now: Timestamp) {
         let second = now.as_second().div_euclid(BUCKET) * BUCKET;
         let bucket = Timestamp::from_second(second).unwrap_or(now);
         let target = self.regions.get(region).map(|r| r.settings.target_free);
-        let free = self.free_slots(region, now);
-        if always || target.is_some_and(|target| free < target) {
+        let is_short = images.is_none_or(|images| {
+            let free = self.free_slots_on(region, images, now);
+            target.is_some_and(|target| free < target)
+        });
+        if is_short {
             self.wakeups.insert((region.clone(), bucket));
         }
     }

@@ -31,7 +31,12 @@ impl Tables {
     ///
     /// # Errors
     /// [`DbError::BehindFence`], [`DbError::UnknownRegion`].
-    pub fn begin_pass(&mut self, fence: &Fence, now: Timestamp) -> Result<Observation, DbError> {
+    pub fn begin_pass(
+        &mut self,
+        fence: &Fence,
+        environment: &str,
+        now: Timestamp,
+    ) -> Result<Observation, DbError> {
         let in_force = self.raise_fence(fence);
         if in_force != fence.version {
             return Err(DbError::BehindFence {
@@ -45,14 +50,19 @@ impl Tables {
         row.watched_since = watched_since;
         row.last_pass_at = Some(now);
         self.prune(&fence.region, now);
-        self.look(&fence.region, now)
+        self.look(&fence.region, environment, now)
     }
 
     /// What a dry run sees.
     ///
     /// # Errors
     /// [`DbError::UnknownRegion`].
-    pub fn look(&self, region: &RegionName, now: Timestamp) -> Result<Observation, DbError> {
+    pub fn look(
+        &self,
+        region: &RegionName,
+        environment: &str,
+        now: Timestamp,
+    ) -> Result<Observation, DbError> {
         let unknown = || DbError::UnknownRegion(region.clone());
         let row = self.regions.get(region).ok_or_else(unknown)?;
         let mut users: Vec<_> = self
@@ -68,6 +78,10 @@ impl Tables {
             now,
             waiting: u32::try_from(users.len()).unwrap_or(u32::MAX),
             watched_since: self.watched_since(region, now).unwrap_or(now),
+            app_sha: self
+                .app_versions
+                .get(environment)
+                .map(|app| app.client_sha.as_str().into()),
             images: self
                 .images
                 .iter()

@@ -14,7 +14,7 @@ type Written = Result<Vec<WriteResult>, DbError>;
 
 impl Tables {
     /// Holds the fence, and raises it to a newer version.
-    fn fenced(&mut self, fence: &Fence) -> Result<(), DbError> {
+    pub(super) fn fenced(&mut self, fence: &Fence) -> Result<(), DbError> {
         if self.raise_fence(fence) == fence.version {
             return Ok(());
         }

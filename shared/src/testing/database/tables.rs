@@ -13,6 +13,8 @@ use crate::model::{Image, Instance, InstanceStatus, Notice, RegionSettings, Slot
 pub struct Tables {
     pub regions: BTreeMap<RegionName, RegionRow>,
     pub images: BTreeMap<(RegionName, ImageId), Image>,
+    /// Why images `FAILED`.
+    pub image_reasons: BTreeMap<(RegionName, ImageId), String>,
     pub instances: BTreeMap<InstanceId, InstanceRow>,
     pub heartbeats: BTreeMap<InstanceId, Heartbeat>,
     pub slots: BTreeMap<String, SlotRow>,

@@ -11,7 +11,7 @@ use scaling_tests::graphql::{ADMIN_SECRET, Engine};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::assign::Assigner;
-use shared::db::{Database, HasuraAssigner, HasuraClient, HasuraSettings};
+use shared::db::{Database, HasuraAssigner, HasuraClient, HasuraDatabase, HasuraSettings};
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ImageState, InstanceStatus};
 use shared::testing::{AgentAnswer, AgentOutcome, SlotStatus, Tables};
@@ -52,7 +52,7 @@ const EMPTY: &str = "
 #[derive(Debug)]
 pub(crate) struct PostgresSide {
     session: Session,
-    client: HasuraClient,
+    client: HasuraDatabase,
     assigner: HasuraAssigner,
     _engine: Engine,
 }
@@ -72,7 +72,10 @@ impl PostgresSide {
         Ok(Self {
             session,
             assigner: HasuraAssigner::new(client.clone(), USER_LIMIT, ENVIRONMENT),
-            client,
+            client: HasuraDatabase {
+                client,
+                environment: ENVIRONMENT.to_owned(),
+            },
             _engine: engine,
         })
     }

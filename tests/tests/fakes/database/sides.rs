@@ -208,16 +208,12 @@ impl Side for FakeSide {
     }
 
     async fn set_image(&self, region: &RegionName, image: &ImageId, state: ImageState) {
-        let images = &mut self.fake.rows().tables.images;
-        for ((of, id), row) in images.iter_mut() {
-            if of != region {
-                continue;
-            }
-            if id == image {
-                row.state = state;
-            } else if state == ImageState::Current && row.state == ImageState::Current {
-                row.state = ImageState::Baking;
-            }
+        let now = self.now();
+        let tables = &mut self.fake.rows().tables;
+        if state == ImageState::Current {
+            tables.make_current(region, image, now);
+        } else {
+            tables.set_image_state(&(region.clone(), image.clone()), state, now);
         }
     }
 

@@ -30,7 +30,10 @@ macro_rules! columns {
 }
 
 columns! {
-    ImageColumns { region: RegionName, image_id: ImageId, client_sha: String, state: ImageState }
+    ImageColumns {
+        region: RegionName, image_id: ImageId, client_sha: String, state: ImageState,
+        state_since: Timestamp, reason: Option<String>,
+    }
     InstanceColumns {
         id: InstanceId, region: RegionName, launch_id: LaunchId, image_id: ImageId,
         client_sha: String, instance_type: String, capacity: u32, ip_addr: Option<String>,
@@ -80,7 +83,12 @@ impl Dump {
                 id: row.image_id,
                 client_sha: row.client_sha.into(),
                 state: row.state,
+                since: row.state_since,
             };
+            if let Some(reason) = row.reason {
+                let key = (row.region.clone(), image.id.clone());
+                tables.image_reasons.insert(key, reason);
+            }
             tables.add_image(&row.region, image);
         }
         for row in self.heartbeats {

@@ -1,0 +1,118 @@
+//! An image upgrade from the event to the rows, and to the launch that follows at once.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use reconcile::handle;
+use serde_json::{Value, json};
+use shared::model::ImageState;
+use shared::testing::{World, instance};
+
+/// The rows of the region that is full on `ami-1`.
+fn world() -> World {
+    World::with(["i-1", "i-2"].map(instance))
+}
+
+async fn upgrade(world: &World, client_sha: &str, images: Value) -> Vec<Value> {
+    let event = json!({"image_upgrade": {"client_sha": client_sha, "images": images}});
+    let response = handle(&world.passes(), event, "test").await.unwrap();
+    let response = serde_json::to_value(response).unwrap();
+    response["regions"].as_array().unwrap().clone()
+}
+
+fn state(world: &World, image: &str) -> Option<ImageState> {
+    let rows = world.database.rows();
+    let key = (World::region(), image.into());
+    rows.tables.images.get(&key).map(|image| image.state)
+}
+
+fn launched(world: &World) -> Vec<String> {
+    let host = world.host.state();
+    let images = host.launches.iter().map(|(_, request)| &request.image_id);
+    images.map(ToString::to_string).collect()
+}
+
+const NEW: &str = "ami-01000000000000002";
+
+#[tokio::test]
+async fn a_new_image_is_warmed_at_once_and_asking_again_changes_nothing() {
+    let world = world();
+    let reports = upgrade(&world, "new", json!({"us-east-1": NEW})).await;
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0]["outcome"], "done", "{reports:#?}");
+    let first = &reports[0]["results"][0];
+    assert_eq!(first["step"], format!("upgrade to {NEW}"));
+    assert_eq!(first["result"], "asked for");
+    assert_eq!(state(&world, NEW), Some(ImageState::Warming));
+    assert_eq!(launched(&world), [NEW]);
+
+    let reports = upgrade(&world, "new", json!({"us-east-1": NEW})).await;
+    let first = &reports[0]["results"][0];
+    assert_eq!(first["result"], "it warms, or is current, already");
+    assert_eq!(launched(&world), [NEW]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_one_region_leaves_the_others_alone() {
+    let world = world();
+    let images = json!({
+        "ap-east-9": "ami-01000000000000009",
+        "us-east-1": NEW,
+    });
+    let reports = upgrade(&world, "new", images).await;
+    assert_eq!(reports[0]["outcome"], "failed");
+    let error = reports[0]["error"].as_str().unwrap();
+    assert!(error.contains("ap-east-9"), "{error}");
+    assert_eq!(reports[1]["outcome"], "done", "{reports:#?}");
+    assert_eq!(state(&world, NEW), Some(ImageState::Warming));
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_be_launched_from_is_refused_before_anything_is_written() {
+    let world = world();
+    let unknown = "ami-01000000000000009";
+    world.host.state().unknown_images.insert(unknown.into());
+    let known_as_another = "ami-1";
+    for (image, sha, says) in [
+        (
+            unknown,
+            "new",
+            "EC2 has no image ami-01000000000000009 in us-east-1",
+        ),
+        ("ami-xyz", "new", "is not an image's id"),
+        (known_as_another, "new", "is not an image's id"),
+        ("", "new", "is not an image's id"),
+    ] {
+        let reports = upgrade(&world, sha, json!({"us-east-1": image})).await;
+        let error = reports[0]["error"].as_str().unwrap();
+        assert!(error.contains(says), "{image}: {error}");
+        assert_eq!(reports[0]["outcome"], "failed");
+    }
+    assert_eq!(world.database.rows().tables.images.len(), 1);
+    assert!(launched(&world).is_empty());
+}
+
+#[tokio::test]
+async fn one_image_is_of_one_commit() {
+    let world = world();
+    upgrade(&world, "new", json!({"us-east-1": NEW})).await;
+    let reports = upgrade(&world, "other", json!({"us-east-1": NEW})).await;
+    let error = reports[0]["error"].as_str().unwrap();
+    assert!(error.contains("another client_sha"), "{error}");
+    assert_eq!(state(&world, NEW), Some(ImageState::Warming));
+}
+
+#[tokio::test]
+async fn while_another_pass_holds_the_lock_it_is_asked_for_and_looked_at_by_the_holder() {
+    let world = world();
+    let passes = world.passes();
+    let now = passes.clock.now();
+    let lease = std::time::Duration::from_secs(50);
+    let holder = shared::ids::Owner::new("another".to_owned());
+    let region = World::region();
+    let held = passes.lock.acquire(&region, &holder, now, lease);
+    held.await.unwrap();
+    let reports = upgrade(&world, "new", json!({"us-east-1": NEW})).await;
+    assert_eq!(reports[0]["outcome"], "busy", "{reports:#?}");
+    assert_eq!(reports[0]["results"][0]["result"], "asked for");
+    assert_eq!(state(&world, NEW), Some(ImageState::Warming));
+    assert!(passes.lock.is_wanted(&region).await.unwrap());
+}

@@ -1,0 +1,52 @@
+//! Wrong orders: each region's error is its own, and the others go on.
+
+use scaling_tests::deployed::Deployed;
+use serde_json::{Value, json};
+
+use crate::fleet::{Fleet, NEW, OLD};
+
+/// The regions of the themes before are there, each with its second image.
+pub(crate) async fn wrongly_changes_nothing(deployed: &Deployed) {
+    let (west, other) = (
+        Fleet::of(deployed, "us-west-1"),
+        Fleet::of(deployed, "us-west-2"),
+    );
+    let before = (west.look().await, other.look().await);
+    let current = other.image(2);
+    for (image, error) in [
+        (
+            "ami-02000000000000099",
+            "EC2 has no image ami-02000000000000099 in us-west-1",
+        ),
+        ("ami-020000000000000de", "EC2 has no image"),
+        ("ami-020000000000000fe", "EC2 has no image"),
+        (&west.image(1), "known with another client_sha"),
+        ("host-2", "is not an image's id"),
+    ] {
+        // A region without a row, a wrong image, and one that is current already.
+        let images = json!({"mars-1": image, "us-west-1": image, "us-west-2": current});
+        let order = json!({"client_sha": NEW, "images": images});
+        let report = deployed.invoke(&json!({"image_upgrade": order})).await;
+        let parts = report["regions"].as_array().unwrap();
+        let by_name = |name: &str| parts.iter().find(|part| part["region"] == name).unwrap();
+        let (mars, wrong) = (by_name("mars-1"), by_name("us-west-1"));
+        assert_eq!(mars["outcome"], "failed", "{mars:#}");
+        assert_eq!(wrong["outcome"], "failed", "{wrong:#}");
+        assert!(text(wrong).contains(error), "{image}: {wrong:#}");
+        let right = by_name("us-west-2");
+        assert_eq!(right["outcome"], "done", "{right:#}");
+        assert_eq!(
+            right["results"][0]["result"],
+            "it warms, or is current, already"
+        );
+    }
+    let error = deployed
+        .refused(&json!({"image_upgrade": {"client_sha": OLD}}))
+        .await;
+    assert!(error.contains("missing field `images`"), "{error}");
+    assert_eq!((west.look().await, other.look().await), before);
+}
+
+fn text(part: &Value) -> &str {
+    part["error"].as_str().unwrap_or_default()
+}

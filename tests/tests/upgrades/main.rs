@@ -1,0 +1,77 @@
+//! New machine images on one deployed stack, asked for as a deploy pipeline does: under constant
+//! assigning by clients of both versions, and failing in every way that the documents name.
+//!
+//! The schedule is off: each theme runs its passes by hand or by the schedule's event, and the
+//! database's events are delivered. Each theme has a region of its own.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+mod asking;
+mod clients;
+mod failing;
+mod fleet;
+mod rivals;
+mod story;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use ec2_emulator::world::DEFAULT_WORLD;
+use futures::future::{FutureExt as _, LocalBoxFuture};
+use scaling_tests::deployed::Deployed;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+#[tokio::test]
+async fn images_are_replaced_without_downtime_or_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let deployed = Deployed::start("upgrades", |options| {
+        options.ec2.world = Some(write_world(&folder));
+        options.ec2.pending_ms = Some(200);
+        options.ec2.shutting_down_ms = Some(200);
+        options.ec2.listing_lag_ms = Some(200);
+        options.ec2.agent_boot_ms = Some(50);
+        options.ec2.agent_connect_ms = Some(100);
+        options.ec2.agent_session_ms = Some(story::SESSION_MS);
+        options.ec2.agent_poll_ms = Some(500);
+    })
+    .await;
+    deployed.deliver_events().await;
+
+    let here = &deployed;
+    let themes: [(&str, LocalBoxFuture<'_, ()>); 4] = [
+        ("story", story::under_constant_assigning(here).boxed_local()),
+        ("failing", failing::leaves_the_old_image(here).boxed_local()),
+        (
+            "asking",
+            asking::wrongly_changes_nothing(here).boxed_local(),
+        ),
+        ("rivals", rivals::the_newer_wins(here).boxed_local()),
+    ];
+    for (theme, happens) in themes {
+        let started = Instant::now();
+        println!("-- {theme}");
+        happens.await;
+        println!("-- {theme}: {:.1} s", started.elapsed().as_secs_f32());
+    }
+    deployed.stack.stop();
+}
+
+/// The default world, with a third image for hosts in each region.
+fn write_world(folder: &TempDir) -> PathBuf {
+    let mut world: Value = serde_json::from_str(DEFAULT_WORLD).unwrap();
+    for region in world["regions"].as_object_mut().unwrap().values_mut() {
+        let images = region["images"].as_array_mut().unwrap();
+        let second = images[1]["id"].as_str().unwrap();
+        let third = format!("{}3", &second[..second.len() - 1]);
+        images.push(json!({"id": third, "name": "host-3"}));
+    }
+    let file = folder.path().join("world.json");
+    fs::write(&file, world.to_string()).unwrap();
+    file
+}

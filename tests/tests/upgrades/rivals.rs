@@ -1,0 +1,67 @@
+//! A region's first image, a second upgrade during a first, and users who stay on an old image.
+
+use futures::future::join;
+use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::wait::eventually;
+use serde_json::{Value, json};
+
+use crate::fleet::{Fleet, NEW, OLD, TARGET, alerts_to};
+
+pub(crate) async fn the_newer_wins(deployed: &Deployed) {
+    let fleet = Fleet::of(deployed, "eu-west-1");
+    let region = &fleet.region;
+    // Whoever has a slot keeps it.
+    deployed
+        .set_pace(&json!({"agent": {"session_ms": 3_600_000}}))
+        .await;
+    fleet.insert(json!({"bake_seconds": 2})).await;
+    // Nobody has to name a region's first image.
+    fleet.ask(&fleet.image(1), OLD).await;
+    fleet.until(1, "CURRENT").await;
+    region.filled_to(TARGET).await;
+    let request = json!({"regions": [region.name], "client_commit_hash": OLD, "session_id": "1"});
+    let answer = deployed.assign("ann", &request).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    fleet.publish(NEW).await;
+    let (second, third) = (fleet.image(2), fleet.image(3));
+    join(fleet.ask(&second, NEW), fleet.ask(&third, NEW)).await;
+    let images = fleet.look().await;
+    let warming: Vec<_> = images
+        .values()
+        .filter(|seen| seen.state == "WARMING")
+        .collect();
+    assert_eq!(
+        warming.len(),
+        1,
+        "two at once: one of them wins, {images:?}"
+    );
+
+    // Whoever asks last wins, however far the other is.
+    fleet.ask(&fleet.image(2), NEW).await;
+    fleet.ask(&fleet.image(3), NEW).await;
+    let failed = fleet.state(2).await.unwrap();
+    assert_eq!(failed.state, "FAILED");
+    let newer = format!("a newer upgrade was asked for, to {}", fleet.image(3));
+    assert_eq!(failed.reason, Some(newer));
+    fleet.until(3, "CURRENT").await;
+    fleet.until(1, "RETIRED").await;
+    region.settle().await;
+    let images = fleet.look().await;
+    assert_eq!(
+        images[&fleet.image(2)].instances,
+        0,
+        "nothing is protected for ever"
+    );
+    assert_eq!(images[&fleet.image(3)].free, TARGET);
+    // The one with the user on it stays; past the bound it is told.
+    assert_eq!(images[&fleet.image(1)].occupied, 1, "{images:?}");
+    assert_eq!(images[&fleet.image(1)].instances, 1, "{images:?}");
+    let report = region.scheduled().await;
+    assert!(!alerts_to(&report, "users_on_retired_image"), "{report:#}");
+    region.set(&json!({"old_image_seconds": 1})).await;
+    let pass = async || region.scheduled().await;
+    let told = |report: &Value| alerts_to(report, "users_on_retired_image");
+    eventually("the user on the old image is reported", SOON, pass, told).await;
+    region.promises_kept().await;
+}
