@@ -166,8 +166,8 @@ pub trait Database: Send + Sync {
     /// Gives slots back that were allocated and never claimed.
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Moves an image from one state to the next, if it still is in the first; the current one
-    /// bakes when another takes its place.
+    /// Moves an image from one state to the next, if it still is in the first, and has been since
+    /// before the pass began; the current one bakes when another takes its place.
     async fn move_image(
         &self,
         fence: &Fence,

@@ -26,7 +26,7 @@ BEGIN
     PERFORM internal.raise_fence(ask_upgrade.region, 0);
     SELECT m.* INTO asked FROM images m
     WHERE m.region = ask_upgrade.region AND m.image_id = ask_upgrade.image_id;
-    IF asked.client_sha <> ask_upgrade.client_sha THEN
+    IF FOUND AND asked.client_sha IS DISTINCT FROM ask_upgrade.client_sha THEN
         -- An image was built once, from one commit.
         RETURN QUERY SELECT asked.image_id, 'OTHER_SHA', asked.state;
         RETURN;
@@ -81,24 +81,29 @@ RETURNS SETOF write_results
 LANGUAGE plpgsql AS $$
 DECLARE
     state_now text;
+    asked_since boolean;
 BEGIN
-    IF (move_image.from_state, move_image.to_state) NOT IN (('WARMING', 'CURRENT'),
-        ('BAKING', 'CURRENT'), ('WARMING', 'FAILED'), ('BAKING', 'RETIRED')) THEN
+    -- A null state is none of them, too.
+    IF NOT coalesce((move_image.from_state, move_image.to_state) IN (('WARMING', 'CURRENT'),
+        ('BAKING', 'CURRENT'), ('WARMING', 'FAILED'), ('BAKING', 'RETIRED')), false) THEN
         RAISE EXCEPTION 'move_image: no image goes from % to %',
-            move_image.from_state, move_image.to_state
+            coalesce(move_image.from_state, 'null'), coalesce(move_image.to_state, 'null')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF internal.fenced(move_image.region, move_image.version) THEN
         RETURN QUERY SELECT move_image.region, 'FENCED';
         RETURN;
     END IF;
-    SELECT m.state INTO state_now FROM images m
-    WHERE m.region = move_image.region AND m.image_id = move_image.image_id FOR UPDATE;
+    -- Since the pass looked, the image may have been asked for and be in the same state
+    -- again, its time anew: what the pass decided was about the time before.
+    SELECT m.state, coalesce(m.state_since > f.last_pass_at, false) INTO state_now, asked_since
+    FROM images m JOIN region_fences f ON f.region = m.region
+    WHERE m.region = move_image.region AND m.image_id = move_image.image_id FOR UPDATE OF m;
     IF NOT FOUND THEN
         RETURN QUERY SELECT move_image.image_id, 'UNKNOWN';
     ELSIF state_now = move_image.to_state THEN
         RETURN QUERY SELECT move_image.image_id, 'ALREADY';
-    ELSIF state_now <> move_image.from_state THEN
+    ELSIF state_now <> move_image.from_state OR asked_since THEN
         RETURN QUERY SELECT move_image.image_id, 'WRONG_STATE';
     ELSE
         IF move_image.to_state = 'CURRENT' THEN

@@ -67,7 +67,8 @@ impl Tables {
         Ok(Asked::Asked)
     }
 
-    /// Moves an image from one state to the next, if it still is in the first.
+    /// Moves an image from one state to the next, if it still is in the first, and in it since
+    /// before the pass looked.
     ///
     /// # Errors
     /// [`DbError::Fenced`]; [`DbError::Refused`] for what no image does.
@@ -92,10 +93,14 @@ impl Tables {
         }
         self.fenced(fence)?;
         let key = (fence.region.clone(), image.clone());
-        let outcome = match self.images.get(&key).map(|row| row.state) {
+        let looked_at = self.fence_mut(&fence.region).last_pass_at;
+        let outcome = match self.images.get(&key) {
             None => WriteOutcome::Unknown,
-            Some(state) if state == to => WriteOutcome::Already,
-            Some(state) if state != from => WriteOutcome::WrongState,
+            Some(row) if row.state == to => WriteOutcome::Already,
+            Some(row) if row.state != from => WriteOutcome::WrongState,
+            // Asked for since the pass looked, and in the same state again: what the pass decided
+            // was about the time before.
+            Some(row) if looked_at.is_some_and(|at| row.since > at) => WriteOutcome::WrongState,
             Some(_) => {
                 if to == Current {
                     self.make_current(&fence.region, image, now);
