@@ -350,7 +350,9 @@ async fn a_refused_user_waits_until_assigned() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     let waiting = async || {
         session
-            .row(&format!("SELECT waiting FROM observe_region('{REGION}')"))
+            .row(&format!(
+                "SELECT waiting FROM observe_region('{REGION}', '{ENVIRONMENT}')"
+            ))
             .await
     };
     session.assign("alice", "1").await?;

@@ -11,3 +11,4 @@ mod rush;
 mod schema;
 mod server;
 mod tables;
+mod upgrades;

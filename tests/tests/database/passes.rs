@@ -1,7 +1,7 @@
 //! What a pass reads and writes.
 
 use anyhow::Result;
-use scaling_tests::database::{Database, IMAGE, REGION, SHA, Session, text};
+use scaling_tests::database::{Database, ENVIRONMENT, IMAGE, REGION, SHA, Session, text};
 use serde_json::{Value, json};
 
 fn instance(id: &str) -> Value {
@@ -54,8 +54,15 @@ async fn every_write_refuses_an_older_version_and_changes_nothing() -> Result<()
     session
         .row(&format!("SELECT * FROM begin_pass('{REGION}', 9)"))
         .await?;
+    session
+        .run(&format!(
+            "INSERT INTO images (region, image_id, client_sha, state)
+             VALUES ('{REGION}', 'ami-2', 'new', 'WARMING')"
+        ))
+        .await?;
     let state = "SELECT (SELECT jsonb_agg(i ORDER BY i.id) FROM instances i) AS instances,
-                        (SELECT jsonb_agg(s ORDER BY s.id) FROM slots s) AS slots";
+                        (SELECT jsonb_agg(s ORDER BY s.id) FROM slots s) AS slots,
+                        (SELECT jsonb_agg(m ORDER BY m.image_id) FROM images m) AS images";
     let before = session.row(state).await?;
     for call in [
         format!(
@@ -71,6 +78,7 @@ async fn every_write_refuses_an_older_version_and_changes_nothing() -> Result<()
         format!("remove_instances('{REGION}', 8, '[\"i-2\"]')"),
         format!("note_missing('{REGION}', 8, '[\"i-1\"]', '[]')"),
         format!("release_unclaimed('{REGION}', 8)"),
+        format!("move_image('{REGION}', 8, 'ami-2', 'WARMING', 'CURRENT', 'warm')"),
     ] {
         assert_eq!(
             session.outcomes(&call).await?,
@@ -116,13 +124,20 @@ async fn regions_have_fences_of_their_own() -> Result<()> {
 async fn an_unknown_region_is_observed_as_no_row() -> Result<()> {
     let (_database, session) = Database::with_region(3).await?;
     let known = session
-        .row(&format!("SELECT * FROM observe_region('{REGION}')"))
+        .row(&format!(
+            "SELECT * FROM observe_region('{REGION}', '{ENVIRONMENT}')"
+        ))
         .await?;
     assert_eq!(known["target_free"], json!(3));
+    assert_eq!(known["app_client_sha"], json!(SHA));
+    let elsewhere = session
+        .row(&format!("SELECT * FROM observe_region('{REGION}', 'prod')"))
+        .await?;
+    assert_eq!(elsewhere["app_client_sha"], Value::Null, "no app version");
     assert_eq!(known["waiting"], json!(0));
     assert_eq!(
         session
-            .count("SELECT * FROM observe_region('nowhere')")
+            .count("SELECT * FROM observe_region('nowhere', 'dev')")
             .await?,
         0
     );
@@ -312,7 +327,7 @@ async fn nobody_is_lost_right_after_a_gap_in_which_nobody_looked() -> Result<()>
     let since = format!(
         "SELECT now() - watched_since < interval '1 second' AS anew,
                 now() - watched_since > interval '9 minutes' AS long
-         FROM observe_region('{REGION}')"
+         FROM observe_region('{REGION}', '{ENVIRONMENT}')"
     );
     let terminate = format!("terminate_instances('{REGION}', 1, '[\"i-1\"]', 'LOST')");
     session.row(&begin).await?;
@@ -350,7 +365,7 @@ async fn a_pass_that_came_before_its_regions_row_keeps_nobody_out() -> Result<()
     session
         .row("SELECT * FROM begin_pass('eu-west-1', 2)")
         .await?;
-    let since = "SELECT watched_since IS NOT NULL AS told FROM observe_region('eu-west-1')";
+    let since = "SELECT watched_since IS NOT NULL AS told FROM observe_region('eu-west-1', 'dev')";
     assert_eq!(session.row(since).await?["told"], json!(true));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use local_stack::{graphql, project};
-use scaling_tests::database::Database;
+use scaling_tests::database::{Database, SHA};
 use scaling_tests::graphql::{ADMIN_SECRET, Engine};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
@@ -52,13 +52,18 @@ async fn a_pass_begins_with_one_mutation() -> Result<()> {
     let engine = Engine::start(&database).await?;
     let query = r#"mutation {
         begin_pass(args: {region: "us-east-1", version: 7}) { region version granted }
-        observe_region(args: {region: "us-east-1"}) { name target_free launch_choices waiting now }
-        observe_images(args: {region: "us-east-1"}) { image_id state }
+        observe_region(args: {region: "us-east-1", environment: "dev"}) {
+            name target_free launch_choices swap_when_warm app_client_sha waiting now }
+        observe_images(args: {region: "us-east-1"}) { image_id state state_since reason }
         observe_instances(args: {region: "us-east-1", after_id: "", page_size: 10}) {
             id status slots_waiting beat_at missing_since }
     }"#;
     let mut answer = engine.admin(query).await?;
-    for (field, column) in [("observe_region", "now"), ("observe_instances", "beat_at")] {
+    for (field, column) in [
+        ("observe_region", "now"),
+        ("observe_images", "state_since"),
+        ("observe_instances", "beat_at"),
+    ] {
         let time = answer["data"][field][0][column].take();
         assert!(
             time.as_str()
@@ -69,8 +74,10 @@ async fn a_pass_begins_with_one_mutation() -> Result<()> {
     let expected = json!({"data": {
         "begin_pass": [{"region": "us-east-1", "version": 7, "granted": true}],
         "observe_region": [{"name": "us-east-1", "target_free": 4,
-            "launch_choices": [{"capacity": 2}], "waiting": 0, "now": null}],
-        "observe_images": [{"image_id": "ami-1", "state": "CURRENT"}],
+            "launch_choices": [{"capacity": 2}], "swap_when_warm": false, "app_client_sha": SHA,
+            "waiting": 0, "now": null}],
+        "observe_images": [{"image_id": "ami-1", "state": "CURRENT", "state_since": null,
+            "reason": null}],
         "observe_instances": [{"id": "i-1", "status": "ACTIVE", "slots_waiting": 2,
             "beat_at": null, "missing_since": null}],
     }});

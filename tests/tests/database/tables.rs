@@ -119,6 +119,19 @@ async fn broken_rows_are_refused_by_a_constraint_that_says_the_rule() -> Result<
             region("orphan_seconds", "0"),
             "regions_orphan_seconds_positive",
         ),
+        (
+            region("upgrade_surge", "-1"),
+            "regions_upgrade_surge_not_negative",
+        ),
+        (
+            region("upgrade_seconds", "0"),
+            "regions_upgrade_seconds_positive",
+        ),
+        (region("bake_seconds", "0"), "regions_bake_seconds_positive"),
+        (
+            region("old_image_seconds", "0"),
+            "regions_old_image_seconds_positive",
+        ),
         (instance("status", "'STOPPED'"), "instances_status_known"),
         (instance("capacity", "0"), "instances_capacity_positive"),
         (instance("ip_addr", "NULL"), "instances_active_has_address"),
