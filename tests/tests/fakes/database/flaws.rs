@@ -5,6 +5,7 @@ mod agents;
 mod assigning;
 mod passes;
 mod time;
+mod upgrades;
 
 use shared::model::RegionSettings;
 use shared::testing::{SlotRow, Tables};
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Flaw> {
     flaws.extend(passes::flaws());
     flaws.extend(assigning::flaws());
     flaws.extend(agents::flaws());
+    flaws.extend(upgrades::flaws());
     flaws
 }
 

@@ -1,6 +1,7 @@
 //! Histories, from a seed.
 
 mod choices;
+mod upgrades;
 
 use std::collections::VecDeque;
 
@@ -139,7 +140,7 @@ impl Generator {
     }
 
     fn ask(&mut self, tables: &Tables) -> Ask {
-        match self.random.below(100) {
+        match self.random.below(110) {
             0 => Ask::Regions,
             1..6 => {
                 let fence = self.fence();
@@ -179,12 +180,10 @@ impl Generator {
             }
             71..77 => self.beats(tables),
             77..96 => self.of_slot(tables),
-            96..98 => Ask::SetRegion(
-                self.known_region(),
-                self.random.chance(70),
-                self.random.below(5),
-            ),
-            _ => self.set_image(),
+            96..98 => self.set_region(),
+            98..100 => self.set_image(),
+            100..105 => self.ask_upgrade(tables),
+            _ => self.move_image(tables),
         }
     }
 }

@@ -14,12 +14,12 @@ use shared::assign::Assigner;
 use shared::db::{Database, HasuraAssigner, HasuraClient, HasuraDatabase, HasuraSettings};
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ImageState, InstanceStatus};
-use shared::testing::{AgentAnswer, AgentOutcome, SlotStatus, Tables};
+use shared::testing::{AgentAnswer, AgentOutcome, SlotStatus, Tables, image};
 
 use rows::Dump;
 
-use super::sides::{ENVIRONMENT, Side, USER_LIMIT, first_state, regions};
-use super::steps::IMAGES;
+use super::sides::{APPS, ENVIRONMENT, Side, USER_LIMIT, first_state, regions};
+use super::steps::{IMAGES, Set};
 
 /// Time and slot ids become the test's: every function of the project looks for `now()` in the
 /// schema `virtual` first, and slots are numbered as they are made.
@@ -29,6 +29,7 @@ const OWN_CLOCK: &str = "
     INSERT INTO virtual.clock VALUES ('epoch');
     CREATE FUNCTION virtual.now() RETURNS timestamptz LANGUAGE sql STABLE
         AS 'SELECT c.now FROM virtual.clock c';
+    ALTER TABLE images ALTER COLUMN state_since SET DEFAULT virtual.now();
     CREATE SEQUENCE virtual.slots_made;
     ALTER TABLE slots ALTER COLUMN id
         SET DEFAULT lpad(to_hex(nextval('virtual.slots_made')), 32, '0')::uuid;
@@ -96,20 +97,25 @@ impl PostgresSide {
                 waits.lost.as_secs(),
             ))
             .await;
-            for image in IMAGES {
+            for id in IMAGES {
+                let image = image(id, first_state(&settings.name, id));
                 self.run(format!(
-                    "INSERT INTO images (region, image_id, client_sha, state)
-                     VALUES ('{}', '{image}', 'sha-of-{image}', '{}')",
+                    "INSERT INTO images (region, image_id, client_sha, state, state_since)
+                     VALUES ('{}', '{id}', '{}', '{}', '{}')",
                     settings.name,
-                    word(first_state(&settings.name, image)),
+                    image.client_sha,
+                    word(image.state),
+                    image.since,
                 ))
                 .await;
             }
         }
-        self.run(format!(
-            "INSERT INTO app_versions VALUES ('{ENVIRONMENT}', '1.2.3', 'sha-of-ami-1')"
-        ))
-        .await;
+        for (environment, version, sha) in APPS {
+            self.run(format!(
+                "INSERT INTO app_versions VALUES ('{environment}', '{version}', '{sha}')"
+            ))
+            .await;
+        }
         Ok(())
     }
 
@@ -179,9 +185,15 @@ impl Side for PostgresSide {
         self.agent("replace_slot", &arguments, launch).await
     }
 
-    async fn set_region(&self, region: &RegionName, enabled: bool, target: u32) {
+    async fn set_region(&self, region: &RegionName, set: Set) {
+        let Set {
+            enabled,
+            target_free,
+            swap_when_warm,
+        } = set;
         self.run(format!(
-            "UPDATE regions SET enabled = {enabled}, target_free = {target}
+            "UPDATE regions SET enabled = {enabled}, target_free = {target_free},
+                 swap_when_warm = {swap_when_warm}
              WHERE name = '{region}'"
         ))
         .await;

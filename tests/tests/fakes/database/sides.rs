@@ -13,10 +13,18 @@ use shared::testing::{
     AgentAnswer, FakeAssigner, FakeClock, FakeDatabase, SlotStatus, Tables, image, settings,
 };
 
-use super::steps::{Ask, IMAGES, REGIONS, Step, launch_of};
+use super::steps::{Ask, IMAGES, REGIONS, Set, Step, launch_of};
 
 pub(crate) const USER_LIMIT: u32 = 2;
+/// The app versions of the service's environment, and of another one's.
 pub(crate) const ENVIRONMENT: &str = "dev";
+pub(crate) const APPS: [(&str, &str, &str); 2] = [
+    (ENVIRONMENT, "1.2.3", "sha-of-ami-1"),
+    (OTHERS, "1.2.4", "sha-of-ami-2"),
+];
+pub(crate) const OTHERS: &str = "beta";
+/// Why passes move images.
+pub(crate) const REASON: &str = "because";
 
 /// What agents and operators do, for which the service has no port.
 #[allow(async_fn_in_trait, reason = "both sides are in this crate")]
@@ -29,7 +37,7 @@ pub(crate) trait Side {
     async fn claim(&self, slot: &str, user: &str, session: &str, launch: &LaunchId) -> AgentAnswer;
     async fn report(&self, slot: &str, to: SlotStatus, launch: &LaunchId) -> AgentAnswer;
     async fn replace(&self, slot: &str, launch: &LaunchId) -> AgentAnswer;
-    async fn set_region(&self, region: &RegionName, enabled: bool, target: u32);
+    async fn set_region(&self, region: &RegionName, set: Set);
     async fn set_image(&self, region: &RegionName, image: &ImageId, state: ImageState);
     /// All rows; the regions' settings are in the observations.
     async fn rows(&self) -> Tables;
@@ -54,6 +62,12 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
             told(database.note_missing(fence, missing, present).await)
         }
         Ask::Release(fence) => told(database.release_unclaimed(fence).await),
+        Ask::MoveImage(fence, image, from, to) => told(
+            database
+                .move_image(fence, image, (*from, *to), REASON)
+                .await,
+        ),
+        Ask::Upgrade(region, image, sha) => told(database.ask_upgrade(region, image, sha).await),
         Ask::Find(id) => told(database.find_instance(id).await),
         Ask::GiveNotice(id, notice) => told(database.give_notice(id, *notice).await),
         Ask::Assign(request) => told(side.assigner().assign(request).await),
@@ -74,8 +88,8 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
         } => format!("{:?}", side.claim(slot, user, session, launch).await),
         Ask::Report(slot, to, launch) => format!("{:?}", side.report(slot, *to, launch).await),
         Ask::Replace(slot, launch) => format!("{:?}", side.replace(slot, launch).await),
-        Ask::SetRegion(region, enabled, target) => {
-            side.set_region(region, *enabled, *target).await;
+        Ask::SetRegion(region, set) => {
+            side.set_region(region, *set).await;
             String::new()
         }
         Ask::SetImage(region, image, state) => {
@@ -140,11 +154,13 @@ impl FakeSide {
                     tables.add_image(&region, image(id, first_state(&region, id)));
                 }
             }
-            let version = shared::assign::AppVersion {
-                version: "1.2.3".to_owned(),
-                client_sha: "sha-of-ami-1".into(),
-            };
-            tables.app_versions.insert(ENVIRONMENT.to_owned(), version);
+            for (environment, version, client_sha) in APPS {
+                let app = shared::assign::AppVersion {
+                    version: version.to_owned(),
+                    client_sha: client_sha.into(),
+                };
+                tables.app_versions.insert(environment.to_owned(), app);
+            }
         }
         let assigner = FakeAssigner {
             database: fake.clone(),
@@ -200,11 +216,12 @@ impl Side for FakeSide {
         self.fake.rows().tables.replace_slot(slot, launch)
     }
 
-    async fn set_region(&self, region: &RegionName, enabled: bool, target: u32) {
+    async fn set_region(&self, region: &RegionName, set: Set) {
         let tables = &mut self.fake.rows().tables;
         let settings = tables.settings_mut(region).unwrap();
-        settings.enabled = enabled;
-        settings.target_free = target;
+        settings.enabled = set.enabled;
+        settings.target_free = set.target_free;
+        settings.upgrades.swap_when_warm = set.swap_when_warm;
     }
 
     async fn set_image(&self, region: &RegionName, image: &ImageId, state: ImageState) {

@@ -3,12 +3,15 @@
 use jiff::Timestamp;
 use shared::assign::AssignRequest;
 use shared::db::{Fence, TerminateIf};
-use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
+use shared::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ImageState, NewInstance, Notice};
 use shared::testing::SlotStatus;
 
 pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
+/// Those that every region begins with.
 pub(crate) const IMAGES: [&str; 2] = ["ami-1", "ami-2"];
+/// It has a row once it is asked for.
+pub(crate) const NEW_IMAGE: &str = "ami-3";
 
 /// Something that is asked at a time.
 #[derive(Clone, Debug)]
@@ -29,6 +32,9 @@ pub(crate) enum Ask {
     Remove(Fence, Vec<InstanceId>),
     NoteMissing(Fence, Vec<InstanceId>, Vec<InstanceId>),
     Release(Fence),
+    MoveImage(Fence, ImageId, ImageState, ImageState),
+    /// Somebody asks for an image.
+    Upgrade(RegionName, ImageId, ClientSha),
     Find(InstanceId),
     GiveNotice(InstanceId, Notice),
     Assign(AssignRequest),
@@ -44,10 +50,18 @@ pub(crate) enum Ask {
     },
     Report(String, SlotStatus, LaunchId),
     Replace(String, LaunchId),
-    /// An operator's change of a region: whether it is enabled, and its target.
-    SetRegion(RegionName, bool, u32),
+    /// An operator's change of a region.
+    SetRegion(RegionName, Set),
     /// An operator's change of an image. The current one makes way for a new one.
     SetImage(RegionName, ImageId, ImageState),
+}
+
+/// What operators set of a region.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Set {
+    pub(crate) enabled: bool,
+    pub(crate) target_free: u32,
+    pub(crate) swap_when_warm: bool,
 }
 
 impl Ask {

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use shared::assign::{AssignRequest, ClientBuild, SessionId, UserId};
 use shared::db::{Fence, TerminateIf};
 use shared::ids::{InstanceId, LaunchId, RegionName};
-use shared::model::{ImageState, InstanceStatus, NewInstance, Notice};
+use shared::model::{InstanceStatus, NewInstance, Notice};
 use shared::testing::{SlotRow, SlotStatus, Tables};
 
 use super::{Generator, INSTANCES};
@@ -274,18 +274,6 @@ impl Generator {
             }
             _ => Ask::Replace(slot, launch),
         }
-    }
-
-    pub(super) fn set_image(&mut self) -> Ask {
-        let states = [
-            ImageState::Current,
-            ImageState::Current,
-            ImageState::Baking,
-            ImageState::Warming,
-            ImageState::Retired,
-        ];
-        let image = (*self.random.pick(&IMAGES)).into();
-        Ask::SetImage(self.known_region(), image, *self.random.pick(&states))
     }
 }
 

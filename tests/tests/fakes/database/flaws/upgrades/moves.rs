@@ -1,0 +1,112 @@
+//! Moves, and the fence that they are made under.
+
+use jiff::SignedDuration;
+use shared::model::ImageState;
+use shared::testing::Tables;
+
+use super::super::{Flaw, asked, left, meanwhile};
+use super::{Key, asked_for, moved};
+use crate::database::steps::{Ask, Step};
+
+pub(super) fn flaws() -> Vec<Flaw> {
+    let mut flaws = of_moving();
+    flaws.extend(of_fences());
+    flaws
+}
+
+/// A move that there is.
+fn is_known(from: ImageState, to: ImageState) -> bool {
+    use ImageState::{Baking, Current, Failed, Retired, Warming};
+    matches!(
+        (from, to),
+        (Warming | Baking, Current) | (Warming, Failed) | (Baking, Retired)
+    )
+}
+
+fn of_moving() -> Vec<Flaw> {
+    vec![
+        asked("an image is moved from any state", |tables, step| {
+            let state = |key: &Key| tables.images.get(key).map(|row| row.state);
+            let actual = moved(step).and_then(|key| state(&key));
+            if let (Some(actual), Ask::MoveImage(_, _, from, to)) = (actual, &mut step.ask)
+                && is_known(*from, *to)
+                && is_known(actual, *to)
+            {
+                *from = actual;
+            }
+        }),
+        asked("an image may stay what it is", |tables, step| {
+            if let Ask::MoveImage(fence, image, from, to) = &mut step.ask
+                && from == to
+                && tables
+                    .images
+                    .get(&(fence.region.clone(), image.clone()))
+                    .is_some_and(|row| row.state == ImageState::Current)
+            {
+                (*from, *to) = (ImageState::Baking, ImageState::Current);
+            }
+        }),
+        left("a failure has no reason", |_, now, step, answer| {
+            if let Some(key) = moved(step)
+                && answer.contains("Done")
+            {
+                now.image_reasons.remove(&key);
+            }
+        }),
+        left("every move has a reason", |_, now, step, answer| {
+            if let Some(key) = moved(step)
+                && answer.contains("Done")
+            {
+                now.image_reasons.insert(key, "because".to_owned());
+            }
+        }),
+    ]
+}
+
+fn of_fences() -> Vec<Flaw> {
+    const MOMENT: SignedDuration = SignedDuration::from_micros(1);
+    vec![
+        asked("an older version moves images", |tables, step| {
+            if let Ask::MoveImage(fence, ..) = &mut step.ask {
+                let in_force = tables.fences.get(&fence.region).map(|row| row.version);
+                fence.version = in_force.max(Some(fence.version)).unwrap();
+            }
+        }),
+        left("who asks holds no fence", |was, now, step, _| {
+            if asked_for(step).is_some() {
+                now.fences.clone_from(&was.fences);
+            }
+        }),
+        meanwhile(
+            "what was asked for since a pass looked is moved",
+            |tables, step| {
+                if let Some((region, _)) = moved(step)
+                    && let Some(fence) = tables.fences.get_mut(&region)
+                {
+                    fence.last_pass_at = None;
+                }
+            },
+            keep_looks,
+        ),
+        meanwhile(
+            "what was asked for as a pass looked is not moved",
+            |tables, step| {
+                if let Some((region, _)) = moved(step)
+                    && let Some(fence) = tables.fences.get_mut(&region)
+                {
+                    fence.last_pass_at = fence.last_pass_at.map(|at| at - MOMENT);
+                }
+            },
+            keep_looks,
+        ),
+    ]
+}
+
+fn keep_looks(was: &Tables, now: &mut Tables, step: &Step, _: &mut String) {
+    if let Some((region, _)) = moved(step)
+        && let Some(before) = was.fences.get(&region)
+        && let Some(fence) = now.fences.get_mut(&region)
+    {
+        fence.last_pass_at = before.last_pass_at;
+    }
+}
