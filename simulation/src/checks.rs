@@ -1,5 +1,7 @@
 //! What always holds, checked after each step. Numbers are those of the design's list.
 
+mod drains;
+mod images;
 mod launches;
 mod lock;
 mod machines;
@@ -29,6 +31,10 @@ pub enum Check {
     RepeatedRequestSameSlot,
     /// 1: users are put only where users may be.
     AssignedOnlyInService,
+    /// 1: and only on an image that is served at that moment.
+    AssignedOnlyServed,
+    /// A client gets a slot of the build that it asks for.
+    AssignedOwnBuild,
     /// 2: no occupied instance is drained by choice.
     OccupiedNotDrained,
     /// 2: none with a user and a living agent is given up.
@@ -39,10 +45,22 @@ pub enum Check {
     LaunchOnlyRecorded,
     /// 4: an intent is closed only when its machines have rows.
     ClosedOnlyWhenCovered,
-    /// 5: rows, and what open intents may become, stay within `max_instances`.
+    /// 5: rows, and what open intents may become, stay within `max_instances`, and within that
+    /// and `upgrade_surge` while an upgrade is on.
     LiveWithinMaximum,
     /// 5: so do EC2's machines, those apart that a late request launched.
     MachinesWithinMaximum,
+    /// 6: nothing of a served image is drained that its buffer needs, unless EC2 takes it, the
+    /// maximum is exceeded, or the current image needs the room of the one before.
+    UpgradeTakesNoFreeSlot,
+    /// 6: what warms is drained only when a served image is short.
+    WarmingIsLeft,
+    /// A region has one current image at most, and one that warms.
+    OneCurrentOneWarming,
+    /// Images take only the ways that there are.
+    ImagesMoveOnEdges,
+    /// 8: and only a pass under the fence, a wish, or an operator moves them, each on its own ways.
+    ImagesMovedByWhoMay,
     /// 7: whoever is told that its event was taken finds its region marked or looked at.
     WakeBeforeSeen,
     /// 7: a mark goes only when it was acted on; and when all functions have ended undisturbed,
@@ -62,18 +80,21 @@ pub enum Check {
     NothingLivingRemoved,
     /// States of instances go forward only.
     StatesGoForward,
-    /// A function understands what it is sent, and panics at nothing.
+    /// A function understands what it is sent, panics at nothing, and makes no plan that it has
+    /// to refuse.
     Answers,
     /// 4, 7: when faults stop, everything comes to rest within a bounded number of passes.
     Settles,
 }
 
 impl Check {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 29] = [
         Self::SlotHasOneUser,
         Self::UserLimit,
         Self::RepeatedRequestSameSlot,
         Self::AssignedOnlyInService,
+        Self::AssignedOnlyServed,
+        Self::AssignedOwnBuild,
         Self::OccupiedNotDrained,
         Self::OccupiedNotTerminated,
         Self::OneLaunchPerIntent,
@@ -81,6 +102,11 @@ impl Check {
         Self::ClosedOnlyWhenCovered,
         Self::LiveWithinMaximum,
         Self::MachinesWithinMaximum,
+        Self::UpgradeTakesNoFreeSlot,
+        Self::WarmingIsLeft,
+        Self::OneCurrentOneWarming,
+        Self::ImagesMoveOnEdges,
+        Self::ImagesMovedByWhoMay,
         Self::WakeBeforeSeen,
         Self::WakeNotLost,
         Self::OneHolder,
@@ -137,6 +163,8 @@ pub struct Checks {
     launches: launches::Launches,
     lock: lock::Lock,
     wakes: wakes::Wakes,
+    images: images::Images,
+    drains: drains::Drains,
     found: Vec<Violation>,
 }
 
@@ -153,6 +181,8 @@ impl Checks {
         let rows = scene.world.database.rows();
         self.slots.state(&rows.tables, found);
         self.machines.state(scene, &rows.tables, found);
+        self.images.step(&rows.tables, facts, found);
+        self.drains.step(scene, &rows.tables, facts, found);
         drop(rows);
         for (_, fact) in facts {
             self.machines.fact(fact, found);
@@ -172,6 +202,11 @@ impl Checks {
     /// An intent that was there before the run.
     pub fn recorded_before(&mut self, region: &RegionName, intent: &Intent) {
         self.launches.recorded_before(region, intent);
+    }
+
+    /// An operator set an image's state.
+    pub fn image_set_by_hand(&mut self, region: &RegionName) {
+        self.images.by_hand(region);
     }
 
     pub fn event_made(&mut self, id: &str) {

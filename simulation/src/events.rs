@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use shared::assign::AppVersion;
 use shared::ids::{InstanceId, RegionName};
 use shared::model::InstanceStatus;
-use shared::testing::Tables;
+use shared::testing::{ENVIRONMENT, Tables};
 
 /// The header's secret.
 pub const SECRET: &str = "the secret that Hasura sends";
@@ -54,6 +55,7 @@ impl DatabaseEvent {
 pub struct Outbox {
     wakeups: BTreeSet<(RegionName, Timestamp)>,
     statuses: BTreeMap<InstanceId, InstanceStatus>,
+    app_version: Option<AppVersion>,
     made: u32,
 }
 
@@ -65,7 +67,8 @@ impl Outbox {
             for (region, bucket) in tables.wakeups.difference(&self.wakeups) {
                 let row = json!({"region": region, "bucket": bucket});
                 self.made += 1;
-                events.push(event(self.made, "region_wake", region, row));
+                let regions = vec![region.clone()];
+                events.push(event(self.made, "region_wake", regions, row));
             }
             self.wakeups.clone_from(&tables.wakeups);
         }
@@ -76,8 +79,21 @@ impl Outbox {
                 let row = json!({"id": id, "region": instance.region, "status": "DRAINING"});
                 self.made += 1;
                 let trigger = "instance_status_changed";
-                events.push(event(self.made, trigger, &instance.region, row));
+                let regions = vec![instance.region.clone()];
+                events.push(event(self.made, trigger, regions, row));
             }
+        }
+        let app_version = tables.app_versions.get(ENVIRONMENT);
+        if let Some(app) = app_version.filter(|app| Some(*app) != self.app_version.as_ref()) {
+            let row = json!({
+                "environment": ENVIRONMENT,
+                "version": app.version,
+                "client_sha": app.client_sha,
+            });
+            self.app_version = Some(app.clone());
+            self.made += 1;
+            let regions = tables.regions.keys().cloned().collect();
+            events.push(event(self.made, "app_version_changed", regions, row));
         }
         if self.statuses.len() > tables.instances.len() {
             self.statuses
@@ -87,10 +103,15 @@ impl Outbox {
     }
 }
 
-fn event(number: u32, trigger: &'static str, region: &RegionName, row: Value) -> DatabaseEvent {
+fn event(
+    number: u32,
+    trigger: &'static str,
+    regions: Vec<RegionName>,
+    row: Value,
+) -> DatabaseEvent {
     DatabaseEvent {
         id: format!("event-{number}"),
-        regions: vec![region.clone()],
+        regions,
         trigger,
         row,
         attempts: 0,

@@ -3,11 +3,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use shared::db::{Fence, WriteOutcome, WriteResult};
+use shared::assign::ClientBuild;
+use shared::db::{Asked, Fence, WriteOutcome, WriteResult};
 use shared::host::HostErrorKind;
 use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
 use shared::lock::Lease;
-use shared::model::Intent;
+use shared::model::{ImageState, Intent};
 
 use crate::gate::ProcessId;
 
@@ -46,6 +47,18 @@ pub enum Fact {
         user: String,
         session: String,
         slot: String,
+        client: ClientBuild,
+        repeated: bool,
+    },
+    /// An operator's wish was written.
+    AskedForImage {
+        region: RegionName,
+        asked: Asked,
+    },
+    /// A pass's move of an image was written.
+    ImageMoved {
+        fence: Fence,
+        to: ImageState,
     },
 }
 
@@ -65,6 +78,22 @@ impl Fact {
             Self::AskedToLaunch { .. } => ("launches refused", 1),
             Self::AskedToTerminate { ids, .. } => ("machines to be terminated", ids.len() as u64),
             Self::Assigned { .. } => ("slots given to users", 1),
+            Self::AskedForImage { asked, .. } => (
+                match asked {
+                    Asked::Asked => "images asked for",
+                    Asked::Already => "images asked for that were there already",
+                    Asked::OtherSha => "images asked for with another client_sha",
+                },
+                1,
+            ),
+            Self::ImageMoved { to, .. } => (
+                match to {
+                    ImageState::Current => "images that became current",
+                    ImageState::Failed => "images that failed",
+                    _ => "images that retired",
+                },
+                1,
+            ),
             _ => return None,
         })
     }

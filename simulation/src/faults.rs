@@ -45,10 +45,16 @@ pub enum Fault {
     AgentDies,
     AgentSilent,
     SlotNotClaimed,
+    // To images
+    ImageNeverBoots,
+    /// Its agents die soon after they came up.
+    ImageDies,
+    /// It was not copied to the region.
+    ImageMissing,
 }
 
 impl Fault {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::CrashInFlight,
@@ -77,7 +83,18 @@ impl Fault {
         Self::AgentDies,
         Self::AgentSilent,
         Self::SlotNotClaimed,
+        Self::ImageNeverBoots,
+        Self::ImageDies,
+        Self::ImageMissing,
     ];
+
+    /// Only upgrades meet them.
+    pub(crate) fn is_of_images(self) -> bool {
+        matches!(
+            self,
+            Self::ImageNeverBoots | Self::ImageDies | Self::ImageMissing
+        )
+    }
 
     /// How often it happens at each occasion, in a thousand, when a seed has it at full rate.
     pub(crate) fn permille(self) -> u64 {
@@ -110,6 +127,9 @@ impl Fault {
             | Self::AgentSilent
             | Self::StrayMachine => 150,
             Self::NeverBoots | Self::SlotNotClaimed => 200,
+            // At each image of each build.
+            Self::ImageNeverBoots | Self::ImageDies => 300,
+            Self::ImageMissing => 100,
         }
     }
 }

@@ -10,11 +10,13 @@ use lambda_runtime::Diagnostic;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::ids::InstanceId;
+use shared::report::PassOutcome;
 
 use crate::checks::{Check, Violation};
 use crate::ec2_events::Says;
 use crate::events::{DatabaseEvent, SECRET};
 use crate::faults::Fault;
+use crate::rollouts::Flaw;
 use crate::simulation::{Happening, Purpose, Simulation, Told};
 use crate::world::ENVIRONMENT;
 
@@ -32,6 +34,7 @@ impl Simulation {
         for region in self.scenario.names() {
             self.happens_in(SignedDuration::from_secs(10), Happening::Weather(region));
         }
+        self.begin_rollouts();
     }
 
     /// EventBridge's schedule begins; a whole minute after the start, a minute's passes have
@@ -58,6 +61,10 @@ impl Simulation {
             Happening::Weather(region) => self.weather(region),
             Happening::Misfortune => self.misfortune(),
             Happening::Operator => self.operator(),
+            Happening::Rollout => self.rollout(),
+            Happening::AsksFor(wish) => self.asks_for(&wish),
+            Happening::Names(build) => self.names(build),
+            Happening::AgentDies(instance) => self.agent_dies(&instance),
             Happening::Deliver(event) => self.deliver(event),
             Happening::Ec2Says(event) => self.ec2_says(event),
         }
@@ -135,11 +142,21 @@ impl Simulation {
                     let text = format!("reconcile: {}", error.error_message);
                     self.checks.report(Violation::new(Check::Answers, text));
                 }
+                let reports = answer.and_then(|answer| answer.as_ref().ok());
+                for report in reports.iter().flat_map(|response| &response.regions) {
+                    if let PassOutcome::Failed { error } = &report.outcome {
+                        self.plan_refused(error);
+                    }
+                }
             }
             Purpose::Webhook(event) => {
                 let status = left
                     .downcast_ref::<LambdaFunctionUrlResponse>()
                     .map_or(0, |answer| answer.status_code);
+                let body = left
+                    .downcast_ref::<LambdaFunctionUrlResponse>()
+                    .and_then(|answer| answer.body.as_deref());
+                self.plan_refused(body.unwrap_or_default());
                 if (200..300).contains(&status) {
                     self.checks.event_taken(&event);
                 } else if (400..500).contains(&status) {
@@ -153,6 +170,9 @@ impl Simulation {
             }
             Purpose::InstanceEvent(event) => {
                 let answer = left.downcast_ref::<Result<Value, Diagnostic>>();
+                if let Some(Ok(said)) = answer {
+                    self.plan_refused(&said.to_string());
+                }
                 if answer.is_none_or(Result::is_err) {
                     self.ec2_says_again(event);
                 }
@@ -162,6 +182,13 @@ impl Simulation {
                     self.told(ask, told);
                 }
             }
+        }
+    }
+
+    /// A pass that made a plan which breaks what must always hold has done nothing at all.
+    fn plan_refused(&mut self, said: &str) {
+        if said.contains("the plan breaks what must always hold") {
+            self.checks.report(Violation::new(Check::Answers, said));
         }
     }
 
@@ -189,19 +216,26 @@ impl Simulation {
                         .tags
                         .iter()
                         .find(|(k, _)| k == shared::host::tags::LAUNCH);
-                    tag.map_or_else(|| "".into(), |(_, id)| id.as_str().into())
+                    let launch = tag.map_or_else(|| "".into(), |(_, id)| id.as_str().into());
+                    (launch, request.image_id.clone())
                 };
                 bindings
                     .flat_map(|b| b.ids.iter().map(|id| (id.clone(), launch_of(&b.request))))
                     .filter(|(id, _)| !self.agents.knows(id))
                     .collect()
             };
-            for (id, launch) in launched {
+            for (id, (launch, image)) in launched {
                 self.agents.add(id.clone(), region.clone(), launch);
                 let boots = host.state().ec2.delays.boot;
                 self.announce(&region, &id, Says::Running, boots);
-                if self.faults.strikes(Fault::NeverBoots) {
+                let flaw = self.rollouts.flaw_of(&image);
+                if flaw == Some(Flaw::NeverBoots) || self.faults.strikes(Fault::NeverBoots) {
                     continue;
+                }
+                if flaw == Some(Flaw::Dies) {
+                    let lives = self.rollouts.dice.between(20..=100);
+                    let lives = SignedDuration::from_secs(i64::try_from(lives).unwrap_or(0));
+                    self.happens_in(lives, Happening::AgentDies(id.clone()));
                 }
                 let boot = SignedDuration::from_millis(
                     i64::try_from(self.dice.between(17_000..=45_000)).unwrap_or(0),
@@ -211,6 +245,12 @@ impl Simulation {
                     crate::simulation::Due::Happening(Happening::Boots(id)),
                 );
             }
+        }
+    }
+
+    fn agent_dies(&mut self, id: &InstanceId) {
+        if let Some(agent) = self.agents.get_mut(id) {
+            agent.alive = false;
         }
     }
 

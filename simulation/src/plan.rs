@@ -47,9 +47,15 @@ const LONGEST_HALF: u64 = 2400;
 impl Plan {
     /// The seed's own choice: about half of the kinds, each at a rate of its own.
     pub fn drawn(mut dice: Dice) -> Self {
+        // On dice of their own: what a run without upgrades draws is what it always was.
+        let mut of_images = dice.clone().fork();
         let rates = Fault::ALL
             .into_iter()
             .filter_map(|fault| {
+                let dice = match fault.is_of_images() {
+                    true => &mut of_images,
+                    false => &mut dice,
+                };
                 let chosen = dice.chance(500);
                 let share = dice.between(1..=4);
                 chosen.then(|| (fault, (fault.permille() * share / 4).max(1)))

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use shared::ids::RegionName;
-use shared::model::{ImageState, LaunchChoice, RegionSettings, Selector, Waits};
+use shared::model::{Image, ImageState, LaunchChoice, RegionSettings, Selector, Waits};
 use shared::pass::Limits;
 use shared::testing::{TokenEnds, image, settings};
 
 use crate::dice::Dice;
+use crate::rollouts::{self, Rolling};
 use crate::world::{LIMITS, World};
 
 const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
@@ -26,6 +27,10 @@ pub struct Scenario {
     pub token_ends: TokenEnds,
     /// How long a user has to claim a slot.
     pub claim: SignedDuration,
+    /// What each region boots from at first.
+    pub images: Vec<Image>,
+    /// None in a run without upgrades.
+    pub rolling: Option<Rolling>,
 }
 
 impl Scenario {
@@ -35,7 +40,7 @@ impl Scenario {
             .iter()
             .map(|name| region(name, dice))
             .collect();
-        Self {
+        let scenario = Self {
             regions,
             storm_minutes: dice.between(2..=6),
             user_every: *dice.pick(&[3000, 10_000, 30_000, 90_000]),
@@ -43,7 +48,21 @@ impl Scenario {
             limits: limits(dice),
             token_ends: *dice.pick(&[TokenEnds::WithAll, TokenEnds::WithAny]),
             claim: SignedDuration::from_secs(*dice.pick(&[20, 45, 90])),
+            images: (0..count).map(rollouts::first_image).collect(),
+            rolling: Rolling::drawn(dice),
+        };
+        scenario.with_upgrades(dice)
+    }
+
+    /// Drawn last: what is drawn for a run without upgrades is what it always was.
+    fn with_upgrades(mut self, dice: &mut Dice) -> Self {
+        if self.rolling.is_some() {
+            self.storm_minutes += dice.between(0..=4);
+            for settings in &mut self.regions {
+                settings.upgrades = rollouts::upgrades(dice);
+            }
         }
+        self
     }
 
     /// One region, and nobody comes.
@@ -56,6 +75,8 @@ impl Scenario {
             limits: LIMITS,
             token_ends: TokenEnds::WithAll,
             claim: SignedDuration::from_secs(90),
+            images: vec![image("ami-1", ImageState::Current)],
+            rolling: None,
         }
     }
 
@@ -63,15 +84,24 @@ impl Scenario {
     pub fn furnish(&self, world: &mut World) {
         world.limits = self.limits;
         let tables = &mut world.database.rows().tables;
-        for settings in &self.regions {
+        for (settings, image) in self.regions.iter().zip(&self.images) {
             world.host(&settings.name).state().ec2.token_ends = self.token_ends;
             let region = settings.name.clone();
             tables.add_region(settings.clone());
             if let Some(row) = tables.regions.get_mut(&region) {
                 row.claim = self.claim;
             }
-            tables.add_image(&region, image("ami-1", ImageState::Current));
+            tables.add_image(&region, image.clone());
         }
+    }
+
+    /// What a region boots from at first.
+    ///
+    /// # Panics
+    /// When there is no such region.
+    pub fn first_image(&self, region: &RegionName) -> Image {
+        let place = self.regions.iter().position(|r| r.name == *region);
+        self.images[place.unwrap_or(usize::MAX)].clone()
     }
 
     pub fn names(&self) -> Vec<RegionName> {

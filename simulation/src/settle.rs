@@ -3,10 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use shared::clock::Clock;
-use shared::ids::RegionName;
+use shared::ids::{InstanceId, RegionName};
+use shared::model::{ImageState, RegionSettings};
 use shared::pass::{Order, Passes};
 use shared::report::PassOutcome;
 use shared::scaling::Reason;
+use shared::testing::InstanceRow;
 use shared::trigger::Trigger;
 
 use crate::checks::{Check, Violation};
@@ -47,6 +49,7 @@ impl Simulation {
     fn calm_down(&mut self) {
         self.over = true;
         self.faults.stop();
+        self.rollouts.heal();
         self.trace
             .line(|| "* nothing goes wrong any more".to_owned());
         for region in self.scenario.names() {
@@ -100,6 +103,9 @@ impl Simulation {
                 return Some(format!("EC2 has {live:?}, and rows are {known:?}"));
             }
         }
+        if let Some(why) = self.unfinished_upgrade(region) {
+            return Some(why);
+        }
         if let Some(id) = self.agents.silent_in(region, &self.world) {
             return Some(format!(
                 "the agent of {id} is dead, and it has not been given up"
@@ -110,6 +116,46 @@ impl Simulation {
             Ok(plan) => Some(format!("there is something to do: {plan}")),
             Err(error) => Some(error),
         }
+    }
+
+    /// An upgrade ends, one way or the other, and leaves the buffer on the current image.
+    fn unfinished_upgrade(&self, region: &RegionName) -> Option<String> {
+        let rows = self.world.database.rows();
+        let tables = &rows.tables;
+        let images = || {
+            tables
+                .images
+                .iter()
+                .filter(|((of, _), _)| of == region)
+                .map(|(_, image)| image)
+        };
+        for image in images() {
+            if matches!(image.state, ImageState::Warming | ImageState::Baking) {
+                return Some(format!("{} is {} yet", image.id, image.state));
+            }
+            let is_over = matches!(image.state, ImageState::Retired | ImageState::Failed);
+            let is_left = |(id, row): &(&InstanceId, &InstanceRow)| {
+                row.region == *region && row.image_id == image.id && !tables.is_occupied(id)
+            };
+            if is_over && let Some((id, _)) = tables.instances.iter().find(is_left) {
+                return Some(format!("{id} of {} is there, and nobody uses it", image.id));
+            }
+        }
+        let current: Vec<_> = images()
+            .filter(|image| image.state == ImageState::Current)
+            .map(|image| image.id.clone())
+            .collect();
+        let free = tables.free_slots_on(region, &current, self.now());
+        let RegionSettings {
+            target_free,
+            max_instances,
+            ..
+        } = tables.regions[region].settings;
+        let of_region = |row: &&InstanceRow| row.region == *region;
+        let live = tables.instances.values().filter(of_region).count();
+        let has_room = live < usize::try_from(max_instances).unwrap_or(usize::MAX);
+        (free < target_free && has_room)
+            .then(|| format!("{free} of {target_free} are free on {current:?}, and there is room"))
     }
 
     /// What a pass would do now.

@@ -3,115 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use shared::assign::AssignOutcome;
-use shared::db::DbError;
-use shared::ids::{InstanceId, RegionName};
 
 use crate::agents::Agents;
 use crate::checks::{Checks, Scene, Violation};
 use crate::dice::Dice;
-use crate::ec2_events::Ec2Event;
-use crate::events::{DatabaseEvent, Outbox};
+pub(crate) use crate::due::{Ask, Due, Happening, Process, Purpose, Told};
+use crate::events::Outbox;
 use crate::executor::Executor;
 use crate::facts::Fact;
 use crate::faults::Fault;
-use crate::gate::{GateId, ProcessId, Straggler, Verdict};
+use crate::gate::{ProcessId, Straggler};
 use crate::plan::Plan;
 use crate::queue::Queue;
+use crate::rollouts::Rollouts;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::world::{HandOver, World};
-
-/// Something that is due.
-#[derive(Debug)]
-pub(crate) enum Due {
-    Gate {
-        gate: GateId,
-        process: ProcessId,
-        verdict: Verdict,
-    },
-    /// The request leaves, and its sender dies.
-    LastGate {
-        gate: GateId,
-        process: ProcessId,
-        verdict: Verdict,
-    },
-    Death(ProcessId, Fault),
-    Straggler(Straggler),
-    Happening(Happening),
-}
-
-/// What happens in the world by itself.
-#[derive(Clone, Debug)]
-pub(crate) enum Happening {
-    Minute,
-    UserComes,
-    AsksAgain(Ask),
-    /// The user connects, and the agent is asked whether that may be.
-    Connects {
-        instance: InstanceId,
-        slot: String,
-        ask: Ask,
-    },
-    SessionEnds {
-        instance: InstanceId,
-        slot: String,
-    },
-    SlotIsCleared {
-        instance: InstanceId,
-        slot: String,
-    },
-    Boots(InstanceId),
-    Beats(InstanceId),
-    IsTaken(InstanceId),
-    Weather(RegionName),
-    Misfortune,
-    Operator,
-    Deliver(DatabaseEvent),
-    Ec2Says(Ec2Event),
-}
-
-/// One session's wish for a slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
-    pub user: String,
-    pub session: String,
-    pub tries: u32,
-}
-
-/// What a process was for, and so what follows from its end.
-#[derive(Debug)]
-pub(crate) enum Purpose {
-    Reconcile,
-    Webhook(DatabaseEvent),
-    InstanceEvent(Ec2Event),
-    Client(Ask),
-}
-
-impl Purpose {
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Reconcile => "invocations of reconcile",
-            Self::Webhook(_) => "invocations of hasura-event",
-            Self::InstanceEvent(_) => "invocations of instance-state-change",
-            Self::Client(_) => "requests of users",
-        }
-    }
-
-    pub(crate) fn is_function(&self) -> bool {
-        !matches!(self, Self::Client(_))
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Process {
-    pub name: String,
-    pub purpose: Purpose,
-    pub paused_until: Option<Timestamp>,
-}
-
-/// What a client was answered.
-pub(crate) type Told = Result<AssignOutcome, DbError>;
 
 #[derive(Debug)]
 pub struct Simulation {
@@ -120,6 +27,7 @@ pub struct Simulation {
     pub faults: Plan,
     pub trace: Trace,
     pub(crate) agents: Agents,
+    pub(crate) rollouts: Rollouts,
     pub(crate) queue: Queue<Due>,
     pub(crate) dice: Dice,
     pub(crate) checks: Checks,
@@ -149,6 +57,7 @@ impl Simulation {
             agents: Agents::default(),
             queue: Queue::new(dice.fork()),
             dice: dice.fork(),
+            rollouts: Rollouts::new(dice.fork()),
             checks: Checks::default(),
             calls: BTreeMap::new(),
             done: BTreeMap::new(),

@@ -12,6 +12,7 @@ use shared::testing::{AgentOutcome, SlotStatus};
 use crate::agents::Says;
 use crate::faults::Fault;
 use crate::ports::Gated;
+use crate::rollouts;
 use crate::simulation::{Ask, Happening, Purpose, Simulation, Told};
 
 /// A client that was refused or not answered asks again so often.
@@ -53,10 +54,12 @@ impl Simulation {
         else {
             return;
         };
-        let client = if self.dice.chance(500) {
+        let client = if self.scenario.rolling.is_some() {
+            self.rollouts.client()
+        } else if self.dice.chance(500) {
             ClientBuild::CurrentImage
         } else {
-            ClientBuild::Sha("sha-of-ami-1".into())
+            ClientBuild::Sha(rollouts::first_image(0).client_sha)
         };
         let request = AssignRequest {
             user,

@@ -155,9 +155,10 @@ impl Simulation {
         let regions = self.scenario.names();
         let region = self.dice.pick(&regions).clone();
         let name = format!("stray-{}", now.as_millisecond());
+        let image = self.scenario.first_image(&region);
         let request = LaunchRequest {
-            image_id: "ami-1".into(),
-            client_sha: "sha-of-ami-1".into(),
+            image_id: image.id,
+            client_sha: image.client_sha,
             instance_type: "type-1".to_owned(),
             subnet_id: "elsewhere".to_owned(),
             security_group_ids: vec![],

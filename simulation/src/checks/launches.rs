@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
 use shared::model::Intent;
 
+use super::images::most;
 use super::{Check, Scene, Violation};
 use crate::facts::Fact;
 
@@ -13,7 +14,7 @@ struct Recorded {
     region: RegionName,
     intent: Intent,
     closed: bool,
-    /// `max_instances` when it was recorded.
+    /// What the region might have when it was recorded.
     max: u32,
 }
 
@@ -29,7 +30,7 @@ impl Launches {
     pub(super) fn fact(&mut self, scene: &Scene<'_>, fact: &Fact, found: &mut Vec<Violation>) {
         match fact {
             Fact::Began { fence } => {
-                let max = scene.world.settings(&fence.region).max_instances;
+                let max = most(&scene.world.database.rows().tables, &fence.region);
                 self.seen_max.insert(fence.region.clone(), max);
             }
             Fact::Opened(lease, intent) => self.opened(scene, &lease.region, intent, found),
@@ -75,7 +76,7 @@ impl Launches {
             );
             found.push(Violation::new(Check::OneLaunchPerIntent, text));
         }
-        let now_max = scene.world.settings(region).max_instances;
+        let now_max = most(&scene.world.database.rows().tables, region);
         let max = self.seen_max.get(region).copied().unwrap_or(0).max(now_max);
         self.recorded.insert(
             launch.clone(),

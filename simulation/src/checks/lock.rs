@@ -57,7 +57,11 @@ impl Lock {
             Fact::AskedToTerminate { region, .. } => {
                 self.asked("terminate", scene, process, region, found);
             }
-            Fact::Marked(_) | Fact::Cleared(_) | Fact::Assigned { .. } => {}
+            Fact::Marked(_)
+            | Fact::Cleared(_)
+            | Fact::Assigned { .. }
+            | Fact::AskedForImage { .. }
+            | Fact::ImageMoved { .. } => {}
         }
     }
 

@@ -24,6 +24,7 @@ impl Slots {
             user,
             session,
             slot,
+            ..
         } = fact
         else {
             return;
@@ -90,7 +91,16 @@ fn changed(id: &str, before: &SlotRow, after: &SlotRow, found: &mut Vec<Violatio
 }
 
 fn put(tables: &Tables, slot: &str, id: &InstanceId, found: &mut Vec<Violation>) {
-    let status = tables.instances.get(id).map(|row| row.status);
+    let row = tables.instances.get(id);
+    let image = row.and_then(|row| {
+        let key = (row.region.clone(), row.image_id.clone());
+        tables.images.get(&key)
+    });
+    if !image.is_some_and(|image| image.state.is_served()) {
+        let text = format!("slot {slot} was given away on {id}, of {image:?}");
+        found.push(Violation::new(Check::AssignedOnlyServed, text));
+    }
+    let status = row.map(|row| row.status);
     if status != Some(InstanceStatus::Active) {
         let text = format!("slot {slot} was given away on {id}, which is {status:?}");
         found.push(Violation::new(Check::AssignedOnlyInService, text));

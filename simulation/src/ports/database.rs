@@ -160,8 +160,15 @@ impl Database for Gated<dyn Database> {
     ) -> Written {
         let (inner, under) = (self.inner.clone(), fence.clone());
         let (image, reason) = (image.clone(), reason.to_owned());
+        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
         self.write("move_image", fence, async move {
-            inner.move_image(&under, &image, states, &reason).await
+            let answer = inner.move_image(&under, &image, states, &reason).await;
+            let is_done = |row: &WriteResult| row.outcome == WriteOutcome::Done;
+            if answer.as_ref().is_ok_and(|rows| rows.iter().any(is_done)) {
+                let (fence, to) = (under, states.1);
+                facts.add(process, Fact::ImageMoved { fence, to });
+            }
+            answer
         })
         .await
     }
@@ -174,8 +181,14 @@ impl Database for Gated<dyn Database> {
     ) -> Result<Asked, DbError> {
         let (inner, region) = (self.inner.clone(), region.clone());
         let (image, client_sha) = (image.clone(), client_sha.clone());
+        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
         self.ask("ask_upgrade", async move {
-            inner.ask_upgrade(&region, &image, &client_sha).await
+            let answer = inner.ask_upgrade(&region, &image, &client_sha).await;
+            if let Ok(asked) = &answer {
+                let asked = *asked;
+                facts.add(process, Fact::AskedForImage { region, asked });
+            }
+            answer
         })
         .await
     }

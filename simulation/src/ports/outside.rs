@@ -78,6 +78,8 @@ impl Assigner for Gated<dyn Assigner> {
                     user: request.user.to_string(),
                     session: request.session.to_string(),
                     slot: assignment.slot_id.clone(),
+                    client: request.client.clone(),
+                    repeated: assignment.repeated,
                 };
                 facts.add(process, fact);
             }

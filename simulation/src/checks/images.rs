@@ -1,0 +1,190 @@
+//! Images: which states they may be in, and who may move them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::assign::ClientBuild;
+use shared::ids::{ImageId, RegionName};
+use shared::model::{Image, ImageState};
+use shared::testing::Tables;
+
+use super::{Check, Violation};
+use crate::facts::Fact;
+use crate::gate::ProcessId;
+
+/// Who may move an image, each by edges of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mover {
+    /// A pass under a fence that is in force.
+    Pass,
+    /// Whoever asks for an image.
+    Asking,
+    /// An operator, by a write of their own.
+    Hand,
+}
+
+impl Mover {
+    const ALL: [Self; 3] = [Self::Pass, Self::Asking, Self::Hand];
+
+    fn may(self, from: Option<ImageState>, to: ImageState) -> bool {
+        use ImageState::{Baking, Current, Failed, Retired, Warming};
+        match (from, to) {
+            // The other half of a swap.
+            (Some(Current), Baking) | (Some(Baking), Current) => self != Self::Hand,
+            (Some(Warming), Current) | (Some(Baking), Retired) => self == Self::Pass,
+            (None | Some(Retired | Failed), Warming) => self == Self::Asking,
+            (Some(Warming), Failed) => true,
+            (Some(Baking), Failed) => self == Self::Hand,
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Images {
+    before: BTreeMap<(RegionName, ImageId), Image>,
+    /// The highest version under which a region was shown.
+    fence: BTreeMap<RegionName, i64>,
+    /// In this step.
+    movers: BTreeSet<(RegionName, Mover)>,
+}
+
+impl Images {
+    pub(super) fn by_hand(&mut self, region: &RegionName) {
+        self.movers.insert((region.clone(), Mover::Hand));
+    }
+
+    pub(super) fn step(
+        &mut self,
+        tables: &Tables,
+        facts: &[(ProcessId, Fact)],
+        found: &mut Vec<Violation>,
+    ) {
+        for (_, fact) in facts {
+            self.fact(tables, fact, found);
+        }
+        let movers = std::mem::take(&mut self.movers);
+        if tables.images == self.before {
+            return;
+        }
+        // What was there from the start was moved by nobody.
+        if !self.before.is_empty() {
+            for (key, image) in &tables.images {
+                let before = self.before.get(key).map(|image| image.state);
+                if before != Some(image.state) {
+                    moved(key, before, image.state, &movers, found);
+                }
+            }
+        }
+        alone(tables, found);
+        self.before.clone_from(&tables.images);
+    }
+
+    fn fact(&mut self, tables: &Tables, fact: &Fact, found: &mut Vec<Violation>) {
+        match fact {
+            Fact::Began { fence } => {
+                let in_force = self.fence.entry(fence.region.clone()).or_default();
+                *in_force = fence.version.max(*in_force);
+            }
+            Fact::ImageMoved { fence, .. } => {
+                let in_force = self.fence.get(&fence.region).copied().unwrap_or(0);
+                if fence.version >= in_force {
+                    self.movers.insert((fence.region.clone(), Mover::Pass));
+                }
+            }
+            Fact::AskedForImage { region, .. } => {
+                self.movers.insert((region.clone(), Mover::Asking));
+            }
+            Fact::Assigned {
+                slot,
+                client,
+                repeated: false,
+                ..
+            } => assigned(tables, slot, client, found),
+            _ => {}
+        }
+    }
+}
+
+fn moved(
+    (region, image): &(RegionName, ImageId),
+    from: Option<ImageState>,
+    to: ImageState,
+    movers: &BTreeSet<(RegionName, Mover)>,
+    found: &mut Vec<Violation>,
+) {
+    let text = || {
+        let from = from.map_or_else(|| "nothing".to_owned(), |from| from.to_string());
+        format!("{image} in {region} went from {from} to {to}")
+    };
+    if !Mover::ALL.into_iter().any(|mover| mover.may(from, to)) {
+        found.push(Violation::new(Check::ImagesMoveOnEdges, text()));
+        return;
+    }
+    let here: Vec<_> = movers
+        .iter()
+        .filter(|(of, _)| of == region)
+        .map(|(_, mover)| *mover)
+        .collect();
+    if !here.iter().any(|mover| mover.may(from, to)) {
+        let text = format!("{}, and those who moved any are {here:?}", text());
+        found.push(Violation::new(Check::ImagesMovedByWhoMay, text));
+    }
+}
+
+/// One image is current, and one warms.
+fn alone(tables: &Tables, found: &mut Vec<Violation>) {
+    let mut seen = BTreeMap::new();
+    for ((region, id), image) in &tables.images {
+        if !matches!(image.state, ImageState::Current | ImageState::Warming) {
+            continue;
+        }
+        if let Some(other) = seen.insert((region, image.state), id) {
+            let text = format!("{other} and {id} in {region} are {}", image.state);
+            found.push(Violation::new(Check::OneCurrentOneWarming, text));
+        }
+    }
+}
+
+/// A client is served by the build that it fits.
+fn assigned(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<Violation>) {
+    let Some(row) = tables
+        .slots
+        .get(slot)
+        .and_then(|slot| tables.instances.get(&slot.instance_id))
+    else {
+        return;
+    };
+    let image = tables
+        .images
+        .get(&(row.region.clone(), row.image_id.clone()));
+    let fits = image.is_some_and(|image| match client {
+        ClientBuild::CurrentImage => image.state == ImageState::Current,
+        ClientBuild::Sha(sha) => image.client_sha == *sha && row.client_sha == *sha,
+    });
+    if !fits {
+        let text = format!("{client:?} was given {slot}, which is of {image:?}");
+        found.push(Violation::new(Check::AssignedOwnBuild, text));
+    }
+}
+
+/// How many instances a region may have now: more than its maximum as long as an upgrade is
+/// on, which is over when the last instance of an image that is not served any more has gone.
+pub(super) fn most(tables: &Tables, region: &RegionName) -> u32 {
+    let settings = &tables.regions[region].settings;
+    let state_of = |id: &ImageId| {
+        let image = tables.images.get(&(region.clone(), id.clone()));
+        image.map(|image| image.state)
+    };
+    let images = tables.images.iter().filter(|((of, _), _)| of == region);
+    let upgrades = images
+        .map(|(_, image)| image.state)
+        .any(|state| matches!(state, ImageState::Warming | ImageState::Baking));
+    let leaves = |id| matches!(state_of(id), Some(ImageState::Retired | ImageState::Failed));
+    let rows = tables
+        .instances
+        .values()
+        .filter(|row| row.region == *region);
+    let is_on = upgrades || rows.map(|row| &row.image_id).any(leaves);
+    let surge = if is_on { settings.upgrades.surge } else { 0 };
+    settings.max_instances.saturating_add(surge)
+}
