@@ -99,15 +99,25 @@ impl Snapshot {
         u32::try_from(going.count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether users are served from an image that has fewer free slots than it should.
-    pub fn is_short_of_slots(&self) -> bool {
+    /// Whether users are served from an image that has fewer free slots than it should. Slots
+    /// that no user could be given, or that are about to go, are not free.
+    pub fn is_short_of_slots(&self, now: Timestamp) -> bool {
+        let down = self.down();
+        let counts = |instance: &Instance| {
+            instance.status == InstanceStatus::Active
+                && instance.notice.is_none()
+                && !down.contains(&instance.id)
+                && !self.is_ageing(instance, now)
+                && self.silence(instance, now) < self.settings.waits.heartbeat
+        };
         self.images
             .iter()
             .filter(|image| image.state.is_served())
             .any(|image| {
-                let own = self.instances.values().filter(|instance| {
-                    instance.status == InstanceStatus::Active && instance.image_id == image.id
-                });
+                let own = self
+                    .instances
+                    .values()
+                    .filter(|instance| instance.image_id == image.id && counts(instance));
                 let free: u32 = own.map(|instance| instance.slots.waiting).sum();
                 free < self.settings.target_free.saturating_add(self.waiting)
             })

@@ -53,7 +53,7 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
     for step in &plan.steps {
         match &step.action {
             Action::Drain { instance } => {
-                check_drain(snapshot, instance, &mut found);
+                check_drain(snapshot, instance, now, &mut found);
                 if !ended.insert(instance) {
                     found.push(Violation::EndsTwice(instance.clone()));
                 }
@@ -108,7 +108,7 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
     found
 }
 
-fn check_drain(snapshot: &Snapshot, id: &InstanceId, found: &mut Vec<Violation>) {
+fn check_drain(snapshot: &Snapshot, id: &InstanceId, now: Timestamp, found: &mut Vec<Violation>) {
     let Some(instance) = snapshot.instances.get(id) else {
         return found.push(Violation::NamesUnknown(id.clone()));
     };
@@ -129,7 +129,7 @@ fn check_drain(snapshot: &Snapshot, id: &InstanceId, found: &mut Vec<Violation>)
     }
     let warming = snapshot.image_state(instance) == Some(ImageState::Warming);
     // Only users come before an upgrade.
-    if warming && instance.notice.is_none() && !snapshot.is_short_of_slots() {
+    if warming && instance.notice.is_none() && !snapshot.is_short_of_slots(now) {
         found.push(Violation::DrainsProtected(id.clone()));
     }
 }

@@ -16,6 +16,9 @@ use crate::gate::ProcessId;
 /// A refused user counts as waiting for so long.
 const WAITING: SignedDuration = SignedDuration::from_mins(1);
 
+/// As long as listings ever lag here.
+const LONGEST_LAG: SignedDuration = SignedDuration::from_mins(1);
+
 /// A region as a pass was shown it.
 #[derive(Debug)]
 struct View {
@@ -257,10 +260,11 @@ fn live(scene: &Scene<'_>, tables: &Tables, region: &RegionName) -> u32 {
         .filter(|(_, row)| row.region == *region);
     let host = scene.world.host(region);
     let state = host.state();
-    let strays = state
-        .ec2
-        .live(scene.world.now())
-        .filter(|id| !tables.instances.contains_key(*id));
+    // Listings show what has gone as it was.
+    let (now, listed) = (scene.world.now(), scene.world.now() - LONGEST_LAG);
+    let strays = state.ec2.machines.iter().filter(|(id, machine)| {
+        (machine.is_live(now) || machine.is_live(listed)) && !tables.instances.contains_key(*id)
+    });
     let mut items = scene.world.store.items();
     let open: u32 = items
         .of(region)

@@ -498,6 +498,37 @@ fn at_the_maximum_users_come_before_an_upgrade_and_before_the_way_back() {
     );
 }
 
+/// The rule that protects what warms has to count as the buffer does, or its pass does nothing
+/// at all.
+#[test]
+fn slots_that_nobody_can_be_given_are_no_reason_to_keep_what_warms() {
+    let mut base = warming([instance("i-3"), instance("i-4")]);
+    base.settings.max_instances = 4;
+    let cases: [(&str, Change); 4] = [
+        ("silent", |s| {
+            let row = s.instances.get_mut(&"i-2".into()).unwrap();
+            row.beat_at = Some(at(-100));
+        }),
+        ("down at EC2", |s| down(s, "i-2")),
+        ("about to be taken", |s| {
+            let row = s.instances.get_mut(&"i-2".into()).unwrap();
+            row.notice = Some(Notice::Rebalance);
+        }),
+        ("its token ends soon", |s| {
+            let row = s.instances.get_mut(&"i-2".into()).unwrap();
+            row.launched_at = NOW - s.renew_after;
+        }),
+    ];
+    for (case, change) in cases {
+        let mut snapshot = base.clone();
+        change(&mut snapshot);
+        assert!(snapshot.is_short_of_slots(NOW), "{case}");
+        let plan = algorithm("default").unwrap().decide(&snapshot, NOW);
+        assert_eq!(check::violations(&snapshot, &plan, NOW), [], "{case}");
+    }
+    assert!(!base.is_short_of_slots(NOW));
+}
+
 #[test]
 fn a_surge_lasts_until_the_last_instance_of_the_image_before_has_gone() {
     let mut snapshot = baking();
