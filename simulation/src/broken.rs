@@ -8,6 +8,7 @@ mod assigner;
 mod database;
 mod ec2;
 mod table;
+mod upgrades;
 
 use std::fmt;
 use std::sync::Arc;
@@ -79,7 +80,12 @@ fn ec2(world: &mut World, how: Launching) {
     world.behind.hosts = Arc::new(BadEc2::new(inner, database, how));
 }
 
-pub const VARIANTS: &[Variant] = &[
+/// All that there are.
+pub fn variants() -> impl Iterator<Item = &'static Variant> {
+    VARIANTS.iter().chain(upgrades::VARIANTS)
+}
+
+const VARIANTS: &[Variant] = &[
     // Users
     variant(
         "a slot is given away that somebody holds",
@@ -100,7 +106,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "a repeated request is not recognised",
         Check::RepeatedRequestSameSlot,
-        2,
+        3,
         |world| {
             assigner(world, Assigning::AsIfNew);
         },
@@ -117,7 +123,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "draining does not lock out users",
         Check::OccupiedNotDrained,
-        78,
+        219,
         |world| {
             database(world, Writing::DrainsOccupied);
         },
@@ -125,7 +131,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "agents are not heard",
         Check::OccupiedNotTerminated,
-        2,
+        9,
         |world| {
             database(world, Writing::HearsNoAgent);
         },
@@ -133,7 +139,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "the end is not committed",
         Check::TerminateOnlyCommitted,
-        2,
+        3,
         |world| {
             database(world, Writing::CommitsNothing);
         },
@@ -149,7 +155,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "rows go before their machines",
         Check::NothingLivingRemoved,
-        15,
+        4,
         |world| {
             database(world, Writing::RemovesAtOnce);
         },
@@ -157,7 +163,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "recording overwrites what there is",
         Check::StatesGoForward,
-        5,
+        6,
         |world| {
             database(world, Writing::RecordsAnew);
         },
@@ -166,7 +172,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "each attempt has a token of its own",
         Check::OneLaunchPerIntent,
-        2,
+        4,
         |world| {
             ec2(world, Launching::FreshTokens);
         },
@@ -174,7 +180,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "a resumed launch has another token",
         Check::OneLaunchPerIntent,
-        2,
+        4,
         |world| {
             table(world, Locking::KeepsAnotherToken);
         },
@@ -217,7 +223,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "intents are closed before they are done",
         Check::MachinesWithinMaximum,
-        32,
+        129,
         |world| {
             table(world, Locking::ClosesAtOnce);
         },
@@ -234,7 +240,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "ids are seen too early",
         Check::WakeBeforeSeen,
-        5,
+        6,
         |world| {
             table(world, Locking::SeesTooEarly);
         },
@@ -264,10 +270,10 @@ pub const VARIANTS: &[Variant] = &[
             table(world, Locking::GrantsAlways);
         },
     ),
-    variant("no margin for clocks", Check::OneHolder, 129, |world| {
+    variant("no margin for clocks", Check::OneHolder, 11, |world| {
         table(world, Locking::WithoutMargin);
     }),
-    variant("no fence", Check::NoWriteBelowFence, 4, |world| {
+    variant("no fence", Check::NoWriteBelowFence, 6, |world| {
         database(world, Writing::WithoutFence);
     }),
     variant(
@@ -281,7 +287,7 @@ pub const VARIANTS: &[Variant] = &[
     variant(
         "the lease is not looked at",
         Check::NoAskWithoutLock,
-        10,
+        13,
         |world| {
             world.clocks_stand_still = true;
             world.limits.lease = Duration::from_secs(12);

@@ -6,9 +6,13 @@
 
 mod furnish;
 mod kinds;
+mod upgrades;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use shared::ids::ImageId;
+use shared::model::ImageState;
 
 use crate::checks::Violation;
 use crate::dice::Dice;
@@ -31,6 +35,7 @@ pub struct Ledger {
     pub launches: usize,
     /// Machines that EC2 ever launched.
     pub launched: usize,
+    pub images: BTreeMap<ImageId, ImageState>,
 }
 
 /// One run of one kind.
@@ -69,6 +74,9 @@ impl Kind {
         }
         let gates = simulation.faults.arrivals;
         let calls = simulation.calls.clone();
+        if self.again && death.is_some() {
+            (self.invoke)(&mut simulation);
+        }
         simulation.schedule();
         simulation.settle();
         Ending {
@@ -100,7 +108,10 @@ fn ledger(simulation: &Simulation) -> Ledger {
         .tokens
         .values()
         .filter(|binding| !binding.ids.is_empty());
+    let rows = simulation.world.database.rows();
+    let images = rows.tables.images.values();
     Ledger {
+        images: images.map(|i| (i.id.clone(), i.state)).collect(),
         machines: state.ec2.live(simulation.world.now()).count(),
         launches: bindings.clone().count(),
         launched: bindings.map(|binding| binding.ids.len()).sum(),

@@ -16,7 +16,7 @@
 //! | a process is a future; each call that leaves it stands at a [`gate`] before its effect and at one after it | [`ports`], `processes` |
 //! | the plan says how long it stands there, and whether it dies, gets no answer, sends its request late, or is paused | [`plan`], [`faults`] |
 //! | processes are stepped one at a time, by hand: no runtime, no threads, no real time | [`executor`], [`queue`] |
-//! | schedules, users, sessions, host agents, EC2's moods, operators, new images, events | `happenings`, `users`, `weather`, [`rollouts`], [`events`], `ec2_events`, [`agents`] |
+//! | schedules, users, sessions, host agents, EC2's moods, operators, new images, events | `happenings`, `users`, `weather`, [`rollouts`], `releases`, [`events`], `ec2_events`, [`agents`] |
 //! | what a call did is told by the wrapper around its port | [`facts`] |
 //! | after each step the rules of the design's list "What always holds" are checked | [`checks`] |
 //! | when the storm is over, all has to come to rest in so many passes | [`settle`] |
@@ -71,6 +71,7 @@ pub mod ports;
 mod processes;
 pub mod queue;
 pub mod regressions;
+mod releases;
 pub mod rollouts;
 pub mod run;
 pub mod scenario;

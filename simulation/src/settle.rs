@@ -180,6 +180,8 @@ impl Simulation {
             if plan.notes.iter().any(is_guard) {
                 let event = json!({"regions": [region], "approve_mass_removal": true});
                 self.reconcile("approved", event);
+                // Before the schedule's next pass: beside it, this one finds the region busy.
+                self.follow_up_now();
             }
         }
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use shared::assign::{AssignOutcome, AssignRequest, Assigner, Assignment};
 use shared::clock::Clock;
 use shared::db::DbError;
-use shared::model::InstanceStatus;
+use shared::model::{ImageState, InstanceStatus};
 use shared::testing::{FakeAssigner, FakeClock, FakeDatabase, SlotRow, SlotStatus, Tables};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub(super) enum Assigning {
     AsIfNew,
     /// Free is free, whatever becomes of the instance.
     AnyState,
+    /// What warms for an upgrade serves already.
+    AlsoWarming,
+    /// One build is as good as another.
+    AnyBuild,
 }
 
 pub(super) struct BadAssigner {
@@ -52,6 +56,18 @@ impl BadAssigner {
     }
 }
 
+/// Free, on an instance in service of an image in a state.
+fn is_open(tables: &Tables, slot: &SlotRow, fits: impl Fn(ImageState) -> bool) -> bool {
+    let Some(row) = tables.instances.get(&slot.instance_id) else {
+        return false;
+    };
+    let key = (row.region.clone(), row.image_id.clone());
+    let image = tables.images.get(&key);
+    slot.status == SlotStatus::Waiting
+        && row.status == InstanceStatus::Active
+        && image.is_some_and(|image| fits(image.state))
+}
+
 #[async_trait]
 impl Assigner for BadAssigner {
     async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError> {
@@ -66,6 +82,12 @@ impl Assigner for BadAssigner {
                 let host = tables.instances.get(&slot.instance_id);
                 slot.status == SlotStatus::Waiting
                     && host.is_some_and(|row| row.status != InstanceStatus::Active)
+            }),
+            Assigning::AlsoWarming => self.take(request, |tables, slot| {
+                is_open(tables, slot, |state| state == ImageState::Warming)
+            }),
+            Assigning::AnyBuild => self.take(request, |tables, slot| {
+                is_open(tables, slot, ImageState::is_served)
             }),
             Assigning::WithoutLimit => {
                 let generous = FakeAssigner {

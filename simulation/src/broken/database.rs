@@ -11,6 +11,8 @@ use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use shared::model::{ImageState, InstanceStatus, NewInstance, Notice};
 use shared::testing::{FakeDatabase, Tables};
 
+use super::upgrades::Upgrading;
+
 type Written = Result<Vec<WriteResult>, DbError>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,7 @@ pub(super) enum Writing {
     RecordsAnew,
     MisreadsMaximum,
     Panics,
+    Upgrading(Upgrading),
 }
 
 pub(super) struct BadDatabase {
@@ -98,6 +101,9 @@ impl Database for BadDatabase {
 
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
         let mut seen = self.inner.begin_pass(fence).await?;
+        if let Writing::Upgrading(how) = self.how {
+            how.when_shown(&mut self.tables.rows().tables, &mut seen);
+        }
         if self.is(Writing::MisreadsMaximum) {
             seen.settings.max_instances += 2;
         }
@@ -143,6 +149,11 @@ impl Database for BadDatabase {
                     set(tables, id, InstanceStatus::Draining);
                 })
                 .await;
+        }
+        if let Writing::Upgrading(how) = self.how {
+            let more = how.drained_as_well(&self.tables.rows().tables, &fence.region);
+            let ids: Vec<_> = ids.iter().cloned().chain(more).collect();
+            return self.inner.drain(fence, &ids).await;
         }
         self.inner.drain(&self.fence(fence), ids).await
     }
@@ -195,7 +206,21 @@ impl Database for BadDatabase {
         states: (ImageState, ImageState),
         reason: &str,
     ) -> Written {
-        let fence = self.fence(fence);
+        let mut fence = self.fence(fence);
+        if let Writing::Upgrading(how) = self.how {
+            if how == Upgrading::NeverRetires && states.1 == ImageState::Retired {
+                return self.wrongly(&fence, &[], |_, _| {}).await;
+            }
+            if how == Upgrading::WithoutFence {
+                let in_force = self.tables.rows().tables.fence_mut(&fence.region).version;
+                fence.version = fence.version.max(in_force);
+            }
+            let before = self.tables.rows().tables.images.clone();
+            let answer = self.inner.move_image(&fence, image, states, reason).await?;
+            let tables = &mut self.tables.rows().tables;
+            how.when_moved(tables, &before, &fence.region, image);
+            return Ok(answer);
+        }
         self.inner.move_image(&fence, image, states, reason).await
     }
 
@@ -205,7 +230,14 @@ impl Database for BadDatabase {
         image: &ImageId,
         client_sha: &ClientSha,
     ) -> Result<Asked, DbError> {
-        self.inner.ask_upgrade(region, image, client_sha).await
+        let warming = self.tables.rows().tables.images.clone();
+        let answer = self.inner.ask_upgrade(region, image, client_sha).await?;
+        if self.is(Writing::Upgrading(Upgrading::WarmsTwo)) {
+            Upgrading::put_back(&mut self.tables.rows().tables, &warming, |state| {
+                state == ImageState::Warming
+            });
+        }
+        Ok(answer)
     }
 
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {

@@ -23,6 +23,7 @@ pub(super) fn settings() -> RegionSettings {
             missing: minutes(2),
             orphan: minutes(3),
         },
+        upgrades: super::upgrades::bounds(),
         ..shared::testing::settings()
     }
 }
@@ -220,12 +221,16 @@ pub(super) fn watched(simulation: &mut Simulation) {
 pub(super) fn never_came_up(simulation: &mut Simulation) {
     watched(simulation);
     buffer(simulation);
+    never_came_up_of(simulation, instance("i-3"));
+}
+
+pub(super) fn never_came_up_of(simulation: &mut Simulation, instance: Instance) {
     let stuck = Instance {
         status: InstanceStatus::PreConnection,
         active_at: None,
         beat_at: None,
         slots: SlotCounts::default(),
-        ..instance("i-3")
+        ..instance
     };
     add(simulation, &stuck);
     if let Some(agent) = simulation.agents.get_mut(&"i-3".into()) {

@@ -12,6 +12,10 @@ use super::furnish::{
     listed_again, lost, missing, never_came_up, no_capacity, of_yesterday, orphan, partly, region,
     retired, surplus, taken, throttled, unclaimed, wanted_again,
 };
+use super::upgrades::{
+    another_warms, ask, asked_for, baked, flawed, late, names_new, to_be_asked_for, turned_back,
+    warm, warm_and_not_named,
+};
 use crate::ec2_events::Says;
 use crate::simulation::Simulation;
 
@@ -21,6 +25,8 @@ pub struct Kind {
     pub name: &'static str,
     pub(super) furnish: fn(&mut Simulation),
     pub(super) invoke: fn(&mut Simulation),
+    /// Whoever invoked it by hand and got no answer does it once more.
+    pub(super) again: bool,
 }
 
 impl fmt::Debug for Kind {
@@ -83,6 +89,24 @@ pub const KINDS: &[Kind] = &[
     kind("EC2 may take a machine", buffer, |s| {
         ec2_says(s, Says::Rebalance);
     }),
+    asked("ask for an image", to_be_asked_for),
+    asked(
+        "ask for another image than the one that warms",
+        another_warms,
+    ),
+    asked("ask for the image that warms", asked_for),
+    asked("ask for the image that was before", turned_back),
+    kind("warm an image", asked_for, reconcile),
+    kind("swap to an image that is warm", warm, reconcile),
+    kind(
+        "clients are told of a warm image",
+        warm_and_not_named,
+        names_new,
+    ),
+    kind("give up an image that is late", late, reconcile),
+    kind("give up an image that does not come up", flawed, reconcile),
+    kind("swap back", turned_back, reconcile),
+    kind("retire the image before", baked, reconcile),
 ];
 
 const fn kind(
@@ -94,6 +118,14 @@ const fn kind(
         name,
         furnish,
         invoke,
+        again: false,
+    }
+}
+
+const fn asked(name: &'static str, furnish: fn(&mut Simulation)) -> Kind {
+    Kind {
+        again: true,
+        ..kind(name, furnish, ask)
     }
 }
 
@@ -144,7 +176,7 @@ fn ec2_says(simulation: &mut Simulation, says: Says) {
 }
 
 /// The event is made, sent and delivered.
-fn until_busy(simulation: &mut Simulation) {
+pub(super) fn until_busy(simulation: &mut Simulation) {
     simulation.follow_up_now();
     while !simulation.is_busy() {
         simulation.step();
