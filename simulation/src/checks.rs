@@ -1,11 +1,12 @@
 //! What always holds, checked after each step. Numbers are those of the design's list.
 
-mod drains;
+mod decisions;
 mod images;
 mod launches;
 mod lock;
 mod machines;
 mod slots;
+mod view;
 mod wakes;
 
 use std::collections::BTreeSet;
@@ -61,6 +62,9 @@ pub enum Check {
     ImagesMoveOnEdges,
     /// 8: and only a pass under the fence, a wish, or an operator moves them, each on its own ways.
     ImagesMovedByWhoMay,
+    /// A pass moves an image only when it was shown what that is done for: it is warm and named,
+    /// the app version turned back, its time is over.
+    ImagesMoveForAReason,
     /// 7: whoever is told that its event was taken finds its region marked or looked at.
     WakeBeforeSeen,
     /// 7: a mark goes only when it was acted on; and when all functions have ended undisturbed,
@@ -88,7 +92,7 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::SlotHasOneUser,
         Self::UserLimit,
         Self::RepeatedRequestSameSlot,
@@ -107,6 +111,7 @@ impl Check {
         Self::OneCurrentOneWarming,
         Self::ImagesMoveOnEdges,
         Self::ImagesMovedByWhoMay,
+        Self::ImagesMoveForAReason,
         Self::WakeBeforeSeen,
         Self::WakeNotLost,
         Self::OneHolder,
@@ -164,7 +169,7 @@ pub struct Checks {
     lock: lock::Lock,
     wakes: wakes::Wakes,
     images: images::Images,
-    drains: drains::Drains,
+    decisions: decisions::Decisions,
     found: Vec<Violation>,
 }
 
@@ -182,7 +187,7 @@ impl Checks {
         self.slots.state(&rows.tables, found);
         self.machines.state(scene, &rows.tables, found);
         self.images.step(&rows.tables, facts, found);
-        self.drains.step(scene, &rows.tables, facts, found);
+        self.decisions.step(scene, &rows.tables, facts, found);
         drop(rows);
         for (_, fact) in facts {
             self.machines.fact(fact, found);

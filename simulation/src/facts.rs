@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use shared::assign::ClientBuild;
 use shared::db::{Asked, Fence, WriteOutcome, WriteResult};
 use shared::host::HostErrorKind;
-use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
+use shared::ids::{ClientToken, ImageId, InstanceId, LaunchId, RegionName};
 use shared::lock::Lease;
 use shared::model::{ImageState, Intent};
 
@@ -58,7 +58,8 @@ pub enum Fact {
     /// A pass's move of an image was written.
     ImageMoved {
         fence: Fence,
-        to: ImageState,
+        image: ImageId,
+        states: (ImageState, ImageState),
     },
 }
 
@@ -86,7 +87,9 @@ impl Fact {
                 },
                 1,
             ),
-            Self::ImageMoved { to, .. } => (
+            Self::ImageMoved {
+                states: (_, to), ..
+            } => (
                 match to {
                     ImageState::Current => "images that became current",
                     ImageState::Failed => "images that failed",

@@ -32,6 +32,8 @@ pub(super) enum Upgrading {
     DrainsWhatWarms,
     /// What warms is taken for the buffer: the one in service goes already.
     DrainsWhatServes,
+    /// The app version is taken to name what warms.
+    MisreadsAppVersion,
     /// It is not written that an image retires.
     NeverRetires,
     /// The surge is taken for a part of the maximum.
@@ -44,6 +46,12 @@ impl Upgrading {
         match self {
             Self::SurgesAlways => {
                 seen.settings.max_instances += seen.settings.upgrades.surge;
+            }
+            Self::MisreadsAppVersion => {
+                let warms = |image: &&Image| image.state == ImageState::Warming;
+                if let Some(image) = seen.images.iter().find(warms) {
+                    seen.app_sha = Some(image.client_sha.clone());
+                }
             }
             Self::MovesByLooking => {
                 let now = seen.now;
@@ -151,7 +159,7 @@ pub(super) const VARIANTS: &[Variant] = &[
         },
     ),
     variant("two images warm", Check::OneCurrentOneWarming, 2, |world| {
-        upgrading(world, Upgrading::WarmsTwo)
+        upgrading(world, Upgrading::WarmsTwo);
     }),
     variant(
         "an image is moved without the fence",
@@ -175,6 +183,14 @@ pub(super) const VARIANTS: &[Variant] = &[
         2,
         |world| {
             upgrading(world, Upgrading::MovesByLooking);
+        },
+    ),
+    variant(
+        "the app version is misread",
+        Check::ImagesMoveForAReason,
+        3,
+        |world| {
+            upgrading(world, Upgrading::MisreadsAppVersion);
         },
     ),
     variant("what warms is drained", Check::WarmingIsLeft, 28, |world| {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
 use shared::model::Intent;
 
+use shared::testing::Tables;
+
 use super::images::most;
 use super::{Check, Scene, Violation};
 use crate::facts::Fact;
@@ -87,7 +89,7 @@ impl Launches {
                 max,
             },
         );
-        let live = live_in_stores(scene, region);
+        let live = live_in_stores(scene, &scene.world.database.rows().tables, region);
         if live > max {
             let text = format!("{launch} makes {live} live in {region}, where {max} may be");
             found.push(Violation::new(Check::LiveWithinMaximum, text));
@@ -217,15 +219,13 @@ fn is_in_store(scene: &Scene<'_>, region: &RegionName, launch: &LaunchId) -> boo
 }
 
 /// Rows, and what open intents may still become.
-fn live_in_stores(scene: &Scene<'_>, region: &RegionName) -> u32 {
-    let rows = scene.world.database.rows();
+pub(super) fn live_in_stores(scene: &Scene<'_>, tables: &Tables, region: &RegionName) -> u32 {
     let of_region = |row: &&shared::testing::InstanceRow| row.region == *region;
-    let all = rows.tables.instances.values().filter(of_region).count();
+    let all = tables.instances.values().filter(of_region).count();
     let mut live = u32::try_from(all).unwrap_or(u32::MAX);
     let mut items = scene.world.store.items();
     for intent in items.of(region).open.values() {
-        let covered = rows
-            .tables
+        let covered = tables
             .instances
             .values()
             .filter(|row| row.launch_id == intent.launch_id)

@@ -165,8 +165,13 @@ impl Database for Gated<dyn Database> {
             let answer = inner.move_image(&under, &image, states, &reason).await;
             let is_done = |row: &WriteResult| row.outcome == WriteOutcome::Done;
             if answer.as_ref().is_ok_and(|rows| rows.iter().any(is_done)) {
-                let (fence, to) = (under, states.1);
-                facts.add(process, Fact::ImageMoved { fence, to });
+                let fence = under;
+                let fact = Fact::ImageMoved {
+                    fence,
+                    image,
+                    states,
+                };
+                facts.add(process, fact);
             }
             answer
         })

@@ -1,0 +1,177 @@
+//! What passes decide of upgrades: each drain, and each move of an image, is judged by what its
+//! pass was shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::db::Fence;
+use shared::ids::{ImageId, InstanceId, RegionName};
+use shared::model::{ImageState, InstanceStatus};
+use shared::testing::Tables;
+
+use super::view::{self, View};
+use super::{Check, Scene, Violation};
+use crate::facts::Fact;
+use crate::gate::ProcessId;
+
+#[derive(Debug, Default)]
+pub(super) struct Decisions {
+    /// The last that was shown in each region, and under which version of the lock.
+    views: BTreeMap<RegionName, BTreeMap<i64, View>>,
+    /// The instances that are in service.
+    serving: BTreeSet<InstanceId>,
+}
+
+impl Decisions {
+    pub(super) fn step(
+        &mut self,
+        scene: &Scene<'_>,
+        tables: &Tables,
+        facts: &[(ProcessId, Fact)],
+        found: &mut Vec<Violation>,
+    ) {
+        for (_, fact) in facts {
+            match fact {
+                Fact::Began { fence } => {
+                    let view = View::of(scene, tables, &fence.region);
+                    let views = self.views.entry(fence.region.clone()).or_default();
+                    // Below it nothing is accepted any more.
+                    *views = views.split_off(&fence.version);
+                    views.insert(fence.version, view);
+                }
+                Fact::Wrote {
+                    call: "drain",
+                    fence,
+                    ..
+                } => self.drained(scene, tables, fence, found),
+                Fact::ImageMoved {
+                    fence,
+                    image,
+                    states,
+                } => self.moved(scene, tables, fence, (image, *states), found),
+                _ => {}
+            }
+        }
+        let serves = |status| {
+            matches!(
+                status,
+                InstanceStatus::PreConnection | InstanceStatus::Active
+            )
+        };
+        let serving = tables
+            .instances
+            .iter()
+            .filter(|(_, row)| serves(row.status));
+        let is_same = serving.clone().count() == self.serving.len();
+        if !is_same || !serving.clone().all(|(id, _)| self.serving.contains(id)) {
+            self.serving = serving.map(|(id, _)| id.clone()).collect();
+        }
+    }
+
+    fn drained(
+        &self,
+        scene: &Scene<'_>,
+        tables: &Tables,
+        fence: &Fence,
+        found: &mut Vec<Violation>,
+    ) {
+        let views = self.views.get(&fence.region);
+        let Some(view) = views.and_then(|views| views.get(&fence.version)) else {
+            return;
+        };
+        let drained: Vec<_> = self
+            .serving
+            .iter()
+            .filter(|id| {
+                let row = tables.instances.get(*id);
+                row.is_some_and(|row| {
+                    row.region == fence.region && row.status == InstanceStatus::Draining
+                })
+            })
+            .collect();
+        let live = view::live(scene, tables, &fence.region).max(view.live);
+        for id in &drained {
+            // What EC2 is about to take is left for that.
+            let noticed = tables
+                .instances
+                .get(*id)
+                .is_some_and(|r| r.notice.is_some());
+            let Some(row) = view.rows.get(*id).filter(|row| !row.noticed && !noticed) else {
+                continue;
+            };
+            let short = view.short_of(scene, &fence.region);
+            match view.images.get(&row.image).map(|image| image.state) {
+                Some(ImageState::Warming) if short.is_empty() => {
+                    let text = format!("{id} of {} warms, and no user needs its room", row.image);
+                    found.push(Violation::new(Check::WarmingIsLeft, text));
+                }
+                Some(state @ (ImageState::Current | ImageState::Baking)) => {
+                    let free = view.free_without(&row.image, &drained);
+                    let demand = view.demand(state);
+                    let gives_way =
+                        state == ImageState::Baking && short.contains(&ImageState::Current);
+                    if free < demand && live <= view.max && !gives_way {
+                        let text = format!(
+                            "{id} of {}, which is {state}, was drained: {free} of {demand} are \
+                             left, with {live} of {} live",
+                            row.image, view.max
+                        );
+                        found.push(Violation::new(Check::UpgradeTakesNoFreeSlot, text));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// An image is not moved without what it is moved for.
+    fn moved(
+        &self,
+        scene: &Scene<'_>,
+        tables: &Tables,
+        fence: &Fence,
+        (id, (from, to)): (&ImageId, (ImageState, ImageState)),
+        found: &mut Vec<Violation>,
+    ) {
+        use ImageState::{Baking, Current, Failed, Retired, Warming};
+        let region = &fence.region;
+        let views = self.views.get(region);
+        let Some(view) = views.and_then(|views| views.get(&fence.version)) else {
+            return;
+        };
+        let Some(image) = view.images.get(id) else {
+            return;
+        };
+        let age = view.at.duration_since(image.since);
+        let current = view.images.values().find(|image| image.state == Current);
+        let is_named =
+            |image: &shared::model::Image| view.named.as_ref() == Some(&image.client_sha);
+        let live = view::live(scene, tables, region).max(view.live);
+        let free = view.free_without(id, &[]);
+        let why_not = match (from, to) {
+            // A region's first image waits for nobody.
+            (Warming, Current) if current.is_none() => None,
+            (Warming, Current) if !is_named(image) && !view.upgrades.swap_when_warm => {
+                Some("nobody has named it")
+            }
+            (Warming, Current) if free < view.demand(Warming) && live < view.max => {
+                Some("it is not warm, and there is room")
+            }
+            (Baking, Current) if !is_named(image) || current.is_some_and(is_named) => {
+                Some("the app version has not turned back to it")
+            }
+            (Baking, Retired) if age < view.upgrades.bake => {
+                Some("it has not baked for long enough")
+            }
+            (Warming, Failed)
+                if age < view.upgrades.deadline && view.free_and_running(scene, region, id) > 0 =>
+            {
+                Some("it is in time, and users could be put there")
+            }
+            _ => None,
+        };
+        if let Some(why_not) = why_not {
+            let text = format!("{id} in {region} went from {from} to {to}: {why_not}");
+            found.push(Violation::new(Check::ImagesMoveForAReason, text));
+        }
+    }
+}
