@@ -14,7 +14,7 @@ use scaling_simulation::run::{Options, Outcome, run};
 use scaling_simulation::with_timers;
 
 /// As many as a minute allows three times over on a slow machine.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 240;
 
 /// Runs a seed in which nothing may be violated; else its end is shown, and how to see it again.
 fn holds(seed: u64) -> Outcome {

@@ -14,7 +14,8 @@ use crate::simulation::Simulation;
 
 const NEW: &str = "ami-00000002";
 
-/// Whole upgrades happen while all comes to rest.
+/// Whole upgrades happen while all comes to rest. Both are longer than a wish may be late: one that
+/// arrives when its upgrade is over begins it anew.
 pub(super) fn bounds() -> Upgrades {
     Upgrades {
         surge: 0,
