@@ -22,7 +22,7 @@ pub struct Rolling {
 }
 
 impl Rolling {
-    /// A third of the seeds see no upgrade: what a world without any finds must not drown.
+    /// A third of the seeds sees no upgrade: what a world without any finds must not drown.
     pub fn drawn(dice: &mut Dice) -> Option<Self> {
         dice.chance(660).then(|| Self {
             every: *dice.pick(&[25, 50, 100]),
