@@ -131,7 +131,7 @@ const VARIANTS: &[Variant] = &[
     variant(
         "agents are not heard",
         Check::OccupiedNotTerminated,
-        9,
+        11,
         |world| {
             database(world, Writing::HearsNoAgent);
         },

@@ -19,6 +19,8 @@ pub struct Rolling {
     pub every: u64,
     /// The app version names the first build's commit from the start.
     pub is_named: bool,
+    /// No region has an image from the start.
+    pub from_nothing: bool,
 }
 
 impl Rolling {
@@ -27,6 +29,7 @@ impl Rolling {
         dice.chance(660).then(|| Self {
             every: *dice.pick(&[25, 50, 100]),
             is_named: dice.chance(700),
+            from_nothing: false,
         })
     }
 }

@@ -56,11 +56,12 @@ impl Scenario {
 
     /// Drawn last: what is drawn for a run without upgrades is what it always was.
     fn with_upgrades(mut self, dice: &mut Dice) -> Self {
-        if self.rolling.is_some() {
+        if let Some(rolling) = &mut self.rolling {
             self.storm_minutes += dice.between(0..=4);
             for settings in &mut self.regions {
                 settings.upgrades = rollouts::upgrades(dice);
             }
+            rolling.from_nothing = dice.chance(100);
         }
         self
     }
@@ -91,7 +92,9 @@ impl Scenario {
             if let Some(row) = tables.regions.get_mut(&region) {
                 row.claim = self.claim;
             }
-            tables.add_image(&region, image.clone());
+            if !self.rolling.as_ref().is_some_and(|r| r.from_nothing) {
+                tables.add_image(&region, image.clone());
+            }
         }
     }
 

@@ -145,6 +145,11 @@ impl Simulation {
             .filter(|image| image.state == ImageState::Current)
             .map(|image| image.id.clone())
             .collect();
+        if current.is_empty() {
+            // None was ever asked for that came up: there is nothing to launch from.
+            let left = tables.instances.values().any(|row| row.region == *region);
+            return left.then(|| "instances are there, and no image".to_owned());
+        }
         let free = tables.free_slots_on(region, &current, self.now());
         let RegionSettings {
             target_free,
