@@ -143,7 +143,8 @@ impl HostHandler for Ec2 {
                 .iter()
                 .any(|found| found.state() == Some(&ImageState::Available))),
             Err(error) => match failure("look up an image", &error) {
-                error if error.kind == HostErrorKind::Gone => Ok(false),
+                // Never there, gone, or no image's id.
+                error if error.code.starts_with("InvalidAMIID") => Ok(false),
                 error => Err(error),
             },
         }

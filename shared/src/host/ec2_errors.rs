@@ -13,9 +13,6 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
             "InvalidInstanceID.NotFound",
             "InvalidInstanceID",
             "InvalidInstanceID.Malformed",
-            "InvalidAMIID.NotFound",
-            "InvalidAMIID.Unavailable",
-            "InvalidAMIID.Malformed",
         ],
     ),
     (
@@ -122,7 +119,7 @@ mod tests {
     #[test]
     fn an_unknown_code_is_a_wrong_setting_unless_the_server_failed() {
         assert_eq!(
-            classify("InvalidSubnetID.NotFound", false),
+            classify("InvalidAMIID.NotFound", false),
             HostErrorKind::Invalid
         );
         assert_eq!(classify("SomethingNew", true), HostErrorKind::Unclear);

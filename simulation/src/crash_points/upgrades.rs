@@ -19,9 +19,9 @@ const NEW: &str = "ami-00000002";
 pub(super) fn bounds() -> Upgrades {
     Upgrades {
         surge: 0,
-        deadline: SignedDuration::from_mins(3),
+        deadline: SignedDuration::from_mins(4),
         swap_when_warm: false,
-        bake: SignedDuration::from_mins(1),
+        bake: SignedDuration::from_mins(2),
         old_image: Some(SignedDuration::from_mins(1)),
     }
 }
