@@ -7,5 +7,7 @@ cd "$(dirname "$0")/.."
 cargo build --locked --release --package assign-user
 # By itself: together they would share features, and the function is measured as it is.
 cargo build --locked --release --package scaling-bench --no-default-features --bin bench-decide
+# Both ends of a thousand connections are in one process.
+ulimit -n "$(ulimit -Hn)"
 # What is kept of a run goes into docs/performance.md.
 target/debug/bench | tee .local/bench.md

@@ -31,7 +31,7 @@ lint() {
 
 templates() {
     local template
-    for template in template.yaml forward-events.yaml; do
+    for template in template.yaml forward-events.yaml replicas.yaml; do
         HOME=$PWD/.local/home SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 \
             .local/venv/bin/sam validate --lint --template-file "$template" || return 1
     done

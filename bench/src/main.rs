@@ -8,6 +8,7 @@ mod function;
 mod lambda;
 mod machine;
 mod quiet_pass;
+mod replicas;
 mod wake;
 
 use std::process::Command;
@@ -25,6 +26,7 @@ async fn main() -> Result<()> {
     // First what is measured to the microsecond: the stack keeps the machine busy.
     report.add(decide()?);
     report.add(function::measure().await?);
+    report.add(replicas::measure().await?);
 
     let mut options = StackOptions::named("bench");
     // A pass that comes by itself would be counted too.

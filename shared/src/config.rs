@@ -1,5 +1,7 @@
 //! Settings from the environment, read once at start, typed; an error names its variable.
 
+mod replicas;
+
 use std::env::VarError;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,7 +12,10 @@ use thiserror::Error;
 
 use crate::db::HasuraSettings;
 use crate::lock::CLOCK_MARGIN;
+use crate::model::ReplicaSettings;
 use crate::pass::Limits;
+
+pub use replicas::{EnvironmentRegion, environment_region, replica_settings};
 
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
@@ -22,6 +27,8 @@ pub enum ConfigError {
         value: String,
         expected: &'static str,
     },
+    #[error("the environment variable {name}: {problem}")]
+    NotUnderstood { name: &'static str, problem: String },
 }
 
 /// Where variables come from; tests bring their own.
@@ -99,6 +106,11 @@ fn http_url(name: &'static str, value: String) -> Result<String, ConfigError> {
     }
 }
 
+/// Whether a stack has no Hasura, and one region of replicas in its environment.
+pub fn is_for_replicas_alone(env: &dyn Environment) -> bool {
+    env.get("HASURA_URL").is_none() && env.get("REPLICA_REGION").is_some()
+}
+
 /// `LOG_LEVEL`, a `tracing` filter.
 pub fn log_level(env: &dyn Environment) -> String {
     env.get("LOG_LEVEL").unwrap_or_else(|| "info".to_owned())
@@ -112,14 +124,32 @@ pub struct PassConfig {
     /// Whose app version says what clients should run.
     pub environment: String,
     pub table: String,
-    pub hasura: HasuraSettings,
-    pub agent_hasura_url: String,
-    pub agent_token_key: SecretString,
-    pub agent_token_valid: SignedDuration,
+    pub regions: RegionsFrom,
+    /// What replicas' regions leave open.
+    pub replicas: ReplicaSettings,
+    /// An authority that replicas' certificates are trusted by, in PEM.
+    pub replica_authority: Option<String>,
     pub alert_topic_arn: Option<String>,
     /// The function that a pass is handed over to.
     pub reconcile_function: String,
     pub limits: Limits,
+}
+
+/// Where the regions are that a stack looks after.
+#[derive(Clone, Debug)]
+pub enum RegionsFrom {
+    Hasura(HasuraConfig),
+    /// A stack for replicas alone: SimpleScaleVM's way.
+    Environment(Box<EnvironmentRegion>),
+}
+
+/// Hasura, for the functions and for host agents.
+#[derive(Clone, Debug)]
+pub struct HasuraConfig {
+    pub hasura: HasuraSettings,
+    pub agent_hasura_url: String,
+    pub agent_token_key: SecretString,
+    pub agent_token_valid: SignedDuration,
 }
 
 /// HS256 with a shorter key is weaker than its hash; Hasura refuses it, too.
@@ -129,11 +159,6 @@ impl PassConfig {
     /// # Errors
     /// Names the first variable that is missing or wrong.
     pub fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
-        let hasura = hasura(env, Duration::from_secs(10))?;
-        let agent_hasura_url = match env.get("AGENT_HASURA_URL") {
-            Some(url) => http_url("AGENT_HASURA_URL", url)?,
-            None => hasura.url.clone(),
-        };
         let seconds = "a whole number of seconds";
         let budget = or_default(env, "PASS_BUDGET_SECONDS", seconds, 40)?;
         let lease = or_default(env, "LEASE_SECONDS", seconds, 50)?;
@@ -148,6 +173,40 @@ impl PassConfig {
                            the function's timeout",
             });
         }
+        let replicas = replica_settings(env)?;
+        // Without Hasura there are replicas alone. Whoever wants neither is told what to set for
+        // the usual stack.
+        let regions = if is_for_replicas_alone(env) {
+            let region = environment_region(env, &replicas)?;
+            RegionsFrom::Environment(Box::new(region))
+        } else {
+            RegionsFrom::Hasura(HasuraConfig::from_env(env)?)
+        };
+        Ok(Self {
+            stack_id: required(env, "STACK_ID")?,
+            environment: required(env, "ENVIRONMENT")?,
+            table: required(env, "SCALING_TABLE")?,
+            regions,
+            replicas,
+            replica_authority: env.get("REPLICA_API_AUTHORITY"),
+            alert_topic_arn: env.get("ALERT_TOPIC_ARN"),
+            reconcile_function: required(env, "RECONCILE_FUNCTION_NAME")?,
+            limits: Limits {
+                budget: Duration::from_secs(budget),
+                lease: Duration::from_secs(lease),
+                ec2_call: Duration::from_secs(ec2_call),
+            },
+        })
+    }
+}
+
+impl HasuraConfig {
+    fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
+        let hasura = hasura(env, Duration::from_secs(10))?;
+        let agent_hasura_url = match env.get("AGENT_HASURA_URL") {
+            Some(url) => http_url("AGENT_HASURA_URL", url)?,
+            None => hasura.url.clone(),
+        };
         let days_expected = "a whole number of days, 1 to 3650";
         let days = or_default(env, "AGENT_TOKEN_DAYS", days_expected, 30u32)?;
         if !(1..=3650).contains(&days) {
@@ -168,20 +227,10 @@ impl PassConfig {
             });
         }
         Ok(Self {
-            stack_id: required(env, "STACK_ID")?,
-            environment: required(env, "ENVIRONMENT")?,
-            table: required(env, "SCALING_TABLE")?,
             hasura,
             agent_hasura_url,
             agent_token_key,
             agent_token_valid: SignedDuration::from_hours(i64::from(days) * 24),
-            alert_topic_arn: env.get("ALERT_TOPIC_ARN"),
-            reconcile_function: required(env, "RECONCILE_FUNCTION_NAME")?,
-            limits: Limits {
-                budget: Duration::from_secs(budget),
-                lease: Duration::from_secs(lease),
-                ec2_call: Duration::from_secs(ec2_call),
-            },
         })
     }
 }
@@ -215,7 +264,10 @@ mod tests {
         let config = PassConfig::from_env(&complete()).unwrap();
         assert_eq!(config.limits.budget, Duration::from_secs(40));
         assert_eq!(config.limits.lease, Duration::from_secs(50));
-        assert_eq!(config.agent_hasura_url, "https://hasura.example");
+        let RegionsFrom::Hasura(hasura) = config.regions else {
+            panic!("Hasura is set")
+        };
+        assert_eq!(hasura.agent_hasura_url, "https://hasura.example");
         assert_eq!(config.alert_topic_arn, None);
     }
 
@@ -256,6 +308,79 @@ mod tests {
         env.insert("HASURA_JWT_KEY", "short-secret");
         let error = PassConfig::from_env(&env).unwrap_err().to_string();
         assert!(!error.contains("short-secret"), "{error}");
+    }
+
+    fn replicas_alone() -> HashMap<&'static str, &'static str> {
+        HashMap::from([
+            ("STACK_ID", "replicas"),
+            ("ENVIRONMENT", "prod"),
+            ("SCALING_TABLE", "scaling"),
+            ("RECONCILE_FUNCTION_NAME", "replicas-reconcile"),
+            ("REPLICA_REGION", "us-east-1"),
+            ("REPLICA_IMAGE", "ami-01000000000000001"),
+            (
+                "REPLICA_LAUNCH_CHOICES",
+                r#"[{"instance_type":"m6i.large","subnet_id":"subnet-1"}]"#,
+            ),
+        ])
+    }
+
+    #[test]
+    fn replicas_need_no_hasura_and_have_the_defaults_of_simplescalevm() {
+        let config = PassConfig::from_env(&replicas_alone()).unwrap();
+        let RegionsFrom::Environment(region) = config.regions else {
+            panic!("there is no Hasura")
+        };
+        let settings = region.settings;
+        assert!(settings.is_of_replicas());
+        assert_eq!(settings.max_instances, u32::MAX);
+        assert_eq!(settings.launch_choices[0].capacity, 1);
+        let replicas = settings.replicas;
+        assert_eq!((replicas.capacity, replicas.min_available), (1, 3));
+        assert_eq!((replicas.trim, replicas.replace_unknown), (false, None));
+        let api = replicas.api;
+        assert_eq!(
+            (api.protocol.to_string(), api.port),
+            ("http".to_owned(), 8080)
+        );
+        assert_eq!(api.path, "/");
+        assert_eq!(api.capacity_key, "capacity");
+        assert_eq!(api.termination_key, "termination");
+    }
+
+    #[test]
+    fn every_setting_of_replicas_is_read_and_a_wrong_one_is_named() {
+        let cases = [
+            ("REPLICA_CAPACITY", "3", "0"),
+            ("REPLICA_MIN_AVAILABLE_RESOURCES", "0", "-1"),
+            ("REPLICA_API_PROTOCOL", "https", "ftp"),
+            ("REPLICA_API_PORT", "443", "65536"),
+            ("REPLICA_API_PATH", "/status?x=1", "status"),
+            ("REPLICA_API_SECONDS", "1", "0"),
+            ("REPLICA_MAX", "5", "many"),
+            ("REPLICA_TRIM", "true", "yes"),
+            ("REPLICA_UNKNOWN_SECONDS", "60", "0"),
+            ("REPLICA_BOOT_SECONDS", "60", "0"),
+            ("REPLICA_REGION", "eu-west-1", "EU WEST"),
+            ("REPLICA_LAUNCH_CHOICES", "[]", "m6i.large"),
+            ("REPLICA_SECURITY_GROUPS", r#"["sg-1"]"#, "sg-1"),
+        ];
+        let before = PassConfig::from_env(&replicas_alone()).unwrap();
+        for (name, right, wrong) in cases {
+            let mut env = replicas_alone();
+            env.insert(name, right);
+            let config = PassConfig::from_env(&env).unwrap();
+            assert_ne!(format!("{config:?}"), format!("{before:?}"), "{name}");
+            env.insert(name, wrong);
+            let error = PassConfig::from_env(&env).unwrap_err().to_string();
+            assert!(error.contains(name), "{name}: {error}");
+        }
+        for name in ["REPLICA_IMAGE", "REPLICA_LAUNCH_CHOICES"] {
+            let mut env = replicas_alone();
+            env.remove(name);
+            let error = PassConfig::from_env(&env).unwrap_err();
+            assert_eq!(error, ConfigError::Missing(name));
+        }
     }
 
     #[test]

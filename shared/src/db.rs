@@ -1,7 +1,9 @@
 //! The database as the service needs it: whole observations, and fenced writes.
 
+mod environment;
 mod hasura;
 mod hasura_assign;
+mod hasura_overview;
 mod hasura_pass;
 mod rows;
 
@@ -11,9 +13,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use environment::EnvironmentDatabase;
 pub use hasura::{HasuraClient, HasuraSettings};
 pub use hasura_assign::HasuraAssigner;
+pub use hasura_overview::HasuraOverview;
 pub use hasura_pass::HasuraDatabase;
+pub(crate) use rows::{launch_choices, security_groups, with_capacity};
 
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use crate::model::{

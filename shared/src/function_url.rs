@@ -39,6 +39,17 @@ impl HttpEvent {
         path.strip_suffix('/').unwrap_or(path)
     }
 
+    /// The value of the query's first parameter of that name, as it was sent; empty if it has
+    /// none.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        let query = self.0.raw_query_string.as_deref().unwrap_or_default();
+        let mut parameters = query.split('&');
+        parameters.find_map(|parameter| match parameter.split_once('=') {
+            Some((given, value)) => (given == name).then_some(value),
+            None => (parameter == name).then_some(""),
+        })
+    }
+
     pub fn method(&self) -> &str {
         self.0
             .request_context

@@ -5,16 +5,18 @@
 pub mod dynamodb;
 mod leased_host;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use leased_host::LeasedHost;
 
 use crate::db::Fence;
-use crate::ids::{LaunchId, Owner, RegionName};
+use crate::ids::{InstanceId, LaunchId, Owner, RegionName};
 use crate::model::{Intent, Refusal};
 use crate::report::Decision;
 
@@ -74,6 +76,17 @@ pub struct RegionMemory {
     pub open_intents: Vec<Intent>,
     /// Those that have not run out.
     pub refusals: Vec<Refusal>,
+    /// Since when replicas have given no word.
+    pub unknown_since: BTreeMap<InstanceId, Timestamp>,
+}
+
+/// What is written down of a region's replicas, which have no rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaNotes {
+    /// Since when these have given no word.
+    pub unknown_since: BTreeMap<InstanceId, Timestamp>,
+    /// EC2 is asked to delete these, and only once this is written.
+    pub deleting: BTreeSet<InstanceId>,
 }
 
 /// How an intent ended; it is never opened again.
@@ -137,6 +150,9 @@ pub trait LaunchLog: Send + Sync {
     async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError>;
 
     async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError>;
+
+    /// Over what was written before.
+    async fn note_replicas(&self, lease: &Lease, notes: &ReplicaNotes) -> Result<(), LockError>;
 
     async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError>;
 }

@@ -1,13 +1,16 @@
 //! What the service knows of the world: regions, images, instances, machines, intents.
 
 mod launching;
+mod replicas;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use launching::{Intent, LaunchChoice, LaunchRequest, Refusal, Selector};
+pub use replicas::{Protocol, ReplicaAnswer, ReplicaSettings, ReplicaStatus, StatusApi};
 
 use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
 
@@ -104,6 +107,8 @@ pub struct Machine {
     pub client_sha: ClientSha,
     pub instance_type: String,
     pub capacity: u32,
+    /// Its own within its network; none before EC2 gives it one.
+    pub address: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +216,15 @@ pub struct RegionSettings {
     pub user_data_template: Option<String>,
     pub waits: Waits,
     pub upgrades: Upgrades,
+    /// Of the algorithm `replica` only.
+    pub replicas: ReplicaSettings,
+}
+
+impl RegionSettings {
+    /// Whether the provider's list is all there is: no instance has a row.
+    pub fn is_of_replicas(&self) -> bool {
+        self.algorithm == crate::scaling::REPLICA
+    }
 }
 
 /// How a region comes to a new image.

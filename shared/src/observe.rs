@@ -12,6 +12,7 @@ use crate::host::{HostError, HostHandler};
 use crate::ids::{InstanceId, RegionName};
 use crate::lock::{LaunchLog, Lease, LockError, RegionMemory, WakeMark};
 use crate::model::Machine;
+use crate::replicas::{ReplicaStatusApi, ask_all};
 use crate::scaling::Snapshot;
 
 /// Nothing is decided on half a view: any part that is missing ends the pass.
@@ -32,6 +33,7 @@ pub struct Eyes<'a> {
     pub database: &'a dyn Database,
     pub host: &'a dyn HostHandler,
     pub log: &'a dyn LaunchLog,
+    pub replicas: &'a dyn ReplicaStatusApi,
 }
 
 impl Eyes<'_> {
@@ -100,7 +102,14 @@ impl Eyes<'_> {
             images,
             instances,
         } = observation;
+        let answers = if settings.is_of_replicas() {
+            ask_all(self.replicas, &settings.replicas.api, &machines).await
+        } else {
+            BTreeMap::new()
+        };
         let snapshot = Snapshot {
+            answers,
+            unknown_since: memory.unknown_since,
             settings,
             images,
             instances: instances

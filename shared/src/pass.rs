@@ -2,6 +2,8 @@
 //! meanwhile.
 
 #[cfg(test)]
+mod replica_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod upgrade_tests;
@@ -24,6 +26,7 @@ use crate::ids::{Owner, RegionName, UniqueIds};
 use crate::lock::{Attempt, LaunchLog, Lease, LeasedHost, LockError, RegionLock, WakeMark};
 use crate::observe::{Eyes, ObserveError};
 use crate::record;
+use crate::replicas::ReplicaStatusApi;
 use crate::report::{Decision, PassOutcome, PassReport, StepResult};
 use crate::scaling::{self, Plan, ScalingAlgorithm, Snapshot, check};
 use crate::trigger::Trigger;
@@ -41,6 +44,7 @@ pub struct Passes {
     pub lock: Arc<dyn RegionLock>,
     pub log: Arc<dyn LaunchLog>,
     pub hosts: Arc<dyn HostHandlers>,
+    pub replicas: Arc<dyn ReplicaStatusApi>,
     pub alerts: Arc<dyn Alerts>,
     pub successor: Arc<dyn Successor>,
     pub clock: Arc<dyn Clock>,
@@ -294,10 +298,11 @@ impl Passes {
 
     fn eyes<'a>(&'a self, host: &'a dyn HostHandler) -> Eyes<'a> {
         Eyes {
-            renew_after: self.launching.tokens.renew_after(),
+            renew_after: self.launching.renew_after(),
             database: &*self.database,
             host,
             log: &*self.log,
+            replicas: &*self.replicas,
         }
     }
 
@@ -307,16 +312,15 @@ impl Passes {
         order: &Order,
         began: Timestamp,
     ) -> Result<Round, PassError> {
+        let look_began = self.clock.now();
         let host: Arc<dyn HostHandler> = Arc::new(LeasedHost::new(
             self.hosts.in_region(&lease.region),
             lease.clone(),
             self.limits.ec2_call,
             self.clock.clone(),
         ));
-        let (mut snapshot, now, wanted) = self
-            .eyes(&*host)
-            .observe_under(lease, self.clock.now())
-            .await?;
+        let (mut snapshot, now, wanted) =
+            self.eyes(&*host).observe_under(lease, look_began).await?;
         snapshot.mass_removal_approved = order.approve_mass_removal;
         let plan = decide(&snapshot, now)?;
         for step in &plan.steps {
@@ -342,7 +346,9 @@ impl Passes {
             id: order.id.clone(),
             trigger: order.trigger.clone(),
             plan: plan.clone(),
+            outcome: PassOutcome::of_steps(&results),
             results: results.clone(),
+            duration_ms: millis(self.clock.now().duration_since(look_began)),
         };
         let settled = match self.log.record_decision(lease, &decision).await {
             Ok(()) => self.clear(lease, wanted.as_ref(), &mut results).await,

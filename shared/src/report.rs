@@ -1,7 +1,7 @@
 //! What a pass has to say: to who invoked it, to the decision's record, to the logs.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::RegionName;
 use crate::scaling::Plan;
@@ -20,7 +20,8 @@ pub struct PassReport {
     /// How often the region was looked at: more than once if it was wanted meanwhile.
     pub rounds: u32,
     pub duration_ms: i64,
-    /// Steps, notes and results that did not fit into the answer; the log has them all.
+    /// Steps, notes, replicas and results that did not fit into the answer; the log has all but
+    /// the replicas.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: usize,
 }
@@ -68,18 +69,16 @@ impl PassReport {
         if let Some(plan) = &mut self.plan {
             left_out += plan.steps.len().saturating_sub(most);
             left_out += plan.notes.len().saturating_sub(most);
+            left_out += plan.replicas.len().saturating_sub(most);
             plan.steps.truncate(most);
             plan.notes.truncate(most);
+            plan.replicas.truncate(most);
         }
         self.left_out += left_out;
     }
 
     pub(crate) fn outcome_of_steps(&self) -> PassOutcome {
-        if self.results.iter().all(|result| result.ok) {
-            PassOutcome::Done
-        } else {
-            PassOutcome::Incomplete
-        }
+        PassOutcome::of_steps(&self.results)
     }
 }
 
@@ -99,8 +98,19 @@ pub enum PassOutcome {
     Failed { error: String },
 }
 
+impl PassOutcome {
+    /// What became of a plan, by what became of its steps.
+    pub(crate) fn of_steps(results: &[StepResult]) -> Self {
+        if results.iter().all(|result| result.ok) {
+            Self::Done
+        } else {
+            Self::Incomplete
+        }
+    }
+}
+
 /// What became of one step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepResult {
     pub step: String,
     pub ok: bool,
@@ -141,6 +151,11 @@ pub struct Decision {
     pub trigger: Trigger,
     pub plan: Plan,
     pub results: Vec<StepResult>,
+    /// Done or incomplete: whatever else a pass may come to, it decides nothing then.
+    #[serde(flatten)]
+    pub outcome: PassOutcome,
+    /// From the beginning of the look to the record.
+    pub duration_ms: i64,
 }
 
 impl Decision {
@@ -185,12 +200,16 @@ impl Bounded {
     fn halve(&mut self) -> bool {
         let Decision { plan, results, .. } = &mut self.decision;
         let (steps, notes, done) = (plan.steps.len(), plan.notes.len(), results.len());
-        let longest = steps.max(notes).max(done);
+        let replicas = plan.replicas.len();
+        let longest = steps.max(notes).max(done).max(replicas);
         if longest == 0 {
             return false;
         }
         let keep = longest / 2;
-        if longest == notes {
+        // They were looked at, no more: what was done to one is among the steps.
+        if longest == replicas {
+            plan.replicas.truncate(keep);
+        } else if longest == notes {
             plan.notes.truncate(keep);
         } else if longest == done {
             results.truncate(keep);
@@ -199,5 +218,57 @@ impl Bounded {
         }
         self.left_out += longest - keep;
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ReplicaStatus;
+    use crate::scaling::ReplicaView;
+    use crate::testing::NOW;
+
+    fn plan_of_replicas(count: usize) -> Plan {
+        let view = |n| ReplicaView {
+            instance: format!("i-{n:017x}").as_str().into(),
+            status: ReplicaStatus::Unknown {
+                why: "it cannot be connected to: Connection refused (os error 111)".to_owned(),
+            },
+            decided: "kept: neither deleted nor counted".to_owned(),
+        };
+        Plan {
+            replicas: (0..count).map(view).collect(),
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn a_decision_about_thousands_of_replicas_still_fits() {
+        let decision = Decision {
+            region: "us-east-1".into(),
+            version: 1,
+            at: NOW,
+            id: "test".to_owned(),
+            trigger: Trigger::Schedule,
+            outcome: PassOutcome::Done,
+            duration_ms: 1,
+            plan: plan_of_replicas(5_000),
+            results: vec![StepResult::ok("delete replica i-1", "asked")],
+        };
+        let json = decision.to_bounded_json();
+        assert!(json.len() <= Decision::LIMIT_BYTES, "{}", json.len());
+        let kept: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let shown = kept["plan"]["replicas"].as_array().unwrap().len();
+        assert_eq!(kept["left_out"], 5_000 - shown);
+        assert_eq!(kept["results"][0]["result"], "asked", "that is kept");
+    }
+
+    #[test]
+    fn a_shortened_report_says_how_many_replicas_it_left_out() {
+        let mut report = PassReport::of(&"us-east-1".into());
+        report.plan = Some(plan_of_replicas(10));
+        report.shorten(4);
+        assert_eq!(report.plan.unwrap().replicas.len(), 4);
+        assert_eq!(report.left_out, 6);
     }
 }

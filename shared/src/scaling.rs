@@ -10,6 +10,7 @@ mod leaving;
 mod notices;
 mod plan;
 mod reason;
+mod replica;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -20,12 +21,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use plan::{Action, Figures, ImageFigures, LaunchOption, Note, Plan, Step};
+pub use plan::{Action, Figures, ImageFigures, LaunchOption, Note, Plan, ReplicaView, Step};
 pub use reason::Reason;
+pub use replica::NAME as REPLICA;
 
 use crate::ids::{ClientSha, InstanceId, LaunchId};
 use crate::model::{
     Image, ImageState, Instance, InstanceStatus, Intent, Machine, Refusal, RegionSettings,
+    ReplicaAnswer,
 };
 
 /// All that a decision may depend on, from one observation under one lock.
@@ -42,6 +45,10 @@ pub struct Snapshot {
     pub open_intents: Vec<Intent>,
     pub refusals: Vec<Refusal>,
     pub waiting: u32,
+    /// What running replicas said, by id.
+    pub answers: BTreeMap<InstanceId, ReplicaAnswer>,
+    /// Since when replicas have given no word, as earlier passes wrote it down.
+    pub unknown_since: BTreeMap<InstanceId, Timestamp>,
     /// What clients of this environment should run, by the app version.
     pub app_sha: Option<ClientSha>,
     /// Since when passes have looked at the region without a long gap.
@@ -221,7 +228,7 @@ pub trait ScalingAlgorithm: Send + Sync {
     fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Plan;
 }
 
-static ALGORITHMS: [&dyn ScalingAlgorithm; 1] = [&default::Default];
+static ALGORITHMS: [&dyn ScalingAlgorithm; 2] = [&default::Default, &replica::Replica];
 
 /// The algorithm of that name, if there is one.
 pub fn algorithm(name: &str) -> Option<&'static dyn ScalingAlgorithm> {

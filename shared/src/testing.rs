@@ -8,6 +8,8 @@
 mod builders;
 mod database;
 mod host;
+mod overview;
+mod replicas;
 mod store;
 mod world;
 
@@ -16,6 +18,10 @@ pub use database::{
     AgentAnswer, AgentOutcome, FakeAssigner, FakeDatabase, FenceRow, Heartbeat, InstanceRow,
     RegionRow, Rows, SlotRow, SlotStatus, Tables, WaitingUser,
 };
-pub use host::{Binding, Delays, FakeHost, FakeHosts, FakeMachine, HostState, Machines, TokenEnds};
+pub use host::{
+    Binding, Delays, FakeHost, FakeHosts, FakeMachine, HostState, Machines, TokenEnds, address_of,
+};
+pub use overview::{FakeOverview, image_overview, region_overview};
+pub use replicas::FakeReplicas;
 pub use store::{FakeStore, Held, Items, RegionItems};
 pub use world::{FakeClock, Sent, World};

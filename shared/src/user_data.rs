@@ -17,11 +17,26 @@ SCALING_CAPACITY=${CAPACITY}
 SCALING_CLIENT_SHA=${CLIENT_SHA}
 ";
 
-/// The values of the placeholders.
-#[derive(Debug)]
-pub struct UserData<'a> {
+/// The same for a replica: nothing runs there that speaks to Hasura.
+const REPLICA_TEMPLATE: &str = "\
+SCALING_REGION=${REGION}
+SCALING_LAUNCH_ID=${LAUNCH_ID}
+SCALING_CAPACITY=${CAPACITY}
+";
+
+/// How a host agent reaches Hasura. It cannot be shown: the token is a secret.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "there is a secret in it")]
+pub struct AgentAccess<'a> {
     pub hasura_url: &'a str,
-    pub agent_token: &'a str,
+    pub token: &'a str,
+}
+
+/// The values of the placeholders.
+#[expect(missing_debug_implementations, reason = "there is a secret in it")]
+pub struct UserData<'a> {
+    /// None for a replica.
+    pub agent: Option<AgentAccess<'a>>,
     pub region: &'a RegionName,
     pub launch_id: &'a LaunchId,
     pub capacity: u32,
@@ -31,8 +46,9 @@ pub struct UserData<'a> {
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum UserDataError {
     #[error(
-        "regions.user_data_template names ${{{0}}}: known are HASURA_URL, AGENT_TOKEN, REGION, \
-         LAUNCH_ID, CAPACITY and CLIENT_SHA; write $${{…}} for a literal ${{…}}"
+        "regions.user_data_template names ${{{0}}}: known are REGION, LAUNCH_ID, CAPACITY, \
+         CLIENT_SHA and, but for replicas, HASURA_URL and AGENT_TOKEN; write $${{…}} for a \
+         literal ${{…}}"
     )]
     UnknownPlaceholder(String),
     #[error(
@@ -58,7 +74,11 @@ impl UserData<'_> {
     /// # Errors
     /// When the template names something unknown or the result is too long for EC2.
     pub fn render(&self, template: Option<&str>) -> Result<String, UserDataError> {
-        let template = template.unwrap_or(DEFAULT_TEMPLATE);
+        let default = match self.agent {
+            Some(_) => DEFAULT_TEMPLATE,
+            None => REPLICA_TEMPLATE,
+        };
+        let template = template.unwrap_or(default);
         let mut rest = template;
         let mut text = String::with_capacity(rest.len() + 1024);
         let mut has_token = false;
@@ -79,7 +99,7 @@ impl UserData<'_> {
             has_token |= name == "AGENT_TOKEN";
             rest = &inside[name.len() + 1..];
         }
-        if !has_token {
+        if !has_token && self.agent.is_some() {
             return Err(UserDataError::NoToken);
         }
         text.push_str(rest);
@@ -91,8 +111,11 @@ impl UserData<'_> {
 
     fn push_value(&self, name: &str, text: &mut String) -> Result<(), UserDataError> {
         match name {
-            "HASURA_URL" => text.push_str(self.hasura_url),
-            "AGENT_TOKEN" => text.push_str(self.agent_token),
+            "HASURA_URL" | "AGENT_TOKEN" => match self.agent {
+                Some(agent) if name == "HASURA_URL" => text.push_str(agent.hasura_url),
+                Some(agent) => text.push_str(agent.token),
+                None => return Err(UserDataError::UnknownPlaceholder(name.to_owned())),
+            },
             "REGION" => text.push_str(self.region.as_str()),
             "LAUNCH_ID" => text.push_str(self.launch_id.as_str()),
             "CAPACITY" => text.push_str(&self.capacity.to_string()),
@@ -117,8 +140,10 @@ mod tests {
     fn render(template: Option<&str>) -> Result<String, UserDataError> {
         let (region, launch_id) = ("us-east-1".into(), "l-1".into());
         UserData {
-            hasura_url: "https://hasura",
-            agent_token: "t.o.k",
+            agent: Some(AgentAccess {
+                hasura_url: "https://hasura",
+                token: "t.o.k",
+            }),
             region: &region,
             launch_id: &launch_id,
             capacity: 2,

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use serde_json::json;
@@ -15,14 +14,16 @@ use crate::act::Launching;
 use crate::agent_token::AgentTokens;
 use crate::alerts::sns::SnsAlerts;
 use crate::alerts::{Alerts, LogOnly, Sparing};
+use crate::aws;
 use crate::clock::SystemClock;
-use crate::config::PassConfig;
-use crate::db::{DbError, HasuraClient, HasuraDatabase};
+use crate::config::{PassConfig, RegionsFrom};
+use crate::db::{Database, DbError, EnvironmentDatabase, HasuraClient, HasuraDatabase};
 use crate::host::ec2::Ec2Regions;
 use crate::http::{self, HttpError};
 use crate::ids::{RandomIds, RegionName};
 use crate::lock::dynamodb::DynamoStore;
 use crate::pass::{HandOverError, Passes, Successor};
+use crate::replicas::HttpReplicas;
 
 /// A call to DynamoDB, Lambda or SNS that takes longer has failed.
 const AWS_CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -38,16 +39,8 @@ pub enum WiringError {
 /// # Errors
 /// When a client cannot be built from the settings.
 pub async fn passes(config: PassConfig) -> Result<Passes, WiringError> {
-    let aws = aws_config::defaults(BehaviorVersion::latest())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
-                .operation_timeout(AWS_CALL_LIMIT)
-                .build(),
-        )
-        .load()
-        .await;
-    Ok(passes_with(&aws, http::client()?, config)?)
+    let aws = aws::settings(AWS_CALL_LIMIT).await;
+    passes_with(&aws, http::client()?, config)
 }
 
 /// The same with AWS settings of the caller's.
@@ -58,12 +51,13 @@ pub fn passes_with(
     aws: &SdkConfig,
     http: reqwest::Client,
     config: PassConfig,
-) -> Result<Passes, DbError> {
+) -> Result<Passes, WiringError> {
     let store = Arc::new(DynamoStore::new(
         aws_sdk_dynamodb::Client::new(aws),
         config.table,
     ));
     let clock = Arc::new(SystemClock);
+    let replicas = HttpReplicas::new(config.replica_authority.as_deref())?;
     let alerts: Arc<dyn Alerts> = match config.alert_topic_arn {
         Some(topic) => {
             let client = aws_sdk_sns::Client::new(aws);
@@ -72,16 +66,34 @@ pub fn passes_with(
         }
         None => Arc::new(LogOnly),
     };
+    let mut launching = Launching {
+        stack_id: config.stack_id.clone(),
+        agent_hasura_url: String::new(),
+        tokens: None,
+    };
+    let database: Arc<dyn Database> = match config.regions {
+        RegionsFrom::Environment(region) => {
+            Arc::new(EnvironmentDatabase::new(*region, clock.clone()))
+        }
+        RegionsFrom::Hasura(settings) => {
+            launching.agent_hasura_url = settings.agent_hasura_url;
+            let (key, valid) = (settings.agent_token_key, settings.agent_token_valid);
+            launching.tokens = Some(AgentTokens::new(key, valid));
+            Arc::new(HasuraDatabase {
+                client: HasuraClient::new(http, &settings.hasura)?,
+                environment: config.environment,
+                replicas: config.replicas,
+            })
+        }
+    };
     Ok(Passes {
-        database: Arc::new(HasuraDatabase {
-            client: HasuraClient::new(http, &config.hasura)?,
-            environment: config.environment,
-        }),
+        database,
+        replicas: Arc::new(replicas),
         lock: store.clone(),
         log: store,
         hosts: Arc::new(Ec2Regions::new(
             aws.clone(),
-            config.stack_id.clone(),
+            config.stack_id,
             config.limits.ec2_call,
         )),
         alerts,
@@ -91,11 +103,7 @@ pub fn passes_with(
         }),
         clock,
         ids: Arc::new(RandomIds),
-        launching: Launching {
-            stack_id: config.stack_id,
-            agent_hasura_url: config.agent_hasura_url,
-            tokens: AgentTokens::new(config.agent_token_key, config.agent_token_valid),
-        },
+        launching,
         limits: config.limits,
     })
 }

@@ -154,6 +154,7 @@ impl World {
             database: Arc::new(Gated::new(self.behind.database.clone(), seat())),
             lock: Arc::new(Gated::new(self.behind.lock.clone(), seat())),
             log: Arc::new(Gated::new(self.behind.log.clone(), seat())),
+            replicas: Arc::new(shared::testing::FakeReplicas::default()),
             hosts: Arc::new(Gated::new(self.behind.hosts.clone(), seat())),
             alerts: Arc::new(Gated::<dyn Alerts>::new(self.mail.clone(), seat())),
             successor: Arc::new(Gated::<dyn Successor>::new(self.mail.clone(), seat())),
@@ -175,6 +176,7 @@ impl World {
             database: self.database.clone(),
             lock: self.store.clone(),
             log: self.store.clone(),
+            replicas: Arc::new(shared::testing::FakeReplicas::default()),
             hosts: self.hosts.clone(),
             alerts: self.mail.clone(),
             successor: self.mail.clone(),
@@ -190,10 +192,10 @@ fn launching() -> Launching {
     Launching {
         stack_id: "simulated".to_owned(),
         agent_hasura_url: "http://hasura".to_owned(),
-        tokens: AgentTokens::new(
+        tokens: Some(AgentTokens::new(
             SecretString::from("0123456789abcdef0123456789abcdef"),
             SignedDuration::from_hours(30 * 24),
-        ),
+        )),
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Machine {
     pub tags: BTreeMap<String, String>,
     pub user_data: Option<String>,
     pub ip: String,
+    /// Within its network.
+    pub private_ip: String,
     pub transitions: Vec<Transition>,
     /// `user`, `instance` or `spot`.
     pub ended_by: Option<String>,

@@ -8,6 +8,7 @@
 )]
 
 pub mod cargo_lambda;
+pub mod crashes;
 pub mod database;
 pub mod deployed;
 pub mod graphql;
@@ -18,6 +19,7 @@ pub mod metadata;
 pub mod promises;
 pub mod proxy;
 pub mod region;
+pub mod replica_server;
 pub mod settings;
 pub mod table;
 pub mod wait;

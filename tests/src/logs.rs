@@ -89,6 +89,7 @@ impl Deployed {
             self.function_log(&env.assign_user_function).await,
             self.function_log(&env.reconcile_function).await,
             self.function_log(&self.hasura_event_function()).await,
+            self.function_log(&env.status_function).await,
         ];
         for folder in [dir.path().join("logs"), dir.data("ec2").join("agents")] {
             logs.extend(log_files(&folder));
@@ -107,6 +108,7 @@ impl Deployed {
             secret("the admin secret", &env.hasura_admin_secret),
             secret("the agents' JWT key", &env.hasura_jwt_key),
             secret("the events' secret", &env.hasura_event_secret),
+            secret("the status token", &env.status_token),
         ];
         for token in self.tokens() {
             secrets.extend(parts_of("a user's token", &token));

@@ -81,7 +81,7 @@ impl Region<'_> {
 
     /// Each intent was asked for under a token of its own and closed, and what EC2 launched under
     /// a token is no more than the intent asked for.
-    async fn each_intent_was_launched_once(&self, machines: &[Machine]) {
+    pub async fn each_intent_was_launched_once(&self, machines: &[Machine]) {
         let calls = self.calls("RunInstances").await;
         let mut intents: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
         for call in &calls {
@@ -119,7 +119,7 @@ impl Region<'_> {
     }
 
     /// Counts at every moment since the region was set up.
-    async fn never_more_than_the_maximum(&self, machines: &[Machine]) {
+    pub async fn never_more_than_the_maximum(&self, machines: &[Machine]) {
         let max = self
             .count("SELECT max_instances::bigint FROM regions WHERE name = $1")
             .await;

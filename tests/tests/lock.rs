@@ -16,7 +16,7 @@ use shared::ids::{ClientToken, LaunchId, Owner, RegionName};
 use shared::lock::dynamodb::DynamoStore;
 use shared::lock::{Attempt, Closing, LaunchLog, Lease, LockError, RegionLock};
 use shared::model::{Intent, LaunchRequest, Refusal};
-use shared::report::Decision;
+use shared::report::{Decision, PassOutcome};
 use shared::scaling::Plan;
 use shared::testing::{NOW, at};
 use shared::trigger::Trigger;
@@ -74,6 +74,8 @@ fn decision(lease: &Lease) -> Decision {
         trigger: Trigger::Schedule,
         plan: Plan::default(),
         results: vec![],
+        outcome: PassOutcome::Done,
+        duration_ms: 1,
     }
 }
 

@@ -158,6 +158,30 @@ const WRONG_MACHINE_EVENTS: [(&str, &str); 5] = [
     ),
 ];
 
+const STATUSES: [(&str, &str); 4] = [
+    ("status", "200"),
+    ("status-decision", "200"),
+    ("status-healthz", "200"),
+    ("status-region", "200"),
+];
+
+const WRONG_STATUSES: [(&str, &str); 8] = [
+    ("status-before-no-version", "400 the query's `before`"),
+    (
+        "status-decision-unknown",
+        "404 there is no decision us-east-1/999999999",
+    ),
+    ("status-method-post", "405 only GET and HEAD"),
+    (
+        "status-not-a-request",
+        "400 this is no event of a Lambda function URL",
+    ),
+    ("status-path-unknown", "404 there is nothing here"),
+    ("status-region-unknown", "404 there is no region us-east-9"),
+    ("status-token-missing", "401 send the status token"),
+    ("status-token-wrong", "401 this is not the status token"),
+];
+
 #[tokio::test]
 async fn every_sample_works_with_cargo_lambda_invoke() {
     all_samples_are_known(
@@ -167,13 +191,15 @@ async fn every_sample_works_with_cargo_lambda_invoke() {
             .chain([&UPGRADE])
             .chain(&ASSIGNS)
             .chain(&EVENTS)
-            .chain(&MACHINE_EVENTS),
+            .chain(&MACHINE_EVENTS)
+            .chain(&STATUSES),
     );
     let wrong = WRONG_PASSES
         .iter()
         .chain(&WRONG_ASSIGNS)
         .chain(&WRONG_EVENTS)
-        .chain(&WRONG_MACHINE_EVENTS);
+        .chain(&WRONG_MACHINE_EVENTS)
+        .chain(&WRONG_STATUSES);
     all_samples_are_known("malformed", wrong);
     let deployed = Deployed::start("sample-events", |options| {
         options.ec2.pending_ms = Some(300);
@@ -219,6 +245,15 @@ async fn every_sample_works_with_cargo_lambda_invoke() {
         assert!(answer.starts_with(expected), "{name}: {answer}");
     }
     machine_events(&mut cargo_lambda, &env.stack_name).await;
+    cargo_lambda.run("status", &env.status_function).await;
+    for (name, expected) in STATUSES {
+        let answer = status(&cargo_lambda, &deployed, &sample(name)).await;
+        assert_eq!(answer, expected, "{name}");
+    }
+    for (name, expected) in WRONG_STATUSES {
+        let answer = status(&cargo_lambda, &deployed, &malformed(name)).await;
+        assert!(answer.starts_with(expected), "{name}: {answer}");
+    }
     deployed.filled_to(4).await;
     reconciles(&cargo_lambda, UPGRADE).await;
     deployed.filled_to(8).await;
@@ -326,11 +361,25 @@ async fn assign(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Pa
 /// The answer to a sample in which the real secret stands where it is to be put.
 async fn event(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Path) -> String {
     let secret = &deployed.stack.env().hasura_event_secret;
+    let filled_in = with(deployed, sample, "REPLACE_WITH_THE_SECRET", secret);
+    let answer = cargo_lambda.invoke("hasura-event", &filled_in).await;
+    line_of(&answer.unwrap_or_else(|error| panic!("{}: {error}", sample.display())))
+}
+
+/// The same with the status token.
+async fn status(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Path) -> String {
+    let token = &deployed.stack.env().status_token;
+    let filled_in = with(deployed, sample, "REPLACE_WITH_THE_STATUS_TOKEN", token);
+    let answer = cargo_lambda.invoke("status", &filled_in).await;
+    line_of(&answer.unwrap_or_else(|error| panic!("{}: {error}", sample.display())))
+}
+
+/// A copy of a sample with a secret where a placeholder stands.
+fn with(deployed: &Deployed, sample: &Path, placeholder: &str, secret: &str) -> PathBuf {
     let text = fs::read_to_string(sample).unwrap();
     let file = deployed.stack.dir().tmp().join(sample.file_name().unwrap());
-    fs::write(&file, text.replace("REPLACE_WITH_THE_SECRET", secret)).unwrap();
-    let answer = cargo_lambda.invoke("hasura-event", &file).await;
-    line_of(&answer.unwrap_or_else(|error| panic!("{}: {error}", sample.display())))
+    fs::write(&file, text.replace(placeholder, secret)).unwrap();
+    file
 }
 
 /// Its status, and the message of its body.

@@ -1,4 +1,4 @@
-//! Host agents: a process of its own for every running instance.
+//! Host agents, and replicas: a process of its own for every running instance.
 //!
 //! The agent gets what a real one would find on its machine: the instance's id, its address and
 //! its user data; nothing else of this process' environment, so that it cannot know more than
@@ -21,10 +21,15 @@ use crate::world::{AgentRun, Change, Happening, Instance, State};
 /// How many logs of agents that have ended are kept.
 const KEPT_LOGS: usize = 200;
 
+/// In the user data of every instance that has a host agent, and of no other.
+const AGENT_TOKEN: &[u8] = b"SCALING_AGENT_TOKEN";
+
 /// How agents are started.
 #[derive(Clone, Debug)]
 pub struct AgentLauncher {
     pub binary: PathBuf,
+    /// What runs in place of an agent where the user data holds no agent's token.
+    pub replica_binary: Option<PathBuf>,
     /// Where their user data and logs go, each named by the instance's id.
     pub dir: PathBuf,
 }
@@ -144,8 +149,7 @@ impl Agents {
         let mut child = match started {
             None => return,
             Some(Err(error)) => {
-                let binary = launcher.binary.display();
-                tracing::error!(instance = id, %error, %binary, "start agent");
+                tracing::error!(instance = id, %error, "start agent");
                 return;
             }
             Some(Ok(child)) => child,
@@ -218,6 +222,15 @@ impl AgentLauncher {
 
     fn log_file(&self, instance_id: &str) -> PathBuf {
         self.dir.join(format!("{instance_id}.log"))
+    }
+
+    fn binary(&self, instance: &Instance) -> &Path {
+        let user_data = Self::user_data(instance);
+        let mut words = user_data.windows(AGENT_TOKEN.len());
+        match &self.replica_binary {
+            Some(replica) if !words.any(|word| word == AGENT_TOKEN) => replica,
+            _ => &self.binary,
+        }
     }
 
     fn user_data(instance: &Instance) -> &[u8] {

@@ -9,7 +9,7 @@
 //! - [`world`]: the state and its rules, pure;
 //! - [`api`]: the actions, one file each, on top of [`params`], [`filters`], [`paging`], [`xml`];
 //! - [`emulator`]: the world behind a lock, with its clock and ledger; [`server`]: HTTP;
-//! - [`agents`]: the host agents' processes;
+//! - [`agents`]: the processes of host agents and replicas;
 //! - [`faults`]: what goes wrong on demand; [`mod@line`]: connections that can be cut;
 //! - [`events`]: what EC2 tells EventBridge.
 //!

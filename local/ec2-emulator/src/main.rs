@@ -30,6 +30,10 @@ struct Arguments {
     /// The program to run for every instance, as its host agent.
     #[arg(long, requires = "data_dir")]
     agent_binary: Option<PathBuf>,
+    /// The program to run in its place on an instance whose user data holds no agent's token, on
+    /// the instance's private address, which has to be a loopback address then.
+    #[arg(long, requires = "agent_binary")]
+    replica_binary: Option<PathBuf>,
     /// Folder for the agents' user data and logs.
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -49,7 +53,11 @@ async fn main() -> anyhow::Result<()> {
         .init();
     let arguments = Arguments::parse();
     let world = read_world(arguments.world.as_deref())?;
-    let launcher = agent_launcher(arguments.agent_binary, arguments.data_dir)?;
+    let launcher = agent_launcher(
+        arguments.agent_binary,
+        arguments.replica_binary,
+        arguments.data_dir,
+    )?;
 
     let listener = TcpListener::bind(arguments.listen)
         .await
@@ -94,20 +102,29 @@ fn read_world(file: Option<&Path>) -> anyhow::Result<WorldFile> {
 
 fn agent_launcher(
     binary: Option<PathBuf>,
+    replica_binary: Option<PathBuf>,
     data_dir: Option<PathBuf>,
 ) -> anyhow::Result<Option<AgentLauncher>> {
     let (Some(binary), Some(data_dir)) = (binary, data_dir) else {
         return Ok(None);
     };
-    let binary = binary
-        .canonicalize()
-        .with_context(|| format!("find the agent's binary {}", binary.display()))?;
+    let found = |binary: PathBuf| {
+        binary
+            .canonicalize()
+            .with_context(|| format!("find the agents' binary {}", binary.display()))
+    };
+    let binary = found(binary)?;
+    let replica_binary = replica_binary.map(found).transpose()?;
     let dir = data_dir.join("agents");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let dir = dir
         .canonicalize()
         .with_context(|| format!("find {}", dir.display()))?;
-    Ok(Some(AgentLauncher { binary, dir }))
+    Ok(Some(AgentLauncher {
+        binary,
+        replica_binary,
+        dir,
+    }))
 }
 
 /// Whoever waits for the file must never see it half written.

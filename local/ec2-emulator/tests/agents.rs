@@ -17,6 +17,11 @@ use tempfile::TempDir;
 /// Far longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// `TOKEN=secret`.
+const NO_TOKEN: &str = "VE9LRU49c2VjcmV0Cg==";
+/// `SCALING_AGENT_TOKEN=secret`.
+const TOKEN: &str = "U0NBTElOR19BR0VOVF9UT0tFTj1zZWNyZXQK";
+
 struct Emulator {
     process: Child,
     url: String,
@@ -27,10 +32,20 @@ struct Emulator {
 impl Emulator {
     /// Starts the emulator with an agent that runs `script`.
     async fn start(script: &str) -> Self {
+        Self::start_with(script, None).await
+    }
+
+    /// The same with replicas that run another script.
+    async fn start_with(script: &str, replica: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let agent = dir.path().join("agent");
-        fs::write(&agent, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+        let program = |name: &str, script: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let agent = program("agent", script);
+        let replica = replica.map(|script| program("replica", script));
         let port_file = dir.path().join("port");
         let process = Command::new(env!("CARGO_BIN_EXE_ec2-emulator"))
             .args([
@@ -48,6 +63,11 @@ impl Emulator {
             .arg(dir.path().join("data"))
             .arg("--agent-binary")
             .arg(&agent)
+            .args(
+                replica
+                    .iter()
+                    .flat_map(|it| [Path::new("--replica-binary"), it]),
+            )
             .env("HASURA_ADMIN_SECRET", "not for agents")
             .stderr(Stdio::null())
             .spawn()
@@ -79,6 +99,10 @@ impl Emulator {
     }
 
     async fn launch(&self) {
+        self.launch_with(NO_TOKEN).await;
+    }
+
+    async fn launch_with(&self, user_data: &str) {
         let params = [
             ("ImageId", "ami-01000000000000001"),
             ("InstanceType", "g4dn.xlarge"),
@@ -86,7 +110,7 @@ impl Emulator {
             ("MinCount", "1"),
             ("MaxCount", "1"),
             ("InstanceInitiatedShutdownBehavior", "terminate"),
-            ("UserData", "VE9LRU49c2VjcmV0Cg=="),
+            ("UserData", user_data),
         ];
         self.call("RunInstances", &params).await;
     }
@@ -173,6 +197,26 @@ async fn an_agent_knows_its_machine_and_nothing_of_the_emulators_environment() {
     assert!(said.contains("INSTANCE_IP=127.64.0.1\n"), "{said}");
     assert!(said.contains("AGENT_SESSION_MS=4321\n"), "{said}");
     assert!(!said.contains("HASURA_ADMIN_SECRET"), "{said}");
+}
+
+#[tokio::test]
+async fn an_instance_without_an_agents_token_is_a_replica() {
+    let says_and_waits = |word: &str| format!("echo {word}; env; exec sleep 1000");
+    let replica = says_and_waits("a replica");
+    let emulator = Emulator::start_with(&says_and_waits("an agent"), Some(&replica)).await;
+    for (user_data, word) in [(NO_TOKEN, "a replica\n"), (TOKEN, "an agent\n")] {
+        emulator.launch_with(user_data).await;
+        let ids = emulator.instances().await;
+        let id = ids.last().unwrap()["id"].as_str().unwrap();
+        let log = emulator.agents_dir().join(format!("{id}.log"));
+        let said = until(async || {
+            fs::read_to_string(&log)
+                .ok()
+                .filter(|said| said.contains("INSTANCE_PRIVATE_IP=10.1.0."))
+        })
+        .await;
+        assert!(said.starts_with(word), "{said}");
+    }
 }
 
 #[tokio::test]

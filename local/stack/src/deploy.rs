@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -38,6 +38,7 @@ pub struct Deployment {
     pub admin_secret: String,
     pub jwt_key: String,
     pub event_secret: String,
+    pub status_token: String,
     /// The template's parameters, but for the secret and the architecture.
     pub parameters: Vec<(String, String)>,
 }
@@ -53,6 +54,9 @@ pub struct Deployed {
     pub hasura_event_url: Option<String>,
     /// None while the template has no such function.
     pub instance_state_change_function: Option<String>,
+    pub status_function: String,
+    /// With a slash at its end, as AWS gives it.
+    pub status_url: String,
     pub scaling_table: String,
 }
 
@@ -62,7 +66,14 @@ impl Deployment {
     pub async fn run(&self, dir: &StackDir, aws: &Ministack) -> Result<Deployed> {
         let sdk = aws.sdk_config();
         self.store_secret(&sdk).await?;
-        self.sam_deploy(dir, aws).await?;
+        let template = Template {
+            file: &self.template,
+            functions: &self.functions,
+            stack_name: &self.stack_name,
+        };
+        let secret = ("HasuraSecret".to_owned(), SECRET_NAME.to_owned());
+        let parameters = self.parameters.iter().chain([&secret]);
+        template.deploy(dir, aws, parameters).await?;
         self.deployed(&sdk, aws.endpoint()).await
     }
 
@@ -71,6 +82,7 @@ impl Deployment {
             "admin_secret": self.admin_secret,
             "jwt_key": self.jwt_key,
             "event_secret": self.event_secret,
+            "status_token": self.status_token,
         });
         aws_sdk_secretsmanager::Client::new(sdk)
             .create_secret()
@@ -80,49 +92,6 @@ impl Deployment {
             .await
             .with_context(|| format!("create the secret {SECRET_NAME}"))?;
         Ok(())
-    }
-
-    async fn sam_deploy(&self, dir: &StackDir, aws: &Ministack) -> Result<()> {
-        let overrides = self
-            .parameters
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .chain([
-                format!("HasuraSecret={SECRET_NAME}"),
-                format!("Architecture={ARCHITECTURE}"),
-            ]);
-        let folder = dir.data("deploy");
-        fs::create_dir_all(&folder)?;
-        // The template takes the functions from the folder beside it. In the
-        // checkout that is build/, which is for what is deployed for real.
-        let template = folder.join("template.yaml");
-        fs::copy(&self.template, &template)
-            .with_context(|| format!("copy {}", self.template.display()))?;
-        symlink(&self.functions, folder.join("build"))?;
-        // Nor the samconfig.toml in which somebody keeps the settings of a real deployment.
-        let config = folder.join("samconfig.toml");
-        fs::write(&config, "version = 0.1\n")?;
-        let sam_home = dir.home().join(".aws-sam");
-        fs::create_dir_all(&sam_home)?;
-        fs::write(sam_home.join("metadata.json"), SAM_METADATA)?;
-        Program::new("sam-deploy", project::python_tool("sam")?)
-            .args(["deploy", "--resolve-s3", "--capabilities", "CAPABILITY_IAM"])
-            .args(["--no-confirm-changeset", "--no-fail-on-empty-changeset"])
-            .args(["--stack-name", &self.stack_name, "--region", REGION])
-            .arg("--template-file")
-            .arg(template)
-            .arg("--config-file")
-            .arg(config)
-            .arg("--parameter-overrides")
-            .args(overrides)
-            .env("AWS_ENDPOINT_URL", aws.endpoint())
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
-            // Everything here is local: there is no rate limit to be polite to.
-            .env("SAM_CLI_POLL_DELAY", "0.2")
-            .run(dir, DEPLOY_TIME)
-            .await
-            .context("deploy the template")
     }
 
     /// Asks Lambda for what the stack's outputs say too: the outputs name a URL
@@ -138,6 +107,10 @@ impl Deployment {
         let hasura_event_url = function_url(&lambda, endpoint, &hasura_event_function).await?;
         let name = format!("{}-instance-state-change", self.stack_name);
         let instance_state_change_function = settings(&lambda, &name).await?.map(|_| name);
+        let status_function = format!("{}-status", self.stack_name);
+        let status_url = function_url(&lambda, endpoint, &status_function)
+            .await?
+            .with_context(|| format!("{status_function} has no URL"))?;
         let scaling_table = settings(&lambda, &reconcile_function)
             .await?
             .and_then(|mut variables| variables.remove("SCALING_TABLE"))
@@ -148,8 +121,75 @@ impl Deployment {
             reconcile_function,
             assign_user_function,
             instance_state_change_function,
+            status_function,
+            status_url,
             scaling_table,
         })
+    }
+}
+
+/// A template of the project, and what its stack is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Template<'a> {
+    pub file: &'a Path,
+    /// What the template calls `build/`.
+    pub functions: &'a Path,
+    pub stack_name: &'a str,
+}
+
+impl Template<'_> {
+    /// # Errors
+    /// Quotes what `sam deploy` printed when that fails.
+    pub async fn deploy(
+        &self,
+        dir: &StackDir,
+        aws: &Ministack,
+        parameters: impl Iterator<Item = &(String, String)>,
+    ) -> Result<()> {
+        let overrides = parameters
+            .map(|(key, value)| format!("{key}={}", quoted(value)))
+            .chain([format!("Architecture={ARCHITECTURE}")]);
+        let folder = dir.data(&format!("deploy-{}", self.stack_name));
+        fs::create_dir_all(&folder)?;
+        // The template takes the functions from the folder beside it. In the
+        // checkout that is build/, which is for what is deployed for real.
+        let template = folder.join("template.yaml");
+        fs::copy(self.file, &template).with_context(|| format!("copy {}", self.file.display()))?;
+        symlink(self.functions, folder.join("build"))?;
+        // Nor the samconfig.toml in which somebody keeps the settings of a real deployment.
+        let config = folder.join("samconfig.toml");
+        fs::write(&config, "version = 0.1\n")?;
+        let sam_home = dir.home().join(".aws-sam");
+        fs::create_dir_all(&sam_home)?;
+        fs::write(sam_home.join("metadata.json"), SAM_METADATA)?;
+        Program::new("sam-deploy", project::python_tool("sam")?)
+            .args(["deploy", "--resolve-s3", "--capabilities", "CAPABILITY_IAM"])
+            .args(["--no-confirm-changeset", "--no-fail-on-empty-changeset"])
+            .args(["--stack-name", self.stack_name, "--region", REGION])
+            .arg("--template-file")
+            .arg(template)
+            .arg("--config-file")
+            .arg(config)
+            .arg("--parameter-overrides")
+            .args(overrides)
+            .env("AWS_ENDPOINT_URL", aws.endpoint())
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+            // Everything here is local: there is no rate limit to be polite to.
+            .env("SAM_CLI_POLL_DELAY", "0.2")
+            .run(dir, DEPLOY_TIME)
+            .await
+            .context("deploy the template")
+    }
+}
+
+/// A value as SAM reads it: in quotes where it has some of its own, or spaces.
+fn quoted(value: &str) -> String {
+    if value.contains(['"', ' ', '\\']) {
+        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("\"{escaped}\"")
+    } else {
+        value.to_owned()
     }
 }
 
@@ -164,7 +204,11 @@ async fn settings(lambda: &Lambda, name: &str) -> Result<Option<HashMap<String, 
 }
 
 /// Where the local AWS answers for a function's URL; none if there is no such function.
-async fn function_url(lambda: &Lambda, endpoint: &str, name: &str) -> Result<Option<String>> {
+pub(crate) async fn function_url(
+    lambda: &Lambda,
+    endpoint: &str,
+    name: &str,
+) -> Result<Option<String>> {
     let asked = lambda.get_function_url_config().function_name(name);
     let answer = found(asked.send().await, || format!("ask for the URL of {name}"))?;
     let Some(answer) = answer else {

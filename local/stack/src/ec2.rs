@@ -100,6 +100,10 @@ impl Ec2Emulator {
                 "--agent-binary={}",
                 project::binary("host-agent")?.display()
             ))
+            .arg(format!(
+                "--replica-binary={}",
+                project::binary("replica")?.display()
+            ))
             .args(options.args());
         port.release();
         let process = process.start(dir)?;

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use aws_config::SdkConfig;
 use serde_json::Value;
 use tokio::select;
 use uuid::Uuid;
 
-use crate::deploy::Deployment;
+use crate::deploy::{Deployment, Template, function_url};
 use crate::dir::StackDir;
 use crate::ec2::Ec2Emulator;
 use crate::ec2_events::Ec2Events;
@@ -65,6 +65,7 @@ impl Stack {
             admin: random(),
             jwt_key: random(),
             event: random(),
+            status: random(),
         };
         let keys = UserKeys::load_or_generate(&dir.keys())?;
         let jwks = JwksServer::start(jwks_port, keys.key_set())?;
@@ -122,6 +123,9 @@ impl Stack {
             assign_user_function: deployed.assign_user_function,
             reconcile_function: deployed.reconcile_function,
             instance_state_change_function: deployed.instance_state_change_function,
+            status_url: deployed.status_url,
+            status_token: secrets.status,
+            status_function: deployed.status_function,
             scaling_table: deployed.scaling_table,
             jwks_url: jwks.url(),
             jwt_issuer: ISSUER.to_owned(),
@@ -195,6 +199,39 @@ impl Stack {
         invoke(&self.sdk_config(), &self.env.reconcile_function, payload).await
     }
 
+    /// Deploys a stack for replicas alone beside this one: it shares EC2 and the local AWS, and
+    /// nothing else. The name of its `reconcile` function.
+    ///
+    /// # Errors
+    /// Quotes what `sam deploy` printed when that fails.
+    pub async fn deploy_replicas(
+        &self,
+        name: &str,
+        parameters: &[(String, String)],
+    ) -> Result<String> {
+        let stack_name = format!("{}-{name}", self.env.stack_name);
+        let template = Template {
+            file: &project::root().join("replicas.yaml"),
+            functions: &project::local().join("functions"),
+            stack_name: &stack_name,
+        };
+        let parameters = parameters.iter();
+        template
+            .deploy(&self.dir, &self.ministack, parameters)
+            .await?;
+        Ok(format!("{stack_name}-reconcile"))
+    }
+
+    /// Where a function answers over HTTP.
+    ///
+    /// # Errors
+    /// When it has no URL, or does not exist.
+    pub async fn url_of(&self, function: &str) -> Result<String> {
+        let lambda = aws_sdk_lambda::Client::new(&self.sdk_config());
+        let url = function_url(&lambda, self.ministack.endpoint(), function).await?;
+        url.with_context(|| format!("{function} has no URL"))
+    }
+
     /// Resolves with a message when a part of the stack ends by itself.
     pub async fn failed(&self) -> String {
         select! {
@@ -225,11 +262,12 @@ impl Drop for Stack {
     }
 }
 
-/// What the functions, the GraphQL engine and the delivery of events share.
+/// What the functions, the GraphQL engine, the delivery of events and people share.
 struct Secrets {
     admin: String,
     jwt_key: String,
     event: String,
+    status: String,
 }
 
 fn deployment(
@@ -254,6 +292,7 @@ fn deployment(
         admin_secret: secrets.admin.clone(),
         jwt_key: secrets.jwt_key.clone(),
         event_secret: secrets.event.clone(),
+        status_token: secrets.status.clone(),
         parameters: own
             .into_iter()
             .chain(options.parameters.iter().cloned())

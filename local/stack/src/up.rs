@@ -117,6 +117,7 @@ fn explain(stack: &Stack, options: &UpOptions) -> Result<()> {
     let binary = std::env::current_exe().context("find the running program")?;
     println!(
         "assign-user  {assign}
+status       {status}   (user: any, password: {status_token})
 GraphQL      {hasura}/v1/graphql   (x-hasura-admin-secret: {secret})
 PostgreSQL   {database}
 local AWS    {aws}
@@ -131,6 +132,8 @@ Take a slot:
     -d '{request}'
 
 Another user's token:      {binary} token{name} --user bob
+How it is, and why:        curl -sS -H 'authorization: Bearer {status_token}' {status}
+Is it healthy:             curl -sS {status}healthz
 What a pass would do:      {binary} invoke{name} reconcile '{{\"dry_run\":true}}'
 Bring a new image:         {binary} upgrade{name}, and when it is warm: {binary} app-version{name}
 Watch instances, slots:    watch -n1 \"psql -X '{database}' -c 'TABLE instances' -c 'TABLE slots'\"
@@ -139,6 +142,8 @@ Watch passes, EC2, agents: tail -F {logs}/*.log {agents}/*.log
 
 Ctrl-C ends everything and removes its data.",
         assign = env.assign_user_url,
+        status = env.status_url,
+        status_token = env.status_token,
         hasura = env.hasura_url,
         secret = env.hasura_admin_secret,
         database = env.database_url,

@@ -21,6 +21,9 @@ enum Attempt {
     Refused(HostError),
     /// Not known, or not finished: the intent stays open.
     Open(String),
+    /// So many replicas were launched. Nothing but EC2's list knows of them, and it lags: the
+    /// intent stays open until they are all in it.
+    Unlisted(usize),
 }
 
 /// Whether an earlier pass may have asked EC2 for a launch.
@@ -55,6 +58,7 @@ impl Actor<'_> {
         let settled = !matches!(attempt, Attempt::Open(_));
         results.push(match attempt {
             Attempt::Launched(rows) => StepResult::ok(&step.action, format!("{rows} recorded")),
+            Attempt::Unlisted(n) => StepResult::ok(&step.action, unlisted(n)),
             Attempt::NoCapacity(error) | Attempt::Refused(error) => {
                 StepResult::failed(&step.action, error)
             }
@@ -122,6 +126,10 @@ impl Actor<'_> {
                 match self.ask(&intent, Asked::Never).await? {
                     Attempt::Launched(rows) => {
                         results.push(StepResult::ok(what, format!("{rows} launched")));
+                        return Ok(());
+                    }
+                    Attempt::Unlisted(n) => {
+                        results.push(StepResult::ok(what, unlisted(n)));
                         return Ok(());
                     }
                     // What this option lacks the next one may have.
@@ -225,6 +233,9 @@ impl Actor<'_> {
     }
 
     async fn finish(&self, intent: &Intent, machines: &[Machine]) -> Result<Attempt, Stop> {
+        if self.snapshot.settings.is_of_replicas() {
+            return self.finish_replicas(intent, machines).await;
+        }
         let rows: Vec<NewInstance> = machines
             .iter()
             .filter(|machine| !machine.state.is_going())
@@ -256,6 +267,24 @@ impl Actor<'_> {
             .await
     }
 
+    /// Closes a launch of replicas once EC2's list has them all, or should have by now.
+    async fn finish_replicas(
+        &self,
+        intent: &Intent,
+        machines: &[Machine],
+    ) -> Result<Attempt, Stop> {
+        let launched = machines.len();
+        let is_seen = |machine: &Machine| {
+            machine.state.is_going() || self.snapshot.machines.contains_key(&machine.id)
+        };
+        if !machines.iter().all(is_seen) && self.may_lag(intent) {
+            return Ok(Attempt::Unlisted(launched));
+        }
+        let outcome = format!("{launched} of {} launched", intent.request.count);
+        self.close(intent, &outcome, None, Attempt::Launched(launched))
+            .await
+    }
+
     async fn close(
         &self,
         intent: &Intent,
@@ -274,4 +303,8 @@ impl Actor<'_> {
             Err(error) => Ok(Attempt::Open(error.to_string())),
         }
     }
+}
+
+fn unlisted(count: usize) -> String {
+    format!("{count} launched, open until EC2 lists them")
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 use crate::agent_token::{AgentTokens, TokenError};
@@ -11,7 +11,7 @@ use crate::host::tags;
 use crate::ids::{ClientSha, ClientToken, ImageId, LaunchId, UniqueIds};
 use crate::model::{Intent, LaunchRequest, RegionSettings};
 use crate::scaling::LaunchOption;
-use crate::user_data::{UserData, UserDataError};
+use crate::user_data::{AgentAccess, UserData, UserDataError};
 
 /// The metadata service answers the host and what shares its network. With a second hop it would
 /// answer containers behind a bridge, too: users' sessions, mostly, which must not read the
@@ -24,7 +24,8 @@ pub struct Launching {
     pub stack_id: String,
     /// Where host agents reach Hasura; without `/v1/graphql`.
     pub agent_hasura_url: String,
-    pub tokens: AgentTokens,
+    /// None in a stack for replicas alone: they have no host agent.
+    pub tokens: Option<AgentTokens>,
 }
 
 impl fmt::Debug for Launching {
@@ -41,6 +42,8 @@ pub(super) enum PrepareError {
     UserData(#[from] UserDataError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error("host agents need Hasura: set HASURA_URL and HASURA_JWT_KEY")]
+    NoHasura,
 }
 
 /// What was looked up for one launch.
@@ -51,6 +54,12 @@ pub(super) struct Placement<'a> {
 }
 
 impl Launching {
+    /// From this age on an instance is replaced; never without tokens that could end.
+    pub fn renew_after(&self) -> SignedDuration {
+        let tokens = self.tokens.as_ref();
+        tokens.map_or(SignedDuration::MAX, AgentTokens::renew_after)
+    }
+
     pub(super) fn intent(
         &self,
         settings: &RegionSettings,
@@ -61,9 +70,17 @@ impl Launching {
     ) -> Result<Intent, PrepareError> {
         let launch_id = LaunchId::new(ids.unique());
         let LaunchOption { choice, count } = placement.option;
+        let token = if settings.is_of_replicas() {
+            None
+        } else {
+            let tokens = self.tokens.as_ref().ok_or(PrepareError::NoHasura)?;
+            Some(tokens.mint(&launch_id, now)?)
+        };
         let user_data = UserData {
-            hasura_url: &self.agent_hasura_url,
-            agent_token: &self.tokens.mint(&launch_id, now)?,
+            agent: token.as_deref().map(|token| AgentAccess {
+                hasura_url: &self.agent_hasura_url,
+                token,
+            }),
             region: &settings.name,
             launch_id: &launch_id,
             capacity: choice.capacity,

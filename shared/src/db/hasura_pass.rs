@@ -10,7 +10,7 @@ use super::{
     WriteOutcome, WriteResult,
 };
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use crate::model::{ImageState, Instance, NewInstance, Notice};
+use crate::model::{ImageState, Instance, NewInstance, Notice, ReplicaSettings};
 
 /// Instances a page of an observation.
 const PAGE: i64 = 1000;
@@ -69,7 +69,7 @@ macro_rules! observation {
             waiting: region.waiting,
             watched_since: region.watched_since,
             app_sha: region.app_sha.clone(),
-            settings: region.settings()?,
+            settings: region.settings(&$client.replicas)?,
             images,
             instances,
         })
@@ -81,6 +81,8 @@ macro_rules! observation {
 pub struct HasuraDatabase {
     pub client: HasuraClient,
     pub environment: String,
+    /// What the rows of replicas' regions leave open.
+    pub replicas: ReplicaSettings,
 }
 
 #[async_trait]

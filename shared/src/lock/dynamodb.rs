@@ -14,6 +14,7 @@
 //! stays small however old the service is.
 
 mod errors;
+mod history;
 mod items;
 mod log;
 
@@ -29,6 +30,7 @@ use errors::{is_conflict, unavailable};
 use items::{key, number, read_number, read_text, region_key, text};
 
 use super::{Attempt, CLOCK_MARGIN, Lease, LockError, RegionLock, WakeMark};
+use crate::aws;
 use crate::ids::{Owner, RegionName};
 
 type Item = HashMap<String, AttributeValue>;
@@ -54,6 +56,11 @@ impl DynamoStore {
             table: table.into(),
         }
     }
+
+    /// With a client of its own, of which no call takes longer than `call`.
+    pub async fn connect(table: impl Into<String>, call: Duration) -> Self {
+        Self::new(Client::new(&aws::settings(call).await), table)
+    }
 }
 
 #[async_trait]
@@ -71,11 +78,15 @@ impl RegionLock for DynamoStore {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(region_key(region, "LOCK")))
-            .update_expression("SET #owner = :owner, expires_at = :expires ADD version :one")
+            .update_expression(
+                "SET #owner = :owner, expires_at = :expires, #since = :now ADD version :one",
+            )
             .condition_expression("attribute_not_exists(pk) OR expires_at < :expired")
             .expression_attribute_names("#owner", "owner")
+            .expression_attribute_names("#since", "since")
             .expression_attribute_values(":owner", text(owner.as_str()))
             .expression_attribute_values(":expires", number(expires_at.as_millisecond()))
+            .expression_attribute_values(":now", number(now.as_millisecond()))
             .expression_attribute_values(":expired", number((now - CLOCK_MARGIN).as_millisecond()))
             .expression_attribute_values(":one", number(1))
             .return_values(aws_sdk_dynamodb::types::ReturnValue::AllNew)

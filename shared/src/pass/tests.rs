@@ -41,6 +41,7 @@ async fn an_empty_region_is_filled_and_a_second_pass_does_nothing() {
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
     assert!(world.items().open.is_empty(), "the intent is closed");
     assert_eq!(world.items().closed[0].outcome, "2 of 2 launched");
+    assert_eq!(world.items().decisions[&1].outcome, PassOutcome::Done);
 
     let report = world.pass().await;
     assert!(report.plan.unwrap().is_empty());
@@ -95,6 +96,8 @@ async fn a_lost_launch_answer_is_resumed_under_the_same_token_and_launches_once(
     world.host.state().lose_next_launch = true;
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Incomplete);
+    let recorded = world.items().decisions[&1].outcome.clone();
+    assert_eq!(recorded, PassOutcome::Incomplete, "and it is kept");
     assert_eq!(world.items().open.len(), 1, "the intent stays open");
 
     let report = world.pass().await;

@@ -116,21 +116,8 @@ fn launch_of<'s>(
         .images
         .iter()
         .find(|image| image.id == buffer.image)?;
-    if snapshot.settings.launch_choices.is_empty() {
-        plan.alert(None, Reason::NoLaunchChoice);
-        return None;
-    }
-    let choices = open_choices(snapshot, now);
-    let Some(first) = choices.first() else {
-        let until = snapshot
-            .refusals
-            .iter()
-            .map(|r| r.until)
-            .min()
-            .unwrap_or(now);
-        plan.alert(None, Reason::NoCapacity { until });
-        return None;
-    };
+    let choices = choices(snapshot, now, plan)?;
+    let first = choices.first()?;
     let missing = buffer.missing();
     let wanted = missing.div_ceil(first.capacity.max(1));
     // An upgrade warms what fits, and a way back is no user's need.
@@ -146,15 +133,47 @@ fn launch_of<'s>(
         let step = snapshot.settings.scale_up_step;
         plan.note(None, Reason::StepBound { wanted, step });
     }
-    let options = choices
-        .into_iter()
-        .map(|choice| {
-            let count = missing.div_ceil(choice.capacity.max(1)).min(room).min(step);
-            LaunchOption { count, choice }
-        })
-        .collect();
     let wanted = wanted.min(step);
+    let count = |choice: &LaunchChoice| {
+        let instances = missing.div_ceil(choice.capacity.max(1));
+        instances.min(room).min(step)
+    };
+    let options = options(choices, count);
     Some((image, Launches { wanted, options }))
+}
+
+/// So many of each choice: the first that has room is taken.
+pub(super) fn options(
+    choices: Vec<LaunchChoice>,
+    count: impl Fn(&LaunchChoice) -> u32,
+) -> Vec<LaunchOption> {
+    choices
+        .into_iter()
+        .map(|choice| LaunchOption {
+            count: count(&choice),
+            choice,
+        })
+        .collect()
+}
+
+/// The ways to launch that EC2 has not refused lately; none, with an alert, if there is none.
+pub(super) fn choices(
+    snapshot: &Snapshot,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> Option<Vec<LaunchChoice>> {
+    if snapshot.settings.launch_choices.is_empty() {
+        plan.alert(None, Reason::NoLaunchChoice);
+        return None;
+    }
+    let choices = open_choices(snapshot, now);
+    if choices.is_empty() {
+        let refusals = snapshot.refusals.iter();
+        let until = refusals.map(|refusal| refusal.until).min().unwrap_or(now);
+        plan.alert(None, Reason::NoCapacity { until });
+        return None;
+    }
+    Some(choices)
 }
 
 /// At the maximum, what only warms gives way to what users are served from. So does what is kept

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::{Action, Plan, Snapshot};
 use crate::db::TerminateIf;
 use crate::ids::InstanceId;
-use crate::model::{ImageState, InstanceStatus};
+use crate::model::{ImageState, InstanceStatus, MachineState, ReplicaAnswer};
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Violation {
@@ -36,6 +36,8 @@ pub enum Violation {
     NamesUnknown(InstanceId),
     #[error("launches {count} with {live} live and a maximum of {max}")]
     ExceedsMaximum { count: u32, live: u32, max: u32 },
+    #[error("deletes replica {0}, which neither says that it is terminated nor is superfluous")]
+    DeletesReplicaInUse(InstanceId),
     #[error("acts on a paused region")]
     ActsWhilePaused,
     #[error("ends {0} twice")]
@@ -91,7 +93,16 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
             | Action::NoteMissing { .. }
             | Action::NotePresent { .. }
             | Action::ReleaseUnclaimed { .. }
+            | Action::RememberUnknown { .. }
             | Action::MoveImage { .. } => {}
+            Action::DeleteReplica { instance } => {
+                if !may_be_deleted(snapshot, instance, now) {
+                    found.push(Violation::DeletesReplicaInUse(instance.clone()));
+                }
+                if !ended.insert(instance) {
+                    found.push(Violation::EndsTwice(instance.clone()));
+                }
+            }
         }
     }
     let (live, max) = (
@@ -106,6 +117,32 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
         });
     }
     found
+}
+
+/// A replica's own word, or EC2's, or a setting that allows it.
+fn may_be_deleted(snapshot: &Snapshot, id: &InstanceId, now: Timestamp) -> bool {
+    let settings = &snapshot.settings;
+    let Some(machine) = snapshot.machines.get(id) else {
+        return false;
+    };
+    if !settings.is_of_replicas() || snapshot.instances.contains_key(id) {
+        return false;
+    }
+    match (machine.state, snapshot.answers.get(id)) {
+        (MachineState::Stopping | MachineState::Stopped, _)
+        | (MachineState::Running, Some(ReplicaAnswer::Terminated)) => true,
+        (MachineState::Running, Some(ReplicaAnswer::Healthy { capacity })) => {
+            settings.replicas.trim && *capacity == settings.replicas.capacity
+        }
+        (MachineState::Running, Some(ReplicaAnswer::Unknown { .. })) => {
+            let since = snapshot.unknown_since.get(id);
+            settings
+                .replicas
+                .replace_unknown
+                .is_some_and(|bound| since.is_some_and(|since| now.duration_since(*since) >= bound))
+        }
+        _ => false,
+    }
 }
 
 fn check_drain(snapshot: &Snapshot, id: &InstanceId, now: Timestamp, found: &mut Vec<Violation>) {

@@ -1,14 +1,15 @@
 //! What a decision returns: data that a person can read and the actor can carry out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::Reason;
 use crate::db::TerminateIf;
 use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
-use crate::model::{ImageState, LaunchChoice, NewInstance};
+use crate::model::{ImageState, LaunchChoice, NewInstance, ReplicaStatus};
 
 /// One thing to do. It carries every id and count that it needs: the actor makes no choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +41,12 @@ pub enum Action {
     },
     /// Take an empty instance out of service.
     Drain { instance: InstanceId },
+    /// Delete a machine that has no row.
+    DeleteReplica { instance: InstanceId },
+    /// Write down which replicas give no word, and since when.
+    RememberUnknown {
+        since: BTreeMap<InstanceId, Timestamp>,
+    },
     /// Move an image on in its upgrade. The current one bakes when another takes its place.
     MoveImage {
         image: ImageId,
@@ -67,6 +74,10 @@ impl fmt::Display for Action {
                 Ok(())
             }
             Self::Drain { instance } => write!(f, "drain {instance}"),
+            Self::DeleteReplica { instance } => write!(f, "delete replica {instance}"),
+            Self::RememberUnknown { since } => {
+                write!(f, "remember {} unknown replicas", since.len())
+            }
             Self::MoveImage { image, from, to } => write!(f, "move {image} from {from} to {to}"),
         }
     }
@@ -162,6 +173,15 @@ impl ImageFigures {
     }
 }
 
+/// A replica as the provider and it told, and what was decided for it, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplicaView {
+    pub instance: InstanceId,
+    #[serde(flatten)]
+    pub status: ReplicaStatus,
+    pub decided: String,
+}
+
 /// The numbers that the decision rested on. `free` and `starting` are of the current image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
@@ -179,7 +199,11 @@ pub struct Plan {
     pub figures: Figures,
     /// Of each image that has a buffer: the current one, then those that bake, then those that
     /// warm.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageFigures>,
+    /// Of the algorithm `replica`: all that the provider lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaView>,
     pub steps: Vec<Step>,
     pub notes: Vec<Note>,
 }
@@ -261,6 +285,14 @@ impl fmt::Display for Plan {
                 f,
                 "{image} {state}: {demand} wanted, free {free}, starting {starting}"
             )?;
+        }
+        for replica in &self.replicas {
+            let ReplicaView {
+                instance,
+                status,
+                decided,
+            } = replica;
+            writeln!(f, "{instance} {status}: {decided}")?;
         }
         for step in &self.steps {
             writeln!(f, "- {step}")?;

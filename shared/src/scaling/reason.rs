@@ -125,6 +125,41 @@ pub enum Reason {
         users: u32,
         seconds: i64,
     },
+    // Replicas
+    ReplicasBelowMinimum {
+        min: u32,
+        free: u32,
+        starting: u32,
+    },
+    ReplicasSuffice {
+        min: u32,
+        free: u32,
+        starting: u32,
+    },
+    ReplicasAtMaximum {
+        missing: u32,
+        live: u32,
+        max: u32,
+    },
+    ReplicaTerminated,
+    ReplicaInError {
+        state: MachineState,
+    },
+    ReplicaSurplus {
+        min: u32,
+        free: u32,
+    },
+    ReplicaUnknownFor {
+        seconds: i64,
+    },
+    ReplicaGuard {
+        unknown: usize,
+        most: usize,
+    },
+    UnknownReplicas {
+        count: usize,
+    },
+    ReplicaImage,
     // Not draining
     NotReplacedYet {
         occupied: u32,
@@ -353,6 +388,45 @@ impl fmt::Display for Reason {
                 "{} still on {image}, retired {seconds} s ago (old_image_seconds)",
                 users(*there)
             ),
+            Self::ReplicasBelowMinimum {
+                min,
+                free,
+                starting,
+            } => write!(
+                f,
+                "available {free} and creating {starting} are below {min}"
+            ),
+            Self::ReplicasSuffice {
+                min,
+                free,
+                starting,
+            } => write!(f, "available {free} and creating {starting} meet {min}"),
+            Self::ReplicasAtMaximum { missing, live, max } => write!(
+                f,
+                "{missing} less than should be available, with {live} replicas live of at most {max}"
+            ),
+            Self::ReplicaTerminated => f.write_str("it says that it is terminated"),
+            Self::ReplicaInError { state } => {
+                write!(f, "in error: EC2 neither builds nor runs it ({state})")
+            }
+            Self::ReplicaSurplus { min, free } => write!(
+                f,
+                "it has nothing to do, and {free} available exceed {min} by a whole replica"
+            ),
+            Self::ReplicaUnknownFor { seconds } => {
+                write!(
+                    f,
+                    "no word from it for {seconds} s (replica_unknown_seconds)"
+                )
+            }
+            Self::ReplicaGuard { unknown, most } => write!(
+                f,
+                "guard: {unknown} replicas give no word at once, more than {most}: none is \
+                 replaced. Check the way to them, then invoke reconcile with \
+                 {{\"regions\":[…],\"approve_mass_removal\":true}}"
+            ),
+            Self::ReplicaImage => f.write_str("replicas need no warming, and no way back"),
+            Self::UnknownReplicas { count } => write!(f, "{count} give no word now"),
             Self::Interrupted { occupied } => write!(
                 f,
                 "EC2 takes it within two minutes (interruption warning), {} there",

@@ -2,5 +2,6 @@
 
 mod golden;
 mod properties;
+mod replicas;
 mod support;
 mod upgrades;

@@ -16,6 +16,11 @@ const LISTING_LAG: SignedDuration = SignedDuration::from_secs(60);
 const GUARD_FLOOR: usize = 3;
 const GUARD_SHARE: usize = 10;
 
+/// Of so many, the most that a pass may find gone without an operator's word.
+pub(super) fn most_at_once(of: usize) -> usize {
+    GUARD_FLOOR.max(of / GUARD_SHARE)
+}
+
 #[derive(Default)]
 struct Findings<'a> {
     /// Rows whose machine is down although nobody here asked for it.
@@ -140,7 +145,7 @@ fn allowed_by_guard(
     } else {
         unheard(snapshot, now)
     };
-    let allowed = GUARD_FLOOR.max(snapshot.instances.len() / GUARD_SHARE);
+    let allowed = most_at_once(snapshot.instances.len());
     if gone + orphaned + lost <= allowed || snapshot.mass_removal_approved {
         return true;
     }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
     Image, ImageState, Instance, InstanceStatus, LaunchChoice, Machine, MachineState,
-    RegionSettings, Selector, SlotCounts, Upgrades, Waits,
+    RegionSettings, ReplicaSettings, Selector, SlotCounts, Upgrades, Waits,
 };
 use crate::scaling::Snapshot;
 
@@ -47,6 +47,7 @@ pub fn settings() -> RegionSettings {
         user_data_template: None,
         waits: Waits::default(),
         upgrades: Upgrades::default(),
+        replicas: ReplicaSettings::default(),
     }
 }
 
@@ -94,6 +95,7 @@ pub fn machine(instance: &Instance) -> Machine {
         client_sha: instance.client_sha.clone(),
         instance_type: "c5.large".to_owned(),
         capacity: instance.capacity,
+        address: None,
     }
 }
 
@@ -115,6 +117,8 @@ pub fn snapshot(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
         open_intents: vec![],
         refusals: vec![],
         waiting: 0,
+        answers: BTreeMap::new(),
+        unknown_since: BTreeMap::new(),
         app_sha: None,
         watched_since: Timestamp::UNIX_EPOCH,
         renew_after: SignedDuration::from_hours(24 * 27),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-pub use machines::{Binding, Delays, FakeMachine, Machines, TokenEnds};
+pub use machines::{Binding, Delays, FakeMachine, Machines, TokenEnds, address_of};
 
 use super::machine;
 use crate::clock::Clock;

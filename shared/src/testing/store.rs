@@ -1,6 +1,7 @@
 //! The lock table, in memory: what the adapter on DynamoDB does, under the same conditions. That
 //! it is the same is tested against the local AWS, in `tests/tests/fakes`.
 
+mod history;
 mod items;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ pub use items::{Held, RegionItems};
 
 use crate::ids::{Owner, RegionName};
 use crate::lock::{
-    Attempt, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory, WakeMark,
+    Attempt, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory, ReplicaNotes, WakeMark,
 };
 use crate::model::Intent;
 use crate::report::Decision;
@@ -178,6 +179,11 @@ impl LaunchLog for FakeStore {
 
     async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError> {
         self.call("close_intent")?.under(lease)?.close(closing);
+        Ok(())
+    }
+
+    async fn note_replicas(&self, lease: &Lease, notes: &ReplicaNotes) -> Result<(), LockError> {
+        self.call("note_replicas")?.under(lease)?.replicas = notes.clone();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-use super::{FakeDatabase, FakeHost, FakeHosts, FakeStore, NOW, RegionItems};
+use super::{FakeDatabase, FakeHost, FakeHosts, FakeReplicas, FakeStore, NOW, RegionItems};
 use crate::act::Launching;
 use crate::agent_token::AgentTokens;
 use crate::alerts::{Alerts, Problem};
@@ -24,6 +24,7 @@ pub struct World {
     pub database: Arc<FakeDatabase>,
     pub store: Arc<FakeStore>,
     pub host: Arc<FakeHost>,
+    pub replicas: Arc<FakeReplicas>,
     pub clock: Arc<FakeClock>,
     pub alerts: Arc<Sent>,
     pub handed_over: Arc<Sent>,
@@ -37,6 +38,7 @@ impl World {
         Self {
             host: Arc::new(FakeHost::with(&Self::region(), &instances, clock.clone())),
             database: Arc::new(FakeDatabase::with(&instances, clock.clone())),
+            replicas: Arc::default(),
             store: Arc::default(),
             clock,
             alerts: Arc::default(),
@@ -52,6 +54,7 @@ impl World {
             lock: self.store.clone(),
             log: self.store.clone(),
             hosts: Arc::new(hosts),
+            replicas: self.replicas.clone(),
             alerts: self.alerts.clone(),
             successor: self.handed_over.clone(),
             clock: self.clock.clone(),
@@ -59,10 +62,10 @@ impl World {
             launching: Launching {
                 stack_id: "test".to_owned(),
                 agent_hasura_url: "http://hasura".to_owned(),
-                tokens: AgentTokens::new(
+                tokens: Some(AgentTokens::new(
                     SecretString::from("0123456789abcdef0123456789abcdef"),
                     SignedDuration::from_hours(30 * 24),
-                ),
+                )),
             },
             limits: Limits {
                 budget: Duration::from_secs(40),

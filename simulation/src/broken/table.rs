@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::ids::{ClientToken, Owner, RegionName};
 use shared::lock::{
-    Attempt, CLOCK_MARGIN, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory, WakeMark,
+    Attempt, CLOCK_MARGIN, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory,
+    ReplicaNotes, WakeMark,
 };
 use shared::model::Intent;
 use shared::report::Decision;
@@ -165,6 +166,10 @@ impl LaunchLog for BadTable {
 
     async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError> {
         self.inner.close_intent(&self.lease(lease), closing).await
+    }
+
+    async fn note_replicas(&self, lease: &Lease, notes: &ReplicaNotes) -> Result<(), LockError> {
+        self.inner.note_replicas(&self.lease(lease), notes).await
     }
 
     async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError> {

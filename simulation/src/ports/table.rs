@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::ids::{Owner, RegionName};
 use shared::lock::{
-    Attempt, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory, WakeMark,
+    Attempt, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory, ReplicaNotes, WakeMark,
 };
 use shared::model::Intent;
 use shared::report::Decision;
@@ -170,6 +170,16 @@ impl LaunchLog for Gated<dyn LaunchLog> {
             "close_intent",
             async move { inner.close_intent(&lease, &closing).await },
             |()| Some(fact),
+        )
+        .await
+    }
+
+    async fn note_replicas(&self, lease: &Lease, notes: &ReplicaNotes) -> Result<(), LockError> {
+        let (inner, lease, notes) = (self.inner.clone(), lease.clone(), notes.clone());
+        self.item(
+            "note_replicas",
+            async move { inner.note_replicas(&lease, &notes).await },
+            |()| None,
         )
         .await
     }

@@ -10,5 +10,6 @@ mod races;
 mod rush;
 mod schema;
 mod server;
+mod status;
 mod tables;
 mod upgrades;

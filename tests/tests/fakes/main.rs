@@ -9,5 +9,6 @@
 )]
 
 mod database;
+mod history;
 mod random;
 mod store;

@@ -7,9 +7,9 @@ use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::agents::{leave_alone, up};
-use crate::crashes::{kill_function, lease_is_over};
 use crate::reports::{alerts_to, failed_with, pass_tells};
 use crate::world::{LAUNCHES, filled};
+use scaling_tests::crashes::{kill_function, lease_is_over};
 
 const MAX: usize = 14;
 

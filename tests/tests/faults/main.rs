@@ -16,7 +16,6 @@ mod agents;
 mod boots;
 mod burst;
 mod capacity;
-mod crashes;
 mod events;
 mod launches;
 mod listings;

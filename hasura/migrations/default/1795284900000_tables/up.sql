@@ -40,6 +40,22 @@ CREATE TABLE regions (
     bake_seconds       integer NOT NULL DEFAULT 1800,
     -- Users still on a retired image after that are reported; null never does.
     old_image_seconds  integer,
+    -- Of the algorithm `replica`: what is null here comes from the functions' environment.
+    replica_capacity            integer,
+    replica_min_available       integer,
+    replica_api_protocol        text,
+    replica_api_port            integer,
+    replica_api_path            text,
+    replica_api_capacity_key    text,
+    replica_api_termination_key text,
+    -- A question to a replica takes so long at most.
+    replica_api_seconds         integer,
+    -- Delete replicas that are superfluous and report their full capacity.
+    replica_trim                boolean,
+    -- Replace replicas that give no word for so long.
+    replica_unknown_seconds     integer,
+    -- One that runs and gives no answer yet counts as being created for so long.
+    replica_boot_seconds        integer,
     created_at         timestamptz NOT NULL DEFAULT now(),
     updated_at         timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT regions_name_not_blank CHECK (name <> ''),
@@ -60,7 +76,15 @@ CREATE TABLE regions (
     CONSTRAINT regions_upgrade_surge_not_negative CHECK (upgrade_surge >= 0),
     CONSTRAINT regions_upgrade_seconds_positive CHECK (upgrade_seconds > 0),
     CONSTRAINT regions_bake_seconds_positive CHECK (bake_seconds > 0),
-    CONSTRAINT regions_old_image_seconds_positive CHECK (old_image_seconds > 0)
+    CONSTRAINT regions_old_image_seconds_positive CHECK (old_image_seconds > 0),
+    CONSTRAINT regions_replica_capacity_positive CHECK (replica_capacity > 0),
+    CONSTRAINT regions_replica_min_available_not_negative CHECK (replica_min_available >= 0),
+    CONSTRAINT regions_replica_api_protocol_known CHECK (replica_api_protocol IN ('http', 'https')),
+    CONSTRAINT regions_replica_api_port_a_port CHECK (replica_api_port BETWEEN 1 AND 65535),
+    CONSTRAINT regions_replica_api_path_from_root CHECK (replica_api_path LIKE '/%'),
+    CONSTRAINT regions_replica_api_seconds_positive CHECK (replica_api_seconds > 0),
+    CONSTRAINT regions_replica_unknown_seconds_positive CHECK (replica_unknown_seconds > 0),
+    CONSTRAINT regions_replica_boot_seconds_positive CHECK (replica_boot_seconds > 0)
 );
 COMMENT ON COLUMN regions.scale_up_step IS 'instances launched in one pass at most; 0 is no bound';
 COMMENT ON COLUMN regions.scale_down_step IS 'instances drained in one pass at most; 0 is no bound';

@@ -36,6 +36,17 @@ CREATE TABLE region_views (
     swap_when_warm     boolean NOT NULL,
     bake_seconds       integer NOT NULL,
     old_image_seconds  integer,
+    replica_capacity integer,
+    replica_min_available integer,
+    replica_api_protocol text,
+    replica_api_port integer,
+    replica_api_path text,
+    replica_api_capacity_key text,
+    replica_api_termination_key text,
+    replica_api_seconds integer,
+    replica_trim boolean,
+    replica_unknown_seconds integer,
+    replica_boot_seconds integer,
     -- The database's clock: ages are told by the one clock that wrote the times.
     now                timestamptz NOT NULL,
     waiting            integer NOT NULL,
@@ -130,6 +141,10 @@ LANGUAGE sql VOLATILE AS $$
         r.instance_profile, r.user_data_template, r.heartbeat_seconds, r.lost_seconds,
         r.claim_seconds, r.boot_seconds, r.drain_seconds, r.missing_seconds, r.orphan_seconds,
         r.upgrade_surge, r.upgrade_seconds, r.swap_when_warm, r.bake_seconds, r.old_image_seconds,
+        r.replica_capacity, r.replica_min_available, r.replica_api_protocol, r.replica_api_port,
+        r.replica_api_path, r.replica_api_capacity_key, r.replica_api_termination_key,
+        r.replica_api_seconds, r.replica_trim, r.replica_unknown_seconds,
+        r.replica_boot_seconds,
         now(),
         -- Users, not requests: one who tries again under another session is still one.
         (SELECT count(DISTINCT u.user_id)::integer FROM waiting_users u

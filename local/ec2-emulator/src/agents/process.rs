@@ -38,11 +38,12 @@ pub(super) fn spawn(
     let log = File::create(launcher.log_file(&instance.id))?;
     let (output, input) = io::pipe()?;
 
-    let mut command = Command::new(&launcher.binary);
+    let mut command = Command::new(launcher.binary(instance));
     command
         .env_clear()
         .env("INSTANCE_ID", &instance.id)
         .env("INSTANCE_IP", instance.public_ip.to_string())
+        .env("INSTANCE_PRIVATE_IP", instance.private_ip.to_string())
         .env("USER_DATA_FILE", &user_data_file)
         .env("AGENT_BOOT_MS", settings.boot_ms.to_string())
         .env("AGENT_CONNECT_MS", settings.connect_ms.to_string())

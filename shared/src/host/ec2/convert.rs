@@ -80,6 +80,10 @@ pub(super) fn machine(operation: &'static str, instance: &Instance) -> Result<Ma
         capacity: tag(tags::CAPACITY)
             .and_then(|value| value.parse().ok())
             .unwrap_or(1),
+        address: instance
+            .private_ip_address()
+            .or(instance.ipv6_address())
+            .and_then(|address| address.parse().ok()),
     })
 }
 

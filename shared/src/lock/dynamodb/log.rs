@@ -8,7 +8,7 @@ use super::errors::{Cancelled, unavailable, why_cancelled};
 use super::items::{key, number, read_text, region_key, text};
 use super::{DynamoStore, Item, Refused};
 use crate::ids::RegionName;
-use crate::lock::{Closing, LaunchLog, Lease, LockError, RegionMemory, WakeMark};
+use crate::lock::{Closing, LaunchLog, Lease, LockError, RegionMemory, ReplicaNotes, WakeMark};
 use crate::model::{Intent, Refusal};
 use crate::report::Decision;
 
@@ -39,6 +39,8 @@ impl LaunchLog for DynamoStore {
                     id: text("mark"),
                     by: text("by"),
                 });
+            } else if sk == "REPLICAS" {
+                memory.unknown_since = read_body::<ReplicaNotes>(&item)?.unknown_since;
             } else if sk.starts_with("INTENT#") {
                 memory.open_intents.push(read_body(&item)?);
             } else if sk.starts_with("REFUSAL#") {
@@ -90,8 +92,15 @@ impl LaunchLog for DynamoStore {
         self.write_under(lease, "close an intent", writes).await
     }
 
+    async fn note_replicas(&self, lease: &Lease, notes: &ReplicaNotes) -> Result<(), LockError> {
+        let mut item = region_key(&lease.region, "REPLICAS");
+        item.insert("body".to_owned(), text(&to_body(notes)));
+        self.write_under(lease, "note the replicas", vec![self.put(item)?])
+            .await
+    }
+
     async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError> {
-        let sk = format!("{:020}", decision.version);
+        let sk = decision_sk(decision.version);
         let mut item = key(&format!("DECISIONS#{}", decision.region), &sk);
         item.insert("at".to_owned(), number(decision.at.as_millisecond()));
         item.insert("body".to_owned(), text(&decision.to_bounded_json()));
@@ -151,6 +160,11 @@ impl DynamoStore {
     }
 }
 
+/// All digits that a version can have, so that they sort as numbers do.
+pub(super) fn decision_sk(version: i64) -> String {
+    format!("{version:020}")
+}
+
 fn intent_sk(launch_id: &str) -> String {
     format!("INTENT#{launch_id}")
 }
@@ -160,17 +174,20 @@ fn to_body<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn read_body<T: serde::de::DeserializeOwned>(item: &Item) -> Result<T, LockError> {
-    let bad = |problem: String| LockError::BadItem {
+pub(super) fn read_body<T: serde::de::DeserializeOwned>(item: &Item) -> Result<T, LockError> {
+    let body = read_text(item, "body").ok_or_else(|| bad_item(item, "no text `body`"))?;
+    serde_json::from_str(body).map_err(|error| bad_item(item, &error.to_string()))
+}
+
+pub(super) fn bad_item(item: &Item, problem: &str) -> LockError {
+    LockError::BadItem {
         key: format!(
             "{}/{}",
             read_text(item, "pk").unwrap_or_default(),
             read_text(item, "sk").unwrap_or_default()
         ),
-        problem,
-    };
-    let body = read_text(item, "body").ok_or_else(|| bad("no text `body`".to_owned()))?;
-    serde_json::from_str(body).map_err(|error| bad(error.to_string()))
+        problem: problem.to_owned(),
+    }
 }
 
 fn building(operation: &'static str, error: &dyn std::error::Error) -> LockError {

@@ -232,7 +232,9 @@ fn carried_out(mut snapshot: Snapshot, plan: &Plan, round: usize) -> Snapshot {
                     }
                 }
             }
-            Action::ResumeLaunch { .. } => {}
+            Action::ResumeLaunch { .. }
+            | Action::DeleteReplica { .. }
+            | Action::RememberUnknown { .. } => {}
         }
     }
     snapshot.unknown_to_ec2 = snapshot

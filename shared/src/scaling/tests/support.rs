@@ -7,7 +7,9 @@ use crate::testing::{NOW, at, instance};
 /// The whole plan, as an operator would read it; it breaks nothing that must always hold.
 #[track_caller]
 pub(super) fn assert_plan(snapshot: &Snapshot, expected: &str) {
-    let plan = algorithm("default").unwrap().decide(snapshot, NOW);
+    let plan = algorithm(&snapshot.settings.algorithm)
+        .unwrap()
+        .decide(snapshot, NOW);
     assert_eq!(check::violations(snapshot, &plan, NOW), []);
     let expected: Vec<_> = expected
         .lines()

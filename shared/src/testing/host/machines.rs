@@ -2,6 +2,7 @@
 //! write down the states to come with their moments, and looking is looking them up.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -247,6 +248,7 @@ impl Machines {
             client_sha: request.client_sha.clone(),
             instance_type: request.instance_type.clone(),
             capacity: request.capacity,
+            address: Some(address_of(self.made)),
         };
         let row = FakeMachine {
             launched: launched.clone(),
@@ -290,4 +292,9 @@ impl Machines {
         let is_live = move |(_, row): &(&InstanceId, &FakeMachine)| row.is_live(now);
         self.machines.iter().filter(is_live).map(|(id, _)| id)
     }
+}
+
+/// The address of the machine that was made as the nth.
+pub fn address_of(nth: u32) -> IpAddr {
+    Ipv4Addr::from_bits(u32::from_be_bytes([10, 0, 0, 0]) + nth).into()
 }

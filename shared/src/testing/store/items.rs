@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::ids::{LaunchId, Owner, RegionName};
-use crate::lock::{Attempt, CLOCK_MARGIN, Closing, Lease, LockError, RegionMemory, WakeMark};
+use crate::lock::{
+    Attempt, CLOCK_MARGIN, Closing, Lease, LockError, RegionMemory, ReplicaNotes, WakeMark,
+};
 use crate::model::{Intent, Refusal};
 use crate::report::Decision;
 
@@ -22,6 +24,7 @@ pub struct RegionItems {
     pub refusals: BTreeMap<String, Refusal>,
     /// By the lock's version.
     pub decisions: BTreeMap<i64, Decision>,
+    pub replicas: ReplicaNotes,
 }
 
 /// The item of a lock; released, it has expired in 1970.
@@ -31,6 +34,8 @@ pub struct Held {
     pub version: i64,
     /// In milliseconds, as the item has it.
     pub expires_at: i64,
+    /// When its holder took it, in milliseconds.
+    pub since: i64,
 }
 
 impl Held {
@@ -72,6 +77,7 @@ impl RegionItems {
             owner: owner.clone(),
             version,
             expires_at: (now + lease).as_millisecond(),
+            since: now.as_millisecond(),
         };
         let lease = held.lease(region);
         self.lock = Some(held);
@@ -104,6 +110,7 @@ impl RegionItems {
                 .filter(|refusal| refusal.until > now)
                 .cloned()
                 .collect(),
+            unknown_since: self.replicas.unknown_since.clone(),
         }
     }
 

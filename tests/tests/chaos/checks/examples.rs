@@ -59,6 +59,7 @@ pub(crate) fn machine(id: &str, token: &str, at_ms: i64) -> Machine {
         tags: BTreeMap::from([("scaling:launch".to_owned(), format!("launch-{token}"))]),
         user_data: None,
         ip: String::new(),
+        private_ip: String::new(),
         transitions: transitions.into(),
         ended_by: None,
         agent: Some(scaling_tests::ledger::Agent {

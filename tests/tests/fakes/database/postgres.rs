@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shared::assign::Assigner;
 use shared::db::{Database, HasuraAssigner, HasuraClient, HasuraDatabase, HasuraSettings};
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
-use shared::model::{ImageState, InstanceStatus};
+use shared::model::{ImageState, InstanceStatus, ReplicaSettings};
 use shared::testing::{AgentAnswer, AgentOutcome, SlotStatus, Tables, image};
 
 use rows::Dump;
@@ -76,6 +76,7 @@ impl PostgresSide {
             client: HasuraDatabase {
                 client,
                 environment: ENVIRONMENT.to_owned(),
+                replicas: ReplicaSettings::default(),
             },
             _engine: engine,
         })

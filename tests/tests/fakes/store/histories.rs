@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::ids::{LaunchId, Owner, RegionName};
 use shared::lock::{CLOCK_MARGIN, Closing, Lease};
 use shared::model::{Intent, LaunchRequest, Refusal};
-use shared::report::Decision;
+use shared::report::{Decision, PassOutcome};
 use shared::scaling::Plan;
 use shared::testing::{FakeStore, NOW};
 use shared::trigger::Trigger;
@@ -238,6 +238,8 @@ impl Generator {
             trigger: Trigger::Schedule,
             plan: Plan::default(),
             results: vec![],
+            outcome: PassOutcome::Done,
+            duration_ms: 12,
         }
     }
 }

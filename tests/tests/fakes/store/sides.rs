@@ -163,6 +163,7 @@ impl Kept {
                     owner: text("owner").into(),
                     version: number("version"),
                     expires_at: number("expires_at"),
+                    since: number("since"),
                 };
                 self.locks.insert(region, held);
             }

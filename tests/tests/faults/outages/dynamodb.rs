@@ -8,8 +8,8 @@ use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use super::Crowd;
-use crate::crashes::lease_is_over;
 use crate::reports::{events_tell, told_once};
+use scaling_tests::crashes::lease_is_over;
 
 const LOCKING: &str = "ask DynamoDB to acquire the lock";
 const RELEASING: &str = "release the lock";

@@ -2,14 +2,14 @@
 
 use std::fs;
 
+use crate::deployed::Deployed;
+use crate::region::Region;
 use aws_sdk_dynamodb::types::AttributeValue;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use scaling_tests::deployed::Deployed;
-use scaling_tests::region::Region;
 
 /// Kills every process of a deployed function of this stack.
-pub(crate) fn kill_function(deployed: &Deployed, function: &str) {
+pub fn kill_function(deployed: &Deployed, function: &str) {
     let dir = deployed.stack.dir().path().display();
     let marks = [
         format!("LOCAL_STACK_DIR={dir}"),
@@ -35,7 +35,7 @@ pub(crate) fn kill_function(deployed: &Deployed, function: &str) {
 }
 
 /// As if the time for which a holder that died had its lock had passed.
-pub(crate) async fn lease_is_over(region: &Region<'_>) {
+pub async fn lease_is_over(region: &Region<'_>) {
     let deployed = region.deployed;
     deployed
         .dynamodb()

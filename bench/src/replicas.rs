@@ -1,0 +1,84 @@
+//! The status of many replicas, some of which hang: what a pass of the algorithm `replica` waits
+//! for before it can decide.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use scaling_bench::{Quantity, Row, Samples, Section};
+use scaling_tests::replica_server::{Manner, ReplicaServer, crowd};
+use shared::ids::InstanceId;
+use shared::model::{Machine, ReplicaAnswer, StatusApi};
+use shared::replicas::{HttpReplicas, ask_all};
+
+const REPLICAS: u32 = 1_000;
+/// One in so many hangs.
+const HANGING: u32 = 10;
+const RUNS: usize = 5;
+
+/// Connecting to a thousand, and a busy machine.
+const MARGIN: Duration = Duration::from_secs(1);
+
+pub(crate) async fn measure() -> Result<Section> {
+    let all_answer = ReplicaServer::listen("0.0.0.0:0", None, |_| Manner::healthy(3)).await;
+    let some_hang = ReplicaServer::listen("0.0.0.0:0", None, |address| {
+        if crowd::place(address).is_multiple_of(HANGING) {
+            Manner::Hangs
+        } else {
+            Manner::healthy(3)
+        }
+    })
+    .await;
+    let machines = crowd::machines(REPLICAS);
+    let limit = StatusApi::default().time_limit;
+    let hanging = REPLICAS / HANGING;
+    let rows = vec![
+        Row::single("the time limit of one question", Quantity::Time(limit)),
+        Row::timed(
+            format!("{REPLICAS} replicas, all answer"),
+            &times(&machines, &all_answer, 0).await?,
+        ),
+        Row::timed(
+            format!("{REPLICAS} replicas, {hanging} of them hang"),
+            &times(&machines, &some_hang, hanging).await?,
+        )
+        .at_most(Quantity::Time(limit + MARGIN)),
+    ];
+    Ok(Section {
+        title: "replicas' status".to_owned(),
+        how: "Each replica has a loopback address of its own. One server in this process, a dev \
+              build, listens on all of them and tells them apart by it; the service's own poller \
+              asks, over a connection for each."
+            .to_owned(),
+        rows,
+    })
+}
+
+async fn times(
+    machines: &BTreeMap<InstanceId, Machine>,
+    server: &ReplicaServer,
+    hanging: u32,
+) -> Result<Samples> {
+    let poller = HttpReplicas::new(None)?;
+    let api = StatusApi {
+        port: server.port,
+        ..StatusApi::default()
+    };
+    let mut times = Samples::default();
+    for _ in 0..RUNS {
+        let started = Instant::now();
+        let answers = ask_all(&poller, &api, machines).await;
+        times.push(started.elapsed());
+        let healthy = ReplicaAnswer::Healthy { capacity: 3 };
+        let silent = answers
+            .values()
+            .filter(|answer| **answer != healthy)
+            .count();
+        ensure!(
+            silent == hanging as usize,
+            "{silent} of {} gave no answer, not {hanging}",
+            answers.len()
+        );
+    }
+    Ok(times)
+}

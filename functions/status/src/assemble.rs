@@ -1,0 +1,161 @@
+//! A region's status, from what the database and DynamoDB say of it.
+
+use jiff::{SignedDuration, Timestamp};
+use shared::history::{LockItem, PastDecision, Standing};
+use shared::model::ImageState;
+use shared::overview::{ImageOverview, InstanceCounts, RegionOverview};
+
+use crate::model::{
+    BakingImage, DecisionStatus, LockStatus, Looked, RegionStatus, UpgradeStatus, WarmingImage,
+};
+
+/// Algorithms that keep no rows of instances.
+const WITHOUT_ROWS: [&str; 1] = ["replica"];
+
+/// Entries of each list of a decision that is not asked for by its id.
+const MOST_ENTRIES: usize = 20;
+
+/// What DynamoDB says of a region.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) standing: Standing,
+    pub(crate) last: Option<PastDecision>,
+}
+
+/// Whether the schedule looks after a region.
+pub(crate) fn is_watched(row: &RegionOverview) -> bool {
+    row.enabled && !row.paused
+}
+
+/// Whether a region that is watched has had no decision for too long. One that never had any
+/// counts from when its row was made.
+pub(crate) fn is_stale(
+    row: &RegionOverview,
+    decided_at: Option<Timestamp>,
+    stale_after: SignedDuration,
+) -> bool {
+    let since = decided_at.unwrap_or(row.created_at);
+    is_watched(row) && row.now.duration_since(since) > stale_after
+}
+
+/// `records` is none where DynamoDB could not be read.
+pub(crate) fn region_status(
+    row: RegionOverview,
+    records: Option<Records>,
+    stale_after: SignedDuration,
+) -> RegionStatus {
+    let unreadable = records.is_none();
+    let decided_at = |records: &Records| records.last.as_ref().map(|last| last.at);
+    let stale = records
+        .as_ref()
+        .map(|records| is_stale(&row, decided_at(records), stale_after));
+    let Records { standing, last } = records.unwrap_or_default();
+    let now = row.now;
+    let undecided = last
+        .as_ref()
+        .zip(standing.lock.as_ref())
+        .map(|(last, lock)| undecided(last, lock, now));
+    let has_rows = !WITHOUT_ROWS.contains(&row.algorithm.as_str());
+    // Without rows, the last decision's figures are all there is.
+    let figure = |name| last.as_ref().and_then(|last| last.figure(name));
+    let of_replicas = [figure("free"), figure("starting")];
+    let counted = |count: u32| has_rows.then_some(count);
+    let total = |of: fn(&ImageOverview) -> u32| row.images.iter().map(of).sum();
+    let served = row.images.iter().filter(|image| image.is_served());
+    let instances = row.images.iter().map(|image| image.instances);
+    RegionStatus {
+        stale,
+        target: match &last {
+            _ if !row.enabled => 0,
+            // Of an algorithm without rows the last decision says what it aimed at.
+            Some(last) if !has_rows => last.figure("target").unwrap_or(0),
+            _ => row.settings.target_free,
+        },
+        free: counted(served.map(|image| image.free).sum()).or(of_replicas[0]),
+        starting: counted(total(|image| image.starting)).or(of_replicas[1]),
+        occupied: counted(total(|image| image.occupied)),
+        instances: has_rows
+            .then(|| instances.fold(InstanceCounts::default(), InstanceCounts::with)),
+        waiting: row.waiting,
+        upgrade: upgrade(&row),
+        looked: row.looked.map(|(version, at)| Looked { at, version }),
+        unreadable,
+        lock: standing.lock.map(|lock| lock_status(lock, now)),
+        wanted_by: standing.wanted_by,
+        open_intents: standing.open_intents,
+        refusals: standing
+            .refusals
+            .into_iter()
+            .filter(|refusal| refusal.until > now)
+            .collect(),
+        more: standing.more,
+        last_decision: last.map(short),
+        undecided,
+        region: row.region,
+        algorithm: row.algorithm,
+        enabled: row.enabled,
+        paused: row.paused,
+        images: row.images,
+        settings: row.settings,
+    }
+}
+
+/// A decision among others.
+pub(crate) fn short(mut past: PastDecision) -> DecisionStatus {
+    past.shorten(MOST_ENTRIES);
+    past.into()
+}
+
+/// Each holder's lock has a version of its own; whoever holds it now may still decide.
+fn undecided(last: &PastDecision, lock: &LockItem, now: Timestamp) -> i64 {
+    let since = lock.version - last.version;
+    if lock.expires_at > now {
+        since - 1
+    } else {
+        since
+    }
+    .max(0)
+}
+
+fn lock_status(lock: LockItem, now: Timestamp) -> LockStatus {
+    let released = lock.expires_at == Timestamp::UNIX_EPOCH;
+    let since = lock.since.filter(|_| !released);
+    LockStatus {
+        held: lock.expires_at > now,
+        holder: (!released).then_some(lock.owner),
+        version: lock.version,
+        since,
+        age_seconds: since.map(|since| now.duration_since(since).as_secs()),
+        until: (!released).then_some(lock.expires_at),
+    }
+}
+
+fn upgrade(row: &RegionOverview) -> UpgradeStatus {
+    let of = |state| {
+        let images = row.images.iter();
+        images.filter(move |image| image.state == Some(state))
+    };
+    let later = |since: Option<Timestamp>, by: SignedDuration| since?.checked_add(by).ok();
+    let settings = &row.settings;
+    UpgradeStatus {
+        app_client_sha: row.app_client_sha.clone(),
+        warming: of(ImageState::Warming).next().map(|image| WarmingImage {
+            image: image.image.clone(),
+            client_sha: image.client_sha.clone(),
+            since: image.since,
+            deadline: later(image.since, settings.upgrade_deadline()),
+            named: row.app_client_sha.as_ref() == Some(&image.client_sha),
+            target: settings.target_free,
+            free: image.free,
+            starting: image.starting,
+        }),
+        baking: of(ImageState::Baking)
+            .map(|image| BakingImage {
+                image: image.image.clone(),
+                client_sha: image.client_sha.clone(),
+                since: image.since,
+                until: later(image.since, settings.bake()),
+            })
+            .collect(),
+    }
+}

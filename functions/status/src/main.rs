@@ -1,0 +1,52 @@
+//! Wires and runs `status`: settings and clients once, then one event after the other.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
+use shared::clock::SystemClock;
+use shared::config::{self, ProcessEnvironment};
+use shared::db::{EnvironmentDatabase, HasuraClient, HasuraOverview};
+use shared::lock::dynamodb::DynamoStore;
+use shared::overview::Overview;
+use shared::{http, telemetry};
+use status::StatusPage;
+use status::gather::Gatherer;
+use status::settings::{DYNAMODB_CALL, RegionsOf, Settings};
+
+// An execution environment has one invocation at a time, and that one waits for the network.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init(&config::log_level(&ProcessEnvironment));
+    let function = wire()
+        .await
+        .inspect_err(|error| tracing::error!("cannot start: {error:#}"))?;
+    let function = &function;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
+        Ok::<_, Error>(function.handle(event.payload).await)
+    }))
+    .await
+}
+
+async fn wire() -> anyhow::Result<StatusPage> {
+    let settings = Settings::from_env(&ProcessEnvironment).context("read the settings")?;
+    let overview: Arc<dyn Overview> = match settings.regions {
+        RegionsOf::Hasura(hasura) => Arc::new(HasuraOverview {
+            client: HasuraClient::new(http::client()?, &hasura)?,
+            environment: settings.environment,
+        }),
+        RegionsOf::Environment(region) => {
+            Arc::new(EnvironmentDatabase::new(*region, Arc::new(SystemClock)))
+        }
+    };
+    let history = DynamoStore::connect(settings.table, DYNAMODB_CALL).await;
+    Ok(StatusPage {
+        access: settings.access,
+        gatherer: Gatherer {
+            overview,
+            history: Arc::new(history),
+            stale_after: settings.stale_after,
+        },
+    })
+}

@@ -1,0 +1,152 @@
+//! What a request asks for, by its path and query.
+
+use shared::function_url::HttpEvent;
+use shared::ids::RegionName;
+
+/// What a path is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/`: every region.
+    Status,
+    /// `/healthz`: whether passes run.
+    Health,
+    /// `/regions/NAME`, `?before=VERSION`: one region, and a page of its decisions.
+    Region {
+        region: RegionName,
+        before: Option<i64>,
+    },
+    /// `/decisions/REGION/VERSION`: one decision.
+    Decision { region: RegionName, version: i64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    Path,
+    /// The query's `before` is not a version.
+    Before,
+}
+
+impl Route {
+    /// # Errors
+    /// When there is nothing at the path, or the query cannot be read.
+    pub fn of(event: &HttpEvent) -> Result<Self, NoRoute> {
+        let path = event.path();
+        match path {
+            "" => return Ok(Self::Status),
+            "/healthz" => return Ok(Self::Health),
+            _ => {}
+        }
+        if let Some(name) = path.strip_prefix("/regions/") {
+            let region = plausible(name).ok_or(NoRoute::Path)?;
+            let before = event
+                .query("before")
+                .map(|value| version(value).ok_or(NoRoute::Before))
+                .transpose()?;
+            return Ok(Self::Region { region, before });
+        }
+        let id = path.strip_prefix("/decisions/").ok_or(NoRoute::Path)?;
+        // With a colon the id is one segment of a path, which some clients make `%3A`.
+        let (name, number) = ["/", ":", "%3A", "%3a"]
+            .into_iter()
+            .find_map(|separator| id.split_once(separator))
+            .ok_or(NoRoute::Path)?;
+        Ok(Self::Decision {
+            region: plausible(name).ok_or(NoRoute::Path)?,
+            version: version(number).ok_or(NoRoute::Path)?,
+        })
+    }
+}
+
+fn plausible(name: &str) -> Option<RegionName> {
+    Some(RegionName::new(name)).filter(RegionName::is_plausible)
+}
+
+/// Versions count from 1.
+fn version(text: &str) -> Option<i64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|version| digits && *version > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn route(path: &str, query: &str) -> Result<Route, NoRoute> {
+        let event = json!({
+            "version": "2.0", "rawPath": path, "rawQueryString": query, "headers": {},
+            "requestContext": {"http": {"method": "GET"}, "timeEpoch": 0},
+            "isBase64Encoded": false,
+        });
+        Route::of(&HttpEvent::parse(event).unwrap())
+    }
+
+    fn region(before: Option<i64>) -> Result<Route, NoRoute> {
+        Ok(Route::Region {
+            region: "us-east-1".into(),
+            before,
+        })
+    }
+
+    #[test]
+    fn paths_lead_to_what_they_name() {
+        for path in ["", "/"] {
+            assert_eq!(route(path, ""), Ok(Route::Status));
+        }
+        for path in ["/healthz", "/healthz/"] {
+            assert_eq!(route(path, ""), Ok(Route::Health));
+        }
+        assert_eq!(route("/regions/us-east-1", ""), region(None));
+        assert_eq!(
+            route("/regions/us-east-1/", "x=1&before=12"),
+            region(Some(12))
+        );
+        for path in [
+            "/decisions/us-east-1/12",
+            "/decisions/us-east-1:12",
+            "/decisions/us-east-1%3A12",
+            "/decisions/us-east-1/00000000000000000012",
+        ] {
+            let decision = Route::Decision {
+                region: "us-east-1".into(),
+                version: 12,
+            };
+            assert_eq!(route(path, ""), Ok(decision), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_lead_nowhere() {
+        for path in [
+            "//",
+            "/health",
+            "/regions",
+            "/regions/",
+            "/regions/US EAST",
+            "/regions/a/b",
+            "/regions/x#LOCK",
+            "/decisions/us-east-1",
+            "/decisions/us-east-1/",
+            "/decisions/us-east-1/0",
+            "/decisions/us-east-1/-1",
+            "/decisions/us-east-1/+1",
+            "/decisions/us-east-1/12/13",
+            "/decisions/us-east-1/99999999999999999999",
+            "/decisions//12",
+        ] {
+            assert_eq!(route(path, ""), Err(NoRoute::Path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_page_begins_below_a_version_and_at_nothing_else() {
+        for query in ["before=", "before=x", "before=-1", "before=0", "before"] {
+            assert_eq!(
+                route("/regions/us-east-1", query),
+                Err(NoRoute::Before),
+                "{query}"
+            );
+        }
+    }
+}

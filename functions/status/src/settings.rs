@@ -1,0 +1,183 @@
+//! The function's settings, from the environment.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use secrecy::{ExposeSecret, SecretString};
+use shared::config::{self, ConfigError, Environment, EnvironmentRegion, required};
+use shared::db::HasuraSettings;
+
+use crate::auth::Access;
+
+/// The one question to Hasura. With the time for DynamoDB ([`crate::gather`]) it fits into the
+/// function's limit of 10 s, so that it answers by itself and is not killed.
+const HASURA_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// For one call to DynamoDB, the SDK's repetitions included.
+pub const DYNAMODB_CALL: Duration = Duration::from_secs(3);
+
+/// A token that is shorter could be guessed.
+const MIN_TOKEN_BYTES: usize = 32;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub regions: RegionsOf,
+    /// `ENVIRONMENT`: names the row of `app_versions`.
+    pub environment: String,
+    /// `SCALING_TABLE`.
+    pub table: String,
+    /// `STATUS_AUTH`, `token` unless set, and `STATUS_TOKEN`.
+    pub access: Access,
+    /// `STALE_SECONDS`, 180 unless set: three scheduled passes.
+    pub stale_after: SignedDuration,
+}
+
+/// Where the regions are.
+#[derive(Clone, Debug)]
+pub enum RegionsOf {
+    /// `HASURA_URL`, `HASURA_ADMIN_SECRET`.
+    Hasura(HasuraSettings),
+    /// `REPLICA_REGION` and the others: a stack for replicas alone.
+    Environment(Box<EnvironmentRegion>),
+}
+
+impl RegionsOf {
+    fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
+        if config::is_for_replicas_alone(env) {
+            let replicas = config::replica_settings(env)?;
+            let region = config::environment_region(env, &replicas)?;
+            return Ok(Self::Environment(Box::new(region)));
+        }
+        config::hasura(env, HASURA_TIMEOUT).map(Self::Hasura)
+    }
+}
+
+impl Settings {
+    /// # Errors
+    /// Names the first variable that is missing or wrong.
+    pub fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
+        let stale = config::or_default(env, "STALE_SECONDS", SECONDS, 180u32)?;
+        if stale == 0 {
+            return Err(invalid("STALE_SECONDS", "0".to_owned(), SECONDS));
+        }
+        Ok(Self {
+            regions: RegionsOf::from_env(env)?,
+            environment: required(env, "ENVIRONMENT")?,
+            table: required(env, "SCALING_TABLE")?,
+            access: access(env)?,
+            stale_after: SignedDuration::from_secs(stale.into()),
+        })
+    }
+}
+
+const SECONDS: &str = "a whole number of seconds from 1";
+
+fn access(env: &dyn Environment) -> Result<Access, ConfigError> {
+    match env.get("STATUS_AUTH").as_deref() {
+        None | Some("token") => {}
+        Some("none") => return Ok(Access::Open),
+        // No guess: it decides who may look.
+        Some(other) => return Err(invalid("STATUS_AUTH", other.to_owned(), "token or none")),
+    }
+    let token = SecretString::from(required(env, "STATUS_TOKEN")?);
+    if token.expose_secret().len() < MIN_TOKEN_BYTES {
+        return Err(invalid(
+            "STATUS_TOKEN",
+            "(secret)".to_owned(),
+            "at least 32 bytes; STATUS_AUTH=none needs none",
+        ));
+    }
+    Ok(Access::Token(token))
+}
+
+fn invalid(name: &'static str, value: String, expected: &'static str) -> ConfigError {
+    ConfigError::Invalid {
+        name,
+        value,
+        expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    struct Env(HashMap<&'static str, &'static str>);
+
+    impl Environment for Env {
+        fn get(&self, name: &'static str) -> Option<String> {
+            self.0.get(name).map(ToString::to_string)
+        }
+    }
+
+    fn complete() -> Env {
+        Env(HashMap::from([
+            ("ENVIRONMENT", "prod"),
+            ("HASURA_URL", "https://hasura.example"),
+            ("HASURA_ADMIN_SECRET", "secret"),
+            ("SCALING_TABLE", "scaling"),
+            ("STATUS_TOKEN", "0123456789abcdef0123456789abcdef"),
+        ]))
+    }
+
+    fn with(name: &'static str, value: &'static str) -> Result<Settings, ConfigError> {
+        let mut env = complete();
+        env.0.insert(name, value);
+        Settings::from_env(&env)
+    }
+
+    #[test]
+    fn what_is_not_set_has_its_documented_default() {
+        let settings = Settings::from_env(&complete()).unwrap();
+        assert_eq!(settings.stale_after, SignedDuration::from_secs(180));
+        assert!(matches!(settings.access, Access::Token(_)));
+    }
+
+    #[test]
+    fn each_missing_variable_is_named_the_token_too() {
+        for name in complete().0.keys() {
+            let mut env = complete();
+            env.0.remove(name);
+            assert_eq!(
+                Settings::from_env(&env).unwrap_err(),
+                ConfigError::Missing(name)
+            );
+        }
+    }
+
+    #[test]
+    fn without_authentication_no_token_is_needed() {
+        let mut env = complete();
+        env.0.remove("STATUS_TOKEN");
+        env.0.insert("STATUS_AUTH", "none");
+        assert!(matches!(
+            Settings::from_env(&env).unwrap().access,
+            Access::Open
+        ));
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (name, value) in [
+            ("STALE_SECONDS", "0"),
+            ("STALE_SECONDS", "-1"),
+            ("STALE_SECONDS", "soon"),
+            ("STATUS_AUTH", "None"),
+            ("STATUS_AUTH", "off"),
+        ] {
+            let error = with(name, value).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_too_short_is_refused_and_not_shown() {
+        let error = with("STATUS_TOKEN", "thirty-one bytes are not enough")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("STATUS_TOKEN"), "{error}");
+        assert!(!error.contains("thirty-one"), "{error}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The whole function over the fakes of the database's counts and of the lock table.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+#![allow(unreachable_pub, reason = "nothing is outside of a test binary")]
+
+mod answers;
+mod events;
+mod health;
+mod regions;
+mod support;

@@ -1,0 +1,373 @@
+//! What is told of regions and decisions, and what it costs.
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use shared::lock::{Closing, LaunchLog, RegionLock};
+use shared::model::{ImageState, Intent, LaunchRequest, Refusal};
+use shared::report::{PassOutcome, StepResult};
+use shared::scaling::{Action, Note, Reason, Step};
+use shared::testing::{NOW, at, image_overview, region_overview};
+use shared::trigger::Trigger;
+
+use crate::support::{World, decision};
+
+async fn only_region(world: &World) -> Value {
+    let answer = world.get("/").await;
+    assert_eq!(answer.status, 200, "{answer:#?}");
+    answer.body["regions"][0].clone()
+}
+
+#[tokio::test]
+async fn a_region_is_told_with_its_figures_and_its_last_decision() {
+    let world = World::decided(10);
+    let status = world.get("/").await.body;
+    assert_eq!(
+        (&status["status"], &status["isMaster"]),
+        (&json!(1), &json!(true))
+    );
+    let region = &status["regions"][0];
+    assert_eq!(region["region"], "us-east-1");
+    assert_eq!(region["algorithm"], "default");
+    for (field, value) in [("target", 4), ("free", 1), ("starting", 2), ("occupied", 2)] {
+        assert_eq!(region[field], value, "{field}");
+    }
+    let counts = json!({"PRE_CONNECTION": 1, "ACTIVE": 1, "DRAINING": 1, "TERMINATING": 0,
+        "open": 1});
+    assert_eq!(region["instances"], counts);
+    assert_eq!(region["images"][0]["instances"], counts);
+    assert_eq!(region["images"][0]["state"], "CURRENT");
+    let last = &region["last_decision"];
+    assert_eq!(last["decision"], "us-east-1/1");
+    assert_eq!(last["trigger"], json!({"kind": "schedule"}));
+    assert_eq!(last["outcome"], "done");
+    assert_eq!(last["duration_ms"], 250);
+    assert_eq!(last["plan"]["figures"]["free"], 3);
+    assert_eq!(region["settings"]["max_instances"], 10);
+}
+
+#[tokio::test]
+async fn free_counts_what_is_served_and_a_disabled_region_has_no_target() {
+    let mut region = region_overview("us-east-1");
+    region.enabled = false;
+    for (id, state) in [
+        ("ami-2", ImageState::Warming),
+        ("ami-3", ImageState::Baking),
+        ("ami-4", ImageState::Retired),
+    ] {
+        region.images.push(image_overview(id, state));
+    }
+    let told = only_region(&World::of([region])).await;
+    assert_eq!(told["free"], 2, "current and baking");
+    assert_eq!(
+        (&told["starting"], &told["occupied"]),
+        (&json!(8), &json!(8))
+    );
+    assert_eq!(told["instances"]["ACTIVE"], 4);
+    assert_eq!(told["target"], 0);
+}
+
+#[tokio::test]
+async fn an_upgrade_is_told_with_its_deadline_and_what_bakes_with_its_end() {
+    let mut region = region_overview("us-east-1");
+    let mut warming = image_overview("ami-2", ImageState::Warming);
+    warming.client_sha = "new".into();
+    region.images.push(warming);
+    region
+        .images
+        .push(image_overview("ami-0", ImageState::Baking));
+    region.app_client_sha = Some("new".into());
+    let upgrade = only_region(&World::of([region])).await["upgrade"].take();
+    assert_eq!(
+        upgrade,
+        json!({
+            "app_client_sha": "new",
+            "warming": {"image": "ami-2", "client_sha": "new", "since": NOW,
+                "deadline": at(9000), "named": true, "target": 4, "free": 1, "starting": 2},
+            "baking": [{"image": "ami-0", "client_sha": "sha", "since": NOW, "until": at(1800)}],
+        })
+    );
+}
+
+#[tokio::test]
+async fn an_algorithm_without_rows_has_no_counts_from_them() {
+    let mut region = region_overview("us-east-1");
+    region.algorithm = "replica".to_owned();
+    let world = World::of([region]);
+    world.decide("us-east-1", 1, NOW);
+    let told = only_region(&world).await;
+    for field in ["free", "starting", "occupied", "instances"] {
+        assert_eq!(told[field], Value::Null, "{field}");
+    }
+    assert_eq!(told["last_decision"]["plan"]["figures"]["free"], 3);
+}
+
+#[tokio::test]
+async fn a_lock_is_told_with_its_holder_and_age_and_without_after_its_release() {
+    let world = World::decided(60);
+    assert_eq!(only_region(&world).await["lock"], Value::Null);
+    let since = NOW - SignedDuration::from_secs(20);
+    world.hold("us-east-1", since).await;
+    let lock = only_region(&world).await["lock"].take();
+    let held = json!({"held": true, "holder": "holder", "version": 1, "since": since,
+        "age_seconds": 20, "until": at(30)});
+    assert_eq!(lock, held);
+    world
+        .store
+        .items()
+        .of(&"us-east-1".into())
+        .lock
+        .as_mut()
+        .unwrap()
+        .expires_at = 0;
+    let lock = only_region(&world).await["lock"].take();
+    let released = json!({"held": false, "holder": null, "version": 1, "since": null,
+        "age_seconds": null, "until": null});
+    assert_eq!(lock, released);
+}
+
+#[tokio::test]
+async fn a_holder_that_died_is_told_and_passes_without_a_decision_are_counted() {
+    let world = World::decided(300);
+    for seconds in [240, 180, 60] {
+        world
+            .hold("us-east-1", NOW - SignedDuration::from_secs(seconds))
+            .await;
+        let mut items = world.store.items();
+        items
+            .of(&"us-east-1".into())
+            .lock
+            .as_mut()
+            .unwrap()
+            .expires_at = 0;
+    }
+    let told = only_region(&world).await;
+    assert_eq!(told["lock"]["version"], 3);
+    assert_eq!(told["undecided"], 2, "versions 2 and 3");
+    world.hold("us-east-1", NOW).await;
+    assert_eq!(
+        only_region(&world).await["undecided"],
+        2,
+        "it may still decide"
+    );
+    world
+        .store
+        .items()
+        .of(&"us-east-1".into())
+        .lock
+        .as_mut()
+        .unwrap()
+        .expires_at = (NOW - SignedDuration::from_secs(1)).as_millisecond();
+    let told = only_region(&world).await;
+    assert_eq!(told["lock"]["held"], false);
+    assert_eq!(told["lock"]["holder"], "holder", "it never gave it back");
+    assert_eq!(told["undecided"], 3);
+}
+
+#[tokio::test]
+async fn intents_and_refusals_are_told_without_secrets() {
+    let world = World::decided(10);
+    world.hold("us-east-1", NOW).await;
+    let lease = world
+        .store
+        .items()
+        .of(&"us-east-1".into())
+        .lock
+        .clone()
+        .unwrap();
+    let lease = shared::lock::Lease {
+        region: "us-east-1".into(),
+        owner: lease.owner,
+        version: lease.version,
+        expires_at: at(50),
+    };
+    let intent = Intent {
+        launch_id: "launch-1".into(),
+        client_token: "the client token".into(),
+        created_at: NOW,
+        request: LaunchRequest {
+            image_id: "ami-1".into(),
+            client_sha: "sha".into(),
+            spot: true,
+            instance_type: "m6i.large".to_owned(),
+            subnet_id: "subnet-a".to_owned(),
+            security_group_ids: vec![],
+            instance_profile: None,
+            user_data: "user data with the agent's token".to_owned(),
+            tags: vec![],
+            count: 3,
+            capacity: 2,
+            imds_hop_limit: Some(1),
+        },
+    };
+    world.store.open_intent(&lease, &intent).await.unwrap();
+    for (subnet, until) in [("subnet-b", at(100)), ("subnet-c", at(0))] {
+        let closing = Closing {
+            launch_id: "launch-0".into(),
+            outcome: "no capacity".to_owned(),
+            refusal: Some(Refusal {
+                spot: false,
+                instance_type: "m6i.large".to_owned(),
+                subnet_id: subnet.to_owned(),
+                until,
+            }),
+        };
+        world.store.close_intent(&lease, &closing).await.unwrap();
+    }
+    world
+        .store
+        .mark_wanted(&"us-east-1".into(), "event-9", NOW)
+        .await
+        .unwrap();
+    let told = only_region(&world).await;
+    assert_eq!(
+        told["open_intents"],
+        json!([{"launch": "launch-1", "since": NOW, "image": "ami-1", "client_sha": "sha",
+            "spot": true, "instance_type": "m6i.large", "subnet_id": "subnet-a", "count": 3,
+            "capacity": 2}])
+    );
+    assert_eq!(
+        told["refusals"].as_array().unwrap().len(),
+        1,
+        "one has run out"
+    );
+    assert_eq!(told["refusals"][0]["subnet_id"], "subnet-b");
+    assert_eq!(told["wanted_by"], "event-9");
+    let text = told.to_string();
+    for secret in ["the client token", "agent's token"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn one_region_that_cannot_be_read_hides_no_other() {
+    let world = World::of(["eu-west-1", "us-east-1"].map(region_overview));
+    world.decide("eu-west-1", 1, NOW);
+    world.decide("us-east-1", 1, NOW);
+    world.fail("standing");
+    let answer = world.get("/").await;
+    assert_eq!(answer.status, 200, "{answer:#?}");
+    assert_eq!(answer.body["status"], 0);
+    let regions = answer.body["regions"].as_array().unwrap();
+    let of = |field: &str| {
+        regions
+            .iter()
+            .map(|region| region[field].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("unreadable"), [json!(true), json!(false)]);
+    assert_eq!(
+        of("stale"),
+        [json!(null), json!(false)],
+        "nothing is guessed"
+    );
+    assert_eq!(of("free"), [json!(1), json!(1)], "the database knows");
+    assert!(!answer.body.to_string().contains("secret name"));
+}
+
+#[tokio::test]
+async fn a_decision_is_told_in_full_by_its_id_with_its_inputs_and_reasons() {
+    let world = World::decided(10);
+    let mut long = decision("us-east-1", 12, NOW);
+    long.trigger = Trigger::DatabaseEvent {
+        name: "region_wake".to_owned(),
+    };
+    long.plan.steps = (0..30)
+        .map(|n| Step {
+            action: Action::Drain {
+                instance: format!("i-{n}").into(),
+            },
+            because: Reason::Surplus {
+                target: 4,
+                free: 40,
+            },
+        })
+        .collect();
+    long.plan.notes = vec![Note {
+        instance: None,
+        reason: Reason::NoImage,
+        alert: true,
+    }];
+    long.results = vec![StepResult::failed("drain i-1", "a user is there")];
+    long.outcome = PassOutcome::Incomplete;
+    world.record(long);
+    for path in ["/decisions/us-east-1/12", "/decisions/us-east-1:12"] {
+        let told = world.get(path).await.body;
+        assert_eq!(told["decision"], "us-east-1/12");
+        assert_eq!(told["id"], "event-12");
+        assert_eq!(
+            told["trigger"],
+            json!({"kind": "database_event", "name": "region_wake"})
+        );
+        assert_eq!(told["plan"]["figures"]["target"], 4);
+        assert_eq!(told["plan"]["steps"].as_array().unwrap().len(), 30);
+        let why = &told["plan"]["steps"][0]["because"];
+        assert_eq!(why["reason"], "surplus");
+        assert!(why["text"].as_str().unwrap().contains("40"), "{why}");
+        assert_eq!(told["plan"]["notes"][0]["alert"], true);
+        assert_eq!(told["results"][0]["ok"], false);
+        assert_eq!(
+            (&told["outcome"], &told["left_out"]),
+            (&json!("incomplete"), &json!(0))
+        );
+    }
+    let last = only_region(&world).await["last_decision"].take();
+    assert_eq!(last["plan"]["steps"].as_array().unwrap().len(), 20);
+    assert_eq!(last["left_out"], 10);
+}
+
+#[tokio::test]
+async fn history_is_paged_to_its_beginning() {
+    let world = World::of([region_overview("us-east-1")]);
+    for version in 1..=120 {
+        world.decide("us-east-1", version, NOW);
+    }
+    let mut path = "/regions/us-east-1".to_owned();
+    let (mut seen, mut pages) = (vec![], 0);
+    loop {
+        let page = world.get(&path).await.body;
+        assert_eq!(
+            page["region"]["last_decision"]["version"], 120,
+            "on every page"
+        );
+        let decisions = page["decisions"].as_array().unwrap();
+        assert!(decisions.len() <= 50);
+        seen.extend(
+            decisions
+                .iter()
+                .map(|decision| decision["version"].as_i64().unwrap()),
+        );
+        pages += 1;
+        match page["older"].as_str() {
+            Some(older) => path = older.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (1..=120).rev().collect::<Vec<_>>());
+    assert_eq!(pages, 3);
+}
+
+#[tokio::test]
+async fn an_answer_costs_the_same_however_old_the_service_is() {
+    for decisions in [1, 1000] {
+        let names: Vec<_> = (0..30).map(|n| format!("region-{n}")).collect();
+        let world = World::of(names.iter().map(|name| region_overview(name)));
+        for name in &names {
+            for version in 1..=decisions {
+                world.decide(name, version, NOW);
+            }
+        }
+        let mut before = (0, 0);
+        for (path, cost) in [
+            ("/", (1, 60)),
+            ("/healthz", (1, 30)),
+            ("/regions/region-7", (1, 3)),
+            ("/regions/region-7?before=500", (1, 3)),
+            ("/decisions/region-7/1", (0, 1)),
+        ] {
+            assert_eq!(world.get(path).await.status, 200, "{path}");
+            let after = world.requests();
+            assert_eq!((after.0 - before.0, after.1 - before.1), cost, "{path}");
+            before = after;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The function, what it reads, and requests to it.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use shared::ids::Owner;
+use shared::lock::{LockError, RegionLock};
+use shared::overview::RegionOverview;
+use shared::report::{Decision, PassOutcome};
+use shared::scaling::{Figures, Plan};
+use shared::testing::{FakeOverview, FakeStore, region_overview};
+use shared::trigger::Trigger;
+use status::StatusPage;
+use status::auth::Access;
+use status::gather::Gatherer;
+
+pub const TOKEN: &str = "the status token has 32 bytes or more";
+pub const STALE_SECONDS: i64 = 180;
+
+pub struct World {
+    pub overview: Arc<FakeOverview>,
+    pub store: Arc<FakeStore>,
+    pub function: StatusPage,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: i64,
+    pub headers: HeaderMap,
+    /// Null where there is none.
+    pub body: Value,
+}
+
+impl World {
+    pub fn of(regions: impl IntoIterator<Item = RegionOverview>) -> Self {
+        let overview = Arc::new(FakeOverview::of(regions));
+        let store = Arc::new(FakeStore::default());
+        let gatherer = Gatherer {
+            overview: overview.clone(),
+            history: store.clone(),
+            stale_after: SignedDuration::from_secs(STALE_SECONDS),
+        };
+        let function = StatusPage {
+            access: Access::Token(SecretString::from(TOKEN)),
+            gatherer,
+        };
+        Self {
+            overview,
+            store,
+            function,
+        }
+    }
+
+    /// One region, with a decision of this age.
+    pub fn decided(seconds_ago: i64) -> Self {
+        let region = region_overview("us-east-1");
+        let at = region.now - SignedDuration::from_secs(seconds_ago);
+        let world = Self::of([region]);
+        world.decide("us-east-1", 1, at);
+        world
+    }
+
+    pub fn decide(&self, region: &str, version: i64, at: Timestamp) {
+        self.record(decision(region, version, at));
+    }
+
+    pub fn record(&self, decision: Decision) {
+        let mut items = self.store.items();
+        let decisions = &mut items.of(&decision.region).decisions;
+        decisions.insert(decision.version, decision);
+    }
+
+    /// Takes the region's lock.
+    pub async fn hold(&self, region: &str, at: Timestamp) {
+        let (lease, owner) = (std::time::Duration::from_secs(50), Owner::new("holder"));
+        let taken = self.store.acquire(&region.into(), &owner, at, lease).await;
+        taken.unwrap();
+    }
+
+    /// The next call of that name fails.
+    pub fn fail(&self, call: &'static str) {
+        let error = LockError::Unavailable {
+            operation: "read",
+            reason: "the table's secret name".to_owned(),
+        };
+        self.store.items().next_error = Some((call, error));
+    }
+
+    /// How often the database and DynamoDB were asked so far.
+    pub fn requests(&self) -> (usize, usize) {
+        (self.overview.state().calls, self.store.items().calls.len())
+    }
+
+    /// `GET` with the token; the query may follow the path.
+    pub async fn get(&self, path: &str) -> Answer {
+        let token = format!("Bearer {TOKEN}");
+        self.send(request("GET", path, Some(&token))).await
+    }
+
+    pub async fn send(&self, event: Value) -> Answer {
+        let answer = self.function.handle(event).await;
+        let body = answer.body.as_deref();
+        Answer {
+            status: answer.status_code,
+            headers: answer.headers,
+            body: body.map_or(Value::Null, |body| serde_json::from_str(body).unwrap()),
+        }
+    }
+}
+
+pub fn decision(region: &str, version: i64, at: Timestamp) -> Decision {
+    Decision {
+        region: region.into(),
+        version,
+        at,
+        id: format!("event-{version}"),
+        trigger: Trigger::Schedule,
+        plan: Plan {
+            figures: Figures {
+                target: 4,
+                free: 3,
+                ..Figures::default()
+            },
+            ..Plan::default()
+        },
+        results: vec![],
+        outcome: PassOutcome::Done,
+        duration_ms: 250,
+    }
+}
+
+pub fn request(method: &str, path: &str, authorization: Option<&str>) -> Value {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut headers = json!({ "accept": "*/*" });
+    if let Some(authorization) = authorization {
+        headers["authorization"] = json!(authorization);
+    }
+    json!({
+        "version": "2.0", "rawPath": path, "rawQueryString": query, "headers": headers,
+        "requestContext": {"http": {"method": method, "path": path}, "timeEpoch": 0},
+        "isBase64Encoded": false,
+    })
+}
+
+pub fn basic(credentials: &str) -> String {
+    format!("Basic {}", STANDARD.encode(credentials))
+}

@@ -1,0 +1,111 @@
+//! All regions in one request to Hasura.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use graphql_client::GraphQLQuery;
+
+use super::{DbError, HasuraClient, rows};
+use crate::ids::RegionName;
+use crate::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
+
+#[derive(GraphQLQuery)]
+#[graphql(
+    schema_path = "../hasura/schema.graphql",
+    query_path = "src/db/graphql/overview.graphql",
+    response_derives = "Debug",
+    custom_scalars_module = "crate::db::rows::scalars"
+)]
+struct ReadOverview;
+
+type RegionRow = read_overview::ReadOverviewStatusRegions;
+type ImageRow = read_overview::ReadOverviewStatusImages;
+
+/// The [`Overview`] of the service. `environment` is that of the app version that concerns this
+/// stack.
+#[derive(Clone, Debug)]
+pub struct HasuraOverview {
+    pub client: HasuraClient,
+    pub environment: String,
+}
+
+#[async_trait]
+impl Overview for HasuraOverview {
+    async fn regions(&self) -> Result<Vec<RegionOverview>, DbError> {
+        let variables = read_overview::Variables {
+            environment: self.environment.clone(),
+        };
+        let answer = self
+            .client
+            .send::<ReadOverview>("count what is in the regions", variables)
+            .await?;
+        let mut images: HashMap<RegionName, Vec<ImageOverview>> = HashMap::new();
+        for row in answer.status_images {
+            let of_region = images.entry(row.region.as_str().into()).or_default();
+            of_region.push(image(row)?);
+        }
+        let regions = answer.status_regions.into_iter().map(|row| {
+            let images = images
+                .remove(&row.region.as_str().into())
+                .unwrap_or_default();
+            region(row, images)
+        });
+        Ok(regions.collect())
+    }
+}
+
+/// Columns with a check of their own, or counted: never below 0.
+fn count(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}
+
+fn region(row: RegionRow, images: Vec<ImageOverview>) -> RegionOverview {
+    RegionOverview {
+        region: row.region.into(),
+        enabled: row.enabled,
+        paused: row.paused,
+        algorithm: row.algorithm,
+        settings: SettingsOverview {
+            target_free: count(row.target_free),
+            max_instances: count(row.max_instances),
+            scale_up_step: count(row.scale_up_step),
+            scale_down_step: count(row.scale_down_step),
+            heartbeat_seconds: count(row.heartbeat_seconds),
+            lost_seconds: count(row.lost_seconds),
+            upgrade_surge: count(row.upgrade_surge),
+            upgrade_seconds: count(row.upgrade_seconds),
+            swap_when_warm: row.swap_when_warm,
+            bake_seconds: count(row.bake_seconds),
+        },
+        created_at: row.created_at,
+        now: row.now,
+        waiting: count(row.waiting),
+        looked: row.fence_version.zip(row.looked_at),
+        app_client_sha: row.app_client_sha.map(Into::into),
+        images,
+    }
+}
+
+fn image(row: ImageRow) -> Result<ImageOverview, DbError> {
+    let state = row
+        .state
+        .map(|state| rows::image_state(&row.image_id, &state))
+        .transpose()?;
+    Ok(ImageOverview {
+        image: row.image_id.into(),
+        client_sha: row.client_sha.into(),
+        state,
+        since: row.state_since,
+        reason: row.reason,
+        instances: InstanceCounts {
+            pre_connection: count(row.pre_connection),
+            active: count(row.active),
+            draining: count(row.draining),
+            terminating: count(row.terminating),
+            open: count(row.open),
+        },
+        free: count(row.free),
+        starting: count(row.starting),
+        occupied: count(row.occupied),
+    })
+}

@@ -1,0 +1,99 @@
+//! Many replicas at once, some of which hang: nobody waits for them but they themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use scaling_tests::replica_server::{Manner, ReplicaServer, crowd};
+use shared::ids::InstanceId;
+use shared::model::{Machine, MachineState, ReplicaAnswer, StatusApi};
+use shared::replicas::{HttpReplicas, ReplicaStatusApi, ask_all};
+
+use crate::{api, poller};
+
+const REPLICAS: u32 = 200;
+
+/// Far more than all of those take that answer.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// When each was answered, from when the first was asked.
+struct Timed {
+    poller: HttpReplicas,
+    started: Instant,
+    answered: Arc<Mutex<BTreeMap<IpAddr, Duration>>>,
+}
+
+#[async_trait]
+impl ReplicaStatusApi for Timed {
+    async fn ask(&self, api: &StatusApi, address: IpAddr) -> ReplicaAnswer {
+        let answer = self.poller.ask(api, address).await;
+        let mut answered = self.answered.lock().unwrap();
+        answered.insert(address, self.started.elapsed());
+        answer
+    }
+}
+
+fn hangs(machine: &Machine) -> bool {
+    crowd::place(machine.address.unwrap()).is_multiple_of(10)
+}
+
+#[tokio::test]
+async fn nobody_waits_for_one_that_hangs() {
+    let server = ReplicaServer::listen("0.0.0.0:0", None, |address| match crowd::place(address) {
+        place if place.is_multiple_of(10) => Manner::Hangs,
+        place => Manner::healthy(place),
+    })
+    .await;
+    let machines = crowd::machines(REPLICAS);
+    let api = StatusApi {
+        time_limit: LIMIT,
+        ..api(server.port)
+    };
+    let timed = Timed {
+        poller: poller(),
+        started: Instant::now(),
+        answered: Arc::default(),
+    };
+    let answers = ask_all(&timed, &api, &machines).await;
+    let took = timed.started.elapsed();
+
+    assert_eq!(answers.len(), machines.len());
+    let answered = timed.answered.lock().unwrap();
+    for machine in machines.values() {
+        let (answer, at) = (&answers[&machine.id], answered[&machine.address.unwrap()]);
+        if hangs(machine) {
+            assert!(matches!(answer, ReplicaAnswer::Unknown { .. }));
+            assert!(at >= LIMIT, "{at:?}");
+        } else {
+            let capacity = crowd::place(machine.address.unwrap());
+            assert_eq!(*answer, ReplicaAnswer::Healthy { capacity });
+            assert!(at < LIMIT, "{} waited {at:?}", machine.id);
+        }
+    }
+    assert!(took < LIMIT * 3 / 2, "one time limit for all: {took:?}");
+}
+
+#[tokio::test]
+async fn only_those_that_run_and_have_an_address_are_asked() {
+    let server = ReplicaServer::listen("0.0.0.0:0", None, |_| Manner::healthy(3)).await;
+    let mut machines = crowd::machines(7);
+    let states = [
+        MachineState::Pending,
+        MachineState::Stopping,
+        MachineState::Stopped,
+        MachineState::ShuttingDown,
+        MachineState::Terminated,
+    ];
+    let mut others = machines.values_mut();
+    for (state, machine) in states.into_iter().zip(others.by_ref()) {
+        machine.state = state;
+    }
+    others.next().unwrap().address = None;
+    let runs: BTreeSet<InstanceId> = others.map(|machine| machine.id.clone()).collect();
+
+    let answers = ask_all(&poller(), &api(server.port), &machines).await;
+    assert_eq!(answers.into_keys().collect::<BTreeSet<_>>(), runs);
+    assert_eq!(server.requests().len(), 1);
+}

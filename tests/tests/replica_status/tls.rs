@@ -1,0 +1,98 @@
+//! `https`: no public authority certifies private addresses, so the replicas' own is trusted.
+//!
+//! The certificates are for 127.0.0.1 and ::1 and end in a hundred years; nothing else trusts
+//! them.
+
+use std::sync::Arc;
+
+use scaling_tests::replica_server::{Manner, ReplicaServer};
+use shared::model::{Protocol, ReplicaAnswer, StatusApi};
+use shared::replicas::{HttpReplicas, ReplicaStatusApi as _};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::{LOOPBACK, api, poller, unknown};
+
+const AUTHORITY: &str = include_str!("authority/authority.pem");
+const STRANGER: &str = include_str!("authority/stranger.pem");
+
+fn acceptor() -> TlsAcceptor {
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("authority/replica.pem"));
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("authority/replica.key"));
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.unwrap()], key.unwrap())
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// What a poller makes of a healthy replica that has the certificate.
+async fn asked_at(poller: &HttpReplicas, address: &str) -> ReplicaAnswer {
+    let listen = format!("{address}:0");
+    let server = ReplicaServer::listen(&listen, Some(acceptor()), |_| Manner::healthy(3)).await;
+    let api = StatusApi {
+        protocol: Protocol::Https,
+        // The first handshakes of a debug build are slow.
+        time_limit: std::time::Duration::from_secs(5),
+        ..api(server.port)
+    };
+    let address = address.trim_matches(['[', ']']).parse().unwrap();
+    poller.ask(&api, address).await
+}
+
+fn is_refused(answer: &ReplicaAnswer) -> bool {
+    matches!(answer, ReplicaAnswer::Unknown { why }
+        if why.starts_with("it cannot be connected to: ") && why.contains("certificate"))
+}
+
+#[tokio::test]
+async fn the_replicas_own_authority_is_trusted() {
+    let poller = HttpReplicas::new(Some(AUTHORITY)).unwrap();
+    for address in ["127.0.0.1", "[::1]"] {
+        let answer = asked_at(&poller, address).await;
+        assert_eq!(answer, ReplicaAnswer::Healthy { capacity: 3 }, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn an_authority_that_nobody_named_is_not() {
+    let answer = asked_at(&poller(), "127.0.0.1").await;
+    assert!(is_refused(&answer), "{answer:?}");
+    let other = HttpReplicas::new(Some(STRANGER)).unwrap();
+    let answer = asked_at(&other, "127.0.0.1").await;
+    assert!(is_refused(&answer), "{answer:?}");
+}
+
+#[tokio::test]
+async fn nor_is_a_certificate_for_another_address() {
+    let poller = HttpReplicas::new(Some(AUTHORITY)).unwrap();
+    let answer = asked_at(&poller, "127.0.0.2").await;
+    assert!(is_refused(&answer), "{answer:?}");
+}
+
+#[tokio::test]
+async fn one_protocol_is_not_the_other() {
+    let server = ReplicaServer::one(Manner::healthy(3)).await;
+    let api = StatusApi {
+        protocol: Protocol::Https,
+        ..api(server.port)
+    };
+    let answer = poller().ask(&api, LOOPBACK).await;
+    assert!(
+        matches!(answer, ReplicaAnswer::Unknown { .. }),
+        "{answer:?}"
+    );
+    // An alert of TLS, which is what a plain question gets from a server of https.
+    unknown(Manner::Sends(b"\x15\x03\x03\x00\x02\x02\x32".to_vec())).await;
+}
+
+#[test]
+fn what_is_no_certificate_is_refused_at_the_start() {
+    let broken = "-----BEGIN CERTIFICATE-----\nbm90IGE=\n-----END CERTIFICATE-----\n";
+    assert!(HttpReplicas::new(Some(broken)).is_err());
+}

@@ -1,0 +1,59 @@
+//! The algorithm `replica` on the deployed stack: replicas answer on loopback addresses of their
+//! own, and EC2's ledger, DynamoDB and the reports tell what became of them.
+//!
+//! The schedule is off and nothing wakes a region of replicas: a test says when a pass runs. Each
+//! theme has a region of its own.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+mod crashes;
+mod errors;
+mod filling;
+mod fleet;
+mod limits;
+mod reports;
+mod rivals;
+mod silence;
+mod trimming;
+mod world;
+
+use std::time::Instant;
+
+use futures::future::{FutureExt as _, LocalBoxFuture};
+use scaling_tests::deployed::Deployed;
+
+use crate::world::PACE;
+
+#[tokio::test]
+async fn replicas_are_kept_available() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deployed = Deployed::start("replicas", |options| {
+        options.ec2.world = Some(world::write(&folder));
+        options.ec2.pending_ms = Some(PACE.pending_ms);
+        options.ec2.shutting_down_ms = Some(PACE.shutting_down_ms);
+        options.ec2.listing_lag_ms = Some(PACE.listing_lag_ms);
+    })
+    .await;
+    let here = &deployed;
+    let themes: [(&str, LocalBoxFuture<'_, ()>); 8] = [
+        ("filling", filling::is_done_once(here).boxed_local()),
+        ("reports", reports::tell_each_replica(here).boxed_local()),
+        ("errors", errors::are_deleted(here).boxed_local()),
+        ("silence", silence::is_borne(here).boxed_local()),
+        ("trimming", trimming::takes_the_idle(here).boxed_local()),
+        ("limits", limits::are_kept(here).boxed_local()),
+        ("rivals", rivals::launch_once(here).boxed_local()),
+        ("crashes", crashes::launch_once(here).boxed_local()),
+    ];
+    for (theme, happens) in themes {
+        let started = Instant::now();
+        println!("-- {theme}");
+        happens.await;
+        println!("-- {theme}: {:.1} s", started.elapsed().as_secs_f32());
+    }
+    deployed.stack.stop();
+}

@@ -1,0 +1,85 @@
+//! A world with a region for each theme, whose subnets are within the loopback network, so that
+//! the replicas in them can be asked.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+pub(crate) const FILLING: &str = "us-east-1";
+pub(crate) const REPORTS: &str = "us-east-2";
+pub(crate) const ERRORS: &str = "us-west-1";
+pub(crate) const SILENCE: &str = "us-west-2";
+pub(crate) const TRIMMING: &str = "eu-west-1";
+pub(crate) const LIMITS: &str = "eu-west-2";
+pub(crate) const RIVALS: &str = "eu-central-1";
+pub(crate) const CRASHES: &str = "ap-south-1";
+const REGIONS: [&str; 8] = [
+    FILLING, REPORTS, ERRORS, SILENCE, TRIMMING, LIMITS, RIVALS, CRASHES,
+];
+
+pub(crate) struct Pace {
+    pub(crate) pending_ms: u64,
+    pub(crate) shutting_down_ms: u64,
+    pub(crate) listing_lag_ms: u64,
+}
+
+/// Listings that lag far longer than a pass takes: a launch is followed by passes that do not see
+/// it.
+pub(crate) const PACE: Pace = Pace {
+    pending_ms: 200,
+    shutting_down_ms: 200,
+    listing_lag_ms: 1_500,
+};
+
+/// The world's file; it goes with the folder.
+pub(crate) fn write(folder: &TempDir) -> PathBuf {
+    let path = folder.path().join("world.json");
+    let regions: Map<_, _> = REGIONS
+        .into_iter()
+        .map(|region| (region.to_owned(), content(region)))
+        .collect();
+    let world = json!({"account_id": "000000000000", "regions": regions});
+    fs::write(&path, world.to_string()).expect("the world is written");
+    path
+}
+
+fn content(region: &str) -> Value {
+    let vpc = id("vpc", region);
+    json!({
+        "subnets": [{
+            "id": subnet(region),
+            "vpc_id": vpc,
+            "zone": format!("{region}a"),
+            "zone_id": format!("{region}-az1"),
+            "cidr": format!("127.{}.0.0/20", 200 + number(region)),
+        }],
+        "security_groups": [{
+            "id": id("sg", region),
+            "vpc_id": vpc,
+            "name": "replicas",
+            "description": "replicas",
+            "tags": {"scaling": "replicas"},
+        }],
+        "images": [{"id": image(region), "name": "replica-1"}],
+    })
+}
+
+fn number(region: &str) -> usize {
+    let place = REGIONS.iter().position(|name| *name == region);
+    1 + place.expect("a region of the world")
+}
+
+pub(crate) fn subnet(region: &str) -> String {
+    id("subnet", region)
+}
+
+pub(crate) fn image(region: &str) -> String {
+    id("ami", region)
+}
+
+/// As long as EC2's.
+fn id(kind: &str, region: &str) -> String {
+    format!("{kind}-{:02}{:0>15}", number(region), 'a')
+}

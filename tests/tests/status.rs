@@ -1,0 +1,368 @@
+//! The status function on the deployed stack, from outside: everything that it tells, to whoever
+//! has the token; it writes nothing and names no user.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
+use reqwest::{Method, RequestBuilder};
+use scaling_tests::deployed::{Answer, Deployed, SOON};
+use scaling_tests::logs::{Log, offences};
+use scaling_tests::wait::eventually;
+use serde_json::{Value, json};
+use shared::ids::Owner;
+use shared::lock::dynamodb::DynamoStore;
+use shared::lock::{Attempt, Lease, RegionLock};
+
+const REGION: &str = "us-east-1";
+const PAUSED: &str = "eu-west-1";
+const NEXT_IMAGE: &str = "ami-01000000000000002";
+const USER: &str = "ann the user";
+
+/// Longer than everything before the wait for it, on a busy machine.
+const STALE_SECONDS: u64 = 45;
+
+#[tokio::test]
+async fn status_is_told_over_http() {
+    let deployed = Deployed::start("status", |options| {
+        options.ec2.pending_ms = Some(200);
+        options.ec2.agent_boot_ms = Some(50);
+        options.ec2.agent_session_ms = Some(600_000);
+        let stale = ("StaleSeconds".to_owned(), STALE_SECONDS.to_string());
+        options.parameters.push(stale);
+    })
+    .await;
+    let seed = RegionSeed {
+        region: REGION.to_owned(),
+        target_free: 4,
+        max_instances: 10,
+        capacity: 2,
+    };
+    deployed.set_up(&seed).await;
+    let paused = "INSERT INTO regions (name, target_free, max_instances, launch_choices, paused)
+                  VALUES ($1, 9, 9, '[]', true)";
+    deployed.sql.execute(paused, &[&PAUSED]).await.unwrap();
+
+    healthy_before_the_first_pass(&deployed).await;
+    filled_with_a_user(&deployed).await;
+    upgrade_that_cannot_launch(&deployed).await;
+    only_for_the_token(&deployed).await;
+    decision_by_its_id(&deployed).await;
+    reads_only(&deployed).await;
+    held_lock(&deployed).await;
+    stale_and_healthy_again(&deployed).await;
+    nothing_in_the_log(&deployed).await;
+    deployed.stack.stop();
+}
+
+fn request(deployed: &Deployed, method: Method, path: &str) -> RequestBuilder {
+    let url = format!("{}{path}", deployed.stack.env().status_url);
+    reqwest::Client::new().request(method, url)
+}
+
+/// `GET` with the token; no answer names the user.
+async fn get(deployed: &Deployed, path: &str) -> Answer {
+    let token = &deployed.stack.env().status_token;
+    let answer = Answer::of(request(deployed, Method::GET, path).bearer_auth(token)).await;
+    let text = answer.body.to_string();
+    for identity in [USER, "session-of-ann", "ann@example.com"] {
+        assert!(!text.contains(identity), "{path}: {text}");
+    }
+    answer
+}
+
+async fn told(deployed: &Deployed, path: &str) -> Value {
+    let answer = get(deployed, path).await;
+    assert_eq!(answer.status, 200, "{path}: {answer:#?}");
+    answer.body
+}
+
+/// What `/` tells of the region.
+async fn region(deployed: &Deployed) -> Value {
+    let status = told(deployed, "").await;
+    let regions = status["regions"].as_array().expect("regions");
+    let region = regions.iter().find(|region| region["region"] == REGION);
+    region.expect(REGION).clone()
+}
+
+/// Without a token.
+async fn health(deployed: &Deployed) -> (u16, Value) {
+    let answer = Answer::of(request(deployed, Method::GET, "healthz")).await;
+    (answer.status, answer.body)
+}
+
+async fn healthy_before_the_first_pass(deployed: &Deployed) {
+    assert_eq!(health(deployed).await, (200, json!({"status": 1})));
+    let status = told(deployed, "").await;
+    assert_eq!(status["status"], 1);
+    assert_eq!(status["isMaster"], true);
+    assert_eq!(status["stale_seconds"], STALE_SECONDS);
+    let regions = status["regions"].as_array().unwrap();
+    let names: Vec<_> = regions.iter().map(|region| &region["region"]).collect();
+    assert_eq!(names, [PAUSED, REGION]);
+    for region in regions {
+        assert_eq!(region["lock"], Value::Null);
+        assert_eq!(region["last_decision"], Value::Null);
+    }
+}
+
+async fn filled_with_a_user(deployed: &Deployed) {
+    deployed.reconcile().await;
+    deployed.filled_to(4).await;
+    let ask = json!({
+        "regions": [REGION],
+        "client_commit_hash": CLIENT_SHA,
+        "user_email": "ann@example.com",
+        "version": APP_VERSION,
+        "session_id": "session-of-ann",
+    });
+    let answer = deployed.assign(USER, &ask).await;
+    assert_eq!(answer.status, 200, "{answer:#?}");
+    let report = deployed.reconcile().await;
+    let reports = report["regions"].as_array().unwrap();
+    let report = reports.iter().find(|report| report["region"] == REGION);
+    let report = report.unwrap();
+    assert_eq!(report["plan"]["steps"][0]["do"], "launch", "{report:#}");
+    deployed.filled_to(5).await;
+
+    let region = region(deployed).await;
+    for (field, value) in [("target", 4), ("free", 5), ("starting", 0), ("occupied", 1)] {
+        assert_eq!(region[field], value, "{field}: {region:#}");
+    }
+    assert_eq!(region["instances"]["ACTIVE"], 3);
+    assert_eq!(region["images"][0]["state"], "CURRENT");
+    assert_eq!(region["lock"]["held"], false);
+    assert_eq!(region["stale"], false);
+    let last = &region["last_decision"];
+    assert_eq!(last["trigger"]["kind"], "by_hand");
+    assert_eq!(last["plan"], report["plan"], "as the pass reported it");
+    assert_eq!(last["results"], report["results"]);
+    assert_eq!(
+        (&last["outcome"], &region["undecided"]),
+        (&json!("done"), &json!(0))
+    );
+    assert!(last["duration_ms"].as_i64().is_some(), "{last:#}");
+    assert_eq!(region["looked"]["version"], last["version"]);
+}
+
+/// The upgrade warms, and each of its launches is refused for want of capacity.
+async fn upgrade_that_cannot_launch(deployed: &Deployed) {
+    let full = json!([
+        {"subnet_id": "subnet-01a0000000000000a", "available": 0},
+        {"subnet_id": "subnet-01b0000000000000b", "available": 0},
+    ]);
+    deployed.set_faults(&json!({"capacity": full})).await;
+    let upgrade = json!({"client_sha": "sha-of-the-next", "images": {REGION: NEXT_IMAGE}});
+    deployed.invoke(&json!({"image_upgrade": upgrade})).await;
+    let told = region(deployed).await;
+    let warming = &told["upgrade"]["warming"];
+    assert_eq!(warming["image"], NEXT_IMAGE, "{told:#}");
+    assert_eq!(warming["named"], false);
+    assert_eq!(
+        (&warming["target"], &warming["free"]),
+        (&json!(4), &json!(0))
+    );
+    assert!(warming["deadline"].is_string(), "{warming}");
+    let refusals = told["refusals"].as_array().unwrap();
+    assert_eq!(refusals.len(), 2, "{refusals:#?}");
+    assert_eq!(refusals[0]["instance_type"], "m6i.large");
+    assert_eq!(told["open_intents"], json!([]));
+    let notes = told["last_decision"]["plan"]["notes"].to_string();
+    assert!(notes.contains("upgrade to"), "{notes}");
+    deployed.set_faults(&json!({})).await;
+}
+
+async fn only_for_the_token(deployed: &Deployed) {
+    let token = &deployed.stack.env().status_token;
+    for path in ["", "regions/us-east-1", "decisions/us-east-1/1", "nothing"] {
+        let get = || request(deployed, Method::GET, path);
+        let wrong = format!("{}x", &token[1..]);
+        for refused in [
+            get(),
+            get().bearer_auth(&wrong),
+            get().basic_auth(token, Some("wrong")),
+        ] {
+            let answer = Answer::of(refused).await;
+            assert_eq!(answer.status, 401, "{path}: {answer:#?}");
+            let challenges = answer.headers["www-authenticate"].to_str().unwrap();
+            assert!(challenges.contains("Basic") && challenges.contains("Bearer"));
+        }
+        let let_in = Answer::of(get().basic_auth("anybody", Some(token))).await;
+        let there = if path == "nothing" { 404 } else { 200 };
+        assert_eq!(let_in.status, there, "{path}: {let_in:#?}");
+        assert_eq!(let_in.headers["cache-control"], "no-store");
+    }
+    let post = request(deployed, Method::POST, "").bearer_auth(token);
+    assert_eq!(Answer::of(post).await.status, 405);
+    let head = request(deployed, Method::HEAD, "").bearer_auth(token);
+    let head = Answer::of(head).await;
+    assert_eq!((head.status, head.body), (200, Value::Null));
+}
+
+async fn decision_by_its_id(deployed: &Deployed) {
+    let page = told(deployed, &format!("regions/{REGION}")).await;
+    let decisions = page["decisions"].as_array().unwrap();
+    assert!(decisions.len() >= 3, "{page:#}");
+    assert_eq!(decisions[0], page["region"]["last_decision"]);
+    let first = decisions.last().unwrap();
+    let id = first["decision"].as_str().unwrap();
+    assert_eq!(id, format!("{REGION}/1"));
+    let decision = told(deployed, &format!("decisions/{id}")).await;
+    assert_eq!(
+        decision, *first,
+        "short enough to be told in full in the page"
+    );
+    let colon = id.replace('/', ":");
+    assert_eq!(
+        told(deployed, &format!("decisions/{colon}")).await,
+        decision
+    );
+    assert_eq!(decision["plan"]["figures"]["free"], 0);
+    let why = decision["plan"]["steps"][0]["because"]["text"].as_str();
+    assert!(why.unwrap().contains("below target"), "{decision:#}");
+    let older = told(deployed, &format!("regions/{REGION}?before=2")).await;
+    assert_eq!(older["decisions"], json!([decision]));
+    assert_eq!(older["older"], Value::Null);
+    let unknown = get(deployed, &format!("decisions/{REGION}/4711")).await;
+    assert_eq!(unknown.status, 404, "{unknown:#?}");
+}
+
+/// Everything that both stores hold; host agents' heartbeats go on meanwhile.
+async fn everything(deployed: &Deployed) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for table in [
+        "regions",
+        "images",
+        "app_versions",
+        "instances",
+        "slots",
+        "waiting_users",
+        "region_fences",
+        "region_wakeups",
+    ] {
+        let sql = format!(
+            "SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t::text), '[]') FROM {table} t"
+        );
+        let rows: Value = deployed.sql.query_one(&sql, &[]).await.unwrap().get(0);
+        all.insert(table.to_owned(), rows.to_string());
+    }
+    let items = deployed
+        .dynamodb()
+        .scan()
+        .table_name(&deployed.stack.env().scaling_table)
+        .consistent_read(true)
+        .into_paginator()
+        .items()
+        .send();
+    for item in items.collect::<Result<Vec<_>, _>>().await.unwrap() {
+        let sorted: BTreeMap<_, _> = item.iter().collect();
+        let key = format!("{:?}/{:?}", item["pk"], item["sk"]);
+        all.insert(key, format!("{sorted:?}"));
+    }
+    all
+}
+
+async fn reads_only(deployed: &Deployed) {
+    let looks = async || {
+        let before = everything(deployed).await;
+        for path in [
+            "",
+            "regions/us-east-1",
+            "decisions/us-east-1/1",
+            "healthz",
+            "nothing",
+        ] {
+            get(deployed, path).await;
+        }
+        (before, everything(deployed).await)
+    };
+    // Agents of instances that were launched a moment ago may still be at work.
+    let (before, _) = eventually("two looks alike", SOON, looks, |(before, after)| {
+        before == after
+    })
+    .await;
+    assert!(
+        before.keys().any(|key| key.contains("DECISIONS#")),
+        "{before:#?}"
+    );
+    assert!(before["slots"].contains(USER), "a user is there");
+}
+
+async fn held_lock(deployed: &Deployed) {
+    let store = DynamoStore::new(deployed.dynamodb(), &deployed.stack.env().scaling_table);
+    let lease = taken(&store).await;
+    let lock = region(deployed).await["lock"].take();
+    assert_eq!(lock["held"], true, "{lock:#}");
+    assert_eq!(lock["holder"], lease.owner.as_str());
+    assert_eq!(lock["version"], lease.version);
+    let age = lock["age_seconds"].as_i64().unwrap();
+    assert!((-2..30).contains(&age), "{age}");
+    store.release(&lease).await.unwrap();
+    let told = region(deployed).await;
+    assert_eq!(told["lock"]["holder"], Value::Null);
+    assert_eq!(
+        told["undecided"], 1,
+        "this holder decided nothing: {told:#}"
+    );
+}
+
+async fn taken(store: &DynamoStore) -> Lease {
+    let take = async || {
+        let now = deployed_now();
+        let lease = Duration::from_secs(50);
+        store
+            .acquire(&REGION.into(), &Owner::random(), now, lease)
+            .await
+            .unwrap()
+    };
+    let free = |attempt: &Attempt| matches!(attempt, Attempt::Acquired(_));
+    match eventually("the lock", SOON, take, free).await {
+        Attempt::Acquired(lease) => lease,
+        Attempt::Held { until } => panic!("held until {until}"),
+    }
+}
+
+fn deployed_now() -> jiff::Timestamp {
+    use shared::clock::Clock as _;
+    shared::clock::SystemClock.now()
+}
+
+async fn stale_and_healthy_again(deployed: &Deployed) {
+    let stale = (503, json!({"status": 0, "stale": [REGION]}));
+    let limit = Duration::from_secs(STALE_SECONDS) + SOON;
+    eventually(
+        "it is stale",
+        limit,
+        async || health(deployed).await,
+        |seen| *seen == stale,
+    )
+    .await;
+    let status = told(deployed, "").await;
+    assert_eq!(
+        (&status["status"], &status["stale"]),
+        (&json!(0), &json!([REGION]))
+    );
+    deployed.reconcile().await;
+    assert_eq!(health(deployed).await, (200, json!({"status": 1})));
+    let of_paused = &told(deployed, "").await["regions"][0];
+    assert_eq!(
+        (&of_paused["region"], &of_paused["stale"]),
+        (&json!(PAUSED), &json!(false))
+    );
+}
+
+async fn nothing_in_the_log(deployed: &Deployed) {
+    let log = deployed
+        .function_log(&deployed.stack.env().status_function)
+        .await;
+    let text = format!("{}\n", log.text);
+    assert!(text.contains("no decision for too long"), "{text}");
+    let shown = offences(&[Log { text, ..log }], &deployed.secrets().await);
+    assert!(shown.is_empty(), "{shown:#?}");
+}
