@@ -89,16 +89,25 @@ async fn an_upgrade_is_told_with_its_deadline_and_what_bakes_with_its_end() {
 }
 
 #[tokio::test]
-async fn an_algorithm_without_rows_has_no_counts_from_them() {
+async fn an_algorithm_without_rows_has_the_figures_of_its_last_decision() {
     let mut region = region_overview("us-east-1");
     region.algorithm = "replica".to_owned();
     let world = World::of([region]);
+    let before = only_region(&world).await;
+    assert_eq!(
+        (&before["free"], &before["starting"]),
+        (&Value::Null, &Value::Null)
+    );
     world.decide("us-east-1", 1, NOW);
     let told = only_region(&world).await;
-    for field in ["free", "starting", "occupied", "instances"] {
+    let figures = &told["last_decision"]["plan"]["figures"];
+    assert_eq!(figures["free"], 3);
+    for field in ["target", "free", "starting"] {
+        assert_eq!(told[field], figures[field], "{field}");
+    }
+    for field in ["occupied", "instances"] {
         assert_eq!(told[field], Value::Null, "{field}");
     }
-    assert_eq!(told["last_decision"]["plan"]["figures"]["free"], 3);
 }
 
 #[tokio::test]
