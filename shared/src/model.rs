@@ -84,6 +84,13 @@ pub enum InstanceStatus {
     Terminating,
 }
 
+impl InstanceStatus {
+    /// It serves users, or is about to; the others are on their way out.
+    pub fn is_in_service(self) -> bool {
+        matches!(self, Self::PreConnection | Self::Active)
+    }
+}
+
 impl fmt::Display for InstanceStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -97,26 +97,32 @@ impl Snapshot {
     /// Instances that will make room by themselves, also by the plan so far.
     pub fn on_their_way_out(&self, plan: &Plan) -> u32 {
         let leaving = plan.leaving();
-        let going = self.instances.values().filter(|instance| {
-            matches!(
-                instance.status,
-                InstanceStatus::Draining | InstanceStatus::Terminating
-            ) || leaving.contains(&instance.id)
-        });
+        let going = self
+            .instances
+            .values()
+            .filter(|instance| !instance.status.is_in_service() || leaving.contains(&instance.id));
         u32::try_from(going.count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether users are served from an image that has fewer free slots than it should. Slots
-    /// that no user could be given, or that are about to go, are not free.
+    /// Whether the instance's free slots may be counted on: not those that no user could be given,
+    /// nor those of an instance that EC2 is about to take or whose token ends soon.
+    pub fn is_counted_on(
+        &self,
+        instance: &Instance,
+        down: &BTreeSet<&InstanceId>,
+        now: Timestamp,
+    ) -> bool {
+        instance.status == InstanceStatus::Active
+            && instance.notice.is_none()
+            && !down.contains(&instance.id)
+            && !self.is_ageing(instance, now)
+            && self.silence(instance, now) < self.settings.waits.heartbeat
+    }
+
+    /// Whether users are served from an image that has fewer free slots than it should.
     pub fn is_short_of_slots(&self, now: Timestamp) -> bool {
         let down = self.down();
-        let counts = |instance: &Instance| {
-            instance.status == InstanceStatus::Active
-                && instance.notice.is_none()
-                && !down.contains(&instance.id)
-                && !self.is_ageing(instance, now)
-                && self.silence(instance, now) < self.settings.waits.heartbeat
-        };
+        let counts = |instance: &Instance| self.is_counted_on(instance, &down, now);
         self.images
             .iter()
             .filter(|image| image.state.is_served())

@@ -4,13 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use shared::history::{LockItem, PastDecision, Standing};
 use shared::model::ImageState;
 use shared::overview::{ImageOverview, InstanceCounts, RegionOverview};
+use shared::scaling::REPLICA;
 
 use crate::model::{
     BakingImage, DecisionStatus, LockStatus, Looked, RegionStatus, UpgradeStatus, WarmingImage,
 };
-
-/// Algorithms that keep no rows of instances.
-const WITHOUT_ROWS: [&str; 1] = ["replica"];
 
 /// Entries of each list of a decision that is not asked for by its id.
 const MOST_ENTRIES: usize = 20;
@@ -55,7 +53,7 @@ pub(crate) fn region_status(
         .as_ref()
         .zip(standing.lock.as_ref())
         .map(|(last, lock)| undecided(last, lock, now));
-    let has_rows = !WITHOUT_ROWS.contains(&row.algorithm.as_str());
+    let has_rows = row.algorithm != REPLICA;
     // Without rows, the last decision's figures are all there is.
     let figure = |name| last.as_ref().and_then(|last| last.figure(name));
     let of_replicas = [figure("free"), figure("starting")];

@@ -41,14 +41,7 @@ impl Actor<'_> {
         if deleting.is_empty() {
             return Ok(());
         }
-        self.in_time()?;
-        for (id, answer) in self.host.terminate(&deleting).await {
-            let step = format!("delete replica {id}");
-            results.push(match answer {
-                Ok(()) => StepResult::ok(step, "asked"),
-                Err(error) => StepResult::failed(step, error),
-            });
-        }
-        Ok(())
+        self.ask_to_terminate(&deleting, |id| format!("delete replica {id}"), results)
+            .await
     }
 }

@@ -43,12 +43,22 @@ impl Actor<'_> {
         if committed.is_empty() {
             return Ok(());
         }
+        self.ask_to_terminate(&committed, |id| format!("terminate {id} at EC2"), results)
+            .await
+    }
+
+    /// Asks EC2 for what is recorded, each told as a step.
+    pub(super) async fn ask_to_terminate(
+        &self,
+        ids: &[InstanceId],
+        step: impl Fn(&InstanceId) -> String,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
         self.in_time()?;
-        for (id, answer) in self.host.terminate(&committed).await {
-            let step = format!("terminate {id} at EC2");
+        for (id, answer) in self.host.terminate(ids).await {
             results.push(match answer {
-                Ok(()) => StepResult::ok(step, "asked"),
-                Err(error) => StepResult::failed(step, error),
+                Ok(()) => StepResult::ok(step(&id), "asked"),
+                Err(error) => StepResult::failed(step(&id), error),
             });
         }
         Ok(())

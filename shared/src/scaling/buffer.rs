@@ -53,14 +53,10 @@ pub(super) fn fill(
             let more = wanted - bounds.room;
             make_room(snapshot, down, buffer, more, plan);
         }
-        let Some(most) = options
-            .iter()
-            .map(|option| option.count)
-            .max()
-            .filter(|n| *n > 0)
-        else {
+        let most = LaunchOption::most(&options);
+        if most == 0 {
             continue;
-        };
+        }
         bounds.room = bounds.room.saturating_sub(most);
         bounds.step = bounds.step.saturating_sub(most);
         plan.push(
@@ -199,11 +195,7 @@ fn make_room(
         let mut left = buffer.free;
         let mut gained = short.free + short.starting;
         for instance in snapshot.instances.values() {
-            let in_service = matches!(
-                instance.status,
-                InstanceStatus::PreConnection | InstanceStatus::Active
-            );
-            if !in_service
+            if !instance.status.is_in_service()
                 || !instance.is_empty()
                 || instance.image_id != buffer.image
                 || leaving.contains(&instance.id)
@@ -277,10 +269,8 @@ pub(super) fn shrink(
 
     let current = snapshot.current_image().map(|image| &image.id);
     let mut empty: Vec<_> = candidates()
-        .filter(|instance| instance.status == InstanceStatus::Active && instance.is_empty())
-        .filter(|instance| snapshot.is_served(instance) && !snapshot.is_ageing(instance, now))
-        .filter(|instance| instance.notice.is_none())
-        .filter(|instance| snapshot.silence(instance, now) < snapshot.settings.waits.heartbeat)
+        .filter(|instance| instance.is_empty() && snapshot.is_served(instance))
+        .filter(|instance| snapshot.is_counted_on(instance, down, now))
         .map(|instance| {
             let score = Superfluous {
                 not_the_current_image: Some(&instance.image_id) != current,
@@ -337,11 +327,7 @@ fn retire<'a>(
     plan: &mut Plan,
 ) {
     for instance in candidates {
-        let in_service = matches!(
-            instance.status,
-            InstanceStatus::Active | InstanceStatus::PreConnection
-        );
-        if !in_service {
+        if !instance.status.is_in_service() {
             continue;
         }
         match snapshot.image_state(instance) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::{Action, Plan, Snapshot};
+use super::{Action, LaunchOption, Plan, Snapshot};
 use crate::db::TerminateIf;
 use crate::ids::InstanceId;
 use crate::model::{ImageState, InstanceStatus, MachineState, ReplicaAnswer};
@@ -87,7 +87,7 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
                 }
             }
             Action::Launch { options, .. } => {
-                launched += options.iter().map(|option| option.count).max().unwrap_or(0);
+                launched += LaunchOption::most(options);
             }
             Action::ResumeLaunch { .. }
             | Action::NoteMissing { .. }
@@ -155,10 +155,7 @@ fn check_drain(snapshot: &Snapshot, id: &InstanceId, now: Timestamp, found: &mut
             occupied: instance.slots.occupied,
         });
     }
-    if !matches!(
-        instance.status,
-        InstanceStatus::Active | InstanceStatus::PreConnection
-    ) {
+    if !instance.status.is_in_service() {
         found.push(Violation::DrainsWrongState {
             instance: id.clone(),
             status: instance.status,

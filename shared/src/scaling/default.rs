@@ -131,10 +131,7 @@ fn buffers(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) ->
             continue;
         };
         match instance.status {
-            InstanceStatus::Active
-                if snapshot.silence(instance, now) < snapshot.settings.waits.heartbeat
-                    && !snapshot.is_ageing(instance, now) =>
-            {
+            InstanceStatus::Active if snapshot.is_counted_on(instance, down, now) => {
                 buffer.free += instance.slots.waiting;
             }
             InstanceStatus::PreConnection if !leaving::never_came_up(snapshot, instance, now) => {

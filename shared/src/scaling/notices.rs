@@ -6,17 +6,15 @@ use std::collections::BTreeSet;
 use super::plan::ImageFigures;
 use super::{Action, Plan, Reason, Snapshot};
 use crate::ids::InstanceId;
-use crate::model::{Instance, InstanceStatus, Notice};
+use crate::model::{Instance, Notice};
 
 /// Their free slots are not counted, so that the buffer replaces them: an interrupted one is left
 /// at once, one that may be interrupted only when its replacement is there.
 pub(super) fn leave(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, plan: &mut Plan) {
     let leaving = plan.leaving();
     let in_service = |instance: &&Instance| {
-        matches!(
-            instance.status,
-            InstanceStatus::Active | InstanceStatus::PreConnection
-        ) && !leaving.contains(&instance.id)
+        instance.status.is_in_service()
+            && !leaving.contains(&instance.id)
             && !down.contains(&instance.id)
     };
     let figures = plan.figures;

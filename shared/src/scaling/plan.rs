@@ -91,6 +91,13 @@ pub struct LaunchOption {
     pub choice: LaunchChoice,
 }
 
+impl LaunchOption {
+    /// What is launched at most: one of the options is taken.
+    pub(super) fn most(options: &[Self]) -> u32 {
+        options.iter().map(|option| option.count).max().unwrap_or(0)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
     #[serde(flatten)]

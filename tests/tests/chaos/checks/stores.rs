@@ -19,6 +19,8 @@ pub(crate) struct Memory {
     pub(crate) versions: BTreeMap<String, i64>,
     /// Launches whose intents are closed.
     pub(crate) closed: BTreeSet<String>,
+    /// When the last of EC2's refusals for want of room is forgotten, in seconds since 1970.
+    pub(crate) refused_until: i64,
     violations: Vec<String>,
 }
 
@@ -49,7 +51,9 @@ impl Memory {
                     self.violations
                         .push(format!("the lock of {region} is held: {item:?}"));
                 }
-            } else if !sk.starts_with("REFUSAL#") {
+            } else if sk.starts_with("REFUSAL#") {
+                self.refused_until = self.refused_until.max(number(item, "ttl"));
+            } else {
                 self.violations.push(format!("{pk} still has {sk}"));
             }
         } else if pk.starts_with("CLOSED#")
@@ -182,7 +186,12 @@ mod tests {
     fn what_is_left_to_do_is_seen() {
         let mut memory = at_rest();
         assert_eq!(memory.violations(&fences(&[1, 5, 7]), 7), [""; 0]);
-        memory.take(&item("REGION#a", "REFUSAL#m6i.large#subnet-1", 0));
+        for ttl in [30, 20] {
+            let mut refusal = item("REGION#a", "REFUSAL#m6i.large#subnet-1", 0);
+            refusal.insert("ttl".to_owned(), AttributeValue::N(ttl.to_string()));
+            memory.take(&refusal);
+        }
+        assert_eq!(memory.refused_until, 30);
         memory.take(&item("CLOSED#a", "INTENT#l", 0));
         assert_eq!(memory.violations(&fences(&[]), 7), [""; 0]);
         assert!(memory.closed.contains("l"));
