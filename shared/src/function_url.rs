@@ -5,6 +5,7 @@ use aws_lambda_events::lambda_function_urls::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::header::COOKIE;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use thiserror::Error;
@@ -35,8 +36,25 @@ impl HttpEvent {
 
     /// Without the slash that some gateways add at the end.
     pub fn path(&self) -> &str {
-        let path = self.0.raw_path.as_deref().unwrap_or_default();
+        let path = self.raw_path();
         path.strip_suffix('/').unwrap_or(path)
+    }
+
+    /// As it was sent.
+    pub fn raw_path(&self) -> &str {
+        self.0.raw_path.as_deref().unwrap_or_default()
+    }
+
+    /// The values of all cookies of that name: AWS gives cookies apart from the headers.
+    pub fn cookies<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e str> {
+        let apart = self.0.cookies.iter().flatten().map(String::as_str);
+        let headers = self.headers().get_all(COOKIE).into_iter();
+        apart
+            .chain(headers.filter_map(|value| value.to_str().ok()))
+            .flat_map(|line| line.split(';'))
+            .filter_map(|cookie| cookie.trim().split_once('='))
+            .filter(move |(given, _)| *given == name)
+            .map(|(_, value)| value)
     }
 
     /// The value of the query's first parameter of that name, as it was sent; empty if it has
@@ -140,6 +158,23 @@ mod tests {
             event(&STANDARD.encode(&large), true).body(LARGEST),
             Err(BadEvent::TooLarge(LARGEST))
         ));
+    }
+
+    #[test]
+    fn cookies_are_found_apart_from_the_headers_and_among_them() {
+        let event = HttpEvent::parse(json!({
+            "version": "2.0",
+            "headers": {"cookie": "a=1; b=2"},
+            "cookies": ["b=3", "c=4=5"],
+            "requestContext": {"http": {"method": "GET"}, "timeEpoch": 0},
+            "isBase64Encoded": false,
+        }))
+        .unwrap();
+        let all = |name| event.cookies(name).collect::<Vec<_>>();
+        assert_eq!(all("a"), ["1"]);
+        assert_eq!(all("b"), ["3", "2"]);
+        assert_eq!(all("c"), ["4=5"]);
+        assert_eq!(all("d"), [""; 0]);
     }
 
     #[test]

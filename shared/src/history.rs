@@ -4,7 +4,7 @@
 mod past;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 pub use past::{PastDecision, PastNote, PastPlan, PastReason, PastStep, PastTrigger};
@@ -12,6 +12,7 @@ pub use past::{PastDecision, PastNote, PastPlan, PastReason, PastStep, PastTrigg
 use crate::ids::{ClientSha, ImageId, LaunchId, Owner, RegionName};
 use crate::lock::LockError;
 use crate::model::{Intent, Refusal};
+use crate::scaling::Figures;
 
 /// How many decisions a page holds at most; one that was written in full takes 300 KB.
 pub const PAGE: u32 = 50;
@@ -40,6 +41,30 @@ pub trait History: Send + Sync {
 
     /// When the newest decision was made.
     async fn decided_at(&self, region: &RegionName) -> Result<Option<Timestamp>, LockError>;
+
+    /// The region's figures since then, oldest first; only the newest of them, if it had very many
+    /// passes.
+    async fn points(&self, region: &RegionName, since: Timestamp) -> Result<Vec<Point>, LockError>;
+}
+
+/// What a decision rested on: the last one's of each [`Point::EVERY`], however many there were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    pub at: Timestamp,
+    pub figures: Figures,
+}
+
+impl Point {
+    pub const EVERY: SignedDuration = SignedDuration::from_secs(10);
+    /// How long points are kept.
+    pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+    /// The beginning of the time that has one point.
+    pub(crate) fn slot(at: Timestamp) -> Timestamp {
+        let seconds = at.as_second();
+        let slot = seconds - seconds.rem_euclid(Self::EVERY.as_secs());
+        Timestamp::from_second(slot).unwrap_or(at)
+    }
 }
 
 /// A region's items besides its decisions.

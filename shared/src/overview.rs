@@ -1,19 +1,27 @@
-//! What the database says of all regions to somebody who only looks: counted, so that neither an
-//! instance nor a user has a row of its own.
+//! What the database says to somebody who only looks: of all regions counted, and of one region its
+//! instances by the page. No user has a row of his own.
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::db::DbError;
-use crate::ids::{ClientSha, ImageId, RegionName};
-use crate::model::ImageState;
+use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
+use crate::model::{ImageState, Instance};
 
 /// Reads only.
 #[async_trait]
 pub trait Overview: Send + Sync {
     /// Every region that has a row, by name, in one request.
     async fn regions(&self) -> Result<Vec<RegionOverview>, DbError>;
+
+    /// A region's next instances after an id, by id, each with its slots counted.
+    async fn instances(
+        &self,
+        region: &RegionName,
+        after: Option<&InstanceId>,
+        most: u32,
+    ) -> Result<Vec<Instance>, DbError>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +111,11 @@ pub struct InstanceCounts {
 }
 
 impl InstanceCounts {
+    /// Of any status.
+    pub fn all(&self) -> u32 {
+        self.pre_connection + self.active + self.draining + self.terminating
+    }
+
     /// All of both.
     #[must_use]
     pub fn with(self, other: Self) -> Self {

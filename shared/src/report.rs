@@ -115,6 +115,9 @@ pub struct StepResult {
     pub step: String,
     pub ok: bool,
     pub result: String,
+    /// Of a launch: so many machines came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launched: Option<usize>,
 }
 
 #[expect(
@@ -127,6 +130,7 @@ impl StepResult {
             step: step.to_string(),
             ok: true,
             result: result.to_string(),
+            launched: None,
         }
     }
 
@@ -135,6 +139,15 @@ impl StepResult {
             step: step.to_string(),
             ok: false,
             result: problem.to_string(),
+            launched: None,
+        }
+    }
+
+    /// A launch that brought this many machines.
+    pub fn launched(step: impl ToString, launched: usize, result: impl ToString) -> Self {
+        Self {
+            launched: Some(launched),
+            ..Self::ok(step, result)
         }
     }
 }

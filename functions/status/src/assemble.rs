@@ -1,13 +1,14 @@
 //! A region's status, from what the database and DynamoDB say of it.
 
 use jiff::{SignedDuration, Timestamp};
-use shared::history::{LockItem, PastDecision, Standing};
+use shared::history::{LockItem, PastDecision, Point, Standing};
 use shared::model::ImageState;
 use shared::overview::{ImageOverview, InstanceCounts, RegionOverview};
 use shared::scaling::REPLICA;
 
 use crate::model::{
-    BakingImage, DecisionStatus, LockStatus, Looked, RegionStatus, UpgradeStatus, WarmingImage,
+    BakingImage, DecisionStatus, LockStatus, Looked, Past, RegionStatus, UpgradeStatus,
+    WarmingImage,
 };
 
 /// Entries of each list of a decision that is not asked for by its id.
@@ -17,7 +18,10 @@ const MOST_ENTRIES: usize = 20;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
     pub(crate) standing: Standing,
-    pub(crate) last: Option<PastDecision>,
+    /// Newest first.
+    pub(crate) decisions: Vec<PastDecision>,
+    /// Where nothing is drawn, none are read.
+    pub(crate) points: Vec<Point>,
 }
 
 /// Whether the schedule looks after a region.
@@ -39,15 +43,16 @@ pub(crate) fn is_stale(
 /// `records` is none where DynamoDB could not be read.
 pub(crate) fn region_status(
     row: RegionOverview,
-    records: Option<Records>,
+    records: Option<&Records>,
     stale_after: SignedDuration,
 ) -> RegionStatus {
     let unreadable = records.is_none();
-    let decided_at = |records: &Records| records.last.as_ref().map(|last| last.at);
-    let stale = records
-        .as_ref()
-        .map(|records| is_stale(&row, decided_at(records), stale_after));
-    let Records { standing, last } = records.unwrap_or_default();
+    let last = records.and_then(|records| records.decisions.first().cloned());
+    let decided_at = last.as_ref().map(|last| last.at);
+    let stale = records.map(|_| is_stale(&row, decided_at, stale_after));
+    let standing = records
+        .map(|records| records.standing.clone())
+        .unwrap_or_default();
     let now = row.now;
     let undecided = last
         .as_ref()
@@ -102,6 +107,17 @@ pub(crate) fn region_status(
 pub(crate) fn short(mut past: PastDecision) -> DecisionStatus {
     past.shorten(MOST_ENTRIES);
     past.into()
+}
+
+/// What pages show of a region's past.
+pub(crate) fn past(records: Option<Records>) -> Past {
+    let Records {
+        decisions, points, ..
+    } = records.unwrap_or_default();
+    Past {
+        points,
+        decisions: decisions.into_iter().map(short).collect(),
+    }
 }
 
 /// Each holder's lock has a version of its own; whoever holds it now may still decide.

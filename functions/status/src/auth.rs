@@ -1,17 +1,31 @@
-//! Who may look: whoever has the token. Programs send it as a bearer token, browsers as the
-//! password of HTTP Basic, under any user name.
+//! Who may look: whoever has the token. Programs send it as a bearer token or as the password of
+//! HTTP Basic, under any user name; a browser sends it once, in a form, and is known by a cookie
+//! from then on.
 
+use aws_lc_rs::hmac;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::HeaderValue;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
+use shared::function_url::HttpEvent;
 use thiserror::Error;
 
 /// Of both schemes, in one line: a function URL keeps one value of a header. Basic comes first,
 /// because browsers look at the first one of a line.
 pub(crate) const CHALLENGES: HeaderValue =
     HeaderValue::from_static(r#"Basic realm="status", charset="UTF-8", Bearer realm="status""#);
+
+/// Of an answer to a browser: Basic would make it show a dialogue instead of the form.
+pub(crate) const CHALLENGE_OF_A_PAGE: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="status""#);
+
+/// The cookie of a browser that was let in.
+const COOKIE: &str = "scaling_status";
+
+/// It has to show the token again after that.
+const SESSION: SignedDuration = SignedDuration::from_hours(12);
 
 #[derive(Clone, Debug)]
 pub enum Access {
@@ -32,19 +46,82 @@ pub enum AuthError {
     Wrong,
 }
 
+/// How a request was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// By its header, or because everybody is.
+    Header,
+    /// By the cookie of an earlier one.
+    Session,
+}
+
 impl Access {
     /// # Errors
     /// When the request brings no token, or another one.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), AuthError> {
+    pub fn check(&self, event: &HttpEvent, now: Timestamp) -> Result<Admission, AuthError> {
+        let Self::Token(token) = self else {
+            return Ok(Admission::Header);
+        };
+        let Some(header) = event.headers().get(AUTHORIZATION) else {
+            let mut cookies = event.cookies(COOKIE);
+            return if cookies.any(|cookie| is_session(token, cookie, now)) {
+                Ok(Admission::Session)
+            } else {
+                Err(AuthError::Missing)
+            };
+        };
+        let given = given(header.as_bytes()).ok_or(AuthError::Scheme)?;
+        self.verify(&given).map(|()| Admission::Header)
+    }
+
+    /// # Errors
+    /// When it is another token.
+    pub fn verify(&self, given: &[u8]) -> Result<(), AuthError> {
         let Self::Token(token) = self else {
             return Ok(());
         };
-        let header = headers.get(AUTHORIZATION).ok_or(AuthError::Missing)?;
-        let given = given(header.as_bytes()).ok_or(AuthError::Scheme)?;
         // In constant time: an answer that comes sooner would tell how much of it was right.
-        aws_lc_rs::constant_time::verify_slices_are_equal(&given, token.expose_secret().as_bytes())
+        aws_lc_rs::constant_time::verify_slices_are_equal(given, token.expose_secret().as_bytes())
             .map_err(|_| AuthError::Wrong)
     }
+
+    /// The header that lets a browser in from now on: until when, signed with the token, so that
+    /// another token ends all sessions.
+    ///
+    /// It has no path, and so counts below the path of the log-in: on one machine several
+    /// services may have one host.
+    pub(crate) fn session(&self, now: Timestamp) -> String {
+        let Self::Token(token) = self else {
+            return String::new();
+        };
+        let until = (now.as_second() + SESSION.as_secs()).to_string();
+        let tag = URL_SAFE_NO_PAD.encode(hmac::sign(&key(token), until.as_bytes()));
+        let seconds = SESSION.as_secs();
+        format!("{COOKIE}={until}.{tag}; Max-Age={seconds}; HttpOnly; Secure; SameSite=Lax")
+    }
+}
+
+/// The header that lets it out.
+pub(crate) fn end_of_session() -> String {
+    format!("{COOKIE}=; Max-Age=0; HttpOnly; Secure; SameSite=Lax")
+}
+
+fn key(token: &SecretString) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, token.expose_secret().as_bytes())
+}
+
+fn is_session(token: &SecretString, cookie: &str, now: Timestamp) -> bool {
+    let Some((until, tag)) = cookie.split_once('.') else {
+        return false;
+    };
+    let Ok(tag) = URL_SAFE_NO_PAD.decode(tag) else {
+        return false;
+    };
+    let is_ours = hmac::verify(&key(token), until.as_bytes(), &tag).is_ok();
+    is_ours
+        && until
+            .parse()
+            .is_ok_and(|until: i64| now.as_second() < until)
 }
 
 /// The token as either scheme brings it.
@@ -70,13 +147,71 @@ mod tests {
 
     const TOKEN: &str = "a token: of thirty-two bytes and more";
 
+    fn now() -> Timestamp {
+        "2026-01-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn event(headers: &serde_json::Value, cookies: &[&str]) -> HttpEvent {
+        let event = serde_json::json!({
+            "version": "2.0", "headers": headers, "cookies": cookies,
+            "requestContext": {"http": {"method": "GET"}, "timeEpoch": 0},
+            "isBase64Encoded": false,
+        });
+        HttpEvent::parse(event).unwrap()
+    }
+
+    fn access() -> Access {
+        Access::Token(SecretString::from(TOKEN))
+    }
+
     fn check(header: Option<&str>) -> Result<(), AuthError> {
-        let access = Access::Token(SecretString::from(TOKEN));
-        let mut headers = HeaderMap::new();
-        if let Some(header) = header {
-            headers.insert(AUTHORIZATION, HeaderValue::from_str(header).unwrap());
+        let headers = match header {
+            Some(header) => serde_json::json!({ "authorization": header }),
+            None => serde_json::json!({}),
+        };
+        let admission = access().check(&event(&headers, &[]), now())?;
+        assert_eq!(admission, Admission::Header);
+        Ok(())
+    }
+
+    /// A browser with these cookies, so many seconds after it was let in.
+    fn return_with(cookie: &str, seconds: i64) -> Result<Admission, AuthError> {
+        let later = now() + SignedDuration::from_secs(seconds);
+        access().check(&event(&serde_json::json!({}), &[cookie]), later)
+    }
+
+    #[test]
+    fn a_browser_that_was_let_in_is_known_for_a_while() {
+        let header = access().session(now());
+        for attribute in ["HttpOnly", "Secure", "SameSite=Lax", "Max-Age=43200"] {
+            assert!(header.contains(attribute), "{header}");
         }
-        access.check(&headers)
+        assert!(!header.contains(TOKEN));
+        let cookie = header.split(';').next().unwrap();
+        assert_eq!(return_with(cookie, 0), Ok(Admission::Session));
+        assert_eq!(return_with(cookie, 43_199), Ok(Admission::Session));
+        assert_eq!(return_with(cookie, 43_200), Err(AuthError::Missing));
+    }
+
+    #[test]
+    fn a_cookie_that_is_not_ours_lets_nobody_in() {
+        let ours = access().session(now());
+        let ours = ours.split(';').next().unwrap();
+        let (until, tag) = ours.split_once('.').unwrap();
+        let longer = until.replace("scaling_status=1", "scaling_status=9");
+        assert_ne!(longer, until);
+        let other = Access::Token(SecretString::from("another token")).session(now());
+        for cookie in [
+            format!("{longer}.{tag}"),
+            until.to_owned(),
+            format!("{until}."),
+            format!("{until}.{}", &tag[1..]),
+            "scaling_status=".to_owned(),
+            end_of_session(),
+            other.split(';').next().unwrap().to_owned(),
+        ] {
+            assert_eq!(return_with(&cookie, 0), Err(AuthError::Missing), "{cookie}");
+        }
     }
 
     fn basic(credentials: &str) -> String {
@@ -125,7 +260,9 @@ mod tests {
 
     #[test]
     fn where_it_is_switched_off_everybody_is_let_in() {
-        assert_eq!(Access::Open.check(&HeaderMap::new()), Ok(()));
+        let stranger = event(&serde_json::json!({}), &[]);
+        assert_eq!(Access::Open.check(&stranger, now()), Ok(Admission::Header));
+        assert_eq!(Access::Open.verify(b"anything"), Ok(()));
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Asks the database once and DynamoDB twice a region, some regions at the same time, and gives
-//! up on what takes too long.
+//! Asks the database once and DynamoDB twice a region, or three times where its past is drawn, some
+//! regions at the same time, and gives up on what takes too long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use shared::db::DbError;
-use shared::history::{History, PAGE};
+use shared::history::{History, PAGE, Point};
 use shared::ids::RegionName;
 use shared::lock::LockError;
 use shared::overview::{Overview, RegionOverview};
@@ -15,8 +15,9 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
-use crate::assemble::{Records, is_stale, is_watched, region_status, short};
-use crate::model::{DecisionStatus, Health, RegionPage, Status};
+use crate::assemble::{Records, is_stale, is_watched, past, region_status, short};
+use crate::model::{DecisionStatus, Health, Past, RegionPage, Status};
+use crate::route::Part;
 
 /// Regions that DynamoDB is asked about at the same time.
 const AT_ONCE: usize = 16;
@@ -24,6 +25,27 @@ const AT_ONCE: usize = 16;
 /// What all questions to DynamoDB may take together; see `settings` for the rest of the
 /// function's time.
 const DYNAMODB_TIME: Duration = Duration::from_secs(4);
+
+/// The newest decisions that the overview shows of each region.
+const RECENT: u32 = 8;
+
+/// How far back the overview's drawings go.
+pub(crate) const OVERVIEW_WINDOW: SignedDuration = SignedDuration::from_hours(3);
+
+/// How far back a region's own drawings go: as far as points are kept.
+pub(crate) const REGION_WINDOW: SignedDuration = Point::KEPT;
+
+/// Instances a page.
+const INSTANCES: u32 = 100;
+
+/// How much of the past is read with each region.
+#[derive(Clone, Copy, Debug)]
+pub enum Depth {
+    /// Its last decision.
+    Last,
+    /// What the overview shows besides: some decisions, and the figures of hours.
+    Recent,
+}
 
 /// What an answer is made of.
 pub struct Gatherer {
@@ -52,24 +74,31 @@ pub enum GatherError {
 }
 
 impl Gatherer {
-    /// Every region. One that DynamoDB does not tell of is told as far as it is known.
+    /// Every region, with its past. One that DynamoDB does not tell of is told as far as it is
+    /// known.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn status(&self) -> Result<Status, GatherError> {
+    pub async fn status(&self, depth: Depth) -> Result<(Status, Vec<Past>), GatherError> {
         let rows = self.overview.regions().await?;
         let now = rows.first().map(|row| row.now);
         let until = Instant::now() + DYNAMODB_TIME;
-        let regions: Vec<_> = stream::iter(rows)
+        let (regions, pasts): (Vec<_>, Vec<_>) = stream::iter(rows)
             .map(|row| async move {
-                let records = self.records(&row.region, until).await;
+                let (decisions, since) = match depth {
+                    Depth::Last => (1, None),
+                    Depth::Recent => (RECENT, row.now.checked_sub(OVERVIEW_WINDOW).ok()),
+                };
+                let records = self.records(&row.region, decisions, since, until).await;
                 let records = records.inspect_err(|problem| {
                     error!(region = %row.region, %problem, "a region's records cannot be read");
                 });
-                region_status(row, records.ok(), self.stale_after)
+                let records = records.ok();
+                let status = region_status(row, records.as_ref(), self.stale_after);
+                (status, past(records))
             })
             .buffered(AT_ONCE)
-            .collect()
+            .unzip()
             .await;
         let told = |region: &&crate::model::RegionStatus| region.stale == Some(true);
         let stale: Vec<_> = regions
@@ -78,14 +107,15 @@ impl Gatherer {
             .map(|region| region.region.clone())
             .collect();
         let sound = stale.is_empty() && regions.iter().all(|region| !region.unreadable);
-        Ok(Status {
+        let status = Status {
             status: sound.into(),
             is_master: true,
             now,
             stale_seconds: self.stale_after.as_secs(),
             stale,
             regions,
-        })
+        };
+        Ok((status, pasts))
     }
 
     /// Whether every region that should has had a pass.
@@ -108,37 +138,49 @@ impl Gatherer {
         })
     }
 
-    /// One region with the page of its decisions below a version, or the newest; none if it has
-    /// no row.
+    /// One region with a page of its instances and a page of its decisions; none if it has no row.
     ///
     /// # Errors
     /// When the database or DynamoDB cannot be read.
     pub async fn region(
         &self,
         region: &RegionName,
-        below: Option<i64>,
+        part: &Part,
     ) -> Result<Option<RegionPage>, GatherError> {
-        let rows = self.overview.regions().await?;
+        let instances = self
+            .overview
+            .instances(region, part.after.as_ref(), INSTANCES);
+        let (rows, instances) = tokio::try_join!(self.overview.regions(), instances)?;
         let Some(row) = rows.into_iter().find(|row| row.region == *region) else {
             return Ok(None);
         };
+        let now = row.now;
         let until = Instant::now() + DYNAMODB_TIME;
         let page = async {
-            let page = self.history.decisions(region, below, PAGE);
+            let page = self.history.decisions(region, part.before, PAGE);
             timeout_at(until, page)
                 .await
                 .map_err(|_| GatherError::TooSlow)?
                 .map_err(GatherError::from)
         };
-        let (records, page) = tokio::try_join!(self.records(region, until), page)?;
-        let older = page
-            .next
-            .map(|next| format!("/regions/{region}?before={next}"));
+        let since = now.checked_sub(REGION_WINDOW).ok();
+        let records = self.records(region, 1, since, until);
+        let (records, page) = tokio::try_join!(records, page)?;
+        let is_full = u32::try_from(instances.len()).is_ok_and(|length| length == INSTANCES);
+        let last = instances.last().filter(|_| is_full);
+        let status = region_status(row, Some(&records), self.stale_after);
+        let newest = records.decisions.first().cloned();
         Ok(Some(RegionPage {
-            now: row.now,
-            region: region_status(row, Some(records), self.stale_after),
+            now,
+            region: status,
+            more_instances: last.map(|last| format!("/regions/{region}?after={}", last.id)),
+            instances,
             decisions: page.decisions.into_iter().map(short).collect(),
-            older,
+            older: page
+                .next
+                .map(|next| format!("/regions/{region}?before={next}")),
+            newest: newest.map(Into::into),
+            past: past(Some(records)),
         }))
     }
 
@@ -158,19 +200,34 @@ impl Gatherer {
         Ok(past.map(Into::into))
     }
 
-    async fn records(&self, region: &RegionName, until: Instant) -> Result<Records, GatherError> {
-        let both = async {
+    /// Its items, so many of its newest decisions, and its figures since a time, if one is given.
+    async fn records(
+        &self,
+        region: &RegionName,
+        decisions: u32,
+        since: Option<Timestamp>,
+        until: Instant,
+    ) -> Result<Records, GatherError> {
+        let points = async {
+            match since {
+                Some(since) => self.history.points(region, since).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let all = async {
             tokio::try_join!(
                 self.history.standing(region),
-                self.history.decisions(region, None, 1)
+                self.history.decisions(region, None, decisions),
+                points
             )
         };
-        let (standing, newest) = timeout_at(until, both)
+        let (standing, newest, points) = timeout_at(until, all)
             .await
             .map_err(|_| GatherError::TooSlow)??;
         Ok(Records {
             standing,
-            last: newest.decisions.into_iter().next(),
+            decisions: newest.decisions,
+            points,
         })
     }
 

@@ -1,97 +1,214 @@
 //! `status`: SimpleScaleVM's web server, as a function: how each region is, what was decided and
 //! why. It reads only.
 //!
-//! event → `function_url` → [`auth`] → [`route`] → [`gather`] (a [`model`]) → `response`.
+//! event → `function_url` → [`auth`] → [`route`] → [`gather`] (a [`model`]) → `response`: the model
+//! as JSON, or as a `page`.
 
 mod assemble;
 pub mod auth;
+mod format;
 pub mod gather;
 pub mod model;
+mod page;
 mod response;
 pub mod route;
 pub mod settings;
 
+use std::fmt;
+use std::sync::Arc;
+
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::StatusCode;
 use serde_json::Value;
+use shared::clock::Clock;
 use shared::function_url::HttpEvent;
 
-use auth::Access;
-use gather::Gatherer;
-use response::{Rejection, as_json};
-use route::{NoRoute, Route};
+use auth::{Access, Admission, AuthError};
+use format::Format;
+use gather::{Depth, Gatherer};
+use model::Health;
+use page::Visit;
+use response::{Rejection, as_json, as_page, let_in, let_out};
+use route::{NoRoute, Part, Route};
+
+/// A form has a token and a path in it.
+const LARGEST_FORM: usize = 4 * 1024;
 
 /// The function, with what it keeps between invocations.
-#[derive(Debug)]
 pub struct StatusPage {
     pub access: Access,
     pub gatherer: Gatherer,
+    /// Names the service on its pages.
+    pub environment: String,
+    /// Tells how old sessions are.
+    pub clock: Arc<dyn Clock>,
 }
+
+impl fmt::Debug for StatusPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusPage")
+            .field("access", &self.access)
+            .field("gatherer", &self.gatherer)
+            .finish_non_exhaustive()
+    }
+}
+
+type Answer = Result<LambdaFunctionUrlResponse, Rejection>;
 
 impl StatusPage {
     /// Answers any event at all: what is wrong with it is in the answer.
     pub async fn handle(&self, event: Value) -> LambdaFunctionUrlResponse {
         let event = match HttpEvent::parse(event) {
             Ok(event) => event,
-            Err(bad) => return reject(&bad.into()),
+            Err(bad) => return log(bad.into()).as_json(),
         };
-        let mut response = match self.answer(&event).await {
-            Ok(response) => response,
-            Err(rejection) => reject(&rejection),
+        let admission = self.access.check(&event, self.clock.now());
+        let route = Route::of(&event);
+        let format = match route {
+            Ok(Route::Health) => Format::Json,
+            _ => Format::of(&event),
         };
+        let visit = self.visit(&event, admission);
+        let answer = self.answer(&event, route, admission, format, &visit).await;
+        let mut response = answer.unwrap_or_else(|rejection| {
+            let rejection = log(rejection);
+            match format {
+                Format::Json => rejection.as_json(),
+                Format::Html => rejection.as_page(&visit),
+            }
+        });
         if event.method() == "HEAD" {
             response.body = None;
         }
         response
     }
 
-    async fn answer(&self, event: &HttpEvent) -> Result<LambdaFunctionUrlResponse, Rejection> {
-        let route = Route::of(event);
-        // Whether passes run may be asked by a load balancer; that there is nothing at a path is
-        // nobody's business but who may look.
-        if route != Ok(Route::Health) {
-            self.access.check(event.headers())?;
+    async fn answer(
+        &self,
+        event: &HttpEvent,
+        route: Result<Route, NoRoute>,
+        admission: Result<Admission, AuthError>,
+        format: Format,
+        visit: &Visit,
+    ) -> Answer {
+        match route {
+            // Whether passes run may be asked by a load balancer.
+            Ok(Route::Health) => {}
+            Ok(Route::Login) => return self.log_in(event, admission, visit),
+            Ok(Route::Logout) if event.method() == "POST" => return Ok(let_out()),
+            // That there is nothing at a path is nobody's business but who may look.
+            _ => {
+                admission?;
+            }
         }
-        let route = route.map_err(|no| match no {
-            NoRoute::Path => Rejection::Path,
-            NoRoute::Before => Rejection::Before,
-        })?;
+        let route = route?;
         if !matches!(event.method(), "GET" | "HEAD") {
             return Err(Rejection::Method);
         }
-        self.tell(route).await
+        match format {
+            Format::Json => self.tell(route).await,
+            Format::Html => self.show(route, visit).await,
+        }
     }
 
-    async fn tell(&self, route: Route) -> Result<LambdaFunctionUrlResponse, Rejection> {
+    async fn tell(&self, route: Route) -> Answer {
+        let ok = StatusCode::OK;
         match route {
-            Route::Status => Ok(as_json(StatusCode::OK, &self.gatherer.status().await?)),
+            Route::Status => {
+                let (status, _) = self.gatherer.status(Depth::Last).await?;
+                Ok(as_json(ok, &status))
+            }
             Route::Health => {
                 let health = self.gatherer.health().await?;
-                let status = if health.stale.is_empty() {
-                    StatusCode::OK
-                } else {
-                    tracing::error!(stale = ?health.stale, "no decision for too long");
-                    StatusCode::SERVICE_UNAVAILABLE
-                };
-                Ok(as_json(status, &health))
+                Ok(as_json(health_status(&health), &health))
             }
-            Route::Region { region, before } => {
-                match self.gatherer.region(&region, before).await? {
-                    Some(page) => Ok(as_json(StatusCode::OK, &page)),
-                    None => Err(Rejection::Region(region)),
-                }
+            Route::Region { region, part } => {
+                let page = self.gatherer.region(&region, &part).await?;
+                let page = page.ok_or(Rejection::Region(region))?;
+                Ok(as_json(ok, &page))
             }
             Route::Decision { region, version } => {
-                match self.gatherer.decision(&region, version).await? {
-                    Some(decision) => Ok(as_json(StatusCode::OK, &decision)),
-                    None => Err(Rejection::Decision { region, version }),
+                let decision = self.gatherer.decision(&region, version).await?;
+                let decision = decision.ok_or(Rejection::Decision { region, version })?;
+                Ok(as_json(ok, &decision))
+            }
+            Route::Login | Route::Logout => Err(Rejection::Path),
+        }
+    }
+
+    async fn show(&self, route: Route, visit: &Visit) -> Answer {
+        let page = match route {
+            Route::Status => {
+                let (status, pasts) = self.gatherer.status(Depth::Recent).await?;
+                page::overview(visit, &status, &pasts)
+            }
+            Route::Region { region, part } => {
+                let told = self.gatherer.region(&region, &part).await?;
+                let told = told.ok_or(Rejection::Region(region))?;
+                let is_later = part != Part::default();
+                page::region(visit, &told, self.gatherer.stale_after, is_later)
+            }
+            Route::Decision { region, version } => {
+                let decision = self.gatherer.decision(&region, version).await?;
+                let decision = decision.ok_or(Rejection::Decision { region, version })?;
+                page::decision(visit, &decision)
+            }
+            Route::Health | Route::Login | Route::Logout => return Err(Rejection::Path),
+        };
+        Ok(as_page(StatusCode::OK, page))
+    }
+
+    /// The form, and what it sends.
+    fn log_in(
+        &self,
+        event: &HttpEvent,
+        admission: Result<Admission, AuthError>,
+        visit: &Visit,
+    ) -> Answer {
+        match event.method() {
+            "GET" | "HEAD" if admission.is_ok() => Ok(let_in("/", None)),
+            "GET" | "HEAD" => Ok(as_page(StatusCode::OK, page::login(visit, "/", None))),
+            "POST" => {
+                let body = event.body(LARGEST_FORM)?;
+                let field = |name: &str| {
+                    let mut fields = form_urlencoded::parse(&body);
+                    fields.find_map(|(given, value)| (given == name).then_some(value))
+                };
+                let next = field("next").unwrap_or_default();
+                let token = field("token").unwrap_or_default();
+                match self.access.verify(token.trim().as_bytes()) {
+                    Ok(()) => Ok(let_in(&next, Some(self.access.session(self.clock.now())))),
+                    Err(error) => {
+                        let error = log(Rejection::from(error));
+                        let page = page::login(visit, &next, Some(error.to_string()));
+                        Ok(as_page(error.status(), page))
+                    }
                 }
             }
+            _ => Err(Rejection::Method),
+        }
+    }
+
+    fn visit(&self, event: &HttpEvent, admission: Result<Admission, AuthError>) -> Visit {
+        Visit {
+            base: Visit::base_of(event.raw_path()),
+            here: event.raw_path().to_owned(),
+            environment: self.environment.clone(),
+            refreshes: event.query("refresh") != Some("off"),
+            has_session: admission == Ok(Admission::Session),
         }
     }
 }
 
-fn reject(rejection: &Rejection) -> LambdaFunctionUrlResponse {
+fn health_status(health: &Health) -> StatusCode {
+    if health.stale.is_empty() {
+        return StatusCode::OK;
+    }
+    tracing::error!(stale = ?health.stale, "no decision for too long");
+    StatusCode::SERVICE_UNAVAILABLE
+}
+
+fn log(rejection: Rejection) -> Rejection {
     let status = rejection.status();
     if status.is_server_error() {
         tracing::error!(problem = %rejection, "cannot tell");
@@ -99,5 +216,5 @@ fn reject(rejection: &Rejection) -> LambdaFunctionUrlResponse {
         let status = status.as_u16();
         tracing::info!(status, error = rejection.name(), reason = %rejection, "rejected");
     }
-    rejection.response()
+    rejection
 }

@@ -34,7 +34,7 @@ async fn wire() -> anyhow::Result<StatusPage> {
     let overview: Arc<dyn Overview> = match settings.regions {
         RegionsOf::Hasura(hasura) => Arc::new(HasuraOverview {
             client: HasuraClient::new(http::client()?, &hasura)?,
-            environment: settings.environment,
+            environment: settings.environment.clone(),
         }),
         RegionsOf::Environment(region) => {
             Arc::new(EnvironmentDatabase::new(*region, Arc::new(SystemClock)))
@@ -48,5 +48,7 @@ async fn wire() -> anyhow::Result<StatusPage> {
             history: Arc::new(history),
             stale_after: settings.stale_after,
         },
+        environment: settings.environment,
+        clock: Arc::new(SystemClock),
     })
 }

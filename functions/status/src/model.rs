@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::history::{OpenIntent, PastDecision};
+use shared::history::{OpenIntent, PastDecision, Point};
 use shared::ids::{ClientSha, ImageId, Owner, RegionName};
-use shared::model::Refusal;
+use shared::model::{Instance, Refusal};
 use shared::overview::{ImageOverview, InstanceCounts, SettingsOverview};
 
 /// Whether passes run; the answer of `/healthz`.
@@ -37,10 +37,29 @@ pub struct Status {
 pub struct RegionPage {
     pub now: Timestamp,
     pub region: RegionStatus,
+    /// By id, with their slots counted; of an algorithm that keeps no rows, none.
+    pub instances: Vec<Instance>,
+    /// Where the next ones are; none after the last.
+    pub more_instances: Option<String>,
     /// Newest first, their long lists shortened.
     pub decisions: Vec<DecisionStatus>,
     /// Where the page of older ones is; none after the last.
     pub older: Option<String>,
+    /// Drawn, not told.
+    #[serde(skip)]
+    pub past: Past,
+    /// The newest decision in full: of an algorithm without rows it lists what there is.
+    #[serde(skip)]
+    pub newest: Option<DecisionStatus>,
+}
+
+/// What is shown of a region's past besides.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Past {
+    /// Oldest first.
+    pub points: Vec<Point>,
+    /// Newest first.
+    pub decisions: Vec<DecisionStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,7 +1,7 @@
 //! What a request asks for, by its path and query.
 
 use shared::function_url::HttpEvent;
-use shared::ids::RegionName;
+use shared::ids::{InstanceId, RegionName};
 
 /// What a path is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,13 +10,23 @@ pub enum Route {
     Status,
     /// `/healthz`: whether passes run.
     Health,
-    /// `/regions/NAME`, `?before=VERSION`: one region, and a page of its decisions.
-    Region {
-        region: RegionName,
-        before: Option<i64>,
-    },
+    /// `/login`: where a browser shows the token.
+    Login,
+    /// `/logout`
+    Logout,
+    /// `/regions/NAME`: one region, and a page of its lists.
+    Region { region: RegionName, part: Part },
     /// `/decisions/REGION/VERSION`: one decision.
     Decision { region: RegionName, version: i64 },
+}
+
+/// Which part of a region's lists is asked for: from the beginning, unless said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// `?before=VERSION`: its decisions below that one.
+    pub before: Option<i64>,
+    /// `?after=ID`: its instances after that one.
+    pub after: Option<InstanceId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +34,8 @@ pub enum NoRoute {
     Path,
     /// The query's `before` is not a version.
     Before,
+    /// The query's `after` is no instance's id.
+    After,
 }
 
 impl Route {
@@ -34,6 +46,8 @@ impl Route {
         match path {
             "" => return Ok(Self::Status),
             "/healthz" => return Ok(Self::Health),
+            "/login" => return Ok(Self::Login),
+            "/logout" => return Ok(Self::Logout),
             _ => {}
         }
         if let Some(name) = path.strip_prefix("/regions/") {
@@ -42,7 +56,12 @@ impl Route {
                 .query("before")
                 .map(|value| version(value).ok_or(NoRoute::Before))
                 .transpose()?;
-            return Ok(Self::Region { region, before });
+            let after = event
+                .query("after")
+                .map(|id| instance(id).ok_or(NoRoute::After))
+                .transpose()?;
+            let part = Part { before, after };
+            return Ok(Self::Region { region, part });
         }
         let id = path.strip_prefix("/decisions/").ok_or(NoRoute::Path)?;
         // With a colon the id is one segment of a path, which some clients make `%3A`.
@@ -59,6 +78,14 @@ impl Route {
 
 fn plausible(name: &str) -> Option<RegionName> {
     Some(RegionName::new(name)).filter(RegionName::is_plausible)
+}
+
+/// EC2's ids are letters, digits and a hyphen: nothing in them has to be decoded.
+fn instance(id: &str) -> Option<InstanceId> {
+    let plain = id
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (plain && !id.is_empty()).then(|| id.into())
 }
 
 /// Versions count from 1.
@@ -85,7 +112,10 @@ mod tests {
     fn region(before: Option<i64>) -> Result<Route, NoRoute> {
         Ok(Route::Region {
             region: "us-east-1".into(),
-            before,
+            part: Part {
+                before,
+                after: None,
+            },
         })
     }
 
@@ -113,6 +143,20 @@ mod tests {
                 version: 12,
             };
             assert_eq!(route(path, ""), Ok(decision), "{path}");
+        }
+    }
+
+    #[test]
+    fn instances_go_on_after_an_id_and_after_nothing_else() {
+        let after = |query| match route("/regions/us-east-1", query) {
+            Ok(Route::Region { part, .. }) => part.after,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(after("after=i-0a1&before=3"), Some("i-0a1".into()));
+        assert_eq!(after("before=3"), None);
+        for query in ["after=", "after", "after=i%200", "after=<i>"] {
+            let no = route("/regions/us-east-1", query);
+            assert_eq!(no, Err(NoRoute::After), "{query}");
         }
     }
 

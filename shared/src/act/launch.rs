@@ -57,8 +57,10 @@ impl Actor<'_> {
         };
         let settled = !matches!(attempt, Attempt::Open(_));
         results.push(match attempt {
-            Attempt::Launched(rows) => StepResult::ok(&step.action, format!("{rows} recorded")),
-            Attempt::Unlisted(n) => StepResult::ok(&step.action, unlisted(n)),
+            Attempt::Launched(rows) => {
+                StepResult::launched(&step.action, rows, format!("{rows} recorded"))
+            }
+            Attempt::Unlisted(n) => StepResult::launched(&step.action, n, unlisted(n)),
             Attempt::NoCapacity(error) | Attempt::Refused(error) => {
                 StepResult::failed(&step.action, error)
             }
@@ -125,11 +127,11 @@ impl Actor<'_> {
                 }
                 match self.ask(&intent, Asked::Never).await? {
                     Attempt::Launched(rows) => {
-                        results.push(StepResult::ok(what, format!("{rows} launched")));
+                        results.push(StepResult::launched(what, rows, format!("{rows} launched")));
                         return Ok(());
                     }
                     Attempt::Unlisted(n) => {
-                        results.push(StepResult::ok(what, unlisted(n)));
+                        results.push(StepResult::launched(what, n, unlisted(n)));
                         return Ok(());
                     }
                     // What this option lacks the next one may have.

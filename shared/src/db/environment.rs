@@ -13,7 +13,7 @@ use super::{
 use crate::clock::Clock;
 use crate::config::EnvironmentRegion;
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use crate::model::{ImageState, NewInstance, Notice};
+use crate::model::{ImageState, Instance, NewInstance, Notice};
 use crate::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
 
 /// The one region that the environment names. The lock in DynamoDB is all that keeps two passes
@@ -198,5 +198,15 @@ impl Overview for EnvironmentDatabase {
                 occupied: 0,
             }],
         }])
+    }
+
+    async fn instances(
+        &self,
+        _: &RegionName,
+        _: Option<&InstanceId>,
+        _: u32,
+    ) -> Result<Vec<Instance>, DbError> {
+        // Replicas have no rows.
+        Ok(Vec::new())
     }
 }

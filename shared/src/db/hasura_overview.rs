@@ -1,12 +1,14 @@
-//! All regions in one request to Hasura.
+//! All regions in one request to Hasura, and the instances of one by the page.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
 
+use super::hasura_pass::instances_after;
 use super::{DbError, HasuraClient, rows};
-use crate::ids::RegionName;
+use crate::ids::{InstanceId, RegionName};
+use crate::model::Instance;
 use crate::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
 
 #[derive(GraphQLQuery)]
@@ -51,6 +53,15 @@ impl Overview for HasuraOverview {
             region(row, images)
         });
         Ok(regions.collect())
+    }
+
+    async fn instances(
+        &self,
+        region: &RegionName,
+        after: Option<&InstanceId>,
+        most: u32,
+    ) -> Result<Vec<Instance>, DbError> {
+        instances_after(&self.client, region, after, most.into()).await
     }
 }
 

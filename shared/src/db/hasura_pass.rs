@@ -379,21 +379,31 @@ impl HasuraDatabase {
         let mut last_page = instances.len();
         while last_page >= page {
             let Some(last) = instances.last() else { break };
-            let variables = more_instances::Variables {
-                region: region.to_string(),
-                after_id: last.id.to_string(),
-                page_size: PAGE,
-            };
-            let answer = self
-                .send::<MoreInstances>("look at more instances", variables)
-                .await?;
-            last_page = answer.observe_instances.len();
-            for row in answer.observe_instances {
-                instances.push(rows::instance!(row)?);
-            }
+            let more = instances_after(&self.client, region, Some(&last.id), PAGE).await?;
+            last_page = more.len();
+            instances.extend(more);
         }
         Ok(instances)
     }
+}
+
+/// A page of a region's instances, by id.
+pub(super) async fn instances_after(
+    client: &HasuraClient,
+    region: &RegionName,
+    after: Option<&InstanceId>,
+    page_size: i64,
+) -> Result<Vec<Instance>, DbError> {
+    let variables = more_instances::Variables {
+        region: region.to_string(),
+        after_id: after.map(InstanceId::to_string).unwrap_or_default(),
+        page_size,
+    };
+    let answer = client
+        .send::<MoreInstances>("look at more instances", variables)
+        .await?;
+    let rows = answer.observe_instances.into_iter();
+    rows.map(|row| rows::instance!(row)).collect()
 }
 
 fn fenced(fence: &Fence) -> DbError {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Reason;
 use crate::db::TerminateIf;
@@ -190,7 +190,8 @@ pub struct ReplicaView {
 }
 
 /// The numbers that the decision rested on. `free` and `starting` are of the current image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Figures {
     pub target: u32,
     pub free: u32,

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::NOW;
 use crate::db::DbError;
-use crate::model::ImageState;
+use crate::ids::{InstanceId, RegionName};
+use crate::model::{ImageState, Instance};
 use crate::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
 
 #[derive(Debug, Default)]
@@ -15,6 +16,8 @@ pub struct FakeOverview(Mutex<Counts>);
 #[derive(Debug, Default)]
 pub struct Counts {
     pub regions: Vec<RegionOverview>,
+    /// By id, of whatever region is asked about.
+    pub instances: Vec<Instance>,
     /// How often it was asked.
     pub calls: usize,
     pub next_error: Option<DbError>,
@@ -42,6 +45,22 @@ impl Overview for FakeOverview {
             Some(error) => Err(error),
             None => Ok(counts.regions.clone()),
         }
+    }
+
+    async fn instances(
+        &self,
+        _: &RegionName,
+        after: Option<&InstanceId>,
+        most: u32,
+    ) -> Result<Vec<Instance>, DbError> {
+        let mut counts = self.state();
+        counts.calls += 1;
+        let further = counts
+            .instances
+            .iter()
+            .filter(|instance| after.is_none_or(|after| instance.id > *after));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Ok(further.take(most).cloned().collect())
     }
 }
 

@@ -9,7 +9,7 @@ use shared::ids::{Owner, RegionName};
 use shared::lock::{Attempt, Closing, LaunchLog, Lease, RegionLock};
 use shared::model::{Intent, LaunchRequest, Refusal};
 use shared::report::{Decision, PassOutcome};
-use shared::scaling::Plan;
+use shared::scaling::{Figures, Plan};
 use shared::testing::{FakeStore, NOW, at};
 use shared::trigger::Trigger;
 
@@ -27,7 +27,13 @@ fn decision(lease: &Lease) -> Decision {
         at: NOW + SignedDuration::from_secs(lease.version),
         id: format!("event-{}", lease.version),
         trigger: Trigger::ByHand,
-        plan: Plan::default(),
+        plan: Plan {
+            figures: Figures {
+                free: u32::try_from(lease.version).unwrap(),
+                ..Figures::default()
+            },
+            ..Plan::default()
+        },
         results: vec![],
         outcome: PassOutcome::Done,
         duration_ms: 5,
@@ -98,6 +104,9 @@ async fn told<S: History>(store: &S) -> Vec<String> {
     for region in regions() {
         told.push(format!("{:?}", store.standing(&region).await));
         told.push(format!("{:?}", store.decided_at(&region).await));
+        for since in [0, 25, 100] {
+            told.push(format!("{:?}", store.points(&region, at(since)).await));
+        }
         for version in [1, DECISIONS, DECISIONS + 1, i64::MAX] {
             told.push(format!("{:?}", store.decision(&region, version).await));
         }

@@ -10,5 +10,6 @@
 mod answers;
 mod events;
 mod health;
+mod page;
 mod regions;
 mod support;

@@ -369,8 +369,10 @@ async fn an_answer_costs_the_same_however_old_the_service_is() {
         for (path, cost) in [
             ("/", (1, 60)),
             ("/healthz", (1, 30)),
-            ("/regions/region-7", (1, 3)),
-            ("/regions/region-7?before=500", (1, 3)),
+            ("/?format=html", (1, 90)),
+            ("/regions/region-7", (2, 4)),
+            ("/regions/region-7?before=500", (2, 4)),
+            ("/regions/region-7?format=html", (2, 4)),
             ("/decisions/region-7/1", (0, 1)),
         ] {
             assert_eq!(world.get(path).await.status, 200, "{path}");

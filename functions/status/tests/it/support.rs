@@ -13,7 +13,7 @@ use shared::lock::{LockError, RegionLock};
 use shared::overview::RegionOverview;
 use shared::report::{Decision, PassOutcome};
 use shared::scaling::{Figures, Plan};
-use shared::testing::{FakeOverview, FakeStore, region_overview};
+use shared::testing::{FakeClock, FakeOverview, FakeStore, region_overview};
 use shared::trigger::Trigger;
 use status::StatusPage;
 use status::auth::Access;
@@ -32,8 +32,10 @@ pub struct World {
 pub struct Answer {
     pub status: i64,
     pub headers: HeaderMap,
-    /// Null where there is none.
+    /// Null where there is none, or no JSON.
     pub body: Value,
+    pub page: String,
+    pub cookies: Vec<String>,
 }
 
 impl World {
@@ -48,6 +50,8 @@ impl World {
         let function = StatusPage {
             access: Access::Token(SecretString::from(TOKEN)),
             gatherer,
+            environment: "test".to_owned(),
+            clock: Arc::new(FakeClock::default()),
         };
         Self {
             overview,
@@ -104,11 +108,18 @@ impl World {
 
     pub async fn send(&self, event: Value) -> Answer {
         let answer = self.function.handle(event).await;
-        let body = answer.body.as_deref();
+        let is_json = answer.headers["content-type"] == "application/json";
+        let page = answer.body.unwrap_or_default();
         Answer {
             status: answer.status_code,
             headers: answer.headers,
-            body: body.map_or(Value::Null, |body| serde_json::from_str(body).unwrap()),
+            body: if is_json && !page.is_empty() {
+                serde_json::from_str(&page).unwrap()
+            } else {
+                Value::Null
+            },
+            page,
+            cookies: answer.cookies,
         }
     }
 }

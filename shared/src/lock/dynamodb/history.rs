@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::errors::unavailable;
 use super::items::{key, read_number, read_text, text};
-use super::log::{bad_item, decision_sk, read_body};
+use super::log::{bad_item, decision_sk, point_sk, points_pk, read_body};
 use super::{DynamoStore, Item};
-use crate::history::{DecisionPage, History, LockItem, OpenIntent, PastDecision, Standing};
+use crate::history::{DecisionPage, History, LockItem, OpenIntent, PastDecision, Point, Standing};
 use crate::ids::RegionName;
 use crate::lock::LockError;
 use crate::model::Intent;
@@ -110,6 +110,19 @@ impl History for DynamoStore {
             .map(|item| time(item, "at"))
             .transpose()
     }
+
+    async fn points(&self, region: &RegionName, since: Timestamp) -> Result<Vec<Point>, LockError> {
+        let answer = self
+            .query(&points_pk(region))
+            .key_condition_expression("pk = :pk AND sk >= :since")
+            .expression_attribute_values(":since", text(&point_sk(since)))
+            // What one request does not hold is then missing at the beginning, not at the end.
+            .scan_index_forward(false)
+            .send()
+            .await
+            .map_err(|error| unavailable("read a region's figures", &error))?;
+        answer.items().iter().rev().map(point).collect()
+    }
 }
 
 impl DynamoStore {
@@ -126,6 +139,13 @@ impl DynamoStore {
             .scan_index_forward(false)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
     }
+}
+
+fn point(item: &Item) -> Result<Point, LockError> {
+    Ok(Point {
+        at: time(item, "at")?,
+        figures: read_body(item)?,
+    })
 }
 
 fn lock(item: &Item) -> Result<LockItem, LockError> {

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::errors::{Cancelled, unavailable, why_cancelled};
 use super::items::{key, number, read_text, region_key, text};
 use super::{DynamoStore, Item, Refused};
+use crate::history::Point;
 use crate::ids::RegionName;
 use crate::lock::{Closing, LaunchLog, Lease, LockError, RegionMemory, ReplicaNotes, WakeMark};
 use crate::model::{Intent, Refusal};
@@ -108,8 +109,13 @@ impl LaunchLog for DynamoStore {
             "ttl".to_owned(),
             number((decision.at + HISTORY).as_second()),
         );
-        self.write_under(lease, "record the decision", vec![self.put(item)?])
-            .await
+        let mut point = key(&points_pk(&decision.region), &point_sk(decision.at));
+        point.insert("at".to_owned(), number(decision.at.as_millisecond()));
+        point.insert("body".to_owned(), text(&to_body(&decision.plan.figures)));
+        let forgotten = (decision.at + Point::KEPT).as_second();
+        point.insert("ttl".to_owned(), number(forgotten));
+        let writes = vec![self.put(item)?, self.put(point)?];
+        self.write_under(lease, "record the decision", writes).await
     }
 }
 
@@ -163,6 +169,15 @@ impl DynamoStore {
 /// All digits that a version can have, so that they sort as numbers do.
 pub(super) fn decision_sk(version: i64) -> String {
     format!("{version:020}")
+}
+
+pub(super) fn points_pk(region: &RegionName) -> String {
+    format!("POINTS#{region}")
+}
+
+/// In UTC and to the second, so that they sort as times do; passes within one overwrite it.
+pub(super) fn point_sk(at: Timestamp) -> String {
+    Point::slot(at).to_string()
 }
 
 fn intent_sk(launch_id: &str) -> String {

@@ -1,10 +1,12 @@
 //! The lock table, for somebody who only looks.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{FakeStore, Held};
-use crate::history::{DecisionPage, History, LockItem, OpenIntent, PastDecision, Standing};
+use crate::history::{DecisionPage, History, LockItem, OpenIntent, PastDecision, Point, Standing};
 use crate::ids::RegionName;
 use crate::lock::LockError;
 use crate::report::Decision;
@@ -67,6 +69,20 @@ impl History for FakeStore {
         let mut items = self.call("decided_at")?;
         let newest = items.of(region).decisions.values().next_back();
         Ok(newest.map(|decision| decision.at))
+    }
+
+    async fn points(&self, region: &RegionName, since: Timestamp) -> Result<Vec<Point>, LockError> {
+        let mut items = self.call("points")?;
+        let decisions = items.of(region).decisions.values();
+        let points = decisions.map(|decision| Point {
+            at: decision.at,
+            figures: decision.plan.figures,
+        });
+        let slots: BTreeMap<_, _> = points.map(|point| (Point::slot(point.at), point)).collect();
+        Ok(slots
+            .range(Point::slot(since)..)
+            .map(|(_, point)| *point)
+            .collect())
     }
 }
 

@@ -1,0 +1,107 @@
+//! One decision in full.
+
+use askama::Template;
+use serde_json::{Map, Value};
+use shared::history::PastDecision;
+
+use super::view::DecisionView;
+use super::{Figure, Layout, Visit};
+use crate::model::DecisionStatus;
+
+#[derive(Template)]
+#[template(path = "decision.html")]
+struct DecisionHtml {
+    layout: Layout,
+    region: String,
+    version: i64,
+    id: String,
+    decision: DecisionView,
+    figures: Vec<Figure>,
+    left_out: usize,
+    replicas: Vec<ReplicaRow>,
+    lists: Vec<List>,
+}
+
+struct List {
+    title: &'static str,
+    lines: Vec<String>,
+}
+
+pub(crate) fn decision(visit: &Visit, told: &DecisionStatus) -> Result<String, askama::Error> {
+    let past = &told.past;
+    let title = format!("Decision {} · Scaling service", told.decision);
+    let steps = past.plan.steps.iter().map(|step| {
+        let instance = step.details.get("instance").and_then(Value::as_str);
+        let action = step.action.replace('_', " ");
+        let space = if instance.is_some() { " " } else { "" };
+        format!(
+            "{action}{space}{}: {}",
+            instance.unwrap_or_default(),
+            step.because.text
+        )
+    });
+    let results = past.results.iter().map(|result| {
+        let word = if result.ok { "" } else { "failed: " };
+        format!("{}: {word}{}", result.step, result.result)
+    });
+    let notes = past.plan.notes.iter().map(|note| match &note.instance {
+        Some(instance) => format!("{instance}: {}", note.reason.text),
+        None => note.reason.text.clone(),
+    });
+    let lists = [
+        ("Steps of the plan", steps.collect::<Vec<_>>()),
+        ("What became of them", results.collect()),
+        ("What was not done, or noted", notes.collect()),
+    ];
+    let html = DecisionHtml {
+        layout: Layout::of(visit, title, None).still(),
+        region: past.region.to_string(),
+        version: past.version,
+        id: past.id.clone(),
+        decision: DecisionView::of(visit, told),
+        figures: past
+            .plan
+            .figures
+            .iter()
+            .map(|(name, value)| Figure::new(name.clone(), value))
+            .collect(),
+        left_out: past.left_out,
+        replicas: replicas(past),
+        lists: lists
+            .into_iter()
+            .filter(|(_, lines)| !lines.is_empty())
+            .map(|(title, lines)| List { title, lines })
+            .collect(),
+    };
+    html.render()
+}
+
+pub(super) struct ReplicaRow {
+    pub(super) id: String,
+    pub(super) status: String,
+    pub(super) decided: String,
+}
+
+/// Of the algorithm `replica`: what there was, with its status, and what was decided for it.
+pub(super) fn replicas(past: &PastDecision) -> Vec<ReplicaRow> {
+    let text = |replica: &Map<String, Value>, key: &str| match replica.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    };
+    let row = |replica: &Map<String, Value>| {
+        let mut status = text(replica, "status").replace('_', " ");
+        for (key, what) in [("capacity", "capacity "), ("why", ""), ("state", "at EC2 ")] {
+            let value = text(replica, key);
+            if !value.is_empty() {
+                status += &format!(", {what}{value}");
+            }
+        }
+        ReplicaRow {
+            id: text(replica, "instance"),
+            status,
+            decided: text(replica, "decided"),
+        }
+    };
+    past.plan.replicas.iter().map(row).collect()
+}

@@ -1,0 +1,198 @@
+//! A region's own page: its instances, and all its decisions.
+
+use askama::Template;
+use jiff::{SignedDuration, Timestamp};
+use shared::model::Instance;
+
+use super::chart::{Chart, Frame, Keep, Line};
+use super::decision::{ReplicaRow, replicas};
+use super::view::{DecisionView, RegionView, until_now};
+use super::words::{clock, count, distance, span};
+use super::{Figure, Layout, Visit};
+use crate::gather::REGION_WINDOW;
+use crate::model::{LockStatus, RegionPage, RegionStatus};
+
+const LIVE: Line = Line {
+    name: "live",
+    class: "live",
+    of: |figures| figures.live,
+    keep: Keep::Most,
+};
+const MAXIMUM: Line = Line {
+    name: "maximum",
+    class: "max",
+    of: |figures| figures.max,
+    keep: Keep::Last,
+};
+const STARTING: Line = Line {
+    name: "slots starting",
+    class: "starting",
+    of: |figures| figures.starting,
+    keep: Keep::Most,
+};
+
+#[derive(Template)]
+#[template(path = "region.html")]
+struct RegionHtml {
+    layout: Layout,
+    region: RegionView,
+    machines_chart: Option<Chart>,
+    instances: Vec<InstanceRow>,
+    more_instances: Option<String>,
+    replicas: Vec<ReplicaRow>,
+    open: Vec<String>,
+    decisions: Vec<DecisionView>,
+    older: Option<String>,
+    lock: String,
+    settings: Vec<Figure>,
+}
+
+struct InstanceRow {
+    id: String,
+    status: String,
+    image: String,
+    free: u32,
+    sessions: u32,
+    capacity: u32,
+    launched: String,
+    heard: String,
+    besides: String,
+}
+
+/// `paged` says that a later part of a list was asked for.
+pub(crate) fn region(
+    visit: &Visit,
+    page: &RegionPage,
+    stale_after: SignedDuration,
+    paged: bool,
+) -> Result<String, askama::Error> {
+    let RegionPage { now, region, .. } = page;
+    let frame = Frame {
+        now: *now,
+        window: REGION_WINDOW,
+        gap: stale_after,
+    };
+    let view = RegionView::of(
+        visit,
+        region,
+        &page.past,
+        *now,
+        (REGION_WINDOW, stale_after),
+    );
+    let points = until_now(region, &page.past, *now);
+    let title = format!("{} {} · Scaling service", view.sign, view.name);
+    let last = page.newest.as_ref();
+    let mut layout = Layout::of(visit, title, Some(*now));
+    if paged {
+        // Its lists begin below something: what is new is not among them.
+        layout = layout.still();
+        layout.paged = true;
+    }
+    let html = RegionHtml {
+        machines_chart: Chart::of(&points, frame, &[LIVE, MAXIMUM, STARTING]),
+        instances: instances(page),
+        more_instances: page.more_instances.clone().map(local),
+        replicas: last.map(|last| replicas(&last.past)).unwrap_or_default(),
+        open: open(region, *now),
+        decisions: page
+            .decisions
+            .iter()
+            .map(|decision| DecisionView::of(visit, decision))
+            .collect(),
+        older: page.older.clone().map(local),
+        lock: lock(region.lock.as_ref(), *now),
+        settings: settings(region),
+        layout,
+        region: view,
+    };
+    html.render()
+}
+
+/// The query of a path: it leads to the same page.
+fn local(path: String) -> String {
+    match path.split_once('?') {
+        Some((_, query)) => format!("?{query}"),
+        None => path,
+    }
+}
+
+fn instances(page: &RegionPage) -> Vec<InstanceRow> {
+    let now = page.now;
+    let row = |instance: &Instance| {
+        let since = |at: Option<Timestamp>, what: &str| {
+            at.map(|at| format!("{what} {}", distance(now, at)))
+        };
+        let besides = [
+            instance.notice.map(|notice| format!("EC2: {notice}")),
+            since(instance.draining_since, "draining since"),
+            since(instance.missing_since, "not listed by EC2 since"),
+        ];
+        InstanceRow {
+            id: instance.id.to_string(),
+            status: instance.status.to_string(),
+            image: instance.image_id.to_string(),
+            free: instance.slots.waiting,
+            sessions: instance.slots.occupied,
+            capacity: instance.capacity,
+            launched: distance(now, instance.launched_at),
+            heard: instance
+                .beat_at
+                .map_or("never".to_owned(), |at| distance(now, at)),
+            besides: besides.into_iter().flatten().collect::<Vec<_>>().join(", "),
+        }
+    };
+    page.instances.iter().map(row).collect()
+}
+
+fn open(region: &RegionStatus, now: Timestamp) -> Vec<String> {
+    let intents = region.open_intents.iter().map(|intent| {
+        format!(
+            "Launch {}: {} x {} from {} in {}, asked of EC2 {}, without a clear answer yet",
+            intent.launch,
+            intent.count,
+            intent.instance_type,
+            intent.image,
+            intent.subnet_id,
+            distance(now, intent.since)
+        )
+    });
+    let refusals = region.refusals.iter().map(|refusal| {
+        format!(
+            "EC2 had no room for {}{} in {}: asked again after {}",
+            refusal.instance_type,
+            if refusal.spot { " (spot)" } else { "" },
+            refusal.subnet_id,
+            clock(refusal.until)
+        )
+    });
+    intents.chain(refusals).collect()
+}
+
+fn lock(lock: Option<&LockStatus>, now: Timestamp) -> String {
+    let Some(lock) = lock else {
+        return "The lock was never taken.".to_owned();
+    };
+    let version = count(lock.version.unsigned_abs(), "time");
+    let holder = match (&lock.holder, lock.held, lock.since) {
+        (Some(holder), true, Some(since)) => {
+            let age = span(now.duration_since(since));
+            format!("a pass ({holder}) has held it for {age}")
+        }
+        (Some(holder), false, _) => {
+            format!("its last holder ({holder}) died, or has lost it without giving it back")
+        }
+        _ => "nobody holds it now".to_owned(),
+    };
+    format!("The lock was taken {version}; {holder}.")
+}
+
+fn settings(region: &RegionStatus) -> Vec<Figure> {
+    let all = serde_json::to_value(&region.settings).unwrap_or_default();
+    let all = all.as_object().cloned().unwrap_or_default();
+    all.into_iter()
+        .map(|(name, value)| Figure {
+            name,
+            value: value.to_string(),
+        })
+        .collect()
+}

@@ -1,0 +1,215 @@
+//! Whether users can get a slot in a region now, and why not.
+
+use jiff::Timestamp;
+use shared::model::ImageState;
+
+use super::sentences::{self, Kind};
+use super::words::{clock, count, distance, short_sha, span};
+use crate::model::{RegionStatus, WarmingImage};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// As many slots are free as should be.
+    Good,
+    /// Some are.
+    Low,
+    /// None is.
+    Out,
+    /// Nobody is meant to get one.
+    Off,
+    Unknown,
+}
+
+impl Tone {
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Low => "low",
+            Self::Out => "out",
+            Self::Off => "off",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// A sign beside the colour.
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Self::Good => "✓",
+            Self::Low => "▲",
+            Self::Out => "✕",
+            Self::Off => "–",
+            Self::Unknown => "?",
+        }
+    }
+}
+
+pub(super) struct Verdict {
+    pub(super) tone: Tone,
+    pub(super) text: &'static str,
+    /// Why there are fewer than there should be.
+    pub(super) because: Vec<String>,
+    /// What an operator should know besides.
+    pub(super) warnings: Vec<String>,
+}
+
+/// The buffer that most users are served from: the current image's, or all replicas'.
+#[derive(Clone, Copy)]
+pub(super) struct Buffer {
+    pub(super) free: Option<u32>,
+    pub(super) starting: u32,
+    pub(super) target: u32,
+}
+
+impl Buffer {
+    pub(super) fn of(region: &RegionStatus) -> Self {
+        let target = region.target;
+        if region.instances.is_none() {
+            let starting = region.starting.unwrap_or_default();
+            let free = region.free;
+            return Self {
+                free,
+                starting,
+                target,
+            };
+        }
+        let mut images = region.images.iter();
+        let current = images.find(|image| image.state == Some(ImageState::Current));
+        Self {
+            free: Some(current.map_or(0, |image| image.free)),
+            starting: current.map_or(0, |image| image.starting),
+            target,
+        }
+    }
+}
+
+impl Verdict {
+    pub(super) fn of(region: &RegionStatus, now: Timestamp) -> Self {
+        let buffer = Buffer::of(region);
+        let (tone, text) = tone(region, buffer);
+        let because = match tone {
+            Tone::Low | Tone::Out => because(region, buffer, now),
+            Tone::Good | Tone::Off | Tone::Unknown => Vec::new(),
+        };
+        Self {
+            tone,
+            text,
+            because,
+            warnings: warnings(region, now),
+        }
+    }
+}
+
+fn tone(region: &RegionStatus, buffer: Buffer) -> (Tone, &'static str) {
+    let has_image = region.images.iter().any(|image| image.is_served());
+    match buffer.free {
+        _ if !region.enabled => (Tone::Off, "Disabled: no user is served here"),
+        _ if region.instances.is_some() && !has_image => {
+            (Tone::Out, "No slot: no image is served yet")
+        }
+        None => (Tone::Unknown, "Not known before the first pass"),
+        Some(0) if buffer.target == 0 => (Tone::Off, "No free slots are kept (target 0)"),
+        Some(0) => (Tone::Out, "No slot is free"),
+        Some(free) if free < buffer.target => (Tone::Low, "Fewer free slots than wanted"),
+        Some(_) => (Tone::Good, "Users get a slot at once"),
+    }
+}
+
+fn because(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String> {
+    let mut because = Vec::new();
+    if buffer.starting > 0 {
+        because.push(format!("{} starting", count(buffer.starting, "slot")));
+    }
+    for intent in &region.open_intents {
+        let what = count(intent.count, "instance");
+        let since = distance(now, intent.since);
+        because.push(format!(
+            "{what} asked of EC2 {since}, without a clear answer yet"
+        ));
+    }
+    for refusal in &region.refusals {
+        because.push(format!(
+            "EC2 has no room for {}{} in {}: asked again after {}",
+            refusal.instance_type,
+            if refusal.spot { " (spot)" } else { "" },
+            refusal.subnet_id,
+            clock(refusal.until)
+        ));
+    }
+    if let Some(last) = &region.last_decision
+        && !region.paused
+    {
+        let said = sentences::of(&last.past).into_iter();
+        let of_launches = said.filter(|sentence| {
+            sentence.kind == Kind::Problem
+                || ["did not launch", "cannot launch", "launches fewer"]
+                    .iter()
+                    .any(|words| sentence.text.starts_with(words))
+        });
+        because.extend(of_launches.map(|sentence| sentence.text));
+    }
+    if because.is_empty() && !region.paused && region.stale != Some(true) {
+        because.push("the next pass launches what is missing".to_owned());
+    }
+    because
+}
+
+fn warnings(region: &RegionStatus, now: Timestamp) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if region.paused {
+        warnings.push("paused: nothing is launched, drained or ended here".to_owned());
+    }
+    if region.stale == Some(true) {
+        let since = region.last_decision.as_ref().map(|last| last.past.at);
+        let since = since.map_or("yet".to_owned(), |at| {
+            format!("for {}", span(now.duration_since(at)))
+        });
+        warnings.push(format!(
+            "stale: no pass has decided anything {since}; what is shown may be old. The log of \
+             `reconcile` says why"
+        ));
+    }
+    if region.unreadable {
+        warnings.push(
+            "DynamoDB could not be read: locks, launches and decisions are not known".to_owned(),
+        );
+    }
+    if let Some(undecided @ 1..) = region.undecided {
+        let passes = count(undecided.unsigned_abs(), "pass");
+        warnings.push(format!("{passes} since the last decision came to none"));
+    }
+    if region.waiting > 0 {
+        let users = count(region.waiting, "user");
+        warnings.push(format!("{users} asked in the last minute and got no slot"));
+    }
+    warnings
+}
+
+/// What comes next of an image that warms.
+pub(super) fn next_step(warming: &WarmingImage, now: Timestamp, by_itself: bool) -> String {
+    let WarmingImage {
+        free,
+        target,
+        starting,
+        named,
+        ..
+    } = warming;
+    let next = if free < target {
+        match starting {
+            0 => "next, its instances are launched".to_owned(),
+            _ => format!("next, {} start", count(*starting, "slot")),
+        }
+    } else if *named || by_itself {
+        "next, the coming pass makes it current".to_owned()
+    } else {
+        let sha = short_sha(warming.client_sha.as_str());
+        format!("next, the app version has to name {sha}")
+    };
+    let deadline = warming.deadline.map(|deadline| {
+        let (at, when) = (clock(deadline), distance(now, deadline));
+        format!("; it fails at {at} ({when})")
+    });
+    format!(
+        "{free} of {target} slots are free; {next}{}",
+        deadline.unwrap_or_default()
+    )
+}

@@ -1,0 +1,481 @@
+//! The pages: who gets one, what it says, and that nothing in it can do harm.
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use shared::model::{ImageState, Instance, InstanceStatus, Refusal};
+use shared::overview::RegionOverview;
+use shared::report::{PassOutcome, StepResult};
+use shared::scaling::{Note, Reason};
+use shared::testing::{NOW, at, image_overview, instance, region_overview};
+
+use crate::support::{Answer, TOKEN, World, decision, request};
+
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+/// A browser's request, with the token in its header unless it has none.
+fn browse(method: &str, path: &str, token: Option<&str>) -> Value {
+    let bearer = token.map(|token| format!("Bearer {token}"));
+    let mut event = request(method, path, bearer.as_deref());
+    event["headers"]["accept"] = json!(BROWSER);
+    event
+}
+
+async fn page(world: &World, path: &str) -> String {
+    let answer = world.send(browse("GET", path, Some(TOKEN))).await;
+    assert_eq!(answer.status, 200, "{path}: {answer:#?}");
+    assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");
+    answer.page
+}
+
+/// What somebody reads there: without tags, scripts and styles.
+fn text(page: &str) -> String {
+    let main = page.split_once("<main").unwrap().1;
+    let main = main.split_once("</main>").unwrap().0;
+    let pieces = main.split('<').map(|piece| match piece.split_once('>') {
+        Some((_, text)) => text,
+        None => piece,
+    });
+    let text: Vec<_> = pieces.flat_map(str::split_whitespace).collect();
+    text.join(" ")
+}
+
+fn log_in(form: &str) -> Value {
+    let mut event = browse("POST", "/login", None);
+    event["body"] = json!(form);
+    event
+}
+
+fn encoded(text: &str) -> String {
+    text.replace(' ', "+").replace(':', "%3A")
+}
+
+#[tokio::test]
+async fn a_browser_is_shown_pages_and_a_program_is_told_json() {
+    let world = World::decided(10);
+    for path in ["/", "/regions/us-east-1", "/decisions/us-east-1/1"] {
+        let html = page(&world, path).await;
+        assert!(html.starts_with("<!doctype html>"), "{path}");
+        assert!(html.contains("us-east-1"), "{path}");
+        assert_eq!(world.get(path).await.headers["vary"], "accept");
+        let json = world.send(browse("GET", &format!("{path}?format=json"), Some(TOKEN)));
+        assert!(json.await.body.is_object(), "{path}");
+    }
+    let health = world.send(browse("GET", "/healthz", None)).await;
+    assert_eq!(
+        health.body,
+        json!({"status": 1}),
+        "a monitor may be a browser"
+    );
+}
+
+#[tokio::test]
+async fn who_has_no_token_is_shown_where_to_enter_it_and_comes_back_to_the_page() {
+    let world = World::decided(10);
+    let stranger = world.send(browse("GET", "/regions/us-east-1", None)).await;
+    assert_eq!(stranger.status, 401);
+    let challenge = &stranger.headers["www-authenticate"];
+    assert_eq!(challenge, "Bearer realm=\"status\"", "a form, no dialogue");
+    assert!(
+        stranger.page.contains("name=\"token\""),
+        "{}",
+        stranger.page
+    );
+    assert!(stranger.page.contains("action=\"../login\""));
+    assert!(stranger.page.contains("value=\"/regions/us-east-1\""));
+    assert_eq!(world.requests(), (0, 0));
+
+    let form = format!("next=%2Fregions%2Fus-east-1&token={}", encoded(TOKEN));
+    let let_in = world.send(log_in(&form)).await;
+    assert_eq!(let_in.status, 303);
+    assert_eq!(let_in.headers["location"], "./regions/us-east-1");
+    let [cookie] = let_in.cookies.as_slice() else {
+        panic!("{let_in:#?}")
+    };
+    assert!(!cookie.contains(TOKEN), "{cookie}");
+
+    let mut again = browse("GET", "/regions/us-east-1", None);
+    again["cookies"] = json!([cookie.split(';').next().unwrap()]);
+    let shown = world.send(again).await;
+    assert_eq!(shown.status, 200);
+    assert!(shown.page.contains("Log out"), "{}", shown.page);
+    let by_header = page(&world, "/").await;
+    assert!(!by_header.contains("Log out"), "there is no session to end");
+
+    let let_out = world.send(browse("POST", "/logout", None)).await;
+    assert_eq!(let_out.status, 303);
+    assert!(let_out.cookies[0].contains("Max-Age=0"), "{let_out:#?}");
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_asked_for_again() {
+    let world = World::decided(10);
+    for form in ["token=wrong&next=%2F", "", "next=%2F", "%ff=%fe"] {
+        let answer = world.send(log_in(form)).await;
+        assert_eq!(answer.status, 401, "{form}");
+        assert_eq!(answer.cookies, [""; 0], "{form}");
+        assert!(
+            answer.page.contains("this is not the status token"),
+            "{form}"
+        );
+    }
+    let long = world.send(log_in(&"x".repeat(5_000))).await;
+    assert_eq!(long.status, 413);
+    assert_eq!(world.requests(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_log_in_leads_nowhere_but_here() {
+    let world = World::decided(10);
+    for (next, location) in [
+        ("https://elsewhere.example/", "./"),
+        ("elsewhere", "./"),
+        ("", "./"),
+        ("/%0d%0aset-cookie:x", "./"),
+        ("//elsewhere.example/", ".//elsewhere.example/"),
+        (
+            "/regions/us-east-1?before=3",
+            "./regions/us-east-1?before=3",
+        ),
+    ] {
+        let form = format!("next={next}&token={}", encoded(TOKEN));
+        let answer = world.send(log_in(&form)).await;
+        assert_eq!(answer.status, 303, "{next}");
+        assert_eq!(answer.headers["location"], location, "{next}");
+    }
+}
+
+#[tokio::test]
+async fn pages_may_load_nothing_and_be_loaded_by_nobody() {
+    let world = World::decided(10);
+    for event in [
+        browse("GET", "/", Some(TOKEN)),
+        browse("GET", "/", None),
+        browse("GET", "/nothing", Some(TOKEN)),
+    ] {
+        let Answer { headers, page, .. } = world.send(event).await;
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(headers["cache-control"], "no-store");
+        for outside in ["src=", "url(", "@import", " style=", " onclick="] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_others_wrote_is_shown_and_not_run() {
+    let evil = "<script>alert(1)</script>\"'&";
+    let mut region = region_overview("us-east-1");
+    let mut failed = image_overview("ami-2", ImageState::Failed);
+    failed.reason = Some(evil.to_owned());
+    failed.client_sha = evil.into();
+    region.images.push(failed);
+    let world = World::of([region]);
+    world.overview.state().instances = vec![Instance {
+        image_id: evil.into(),
+        ..instance("i-1")
+    }];
+    let mut past = decision("us-east-1", 1, NOW);
+    past.id = evil.to_owned();
+    past.results = vec![StepResult::failed(evil, evil)];
+    world.record(past);
+    for path in ["/", "/regions/us-east-1", "/decisions/us-east-1/1"] {
+        let page = page(&world, path).await;
+        assert!(page.contains("alert(1)"), "{path}: it is shown");
+        assert!(!page.contains("<script>alert"), "{path}");
+    }
+    let mut event = browse("GET", "/\"><script>alert(1)</script>", None);
+    event["rawQueryString"] = json!("format=html\"><script>");
+    let form = world.send(event).await;
+    assert_eq!(form.status, 401);
+    assert!(!form.page.contains("<script>alert"), "{}", form.page);
+}
+
+#[tokio::test]
+async fn what_cannot_be_shown_is_a_page_too() {
+    let world = World::decided(10);
+    for (path, status, says) in [
+        ("/nothing", 404, "There is nothing here"),
+        ("/regions/us-east-9", 404, "no region us-east-9"),
+        ("/regions/us-east-1?before=x", 400, "`before`"),
+        ("/regions/us-east-1?after=%20", 400, "`after`"),
+        ("/decisions/us-east-1/77", 404, "no decision us-east-1/77"),
+    ] {
+        let answer = world.send(browse("GET", path, Some(TOKEN))).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(text(&answer.page).contains(says), "{}", answer.page);
+        assert!(!answer.page.contains("http-equiv"), "it stays as it is");
+    }
+    world.fail("decision");
+    let answer = world
+        .send(browse("GET", "/decisions/us-east-1/1", Some(TOKEN)))
+        .await;
+    assert_eq!(answer.status, 503);
+    assert!(!answer.page.contains("secret name"), "{}", answer.page);
+    assert!(
+        answer.page.contains("http-equiv=\"refresh\""),
+        "it asks again"
+    );
+}
+
+/// The region's own words on the overview.
+async fn shown(region: RegionOverview, prepare: impl FnOnce(&World)) -> String {
+    let world = World::of([region]);
+    prepare(&world);
+    text(&page(&world, "/").await)
+}
+
+fn with_free(free: u32) -> RegionOverview {
+    let mut region = region_overview("us-east-1");
+    region.images[0].free = free;
+    region.images[0].starting = 0;
+    region
+}
+
+fn decided(world: &World) {
+    world.decide("us-east-1", 1, NOW);
+}
+
+fn noted(reason: Reason) -> impl FnOnce(&World) {
+    move |world| {
+        let mut past = decision("us-east-1", 1, NOW);
+        past.plan.notes = vec![Note {
+            instance: None,
+            reason,
+            alert: true,
+        }];
+        world.record(past);
+    }
+}
+
+#[tokio::test]
+async fn it_says_whether_users_get_a_slot() {
+    let good = shown(with_free(4), decided).await;
+    assert!(
+        good.starts_with("✓ Users get a slot at once region 1"),
+        "{good}"
+    );
+    assert!(
+        good.contains("us-east-1 ✓ Users get a slot at once"),
+        "{good}"
+    );
+
+    let low = shown(with_free(3), decided).await;
+    assert!(low.contains("▲ Users get a slot, but fewer"), "{low}");
+    assert!(
+        low.contains("the next pass launches what is missing"),
+        "{low}"
+    );
+
+    let out = shown(with_free(0), decided).await;
+    assert!(out.contains("✕ Users get no slot"), "{out}");
+
+    let mut disabled = with_free(4);
+    disabled.enabled = false;
+    let off = shown(disabled, decided).await;
+    assert!(off.contains("– No region serves users"), "{off}");
+    assert!(off.contains("Disabled: no user is served here"), "{off}");
+
+    let mut no_image = with_free(4);
+    no_image.images[0].state = Some(ImageState::Warming);
+    let none = shown(no_image, decided).await;
+    assert!(none.contains("No slot: no image is served yet"), "{none}");
+
+    let mut replicas = with_free(4);
+    replicas.algorithm = "replica".to_owned();
+    let unknown = shown(replicas.clone(), |_| {}).await;
+    assert!(unknown.contains("? It is not known yet"), "{unknown}");
+    let known = shown(replicas, decided).await;
+    assert!(
+        known.contains("Fewer free slots than wanted"),
+        "3 of 4: {known}"
+    );
+
+    let empty = text(&page(&World::of([]), "/").await);
+    assert!(empty.contains("No region is set up yet"), "{empty}");
+}
+
+#[tokio::test]
+async fn one_region_without_slots_is_not_lost_among_others() {
+    let [mut here, mut there] = ["eu-west-1", "us-east-1"].map(region_overview);
+    (here.images[0].free, there.images[0].free) = (4, 0);
+    let world = World::of([here, there]);
+    for region in ["eu-west-1", "us-east-1"] {
+        world.decide(region, 1, NOW);
+    }
+    let page = page(&world, "/").await;
+    let text = text(&page);
+    assert!(
+        text.contains("✕ Users get no slot in 1 of 2 regions"),
+        "{text}"
+    );
+    assert!(page.contains("<title>✕ Users get no slot in 1 of 2 regions"));
+    assert!(
+        text.contains("us-east-1 : No slot is free; 2 slots starting"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn it_says_why_not() {
+    let at_maximum = Reason::AtMaximum {
+        missing_slots: 4,
+        live: 10,
+        max: 10,
+    };
+    let text = shown(with_free(0), noted(at_maximum)).await;
+    assert!(
+        text.contains("did not launch: maximum of 10 reached"),
+        "{text}"
+    );
+
+    let failed = |world: &World| {
+        let mut past = decision("us-east-1", 1, NOW);
+        past.results = vec![StepResult::failed(
+            "launch from ami-1",
+            "UnauthorizedOperation",
+        )];
+        past.outcome = PassOutcome::Incomplete;
+        world.record(past);
+    };
+    let text = shown(with_free(0), failed).await;
+    assert!(
+        text.contains("did not launch from ami-1: UnauthorizedOperation"),
+        "{text}"
+    );
+
+    let refused = |world: &World| {
+        decided(world);
+        let mut items = world.store.items();
+        let refusal = Refusal {
+            spot: true,
+            instance_type: "m6i.large".to_owned(),
+            subnet_id: "subnet-a".to_owned(),
+            until: at(90),
+        };
+        let refusals = &mut items.of(&"us-east-1".into()).refusals;
+        refusals.insert(refusal.key(), refusal);
+    };
+    let text = shown(with_free(0), refused).await;
+    let words = "EC2 has no room for m6i.large (spot) in subnet-a: asked again after 12:01:30";
+    assert!(text.contains(words), "{text}");
+
+    let mut starting = with_free(0);
+    starting.images[0].starting = 6;
+    let text = shown(starting, decided).await;
+    assert!(text.contains("6 slots starting"), "{text}");
+
+    let mut paused = with_free(0);
+    paused.paused = true;
+    let text = shown(paused, decided).await;
+    assert!(text.contains("▲ paused: nothing is launched"), "{text}");
+    assert!(!text.contains("the next pass launches"), "{text}");
+}
+
+#[tokio::test]
+async fn old_news_are_marked_as_old() {
+    let stale = |world: &World| {
+        world.decide("us-east-1", 1, NOW - SignedDuration::from_mins(7));
+    };
+    let text = shown(with_free(4), stale).await;
+    let words = "stale: no pass has decided anything for 7 min";
+    assert!(text.contains(words), "{text}");
+    assert!(
+        text.starts_with("▲ Users get a slot at once; 1 region needs a look us-east-1 : stale"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn an_upgrade_is_shown_with_its_next_step() {
+    let upgrading = |free: u32, named: bool| {
+        let mut region = with_free(4);
+        let mut warming = image_overview("ami-2", ImageState::Warming);
+        warming.free = free;
+        warming.client_sha = "0123456789abcdef0123456789abcdef01234567".into();
+        region.app_client_sha = named.then(|| warming.client_sha.clone());
+        region.images.push(warming);
+        region
+    };
+    let head = "Upgrade to ami-2 (012345678).";
+    for (region, next) in [
+        (
+            upgrading(1, false),
+            "1 of 4 slots are free; next, 2 slots start",
+        ),
+        (
+            upgrading(4, false),
+            "next, the app version has to name 012345678; it fails at 14:30:00 (in 2 h 30 min)",
+        ),
+        (upgrading(4, true), "next, the coming pass makes it current"),
+    ] {
+        let text = shown(region, decided).await;
+        assert!(text.contains(head), "{text}");
+        assert!(text.contains(next), "{text}");
+    }
+    let mut baking = with_free(4);
+    baking
+        .images
+        .push(image_overview("ami-0", ImageState::Baking));
+    let text = shown(baking, decided).await;
+    assert!(
+        text.contains("ami-0 is kept for a way back. Until 12:30:00 (in 30 min)"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_last_decisions_are_told_and_quiet_ones_together() {
+    let text = shown(with_free(4), |world| {
+        for version in 1..=6 {
+            let mut past = decision("us-east-1", version, at(version));
+            if version == 2 {
+                past.results = vec![StepResult::failed("drain i-1", "Hasura is down")];
+            }
+            world.record(past);
+        }
+    })
+    .await;
+    let words = "12:00:06 ○ nothing to do: free 3 of 4 (and 3 before) 12:00:02 ▲ did not drain i-1: \
+         Hasura is down 12:00:01 ○ nothing to do: free 3 of 4";
+    assert!(text.contains(words), "{text}");
+}
+
+#[tokio::test]
+async fn a_regions_page_has_its_instances_by_the_page() {
+    let world = World::decided(10);
+    let instances = (0..150).map(|n| Instance {
+        status: InstanceStatus::Draining,
+        draining_since: Some(at(-60)),
+        ..instance(&format!("i-{n:03}"))
+    });
+    world.overview.state().instances = instances.collect();
+    let first = page(&world, "/regions/us-east-1").await;
+    assert!(first.contains("href=\"?after=i-099#instances\""), "{first}");
+    assert!(text(&first).contains("i-000 DRAINING"), "{first}");
+    assert!(text(&first).contains("draining since 1 min ago"), "{first}");
+    let second = page(&world, "/regions/us-east-1?after=i-099").await;
+    assert!(text(&second).contains("i-149"), "{second}");
+    assert!(!second.contains("?after="), "there are no more");
+    let told = world.get("/regions/us-east-1").await.body;
+    assert_eq!(told["instances"].as_array().unwrap().len(), 100);
+    assert_eq!(told["more_instances"], "/regions/us-east-1?after=i-099");
+}
+
+#[tokio::test]
+async fn a_page_refreshes_itself_unless_it_was_told_not_to() {
+    let world = World::decided(10);
+    for (path, refreshes) in [
+        ("/", true),
+        ("/?refresh=off", false),
+        ("/regions/us-east-1", true),
+        ("/regions/us-east-1?before=9", false),
+        ("/decisions/us-east-1/1", false),
+    ] {
+        let page = page(&world, path).await;
+        assert_eq!(page.contains("http-equiv=\"refresh\""), refreshes, "{path}");
+        assert_eq!(page.contains("<script>"), refreshes, "{path}");
+    }
+}
