@@ -62,6 +62,7 @@ totals() {
 }
 
 step "set up" local/setup.sh
+step "browser" local/browser.sh
 step "format" format
 step "templates" templates
 step "lint" lint

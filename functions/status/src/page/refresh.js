@@ -28,8 +28,8 @@ async function refresh() {
 function show(fresh) {
   const main = document.querySelector("main");
   if (main.innerHTML === fresh.innerHTML) return;
-  // A text that somebody marks to copy is left until they are done.
-  if (!getSelection().isCollapsed) return;
+  // What somebody marks to copy, or presses just now, is left until they are done.
+  if (!getSelection().isCollapsed || main.querySelector(":active")) return;
   for (const open of main.querySelectorAll("details[open]")) {
     fresh.querySelector(`#${CSS.escape(open.id)}`)?.setAttribute("open", "");
   }

@@ -59,7 +59,13 @@ pub(super) fn of(past: &PastDecision) -> Vec<Sentence> {
     let failed = past.results.iter().filter(|result| !result.ok);
     all.extend(failed.map(|result| {
         let StepResult { step, result, .. } = result;
-        Sentence::new(Kind::Problem, format!("did not {step}: {result}"))
+        // All of a launch failed: what it was is told where the decision is told in full.
+        let what = if step.starts_with("launch from ") {
+            "launch"
+        } else {
+            step
+        };
+        Sentence::new(Kind::Problem, format!("did not {what}: {result}"))
     }));
     let notes = past.plan.notes.iter().filter(|note| !is_rest(note));
     for group in grouped(notes, |note| (&note.reason.reason, note.alert)) {
@@ -342,7 +348,7 @@ mod tests {
         let result = json!([
             {"step": "launch 2 x m in a", "ok": true, "result": "the next is asked: no room"},
             {"step": "launch from ami-1", "ok": false, "result": "EC2 has no capacity"}]);
-        let problem = "did not launch from ami-1: EC2 has no capacity";
+        let problem = "did not launch: EC2 has no capacity";
         assert_eq!(told(plan, result), [(Kind::Problem, problem.to_owned())]);
     }
 

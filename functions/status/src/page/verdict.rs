@@ -139,6 +139,9 @@ fn because(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String>
         && !region.paused
     {
         let said = sentences::of(&last.past).into_iter();
+        // The refusals above say it better.
+        let is_told = |text: &str| !region.refusals.is_empty() && text.contains("no capacity");
+        let said = said.filter(|sentence| !is_told(&sentence.text));
         let of_launches = said.filter(|sentence| {
             sentence.kind == Kind::Problem
                 || ["did not launch", "cannot launch", "launches fewer"]
@@ -164,8 +167,8 @@ fn warnings(region: &RegionStatus, now: Timestamp) -> Vec<String> {
             format!("for {}", span(now.duration_since(at)))
         });
         warnings.push(format!(
-            "stale: no pass has decided anything {since}; what is shown may be old. The log of \
-             `reconcile` says why"
+            "stale: no pass has decided anything {since}, and what is shown may be old: look into \
+             the log of reconcile"
         ));
     }
     if region.unreadable {
@@ -184,32 +187,28 @@ fn warnings(region: &RegionStatus, now: Timestamp) -> Vec<String> {
     warnings
 }
 
-/// What comes next of an image that warms.
-pub(super) fn next_step(warming: &WarmingImage, now: Timestamp, by_itself: bool) -> String {
-    let WarmingImage {
-        free,
-        target,
-        starting,
-        named,
-        ..
-    } = warming;
+/// What comes next of the image that warms.
+pub(super) fn next_step(region: &RegionStatus, warming: &WarmingImage, now: Timestamp) -> String {
+    let WarmingImage { free, target, .. } = warming;
+    let asked_again = region.refusals.iter().map(|refusal| refusal.until).min();
     let next = if free < target {
-        match starting {
-            0 => "next, its instances are launched".to_owned(),
-            _ => format!("next, {} start", count(*starting, "slot")),
+        match (warming.starting, asked_again) {
+            (starting @ 1.., _) => format!("{} start", count(starting, "slot")),
+            (0, Some(at)) => format!("EC2, which has no room, is asked again after {}", clock(at)),
+            (0, None) => "its instances are launched".to_owned(),
         }
-    } else if *named || by_itself {
-        "next, the coming pass makes it current".to_owned()
+    } else if warming.named || region.settings.swap_when_warm {
+        "the coming pass makes it current".to_owned()
     } else {
         let sha = short_sha(warming.client_sha.as_str());
-        format!("next, the app version has to name {sha}")
+        format!("the app version has to name {sha}")
     };
     let deadline = warming.deadline.map(|deadline| {
         let (at, when) = (clock(deadline), distance(now, deadline));
         format!("; it fails at {at} ({when})")
     });
     format!(
-        "{free} of {target} slots are free; {next}{}",
+        "{free} of {target} slots are free; next, {next}{}",
         deadline.unwrap_or_default()
     )
 }

@@ -231,7 +231,7 @@ fn upgrade(region: &RegionStatus, now: Timestamp) -> Vec<Paragraph> {
             warming.image,
             short_sha(warming.client_sha.as_str())
         ),
-        text: next_step(warming, now, region.settings.swap_when_warm),
+        text: next_step(region, warming, now),
     });
     let baking = told.baking.iter().map(|baking| Paragraph {
         head: format!("{} is kept for a way back.", baking.image),

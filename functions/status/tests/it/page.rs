@@ -342,7 +342,7 @@ async fn it_says_why_not() {
     };
     let text = shown(with_free(0), failed).await;
     assert!(
-        text.contains("did not launch from ami-1: UnauthorizedOperation"),
+        text.contains("did not launch: UnauthorizedOperation"),
         "{text}"
     );
 
@@ -380,7 +380,7 @@ async fn old_news_are_marked_as_old() {
         world.decide("us-east-1", 1, NOW - SignedDuration::from_mins(7));
     };
     let text = shown(with_free(4), stale).await;
-    let words = "stale: no pass has decided anything for 7 min";
+    let words = "stale: no pass has decided anything for 7 min, and what";
     assert!(text.contains(words), "{text}");
     assert!(
         text.starts_with("▲ Users get a slot at once; 1 region needs a look us-east-1 : stale"),
