@@ -7,6 +7,7 @@ mod fleet;
 mod function;
 mod lambda;
 mod machine;
+mod pages;
 mod quiet_pass;
 mod replicas;
 mod wake;
@@ -23,10 +24,18 @@ use scaling_bench::{Row, Section};
 async fn main() -> Result<()> {
     println!("# Figures of one run\n\n{}\n", machine::description());
     let mut report = Report::default();
-    // First what is measured to the microsecond: the stack keeps the machine busy.
-    report.add(decide()?);
-    report.add(function::measure().await?);
-    report.add(replicas::measure().await?);
+    let only = std::env::args().nth(1);
+    ensure!(
+        matches!(only.as_deref(), None | Some("pages")),
+        "the argument can only be `pages`: the status page alone"
+    );
+    let all = only.is_none();
+    if all {
+        // First what is measured to the microsecond: the stack keeps the machine busy.
+        report.add(decide()?);
+        report.add(function::measure().await?);
+        report.add(replicas::measure().await?);
+    }
 
     let mut options = StackOptions::named("bench");
     // A pass that comes by itself would be counted too.
@@ -34,11 +43,16 @@ async fn main() -> Result<()> {
     let stack = Stack::start(&options).await?;
     println!();
     let sql = fleet::connect(&stack.env().database_url).await?;
-    report.add(wake::measure(&stack, &sql).await?);
-    report.add(quiet_pass::measure(&stack, &sql).await?);
+    if all {
+        report.add(wake::measure(&stack, &sql).await?);
+        report.add(quiet_pass::measure(&stack, &sql).await?);
+    }
     fleet::create(&sql).await?;
-    report.add(assign::measure(&stack, &sql).await?);
-    report.add(burst::measure(&stack).await?);
+    if all {
+        report.add(assign::measure(&stack, &sql).await?);
+        report.add(burst::measure(&stack).await?);
+    }
+    report.add(pages::measure(&stack, &sql).await?);
     stack.stop();
     report.sum_up();
     Ok(())

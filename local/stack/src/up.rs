@@ -117,7 +117,7 @@ fn explain(stack: &Stack, options: &UpOptions) -> Result<()> {
     let binary = std::env::current_exe().context("find the running program")?;
     println!(
         "assign-user  {assign}
-status       {status}   (user: any, password: {status_token})
+status page  {status}   (token: {status_token})
 GraphQL      {hasura}/v1/graphql   (x-hasura-admin-secret: {secret})
 PostgreSQL   {database}
 local AWS    {aws}

@@ -8,6 +8,7 @@
 //! | capacity refusal | `REGION#name` | `REFUSAL#type#subnet`, `REFUSAL#spot#type#subnet` |
 //! | closed intent | `CLOSED#name` | `INTENT#launch` |
 //! | decision | `DECISIONS#name` | lock version, 20 digits |
+//! | its figures, the last of ten seconds | `POINTS#name` | time, to ten seconds |
 //! | seen event | `SEEN#id` | `SEEN` |
 //!
 //! What a pass reads at once shares a partition, and nothing else is in it: its one query
