@@ -6,8 +6,9 @@ use shared::model::Instance;
 
 use super::chart::{Chart, Frame, Keep, Line};
 use super::decision::{ReplicaRow, replicas};
+use super::verdict::refused;
 use super::view::{DecisionView, RegionView, until_now};
-use super::words::{clock, count, distance, span};
+use super::words::{count, distance, span};
 use super::{Figure, Layout, Visit};
 use crate::gather::REGION_WINDOW;
 use crate::model::{LockStatus, RegionPage, RegionStatus};
@@ -156,15 +157,7 @@ fn open(region: &RegionStatus, now: Timestamp) -> Vec<String> {
             distance(now, intent.since)
         )
     });
-    let refusals = region.refusals.iter().map(|refusal| {
-        format!(
-            "EC2 had no room for {}{} in {}: asked again after {}",
-            refusal.instance_type,
-            if refusal.spot { " (spot)" } else { "" },
-            refusal.subnet_id,
-            clock(refusal.until)
-        )
-    });
+    let refusals = region.refusals.iter().map(refused);
     intents.chain(refusals).collect()
 }
 

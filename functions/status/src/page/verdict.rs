@@ -1,7 +1,7 @@
 //! Whether users can get a slot in a region now, and why not.
 
 use jiff::Timestamp;
-use shared::model::ImageState;
+use shared::model::{ImageState, Refusal};
 
 use super::sentences::{self, Kind};
 use super::words::{clock, count, distance, short_sha, span};
@@ -126,15 +126,7 @@ fn because(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String>
             "{what} asked of EC2 {since}, without a clear answer yet"
         ));
     }
-    for refusal in &region.refusals {
-        because.push(format!(
-            "EC2 has no room for {}{} in {}: asked again after {}",
-            refusal.instance_type,
-            if refusal.spot { " (spot)" } else { "" },
-            refusal.subnet_id,
-            clock(refusal.until)
-        ));
-    }
+    because.extend(region.refusals.iter().map(refused));
     if let Some(last) = &region.last_decision
         && !region.paused
     {
@@ -154,6 +146,16 @@ fn because(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String>
         because.push("the next pass launches what is missing".to_owned());
     }
     because
+}
+
+pub(super) fn refused(refusal: &Refusal) -> String {
+    format!(
+        "EC2 has no room for {}{} in {}: asked again after {}",
+        refusal.instance_type,
+        if refusal.spot { " (spot)" } else { "" },
+        refusal.subnet_id,
+        clock(refusal.until)
+    )
 }
 
 fn warnings(region: &RegionStatus, now: Timestamp) -> Vec<String> {
