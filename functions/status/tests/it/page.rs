@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::model::{ImageState, Instance, InstanceStatus, Refusal};
+use shared::model::{ImageState, Instance, InstanceStatus, Refusal, ReplicaStatus};
 use shared::overview::RegionOverview;
 use shared::report::{PassOutcome, StepResult};
-use shared::scaling::{Note, Reason};
+use shared::scaling::{Note, Reason, ReplicaView};
 use shared::testing::{NOW, at, image_overview, instance, region_overview};
 
 use crate::support::{Answer, TOKEN, World, decision, request};
@@ -478,4 +478,34 @@ async fn a_page_refreshes_itself_unless_it_was_told_not_to() {
         assert_eq!(page.contains("http-equiv=\"refresh\""), refreshes, "{path}");
         assert_eq!(page.contains("<script>"), refreshes, "{path}");
     }
+}
+
+#[tokio::test]
+async fn replicas_are_listed_with_what_was_decided_for_them() {
+    let mut region = region_overview("us-east-1");
+    region.algorithm = "replica".to_owned();
+    let world = World::of([region]);
+    let mut past = decision("us-east-1", 1, NOW);
+    let silent = ReplicaStatus::Unknown {
+        why: "no answer within 3s".to_owned(),
+    };
+    past.plan.replicas = [ReplicaStatus::Healthy { capacity: 2 }, silent]
+        .into_iter()
+        .zip(1..)
+        .map(|(status, n)| ReplicaView {
+            instance: format!("i-{n}").into(),
+            status,
+            decided: "kept".to_owned(),
+        })
+        .collect();
+    world.record(past);
+    for path in ["/regions/us-east-1", "/decisions/us-east-1/1"] {
+        let text = text(&page(&world, path).await);
+        assert!(text.contains("i-1 healthy, capacity 2 kept"), "{text}");
+        let unknown = "i-2 unknown, no answer within 3s kept";
+        assert!(text.contains(unknown), "{text}");
+    }
+    let text = text(&page(&world, "/regions/us-east-1").await);
+    assert!(!text.contains("No instance has a row"), "{text}");
+    assert!(!text.contains("sessions"), "nobody counts them: {text}");
 }
