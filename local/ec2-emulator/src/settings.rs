@@ -37,9 +37,12 @@ pub struct AgentSettings {
     /// From the assignment of a slot to its user's connection (`AGENT_CONNECT_MS`).
     #[arg(long = "agent-connect-ms", default_value_t = 1000)]
     pub connect_ms: u64,
-    /// How long a user's session runs (`AGENT_SESSION_MS`).
+    /// How long a user's session runs, at the least if there is a maximum (`AGENT_SESSION_MS`).
     #[arg(long = "agent-session-ms", default_value_t = 60_000)]
     pub session_ms: u64,
+    /// How long it runs at the most: each is of another length then (`AGENT_SESSION_MAX_MS`).
+    #[arg(long = "agent-session-max-ms")]
+    pub session_max_ms: Option<u64>,
     /// Between two heartbeats (`AGENT_HEARTBEAT_MS`).
     #[arg(long = "agent-heartbeat-ms", default_value_t = 5000)]
     pub heartbeat_ms: u64,

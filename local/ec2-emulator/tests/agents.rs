@@ -57,6 +57,7 @@ impl Emulator {
                 "1",
             ])
             .args(["--listing-lag-ms", "0", "--agent-session-ms", "4321"])
+            .args(["--agent-session-max-ms", "54321"])
             .arg("--port-file")
             .arg(&port_file)
             .arg("--data-dir")
@@ -196,6 +197,7 @@ async fn an_agent_knows_its_machine_and_nothing_of_the_emulators_environment() {
     assert!(said.contains(&format!("INSTANCE_ID={id}\n")), "{said}");
     assert!(said.contains("INSTANCE_IP=127.64.0.1\n"), "{said}");
     assert!(said.contains("AGENT_SESSION_MS=4321\n"), "{said}");
+    assert!(said.contains("AGENT_SESSION_MAX_MS=54321\n"), "{said}");
     assert!(!said.contains("HASURA_ADMIN_SECRET"), "{said}");
 }
 

@@ -33,8 +33,10 @@ pub struct Pace {
     pub boot: Duration,
     /// From the assignment of a slot to its user's connection (`AGENT_CONNECT_MS`, 1000).
     pub connect: Duration,
-    /// How long a session runs (`AGENT_SESSION_MS`, 60000).
+    /// How long a session runs at the least (`AGENT_SESSION_MS`, 60000).
     pub session: Duration,
+    /// And at the most (`AGENT_SESSION_MAX_MS`, the same): see [`Pace::session_of`].
+    pub session_max: Duration,
     /// Between two heartbeats (`AGENT_HEARTBEAT_MS`, 5000).
     pub heartbeat: Duration,
     /// Between two looks at the slots (`AGENT_POLL_MS`, 250).
@@ -47,6 +49,8 @@ pub enum ConfigError {
     Missing(&'static str),
     #[error("{name} should be a number of milliseconds, not {value:?}")]
     NotANumber { name: &'static str, value: String },
+    #[error("AGENT_SESSION_MAX_MS should not be less than AGENT_SESSION_MS")]
+    SessionRange,
     #[error("read the user data in {file}")]
     UserData {
         file: PathBuf,
@@ -72,6 +76,14 @@ impl Config {
                 Err(_) => Err(ConfigError::NotANumber { name, value }),
             },
         };
+        let session: Duration = millis("AGENT_SESSION_MS", 60_000)?;
+        let session_max = match variable("AGENT_SESSION_MAX_MS") {
+            None => session,
+            Some(_) => millis("AGENT_SESSION_MAX_MS", 0)?,
+        };
+        if session_max < session {
+            return Err(ConfigError::SessionRange);
+        }
         let file = PathBuf::from(required("USER_DATA_FILE")?);
         let user_data = std::fs::read_to_string(&file)
             .map_err(|source| ConfigError::UserData { file, source })?;
@@ -82,11 +94,29 @@ impl Config {
             pace: Pace {
                 boot: millis("AGENT_BOOT_MS", 1000)?,
                 connect: millis("AGENT_CONNECT_MS", 1000)?,
-                session: millis("AGENT_SESSION_MS", 60_000)?,
+                session,
+                session_max,
                 heartbeat: millis("AGENT_HEARTBEAT_MS", 5000)?,
                 poll: millis("AGENT_POLL_MS", 250)?,
             },
         })
+    }
+}
+
+impl Pace {
+    /// How long this session of this user runs, by the numbers in their ids: the same again after
+    /// a restart of the agent, and on another machine. Short ones are more frequent than long ones.
+    pub fn session_of(&self, user_id: &str, session_id: &str) -> Duration {
+        // FNV-1a (Fowler, Noll and Vo), since the standard library's hashes may change.
+        let ids = user_id.bytes().chain([0]).chain(session_id.bytes());
+        let hash = ids.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        // One round of MurmurHash3's last step (Appleby): the last byte alone moves only some bits.
+        let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let part = f64::from(u32::try_from(mixed >> 32).unwrap_or_default()) / f64::from(u32::MAX);
+        let range = self.session_max.saturating_sub(self.session);
+        self.session + range.mul_f64(part * part)
     }
 }
 
@@ -163,6 +193,7 @@ mod tests {
         ];
         let config = read(&base).unwrap();
         assert_eq!(config.pace.poll, Duration::from_millis(250));
+        assert_eq!(config.pace.session_max, Duration::from_secs(60));
 
         let with_mistake = [&base[..], &[("AGENT_POLL_MS", "often")]].concat();
         let error = read(&with_mistake).unwrap_err().to_string();
@@ -174,5 +205,40 @@ mod tests {
             read(&base[1..]).unwrap_err().to_string(),
             "INSTANCE_ID is not set"
         );
+        let backwards = [&base[..], &[("AGENT_SESSION_MAX_MS", "59999")]].concat();
+        assert!(matches!(read(&backwards), Err(ConfigError::SessionRange)));
+    }
+
+    #[test]
+    fn sessions_are_of_all_lengths_between_the_two_and_mostly_short() {
+        let pace = Pace {
+            boot: Duration::ZERO,
+            connect: Duration::ZERO,
+            session: Duration::from_secs(10),
+            session_max: Duration::from_secs(110),
+            heartbeat: Duration::ZERO,
+            poll: Duration::ZERO,
+        };
+        let lengths: Vec<_> = (0..2000)
+            .map(|user| pace.session_of(&format!("user-{user}"), "1").as_secs_f64())
+            .collect();
+        let within = |from: f64, to: f64| {
+            let those = lengths.iter().filter(|it| (from..=to).contains(*it));
+            those.count()
+        };
+        assert_eq!(within(10.0, 110.0), 2000);
+        // Half of them are below a quarter of the range.
+        assert!(
+            (900..1100).contains(&within(10.0, 35.0)),
+            "{}",
+            within(10.0, 35.0)
+        );
+        assert!(
+            (200..330).contains(&within(85.0, 110.0)),
+            "{}",
+            within(85.0, 110.0)
+        );
+        assert_eq!(pace.session_of("a", "1"), pace.session_of("a", "1"));
+        assert_ne!(pace.session_of("a", "1"), pace.session_of("a", "2"));
     }
 }

@@ -126,7 +126,12 @@ impl Seen {
                 session_id: self.slot.session_id.clone()?,
             }),
             SlotStatus::Connecting => Some(Duty::ReportRunning { slot_id }),
-            SlotStatus::Running => (age >= pace.session).then_some(Duty::ReportDying { slot_id }),
+            SlotStatus::Running => {
+                let user = self.slot.user_id.as_deref().unwrap_or_default();
+                let session = self.slot.session_id.as_deref().unwrap_or_default();
+                let is_over = age >= pace.session_of(user, session);
+                is_over.then_some(Duty::ReportDying { slot_id })
+            }
             SlotStatus::Dying => Some(Duty::Replace { slot_id }),
         }
     }
@@ -142,6 +147,7 @@ mod tests {
         boot: Duration::ZERO,
         connect: Duration::from_secs(2),
         session: Duration::from_secs(60),
+        session_max: Duration::from_secs(60),
         heartbeat: Duration::from_secs(5),
         poll: Duration::from_secs(1),
     };

@@ -31,6 +31,7 @@ fn start_agent(url: &str) -> JoinHandle<Leaving> {
             boot: millis(1),
             connect: millis(5),
             session: millis(20),
+            session_max: millis(20),
             heartbeat: millis(10),
             poll: millis(2),
         },

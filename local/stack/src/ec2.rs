@@ -39,9 +39,12 @@ pub struct Ec2Options {
     /// From the assignment of a slot to its user's connection
     #[arg(long, value_name = "MS")]
     pub agent_connect_ms: Option<u64>,
-    /// How long a user's session runs
+    /// How long a user's session runs, or at the least if there is a maximum
     #[arg(long, value_name = "MS")]
     pub agent_session_ms: Option<u64>,
+    /// How long it runs at the most: then each is of another length
+    #[arg(long, value_name = "MS")]
+    pub agent_session_max_ms: Option<u64>,
     /// Between two heartbeats of an agent
     #[arg(long, value_name = "MS")]
     pub agent_heartbeat_ms: Option<u64>,
@@ -60,6 +63,7 @@ impl Ec2Options {
             ("--agent-boot-ms", self.agent_boot_ms),
             ("--agent-connect-ms", self.agent_connect_ms),
             ("--agent-session-ms", self.agent_session_ms),
+            ("--agent-session-max-ms", self.agent_session_max_ms),
             ("--agent-heartbeat-ms", self.agent_heartbeat_ms),
             ("--agent-poll-ms", self.agent_poll_ms),
         ];

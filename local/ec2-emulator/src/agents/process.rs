@@ -55,6 +55,9 @@ pub(super) fn spawn(
         .stdout(input.try_clone()?)
         .stderr(input)
         .kill_on_drop(true);
+    if let Some(max) = settings.session_max_ms {
+        command.env("AGENT_SESSION_MAX_MS", max.to_string());
+    }
     die_with_this_process(&mut command);
     let child = command.spawn()?;
     tokio::spawn(keep_log(pipe::Receiver::from_owned_fd(output.into())?, log));
