@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use local_stack::ec2::set_faults;
+pub use local_stack::invoke::schedule;
 use local_stack::operator::Operator;
 use local_stack::options::{Schedule, StackOptions};
 use local_stack::seed::RegionSeed;
@@ -213,10 +215,8 @@ impl Deployed {
 
     /// Sets what goes wrong at EC2 from now on; `{}` heals it.
     pub async fn set_faults(&self, faults: &Value) {
-        let url = format!("{}/faults", self.stack.env().ec2_control_url);
-        let answer = self.http.put(url).json(faults).send().await;
-        let answer = answer.and_then(reqwest::Response::error_for_status);
-        answer.expect("the emulator takes the faults");
+        let set = set_faults(&self.stack.env().ec2_control_url, faults).await;
+        set.expect("the emulator takes the faults");
     }
 
     /// Changes how fast instances and agents are that start from now on.
@@ -308,12 +308,6 @@ impl Answer {
             body,
         }
     }
-}
-
-/// What `EventBridge` sends each minute.
-pub fn schedule() -> Value {
-    let event = include_str!("../../events/reconcile-schedule.json");
-    serde_json::from_str(event).expect("the sample is JSON")
 }
 
 async fn connect(url: &str) -> Client {

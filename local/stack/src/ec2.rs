@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
+use serde_json::Value;
 
 use crate::dir::StackDir;
 use crate::http;
@@ -76,6 +77,18 @@ impl Ec2Options {
         }
         args
     }
+}
+
+/// Sets what goes wrong at the emulated EC2 from now on; `{}` heals it.
+///
+/// # Errors
+/// When the emulator does not answer, or does not know such a fault.
+pub async fn set_faults(control_url: &str, faults: &Value) -> Result<()> {
+    let put = reqwest::Client::new().put(format!("{control_url}/faults"));
+    let answer = put.json(faults).send().await;
+    let answer = answer.and_then(reqwest::Response::error_for_status);
+    answer.context("set EC2's faults")?;
+    Ok(())
 }
 
 /// A running EC2 emulator; the agents on its instances end with it.

@@ -5,6 +5,16 @@ use aws_config::SdkConfig;
 use aws_sdk_lambda::primitives::Blob;
 use serde_json::Value;
 
+/// What `EventBridge` sends each minute.
+///
+/// # Panics
+/// Never: the sample is JSON.
+#[allow(clippy::expect_used)]
+pub fn schedule() -> Value {
+    let event = include_str!("../../../events/reconcile-schedule.json");
+    serde_json::from_str(event).expect("the sample is JSON")
+}
+
 /// The function's answer to `payload`.
 ///
 /// # Errors

@@ -11,13 +11,16 @@
 //! - [`deploy`], [`invoke`]: `template.yaml` on the local AWS;
 //! - [`forwarding`]: `forward-events.yaml` in its other regions;
 //! - [`stack`], [`options`], [`env_file`]: all of it together;
-//! - [`operator`], [`seed`], [`up`]: what a person does with it.
+//! - [`operator`], [`seed`], [`up`]: what a person does with it;
+//! - [`demo`], [`dice`]: a day of users, to be watched.
 //!
 //! Tests start the parts that they need (`Postgres::start`, `Ministack::start`),
 //! or all of them (`Stack::start`). Errors are `anyhow`'s: this is a tool, and
 //! whoever reads its errors is a person.
 
+pub mod demo;
 pub mod deploy;
+pub mod dice;
 pub mod dir;
 pub mod ec2;
 pub mod ec2_events;

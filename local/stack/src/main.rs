@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use local_stack::demo::{DemoOptions, demo};
 use local_stack::env_file::StackEnv;
 use local_stack::invoke::invoke;
 use local_stack::keys::{Algorithm, UserKeys};
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Starts everything and stays until Ctrl-C
     Up(Box<UpOptions>),
+    /// Plays a day of users in some minutes, to be watched on the status page
+    Demo(DemoOptions),
     /// Prints a token with which a user may ask for a slot
     Token {
         #[command(flatten)]
@@ -83,6 +86,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<()> {
     match command {
         Command::Up(options) => up(&options).await,
+        Command::Demo(options) => demo(&options).await,
         Command::Token {
             stack,
             user,

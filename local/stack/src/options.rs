@@ -48,7 +48,7 @@ impl StackChoice {
 }
 
 /// It names the folder and the CloudFormation stack.
-fn parse_name(name: &str) -> Result<String, String> {
+pub(crate) fn parse_name(name: &str) -> Result<String, String> {
     let letters_first = name.starts_with(|c: char| c.is_ascii_alphabetic());
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     if letters_first && plain && name.len() <= 40 {

@@ -40,44 +40,33 @@ impl RegionSeed {
     /// Adds the rows; `world` is the emulator's, or its default.
     pub async fn insert(&self, operator: &Operator, world: Option<&Path>) -> Result<()> {
         let world = World::read(world)?;
+        let (region, image) = self.rows(&world)?;
+        insert_rows(operator, &[region], &[image]).await
+    }
+
+    /// The region and its image.
+    pub(crate) fn rows(&self, world: &World) -> Result<(Value, Value)> {
         let region = world.region(&self.region)?;
-        let document = "mutation SetUp(
-            $regions: [regions_insert_input!]!
-            $images: [images_insert_input!]!
-            $versions: [app_versions_insert_input!]!
-        ) {
-            insert_regions(objects: $regions) { affected_rows }
-            insert_images(objects: $images) { affected_rows }
-            insert_app_versions(objects: $versions) { affected_rows }
-        }";
         let image = region
             .images
             .first()
             .context("the world has no image in the region")?;
-        let variables = json!({
-            "regions": [{
-                "name": self.region,
-                "target_free": self.target_free,
-                "max_instances": self.max_instances,
-                // The whole buffer in the first pass.
-                "scale_up_step": 0,
-                "launch_choices": self.launch_choices(region)?,
-                "security_groups": [{"key": "scaling", "value": "hosts"}],
-            }],
-            "images": [{
-                "region": self.region,
-                "image_id": image.id,
-                "client_sha": CLIENT_SHA,
-                "state": "CURRENT",
-            }],
-            "versions": [{
-                "environment": ENVIRONMENT,
-                "version": APP_VERSION,
-                "client_sha": CLIENT_SHA,
-            }],
+        let row = json!({
+            "name": self.region,
+            "target_free": self.target_free,
+            "max_instances": self.max_instances,
+            // The whole buffer in the first pass.
+            "scale_up_step": 0,
+            "launch_choices": self.launch_choices(region)?,
+            "security_groups": [{"key": "scaling", "value": "hosts"}],
         });
-        operator.query(document, variables).await?;
-        Ok(())
+        let image = json!({
+            "region": self.region,
+            "image_id": image.id,
+            "client_sha": CLIENT_SHA,
+            "state": "CURRENT",
+        });
+        Ok((row, image))
     }
 
     /// The first subnet by its tag, the others by their ids: both are ways to name one.
@@ -105,4 +94,29 @@ impl RegionSeed {
         };
         Ok(subnets.iter().map(choice).collect())
     }
+}
+
+/// Adds regions and their images, and the app's first version.
+pub(crate) async fn insert_rows(
+    operator: &Operator,
+    regions: &[Value],
+    images: &[Value],
+) -> Result<()> {
+    let document = "mutation SetUp(
+        $regions: [regions_insert_input!]!
+        $images: [images_insert_input!]!
+        $versions: [app_versions_insert_input!]!
+    ) {
+        insert_regions(objects: $regions) { affected_rows }
+        insert_images(objects: $images) { affected_rows }
+        insert_app_versions(objects: $versions) { affected_rows }
+    }";
+    let version = json!({
+        "environment": ENVIRONMENT,
+        "version": APP_VERSION,
+        "client_sha": CLIENT_SHA,
+    });
+    let variables = json!({"regions": regions, "images": images, "versions": [version]});
+    operator.query(document, variables).await?;
+    Ok(())
 }

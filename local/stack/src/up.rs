@@ -37,10 +37,15 @@ pub struct UpOptions {
 /// # Errors
 /// When a part cannot be started, or ends by itself.
 pub async fn up(options: &UpOptions) -> Result<()> {
+    until_stopped(run(options)).await
+}
+
+/// Runs until it is told to stop, and says so then.
+pub(crate) async fn until_stopped(run: impl Future<Output = Result<()>>) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut running = Box::pin(run(options));
+    let mut running = Box::pin(run);
     tokio::select! {
         result = &mut running => return result,
         _ = interrupt.recv() => {}
@@ -77,7 +82,7 @@ async fn run(options: &UpOptions) -> Result<()> {
     bail!("{}", stack.failed().await)
 }
 
-async fn filled(stack: &Stack, seed: &RegionSeed) -> Result<()> {
+pub(crate) async fn filled(stack: &Stack, seed: &RegionSeed) -> Result<()> {
     let operator = stack.operator();
     let target = usize::try_from(seed.target_free)?;
     let deadline = Instant::now() + FILL_TIME;
@@ -160,7 +165,7 @@ Ctrl-C ends everything and removes its data.",
 }
 
 /// From the checkout's root, where people are.
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(project::root())
         .unwrap_or(path)
         .display()

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use local_stack::dice::Dice;
 use nix::sys::signal::Signal;
 
-use crate::dice::Dice;
 use crate::now_ms;
 use crate::prey::{Herd, Prey};
 

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use local_stack::dice::Dice;
 use scaling_tests::deployed::Deployed;
 
 use crate::aws_log::AwsLog;
-use crate::dice::Dice;
 use crate::evidence::Calls;
 use crate::hunt::{Bag, Game, Hunt};
 use crate::passes::Passes;

@@ -26,7 +26,6 @@
 
 mod aws_log;
 mod checks;
-mod dice;
 mod evidence;
 mod hunt;
 mod load;

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
+use local_stack::dice::Dice;
 use local_stack::operator::Operator;
 use scaling_tests::deployed::{Deployed, schedule};
 use serde_json::{Value, json};
 
-use crate::dice::Dice;
 use crate::regions::REGIONS;
 
 /// Passes that went on when another had the lock.

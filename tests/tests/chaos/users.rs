@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use local_stack::dice::Dice;
 use local_stack::seed::{APP_VERSION, CLIENT_SHA};
 use reqwest::Method;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
 
-use crate::dice::Dice;
 use crate::regions::REGIONS;
 
 /// Few, and often there: some of them meet their limit.

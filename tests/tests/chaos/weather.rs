@@ -3,10 +3,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use local_stack::dice::Dice;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
 
-use crate::dice::Dice;
 use crate::regions::REGIONS;
 
 /// Each database event may come twice, late, out of order, or not at all.
