@@ -14,6 +14,10 @@ setup: ## Builds and installs what is missing, into .local/ and target/
 run: setup ## Starts the service on this machine until Ctrl-C; ARGS="--name two" and others: ARGS=--help
 	@exec $(STACK) up $(ARGS)
 
+.PHONY: demo
+demo: setup ## Plays a day of users in six minutes, to be watched in a browser; ARGS="--minutes 10"
+	@exec $(STACK) demo $(ARGS)
+
 .PHONY: token
 token: ## Prints a token for USER=name; ARGS="--expires-in 60"
 	@$(if $(filter command line,$(origin USER)),,$(error say whose: make token USER=bob))$(STACK) token --user '$(USER)' $(ARGS)

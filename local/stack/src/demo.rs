@@ -6,7 +6,7 @@
 //! - `users`, `queue`: those who come, over HTTP;
 //! - `story`, `rollout`: what else happens;
 //! - `page`, `witness`: what the status page shows, and what really became of each session;
-//! - `tell`, `summary`: what is printed.
+//! - `tell`, `summary`, `verdict`: what is printed, and whether the day went as it should.
 
 mod clock;
 mod day;
@@ -20,6 +20,7 @@ mod story;
 mod summary;
 mod tell;
 mod users;
+mod verdict;
 mod witness;
 
 use anyhow::{Result, ensure};

@@ -70,8 +70,9 @@ impl Region {
     /// Users on machines, and free places of those that it should have.
     pub(super) fn line(&self) -> String {
         let machines: u32 = self.images.iter().map(|it| it.instances.all()).sum();
+        let plural = if machines == 1 { ", " } else { "s," };
         format!(
-            "{} {:>2} on {machines:>2} VMs, {:>2}/{}",
+            "{} {:>2} on {machines:>2} VM{plural} {:>2}/{}",
             self.region,
             self.occupied.unwrap_or_default(),
             self.free.unwrap_or_default(),

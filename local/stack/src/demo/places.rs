@@ -52,9 +52,9 @@ pub(super) const PLACES: [Place; 3] = [
     },
 ];
 
-/// Where machines are taken back, and where they are short.
-pub(super) const SPOT: &Place = &PLACES[0];
-pub(super) const SHORT: &Place = &PLACES[1];
+/// Where a machine is taken back, and where they are short.
+pub(super) const SPOT: usize = 0;
+pub(super) const SHORT: usize = 1;
 
 /// Slots of a machine: few, so that machines come and go all day.
 const CAPACITY: u32 = 4;

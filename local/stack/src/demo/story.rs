@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::clock::DayTime;
 use super::day::{Arrival, RUSH, time_here};
-use super::places::{PLACES, Place, SHORT, SPOT};
+use super::places::{PLACES, SHORT, SPOT};
 use super::show::{Show, minutes};
 use super::tell::count;
 use super::users::Users;
@@ -36,7 +36,7 @@ const TIMES: [(DayTime, &str); 6] = [
 ];
 
 /// When EC2 takes a machine back, and by when there has to be one with users on it.
-const INTERRUPTION: (DayTime, DayTime) = (DayTime::at(10, 30), DayTime::at(12, 30));
+const INTERRUPTION: (DayTime, DayTime) = (DayTime::at(9, 50), DayTime::at(12, 30));
 
 /// From EC2's warning to the machine's end: two minutes in life, more on a clock that is so fast.
 const WARNING: Duration = Duration::from_secs(25 * 60);
@@ -81,20 +81,14 @@ pub(super) async fn rush_hour(show: &Show<'_>, users: &Users<'_>, number: usize)
     show.clock.reach(from).await;
     show.say(&format!("rush hour in {region}: it is 08:30 there"));
     show.clock.reach(to).await;
-    let came = users.between(number, from, to);
-    let waited = came.iter().filter_map(|told| told.waited);
-    let waited: Vec<_> = waited.collect();
-    let how = match waited.iter().max() {
-        None => "nobody had to wait".to_owned(),
-        Some(longest) => format!(
-            "{} had to wait, {} at the most",
-            waited.len(),
-            show.took(*longest)
-        ),
+    let (came, waited) = users.between(number, from, to);
+    let waited = match waited {
+        0 => "nobody".to_owned(),
+        waited => waited.to_string(),
     };
-    let came = count(came.len(), "user");
+    let came = count(came, "user");
     show.say(&format!(
-        "the rush hour in {region} is over: {came} since {from}, {how}"
+        "the rush hour in {region} is over: {came} since {from}, {waited} had to wait"
     ));
     Ok(())
 }
@@ -104,7 +98,7 @@ pub(super) async fn interruption(
     show: &Show<'_>,
     users: &Users<'_>,
 ) -> Result<Option<Interruption>> {
-    let region = SPOT.region;
+    let region = PLACES[SPOT].region;
     show.clock.reach(INTERRUPTION.0).await;
     let Some(instance) = busy_machine(show, region).await? else {
         return Ok(None);
@@ -152,7 +146,7 @@ pub(super) async fn interruption(
         .into_iter()
         .map(|session| Arrival {
             at: show.clock.now(),
-            place: 0,
+            place: SPOT,
             user: session.user,
             laggard: 1.0,
         })
@@ -196,7 +190,7 @@ async fn busy_machine(show: &Show<'_>, region: &str) -> Result<Option<String>> {
 
 /// A region's first zone has no capacity when it is needed most.
 pub(super) async fn shortage(show: &Show<'_>) -> Result<()> {
-    let Place { region, .. } = SHORT;
+    let region = PLACES[SHORT].region;
     let subnets = &show.stage.world.region(region)?.subnets;
     let subnet = subnets.first().context("a region has a subnet")?;
     show.clock.reach(SHORTAGE.0).await;

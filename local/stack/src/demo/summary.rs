@@ -1,6 +1,5 @@
 //! What the day came to, and whether it went as it should.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -10,9 +9,9 @@ use super::clock::{DayTime, Pace};
 use super::rollout::Rollout;
 use super::show::{Show, minutes};
 use super::story::Interruption;
-use super::tell::count;
-use super::users::{Told, Users};
-use super::witness::Session;
+use super::tell::{count, hanging};
+use super::users::Users;
+use super::verdict::{broken_promises, missing};
 use crate::upgrade::{NEXT_CLIENT_SHA, NEXT_VERSION};
 
 /// A day in numbers.
@@ -37,7 +36,7 @@ pub struct Summary {
     pub rollout: Rollout,
     /// What should not have happened, or should have and did not; empty after a good day.
     pub wrong: Vec<String>,
-    pace: Pace,
+    pub(super) pace: Pace,
 }
 
 impl Summary {
@@ -85,91 +84,18 @@ impl Summary {
             wrong,
             pace: show.clock.pace,
         };
-        summary.wrong.extend(summary.missing());
+        let missing = missing(&summary);
+        summary.wrong.extend(missing);
         Ok(summary)
     }
-
-    /// Parts of the story that did not happen.
-    fn missing(&self) -> Vec<String> {
-        let mut missing = Vec::new();
-        if self.gave_up > 0 {
-            missing.push(format!(
-                "{} went away without a place",
-                count(self.gave_up, "user")
-            ));
-        }
-        match &self.interruption {
-            None => missing.push("no machine with users on it was interrupted".to_owned()),
-            Some(it) if !it.drained || !it.gone => {
-                missing.push(format!(
-                    "{} was not drained before EC2 took it",
-                    it.instance
-                ));
-            }
-            Some(_) => {}
-        }
-        if let Some(step) = self.rollout.missing() {
-            missing.push(format!("the new image was never {step}"));
-        } else if self.served_new == 0 {
-            missing.push("nobody came with the new client".to_owned());
-        }
-        missing
-    }
-}
-
-/// What the service promises, and did not keep on this day.
-fn broken_promises(
-    told: &[Told],
-    sessions: &[Session],
-    interruption: Option<&Interruption>,
-) -> Vec<String> {
-    let mut broken = Vec::new();
-    let known: BTreeMap<_, _> = sessions
-        .iter()
-        .map(|session| ((session.slot.as_str(), session.user.as_str()), session))
-        .collect();
-    let mut slots = BTreeSet::new();
-    for Told {
-        slot,
-        user,
-        client_sha,
-        ..
-    } in told
-    {
-        if !slots.insert(slot) {
-            broken.push(format!("the place {slot} was given to two users"));
-        }
-        match known.get(&(slot.as_str(), user.as_str())) {
-            None => broken.push(format!(
-                "{user} was told of a place that is not held: {slot}"
-            )),
-            Some(session) if session.client_sha != *client_sha => {
-                broken.push(format!("{user} is on a machine for another client"));
-            }
-            Some(_) => {}
-        }
-    }
-    for session in sessions {
-        let taken = interruption.is_some_and(|it| it.instance == session.instance);
-        if session.was_cut_off() && !taken {
-            broken.push(format!(
-                "{} lost a session on {}",
-                session.user, session.instance
-            ));
-        }
-        if session.ended.as_deref() == Some("released") {
-            broken.push(format!(
-                "{} lost a place before the session began",
-                session.user
-            ));
-        }
-    }
-    broken
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row = |name: &str, text: &str| writeln!(f, "  {name:<14}{text}");
+        let mut row = |name: &str, text: &str| {
+            let head = format!("  {name:<14}");
+            writeln!(f, "{}", hanging(&head, text))
+        };
         row(
             "users",
             &format!(
@@ -234,7 +160,7 @@ impl Summary {
         };
         let of_day = |real: &Duration| minutes(self.pace.of_day(*real));
         format!(
-            "{} for a machine, {} in the middle and {} at the most ({:.1} s, {:.1} s for you)",
+            "{} waited for a machine: {} in the middle and {} at the most ({:.1} s and {:.1} s for you)",
             count(self.waits.len(), "user"),
             of_day(middle),
             of_day(longest),
@@ -257,7 +183,8 @@ impl Summary {
             _ => "never".to_owned(),
         };
         format!(
-            "warm after {}, swapped {} after its client, old one gone {} later",
+            "warm {} after the order, swapped {} after its client was published, the old one gone {} \
+             later",
             took(ordered, warm),
             took(published, swapped),
             took(swapped, gone),

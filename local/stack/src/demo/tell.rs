@@ -5,19 +5,22 @@ use super::clock::DayTime;
 /// Of a line, for terminals that are not wide.
 const WIDTH: usize = 98;
 
-/// What the time takes, and is left free in further lines.
-const INDENT: usize = 7;
-
 pub(super) fn line(time: DayTime, text: &str) -> String {
-    let mut lines = format!("{time}  ");
-    let mut width = INDENT;
+    hanging(&format!("{time}  "), text)
+}
+
+/// The text after its head, and further lines of it below itself.
+pub(super) fn hanging(head: &str, text: &str) -> String {
+    let indent = head.chars().count();
+    let mut lines = head.to_owned();
+    let mut width = indent;
     for word in text.split(' ') {
         let length = word.chars().count();
-        if width > INDENT && width + 1 + length > WIDTH {
+        if width > indent && width + 1 + length > WIDTH {
             lines.push('\n');
-            lines.push_str(&" ".repeat(INDENT));
-            width = INDENT;
-        } else if width > INDENT {
+            lines.push_str(&" ".repeat(indent));
+            width = indent;
+        } else if width > indent {
             lines.push(' ');
             width += 1;
         }

@@ -27,7 +27,7 @@ const AT_ONCE: usize = 24;
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 
 /// Pauses of a client that was refused: the first, and the longest; each is twice the one before.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(400), Duration::from_secs(2));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(1_200));
 
 /// A user who had no place by then goes away.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,9 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Told {
     pub(super) slot: String,
     pub(super) user: String,
-    pub(super) place: usize,
     pub(super) client_sha: &'static str,
-    pub(super) asked: DayTime,
     /// From the first request to the place, for one who was refused for want of capacity.
     pub(super) waited: Option<Duration>,
 }
@@ -50,6 +48,9 @@ pub(super) struct Users<'a> {
     permits: Semaphore,
     dice: RefCell<Dice>,
     queues: [Queue; PLACES.len()],
+    /// Where and when each asked first, and each of those who had to wait.
+    asked: RefCell<Vec<(usize, DayTime)>>,
+    refused: RefCell<Vec<(usize, DayTime)>>,
     pub(super) told: RefCell<Vec<Told>>,
     /// Who went away without a place.
     pub(super) gave_up: Cell<usize>,
@@ -74,6 +75,8 @@ impl<'a> Users<'a> {
             permits: Semaphore::new(AT_ONCE),
             dice: RefCell::new(Dice::of(seed, "pauses")),
             queues: PLACES.each_ref().map(|place| Queue::of(place.region)),
+            asked: RefCell::default(),
+            refused: RefCell::default(),
             told: RefCell::default(),
             gave_up: Cell::default(),
             updated: Cell::default(),
@@ -101,7 +104,8 @@ impl<'a> Users<'a> {
     /// A user asks until there is a place, or patience is at its end.
     pub(super) async fn visit(&self, arrival: &Arrival, session: u32) -> Result<()> {
         let token = self.show.stage.stack.token(&arrival.user)?;
-        let (came, asked) = (Instant::now(), self.show.clock.now());
+        let (came, asked) = (Instant::now(), (arrival.place, self.show.clock.now()));
+        self.asked.borrow_mut().push(asked);
         let queue = &self.queues[arrival.place];
         let mut client_sha = self.client_of(arrival);
         let mut pause = PAUSES.0;
@@ -125,6 +129,7 @@ impl<'a> Users<'a> {
                 Answer::NoCapacity if waits => {}
                 Answer::NoCapacity => {
                     waits = true;
+                    self.refused.borrow_mut().push(asked);
                     queue.join(self.show);
                 }
                 Answer::Failed(what) => self.failures.borrow_mut().push(what),
@@ -144,9 +149,7 @@ impl<'a> Users<'a> {
             Some(slot) => self.told.borrow_mut().push(Told {
                 slot,
                 user: arrival.user.clone(),
-                place: arrival.place,
                 client_sha,
-                asked,
                 waited,
             }),
             None => self.gave_up.update(|gave_up| gave_up + 1),
@@ -211,12 +214,15 @@ impl<'a> Users<'a> {
         }
     }
 
-    /// Those of a place who asked from one time to another, and were given a place since.
-    pub(super) fn between(&self, place: usize, from: DayTime, to: DayTime) -> Vec<Told> {
-        let told = self.told.borrow();
-        let those = told
-            .iter()
-            .filter(|told| told.place == place && (from..to).contains(&told.asked));
-        those.cloned().collect()
+    /// How many asked at a place from one time to another, and how many of them had to wait.
+    pub(super) fn between(&self, place: usize, from: DayTime, to: DayTime) -> (usize, usize) {
+        let number = |those: &RefCell<Vec<(usize, DayTime)>>| {
+            let those = those.borrow();
+            let those = those
+                .iter()
+                .filter(|(there, asked)| *there == place && (from..to).contains(asked));
+            those.count()
+        };
+        (number(&self.asked), number(&self.refused))
     }
 }

@@ -59,11 +59,14 @@ impl Witness {
         Ok(sessions)
     }
 
-    /// The active instance of a region with the most running sessions, and how many.
+    /// The active instance of a region with the most running sessions, the youngest if there are
+    /// several, and how many.
     pub(super) async fn busiest(&self, region: &str) -> Result<Option<(String, i64)>> {
         let sql = "SELECT i.id, count(*) FROM instances i JOIN slots s ON s.instance_id = i.id
                    WHERE i.region = $1 AND i.status = 'ACTIVE' AND s.status = 'RUNNING'
-                   GROUP BY i.id ORDER BY 2 DESC, 1 LIMIT 1";
+                   GROUP BY i.id
+                   ORDER BY count(*) DESC, avg(extract(epoch FROM s.allocated_at)) DESC, i.id
+                   LIMIT 1";
         let row = self.0.query_opt(sql, &[&region]).await;
         let row = row.context("look for a busy instance")?;
         Ok(row.map(|row| (row.get(0), row.get(1))))

@@ -1,38 +1,31 @@
-//! `local-stack up` as a person uses it: it starts, it is killed, it starts again,
-//! and Ctrl-C leaves nothing behind.
-
+//! The commands as a person uses them: they start, are killed, start again, and Ctrl-C leaves
+//! nothing behind.
 // Helpers of tests may unwrap as tests may; clippy knows that of tests alone.
 #![allow(clippy::unwrap_used)]
+
+mod demo;
+mod up;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use local_stack::env_file::StackEnv;
 use local_stack::options::StackChoice;
 use local_stack::process::MARK;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-struct Up {
+/// A command that runs.
+struct Running {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
-impl Up {
-    /// Without an instance to wait for: other tests watch those.
-    fn start(stack: &StackChoice) -> Self {
+impl Running {
+    fn start(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_local-stack"))
-            .args([
-                "up",
-                "--target-free",
-                "0",
-                "--schedule",
-                "off",
-                "--name",
-                &stack.name,
-            ])
+            .args(args)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -70,26 +63,8 @@ fn marked(dir: &Path) -> Vec<String> {
     names
 }
 
-#[test]
-fn starts_again_after_a_crash_and_leaves_nothing_behind() {
-    let stack = StackChoice::named("up-test");
-
-    let mut crashed = Up::start(&stack);
-    crashed.printed("Ctrl-C ends everything");
-    let before = StackEnv::read(&stack.env_path()).unwrap();
-    crashed.signal(Signal::SIGKILL);
-    crashed.child.wait().unwrap();
-
-    let mut second = Up::start(&stack);
-    second.printed("EC2 events forwarded from eu-west-1, us-west-1, us-west-2");
-    second.printed("Ctrl-C ends everything");
-    let after = StackEnv::read(&stack.env_path()).unwrap();
-    assert_ne!(before.hasura_admin_secret, after.hasura_admin_secret);
-    assert!(!marked(&stack.dir()).is_empty());
-
-    second.signal(Signal::SIGINT);
-    second.printed("nothing is left running");
-    assert!(second.child.wait().unwrap().success());
+/// What a stack that has ended leaves: nothing that runs, and no data.
+fn leaves_nothing(stack: &StackChoice) {
     assert_eq!(marked(&stack.dir()), Vec::<String>::new());
     assert!(!stack.env_path().exists());
     let mut left: Vec<_> = fs::read_dir(stack.dir())
