@@ -32,6 +32,7 @@ use self::stage::Stage;
 pub use self::story::Interruption;
 pub use self::summary::Summary;
 use self::users::Users;
+pub use self::witness::WITNESS;
 use crate::options::parse_name;
 use crate::up::until_stopped;
 

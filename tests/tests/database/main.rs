@@ -13,3 +13,4 @@ mod server;
 mod status;
 mod tables;
 mod upgrades;
+mod witness;

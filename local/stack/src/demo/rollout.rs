@@ -118,9 +118,7 @@ pub(super) async fn roll_out(show: &Show<'_>) -> Result<Rollout> {
     done.retired = everywhere(show, |region| {
         let image = state(old(region), "RETIRED")?;
         let sessions = count(image.occupied as usize, "session");
-        Some(format!(
-            "the old image is retired; {sessions} left there, to their end"
-        ))
+        Some(format!("the old image is retired; still on it: {sessions}"))
     })
     .await?;
     done.gone = everywhere(show, |region| {

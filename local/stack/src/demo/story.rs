@@ -39,7 +39,7 @@ const TIMES: [(DayTime, &str); 6] = [
 const INTERRUPTION: (DayTime, DayTime) = (DayTime::at(9, 50), DayTime::at(12, 30));
 
 /// From EC2's warning to the machine's end: two minutes in life, more on a clock that is so fast.
-const WARNING: Duration = Duration::from_secs(25 * 60);
+const WARNING: Duration = Duration::from_secs(15 * 60);
 const SHORTEST_WARNING: Duration = Duration::from_secs(3);
 
 /// While there is no capacity in a region's first zone: its rush hour.

@@ -3,6 +3,9 @@
 use anyhow::{Context as _, Result};
 use tokio_postgres::{Client, NoTls, Row};
 
+/// Notes in the table `demo.sessions` what becomes of each session.
+pub const WITNESS: &str = include_str!("witness.sql");
+
 #[derive(Debug)]
 pub(super) struct Witness(Client);
 
@@ -32,7 +35,7 @@ impl Witness {
             .context("connect to PostgreSQL")?;
         // An error of the connection is also the client's, which is where it is seen.
         tokio::spawn(connection);
-        let script = client.batch_execute(include_str!("witness.sql")).await;
+        let script = client.batch_execute(WITNESS).await;
         script.context("prepare to note sessions")?;
         Ok(Self(client))
     }

@@ -8,8 +8,8 @@ CREATE TABLE demo.sessions (
     session_id  text NOT NULL,
     instance_id text NOT NULL,
     client_sha  text NOT NULL,
-    -- Null while it lasts; then 'over', 'cut off' (its slot went with its instance), or
-    -- 'released' (nobody claimed it).
+    -- Null while it lasts; then 'over', 'cut off' (it ended with its instance), or 'released'
+    -- (nobody claimed it).
     ended       text,
     PRIMARY KEY (slot_id, user_id, session_id)
 );
@@ -25,7 +25,10 @@ BEGIN
     THEN
         UPDATE demo.sessions s
         SET ended = CASE
-            WHEN TG_OP = 'DELETE' THEN 'cut off'
+            -- An agent reports the end while its instance lives; the service does when that is
+            -- given up.
+            WHEN TG_OP = 'DELETE' OR EXISTS (SELECT FROM instances i
+                WHERE i.id = OLD.instance_id AND i.status = 'TERMINATING') THEN 'cut off'
             WHEN NEW.status = 'DYING' THEN 'over'
             ELSE 'released'
         END
