@@ -23,6 +23,8 @@ pub struct Summary {
     /// Those who were refused first for want of capacity, and how long they waited, sorted.
     pub waits: Vec<Duration>,
     pub gave_up: usize,
+    /// Errors of the service, after which users asked again.
+    pub failures: Vec<String>,
     /// Those of the new client.
     pub served_new: usize,
     /// Those who learnt by a refusal that their client was old.
@@ -56,19 +58,13 @@ impl Summary {
         };
         let mut waits: Vec<_> = told.iter().filter_map(|told| told.waited).collect();
         waits.sort_unstable();
-        let mut wrong = broken_promises(&told, &sessions, interruption.as_ref());
-        wrong.extend(
-            users
-                .failures
-                .borrow()
-                .iter()
-                .map(|what| format!("assign-user: {what}")),
-        );
+        let wrong = broken_promises(&told, &sessions, interruption.as_ref());
         let mut summary = Self {
             came,
             served: told.len(),
             waits,
             gave_up: users.gave_up.get(),
+            failures: users.failures.borrow().clone(),
             served_new: told
                 .iter()
                 .filter(|told| told.client_sha == NEXT_CLIENT_SHA)
@@ -104,6 +100,13 @@ impl fmt::Display for Summary {
             ),
         )?;
         row("waiting", &self.waiting())?;
+        if let Some(first) = self.failures.first() {
+            let errors = count(self.failures.len(), "answer");
+            row(
+                "errors",
+                &format!("{errors}, after which users asked again: {first}"),
+            )?;
+        }
         row(
             "sessions",
             &format!(

@@ -8,6 +8,9 @@ use super::tell::count;
 use super::users::Told;
 use super::witness::Session;
 
+/// One answer in so many may be an error of the service, on a busy machine: users ask again.
+const FAILED_ANSWERS: usize = 20;
+
 /// What the service promises, and did not keep on this day.
 pub(super) fn broken_promises(
     told: &[Told],
@@ -67,6 +70,13 @@ pub(super) fn missing(day: &Summary) -> Vec<String> {
             count(day.gave_up, "user")
         ));
     }
+    if day.failures.len() > day.served / FAILED_ANSWERS {
+        missing.push(format!(
+            "{} were errors: {}",
+            count(day.failures.len(), "answer"),
+            day.failures[0]
+        ));
+    }
     match &day.interruption {
         None => missing.push("no machine with users on it was interrupted".to_owned()),
         Some(it) if !it.drained || !it.gone => {
@@ -122,13 +132,17 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut Summary);
+
     fn good_day() -> Summary {
         let time = Some(DayTime::at(18, 0));
         Summary {
-            came: 10,
-            served: 10,
+            came: 20,
+            served: 20,
             waits: Vec::new(),
             gave_up: 0,
+            // The service may be busy now and then: who asks again is served.
+            failures: vec!["503".to_owned()],
             served_new: 3,
             updated: 1,
             sessions_over: 9,
@@ -206,21 +220,26 @@ mod tests {
     #[test]
     fn each_part_of_the_story_that_did_not_happen_is_named() {
         assert_eq!(missing(&good_day()), Vec::<String>::new());
-        let changes: [(fn(&mut Summary), &str); 6] = [
+        let changes: [(Change, &str); 7] = [
             (|day| day.gave_up = 1, "1 user went away"),
             (|day| day.interruption = None, "interrupted"),
             (
                 |day| {
+                    let drained = false;
                     day.interruption = Some(Interruption {
-                        drained: false,
+                        drained,
                         ..taken("i-1")
-                    })
+                    });
                 },
                 "drained",
             ),
             (|day| day.rollout.swapped = None, "never swapped in"),
             (|day| day.rollout.gone = None, "never alone on machines"),
             (|day| day.served_new = 0, "new client"),
+            (
+                |day| day.failures = vec!["503".to_owned(); 2],
+                "2 answers were errors",
+            ),
         ];
         for (change, named) in changes {
             let mut day = good_day();
