@@ -82,13 +82,16 @@ pub(super) fn is_quiet(past: &PastDecision) -> bool {
     past.plan.steps.is_empty() && past.results.is_empty() && past.plan.notes.iter().all(is_rest)
 }
 
-/// It says that all is as it should be.
+/// It says that all is as it should be, or how far an upgrade is, which is told of the region.
 fn is_rest(note: &PastNote) -> bool {
-    !note.alert
-        && matches!(
-            note.reason.reason.as_str(),
-            "buffer_full" | "replicas_suffice"
-        )
+    const REST: [&str; 5] = [
+        "buffer_full",
+        "replicas_suffice",
+        "still_warming",
+        "awaits_app_version",
+        "still_baking",
+    ];
+    !note.alert && REST.contains(&note.reason.reason.as_str())
 }
 
 fn quiet(past: &PastDecision) -> String {

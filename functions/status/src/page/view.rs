@@ -32,6 +32,9 @@ const SESSIONS: Line = Line {
     of: |figures| figures.occupied,
     keep: Keep::Most,
 };
+/// Decisions on the overview.
+const MOST_DECISIONS: usize = 5;
+
 /// A region as both pages show it.
 pub(super) struct RegionView {
     pub(super) name: String,
@@ -89,8 +92,8 @@ pub(super) struct DecisionView {
     pub(super) outcome: String,
     pub(super) took: String,
     pub(super) sentences: Vec<Sentence>,
-    /// So many before it had nothing to do, like this one.
-    pub(super) quiet_before: usize,
+    /// So many before it said the same.
+    pub(super) alike_before: usize,
 }
 
 impl RegionView {
@@ -189,15 +192,22 @@ pub(super) fn until_now(region: &RegionStatus, past: &Past, now: Timestamp) -> V
     points
 }
 
-/// Decisions with nothing to do are told once, with their number, and the last of them.
+/// Neighbours that say the same, or had nothing to do, are told once: the last of them, and how
+/// many there were before.
 fn collapsed(visit: &Visit, decisions: &[DecisionStatus]) -> Vec<DecisionView> {
     let mut views: Vec<DecisionView> = Vec::new();
     let mut in_quiet = false;
     for decision in decisions {
+        let view = DecisionView::of(visit, decision);
         let is_quiet = sentences::is_quiet(&decision.past);
-        match views.last_mut() {
-            Some(last) if is_quiet && in_quiet => last.quiet_before += 1,
-            _ => views.push(DecisionView::of(visit, decision)),
+        let is_full = views.len() == MOST_DECISIONS;
+        let alike = views
+            .last_mut()
+            .filter(|last| (is_quiet && in_quiet) || last.sentences == view.sentences);
+        match alike {
+            Some(last) => last.alike_before += 1,
+            None if is_full => break,
+            None => views.push(view),
         }
         in_quiet = is_quiet;
     }
@@ -218,7 +228,7 @@ impl DecisionView {
                 .duration_ms
                 .map_or(String::new(), |ms| format!("{ms} ms")),
             sentences: sentences::of(past),
-            quiet_before: 0,
+            alike_before: 0,
         }
     }
 }
