@@ -81,7 +81,7 @@ impl Actor<'_> {
         carried.moved = self.move_images(plan, results).await?;
         self.note_missing(plan, results).await?;
         self.end_instances(plan, results).await?;
-        self.end_replicas(plan, results).await?;
+        self.hand_over_and_end_replicas(plan, results).await?;
         let room = self.remove_rows(plan, results).await?;
         self.release_unclaimed(plan, results).await?;
         self.drain(plan, results).await?;

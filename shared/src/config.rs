@@ -361,6 +361,7 @@ mod tests {
             ("REPLICA_TRIM", "true", "yes"),
             ("REPLICA_UNKNOWN_SECONDS", "60", "0"),
             ("REPLICA_BOOT_SECONDS", "60", "0"),
+            ("REPLICA_ADDRESS_TAG", "pool=public", "public"),
             ("REPLICA_REGION", "eu-west-1", "EU WEST"),
             ("REPLICA_LAUNCH_CHOICES", "[]", "m6i.large"),
             ("REPLICA_SECURITY_GROUPS", r#"["sg-1"]"#, "sg-1"),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::ids::{ClientToken, ImageId, InstanceId, RegionName};
-use crate::model::{LaunchRequest, Machine, Selector};
+use crate::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use crate::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, Selector};
 
 /// Ids that are terminated in one request, and under one check of the lease.
 pub const TERMINATE_BATCH: usize = 100;
@@ -60,6 +60,27 @@ pub trait HostHandler: Send + Sync {
 
     /// Terminates machines. One bad id does not spoil the others.
     async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)>;
+
+    /// All Elastic IPs of the account in this region; those with the tag are the pool's.
+    async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError>;
+
+    /// Has the machine carry an Elastic IP, in one request: whatever happens, somebody carries it
+    /// or it is free. One that somebody else carries is moved only if that is `allowed`; without
+    /// it, [`HostErrorKind::Invalid`].
+    async fn associate(
+        &self,
+        address: &AddressId,
+        to: &InstanceId,
+        allowed: Reassociation,
+    ) -> Result<(), HostError>;
+}
+
+/// Whether an address may be taken from whoever carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reassociation {
+    Allowed,
+    /// It is believed to be free: if it is not, the belief was wrong.
+    Refused,
 }
 
 /// Gives each region its handler.

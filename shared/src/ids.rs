@@ -52,6 +52,8 @@ text_id! {
     ImageId;
     /// The build of the client that an image serves.
     ClientSha;
+    /// EC2's id of one Elastic IP, `eipalloc-…`.
+    AddressId;
     /// Who holds a lock: unique per attempt, never reused.
     Owner;
     /// The idempotency token of one `RunInstances` request: at most 64 ASCII characters.

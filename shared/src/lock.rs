@@ -17,7 +17,7 @@ pub use leased_host::LeasedHost;
 
 use crate::db::Fence;
 use crate::ids::{InstanceId, LaunchId, Owner, RegionName};
-use crate::model::{Intent, Refusal};
+use crate::model::{AddressMoves, Intent, Refusal};
 use crate::report::Decision;
 
 /// Clocks of Lambda hosts differ a little: a lease counts as expired only this much later,
@@ -78,6 +78,8 @@ pub struct RegionMemory {
     pub refusals: Vec<Refusal>,
     /// Since when replicas have given no word.
     pub unknown_since: BTreeMap<InstanceId, Timestamp>,
+    /// The last moves of external addresses.
+    pub address_moves: AddressMoves,
 }
 
 /// What is written down of a region's replicas, which have no rows.
@@ -87,6 +89,9 @@ pub struct ReplicaNotes {
     pub unknown_since: BTreeMap<InstanceId, Timestamp>,
     /// EC2 is asked to delete these, and only once this is written.
     pub deleting: BTreeSet<InstanceId>,
+    /// As these: EC2 is asked to move addresses only once this is written.
+    #[serde(default)]
+    pub address_moves: AddressMoves,
 }
 
 /// How an intent ended; it is never opened again.

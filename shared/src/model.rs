@@ -1,5 +1,6 @@
 //! What the service knows of the world: regions, images, instances, machines, intents.
 
+mod addresses;
 mod launching;
 mod replicas;
 
@@ -9,6 +10,9 @@ use std::net::IpAddr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use addresses::{
+    AddressListing, AddressMove, AddressMoves, AddressTag, Carrier, ExternalAddress,
+};
 pub use launching::{Intent, LaunchChoice, LaunchRequest, Refusal, Selector};
 pub use replicas::{Protocol, ReplicaAnswer, ReplicaSettings, ReplicaStatus, StatusApi};
 

@@ -11,7 +11,7 @@ use crate::db::{Database, DbError, Observation};
 use crate::host::{HostError, HostHandler};
 use crate::ids::{InstanceId, RegionName};
 use crate::lock::{LaunchLog, Lease, LockError, RegionMemory, WakeMark};
-use crate::model::Machine;
+use crate::model::{AddressListing, Machine, RegionSettings};
 use crate::replicas::{ReplicaStatusApi, ask_all};
 use crate::scaling::Snapshot;
 
@@ -107,9 +107,12 @@ impl Eyes<'_> {
         } else {
             BTreeMap::new()
         };
+        let addresses = self.addresses(&settings).await;
         let snapshot = Snapshot {
             answers,
             unknown_since: memory.unknown_since,
+            addresses,
+            address_moves: memory.address_moves,
             settings,
             images,
             instances: instances
@@ -127,6 +130,21 @@ impl Eyes<'_> {
             mass_removal_approved: false,
         };
         Ok((snapshot, now))
+    }
+
+    /// Asks EC2 only where there is a pool. Replicas come first: without the addresses, they are
+    /// kept all the same.
+    async fn addresses(&self, settings: &RegionSettings) -> AddressListing {
+        let tag = settings.replicas.address_tag.as_ref();
+        let Some(tag) = tag.filter(|_| settings.is_of_replicas()) else {
+            return AddressListing::Off;
+        };
+        match self.host.addresses(tag).await {
+            Ok(listed) => AddressListing::Listed(listed),
+            Err(error) => AddressListing::Unknown {
+                why: error.to_string(),
+            },
+        }
     }
 }
 

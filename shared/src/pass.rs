@@ -2,6 +2,8 @@
 //! meanwhile.
 
 #[cfg(test)]
+mod address_tests;
+#[cfg(test)]
 mod replica_tests;
 #[cfg(test)]
 mod tests;

@@ -248,6 +248,7 @@ mod tests {
                 why: "it cannot be connected to: Connection refused (os error 111)".to_owned(),
             },
             decided: "kept: neither deleted nor counted".to_owned(),
+            address: None,
         };
         Plan {
             replicas: (0..count).map(view).collect(),

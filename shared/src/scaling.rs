@@ -2,6 +2,7 @@
 //!
 //! Everything here is synchronous and pure: no I/O, no clock, no logging.
 
+mod addresses;
 mod buffer;
 pub mod check;
 mod default;
@@ -21,14 +22,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use plan::{Action, Figures, ImageFigures, LaunchOption, Note, Plan, ReplicaView, Step};
+pub use addresses::to_record as address_moves_to_record;
+pub use plan::{
+    Action, AddressReport, Figures, ImageFigures, LaunchOption, Note, Plan, ReplicaView, Step,
+};
 pub use reason::Reason;
 pub use replica::NAME as REPLICA;
 
 use crate::ids::{ClientSha, InstanceId, LaunchId};
 use crate::model::{
-    Image, ImageState, Instance, InstanceStatus, Intent, Machine, Refusal, RegionSettings,
-    ReplicaAnswer,
+    AddressListing, AddressMoves, Image, ImageState, Instance, InstanceStatus, Intent, Machine,
+    Refusal, RegionSettings, ReplicaAnswer,
 };
 
 /// All that a decision may depend on, from one observation under one lock.
@@ -49,6 +53,10 @@ pub struct Snapshot {
     pub answers: BTreeMap<InstanceId, ReplicaAnswer>,
     /// Since when replicas have given no word, as earlier passes wrote it down.
     pub unknown_since: BTreeMap<InstanceId, Timestamp>,
+    /// The account's Elastic IPs, where replicas carry some of them.
+    pub addresses: AddressListing,
+    /// What earlier passes wrote down before they moved one.
+    pub address_moves: AddressMoves,
     /// What clients of this environment should run, by the app version.
     pub app_sha: Option<ClientSha>,
     /// Since when passes have looked at the region without a long gap.

@@ -19,7 +19,8 @@ pub use database::{
     RegionRow, Rows, SlotRow, SlotStatus, Tables, WaitingUser,
 };
 pub use host::{
-    Binding, Delays, FakeHost, FakeHosts, FakeMachine, HostState, Machines, TokenEnds, address_of,
+    Addresses, Binding, Delays, FakeAddress, FakeHost, FakeHosts, FakeMachine, HostState, Machines,
+    TokenEnds, address_of,
 };
 pub use overview::{FakeOverview, image_overview, region_overview};
 pub use replicas::FakeReplicas;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use shared::host::{HostError, HostHandler, HostHandlers};
-use shared::ids::{ClientToken, ImageId, InstanceId, RegionName};
-use shared::model::{LaunchRequest, Machine, Selector};
+use shared::host::{HostError, HostHandler, HostHandlers, Reassociation};
+use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use shared::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, Selector};
 use shared::testing::FakeHosts;
 
 #[derive(Debug)]
@@ -92,5 +92,18 @@ impl HostHandler for InRegion {
 
     async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
         self.inner.terminate(ids).await
+    }
+
+    async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError> {
+        self.inner.addresses(tag).await
+    }
+
+    async fn associate(
+        &self,
+        address: &AddressId,
+        to: &InstanceId,
+        allowed: Reassociation,
+    ) -> Result<(), HostError> {
+        self.inner.associate(address, to, allowed).await
     }
 }

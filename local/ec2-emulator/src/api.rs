@@ -3,6 +3,7 @@
 //! A handler reads its parameters, asks the world, and writes the body of the answer. What it
 //! does not read is refused by `Call::finish`, so nothing is ignored in silence.
 
+mod addresses;
 mod create_tags;
 mod describe_images;
 mod describe_instances;
@@ -57,12 +58,17 @@ pub fn dispatch(action: &str, mut call: Call<'_>) -> Answer {
         }
     }
     match action {
+        "AllocateAddress" => addresses::allocate(call),
+        "AssociateAddress" => addresses::associate(call),
         "CreateTags" => create_tags::handle(call),
+        "DescribeAddresses" => addresses::describe(call),
         "DescribeImages" => describe_images::handle(call),
         "DescribeInstances" => describe_instances::handle(call),
         "DescribeSecurityGroups" => describe_security_groups::handle(call),
         "DescribeSubnets" => describe_subnets::handle(call),
         "DescribeTags" => describe_tags::handle(call),
+        "DisassociateAddress" => addresses::disassociate(call),
+        "ReleaseAddress" => addresses::release(call),
         "RunInstances" => run_instances::handle(call),
         "TerminateInstances" => terminate_instances::handle(call),
         _ => Err(ApiError::client(

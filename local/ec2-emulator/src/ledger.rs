@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::clock::UnixMillis;
 use crate::events::{EventRecord, Events};
 use crate::world::{
-    AgentRun, EndedBy, Instance, Interruption, Market, MetadataOptions, ShutdownBehavior, State,
-    Strike, Tags, Transition, World,
+    Address, AgentRun, EndedBy, Instance, Interruption, Market, MetadataOptions, ShutdownBehavior,
+    State, Strike, Tags, Transition, World,
 };
 
 /// How many calls are kept.
@@ -66,8 +66,16 @@ pub struct Report<'a> {
     calls_dropped: u64,
     totals: Vec<Total<'a>>,
     instances: Vec<InstanceReport<'a>>,
+    addresses: Vec<AddressReport<'a>>,
     events: Vec<&'a EventRecord>,
     events_dropped: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct AddressReport<'a> {
+    region: &'a str,
+    #[serde(flatten)]
+    address: &'a Address,
 }
 
 #[derive(Debug, Serialize)]
@@ -162,6 +170,10 @@ impl Ledger {
             instances: world
                 .all_instances()
                 .map(|(region, instance)| instance_report(region, instance, now))
+                .collect(),
+            addresses: world
+                .all_addresses()
+                .map(|(region, address)| AddressReport { region, address })
                 .collect(),
             events: events.records().collect(),
             events_dropped: events.dropped(),

@@ -48,6 +48,12 @@
 //!                   "faults": [{"effect": "no_boot", "at_ms": 1795283992000}],
 //!                   "interruption": {"warned_at_ms": 1795283995000,
 //!                                    "due_at_ms": 1795284115000, "action": "terminate"}}],
+//!    "addresses": [{"region": "us-east-1", "allocation_id": "eipalloc-…", "public_ip": "198.18.0.1",
+//!                   "tags": {"pool": "…"}, "released_at_ms": null,
+//!                   "associations": [{"association_id": "eipassoc-…", "instance_id": "i-…",
+//!                                     "network_interface_id": "eni-…", "private_ip": "10.1.0.4",
+//!                                     "at_ms": 1795283993000, "until_ms": 1795283999000,
+//!                                     "ended_by": "reassociation"}]}],
 //!    "events": [{"seq": 1, "at_ms": 1795283990000, "event": {"version": "0", "…": "…"},
 //!                "faults": ["duplicate"],
 //!                "deliveries": [{"due_ms": 1795283990000, "outcome": "delivered", "attempts": 1,
@@ -57,6 +63,8 @@
 //!
 //!   A call's `outcome` is `ok`, the error's code, or `outage`; its `faults` are the names of those
 //!   that struck it: `outage`, `throttled`, `error`, `lost`, `delay`, `listing_lag`, `leave_out`.
+//!   An association's `ended_by` is `request`, `reassociation` (to another instance),
+//!   `replacement` (its instance was given another address) or `termination`. An instance's
 //!   `ended_by` is `user` (a request to EC2), `instance` (its own shutdown) or `spot` (taken
 //!   back). States are the true ones, without the lag of listings. `user_data` is decoded. An
 //!   agent's `end` tells of its exit, or is `killed with its instance` or `killed by a fault`. An
@@ -95,7 +103,7 @@
 //! | `{"error": "Unavailable"}` | nothing is done, the answer is an error of [`faults::ErrorCode`] |
 //! | `"lost"` | all is done, the connection is closed without an answer |
 //! | `{"delay_ms": 3000}` | all is done, the answer comes late |
-//! | `{"listing_lag_ms": 60000}` | `DescribeInstances` shows the world of so long ago |
+//! | `{"listing_lag_ms": 60000}` | `DescribeInstances` and `DescribeAddresses` show the world of so long ago |
 //! | `{"leave_out": ["i-…"]}` | `DescribeInstances` without ids leaves these out |
 //! | `{"leave_out_oldest": 3}` | `DescribeInstances` without ids leaves out the first three |
 //!

@@ -1,6 +1,7 @@
 //! The emulated account: pure state, changed by what is asked of it and by time passing, which
 //! comes in as an argument. Nothing here does I/O, waits or reads a clock.
 
+mod address;
 mod file;
 mod instance;
 mod launch;
@@ -11,9 +12,10 @@ mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use address::{Address, Associated, Association, Disassociated};
 pub use file::{
-    Architecture, Cidr, DEFAULT_WORLD, Image, ImageState, RegionFile, SecurityGroup, Subnet,
-    WorldFile,
+    AddressFile, Architecture, Cidr, DEFAULT_WORLD, Image, ImageState, RegionFile, SecurityGroup,
+    Subnet, WorldFile,
 };
 pub use instance::{
     AgentRun, EndedBy, Group, Instance, Interruption, LaunchSpec, Market, ShutdownBehavior, State,
@@ -118,6 +120,14 @@ impl World {
                 .map(move |instance| (region.name.as_str(), instance))
         });
         forgotten.chain(known)
+    }
+
+    /// Every Elastic IP there ever was, with its region.
+    pub fn all_addresses(&self) -> impl Iterator<Item = (&str, &Address)> {
+        self.regions.values().flat_map(|region| {
+            let addresses = region.addresses.iter();
+            addresses.map(|address| (region.name.as_str(), address))
+        })
     }
 
     /// The changes since this was last asked.

@@ -1,15 +1,17 @@
-//! Replicas have no rows: what is to become of them is written down under the lock, and then
-//! EC2 is asked.
+//! Replicas have no rows: what is to become of them and of their addresses is written down under
+//! the lock, and then EC2 is asked.
 
 use std::collections::BTreeSet;
 
 use super::{Actor, Stop};
+use crate::host::Reassociation;
 use crate::lock::{LockError, ReplicaNotes};
 use crate::report::StepResult;
-use crate::scaling::{Action, Plan};
+use crate::scaling::{Action, Plan, address_moves_to_record};
 
 impl Actor<'_> {
-    pub(super) async fn end_replicas(
+    /// Addresses first: that of a replica that ends is handed over before it does.
+    pub(super) async fn hand_over_and_end_replicas(
         &self,
         plan: &Plan,
         results: &mut Vec<StepResult>,
@@ -22,13 +24,15 @@ impl Actor<'_> {
             Action::RememberUnknown { since } => Some(since),
             _ => None,
         });
-        if deleting.is_empty() && unknown.is_none() {
+        let moves = address_moves_to_record(self.snapshot, plan, self.now);
+        if deleting.is_empty() && unknown.is_none() && moves.is_none() {
             return Ok(());
         }
         self.in_time()?;
         let notes = ReplicaNotes {
             unknown_since: unknown.unwrap_or(&self.snapshot.unknown_since).clone(),
             deleting: deleting.iter().cloned().collect::<BTreeSet<_>>(),
+            address_moves: moves.unwrap_or_else(|| self.snapshot.address_moves.clone()),
         };
         match self.log.note_replicas(self.lease, &notes).await {
             Ok(()) => {}
@@ -38,10 +42,40 @@ impl Actor<'_> {
                 return Ok(());
             }
         }
+        self.move_addresses(plan, results).await;
         if deleting.is_empty() {
             return Ok(());
         }
         self.ask_to_terminate(&deleting, |id| format!("delete replica {id}"), results)
             .await
+    }
+
+    /// One request each. What fails is decided again by the next pass: until then the address is
+    /// where it was, and that of a replica that is deleted all the same is free when it is gone.
+    async fn move_addresses(&self, plan: &Plan, results: &mut Vec<StepResult>) {
+        // An EC2 that does not answer must not keep the replicas from being deleted.
+        let began = self.clock.now();
+        let until = began + self.deadline.duration_since(began) / 2;
+        for step in &plan.steps {
+            let Action::MoveAddress {
+                address, to, from, ..
+            } = &step.action
+            else {
+                continue;
+            };
+            let allowed = match from {
+                Some(_) => Reassociation::Allowed,
+                None => Reassociation::Refused,
+            };
+            if self.clock.now() >= until {
+                let why = "half of the time that was left is used up; the next pass goes on";
+                results.push(StepResult::failed(&step.action, why));
+                continue;
+            }
+            results.push(match self.host.associate(address, to, allowed).await {
+                Ok(()) => StepResult::ok(&step.action, "done"),
+                Err(error) => StepResult::failed(&step.action, error),
+            });
+        }
     }
 }

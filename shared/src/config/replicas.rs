@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{ConfigError, Environment, or_default, required};
 use crate::db::{launch_choices, security_groups, with_capacity};
 use crate::model::{
-    Image, ImageState, RegionSettings, ReplicaSettings, StatusApi, Upgrades, Waits,
+    AddressTag, Image, ImageState, RegionSettings, ReplicaSettings, StatusApi, Upgrades, Waits,
 };
 
 /// A region that only the environment knows.
@@ -52,6 +52,7 @@ pub fn replica_settings(env: &dyn Environment) -> Result<ReplicaSettings, Config
             .and_then(|bound| SignedDuration::try_from(bound).ok()),
         replace_unknown: seconds(env, "REPLICA_UNKNOWN_SECONDS")?
             .and_then(|bound| SignedDuration::try_from(bound).ok()),
+        address_tag: address_tag(env)?,
     };
     let wrong = |name, value: String, expected| ConfigError::Invalid {
         name,
@@ -139,6 +140,20 @@ fn seconds(env: &dyn Environment, name: &'static str) -> Result<Option<Duration>
     }
 }
 
+fn address_tag(env: &dyn Environment) -> Result<Option<AddressTag>, ConfigError> {
+    let name = "REPLICA_ADDRESS_TAG";
+    let Some(value) = env.get(name) else {
+        return Ok(None);
+    };
+    let expected = AddressTag::EXPECTED;
+    let wrong = |()| ConfigError::Invalid {
+        name,
+        value: value.clone(),
+        expected,
+    };
+    value.parse().map(Some).map_err(wrong)
+}
+
 fn json(name: &'static str, text: &str) -> Result<Value, ConfigError> {
     serde_json::from_str(text).map_err(|error| ConfigError::NotUnderstood {
         name,
@@ -182,6 +197,7 @@ mod tests {
         let settings = replica_settings(&Variables::new()).unwrap();
         assert_eq!(settings, ReplicaSettings::default());
         assert_eq!(settings.replace_unknown, None, "off");
+        assert_eq!(settings.address_tag, None, "off");
         assert!(!settings.trim, "off");
     }
 
@@ -199,6 +215,7 @@ mod tests {
             ("REPLICA_TRIM", "true"),
             ("REPLICA_UNKNOWN_SECONDS", "600"),
             ("REPLICA_BOOT_SECONDS", "90"),
+            ("REPLICA_ADDRESS_TAG", "pool=public"),
         ]);
         let expected = ReplicaSettings {
             capacity: 3,
@@ -214,6 +231,7 @@ mod tests {
             trim: true,
             boot: Some(SignedDuration::from_secs(90)),
             replace_unknown: Some(SignedDuration::from_mins(10)),
+            address_tag: "pool=public".parse().ok(),
         };
         assert_eq!(replica_settings(&env).unwrap(), expected);
     }
@@ -237,6 +255,8 @@ mod tests {
             ("REPLICA_TRIM", "yes"),
             ("REPLICA_UNKNOWN_SECONDS", "0"),
             ("REPLICA_UNKNOWN_SECONDS", "soon"),
+            ("REPLICA_ADDRESS_TAG", "pool"),
+            ("REPLICA_ADDRESS_TAG", "=public"),
         ] {
             let env = with(&Variables::new(), name, value);
             let error = replica_settings(&env).unwrap_err().to_string();

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::DbError;
 use crate::ids::{ClientSha, RegionName};
 use crate::model::{
-    Image, ImageState, InstanceStatus, LaunchChoice, Notice, RegionSettings, ReplicaSettings,
-    Selector, Upgrades, Waits,
+    AddressTag, Image, ImageState, InstanceStatus, LaunchChoice, Notice, RegionSettings,
+    ReplicaSettings, Selector, Upgrades, Waits,
 };
 
 /// The names under which the schema knows its scalars.
@@ -100,6 +100,7 @@ macro_rules! region {
                 trim: row.replica_trim,
                 unknown_seconds: row.replica_unknown_seconds,
                 boot_seconds: row.replica_boot_seconds,
+                address_tag: row.replica_address_tag,
             },
             now: row.now,
             waiting: u32::try_from(row.waiting).unwrap_or(0),
@@ -319,6 +320,7 @@ pub(super) struct ReplicaColumns {
     pub(super) trim: Option<bool>,
     pub(super) unknown_seconds: Option<i64>,
     pub(super) boot_seconds: Option<i64>,
+    pub(super) address_tag: Option<String>,
 }
 
 impl ReplicaColumns {
@@ -371,6 +373,13 @@ impl ReplicaColumns {
             }
         }
         settings.trim = self.trim.unwrap_or(settings.trim);
+        if let Some(tag) = &self.address_tag {
+            let expected = || {
+                let expected = AddressTag::EXPECTED;
+                ("replica_address_tag", format!("{tag:?} is not {expected}"))
+            };
+            settings.address_tag = Some(tag.parse().map_err(|()| expected())?);
+        }
         Ok(settings)
     }
 }
@@ -438,6 +447,7 @@ mod tests {
             trim: None,
             unknown_seconds: None,
             boot_seconds: None,
+            address_tag: None,
         }
     }
 
@@ -457,6 +467,7 @@ mod tests {
             trim: true,
             boot: Some(SignedDuration::from_mins(8)),
             replace_unknown: Some(SignedDuration::from_mins(9)),
+            address_tag: "pool=env".parse().ok(),
         }
     }
 
@@ -480,6 +491,7 @@ mod tests {
             trim: Some(false),
             unknown_seconds: Some(60),
             boot_seconds: Some(120),
+            address_tag: Some("pool=row".to_owned()),
         };
         let expected = ReplicaSettings {
             capacity: 3,
@@ -495,6 +507,7 @@ mod tests {
             trim: false,
             boot: Some(SignedDuration::from_mins(2)),
             replace_unknown: Some(SignedDuration::from_mins(1)),
+            address_tag: "pool=row".parse().ok(),
         };
         assert_eq!(row.over(&of_the_environment()), Ok(expected));
     }
@@ -503,7 +516,7 @@ mod tests {
     #[test]
     fn a_column_that_cannot_be_worked_with_is_named() {
         let text = |value: &str| Some(value.to_owned());
-        let wrong: [(&str, ReplicaColumns); 8] = [
+        let wrong: [(&str, ReplicaColumns); 9] = [
             (
                 "replica_capacity",
                 ReplicaColumns {
@@ -557,6 +570,13 @@ mod tests {
                 "replica_unknown_seconds",
                 ReplicaColumns {
                     unknown_seconds: Some(-60),
+                    ..null()
+                },
+            ),
+            (
+                "replica_address_tag",
+                ReplicaColumns {
+                    address_tag: text("pool"),
                     ..null()
                 },
             ),

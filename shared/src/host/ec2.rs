@@ -1,5 +1,6 @@
 //! EC2 behind the host handler.
 
+mod addresses;
 mod convert;
 mod launch;
 mod retries;
@@ -17,9 +18,9 @@ use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::types::{Filter, ImageState};
 
-use super::{HostError, HostErrorKind, HostHandler, HostHandlers, tags};
-use crate::ids::{ClientToken, ImageId, InstanceId, RegionName};
-use crate::model::{LaunchRequest, Machine, Selector};
+use super::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation, tags};
+use crate::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use crate::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, Selector};
 use convert::{failure, machine};
 
 /// `DescribeInstances` gives this many a page at most.
@@ -210,6 +211,19 @@ impl HostHandler for Ec2 {
 
     async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
         self.terminate_instances(ids).await
+    }
+
+    async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError> {
+        self.describe_addresses(tag).await
+    }
+
+    async fn associate(
+        &self,
+        address: &AddressId,
+        to: &InstanceId,
+        allowed: Reassociation,
+    ) -> Result<(), HostError> {
+        self.associate_address(address, to, allowed).await
     }
 }
 

@@ -13,6 +13,7 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
             "InvalidInstanceID.NotFound",
             "InvalidInstanceID",
             "InvalidInstanceID.Malformed",
+            "InvalidAllocationID.NotFound",
         ],
     ),
     (

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 
 use super::Lease;
 use crate::clock::Clock;
-use crate::host::{HostError, HostErrorKind, HostHandler, TERMINATE_BATCH};
-use crate::ids::{ClientToken, ImageId, InstanceId};
-use crate::model::{LaunchRequest, Machine, Selector};
+use crate::host::{HostError, HostErrorKind, HostHandler, Reassociation, TERMINATE_BATCH};
+use crate::ids::{AddressId, ClientToken, ImageId, InstanceId};
+use crate::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, Selector};
 
 /// A [`HostHandler`] that refuses calls which could outlive the lease.
 pub struct LeasedHost {
@@ -124,5 +124,20 @@ impl HostHandler for LeasedHost {
             answers.extend(answered);
         }
         answers
+    }
+
+    async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError> {
+        self.check("list addresses")?;
+        self.inner.addresses(tag).await
+    }
+
+    async fn associate(
+        &self,
+        address: &AddressId,
+        to: &InstanceId,
+        allowed: Reassociation,
+    ) -> Result<(), HostError> {
+        self.check("associate an address")?;
+        self.inner.associate(address, to, allowed).await
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::MachineState;
+use super::{AddressTag, MachineState};
 
 /// How a region's replicas are counted and asked. The names of the settings are SimpleScaleVM's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +24,8 @@ pub struct ReplicaSettings {
     pub boot: Option<SignedDuration>,
     /// Replace a replica that is unknown for so long.
     pub replace_unknown: Option<SignedDuration>,
+    /// The pool of Elastic IPs that healthy replicas carry.
+    pub address_tag: Option<AddressTag>,
 }
 
 impl Default for ReplicaSettings {
@@ -35,6 +37,7 @@ impl Default for ReplicaSettings {
             trim: false,
             boot: None,
             replace_unknown: None,
+            address_tag: None,
         }
     }
 }

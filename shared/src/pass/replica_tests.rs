@@ -15,7 +15,7 @@ const CAPACITY: u32 = 3;
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// A region without replicas, that should have six available.
-fn world() -> World {
+pub(super) fn world() -> World {
     let world = World::with([]);
     set(&world, |settings| {
         settings.algorithm = crate::scaling::REPLICA.to_owned();
@@ -25,23 +25,23 @@ fn world() -> World {
     world
 }
 
-fn set(world: &World, change: impl FnOnce(&mut RegionSettings)) {
+pub(super) fn set(world: &World, change: impl FnOnce(&mut RegionSettings)) {
     let mut rows = world.database.rows();
     change(rows.tables.settings_mut(&World::region()).unwrap());
 }
 
 /// The replica that was made as the nth answers from now on.
-fn answers(world: &World, nth: u32, answer: ReplicaAnswer) {
+pub(super) fn answers(world: &World, nth: u32, answer: ReplicaAnswer) {
     world.replicas.answers().insert(address_of(nth), answer);
 }
 
-fn healthy(world: &World, nth: impl IntoIterator<Item = u32>) {
+pub(super) fn healthy(world: &World, nth: impl IntoIterator<Item = u32>) {
     for nth in nth {
         answers(world, nth, ReplicaAnswer::Healthy { capacity: CAPACITY });
     }
 }
 
-fn id(nth: u32) -> InstanceId {
+pub(super) fn id(nth: u32) -> InstanceId {
     format!("i-us-east-1-{nth:04}").into()
 }
 
@@ -56,7 +56,7 @@ fn live(world: &World) -> Vec<InstanceId> {
 }
 
 /// Passes a minute apart, as long as they have something to do.
-async fn settle(world: &World) -> PassReport {
+pub(super) async fn settle(world: &World) -> PassReport {
     for _ in 0..10 {
         world.clock.advance(MINUTE);
         let report = world.pass().await;

@@ -4,14 +4,17 @@
 //! costs a report, not a user's session. The property tests use the same rules.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{Action, LaunchOption, Plan, Snapshot};
 use crate::db::TerminateIf;
-use crate::ids::InstanceId;
-use crate::model::{ImageState, InstanceStatus, MachineState, ReplicaAnswer};
+use crate::ids::{AddressId, InstanceId};
+use crate::model::{
+    AddressListing, Carrier, ImageState, InstanceStatus, Machine, MachineState, ReplicaAnswer,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Violation {
@@ -38,6 +41,14 @@ pub enum Violation {
     ExceedsMaximum { count: u32, live: u32, max: u32 },
     #[error("deletes replica {0}, which neither says that it is terminated nor is superfluous")]
     DeletesReplicaInUse(InstanceId),
+    #[error("moves address {0}, which is not in the pool, or on something that is no replica")]
+    MovesForeignAddress(IpAddr),
+    #[error("takes address {ip} from {from}, which is healthy and stays")]
+    TakesAddress { ip: IpAddr, from: InstanceId },
+    #[error("gives address {ip} to {to}, which is not healthy or does not stay")]
+    GivesAddressTo { ip: IpAddr, to: InstanceId },
+    #[error("gives address {ip} to {to}, which has another")]
+    GivesSecondAddress { ip: IpAddr, to: InstanceId },
     #[error("acts on a paused region")]
     ActsWhilePaused,
     #[error("ends {0} twice")]
@@ -94,6 +105,7 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
             | Action::NotePresent { .. }
             | Action::ReleaseUnclaimed { .. }
             | Action::RememberUnknown { .. }
+            | Action::MoveAddress { .. }
             | Action::MoveImage { .. } => {}
             Action::DeleteReplica { instance } => {
                 if !may_be_deleted(snapshot, instance, now) {
@@ -105,6 +117,7 @@ pub fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Viola
             }
         }
     }
+    check_addresses(snapshot, plan, &mut found);
     let (live, max) = (
         snapshot.live().saturating_sub(removed),
         snapshot.max_instances(),
@@ -142,6 +155,63 @@ fn may_be_deleted(snapshot: &Snapshot, id: &InstanceId, now: Timestamp) -> bool 
                 .is_some_and(|bound| since.is_some_and(|since| now.duration_since(*since) >= bound))
         }
         _ => false,
+    }
+}
+
+fn check_addresses(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>) {
+    let AddressListing::Listed(listed) = &snapshot.addresses else {
+        return;
+    };
+    let deleted = plan.deleted_replicas();
+    let stays = |id: &InstanceId| {
+        let runs = |machine: &Machine| machine.state == MachineState::Running;
+        let answer = snapshot.answers.get(id);
+        matches!(answer, Some(ReplicaAnswer::Healthy { .. }))
+            && snapshot.machines.get(id).is_some_and(runs)
+            && !snapshot.instances.contains_key(id)
+            && !deleted.contains(id)
+    };
+    let mut given = BTreeSet::new();
+    let mut moved: BTreeSet<&AddressId> = BTreeSet::new();
+    for step in &plan.steps {
+        let Action::MoveAddress {
+            address, ip, to, ..
+        } = &step.action
+        else {
+            continue;
+        };
+        let known = listed.iter().find(|it| it.id == *address && it.in_pool);
+        let carrier = known.map(|known| &known.carrier);
+        let is_ours = match carrier {
+            None | Some(Carrier::Other(_)) => false,
+            Some(Carrier::Nobody) => true,
+            Some(Carrier::Instance(id)) => {
+                // Or by a list from before a move of ours: a replica that is gone by now.
+                let moved = snapshot.address_moves.get(address);
+                snapshot.machines.contains_key(id)
+                    || moved.is_some_and(|moved| moved.before.contains(&Some(id.clone())))
+            }
+        };
+        if !is_ours || !moved.insert(address) {
+            found.push(Violation::MovesForeignAddress(*ip));
+        }
+        if let Some(from) = carrier.and_then(Carrier::instance)
+            && stays(from)
+        {
+            let (ip, from) = (*ip, from.clone());
+            found.push(Violation::TakesAddress { ip, from });
+        }
+        if !stays(to) {
+            let (ip, to) = (*ip, to.clone());
+            found.push(Violation::GivesAddressTo { ip, to });
+        }
+        let has_another = listed
+            .iter()
+            .any(|other| other.id != *address && other.carrier.instance() == Some(to));
+        if !given.insert(to) || has_another {
+            let (ip, to) = (*ip, to.clone());
+            found.push(Violation::GivesSecondAddress { ip, to });
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Reason;
 use crate::db::TerminateIf;
-use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
+use crate::ids::{AddressId, ClientSha, ImageId, InstanceId, LaunchId};
 use crate::model::{ImageState, LaunchChoice, NewInstance, ReplicaStatus};
 
 /// One thing to do. It carries every id and count that it needs: the actor makes no choices.
@@ -43,6 +44,13 @@ pub enum Action {
     Drain { instance: InstanceId },
     /// Delete a machine that has no row.
     DeleteReplica { instance: InstanceId },
+    /// Have a replica carry an Elastic IP, which `from` carries until then, or nobody.
+    MoveAddress {
+        address: AddressId,
+        ip: IpAddr,
+        to: InstanceId,
+        from: Option<InstanceId>,
+    },
     /// Write down which replicas give no word, and since when.
     RememberUnknown {
         since: BTreeMap<InstanceId, Timestamp>,
@@ -75,6 +83,10 @@ impl fmt::Display for Action {
             }
             Self::Drain { instance } => write!(f, "drain {instance}"),
             Self::DeleteReplica { instance } => write!(f, "delete replica {instance}"),
+            Self::MoveAddress { ip, to, from, .. } => match from {
+                Some(from) => write!(f, "move address {ip} from {from} to {to}"),
+                None => write!(f, "give address {ip} to {to}"),
+            },
             Self::RememberUnknown { since } => {
                 write!(f, "remember {} unknown replicas", since.len())
             }
@@ -187,6 +199,27 @@ pub struct ReplicaView {
     #[serde(flatten)]
     pub status: ReplicaStatus,
     pub decided: String,
+    /// None where replicas carry no external addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<AddressReport>,
+}
+
+/// The Elastic IPs that a replica carries, and what was decided about them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AddressReport {
+    /// As EC2 lists them, those outside of the pool included.
+    pub carries: Vec<IpAddr>,
+    pub decided: String,
+}
+
+impl fmt::Display for AddressReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("address")?;
+        for ip in &self.carries {
+            write!(f, " {ip}")?;
+        }
+        write!(f, ": {}", self.decided)
+    }
 }
 
 /// The numbers that the decision rested on. `free` and `starting` are of the current image.
@@ -232,6 +265,14 @@ impl Plan {
                 _ => None,
             })
             .collect()
+    }
+
+    pub(super) fn deleted_replicas(&self) -> HashSet<&InstanceId> {
+        let deleted = self.steps.iter().filter_map(|step| match &step.action {
+            Action::DeleteReplica { instance } => Some(instance),
+            _ => None,
+        });
+        deleted.collect()
     }
 
     pub(super) fn of_image(&self, image: &ImageId) -> Option<&ImageFigures> {
@@ -299,8 +340,13 @@ impl fmt::Display for Plan {
                 instance,
                 status,
                 decided,
+                address,
             } = replica;
-            writeln!(f, "{instance} {status}: {decided}")?;
+            write!(f, "{instance} {status}: {decided}")?;
+            if let Some(address) = address {
+                write!(f, "; {address}")?;
+            }
+            writeln!(f)?;
         }
         for step in &self.steps {
             writeln!(f, "- {step}")?;

@@ -1,6 +1,7 @@
 //! Why a thing is done or not, as data and as a sentence.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -160,6 +161,32 @@ pub enum Reason {
         count: usize,
     },
     ReplicaImage,
+    // Moving an external address
+    AddressOfDeleted,
+    AddressOfGone,
+    AddressOfUnknown,
+    AddressFree,
+    AddressMoveNotListed {
+        seconds: i64,
+    },
+    // Not moving one
+    AddressesWithoutReplica {
+        free: u32,
+        unknown: u32,
+    },
+    AddressElsewhere {
+        ip: IpAddr,
+        carrier: String,
+    },
+    AddressesOnOne {
+        count: usize,
+    },
+    AddressPoolEmpty {
+        tag: String,
+    },
+    AddressesUnknown {
+        why: String,
+    },
     // Not draining
     NotReplacedYet {
         occupied: u32,
@@ -426,6 +453,30 @@ impl fmt::Display for Reason {
                  {{\"regions\":[…],\"approve_mass_removal\":true}}"
             ),
             Self::ReplicaImage => f.write_str("replicas need no warming, and no way back"),
+            Self::AddressOfDeleted => f.write_str("the replica that has it is deleted"),
+            Self::AddressOfGone => f.write_str("EC2 deletes the replica that has it"),
+            Self::AddressOfUnknown => f.write_str("the replica that has it gives no word"),
+            Self::AddressFree => f.write_str("it is free"),
+            Self::AddressMoveNotListed { seconds } => write!(
+                f,
+                "a pass {seconds} s ago recorded this, and EC2 does not list it yet"
+            ),
+            Self::AddressesWithoutReplica { free, unknown } => write!(
+                f,
+                "no healthy replica is without an address: {free} stay free, {unknown} on replicas \
+                 that give no word"
+            ),
+            Self::AddressElsewhere { ip, carrier } => write!(
+                f,
+                "{ip} has the pool's tag, and is on {carrier}, which is no replica: left alone"
+            ),
+            Self::AddressesOnOne { count } => {
+                write!(f, "{count} addresses of the pool are on it: left alone")
+            }
+            Self::AddressPoolEmpty { tag } => {
+                write!(f, "no Elastic IP has the tag {tag} (replica_address_tag)")
+            }
+            Self::AddressesUnknown { why } => write!(f, "no address is moved: {why}"),
             Self::UnknownReplicas { count } => write!(f, "{count} give no word now"),
             Self::Interrupted { occupied } => write!(
                 f,

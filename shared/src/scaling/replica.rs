@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::plan::{Figures, ReplicaView};
-use super::{Action, Plan, Reason, ScalingAlgorithm, Snapshot, buffer, launches, verify};
+use super::{
+    Action, Plan, Reason, ScalingAlgorithm, Snapshot, addresses, buffer, launches, verify,
+};
 use crate::ids::InstanceId;
 use crate::model::{Image, ImageState, Machine, MachineState, ReplicaAnswer, ReplicaStatus};
 
@@ -38,6 +40,7 @@ impl ScalingAlgorithm for Replica {
                 create(snapshot, now, &mut plan);
             }
             trim(snapshot, &census, &mut plan);
+            addresses::decide(snapshot, census.each(), now, &mut plan);
         }
         plan.replicas = census.views(snapshot, &plan);
         plan
@@ -128,6 +131,7 @@ impl<'s> Census<'s> {
                     Some(because) => format!("delete: {because}"),
                     None => kept(snapshot, status),
                 },
+                address: addresses::report(snapshot, machine, status, plan),
             })
             .collect()
     }

@@ -1,5 +1,6 @@
 //! Golden plans and properties of `decide`.
 
+mod addresses;
 mod golden;
 mod properties;
 mod replicas;

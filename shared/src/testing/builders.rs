@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
-    Image, ImageState, Instance, InstanceStatus, LaunchChoice, Machine, MachineState,
-    RegionSettings, ReplicaSettings, Selector, SlotCounts, Upgrades, Waits,
+    AddressListing, AddressMoves, Image, ImageState, Instance, InstanceStatus, LaunchChoice,
+    Machine, MachineState, RegionSettings, ReplicaSettings, Selector, SlotCounts, Upgrades, Waits,
 };
 use crate::scaling::Snapshot;
 
@@ -119,6 +119,8 @@ pub fn snapshot(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
         waiting: 0,
         answers: BTreeMap::new(),
         unknown_since: BTreeMap::new(),
+        addresses: AddressListing::Off,
+        address_moves: AddressMoves::new(),
         app_sha: None,
         watched_since: Timestamp::UNIX_EPOCH,
         renew_after: SignedDuration::from_hours(24 * 27),

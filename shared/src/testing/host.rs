@@ -1,6 +1,7 @@
 //! EC2, in memory: client tokens that bind their request, machines whose states move with the
 //! clock, listings that lag, and errors on demand.
 
+mod addresses;
 mod machines;
 #[cfg(test)]
 mod tests;
@@ -10,13 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+pub use addresses::{Addresses, FakeAddress};
 pub use machines::{Binding, Delays, FakeMachine, Machines, TokenEnds, address_of};
 
 use super::machine;
 use crate::clock::Clock;
-use crate::host::{HostError, HostErrorKind, HostHandler, HostHandlers};
-use crate::ids::{ClientToken, ImageId, InstanceId, RegionName};
-use crate::model::{Instance, LaunchRequest, Machine, MachineState, Selector};
+use crate::host::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation};
+use crate::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use crate::model::{
+    AddressTag, ExternalAddress, Instance, LaunchRequest, Machine, MachineState, Selector,
+};
 
 /// One region's EC2.
 #[derive(Debug)]
@@ -44,6 +48,14 @@ pub struct HostState {
     pub refuse_terminations: Option<HostErrorKind>,
     /// The next terminations are done, but their answer is lost.
     pub lose_next_termination: bool,
+    /// Addresses are not listed, before anything is done.
+    pub refuse_address_lists: Option<HostErrorKind>,
+    /// The next moves of an address fail with these, before they do anything.
+    pub refuse_associations: VecDeque<HostErrorKind>,
+    /// Machines that can carry no address.
+    pub no_address_for: BTreeSet<InstanceId>,
+    /// The next move of an address is done, but its answer is lost.
+    pub lose_next_association: bool,
     /// Too many requests: every call fails, before it does anything.
     pub throttled: bool,
 }
@@ -179,6 +191,38 @@ impl HostHandler for FakeHost {
             return all(Err(error(OPERATION, HostErrorKind::Unclear)));
         }
         all(Ok(()))
+    }
+
+    async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError> {
+        const OPERATION: &str = "list addresses";
+        let state = self.call(OPERATION)?;
+        match state.refuse_address_lists {
+            Some(kind) => Err(error(OPERATION, kind)),
+            None => Ok(state.ec2.addresses(tag, self.clock.now())),
+        }
+    }
+
+    async fn associate(
+        &self,
+        address: &AddressId,
+        to: &InstanceId,
+        allowed: Reassociation,
+    ) -> Result<(), HostError> {
+        const OPERATION: &str = "associate an address";
+        let mut state = self.call(OPERATION)?;
+        if let Some(kind) = state.refuse_associations.pop_front() {
+            return Err(error(OPERATION, kind));
+        }
+        if state.no_address_for.contains(to) {
+            return Err(error(OPERATION, HostErrorKind::Invalid));
+        }
+        let now = self.clock.now();
+        let done = state.ec2.associate(address, to, allowed, now);
+        done.map_err(|kind| error(OPERATION, kind))?;
+        if std::mem::take(&mut state.lose_next_association) {
+            return Err(error(OPERATION, HostErrorKind::Unclear));
+        }
+        Ok(())
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use shared::host::{HostError, HostHandler, HostHandlers};
-use shared::ids::{ClientToken, ImageId, InstanceId, RegionName};
-use shared::model::{LaunchRequest, Machine, MachineState, Selector};
+use shared::host::{HostError, HostHandler, HostHandlers, Reassociation};
+use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use shared::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, MachineState, Selector};
 use shared::testing::FakeDatabase;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,5 +115,18 @@ impl HostHandler for InRegion {
 
     async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
         self.inner.terminate(ids).await
+    }
+
+    async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError> {
+        self.inner.addresses(tag).await
+    }
+
+    async fn associate(
+        &self,
+        address: &AddressId,
+        to: &InstanceId,
+        allowed: Reassociation,
+    ) -> Result<(), HostError> {
+        self.inner.associate(address, to, allowed).await
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers};
-use shared::ids::{ClientToken, ImageId, InstanceId, RegionName};
-use shared::model::{LaunchRequest, Machine, Selector};
+use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation};
+use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use shared::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, Selector};
 
 use super::{Gated, Seat};
 use crate::facts::Fact;
@@ -131,5 +131,25 @@ impl HostHandler for InRegion {
                 .collect()
         };
         self.seat.call(Port::Ec2, "terminate", effect, failed).await
+    }
+
+    async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError> {
+        let (inner, tag) = (self.inner.clone(), tag.clone());
+        self.ask("addresses", async move { inner.addresses(&tag).await })
+            .await
+    }
+
+    async fn associate(
+        &self,
+        address: &AddressId,
+        to: &InstanceId,
+        allowed: Reassociation,
+    ) -> Result<(), HostError> {
+        let inner = self.inner.clone();
+        let (address, to) = (address.clone(), to.clone());
+        self.ask("associate", async move {
+            inner.associate(&address, &to, allowed).await
+        })
+        .await
     }
 }

@@ -132,6 +132,10 @@ async fn broken_rows_are_refused_by_a_constraint_that_says_the_rule() -> Result<
             region("old_image_seconds", "0"),
             "regions_old_image_seconds_positive",
         ),
+        (
+            region("replica_address_tag", "'pool'"),
+            "regions_replica_address_tag_key_equals_value",
+        ),
         (instance("status", "'STOPPED'"), "instances_status_known"),
         (instance("capacity", "0"), "instances_capacity_positive"),
         (instance("ip_addr", "NULL"), "instances_active_has_address"),

@@ -56,6 +56,8 @@ CREATE TABLE regions (
     replica_unknown_seconds     integer,
     -- One that runs and gives no answer yet counts as being created for so long.
     replica_boot_seconds        integer,
+    -- KEY=VALUE, the tag of the Elastic IPs that healthy replicas carry.
+    replica_address_tag         text,
     created_at         timestamptz NOT NULL DEFAULT now(),
     updated_at         timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT regions_name_not_blank CHECK (name <> ''),
@@ -84,7 +86,8 @@ CREATE TABLE regions (
     CONSTRAINT regions_replica_api_path_from_root CHECK (replica_api_path LIKE '/%'),
     CONSTRAINT regions_replica_api_seconds_positive CHECK (replica_api_seconds > 0),
     CONSTRAINT regions_replica_unknown_seconds_positive CHECK (replica_unknown_seconds > 0),
-    CONSTRAINT regions_replica_boot_seconds_positive CHECK (replica_boot_seconds > 0)
+    CONSTRAINT regions_replica_boot_seconds_positive CHECK (replica_boot_seconds > 0),
+    CONSTRAINT regions_replica_address_tag_key_equals_value CHECK (replica_address_tag LIKE '_%=_%')
 );
 COMMENT ON COLUMN regions.scale_up_step IS 'instances launched in one pass at most; 0 is no bound';
 COMMENT ON COLUMN regions.scale_down_step IS 'instances drained in one pass at most; 0 is no bound';

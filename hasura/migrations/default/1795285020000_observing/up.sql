@@ -47,6 +47,7 @@ CREATE TABLE region_views (
     replica_trim boolean,
     replica_unknown_seconds integer,
     replica_boot_seconds integer,
+    replica_address_tag text,
     -- The database's clock: ages are told by the one clock that wrote the times.
     now                timestamptz NOT NULL,
     waiting            integer NOT NULL,
@@ -144,7 +145,7 @@ LANGUAGE sql VOLATILE AS $$
         r.replica_capacity, r.replica_min_available, r.replica_api_protocol, r.replica_api_port,
         r.replica_api_path, r.replica_api_capacity_key, r.replica_api_termination_key,
         r.replica_api_seconds, r.replica_trim, r.replica_unknown_seconds,
-        r.replica_boot_seconds,
+        r.replica_boot_seconds, r.replica_address_tag,
         now(),
         -- Users, not requests: one who tries again under another session is still one.
         (SELECT count(DISTINCT u.user_id)::integer FROM waiting_users u

@@ -98,7 +98,7 @@ impl Filterable for View<'_> {
                     .map(|group| group.name.clone())
                     .collect();
             }
-            "ip-address" => while_connected(instance.public_ip.to_string()),
+            "ip-address" => while_connected(self.public_ip().to_string()),
             "key-name" => instance.spec.key_name.clone(),
             "launch-time" => Some(instance.launched_at.to_ec2()),
             "owner-id" => Some(instance.owner_id.clone()),

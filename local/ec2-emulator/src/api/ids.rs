@@ -40,6 +40,16 @@ pub(super) const IMAGE: IdKind = IdKind {
     in_brackets: true,
 };
 
+pub(super) const ADDRESS: IdKind = IdKind {
+    prefix: "eipalloc-",
+    code: ErrorCodes {
+        malformed: "InvalidAllocationID.Malformed",
+        not_found: "InvalidAllocationID.NotFound",
+    },
+    noun: "allocation ID",
+    in_brackets: false,
+};
+
 pub(super) const SUBNET: IdKind = IdKind {
     prefix: "subnet-",
     code: ErrorCodes {

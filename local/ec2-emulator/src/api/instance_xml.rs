@@ -67,7 +67,7 @@ fn instance(xml: &mut Xml, view: View<'_>) {
         xml.text("subnetId", &instance.subnet.id);
         xml.text("vpcId", &instance.subnet.vpc_id);
         xml.text("privateIpAddress", instance.private_ip);
-        xml.text("ipAddress", instance.public_ip);
+        xml.text("ipAddress", view.public_ip());
         xml.text("sourceDestCheck", true);
     }
     groups(xml, view);
@@ -144,6 +144,13 @@ fn network_interface(xml: &mut Xml, view: View<'_>) {
         xml.text("privateIpAddress", instance.private_ip);
         xml.text("sourceDestCheck", true);
         groups(xml, view);
+        if let Some(ip) = view.elastic_ip {
+            xml.element("association", |xml| {
+                xml.text("publicIp", ip);
+                xml.text("publicDnsName", public_name(view));
+                xml.text("ipOwnerId", &instance.owner_id);
+            });
+        }
         xml.element("attachment", |xml| {
             xml.text("attachmentId", instance.id.replacen("i-", "eni-attach-", 1));
             xml.text("deviceIndex", 0);
@@ -172,7 +179,7 @@ fn public_name(view: View<'_>) -> String {
         "us-east-1" => "compute-1.amazonaws.com".to_owned(),
         region => format!("{region}.compute.amazonaws.com"),
     };
-    dns_name(view, "ec2", view.instance.public_ip, &domain)
+    dns_name(view, "ec2", view.public_ip(), &domain)
 }
 
 /// Empty for an instance that has lost its addresses.

@@ -1,5 +1,6 @@
 //! The semantics of EC2, action by action, through the router.
 
+mod addresses;
 mod call_faults;
 mod instance_faults;
 mod launching;

@@ -30,7 +30,8 @@ pub enum CallEffect {
     Lost,
     /// Everything is done, but the answer comes late.
     DelayMs(u64),
-    /// `DescribeInstances` shows the world of so long ago, in place of the settings' lag.
+    /// `DescribeInstances` and `DescribeAddresses` show the world of so long ago, in place of the
+    /// settings' lag.
     ListingLagMs(u64),
     /// `DescribeInstances` without ids leaves these instances out.
     LeaveOut(Vec<String>),
@@ -106,9 +107,10 @@ impl CallEffect {
     /// Whether such a call can be struck by it at all.
     fn concerns(&self, action: &str, params: &Params) -> bool {
         let is_listing = action == "DescribeInstances";
+        let lags = is_listing || action == "DescribeAddresses";
         match self {
             Self::Outage | Self::Error(_) | Self::Lost | Self::DelayMs(_) => true,
-            Self::ListingLagMs(_) => is_listing,
+            Self::ListingLagMs(_) => lags,
             Self::LeaveOut(_) | Self::LeaveOutOldest(_) => {
                 is_listing && !params.as_map().contains_key("InstanceId.1")
             }

@@ -28,6 +28,9 @@ pub struct RegionFile {
     pub subnets: Vec<Subnet>,
     pub security_groups: Vec<SecurityGroup>,
     pub images: Vec<Image>,
+    /// Elastic IPs.
+    #[serde(default)]
+    pub addresses: Vec<AddressFile>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -54,6 +57,19 @@ pub struct SecurityGroup {
     pub vpc_id: String,
     pub name: String,
     pub description: String,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// An Elastic IP that the account has from the beginning.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressFile {
+    pub allocation_id: String,
+    pub public_ip: Ipv4Addr,
+    /// Of something that is no instance, such as a NAT gateway, which has it for ever.
+    #[serde(default)]
+    pub network_interface_id: Option<String>,
     #[serde(default)]
     pub tags: Tags,
 }

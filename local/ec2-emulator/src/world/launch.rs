@@ -242,7 +242,7 @@ fn public_address(seq: u64) -> Ipv4Addr {
 
 /// Makes a number that looks like chance of a counter, never the same for two counters
 /// (SplitMix64's output function is a bijection).
-fn scatter(seed: u64, counter: u64) -> u64 {
+pub(super) fn scatter(seed: u64, counter: u64) -> u64 {
     let mut z = seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::{Image, Instance, RegionFile, SecurityGroup, State, Subnet};
+use super::{Address, Image, Instance, RegionFile, SecurityGroup, State, Subnet};
 use crate::clock::UnixMillis;
 
 #[derive(Debug)]
@@ -12,6 +12,7 @@ pub struct Region {
     pub subnets: Vec<Subnet>,
     pub security_groups: Vec<SecurityGroup>,
     pub images: Vec<Image>,
+    pub(super) addresses: Vec<Address>,
     instances: BTreeMap<u64, Instance>,
     seq_by_id: HashMap<String, u64>,
     pub(super) tokens: HashMap<TokenKey, Binding>,
@@ -40,6 +41,8 @@ pub struct View<'a> {
     pub instance: &'a Instance,
     pub state: State,
     pub as_of: UnixMillis,
+    /// The Elastic IP that it has in place of its own.
+    pub elastic_ip: Option<Ipv4Addr>,
 }
 
 impl Region {
@@ -49,6 +52,7 @@ impl Region {
             subnets: file.subnets,
             security_groups: file.security_groups,
             images: file.images,
+            addresses: file.addresses.into_iter().map(Address::from).collect(),
             instances: BTreeMap::new(),
             seq_by_id: HashMap::new(),
             tokens: HashMap::new(),
@@ -65,6 +69,15 @@ impl Region {
 
     pub fn image(&self, id: &str) -> Option<&Image> {
         self.images.iter().find(|image| image.id == id)
+    }
+
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    pub fn address(&self, allocation_id: &str) -> Option<&Address> {
+        let mut addresses = self.addresses.iter();
+        addresses.find(|address| address.allocation_id == allocation_id)
     }
 
     /// In order of their launches.
@@ -86,9 +99,11 @@ impl Region {
 
     /// The instances that were launched by `as_of`, as they were then.
     pub fn views(&self, as_of: UnixMillis) -> impl Iterator<Item = View<'_>> {
-        self.instances
-            .values()
-            .filter_map(move |instance| View::of(instance, as_of))
+        self.instances.values().filter_map(move |instance| {
+            let view = View::of(instance, as_of)?;
+            let elastic_ip = self.address_of(&instance.id, as_of);
+            Some(View { elastic_ip, ..view })
+        })
     }
 
     pub fn free_addresses(&self, subnet: &Subnet, now: UnixMillis) -> usize {
@@ -140,6 +155,7 @@ impl<'a> View<'a> {
             instance,
             state,
             as_of,
+            elastic_ip: None,
         })
     }
 
@@ -149,6 +165,11 @@ impl<'a> View<'a> {
             .subnet
             .zone
             .trim_end_matches(|c: char| c.is_ascii_lowercase())
+    }
+
+    /// What it is reached at from outside.
+    pub fn public_ip(&self) -> Ipv4Addr {
+        self.elastic_ip.unwrap_or(self.instance.public_ip)
     }
 
     /// Whether it still has its place in the network, which a terminated instance has lost.

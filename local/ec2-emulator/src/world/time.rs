@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    ARCHIVE, Change, EndedBy, Happening, Instance, Interruption, Region, ShutdownBehavior, State,
-    World,
+    ARCHIVE, Change, Disassociated, EndedBy, Happening, Instance, Interruption, Region,
+    ShutdownBehavior, State, World,
 };
 use crate::clock::UnixMillis;
 use crate::faults::{Faults, InstanceEffect, InterruptAction};
@@ -49,6 +49,9 @@ impl World {
         let known = instance.transitions_until(now);
         let new = known[instance.announced.min(known.len())..].to_vec();
         instance.announced = known.len();
+        let id = instance.id.clone();
+        let gone = new.iter().find(|it| it.state == State::Terminated);
+        let gone = gone.map(|transition| transition.at_ms);
         for transition in new {
             if transition.state == State::Running {
                 let effects = self
@@ -65,6 +68,11 @@ impl World {
                 at: transition.at_ms,
                 what: Happening::Is(transition.state),
             });
+        }
+        if let Some(at) = gone
+            && let Some(region) = self.regions.get_mut(region)
+        {
+            region.free_address_of(&id, Disassociated::Termination, at);
         }
     }
 

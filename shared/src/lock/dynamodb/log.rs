@@ -41,7 +41,9 @@ impl LaunchLog for DynamoStore {
                     by: text("by"),
                 });
             } else if sk == "REPLICAS" {
-                memory.unknown_since = read_body::<ReplicaNotes>(&item)?.unknown_since;
+                let notes: ReplicaNotes = read_body(&item)?;
+                memory.unknown_since = notes.unknown_since;
+                memory.address_moves = notes.address_moves;
             } else if sk.starts_with("INTENT#") {
                 memory.open_intents.push(read_body(&item)?);
             } else if sk.starts_with("REFUSAL#") {

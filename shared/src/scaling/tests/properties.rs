@@ -234,6 +234,7 @@ fn carried_out(mut snapshot: Snapshot, plan: &Plan, round: usize) -> Snapshot {
             }
             Action::ResumeLaunch { .. }
             | Action::DeleteReplica { .. }
+            | Action::MoveAddress { .. }
             | Action::RememberUnknown { .. } => {}
         }
     }

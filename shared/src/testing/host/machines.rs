@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Addresses;
 use crate::host::HostErrorKind;
 use crate::ids::{ClientToken, InstanceId, RegionName};
 use crate::model::{LaunchRequest, Machine, MachineState};
@@ -23,6 +24,8 @@ pub struct Delays {
     pub listing_lag: SignedDuration,
     /// So do questions by id.
     pub lookup_lag: SignedDuration,
+    /// Lists of addresses show who carried them so long ago.
+    pub address_lag: SignedDuration,
 }
 
 impl Default for Delays {
@@ -34,6 +37,7 @@ impl Default for Delays {
             forget: SignedDuration::from_hours(1),
             listing_lag: SignedDuration::ZERO,
             lookup_lag: SignedDuration::ZERO,
+            address_lag: SignedDuration::ZERO,
         }
     }
 }
@@ -117,6 +121,7 @@ pub struct Machines {
     pub at_most_next: Option<u32>,
     pub delays: Delays,
     pub token_ends: TokenEnds,
+    pub external: Addresses,
     /// Part of each new machine's id: ids are unique across regions.
     region: String,
     made: u32,

@@ -111,6 +111,7 @@ impl RegionItems {
                 .cloned()
                 .collect(),
             unknown_since: self.replicas.unknown_since.clone(),
+            address_moves: self.replicas.address_moves.clone(),
         }
     }
 
