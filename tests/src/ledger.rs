@@ -8,6 +8,7 @@ use serde::Deserialize;
 pub struct Ledger {
     pub calls: Vec<Call>,
     pub instances: Vec<Machine>,
+    pub addresses: Vec<Address>,
     pub events: Vec<Event>,
 }
 
@@ -47,6 +48,25 @@ pub struct Machine {
     /// `user`, `instance` or `spot`.
     pub ended_by: Option<String>,
     pub agent: Option<Agent>,
+}
+
+/// An Elastic IP, with everything that it was ever associated with.
+#[derive(Debug, Deserialize)]
+pub struct Address {
+    pub region: String,
+    pub allocation_id: String,
+    pub public_ip: String,
+    pub associations: Vec<Association>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Association {
+    /// None for what is no instance.
+    pub instance_id: Option<String>,
+    pub at_ms: i64,
+    pub until_ms: Option<i64>,
+    /// `request`, `reassociation`, `replacement` or `termination`.
+    pub ended_by: Option<String>,
 }
 
 /// The host agent's process on a machine.
@@ -120,6 +140,14 @@ impl Call {
         let (name, _) = self.params.iter().find(|(_, value)| *value == key)?;
         let tag = name.strip_suffix(".Key")?;
         self.params.get(&format!("{tag}.Value")).map(String::as_str)
+    }
+}
+
+impl Address {
+    /// What it is associated with.
+    pub fn now(&self) -> Option<&Association> {
+        let last = self.associations.last();
+        last.filter(|association| association.until_ms.is_none())
     }
 }
 

@@ -21,11 +21,20 @@ use serde_json::{Value, json};
 /// Of the status API: each replica has an address of its own.
 const PORT: u16 = 18_431;
 
+/// The one Elastic IP of the pool.
+const ADDRESS: &str = "203.0.113.1";
+
 /// The replicas' addresses are loopback ones.
 fn world(folder: &Path) -> PathBuf {
     let file = folder.join("world.json");
     let world = DEFAULT_WORLD.replace("\"10.1.", "\"127.41.");
-    fs::write(&file, world).unwrap();
+    let mut world: Value = world.parse().unwrap();
+    world["regions"]["us-east-1"]["addresses"] = json!([{
+        "allocation_id": "eipalloc-00000000000000001",
+        "public_ip": ADDRESS,
+        "tags": {"pool": "public"},
+    }]);
+    fs::write(&file, world.to_string()).unwrap();
     file
 }
 
@@ -96,6 +105,7 @@ async fn replicas_are_kept_ready_without_hasura() {
         ("LaunchChoices", &choice.to_string()),
         ("UserData", &user_data),
         ("ReplicaMinAvailableResources", "2"),
+        ("ReplicaAddressTag", "pool=public"),
         ("ReplicaApiPort", &PORT.to_string()),
         ("ScheduleEnabled", "false"),
         // The local stack's secret has a token for its own status function.
@@ -109,6 +119,7 @@ async fn replicas_are_kept_ready_without_hasura() {
     };
     two_schedulers_at_once_create_once(&alone).await;
     used_up_ones_are_added_to_and_terminated_ones_go(&alone).await;
+    the_address_is_on_one_that_is_healthy(&alone).await;
     the_status_is_that_of_the_last_decision(&alone).await;
     nothing_of_it_is_in_the_database(&alone).await;
     deployed.stack.stop();
@@ -133,6 +144,9 @@ async fn the_status_is_that_of_the_last_decision(alone: &Alone<'_>) {
         replicas.as_array().is_some_and(|all| all.len() >= 3),
         "{region:#}"
     );
+    let kept = json!({"carries": [ADDRESS], "decided": "kept"});
+    let mut shown = replicas.as_array().into_iter().flatten();
+    assert!(shown.any(|view| view["address"] == kept), "{region:#}");
     let health = client.get(format!("{url}healthz")).send().await.unwrap();
     assert_eq!(health.status(), 200);
 }
@@ -164,6 +178,23 @@ async fn used_up_ones_are_added_to_and_terminated_ones_go(alone: &Alone<'_>) {
     let ended = after.iter().filter(|machine| machine.ended_by.is_some());
     let ended: Vec<_> = ended.map(|machine| machine.id.as_str()).collect();
     assert_eq!(ended, [before[1].id.as_str()]);
+}
+
+/// Of a pool that the environment names; the status shows it as it was decided.
+async fn the_address_is_on_one_that_is_healthy(alone: &Alone<'_>) {
+    let ledger = alone.deployed.ledger().await;
+    let carrier = ledger.addresses[0]
+        .now()
+        .and_then(|it| it.instance_id.clone());
+    let plan = alone.plan().await;
+    let views = plan["replicas"].as_array().unwrap();
+    let view = views
+        .iter()
+        .find(|view| view["instance"].as_str() == carrier.as_deref());
+    let view = view.unwrap_or_else(|| panic!("{carrier:?} in {plan:#}"));
+    assert_eq!(view["status"], "healthy", "{view}");
+    let kept = json!({"carries": [ADDRESS], "decided": "kept"});
+    assert_eq!(view["address"], kept, "{view}");
 }
 
 async fn nothing_of_it_is_in_the_database(alone: &Alone<'_>) {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ec2_emulator::settings::Settings;
-use ec2_emulator::world::DEFAULT_WORLD;
+use ec2_emulator::world::{DEFAULT_WORLD, WorldFile};
 use local_stack::ministack::sdk_config;
 use serde_json::{Value, json};
 use shared::host::ec2::Ec2Regions;
-use shared::host::{HostErrorKind, HostHandler, HostHandlers, tags};
-use shared::ids::{ClientToken, InstanceId, LaunchId};
-use shared::model::{LaunchRequest, Machine, MachineState, Selector};
+use shared::host::{HostErrorKind, HostHandler, HostHandlers, Reassociation, tags};
+use shared::ids::{AddressId, ClientToken, InstanceId, LaunchId};
+use shared::model::{AddressTag, Carrier, LaunchRequest, Machine, MachineState, Selector};
 use tokio::net::TcpListener;
 
 const STACK: &str = "host-handler";
@@ -28,19 +28,27 @@ struct Ec2 {
 impl Ec2 {
     /// An EC2 of the test's own, on which launches are listed at once.
     async fn start() -> Self {
-        Self::with(Settings {
+        Self::in_world(DEFAULT_WORLD.parse().unwrap()).await
+    }
+
+    async fn in_world(world: WorldFile) -> Self {
+        let settings = Settings {
             listing_lag_ms: 0,
             pending_ms: 0,
             shutting_down_ms: 0,
             ..Settings::default()
-        })
-        .await
+        };
+        Self::serve(world, settings).await
     }
 
     async fn with(settings: Settings) -> Self {
+        Self::serve(DEFAULT_WORLD.parse().unwrap(), settings).await
+    }
+
+    async fn serve(world: WorldFile, settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let emulator = ec2_emulator::start(DEFAULT_WORLD.parse().unwrap(), settings);
+        let emulator = ec2_emulator::start(world, settings);
         tokio::spawn(ec2_emulator::serve(listener, emulator, None));
         let host = Self::of_stack(&endpoint, STACK);
         Self { endpoint, host }
@@ -411,4 +419,122 @@ async fn an_ec2_that_does_not_answer_leaves_it_unclear() {
         .await
         .unwrap_err();
     assert_eq!(error.kind, HostErrorKind::Unclear, "{error}");
+}
+
+fn pool() -> AddressTag {
+    "pool=public".parse().unwrap()
+}
+
+fn allocation(n: u8) -> AddressId {
+    format!("eipalloc-{n:017}").into()
+}
+
+/// Two of the pool, a gateway's, and one with another tag.
+async fn with_addresses() -> Ec2 {
+    let mut world: Value = DEFAULT_WORLD.parse().unwrap();
+    let address = |n: u8, tag: &str| {
+        json!({"allocation_id": allocation(n), "public_ip": format!("203.0.113.{n}"),
+            "tags": {"pool": tag, "Name": "x"}})
+    };
+    let mut gateways = address(3, "public");
+    gateways["network_interface_id"] = json!("eni-00000000000000003");
+    let all = json!([
+        address(1, "public"),
+        address(2, "public"),
+        gateways,
+        address(4, "private")
+    ]);
+    world["regions"][REGION]["addresses"] = all;
+    Ec2::in_world(serde_json::from_value(world).unwrap()).await
+}
+
+async fn carriers(ec2: &Ec2) -> Vec<Carrier> {
+    let listed = ec2.host.addresses(&pool()).await.unwrap();
+    listed.into_iter().map(|address| address.carrier).collect()
+}
+
+#[tokio::test]
+async fn addresses_are_listed_with_their_carriers_and_those_of_the_pool_marked() {
+    let ec2 = with_addresses().await;
+    let machine = ec2.launch(&request(1)).await.remove(0).id;
+    let refused = Reassociation::Refused;
+    ec2.host
+        .associate(&allocation(2), &machine, refused)
+        .await
+        .unwrap();
+    let listed = ec2.host.addresses(&pool()).await.unwrap();
+    let short: Vec<_> = listed
+        .iter()
+        .map(|it| (it.id.clone(), it.ip.to_string(), it.in_pool))
+        .collect();
+    let expected = [1, 2, 3, 4].map(|n| (allocation(n), format!("203.0.113.{n}"), n != 4));
+    assert_eq!(short, expected);
+    let carriers: Vec<_> = listed.into_iter().map(|address| address.carrier).collect();
+    let gateway = Carrier::Other("eni-00000000000000003".to_owned());
+    let nobody = Carrier::Nobody;
+    assert_eq!(
+        carriers,
+        [nobody.clone(), Carrier::Instance(machine), gateway, nobody]
+    );
+    assert_eq!(ec2.calls("DescribeAddresses").await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_is_moved_in_one_request_and_only_if_that_is_allowed() {
+    let ec2 = with_addresses().await;
+    let machines = ids(&ec2.launch(&request(2)).await);
+    let [one, two] = [&machines[0], &machines[1]];
+    let move_to =
+        async |id: &InstanceId, allowed| ec2.host.associate(&allocation(1), id, allowed).await;
+    move_to(one, Reassociation::Refused).await.unwrap();
+    move_to(one, Reassociation::Refused).await.unwrap();
+    let error = move_to(two, Reassociation::Refused).await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::Invalid);
+    assert_eq!(error.code, "Resource.AlreadyAssociated");
+    assert_eq!(carriers(&ec2).await[0], Carrier::Instance(one.clone()));
+    move_to(two, Reassociation::Allowed).await.unwrap();
+    assert_eq!(carriers(&ec2).await[0], Carrier::Instance(two.clone()));
+    assert_eq!(ec2.calls("AssociateAddress").await.len(), 4);
+    assert_eq!(ec2.calls("DisassociateAddress").await.len(), 0);
+}
+
+#[tokio::test]
+async fn what_keeps_an_address_from_being_moved_is_told_apart() {
+    let ec2 = with_addresses().await;
+    let machine = ec2.launch(&request(1)).await.remove(0).id;
+    let refused = Reassociation::Refused;
+    let nobody = InstanceId::from("i-00000000000000000");
+    for (address, to) in [(allocation(9), &machine), (allocation(1), &nobody)] {
+        let error = ec2.host.associate(&address, to, refused).await.unwrap_err();
+        assert_eq!(error.kind, HostErrorKind::Gone, "{error}");
+    }
+    let on = json!({"action": "AssociateAddress"});
+    let fault = |effect: Value, times: u32| json!({"calls": [{"on": on, "effect": effect, "times": times}]});
+    ec2.faults(&fault(json!({"error": "UnauthorizedOperation"}), 1))
+        .await;
+    let error = ec2
+        .host
+        .associate(&allocation(1), &machine, refused)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::Denied);
+    ec2.faults(&fault(json!("lost"), 3)).await;
+    let error = ec2
+        .host
+        .associate(&allocation(1), &machine, refused)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::Unclear);
+    assert_eq!(carriers(&ec2).await[0], Carrier::Instance(machine.clone()));
+    // One lost answer is asked for again by the client, and EC2 has done it already.
+    ec2.faults(&fault(json!("lost"), 1)).await;
+    ec2.host
+        .associate(&allocation(1), &machine, refused)
+        .await
+        .unwrap();
+    let list = json!({"calls": [{"on": {"action": "DescribeAddresses"},
+        "effect": {"error": "UnauthorizedOperation"}}]});
+    ec2.faults(&list).await;
+    let error = ec2.host.addresses(&pool()).await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::Denied);
 }

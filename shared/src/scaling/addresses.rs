@@ -134,7 +134,11 @@ impl<'s> Look<'s> {
     /// A move that EC2's list may not show yet.
     fn settling(&self, address: &ExternalAddress) -> Option<&'s AddressMove> {
         let moved = self.moves.get(&address.id)?;
-        (self.now.duration_since(moved.at) < SETTLES).then_some(moved)
+        let is_recent = self.now.duration_since(moved.at) < SETTLES;
+        // A list that shows it is from after the move, unless it was there before, too.
+        let is_shown = address.carrier.instance() == Some(&moved.to)
+            && !moved.before.contains(&Some(moved.to.clone()));
+        (is_recent && !is_shown).then_some(moved)
     }
 
     /// Everyone who may carry the address now.
@@ -416,9 +420,9 @@ fn not_moved(
         (AddressListing::Unknown { .. }, ..) => "nothing: EC2 did not tell the addresses",
         _ if snapshot.settings.paused => "nothing: the region is paused",
         (_, Standing::Stays | Standing::Creating, true) => "kept",
-        (_, Standing::Unknown, true) => "kept: no healthy replica is without one",
+        (_, Standing::Unknown, true) => "kept: no healthy replica can be given it",
         (_, Standing::Leaves | Standing::Gone, true) => {
-            "free when it is gone: no healthy replica is without one"
+            "free when it is gone: no healthy replica can be given it"
         }
         (_, Standing::Stays, false) if snapshot.address_moves.iter().any(given) => {
             "none yet: one was given to it, which EC2 does not list"

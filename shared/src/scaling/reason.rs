@@ -463,8 +463,8 @@ impl fmt::Display for Reason {
             ),
             Self::AddressesWithoutReplica { free, unknown } => write!(
                 f,
-                "no healthy replica is without an address: {free} stay free, {unknown} on replicas \
-                 that give no word"
+                "no healthy replica is without an address: {free} are free or will be, {unknown} \
+                 are on replicas that give no word"
             ),
             Self::AddressElsewhere { ip, carrier } => write!(
                 f,

@@ -156,7 +156,7 @@ pub(crate) fn created(plan: &Value) -> i64 {
         .sum()
 }
 
-fn steps<'p>(plan: &'p Value, action: &'p str) -> impl Iterator<Item = &'p Value> {
+pub(crate) fn steps<'p>(plan: &'p Value, action: &'p str) -> impl Iterator<Item = &'p Value> {
     let steps = plan["steps"].as_array().map_or(&[][..], Vec::as_slice);
     steps.iter().filter(move |step| step["do"] == action)
 }

@@ -10,6 +10,7 @@
     reason = "helpers of tests fail like tests"
 )]
 
+mod addresses;
 mod crashes;
 mod errors;
 mod filling;
@@ -39,7 +40,7 @@ async fn replicas_are_kept_available() {
     })
     .await;
     let here = &deployed;
-    let themes: [(&str, LocalBoxFuture<'_, ()>); 8] = [
+    let themes: [(&str, LocalBoxFuture<'_, ()>); 9] = [
         ("filling", filling::is_done_once(here).boxed_local()),
         ("reports", reports::tell_each_replica(here).boxed_local()),
         ("errors", errors::are_deleted(here).boxed_local()),
@@ -48,6 +49,10 @@ async fn replicas_are_kept_available() {
         ("limits", limits::are_kept(here).boxed_local()),
         ("rivals", rivals::launch_once(here).boxed_local()),
         ("crashes", crashes::launch_once(here).boxed_local()),
+        (
+            "addresses",
+            addresses::stay_with_the_healthy(here).boxed_local(),
+        ),
     ];
     for (theme, happens) in themes {
         let started = Instant::now();

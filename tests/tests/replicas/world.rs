@@ -15,9 +15,13 @@ pub(crate) const TRIMMING: &str = "eu-west-1";
 pub(crate) const LIMITS: &str = "eu-west-2";
 pub(crate) const RIVALS: &str = "eu-central-1";
 pub(crate) const CRASHES: &str = "ap-south-1";
-const REGIONS: [&str; 8] = [
-    FILLING, REPORTS, ERRORS, SILENCE, TRIMMING, LIMITS, RIVALS, CRASHES,
+pub(crate) const ADDRESSES: &str = "eu-north-1";
+const REGIONS: [&str; 9] = [
+    FILLING, REPORTS, ERRORS, SILENCE, TRIMMING, LIMITS, RIVALS, CRASHES, ADDRESSES,
 ];
+
+/// Of the Elastic IPs that replicas carry.
+pub(crate) const POOL: &str = "pool=public";
 
 pub(crate) struct Pace {
     pub(crate) pending_ms: u64,
@@ -63,7 +67,31 @@ fn content(region: &str) -> Value {
             "tags": {"scaling": "replicas"},
         }],
         "images": [{"id": image(region), "name": "replica-1"}],
+        "addresses": addresses(region),
     })
+}
+
+/// Three in the pool, a gateway's with the pool's tag, and one without it.
+fn addresses(region: &str) -> Value {
+    if region != ADDRESSES {
+        return json!([]);
+    }
+    let address = |n: u8, more: Value| {
+        let mut address = more;
+        address["allocation_id"] = json!(format!("eipalloc-{n:017}"));
+        address["public_ip"] = json!(format!("203.0.113.{n}"));
+        address
+    };
+    let pool = json!({"tags": {"pool": "public"}});
+    let mut gateways = pool.clone();
+    gateways["network_interface_id"] = json!("eni-00000000000000004");
+    json!([
+        address(1, pool.clone()),
+        address(2, pool.clone()),
+        address(3, pool),
+        address(4, gateways),
+        address(5, json!({"tags": {"pool": "private"}})),
+    ])
 }
 
 fn number(region: &str) -> usize {

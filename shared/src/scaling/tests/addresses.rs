@@ -152,7 +152,7 @@ fn an_address_is_handed_over_before_its_replica_is_deleted() {
         - move address 203.0.113.1 from i-1 to i-3: the replica that has it is deleted
         - delete replica i-1: it says that it is terminated
         · available 2 and creating 1 meet 0
-        · no healthy replica is without an address: 1 stay free, 0 on replicas that give no word",
+        · no healthy replica is without an address: 1 are free or will be, 0 are on replicas that give no word",
     );
 }
 
@@ -244,7 +244,9 @@ fn what_could_not_be_placed_is_noted_and_what_is_normal_is_not() {
     let silent = region(&[Healthy, Silent], &[Nobody, Replica(1), Replica(2)]);
     assert_eq!(
         notes(&decide(&silent)),
-        ["no healthy replica is without an address: 1 stay free, 1 on replicas that give no word"]
+        [
+            "no healthy replica is without an address: 1 are free or will be, 1 are on replicas that give no word"
+        ]
     );
     let elsewhere = region(&[Healthy], &[Elsewhere, Replica(9)]);
     assert_eq!(
@@ -377,6 +379,12 @@ fn a_list_from_before_a_move_makes_nobody_move_anything_else() {
         &back,
         &[(2, 3, 0)],
     );
+
+    let mut shown = region(&[Healthy, Terminated, Healthy], &[Replica(2)]);
+    moved(&mut shown, 1, 2, &[Some(1)], 20, 20);
+    expect("a list that shows the move", &shown, &[(1, 1, 2)]);
+    moved(&mut shown, 1, 2, &[Some(2), Some(1)], 20, 20);
+    expect("or what was before the last two", &shown, &[]);
 
     let mut by_hand = region(&[Healthy, Healthy], &[Replica(2), Nobody]);
     moved(&mut by_hand, 1, 1, &[None], 20, 20);
