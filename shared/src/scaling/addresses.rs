@@ -4,15 +4,19 @@
 //! cannot tell who carries an address: what earlier passes wrote down before they asked EC2 tells
 //! who *may* carry it, and whoever may is treated as if it did.
 
+mod record;
+mod report;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::AddressReport;
+pub use record::to_record;
+pub(super) use report::report;
+
 use super::{Action, Plan, Reason, Snapshot, Step};
-use crate::ids::{AddressId, InstanceId};
+use crate::ids::InstanceId;
 use crate::model::{
     AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress, Machine, ReplicaStatus,
 };
@@ -23,9 +27,6 @@ const SETTLES: SignedDuration = SignedDuration::from_mins(2);
 /// So long a move that the list does not show is asked for again; then the replica is one that
 /// EC2 gives no address to, and another one's turn comes.
 const REPEATED: SignedDuration = SignedDuration::from_mins(2);
-
-/// So long a move is remembered: a replica that could not be given an address comes last.
-const KEPT: SignedDuration = SignedDuration::from_mins(10);
 
 /// How a replica stands, as far as addresses go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,117 +319,4 @@ fn step(
         from: from.cloned(),
     };
     Step { action, because }
-}
-
-/// What is to be written down before EC2 is asked for the plan's moves: with the earlier ones that
-/// still matter. None if there is nothing to add.
-pub fn to_record(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<AddressMoves> {
-    let kept = |moved: &AddressMove| now.duration_since(moved.at) < KEPT;
-    let mut moves = snapshot.address_moves.clone();
-    moves.retain(|_, moved| kept(moved));
-    let mut added = false;
-    for step in &plan.steps {
-        let Action::MoveAddress {
-            address, to, from, ..
-        } = &step.action
-        else {
-            continue;
-        };
-        added = true;
-        let last = moves.remove(address);
-        let moved = match last {
-            Some(last) if last.to == *to => AddressMove { at: now, ..last },
-            last => moved_on(last, to, from.as_ref(), now),
-        };
-        moves.insert(address.clone(), moved);
-    }
-    added.then_some(moves)
-}
-
-fn moved_on(
-    last: Option<AddressMove>,
-    to: &InstanceId,
-    from: Option<&InstanceId>,
-    now: Timestamp,
-) -> AddressMove {
-    let mut before = Vec::new();
-    if let Some(last) = last {
-        before = last.before;
-        before.push(Some(last.to));
-    }
-    before.retain(|id| id.as_ref() != from);
-    before.push(from.cloned());
-    AddressMove {
-        to: to.clone(),
-        before,
-        since: now,
-        at: now,
-    }
-}
-
-/// A replica's addresses, and what was decided about them; none where the feature is off.
-pub(super) fn report(
-    snapshot: &Snapshot,
-    machine: &Machine,
-    status: &ReplicaStatus,
-    plan: &Plan,
-) -> Option<AddressReport> {
-    let listed = match &snapshot.addresses {
-        AddressListing::Off => return None,
-        AddressListing::Unknown { .. } => &[][..],
-        AddressListing::Listed(listed) => listed,
-    };
-    let carries: Vec<IpAddr> = listed
-        .iter()
-        .filter(|address| address.carrier.instance() == Some(&machine.id))
-        .map(|address| address.ip)
-        .collect();
-    let decided = moves_of(plan, &machine.id, carries.len())
-        .unwrap_or_else(|| not_moved(snapshot, machine, status, plan, !carries.is_empty()));
-    Some(AddressReport { carries, decided })
-}
-
-fn moves_of(plan: &Plan, id: &InstanceId, carries: usize) -> Option<String> {
-    let said = plan.steps.iter().filter_map(|step| match &step.action {
-        Action::MoveAddress { ip, to, .. } if to == id => {
-            Some(format!("gets {ip}: {}", step.because))
-        }
-        Action::MoveAddress { ip, to, from, .. } if from.as_ref() == Some(id) => {
-            let which = if carries == 1 {
-                String::new()
-            } else {
-                format!("{ip} ")
-            };
-            Some(format!("{which}goes to {to}: {}", step.because))
-        }
-        _ => None,
-    });
-    let said: Vec<_> = said.collect();
-    (!said.is_empty()).then(|| said.join(", "))
-}
-
-fn not_moved(
-    snapshot: &Snapshot,
-    machine: &Machine,
-    status: &ReplicaStatus,
-    plan: &Plan,
-    carries: bool,
-) -> String {
-    let standing = standing(status, plan.deleted_replicas().contains(&machine.id));
-    let given = |(_, moved): (&AddressId, &AddressMove)| moved.to == machine.id;
-    let text = match (&snapshot.addresses, standing, carries) {
-        (AddressListing::Unknown { .. }, ..) => "nothing: EC2 did not tell the addresses",
-        _ if snapshot.settings.paused => "nothing: the region is paused",
-        (_, Standing::Stays | Standing::Creating, true) => "kept",
-        (_, Standing::Unknown, true) => "kept: no healthy replica can be given it",
-        (_, Standing::Leaves | Standing::Gone, true) => {
-            "free when it is gone: no healthy replica can be given it"
-        }
-        (_, Standing::Stays, false) if snapshot.address_moves.iter().any(given) => {
-            "none yet: one was given to it, which EC2 does not list"
-        }
-        (_, Standing::Stays, false) => "none: none is left",
-        (_, _, false) => "none: only healthy ones get one",
-    };
-    text.to_owned()
 }
