@@ -28,7 +28,7 @@ fn a_day_that_cannot_be_played_is_refused_by_name() {
         ["--minutes", "0"],
         ["--minutes", "soon"],
         ["--users", "19"],
-        ["--seed", "-1"],
+        ["--seed", "monday"],
         ["--name", "../elsewhere"],
     ] {
         let refused = Command::new(env!("CARGO_BIN_EXE_local-stack"))
