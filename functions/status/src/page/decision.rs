@@ -80,6 +80,8 @@ pub(super) struct ReplicaRow {
     pub(super) id: String,
     pub(super) status: String,
     pub(super) decided: String,
+    /// Its external addresses, and what was decided about them.
+    pub(super) address: String,
 }
 
 /// Of the algorithm `replica`: what there was, with its status, and what was decided for it.
@@ -101,7 +103,22 @@ pub(super) fn replicas(past: &PastDecision) -> Vec<ReplicaRow> {
             id: text(replica, "instance"),
             status,
             decided: text(replica, "decided"),
+            address: address(replica),
         }
     };
     past.plan.replicas.iter().map(row).collect()
+}
+
+/// Empty where replicas carry none.
+fn address(replica: &Map<String, Value>) -> String {
+    let Some(Value::Object(address)) = replica.get("address") else {
+        return String::new();
+    };
+    let carries = address.get("carries").and_then(Value::as_array);
+    let ips = carries.into_iter().flatten().filter_map(Value::as_str);
+    let ips: Vec<_> = ips.collect();
+    let decided = address.get("decided").and_then(Value::as_str);
+    let told = [ips.join(", "), decided.unwrap_or_default().to_owned()];
+    let told: Vec<_> = told.into_iter().filter(|text| !text.is_empty()).collect();
+    told.join(": ")
 }

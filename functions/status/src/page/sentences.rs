@@ -160,6 +160,17 @@ fn done(group: &[&PastStep]) -> Option<Sentence> {
             });
             format!("ends {}: {why}", named(orphans))
         }
+        "move_address" => {
+            let moves = group.iter().map(|step| {
+                let [ip, to, from] = ["ip", "to", "from"].map(|key| text(&step.details, key));
+                match from {
+                    "" => format!("{ip} to {to}"),
+                    from => format!("{ip} from {from} to {to}"),
+                }
+            });
+            let moves: Vec<_> = moves.collect();
+            format!("moves {}: {why}", named(moves.iter().map(String::as_str)))
+        }
         "release_unclaimed" => {
             let slots = number(&first.details, "slots").unwrap_or_default();
             format!("frees {}: {why}", count(slots, "slot"))
@@ -375,6 +386,17 @@ mod tests {
             let text = format!("drains {who}: free 9 of 4");
             assert_eq!(told(plan(n), json!([])), [(Kind::Did, text)]);
         }
+    }
+
+    #[test]
+    fn addresses_are_told_with_both_ends() {
+        let step = |ip: &str, from: Option<&str>| {
+            json!({"do": "move_address", "address": "eipalloc-1", "ip": ip, "to": "i-2",
+                "from": from, "because": {"reason": "address_free", "text": "it is free"}})
+        };
+        let plan = json!({"steps": [step("203.0.113.1", None), step("203.0.113.2", Some("i-1"))]});
+        let text = "moves 203.0.113.1 to i-2 and 203.0.113.2 from i-1 to i-2: it is free";
+        assert_eq!(told(plan, json!([])), [(Kind::Did, text.to_owned())]);
     }
 
     #[test]

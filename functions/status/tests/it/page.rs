@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::model::{ImageState, Instance, InstanceStatus, Refusal, ReplicaStatus};
 use shared::overview::RegionOverview;
 use shared::report::{PassOutcome, StepResult};
-use shared::scaling::{Note, Reason, ReplicaView};
+use shared::scaling::{AddressReport, Note, Reason, ReplicaView};
 use shared::testing::{NOW, at, image_overview, instance, region_overview};
 
 use crate::support::{Answer, TOKEN, World, decision, request};
@@ -496,12 +496,19 @@ async fn replicas_are_listed_with_what_was_decided_for_them() {
             instance: format!("i-{n}").into(),
             status,
             decided: "kept".to_owned(),
+            address: (n == 1).then(|| AddressReport {
+                carries: vec!["203.0.113.7".parse().unwrap()],
+                decided: "stays".to_owned(),
+            }),
         })
         .collect();
     world.record(past);
     for path in ["/regions/us-east-1", "/decisions/us-east-1/1"] {
         let text = text(&page(&world, path).await);
-        assert!(text.contains("i-1 healthy, capacity 2 kept"), "{text}");
+        assert!(
+            text.contains("i-1 healthy, capacity 2 kept 203.0.113.7: stays"),
+            "{text}"
+        );
         let unknown = "i-2 unknown, no answer within 3s kept";
         assert!(text.contains(unknown), "{text}");
     }

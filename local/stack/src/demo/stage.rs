@@ -73,8 +73,7 @@ impl Stage {
 The page is there: open it in a browser and keep it beside this. It refreshes itself.
 
   {}
-  user:      any
-  password:  {}
+  token: {}
 
 A day with {} users in {} minutes. The clock is UTC; eu-west-1 is in Ireland, us-east-1 in
 Virginia (5 hours behind), us-west-2 in Oregon (8 hours behind). A machine (VM) has 4 places.

@@ -9,6 +9,9 @@ use crate::scaling::{Action, Plan, Snapshot};
 /// So long a move is remembered: a replica that could not be given an address comes last.
 const KEPT: SignedDuration = SignedDuration::from_mins(10);
 
+/// No list is so many moves late. Where replicas come and go all the time, this bounds the record.
+const MOST_BEFORE: usize = 20;
+
 /// What is to be written down before EC2 is asked for the plan's moves: with the earlier ones that
 /// still matter. None if there is nothing to add.
 pub fn to_record(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<AddressMoves> {
@@ -47,6 +50,8 @@ fn moved_on(
     }
     before.retain(|id| id.as_ref() != from);
     before.push(from.cloned());
+    let surplus = before.len().saturating_sub(MOST_BEFORE);
+    before.drain(..surplus);
     AddressMove {
         to: to.clone(),
         before,

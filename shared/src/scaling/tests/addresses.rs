@@ -406,6 +406,12 @@ fn a_move_is_recorded_with_all_that_carried_the_address_before() {
         at: NOW,
     };
     assert_eq!(recorded[&address_id(1)], now);
+    let everybody: Vec<_> = (1..=100).map(Some).collect();
+    moved(&mut snapshot, 1, 1, &everybody, 300, 300);
+    let recorded = address_moves_to_record(&snapshot, &plan, NOW).unwrap();
+    let before = &recorded[&address_id(1)].before;
+    assert_eq!(before.len(), 20, "a record has an end");
+    assert_eq!(before.last(), Some(&Some(replica(1))));
     let quiet = region(&[Healthy], &[Replica(1)]);
     assert_eq!(address_moves_to_record(&quiet, &decide(&quiet), NOW), None);
 }
