@@ -130,7 +130,7 @@ async fn the_status_is_that_of_the_last_decision(alone: &Alone<'_>) {
     let url = alone.deployed.stack.url_of(&name).await.unwrap();
     let token = alone.deployed.stack.env().status_token.clone();
     let client = reqwest::Client::new();
-    let answer = client.get(&url).bearer_auth(token).send().await.unwrap();
+    let answer = client.get(&url).bearer_auth(&token).send().await.unwrap();
     let status: Value = answer.json().await.unwrap();
     let region = &status["regions"][0];
     assert_eq!(region["algorithm"], "replica", "{status:#}");
@@ -147,6 +147,12 @@ async fn the_status_is_that_of_the_last_decision(alone: &Alone<'_>) {
     let kept = json!({"carries": [ADDRESS], "decided": "kept"});
     let mut shown = replicas.as_array().into_iter().flatten();
     assert!(shown.any(|view| view["address"] == kept), "{region:#}");
+    let page = client.get(format!("{url}regions/us-east-1?format=html"));
+    let page = page.bearer_auth(&token).send().await.unwrap();
+    let page = page.text().await.unwrap();
+    for words in ["Users get a slot at once", &format!("{ADDRESS}: kept")] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
     let health = client.get(format!("{url}healthz")).send().await.unwrap();
     assert_eq!(health.status(), 200);
 }

@@ -88,7 +88,9 @@ impl Verdict {
         let (tone, text) = tone(region, buffer);
         let because = match tone {
             Tone::Low | Tone::Out => because(region, buffer, now),
-            Tone::Good | Tone::Off | Tone::Unknown => Vec::new(),
+            // They matter again when slots run low.
+            Tone::Good => region.refusals.iter().map(refused).collect(),
+            Tone::Off | Tone::Unknown => Vec::new(),
         };
         Self {
             tone,

@@ -358,9 +358,11 @@ async fn it_says_why_not() {
         let refusals = &mut items.of(&"us-east-1".into()).refusals;
         refusals.insert(refusal.key(), refusal);
     };
-    let text = shown(with_free(0), refused).await;
     let words = "EC2 has no room for m6i.large (spot) in subnet-a: asked again after 12:01:30";
-    assert!(text.contains(words), "{text}");
+    for free in [0, 4] {
+        let text = shown(with_free(free), refused).await;
+        assert!(text.contains(words), "{text}");
+    }
 
     let mut starting = with_free(0);
     starting.images[0].starting = 6;
