@@ -11,7 +11,7 @@ use crate::{Running, leaves_nothing, marked};
 fn ctrl_c_in_the_middle_of_a_day_ends_everything() {
     let stack = StackChoice::named("demo-stopped");
     let mut demo = Running::start(&["demo", "--minutes", "1", "--name", &stack.name]);
-    demo.printed("password:");
+    demo.printed("token:");
     // Users, passes, and a machine that is about to be taken.
     demo.printed("EC2 warns");
     assert!(!marked(&stack.dir()).is_empty());
