@@ -60,7 +60,7 @@ impl Point {
     pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
     /// The beginning of the time that has one point.
-    pub(crate) fn slot(at: Timestamp) -> Timestamp {
+    pub fn slot(at: Timestamp) -> Timestamp {
         let seconds = at.as_second();
         let slot = seconds - seconds.rem_euclid(Self::EVERY.as_secs());
         Timestamp::from_second(slot).unwrap_or(at)
