@@ -147,7 +147,7 @@ fn in_seconds(options: &mut StackOptions) {
     options.ec2.agent_boot_ms = Some(100);
     options.ec2.agent_connect_ms = Some(200);
     options.ec2.agent_session_ms = Some(3_000);
-    options.ec2.agent_heartbeat_ms = Some(10_000);
+    options.ec2.agent_heartbeat_ms = Some(8_000);
     options.ec2.agent_poll_ms = Some(5_000);
 }
 

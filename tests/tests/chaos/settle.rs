@@ -90,8 +90,16 @@ async fn pass(deployed: &Deployed, region: &str) -> Option<String> {
     let plan = &report["plan"];
     let is_idle = report["outcome"] == "done"
         && plan["steps"] == json!([])
-        && plan["figures"]["starting"] == json!(0);
+        && plan["figures"]["starting"] == json!(0)
+        && !notes_an_instance(plan);
     (!is_idle).then(|| report.to_string())
+}
+
+/// An agent that is late with its heartbeat has its slots not counted: there is a surplus as soon
+/// as it is heard of again.
+pub(crate) fn notes_an_instance(plan: &Value) -> bool {
+    let notes = plan["notes"].as_array().into_iter().flatten();
+    notes.into_iter().any(|note| note.get("instance").is_some())
 }
 
 async fn on_their_way(deployed: &Deployed) -> Option<String> {

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use scaling_tests::deployed::Deployed;
-use serde_json::json;
+use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::wait::eventually;
+use serde_json::{Value, json};
 
 use crate::evidence::Evidence;
 use crate::regions::REGIONS;
+use crate::settle::notes_an_instance;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -117,7 +119,12 @@ pub(crate) async fn violations(deployed: &Deployed, evidence: &Evidence) -> Vec<
             &living - &rows
         ));
     }
-    let report = deployed.invoke(&json!({"dry_run": true})).await;
+    let dry_run = async || deployed.invoke(&json!({"dry_run": true})).await;
+    let all_are_heard_of = |report: &Value| {
+        let regions = report["regions"].as_array();
+        regions.is_some_and(|all| !all.iter().any(|region| notes_an_instance(&region["plan"])))
+    };
+    let report = eventually("all agents are heard of", SOON, dry_run, all_are_heard_of).await;
     let regions = report["regions"].as_array().expect("regions");
     assert_eq!(regions.len(), REGIONS.len());
     for region in regions {
