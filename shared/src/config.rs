@@ -31,6 +31,17 @@ pub enum ConfigError {
     NotUnderstood { name: &'static str, problem: String },
 }
 
+impl ConfigError {
+    /// A variable whose value is not what is expected.
+    pub fn invalid(name: &'static str, value: String, expected: &'static str) -> Self {
+        Self::Invalid {
+            name,
+            value,
+            expected,
+        }
+    }
+}
+
 /// Where variables come from; tests bring their own.
 pub trait Environment {
     fn get(&self, name: &'static str) -> Option<String>;
@@ -72,11 +83,9 @@ pub fn or_default<T: FromStr>(
 ) -> Result<T, ConfigError> {
     match env.get(name) {
         None => Ok(default),
-        Some(value) => value.parse().map_err(|_| ConfigError::Invalid {
-            name,
-            value,
-            expected,
-        }),
+        Some(value) => value
+            .parse()
+            .map_err(|_| ConfigError::invalid(name, value, expected)),
     }
 }
 
@@ -98,11 +107,7 @@ fn http_url(name: &'static str, value: String) -> Result<String, ConfigError> {
     if is_url && !value.trim_end_matches('/').ends_with("/v1/graphql") {
         Ok(value.trim_end_matches('/').to_owned())
     } else {
-        Err(ConfigError::Invalid {
-            name,
-            value,
-            expected,
-        })
+        Err(ConfigError::invalid(name, value, expected))
     }
 }
 
@@ -240,12 +245,6 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-
-    impl Environment for HashMap<&'static str, &'static str> {
-        fn get(&self, name: &'static str) -> Option<String> {
-            HashMap::get(self, name).map(ToString::to_string)
-        }
-    }
 
     fn complete() -> HashMap<&'static str, &'static str> {
         HashMap::from([

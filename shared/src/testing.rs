@@ -7,6 +7,7 @@
 
 mod builders;
 mod database;
+mod environment;
 mod host;
 mod overview;
 mod replicas;

@@ -38,11 +38,19 @@ impl Settings {
         let environment = required(env, "ENVIRONMENT")?;
         if !["dev", "staging", "prod"].contains(&environment.as_str()) {
             // No default and no guess: it decides whether `local_dev` is let in.
-            return Err(invalid("ENVIRONMENT", environment, "dev, staging or prod"));
+            return Err(ConfigError::invalid(
+                "ENVIRONMENT",
+                environment,
+                "dev, staging or prod",
+            ));
         }
         let sessions_per_user = config::or_default(env, "SESSIONS_PER_USER", SESSIONS, 3)?;
         if sessions_per_user == 0 {
-            return Err(invalid("SESSIONS_PER_USER", "0".to_owned(), SESSIONS));
+            return Err(ConfigError::invalid(
+                "SESSIONS_PER_USER",
+                "0".to_owned(),
+                SESSIONS,
+            ));
         }
         let origins = env.get("ALLOWED_ORIGINS").unwrap_or_else(|| "*".to_owned());
         Ok(Self {
@@ -52,7 +60,7 @@ impl Settings {
             audience: required(env, "JWT_AUDIENCE")?,
             sessions_per_user,
             origins: AllowedOrigins::parse(&origins)
-                .ok_or_else(|| invalid("ALLOWED_ORIGINS", origins, ORIGINS))?,
+                .ok_or_else(|| ConfigError::invalid("ALLOWED_ORIGINS", origins, ORIGINS))?,
             environment,
         })
     }
@@ -78,15 +86,7 @@ fn jwks_url(env: &dyn Environment, environment: &str) -> Result<Url, ConfigError
     match Url::parse(&text) {
         Ok(url) if url.scheme() == "https" => Ok(url),
         Ok(url) if url.scheme() == "http" && (environment != "prod" || loopback(&url)) => Ok(url),
-        _ => Err(invalid("JWKS_URL", text, JWKS)),
-    }
-}
-
-fn invalid(name: &'static str, value: String, expected: &'static str) -> ConfigError {
-    ConfigError::Invalid {
-        name,
-        value,
-        expected,
+        _ => Err(ConfigError::invalid("JWKS_URL", text, JWKS)),
     }
 }
 
@@ -96,28 +96,20 @@ mod tests {
 
     use super::*;
 
-    struct Env(HashMap<&'static str, &'static str>);
-
-    impl Environment for Env {
-        fn get(&self, name: &'static str) -> Option<String> {
-            self.0.get(name).map(ToString::to_string)
-        }
-    }
-
-    fn complete() -> Env {
-        Env(HashMap::from([
+    fn complete() -> HashMap<&'static str, &'static str> {
+        HashMap::from([
             ("ENVIRONMENT", "prod"),
             ("HASURA_URL", "https://hasura.example"),
             ("HASURA_ADMIN_SECRET", "secret"),
             ("JWKS_URL", "https://issuer.example/keys"),
             ("JWT_ISSUER", "https://issuer.example/"),
             ("JWT_AUDIENCE", "https://api.example"),
-        ]))
+        ])
     }
 
     fn with(name: &'static str, value: &'static str) -> Result<Settings, ConfigError> {
         let mut env = complete();
-        env.0.insert(name, value);
+        env.insert(name, value);
         Settings::from_env(&env)
     }
 
@@ -130,9 +122,9 @@ mod tests {
 
     #[test]
     fn each_missing_variable_is_named() {
-        for name in complete().0.keys() {
+        for name in complete().keys() {
             let mut env = complete();
-            env.0.remove(name);
+            env.remove(name);
             assert_eq!(
                 Settings::from_env(&env).unwrap_err(),
                 ConfigError::Missing(name)
@@ -161,7 +153,7 @@ mod tests {
     fn keys_come_in_the_clear_only_from_this_machine_or_outside_production() {
         assert!(with("JWKS_URL", "http://127.0.0.1:8080/keys").is_ok());
         let mut env = complete();
-        env.0.extend([
+        env.extend([
             ("JWKS_URL", "http://keys.internal/keys"),
             ("ENVIRONMENT", "staging"),
         ]);

@@ -58,7 +58,11 @@ impl Settings {
     pub fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
         let stale = config::or_default(env, "STALE_SECONDS", SECONDS, 180u32)?;
         if stale == 0 {
-            return Err(invalid("STALE_SECONDS", "0".to_owned(), SECONDS));
+            return Err(ConfigError::invalid(
+                "STALE_SECONDS",
+                "0".to_owned(),
+                SECONDS,
+            ));
         }
         Ok(Self {
             regions: RegionsOf::from_env(env)?,
@@ -77,11 +81,17 @@ fn access(env: &dyn Environment) -> Result<Access, ConfigError> {
         None | Some("token") => {}
         Some("none") => return Ok(Access::Open),
         // No guess: it decides who may look.
-        Some(other) => return Err(invalid("STATUS_AUTH", other.to_owned(), "token or none")),
+        Some(other) => {
+            return Err(ConfigError::invalid(
+                "STATUS_AUTH",
+                other.to_owned(),
+                "token or none",
+            ));
+        }
     }
     let token = SecretString::from(required(env, "STATUS_TOKEN")?);
     if token.expose_secret().len() < MIN_TOKEN_BYTES {
-        return Err(invalid(
+        return Err(ConfigError::invalid(
             "STATUS_TOKEN",
             "(secret)".to_owned(),
             "at least 32 bytes; STATUS_AUTH=none needs none",
@@ -90,41 +100,25 @@ fn access(env: &dyn Environment) -> Result<Access, ConfigError> {
     Ok(Access::Token(token))
 }
 
-fn invalid(name: &'static str, value: String, expected: &'static str) -> ConfigError {
-    ConfigError::Invalid {
-        name,
-        value,
-        expected,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
     use super::*;
 
-    struct Env(HashMap<&'static str, &'static str>);
-
-    impl Environment for Env {
-        fn get(&self, name: &'static str) -> Option<String> {
-            self.0.get(name).map(ToString::to_string)
-        }
-    }
-
-    fn complete() -> Env {
-        Env(HashMap::from([
+    fn complete() -> HashMap<&'static str, &'static str> {
+        HashMap::from([
             ("ENVIRONMENT", "prod"),
             ("HASURA_URL", "https://hasura.example"),
             ("HASURA_ADMIN_SECRET", "secret"),
             ("SCALING_TABLE", "scaling"),
             ("STATUS_TOKEN", "0123456789abcdef0123456789abcdef"),
-        ]))
+        ])
     }
 
     fn with(name: &'static str, value: &'static str) -> Result<Settings, ConfigError> {
         let mut env = complete();
-        env.0.insert(name, value);
+        env.insert(name, value);
         Settings::from_env(&env)
     }
 
@@ -137,9 +131,9 @@ mod tests {
 
     #[test]
     fn each_missing_variable_is_named_the_token_too() {
-        for name in complete().0.keys() {
+        for name in complete().keys() {
             let mut env = complete();
-            env.0.remove(name);
+            env.remove(name);
             assert_eq!(
                 Settings::from_env(&env).unwrap_err(),
                 ConfigError::Missing(name)
@@ -150,8 +144,8 @@ mod tests {
     #[test]
     fn without_authentication_no_token_is_needed() {
         let mut env = complete();
-        env.0.remove("STATUS_TOKEN");
-        env.0.insert("STATUS_AUTH", "none");
+        env.remove("STATUS_TOKEN");
+        env.insert("STATUS_AUTH", "none");
         assert!(matches!(
             Settings::from_env(&env).unwrap().access,
             Access::Open

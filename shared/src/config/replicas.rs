@@ -54,11 +54,7 @@ pub fn replica_settings(env: &dyn Environment) -> Result<ReplicaSettings, Config
             .and_then(|bound| SignedDuration::try_from(bound).ok()),
         address_tag: address_tag(env)?,
     };
-    let wrong = |name, value: String, expected| ConfigError::Invalid {
-        name,
-        value,
-        expected,
-    };
+    let wrong = |name, value: String, expected| ConfigError::invalid(name, value, expected);
     if settings.capacity == 0 {
         return Err(wrong("REPLICA_CAPACITY", "0".to_owned(), capacity));
     }
@@ -132,11 +128,7 @@ fn seconds(env: &dyn Environment, name: &'static str) -> Result<Option<Duration>
     };
     match value.parse() {
         Ok(seconds @ 1..) => Ok(Some(Duration::from_secs(seconds))),
-        _ => Err(ConfigError::Invalid {
-            name,
-            value,
-            expected,
-        }),
+        _ => Err(ConfigError::invalid(name, value, expected)),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Thirty regions: the world that EC2 is made of, and their set-up by an operator.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ec2_emulator::world::DEFAULT_WORLD;
@@ -70,10 +69,7 @@ impl World {
 
     /// The file that the emulator reads.
     pub(crate) fn write(&self, folder: &Path) -> PathBuf {
-        let file = folder.join("world.json");
-        let world = json!({"account_id": "000000000000", "regions": self.0});
-        fs::write(&file, world.to_string()).unwrap();
-        file
+        scaling_tests::world::write(folder, &self.0)
     }
 
     /// All regions in one request, each with its first image, and the app's version.

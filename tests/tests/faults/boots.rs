@@ -1,12 +1,13 @@
 //! An instance whose host agent never starts.
 
 use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::plans::alerts_to;
 use scaling_tests::region::Region;
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::agents::{leave_alone, up};
-use crate::reports::{alerts_to, failed_with, told};
+use crate::reports::{failed_with, told};
 use crate::world::{BOOTS, filled};
 
 /// Long enough for an agent that starts, on a machine that does much else.
@@ -29,7 +30,7 @@ pub(crate) async fn that_fail_are_replaced(deployed: &Deployed) {
 
     // EC2 fails when it is asked to end it.
     let pass = async || region.reconcile().await;
-    let given_up = |report: &Value| alerts_to(report, "never_came_up");
+    let given_up = |report: &Value| alerts_to(&report["plan"], "never_came_up");
     let report = eventually("it is given up", SOON, pass, given_up).await;
     assert_eq!(report["outcome"], "incomplete", "{report:#}");
     assert!(failed_with(&report, "InternalError"), "{report:#}");

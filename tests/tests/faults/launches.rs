@@ -2,12 +2,13 @@
 //! the middle of one: each intent is launched once, and no more than the maximum.
 
 use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::plans::alerts_to;
 use scaling_tests::region::Region;
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::agents::{leave_alone, up};
-use crate::reports::{alerts_to, failed_with, pass_tells};
+use crate::reports::{failed_with, pass_tells};
 use crate::world::{LAUNCHES, filled};
 use scaling_tests::crashes::{kill_function, lease_is_over};
 
@@ -256,7 +257,7 @@ async fn lost_answers_do_not_break_the_maximum(region: &Region<'_>) {
     region.deployed.set_faults(&lost).await;
     region.set(&json!({"target_free": 10 * MAX})).await;
     let report = pass_tells(region, OPEN).await;
-    assert!(alerts_to(&report, "at_maximum"), "{report:#}");
+    assert!(alerts_to(&report["plan"], "at_maximum"), "{report:#}");
     assert_eq!(
         up(&region.launched().await),
         MAX,

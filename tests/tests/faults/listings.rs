@@ -1,12 +1,13 @@
 //! What EC2 lists is late, or not all there is; and then it is true that most of it is gone.
 
 use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::plans::alerts_to;
 use scaling_tests::region::Region;
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::agents::leave_alone;
-use crate::reports::{alerts_to, pass_tells};
+use crate::reports::pass_tells;
 use crate::world::{LISTINGS, filled};
 
 const INSTANCES: usize = 5;
@@ -71,7 +72,7 @@ async fn that_lack_many_stop_at_the_guard(region: &Region<'_>) {
     let many = on_listings(&json!({"leave_out_oldest": 4}));
     region.deployed.set_faults(&many).await;
     let report = pass_tells(region, "guard: 4 gone").await;
-    assert!(alerts_to(&report, "guard"), "{report:#}");
+    assert!(alerts_to(&report["plan"], "guard"), "{report:#}");
     missed_for_long(region, 4).await;
     let report = pass_tells(region, "guard: 4 gone").await;
     assert_eq!(report["plan"]["steps"], json!([]), "{report:#}");
@@ -97,7 +98,10 @@ async fn that_lack_one_are_doubted(region: &Region<'_>) {
     region.reconcile().await;
     missed_for_long(region, 1).await;
     let report = pass_tells(region, "but EC2 knows its id").await;
-    assert!(alerts_to(&report, "not_listed_but_known"), "{report:#}");
+    assert!(
+        alerts_to(&report["plan"], "not_listed_but_known"),
+        "{report:#}"
+    );
     assert_eq!(report["plan"]["steps"], json!([]), "{report:#}");
     all_are_there(region, &before).await;
 

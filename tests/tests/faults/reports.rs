@@ -49,10 +49,3 @@ pub(crate) fn failed_with(report: &Value, words: &str) -> bool {
     let mut texts = failed.filter_map(|result| result["result"].as_str());
     texts.any(|text| text.contains(words))
 }
-
-/// Whether a plan has a note of this reason that an operator is alerted to.
-pub(crate) fn alerts_to(report: &Value, reason: &str) -> bool {
-    let notes = report["plan"]["notes"].as_array();
-    let mut notes = notes.map_or(&[][..], Vec::as_slice).iter();
-    notes.any(|note| note["reason"] == reason && note["alert"] == true)
-}

@@ -1,6 +1,5 @@
 //! A world with a region for each theme, so that what one leaves behind is not in another's way.
 
-use std::fs;
 use std::path::PathBuf;
 
 use scaling_tests::deployed::Deployed;
@@ -22,14 +21,11 @@ pub(crate) const REGIONS: [&str; 8] = [
 
 /// The world's file; it goes with the folder.
 pub(crate) fn write(folder: &TempDir) -> PathBuf {
-    let path = folder.path().join("world.json");
     let regions: Map<_, _> = REGIONS
         .into_iter()
         .map(|region| (region.to_owned(), content(region)))
         .collect();
-    let world = json!({"account_id": "000000000000", "regions": regions});
-    fs::write(&path, world.to_string()).expect("the world is written");
-    path
+    scaling_tests::world::write(folder.path(), &regions)
 }
 
 /// Two subnets for hosts, in two zones; a security group; an image.

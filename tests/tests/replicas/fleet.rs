@@ -161,13 +161,6 @@ pub(crate) fn steps<'p>(plan: &'p Value, action: &'p str) -> impl Iterator<Item 
     steps.iter().filter(move |step| step["do"] == action)
 }
 
-/// Whether a plan has a note of this reason that an operator is alerted to.
-pub(crate) fn alerts_to(plan: &Value, reason: &str) -> bool {
-    let notes = plan["notes"].as_array().map_or(&[][..], Vec::as_slice);
-    let mut notes = notes.iter();
-    notes.any(|note| note["reason"] == reason && note["alert"] == true)
-}
-
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }

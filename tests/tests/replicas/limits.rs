@@ -1,9 +1,10 @@
 //! The maximum, and a region that an operator paused.
 
 use scaling_tests::deployed::Deployed;
+use scaling_tests::plans::alerts_to;
 use serde_json::json;
 
-use crate::fleet::{Fleet, alerts_to, created, deleted, views};
+use crate::fleet::{Fleet, created, deleted, views};
 use crate::world::LIMITS;
 
 pub(crate) async fn are_kept(deployed: &Deployed) {

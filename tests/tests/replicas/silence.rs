@@ -2,10 +2,11 @@
 //! too many at once are not replaced even then.
 
 use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::plans::alerts_to;
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, alerts_to, created, deleted, with_status};
+use crate::fleet::{Fleet, created, deleted, with_status};
 use crate::world::SILENCE;
 
 pub(crate) async fn is_borne(deployed: &Deployed) {

@@ -1,7 +1,6 @@
 //! A world with a region for each theme, whose subnets are within the loopback network, so that
 //! the replicas in them can be asked.
 
-use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -39,14 +38,11 @@ pub(crate) const PACE: Pace = Pace {
 
 /// The world's file; it goes with the folder.
 pub(crate) fn write(folder: &TempDir) -> PathBuf {
-    let path = folder.path().join("world.json");
     let regions: Map<_, _> = REGIONS
         .into_iter()
         .map(|region| (region.to_owned(), content(region)))
         .collect();
-    let world = json!({"account_id": "000000000000", "regions": regions});
-    fs::write(&path, world.to_string()).expect("the world is written");
-    path
+    scaling_tests::world::write(folder.path(), &regions)
 }
 
 fn content(region: &str) -> Value {

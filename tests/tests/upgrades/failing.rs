@@ -1,10 +1,11 @@
 //! Upgrades that cannot be: the old image stays, nothing of the new one does, and it is told why.
 
 use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::plans::alerts_to;
 use scaling_tests::wait::eventually;
 use serde_json::json;
 
-use crate::fleet::{Fleet, NEW, OLD, Seen, TARGET, alerts_to};
+use crate::fleet::{Fleet, NEW, OLD, Seen, TARGET};
 
 /// Long enough for an agent that starts, on a machine that does much else.
 const BOOT_SECONDS: u32 = 6;
@@ -31,7 +32,7 @@ async fn never_comes_up(deployed: &Deployed) {
     let pass = async || (region.scheduled().await, fleet.state(2).await.unwrap());
     let (report, seen) =
         eventually("it failed", SOON, pass, |(_, seen)| seen.state == "FAILED").await;
-    assert!(alerts_to(&report, "upgrade_dying"), "{report:#}");
+    assert!(alerts_to(&report["plan"], "upgrade_dying"), "{report:#}");
     says(&seen, "none is healthy: the old image stays");
     deployed.set_faults(&json!({})).await;
     old_image_alone(&fleet, &sound).await;
@@ -66,7 +67,10 @@ async fn has_no_room(deployed: &Deployed) {
         .await;
     let sound = region.machines().await;
     let report = fleet.ask(&fleet.image(2), NEW).await;
-    assert!(alerts_to(&report, "no_room_for_upgrade"), "{report:#}");
+    assert!(
+        alerts_to(&report["plan"], "no_room_for_upgrade"),
+        "{report:#}"
+    );
     says(
         &fleet.state(2).await.unwrap(),
         "no room for one instance of it",

@@ -147,10 +147,3 @@ pub(crate) async fn publish(deployed: &Deployed, client_sha: &str) {
         .await
         .expect(sql);
 }
-
-/// Whether a plan has a note of this reason that an operator is alerted to.
-pub(crate) fn alerts_to(report: &Value, reason: &str) -> bool {
-    let notes = report["plan"]["notes"].as_array();
-    let mut notes = notes.map_or(&[][..], Vec::as_slice).iter();
-    notes.any(|note| note["reason"] == reason && note["alert"] == true)
-}

@@ -2,10 +2,11 @@
 
 use futures::future::join;
 use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::plans::alerts_to;
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, NEW, OLD, TARGET, alerts_to};
+use crate::fleet::{Fleet, NEW, OLD, TARGET};
 
 pub(crate) async fn the_newer_wins(deployed: &Deployed) {
     let fleet = Fleet::of(deployed, "eu-west-1");
@@ -58,10 +59,13 @@ pub(crate) async fn the_newer_wins(deployed: &Deployed) {
     assert_eq!(images[&fleet.image(1)].occupied, 1, "{images:?}");
     assert_eq!(images[&fleet.image(1)].instances, 1, "{images:?}");
     let report = region.scheduled().await;
-    assert!(!alerts_to(&report, "users_on_retired_image"), "{report:#}");
+    assert!(
+        !alerts_to(&report["plan"], "users_on_retired_image"),
+        "{report:#}"
+    );
     region.set(&json!({"old_image_seconds": 1})).await;
     let pass = async || region.scheduled().await;
-    let told = |report: &Value| alerts_to(report, "users_on_retired_image");
+    let told = |report: &Value| alerts_to(&report["plan"], "users_on_retired_image");
     eventually("the user on the old image is reported", SOON, pass, told).await;
     region.promises_kept().await;
 }

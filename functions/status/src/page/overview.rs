@@ -3,6 +3,7 @@
 use askama::Template;
 use jiff::{SignedDuration, Timestamp};
 
+use super::chart::Frame;
 use super::verdict::Tone;
 use super::view::RegionView;
 use super::words::count;
@@ -21,8 +22,7 @@ struct OverviewPage {
 
 /// Whether users can get a slot, in one sentence.
 struct Banner {
-    tone: &'static str,
-    sign: &'static str,
+    tone: Tone,
     text: String,
     /// Of the regions where something is wrong.
     details: Vec<Detail>,
@@ -41,15 +41,19 @@ pub(crate) fn overview(
 ) -> Result<String, askama::Error> {
     // Without a region there is no database's clock, and nothing to tell the age of.
     let now = status.now.unwrap_or(Timestamp::UNIX_EPOCH);
-    let gap = SignedDuration::from_secs(status.stale_seconds);
+    let frame = Frame {
+        now,
+        window: OVERVIEW_WINDOW,
+        gap: SignedDuration::from_secs(status.stale_seconds),
+    };
     let regions: Vec<_> = status
         .regions
         .iter()
         .zip(pasts)
-        .map(|(region, past)| RegionView::of(visit, region, past, now, (OVERVIEW_WINDOW, gap)))
+        .map(|(region, past)| RegionView::of(visit, region, past, frame))
         .collect();
     let banner = banner(&regions);
-    let title = format!("{} {} · Scaling service", banner.sign, banner.text);
+    let title = format!("{} {} · Scaling service", banner.tone.sign(), banner.text);
     let page = OverviewPage {
         layout: Layout::of(visit, title, status.now),
         tiles: tiles(status),
@@ -116,8 +120,7 @@ fn banner(regions: &[RegionView]) -> Banner {
         _ => (tone, text),
     };
     Banner {
-        tone: tone.class(),
-        sign: tone.sign(),
+        tone,
         text,
         details: troubled
             .map(|region| Detail {

@@ -7,7 +7,7 @@ use shared::model::Instance;
 use super::chart::{Chart, Frame, Keep, Line};
 use super::decision::{ReplicaRow, replicas};
 use super::verdict::refused;
-use super::view::{DecisionView, RegionView, until_now};
+use super::view::{DecisionView, RegionView};
 use super::words::{count, distance, span};
 use super::{Figure, Layout, Visit};
 use crate::gather::REGION_WINDOW;
@@ -73,15 +73,8 @@ pub(crate) fn region(
         window: REGION_WINDOW,
         gap: stale_after,
     };
-    let view = RegionView::of(
-        visit,
-        region,
-        &page.past,
-        *now,
-        (REGION_WINDOW, stale_after),
-    );
-    let points = until_now(region, &page.past, *now);
-    let title = format!("{} {} · Scaling service", view.sign, view.name);
+    let view = RegionView::of(visit, region, &page.past, frame);
+    let title = format!("{} {} · Scaling service", view.tone.sign(), view.name);
     let last = page.newest.as_ref();
     let mut layout = Layout::of(visit, title, Some(*now));
     if paged {
@@ -90,7 +83,7 @@ pub(crate) fn region(
         layout.paged = true;
     }
     let html = RegionHtml {
-        machines_chart: Chart::of(&points, frame, &[LIVE, MAXIMUM, STARTING]),
+        machines_chart: Chart::of(&view.points, frame, &[LIVE, MAXIMUM, STARTING]),
         instances: instances(page),
         more_instances: page.more_instances.clone().map(local),
         replicas: last.map(|last| replicas(&last.past)).unwrap_or_default(),

@@ -41,9 +41,7 @@ pub(super) struct RegionView {
     pub(super) algorithm: String,
     /// Of the algorithm `default`: instances, slots and sessions are in the database.
     pub(super) has_rows: bool,
-    pub(super) kind: Tone,
-    pub(super) tone: &'static str,
-    pub(super) sign: &'static str,
+    pub(super) tone: Tone,
     pub(super) verdict: &'static str,
     pub(super) because: Vec<String>,
     pub(super) warnings: Vec<String>,
@@ -57,6 +55,8 @@ pub(super) struct RegionView {
     pub(super) machines: &'static str,
     pub(super) machines_title: &'static str,
     pub(super) chart: Option<Chart>,
+    /// What passes saw, and what is there now.
+    pub(super) points: Vec<Point>,
     pub(super) upgrade: Vec<Paragraph>,
     pub(super) images: ImageTable,
     pub(super) decisions: Vec<DecisionView>,
@@ -97,13 +97,8 @@ pub(super) struct DecisionView {
 }
 
 impl RegionView {
-    pub(super) fn of(
-        visit: &Visit,
-        region: &RegionStatus,
-        past: &Past,
-        now: Timestamp,
-        (window, gap): (SignedDuration, SignedDuration),
-    ) -> Self {
+    pub(super) fn of(visit: &Visit, region: &RegionStatus, past: &Past, frame: Frame) -> Self {
+        let now = frame.now;
         let Verdict {
             tone,
             text,
@@ -120,7 +115,6 @@ impl RegionView {
             Some(counts) => counts.all(),
             None => figure("live").unwrap_or_default(),
         };
-        let frame = Frame { now, window, gap };
         let points = until_now(region, past, now);
         let lines: &[Line] = if has_rows {
             &[FREE, TARGET, SESSIONS]
@@ -131,9 +125,7 @@ impl RegionView {
             name: region.region.to_string(),
             algorithm: region.algorithm.clone(),
             has_rows,
-            kind: tone,
-            tone: tone.class(),
-            sign: tone.sign(),
+            tone,
             verdict: text,
             because,
             warnings,
@@ -147,6 +139,7 @@ impl RegionView {
             machines: if has_rows { "instances" } else { "replicas" },
             machines_title: if has_rows { "Instances" } else { "Replicas" },
             chart: Chart::of(&points, frame, lines),
+            points,
             upgrade: upgrade(region, now),
             images: images(region, now),
             decisions: collapsed(visit, &past.decisions),
@@ -154,17 +147,17 @@ impl RegionView {
     }
 
     pub(super) fn is(&self, tone: Tone) -> bool {
-        self.kind == tone
+        self.tone == tone
     }
 
     /// Somebody should look at it.
     pub(super) fn is_troubled(&self) -> bool {
-        matches!(self.kind, Tone::Low | Tone::Out) || !self.warnings.is_empty()
+        matches!(self.tone, Tone::Low | Tone::Out) || !self.warnings.is_empty()
     }
 
     /// Why, in one line.
     pub(super) fn trouble(&self) -> String {
-        let verdict = matches!(self.kind, Tone::Low | Tone::Out).then(|| self.verdict.to_owned());
+        let verdict = matches!(self.tone, Tone::Low | Tone::Out).then(|| self.verdict.to_owned());
         let all = verdict.into_iter().chain(self.warnings.iter().cloned());
         let reasons = self.because.iter().take(2).cloned();
         all.chain(reasons).collect::<Vec<_>>().join("; ")
@@ -172,7 +165,7 @@ impl RegionView {
 }
 
 /// What passes saw, and what is there now: the last pass may be a minute old.
-pub(super) fn until_now(region: &RegionStatus, past: &Past, now: Timestamp) -> Vec<Point> {
+fn until_now(region: &RegionStatus, past: &Past, now: Timestamp) -> Vec<Point> {
     let mut points = past.points.clone();
     if let Some(counts) = region.instances
         && let Some(last) = points.last()
