@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use hasura_adapter::{HasuraAssigner, HasuraClient, HasuraSettings};
 use local_stack::stack::Stack;
 use scaling_bench::{Quantity, Row, Samples, Section};
 use scaling_tests::proxy::{self, Proxy};
 use serde_json::Value;
 use shared::assign::{AssignOutcome, AssignRequest, Assigner as _, ClientBuild, SessionId, UserId};
-use shared::db::{HasuraAssigner, HasuraClient, HasuraSettings};
 use tokio_postgres::Client;
 
 use crate::fleet::{FIRST_HALF, INSTANCES, NOWHERE, REGION, SECOND_HALF, SLOTS};
@@ -112,7 +112,7 @@ async fn over_graphql(stack: &Stack) -> Result<Vec<Row>> {
         admin_secret: env.hasura_admin_secret.clone().into(),
         timeout: Duration::from_secs(10),
     };
-    let client = HasuraClient::new(shared::http::client()?, &settings)?;
+    let client = HasuraClient::new(http_client::client()?, &settings)?;
     let assigner = HasuraAssigner::new(client, 3, "dev");
     let mut samples = Samples::default();
     for n in 0..WARM_UP + ASSIGNS {

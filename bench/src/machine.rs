@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use shared::clock::{Clock as _, SystemClock};
+use shared::clock::Clock as _;
+use startup::SystemClock;
 
 /// The workspace's own, so that the report cannot say anything else than what was built.
 const MANIFEST: &str = include_str!("../../Cargo.toml");

@@ -3,17 +3,19 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dynamodb_adapter::DynamoStore;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::SignedDuration;
 use local_stack::stack::Stack;
 use scaling_bench::{Quantity, Row, Samples, Section};
-use shared::clock::{Clock as _, SystemClock};
+use shared::clock::Clock as _;
 use shared::ids::{Owner, RegionName};
-use shared::lock::dynamodb::DynamoStore;
-use shared::lock::{Attempt, LaunchLog as _, RegionLock as _};
+use shared::lock::{LockAttempt, RegionLock as _};
 use shared::report::{Decision, PassOutcome};
-use shared::scaling::{Figures, Plan};
+use shared::scaling::{Counts, Plan};
+use shared::store::StateStore as _;
 use shared::trigger::Trigger;
+use startup::SystemClock;
 use tokio_postgres::Client;
 
 use crate::fleet::{INSTANCES, REGION};
@@ -73,17 +75,17 @@ async fn passes(stack: &Stack, region: &RegionName) -> Result<()> {
     let now = SystemClock.now();
     let (owner, lease) = (Owner::new("bench"), Duration::from_secs(600));
     let lease = match store.acquire(region, &owner, now, lease).await? {
-        Attempt::Acquired(lease) => lease,
-        Attempt::Held { until } => bail!("{region} is held until {until}"),
+        LockAttempt::Acquired(lease) => lease,
+        LockAttempt::Held { until } => bail!("{region} is held until {until}"),
     };
     let (store, held) = (&store, &lease);
     stream::iter(0..HISTORY.as_mins())
         .map(|minute| async move {
-            let figures = Figures {
+            let counts = Counts {
                 target: 4,
                 free: u32::try_from(minute % 5)?,
                 max: 10,
-                ..Figures::default()
+                ..Counts::default()
             };
             let decision = Decision {
                 region: region.clone(),
@@ -92,7 +94,7 @@ async fn passes(stack: &Stack, region: &RegionName) -> Result<()> {
                 id: format!("bench-{minute}"),
                 trigger: Trigger::Schedule,
                 plan: Plan {
-                    figures,
+                    counts,
                     ..Plan::default()
                 },
                 results: Vec::new(),

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use replica_http_adapter::HttpReplicas;
 use scaling_bench::{Quantity, Row, Samples, Section};
 use scaling_tests::replica_server::{Manner, ReplicaServer, crowd};
 use shared::ids::InstanceId;
-use shared::model::{Machine, ReplicaAnswer, StatusApi};
-use shared::replicas::{HttpReplicas, ask_all};
+use shared::model::{Machine, ReplicaAnswer};
+use shared::replicas::ask_all;
+use shared::settings::StatusApi;
 
 const REPLICAS: u32 = 1_000;
 /// One in so many hangs.

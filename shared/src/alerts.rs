@@ -1,8 +1,5 @@
 //! What somebody has to look at: an error in the log, and a message where one is wanted.
 
-#[cfg(feature = "alerts")]
-pub mod sns;
-
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,7 +40,7 @@ impl Alerts for LogOnly {
 ///
 /// The memory is the process's. A new execution environment tells once more than needed,
 /// which is better than a table that has to be read in every pass.
-pub struct Sparing {
+pub struct DedupingAlerts {
     inner: Arc<dyn Alerts>,
     clock: Arc<dyn Clock>,
     told: Mutex<HashMap<(RegionName, String), Timestamp>>,
@@ -52,15 +49,15 @@ pub struct Sparing {
 /// How long a problem is not told again.
 const REMINDER: SignedDuration = SignedDuration::from_mins(30);
 
-impl fmt::Debug for Sparing {
+impl fmt::Debug for DedupingAlerts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sparing")
+        f.debug_struct("DedupingAlerts")
             .field("told", &self.told)
             .finish_non_exhaustive()
     }
 }
 
-impl Sparing {
+impl DedupingAlerts {
     pub fn new(inner: Arc<dyn Alerts>, clock: Arc<dyn Clock>) -> Self {
         Self {
             inner,
@@ -79,7 +76,7 @@ impl Sparing {
 }
 
 #[async_trait]
-impl Alerts for Sparing {
+impl Alerts for DedupingAlerts {
     async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool {
         let news = self.not_told_lately(region, problems);
         if news.is_empty() {
@@ -95,42 +92,5 @@ impl Alerts for Sparing {
                 .map(|problem| ((region.clone(), problem.kind), now)),
         );
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{FakeClock, Sent};
-
-    fn problem(kind: &str, text: &str) -> Problem {
-        Problem {
-            kind: kind.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
-    #[tokio::test]
-    async fn what_lasts_is_told_once_and_then_every_half_hour() {
-        let (sent, clock) = (Arc::new(Sent::default()), Arc::new(FakeClock::default()));
-        let alerts = Sparing::new(sent.clone(), clock.clone());
-        let region = "us-east-1".into();
-        for minute in 0..31 {
-            alerts
-                .send(&region, &[problem("lost i-1", &format!("silent {minute}"))])
-                .await;
-            clock.advance(SignedDuration::from_mins(1));
-        }
-        assert_eq!(sent.all(), ["us-east-1: silent 0", "us-east-1: silent 30"]);
-        alerts
-            .send(
-                &region,
-                &[problem("lost i-1", "same"), problem("lost i-2", "new")],
-            )
-            .await;
-        alerts
-            .send(&"eu-west-1".into(), &[problem("lost i-1", "elsewhere")])
-            .await;
-        assert_eq!(sent.all()[2..], ["us-east-1: new", "eu-west-1: elsewhere"]);
     }
 }

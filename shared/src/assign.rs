@@ -89,7 +89,7 @@ pub enum ClientBuild {
 pub enum AssignOutcome {
     Assigned(Assignment),
     Refused {
-        reason: Refusal,
+        reason: AssignRefusal,
         /// What the clients of this environment should be running, if the database says.
         app: Option<AppVersion>,
     },
@@ -109,7 +109,7 @@ pub struct Assignment {
 
 /// The first thing that stands in the way, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AssignRefusal {
     /// The user holds as many slots as a user may.
     UserAlreadyActive,
     /// None of the regions asked for is known and enabled.
@@ -120,7 +120,7 @@ pub enum Refusal {
     NoInstanceAvailable,
 }
 
-impl Refusal {
+impl AssignRefusal {
     pub const ALL: [Self; 4] = [
         Self::UserAlreadyActive,
         Self::RegionNotEnabled,

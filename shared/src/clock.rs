@@ -15,19 +15,3 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// Returns when so much time has passed on this clock.
     async fn sleep(&self, duration: Duration);
 }
-
-/// The machine's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-#[async_trait]
-impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock's home")]
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-}

@@ -1,29 +1,16 @@
 //! The database as the service needs it: whole observations, and fenced writes.
 
-mod environment;
-mod hasura;
-mod hasura_assign;
-mod hasura_overview;
-mod hasura_pass;
-mod rows;
-
 use std::fmt;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
-pub use environment::EnvironmentDatabase;
-pub use hasura::{HasuraClient, HasuraSettings};
-pub use hasura_assign::HasuraAssigner;
-pub use hasura_overview::HasuraOverview;
-pub use hasura_pass::HasuraDatabase;
-pub(crate) use rows::{launch_choices, security_groups, with_capacity};
-
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use crate::model::{
-    Image, ImageState, Instance, InstanceStatus, NewInstance, Notice, RegionSettings,
+    Image, ImageState, Instance, InstanceStatus, NewInstance, SpotNotice, TerminateIf,
 };
+use crate::settings::RegionSettings;
 
 /// What one transaction saw of a region.
 #[derive(Clone, Debug)]
@@ -47,32 +34,6 @@ pub struct Observation {
 pub struct Fence {
     pub region: RegionName,
     pub version: i64,
-}
-
-/// On what condition an instance may become `TERMINATING`; checked again by the database
-/// with the rows locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TerminateIf {
-    /// No slot is occupied.
-    Empty,
-    /// The host agent has been silent for the region's `lost_seconds`.
-    Lost,
-    /// No heartbeat is fresh, and EC2 neither lists the machine nor knows it by its id.
-    Missing,
-    /// EC2 says that the machine is shutting down or terminated.
-    Gone,
-}
-
-impl TerminateIf {
-    pub fn as_sql(self) -> &'static str {
-        match self {
-            Self::Empty => "EMPTY",
-            Self::Lost => "LOST",
-            Self::Missing => "MISSING",
-            Self::Gone => "GONE",
-        }
-    }
 }
 
 /// What became of one id in a write.
@@ -117,20 +78,27 @@ impl fmt::Display for WriteOutcome {
     }
 }
 
-/// The pass's side of the database. Every write is idempotent and refuses an older version
-/// with [`DbError::Fenced`].
+/// What every algorithm needs of the database.
 #[async_trait]
-pub trait Database: Send + Sync {
+pub trait RegionDatabase: Send + Sync {
     /// Every region that has a row, enabled or not.
     async fn regions(&self) -> Result<Vec<RegionName>, DbError>;
 
-    /// Raises the fence and observes, in one transaction; [`DbError::BehindFence`] when the
-    /// fence is higher already.
+    /// Raises the fence and observes, in one transaction.
+    ///
+    /// # Errors
+    /// [`DbError::BehindFence`] when the fence is higher already.
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError>;
 
-    /// Observes only, for a dry run.
-    async fn look(&self, region: &RegionName) -> Result<Observation, DbError>;
+    /// Observes without a fence, for a dry run.
+    async fn observe(&self, region: &RegionName) -> Result<Observation, DbError>;
+}
 
+/// The rows of instances. A stack of replicas alone has none of them.
+///
+/// Every write of a pass is idempotent and refuses an older version with [`DbError::Fenced`].
+#[async_trait]
+pub trait InstanceDatabase: Send + Sync {
     /// Inserts launched instances as `PRE_CONNECTION`.
     async fn record_instances(
         &self,
@@ -138,7 +106,7 @@ pub trait Database: Send + Sync {
         instances: &[NewInstance],
     ) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Inserts machines that nobody knows of as `TERMINATING`.
+    /// Inserts machines without a row as `TERMINATING`.
     async fn adopt_orphans(
         &self,
         fence: &Fence,
@@ -148,7 +116,7 @@ pub trait Database: Send + Sync {
     /// Takes empty instances out of service.
     async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Commits instances to their end; only then may EC2 be asked.
+    /// Commits instances to `TERMINATING`; only then may EC2 be asked to terminate them.
     async fn terminate(
         &self,
         fence: &Fence,
@@ -168,11 +136,11 @@ pub trait Database: Send + Sync {
         present: &[InstanceId],
     ) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Gives slots back that were allocated and never claimed.
+    /// Releases slots that were allocated and not claimed in time.
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError>;
 
     /// Moves an image from one state to the next, if it still is in the first, and has been since
-    /// before the pass began; the current one bakes when another takes its place.
+    /// before the pass began. When another image becomes current, the previous one bakes.
     async fn move_image(
         &self,
         fence: &Fence,
@@ -181,27 +149,31 @@ pub trait Database: Send + Sync {
         reason: &str,
     ) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Asks for a new image in a region. No fence: an operator's word, not a pass's.
-    async fn ask_upgrade(
+    /// Requests a new image in a region. Without a fence: an operator orders it, not a pass.
+    async fn request_upgrade(
         &self,
         region: &RegionName,
         image: &ImageId,
         client_sha: &ClientSha,
-    ) -> Result<Asked, DbError>;
+    ) -> Result<UpgradeRequested, DbError>;
 
-    /// Where an instance is and how it stands; none if it is not ours. An event's question,
-    /// not a pass's.
+    /// The region and status of an instance; none if it is not ours. Asked by events, not by
+    /// passes.
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError>;
 
-    /// Notes what EC2 is about to do to an instance. No fence: it is no decision, and it is noted
-    /// whoever holds the region's lock.
-    async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError>;
+    /// Records a spot notice with its instance. Without a fence: it is not a decision, and it is
+    /// recorded whoever holds the region's lock.
+    async fn record_spot_notice(
+        &self,
+        id: &InstanceId,
+        notice: SpotNotice,
+    ) -> Result<WriteOutcome, DbError>;
 }
 
 /// What asking for an image came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    Asked,
+pub enum UpgradeRequested {
+    Requested,
     /// It is current, baking or warming already.
     Already,
     /// It is known with another client_sha.

@@ -1,18 +1,20 @@
 //! What DynamoDB keeps of passes, for somebody who only looks: every answer costs one request,
 //! whatever the age of the service.
 
-mod past;
+mod stored_decision;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-pub use past::{PastDecision, PastNote, PastPlan, PastReason, PastStep, PastTrigger};
+pub use stored_decision::{
+    StoredDecision, StoredNote, StoredPlan, StoredReason, StoredStep, StoredTrigger,
+};
 
 use crate::ids::{ClientSha, ImageId, LaunchId, Owner, RegionName};
 use crate::lock::LockError;
-use crate::model::{Intent, Refusal};
-use crate::scaling::Figures;
+use crate::model::{CapacityRefusal, Intent};
+use crate::scaling::Counts;
 
 /// How many decisions a page holds at most; one that was written in full takes 300 KB.
 pub const PAGE: u32 = 50;
@@ -21,7 +23,7 @@ pub const PAGE: u32 = 50;
 #[async_trait]
 pub trait History: Send + Sync {
     /// Who is at a region, and what passes remember of it.
-    async fn standing(&self, region: &RegionName) -> Result<Standing, LockError>;
+    async fn standing(&self, region: &RegionName) -> Result<RegionRecords, LockError>;
 
     /// The newest decisions below a version, newest first: `limit` at most, and fewer where they
     /// are large.
@@ -37,7 +39,7 @@ pub trait History: Send + Sync {
         &self,
         region: &RegionName,
         version: i64,
-    ) -> Result<Option<PastDecision>, LockError>;
+    ) -> Result<Option<StoredDecision>, LockError>;
 
     /// When the newest decision was made.
     async fn decided_at(&self, region: &RegionName) -> Result<Option<Timestamp>, LockError>;
@@ -51,7 +53,7 @@ pub trait History: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
     pub at: Timestamp,
-    pub figures: Figures,
+    pub counts: Counts,
 }
 
 impl Point {
@@ -69,7 +71,7 @@ impl Point {
 
 /// A region's items besides its decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct RegionRecords {
     /// None before the first pass.
     pub lock: Option<LockItem>,
     /// The id of whoever wants the region to be looked at once more.
@@ -77,7 +79,7 @@ pub struct Standing {
     /// By launch.
     pub open_intents: Vec<OpenIntent>,
     /// Those that have run out may still be there.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<CapacityRefusal>,
     /// There is more than one request reads.
     pub more: bool,
 }
@@ -129,7 +131,7 @@ impl From<Intent> for OpenIntent {
 /// Some decisions, newest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DecisionPage {
-    pub decisions: Vec<PastDecision>,
+    pub decisions: Vec<StoredDecision>,
     /// Older ones, if there are any, are below this version.
     pub next: Option<i64>,
 }

@@ -1,17 +1,13 @@
 //! The provider of machines: what a pass asks of EC2, in the service's own words.
 
-#[cfg(feature = "ec2")]
-pub mod ec2;
-#[cfg(feature = "ec2")]
-pub mod ec2_errors;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
-use crate::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, Selector};
+use crate::model::{ExternalAddress, LaunchRequest, Machine};
+use crate::settings::{AddressTag, Selector};
 
 /// Ids that are terminated in one request, and under one check of the lease.
 pub const TERMINATE_BATCH: usize = 100;

@@ -1,24 +1,13 @@
-//! What DynamoDB keeps per region: the lock, the wake mark, launch intents, refusals,
-//! decisions.
+//! One region's lock, its lease and its wake mark.
 
-#[cfg(feature = "dynamodb")]
-pub mod dynamodb;
-mod leased_host;
-
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use leased_host::LeasedHost;
-
 use crate::db::Fence;
-use crate::ids::{InstanceId, LaunchId, Owner, RegionName};
-use crate::model::{AddressMoves, Intent, Refusal};
-use crate::report::Decision;
+use crate::ids::{Owner, RegionName};
 
 /// Clocks of Lambda hosts differ a little: a lease counts as expired only this much later,
 /// and its holder stops this much earlier.
@@ -51,7 +40,7 @@ impl Lease {
 
 /// What an attempt to acquire a lock came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub enum LockAttempt {
     Acquired(Lease),
     /// Somebody else holds it until then.
     Held {
@@ -68,41 +57,6 @@ pub struct WakeMark {
     pub by: String,
 }
 
-/// What is remembered of a region between passes.
-#[derive(Clone, Debug, Default)]
-pub struct RegionMemory {
-    /// The wake mark that was set when this was read.
-    pub wanted: Option<WakeMark>,
-    pub open_intents: Vec<Intent>,
-    /// Those that have not run out.
-    pub refusals: Vec<Refusal>,
-    /// Since when replicas have given no word.
-    pub unknown_since: BTreeMap<InstanceId, Timestamp>,
-    /// The last moves of external addresses.
-    pub address_moves: AddressMoves,
-}
-
-/// What is written down of a region's replicas, which have no rows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplicaNotes {
-    /// Since when these have given no word.
-    pub unknown_since: BTreeMap<InstanceId, Timestamp>,
-    /// EC2 is asked to delete these, and only once this is written.
-    pub deleting: BTreeSet<InstanceId>,
-    /// As these: EC2 is asked to move addresses only once this is written.
-    #[serde(default)]
-    pub address_moves: AddressMoves,
-}
-
-/// How an intent ended; it is never opened again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closing {
-    pub launch_id: LaunchId,
-    /// For the reader of the table: `launched`, `no capacity`, …
-    pub outcome: String,
-    pub refusal: Option<Refusal>,
-}
-
 /// One region's lock and wake mark.
 #[async_trait]
 pub trait RegionLock: Send + Sync {
@@ -114,7 +68,7 @@ pub trait RegionLock: Send + Sync {
         owner: &Owner,
         now: Timestamp,
         lease: Duration,
-    ) -> Result<Attempt, LockError>;
+    ) -> Result<LockAttempt, LockError>;
 
     /// Gives the lock back; [`LockError::Lost`] if somebody else has taken it since.
     async fn release(&self, lease: &Lease) -> Result<(), LockError>;
@@ -122,11 +76,11 @@ pub trait RegionLock: Send + Sync {
     /// Lifts the lock's version above the fence that is in force, for a table that was made anew
     /// or restored: without it, no pass would ever be let through again. Only its holder can;
     /// [`LockError::Lost`] if somebody else has taken it since.
-    async fn outbid(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError>;
+    async fn advance_past_fence(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError>;
 
     /// Marks the region as wanted, over whatever mark there is: one that is about to be cleared
     /// stands for an earlier wake. `by` is the id of whoever wants it, for the log.
-    async fn mark_wanted(
+    async fn set_wake_mark(
         &self,
         region: &RegionName,
         by: &str,
@@ -135,9 +89,9 @@ pub trait RegionLock: Send + Sync {
 
     /// Clears this mark and no later one: a clearing that arrives late must not take a wake
     /// with it that nobody has looked for.
-    async fn clear_wanted(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError>;
+    async fn clear_wake_mark(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError>;
 
-    async fn is_wanted(&self, region: &RegionName) -> Result<bool, LockError>;
+    async fn has_wake_mark(&self, region: &RegionName) -> Result<bool, LockError>;
 
     /// Whether an event's id was recorded.
     async fn is_seen(&self, event_id: &str) -> Result<bool, LockError>;
@@ -145,21 +99,6 @@ pub trait RegionLock: Send + Sync {
     /// Records an event's id; false if it was recorded before. Called only once the event's
     /// wake is durable.
     async fn record_seen(&self, event_id: &str, now: Timestamp) -> Result<bool, LockError>;
-}
-
-/// What the holder of a lock writes down. Every write checks the lock in its transaction.
-#[async_trait]
-pub trait LaunchLog: Send + Sync {
-    async fn memory(&self, region: &RegionName, now: Timestamp) -> Result<RegionMemory, LockError>;
-
-    async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError>;
-
-    async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError>;
-
-    /// Over what was written before.
-    async fn note_replicas(&self, lease: &Lease, notes: &ReplicaNotes) -> Result<(), LockError>;
-
-    async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError>;
 }
 
 #[derive(Debug, Error)]

@@ -7,16 +7,14 @@ mod replicas;
 use std::fmt;
 use std::net::IpAddr;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use addresses::{
-    AddressListing, AddressMove, AddressMoves, AddressTag, Carrier, ExternalAddress,
-};
-pub use launching::{Intent, LaunchChoice, LaunchRequest, Refusal, Selector};
-pub use replicas::{Protocol, ReplicaAnswer, ReplicaSettings, ReplicaStatus, StatusApi};
+pub use addresses::{AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress};
+pub use launching::{CapacityRefusal, Intent, LaunchRequest};
+pub use replicas::{ReplicaAnswer, ReplicaStatus};
 
-use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
+use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
 
 /// An instance's row: what Postgres knows of it, with its slots counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,7 +35,7 @@ pub struct Instance {
     /// When it was heard of again after a silence.
     pub resumed_at: Option<Timestamp>,
     /// What EC2 said that it is about to do to it.
-    pub notice: Option<Notice>,
+    pub notice: Option<SpotNotice>,
     pub slots: SlotCounts,
 }
 
@@ -55,14 +53,14 @@ impl Instance {
 /// EC2's word on an instance, from its events: no API tells it to whoever asks later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Notice {
+pub enum SpotNotice {
     /// It is more likely than others to be interrupted: better replaced, then left.
     Rebalance,
     /// EC2 takes it in two minutes.
     Interruption,
 }
 
-impl fmt::Display for Notice {
+impl fmt::Display for SpotNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Rebalance => "REBALANCE",
@@ -207,94 +205,6 @@ impl ImageState {
     }
 }
 
-/// One row of `regions`, checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RegionSettings {
-    pub name: RegionName,
-    pub enabled: bool,
-    pub paused: bool,
-    pub algorithm: String,
-    pub target_free: u32,
-    pub max_instances: u32,
-    /// Instances launched a pass at most; 0 is no bound.
-    pub scale_up_step: u32,
-    /// Instances drained a pass at most for being surplus; 0 is no bound.
-    pub scale_down_step: u32,
-    /// In order of preference.
-    pub launch_choices: Vec<LaunchChoice>,
-    pub security_groups: Vec<Selector>,
-    pub instance_profile: Option<String>,
-    pub user_data_template: Option<String>,
-    pub waits: Waits,
-    pub upgrades: Upgrades,
-    /// Of the algorithm `replica` only.
-    pub replicas: ReplicaSettings,
-}
-
-impl RegionSettings {
-    /// Whether the provider's list is all there is: no instance has a row.
-    pub fn is_of_replicas(&self) -> bool {
-        self.algorithm == crate::scaling::REPLICA
-    }
-}
-
-/// How a region comes to a new image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Upgrades {
-    /// Instances beyond `max_instances` while two images run side by side.
-    pub surge: u32,
-    /// An upgrade that is not warm by then has failed.
-    pub deadline: SignedDuration,
-    /// The new image becomes current as soon as it is warm, whatever the app version names.
-    pub swap_when_warm: bool,
-    /// How long the image before stays ready for a way back.
-    pub bake: SignedDuration,
-    /// Users still on a retired image after that are reported.
-    pub old_image: Option<SignedDuration>,
-}
-
-impl Default for Upgrades {
-    fn default() -> Self {
-        Self {
-            surge: 0,
-            deadline: SignedDuration::from_mins(150),
-            swap_when_warm: false,
-            bake: SignedDuration::from_mins(30),
-            old_image: None,
-        }
-    }
-}
-
-/// How long a region's instances are given for each thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Waits {
-    /// A heartbeat older than this: nothing is assigned there, nor counted as free.
-    pub heartbeat: SignedDuration,
-    /// A heartbeat older than this: the instance is lost.
-    pub lost: SignedDuration,
-    /// From launch to `ACTIVE`.
-    pub boot: SignedDuration,
-    /// What an empty draining instance gets to shut itself down.
-    pub drain: SignedDuration,
-    /// Between the two complete listings that must both miss an instance.
-    pub missing: SignedDuration,
-    /// Below this age an unknown machine is left alone, because listings lag.
-    pub orphan: SignedDuration,
-}
-
-impl Default for Waits {
-    fn default() -> Self {
-        Self {
-            heartbeat: SignedDuration::from_secs(90),
-            lost: SignedDuration::from_mins(10),
-            boot: SignedDuration::from_mins(10),
-            drain: SignedDuration::from_mins(10),
-            missing: SignedDuration::from_mins(5),
-            orphan: SignedDuration::from_mins(10),
-        }
-    }
-}
-
 /// A row of `instances` to be inserted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewInstance {
@@ -305,4 +215,30 @@ pub struct NewInstance {
     pub instance_type: String,
     pub capacity: u32,
     pub launched_at: Timestamp,
+}
+
+/// On what condition an instance may become `TERMINATING`; checked again by the database
+/// with the rows locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TerminateIf {
+    /// No slot is occupied.
+    Empty,
+    /// The host agent has been silent for the region's `lost_seconds`.
+    Lost,
+    /// No heartbeat is fresh, and EC2 neither lists the machine nor knows it by its id.
+    Missing,
+    /// EC2 says that the machine is shutting down or terminated.
+    Gone,
+}
+
+impl TerminateIf {
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Empty => "EMPTY",
+            Self::Lost => "LOST",
+            Self::Missing => "MISSING",
+            Self::Gone => "GONE",
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Looking at a region: DynamoDB's memory, Postgres' rows and EC2's listing, as one snapshot.
+//! Observing a region: stored state, the database's rows and EC2's listing become one snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,17 @@ use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 use tracing::info;
 
-use crate::db::{Database, DbError, Observation};
+use crate::db::{DbError, Observation, RegionDatabase};
 use crate::host::{HostError, HostHandler};
 use crate::ids::{InstanceId, RegionName};
-use crate::lock::{LaunchLog, Lease, LockError, RegionMemory, WakeMark};
-use crate::model::{AddressListing, Machine, RegionSettings};
+use crate::lock::{Lease, LockError, WakeMark};
+use crate::model::{AddressListing, Machine};
 use crate::replicas::{ReplicaStatusApi, ask_all};
-use crate::scaling::Snapshot;
+use crate::scaling::{Fleet, Snapshot, algorithm};
+use crate::settings::RegionSettings;
+use crate::store::{RegionState, StateStore};
 
-/// Nothing is decided on half a view: any part that is missing ends the pass.
+/// Nothing is decided on a partial view: any part that is missing ends the pass.
 #[derive(Debug, Error)]
 pub enum ObserveError {
     #[error(transparent)]
@@ -26,56 +28,56 @@ pub enum ObserveError {
     Lock(#[from] LockError),
 }
 
-/// What a pass looks with.
+/// The sources of a snapshot.
 #[expect(missing_debug_implementations, reason = "ports, nothing to show")]
-pub struct Eyes<'a> {
+pub struct Observer<'a> {
     pub renew_after: SignedDuration,
-    pub database: &'a dyn Database,
+    pub database: &'a dyn RegionDatabase,
     pub host: &'a dyn HostHandler,
-    pub log: &'a dyn LaunchLog,
+    pub store: &'a dyn StateStore,
     pub replicas: &'a dyn ReplicaStatusApi,
 }
 
-impl Eyes<'_> {
-    /// The view of the lock's holder, under the fence that it raises; with the wake mark that was
-    /// set before the look, to be cleared when it has been acted on.
-    pub async fn observe_under(
+impl Observer<'_> {
+    /// The view of the lock's holder, under the fence that it raises. The wake mark is the one
+    /// that was set before: it is cleared once it was acted on.
+    pub async fn observe_under_lease(
         &self,
         lease: &Lease,
         now: Timestamp,
     ) -> Result<(Snapshot, Timestamp, Option<WakeMark>), ObserveError> {
         // The intents may be read first: only the lock's holder changes them.
-        let mut memory = self.log.memory(&lease.region, now).await?;
-        let wanted = memory.wanted.take();
-        if let Some(mark) = &wanted {
-            info!(by = mark.by, "wanted");
+        let mut state = self.store.region_state(&lease.region, now).await?;
+        let mark = state.wake_mark.take();
+        if let Some(mark) = &mark {
+            info!(by = mark.by, "wake mark found");
         }
         let fence = lease.fence();
         let (observation, machines) = try_join!(
             async { Ok(self.database.begin_pass(&fence).await?) },
             async { Ok::<_, ObserveError>(self.host.list().await?) },
         )?;
-        let (snapshot, now) = self.join(memory, observation, machines).await?;
-        Ok((snapshot, now, wanted))
+        let (snapshot, now) = self.join(state, observation, machines).await?;
+        Ok((snapshot, now, mark))
     }
 
-    /// A bystander's view, for a dry run: changes nothing.
+    /// A view without a lock, for a dry run: changes nothing.
     pub async fn observe(
         &self,
         region: &RegionName,
         now: Timestamp,
     ) -> Result<(Snapshot, Timestamp), ObserveError> {
-        let (memory, observation, machines) = try_join!(
-            async { Ok(self.log.memory(region, now).await?) },
-            async { Ok(self.database.look(region).await?) },
+        let (state, observation, machines) = try_join!(
+            async { Ok(self.store.region_state(region, now).await?) },
+            async { Ok(self.database.observe(region).await?) },
             async { Ok::<_, ObserveError>(self.host.list().await?) },
         )?;
-        self.join(memory, observation, machines).await
+        self.join(state, observation, machines).await
     }
 
     async fn join(
         &self,
-        memory: RegionMemory,
+        state: RegionState,
         observation: Observation,
         machines: Vec<Machine>,
     ) -> Result<(Snapshot, Timestamp), ObserveError> {
@@ -102,17 +104,20 @@ impl Eyes<'_> {
             images,
             instances,
         } = observation;
-        let answers = if settings.is_of_replicas() {
-            ask_all(self.replicas, &settings.replicas.api, &machines).await
-        } else {
-            BTreeMap::new()
+        // An unknown algorithm is reported when it should decide.
+        let fleet = algorithm(&settings.algorithm).map(|algorithm| algorithm.fleet());
+        let (answers, addresses) = match fleet {
+            Some(Fleet::Replicas) => (
+                ask_all(self.replicas, &settings.replicas.api, &machines).await,
+                self.addresses(&settings).await,
+            ),
+            Some(Fleet::Instances) | None => (BTreeMap::new(), AddressListing::Off),
         };
-        let addresses = self.addresses(&settings).await;
         let snapshot = Snapshot {
             answers,
-            unknown_since: memory.unknown_since,
+            unknown_since: state.unknown_since,
             addresses,
-            address_moves: memory.address_moves,
+            address_moves: state.address_moves,
             settings,
             images,
             instances: instances
@@ -121,8 +126,8 @@ impl Eyes<'_> {
                 .collect(),
             machines,
             unknown_to_ec2,
-            open_intents: memory.open_intents,
-            refusals: memory.refusals,
+            open_intents: state.open_intents,
+            refusals: state.refusals,
             waiting,
             app_sha,
             watched_since,
@@ -132,11 +137,10 @@ impl Eyes<'_> {
         Ok((snapshot, now))
     }
 
-    /// Asks EC2 only where there is a pool. Replicas come first: without the addresses, they are
-    /// kept all the same.
+    /// EC2 is asked only where there is a pool of addresses. An error here is not an error of the
+    /// pass: replicas are kept without their addresses, too.
     async fn addresses(&self, settings: &RegionSettings) -> AddressListing {
-        let tag = settings.replicas.address_tag.as_ref();
-        let Some(tag) = tag.filter(|_| settings.is_of_replicas()) else {
+        let Some(tag) = &settings.replicas.address_tag else {
             return AddressListing::Off;
         };
         match self.host.addresses(tag).await {
@@ -148,12 +152,13 @@ impl Eyes<'_> {
     }
 }
 
-/// Not found in a listing does not mean terminated: those missing for long are asked for by id.
+/// An instance that a listing misses is not terminated for that: after a while, EC2 is asked for
+/// its id.
 fn long_missing(
     observation: &Observation,
     machines: &BTreeMap<InstanceId, Machine>,
 ) -> Vec<InstanceId> {
-    let patience = observation.settings.waits.missing;
+    let patience = observation.settings.timeouts.missing;
     observation
         .instances
         .iter()

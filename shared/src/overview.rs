@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::db::DbError;
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
@@ -46,8 +47,9 @@ pub struct RegionOverview {
     pub images: Vec<ImageOverview>,
 }
 
-/// The columns of `regions` that say how much a pass may do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The settings that say how much a pass may do, as `status` shows them. A row that a pass cannot
+/// work with is still shown: a column that is not a number counts as 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SettingsOverview {
     pub target_free: u32,
     pub max_instances: u32,
@@ -62,6 +64,27 @@ pub struct SettingsOverview {
 }
 
 impl SettingsOverview {
+    /// From a whole row of `regions`.
+    pub fn from_columns(row: &Value) -> Self {
+        let number = |column: &str| {
+            let value = row.get(column).and_then(Value::as_u64).unwrap_or(0);
+            u32::try_from(value).unwrap_or(u32::MAX)
+        };
+        let is_set = |column: &str| row.get(column).and_then(Value::as_bool).unwrap_or(false);
+        Self {
+            target_free: number("target_free"),
+            max_instances: number("max_instances"),
+            scale_up_step: number("scale_up_step"),
+            scale_down_step: number("scale_down_step"),
+            heartbeat_seconds: number("heartbeat_seconds"),
+            lost_seconds: number("lost_seconds"),
+            upgrade_surge: number("upgrade_surge"),
+            upgrade_seconds: number("upgrade_seconds"),
+            swap_when_warm: is_set("swap_when_warm"),
+            bake_seconds: number("bake_seconds"),
+        }
+    }
+
     pub fn upgrade_deadline(&self) -> SignedDuration {
         SignedDuration::from_secs(self.upgrade_seconds.into())
     }

@@ -1,17 +1,14 @@
 //! Asking replicas for their status: SimpleScaleVM's status service.
 
-mod http;
-
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
 
-pub use http::HttpReplicas;
-
 use crate::ids::InstanceId;
-use crate::model::{Machine, MachineState, ReplicaAnswer, StatusApi};
+use crate::model::{Machine, MachineState, ReplicaAnswer};
+use crate::settings::StatusApi;
 
 /// Replicas that are asked at the same time. A Lambda function may have 1,024 files open.
 const AT_ONCE: usize = 500;

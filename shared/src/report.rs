@@ -50,9 +50,9 @@ impl PassReport {
         }
     }
 
-    /// The plan of another look. What an earlier one had to alert to may be over by now, and
-    /// nobody would hear of it.
-    pub(crate) fn looked(&mut self, mut plan: Plan) {
+    /// Adds a round: its plan replaces the previous one. Alerts of earlier rounds are kept, since
+    /// their cause may be over by now and nobody would hear of it.
+    pub(crate) fn add_round(&mut self, mut plan: Plan, results: Vec<StepResult>) {
         let earlier = self.plan.take().map(|plan| plan.notes).unwrap_or_default();
         for note in earlier.into_iter().filter(|note| note.alert) {
             if !plan.notes.iter().any(|told| told.is_like(&note)) {
@@ -60,6 +60,7 @@ impl PassReport {
             }
         }
         self.plan = Some(plan);
+        self.results.extend(results);
     }
 
     /// Leaves out what is beyond `most` in each of its lists, and says how much that was.
@@ -231,58 +232,5 @@ impl Bounded {
         }
         self.left_out += longest - keep;
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ReplicaStatus;
-    use crate::scaling::ReplicaView;
-    use crate::testing::NOW;
-
-    fn plan_of_replicas(count: usize) -> Plan {
-        let view = |n| ReplicaView {
-            instance: format!("i-{n:017x}").as_str().into(),
-            status: ReplicaStatus::Unknown {
-                why: "it cannot be connected to: Connection refused (os error 111)".to_owned(),
-            },
-            decided: "kept: neither deleted nor counted".to_owned(),
-            address: None,
-        };
-        Plan {
-            replicas: (0..count).map(view).collect(),
-            ..Plan::default()
-        }
-    }
-
-    #[test]
-    fn a_decision_about_thousands_of_replicas_still_fits() {
-        let decision = Decision {
-            region: "us-east-1".into(),
-            version: 1,
-            at: NOW,
-            id: "test".to_owned(),
-            trigger: Trigger::Schedule,
-            outcome: PassOutcome::Done,
-            duration_ms: 1,
-            plan: plan_of_replicas(5_000),
-            results: vec![StepResult::ok("delete replica i-1", "asked")],
-        };
-        let json = decision.to_bounded_json();
-        assert!(json.len() <= Decision::LIMIT_BYTES, "{}", json.len());
-        let kept: serde_json::Value = serde_json::from_str(&json).unwrap();
-        let shown = kept["plan"]["replicas"].as_array().unwrap().len();
-        assert_eq!(kept["left_out"], 5_000 - shown);
-        assert_eq!(kept["results"][0]["result"], "asked", "that is kept");
-    }
-
-    #[test]
-    fn a_shortened_report_says_how_many_replicas_it_left_out() {
-        let mut report = PassReport::of(&"us-east-1".into());
-        report.plan = Some(plan_of_replicas(10));
-        report.shorten(4);
-        assert_eq!(report.plan.unwrap().replicas.len(), 4);
-        assert_eq!(report.left_out, 6);
     }
 }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use shared::host::{HostError, HostHandler, HostHandlers, Reassociation};
 use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
-use shared::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, Selector};
-use shared::testing::FakeHosts;
+use shared::model::{ExternalAddress, LaunchRequest, Machine};
+use shared::settings::{AddressTag, Selector};
+use testing::FakeHosts;
 
 #[derive(Debug)]
 pub struct Blind {

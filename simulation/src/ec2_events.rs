@@ -96,7 +96,7 @@ impl Simulation {
         let (skew, envelope) = (self.skew(), event.envelope());
         let name = format!("instance-state-change {}", event.id);
         self.spawn(name, Purpose::InstanceEvent(event), |world, id| {
-            let passes = world.passes(id, skew);
+            let passes = world.reconciler(id, skew);
             Box::pin(async move {
                 instance_state_change::handle(&passes, envelope, &id.to_string()).await
             })

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::assign::AppVersion;
 use shared::ids::{InstanceId, RegionName};
 use shared::model::InstanceStatus;
-use shared::testing::{ENVIRONMENT, Tables};
+use testing::{ENVIRONMENT, Tables};
 
 /// The header's secret.
 pub const SECRET: &str = "the secret that Hasura sends";

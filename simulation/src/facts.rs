@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use shared::assign::ClientBuild;
-use shared::db::{Asked, Fence, WriteOutcome, WriteResult};
+use shared::db::{Fence, UpgradeRequested, WriteOutcome, WriteResult};
 use shared::host::HostErrorKind;
 use shared::ids::{ClientToken, ImageId, InstanceId, LaunchId, RegionName};
 use shared::lock::Lease;
@@ -53,7 +53,7 @@ pub enum Fact {
     /// An operator's wish was written.
     AskedForImage {
         region: RegionName,
-        asked: Asked,
+        asked: UpgradeRequested,
     },
     /// A pass's move of an image was written.
     ImageMoved {
@@ -81,9 +81,9 @@ impl Fact {
             Self::Assigned { .. } => ("slots given to users", 1),
             Self::AskedForImage { asked, .. } => (
                 match asked {
-                    Asked::Asked => "images asked for",
-                    Asked::Already => "images asked for that were there already",
-                    Asked::OtherSha => "images asked for with another client_sha",
+                    UpgradeRequested::Requested => "images asked for",
+                    UpgradeRequested::Already => "images asked for that were there already",
+                    UpgradeRequested::OtherSha => "images asked for with another client_sha",
                 },
                 1,
             ),

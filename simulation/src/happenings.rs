@@ -86,7 +86,7 @@ impl Simulation {
     pub(crate) fn reconcile(&mut self, name: &str, event: Value) {
         let skew = self.skew();
         self.spawn(name, Purpose::Reconcile, |world, id| {
-            let passes = world.passes(id, skew);
+            let passes = world.reconciler(id, skew);
             Box::pin(async move { reconcile::handle(&passes, event, &id.to_string()).await })
         });
     }
@@ -116,7 +116,7 @@ impl Simulation {
         let name = format!("hasura-event {}", event.id);
         self.spawn(name, Purpose::Webhook(event), |world, id| {
             let function = HasuraEvents {
-                passes: world.passes(id, skew),
+                reconciler: world.reconciler(id, skew),
                 secret: SecretString::from(SECRET),
                 environment: ENVIRONMENT.to_owned(),
             };

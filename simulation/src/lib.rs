@@ -2,7 +2,7 @@
 //!
 //! The functions' own code (`reconcile::handle`, `HasuraEvents::handle`,
 //! `instance_state_change::handle`, and with them [`shared::pass`] and the real algorithms) runs
-//! over the stateful fakes of [`shared::testing`]: a database, a lock table, EC2, a clock. Nothing
+//! over the stateful fakes of [`testing`]: a database, a lock table, EC2, a clock. Nothing
 //! of it is real but the code. So a run takes milliseconds, can be had again from its seed, and
 //! everything that a cloud does rarely can happen often.
 //!

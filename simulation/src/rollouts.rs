@@ -7,8 +7,9 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::assign::ClientBuild;
 use shared::ids::{ClientSha, ImageId, RegionName};
-use shared::model::{Image, ImageState, Upgrades};
-use shared::testing::NOW;
+use shared::model::{Image, ImageState};
+use shared::settings::Upgrades;
+use testing::NOW;
 
 use crate::dice::Dice;
 

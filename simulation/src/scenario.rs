@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use shared::ids::RegionName;
-use shared::model::{Image, ImageState, LaunchChoice, RegionSettings, Selector, Waits};
-use shared::pass::Limits;
-use shared::testing::{TokenEnds, image, settings};
+use shared::model::{Image, ImageState};
+use shared::pass::PassLimits;
+use shared::settings::{LaunchChoice, RegionSettings, Selector, Timeouts};
+use testing::{TokenEnds, image, settings};
 
 use crate::dice::Dice;
 use crate::rollouts::{self, Rolling};
@@ -23,7 +24,7 @@ pub struct Scenario {
     pub user_every: u64,
     /// The longest session, in seconds.
     pub longest_session: u64,
-    pub limits: Limits,
+    pub limits: PassLimits,
     pub token_ends: TokenEnds,
     /// How long a user has to claim a slot.
     pub claim: SignedDuration,
@@ -117,9 +118,9 @@ impl Scenario {
 
 /// Mostly production's; else short ones, so that leases expire under passes at work. A lease is
 /// ten seconds longer than the budget at least, as the settings of a function demand.
-fn limits(dice: &mut Dice) -> Limits {
+fn limits(dice: &mut Dice) -> PassLimits {
     let seconds = Duration::from_secs;
-    let short = Limits {
+    let short = PassLimits {
         budget: seconds(dice.between(3..=20)),
         lease: seconds(dice.between(30..=40)),
         ec2_call: LIMITS.ec2_call,
@@ -149,16 +150,16 @@ fn region(name: &str, dice: &mut Dice) -> RegionSettings {
         scale_up_step: number(dice, 0..=2),
         scale_down_step: number(dice, 0..=2),
         launch_choices,
-        waits: waits(dice),
+        timeouts: waits(dice),
         ..settings()
     }
 }
 
 /// Shorter than in production, so that a few minutes show what takes hours there; each is still
 /// longer than what it waits for.
-pub fn waits(dice: &mut Dice) -> Waits {
+pub fn waits(dice: &mut Dice) -> Timeouts {
     let mut seconds = |of: &[i64]| SignedDuration::from_secs(*dice.pick(of));
-    Waits {
+    Timeouts {
         heartbeat: seconds(&[40, 60]),
         lost: seconds(&[100, 150, 240]),
         boot: seconds(&[90, 150, 240]),

@@ -4,12 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use shared::clock::Clock;
 use shared::ids::{InstanceId, RegionName};
-use shared::model::{ImageState, RegionSettings};
-use shared::pass::{Order, Passes};
+use shared::model::ImageState;
+use shared::pass::{PassRequest, Reconciler};
 use shared::report::PassOutcome;
 use shared::scaling::Reason;
-use shared::testing::InstanceRow;
+use shared::settings::RegionSettings;
 use shared::trigger::Trigger;
+use testing::InstanceRow;
 
 use crate::checks::{Check, Violation};
 use crate::simulation::Simulation;
@@ -81,8 +82,7 @@ impl Simulation {
             if items.wanted.is_some() {
                 return Some("it is still marked as wanted".to_owned());
             }
-            let is_held =
-                |held: &shared::testing::Held| held.expires_at > self.now().as_millisecond();
+            let is_held = |held: &testing::Held| held.expires_at > self.now().as_millisecond();
             if items.lock.as_ref().is_some_and(is_held) {
                 return Some("its lock is held".to_owned());
             }
@@ -192,8 +192,8 @@ impl Simulation {
     }
 }
 
-fn order(passes: &Passes) -> Order {
-    Order {
+fn order(passes: &Reconciler) -> PassRequest {
+    PassRequest {
         trigger: Trigger::ByHand,
         id: "onlooker".to_owned(),
         began: now(&*passes.clock),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use jiff::Timestamp;
-use shared::testing::NOW;
+use testing::NOW;
 
 /// A reader wants the end: what went wrong and what led to it.
 const KEPT: usize = 20_000;

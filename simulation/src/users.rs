@@ -3,11 +3,11 @@
 use futures::FutureExt;
 use jiff::SignedDuration;
 use shared::assign::{
-    AssignOutcome, AssignRequest, Assigner, ClientBuild, Refusal, SessionId, UserId,
+    AssignOutcome, AssignRefusal, AssignRequest, Assigner, ClientBuild, SessionId, UserId,
 };
 use shared::ids::InstanceId;
 use shared::model::InstanceStatus;
-use shared::testing::{AgentOutcome, SlotStatus};
+use testing::{AgentOutcome, SlotStatus};
 
 use crate::agents::Says;
 use crate::faults::Fault;
@@ -80,7 +80,7 @@ impl Simulation {
         match told {
             Err(_) => self.asks_again(ask),
             Ok(AssignOutcome::Refused { reason, .. }) => {
-                if *reason == Refusal::NoInstanceAvailable {
+                if *reason == AssignRefusal::NoInstanceAvailable {
                     self.asks_again(ask);
                 }
             }

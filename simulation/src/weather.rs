@@ -3,8 +3,9 @@
 use jiff::SignedDuration;
 use shared::host::HostErrorKind;
 use shared::ids::{InstanceId, RegionName};
-use shared::model::{LaunchRequest, Selector};
-use shared::testing::Delays;
+use shared::model::LaunchRequest;
+use shared::settings::Selector;
+use testing::Delays;
 
 use crate::ec2_events::Says;
 use crate::faults::Fault;

@@ -8,26 +8,28 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
-use shared::act::Launching;
 use shared::agent_token::AgentTokens;
 use shared::alerts::{Alerts, Problem};
 use shared::assign::Assigner;
 use shared::clock::Clock;
-use shared::db::Database;
+use shared::execute::LaunchSettings;
 use shared::host::HostHandlers;
 use shared::ids::{RegionName, UniqueIds};
-use shared::lock::{LaunchLog, RegionLock};
-use shared::model::RegionSettings;
-use shared::pass::{HandOverError, Limits, Passes, Successor};
-use shared::testing::{FakeAssigner, FakeClock, FakeDatabase, FakeHost, FakeHosts, FakeStore};
+use shared::lock::RegionLock;
+use shared::pass::{HandOverError, PassLimits, ReconcileInvoker, Reconciler};
+use shared::settings::RegionSettings;
+use shared::store::StateStore;
+use testing::{FakeAssigner, FakeClock, FakeDatabase, FakeHost, FakeHosts, FakeStore};
 
 use crate::blind::Blind;
 use crate::facts::Facts;
 use crate::gate::{Gates, ProcessId};
+use testing::Database;
+
 use crate::ports::{Gated, Seat, SkewedClock};
 
 /// A pass's limits as in production.
-pub const LIMITS: Limits = Limits {
+pub const LIMITS: PassLimits = PassLimits {
     budget: Duration::from_secs(40),
     lease: Duration::from_secs(50),
     ec2_call: Duration::from_secs(8),
@@ -39,14 +41,14 @@ pub const FUNCTION_LIMIT: SignedDuration = SignedDuration::from_secs(60);
 /// Slots that one user may hold.
 pub const USER_LIMIT: u32 = 2;
 
-pub use shared::testing::ENVIRONMENT;
+pub use testing::ENVIRONMENT;
 
 /// What is behind the gates. A test that a check can fail puts something broken here.
 #[derive(Clone)]
 pub struct Behind {
     pub database: Arc<dyn Database>,
     pub lock: Arc<dyn RegionLock>,
-    pub log: Arc<dyn LaunchLog>,
+    pub log: Arc<dyn StateStore>,
     pub hosts: Arc<dyn HostHandlers>,
     pub assigner: Arc<dyn Assigner>,
     pub ids: Arc<dyn UniqueIds>,
@@ -71,7 +73,7 @@ pub struct World {
     pub facts: Arc<Facts>,
     pub mail: Arc<Mail>,
     /// How long passes and leases may take.
-    pub limits: Limits,
+    pub limits: PassLimits,
     /// A process's clock shows the time of its start: broken on purpose.
     pub clocks_stand_still: bool,
 }
@@ -148,16 +150,21 @@ impl World {
     }
 
     /// The passes of one invocation: `main`'s wiring, with gates in place of the network.
-    pub fn passes(&self, process: ProcessId, skew: SignedDuration) -> Passes {
+    pub fn reconciler(&self, process: ProcessId, skew: SignedDuration) -> Reconciler {
         let seat = || self.seat(process);
-        Passes {
-            database: Arc::new(Gated::new(self.behind.database.clone(), seat())),
+        let database = Arc::new(Gated::new(self.behind.database.clone(), seat()));
+        Reconciler {
+            regions: database.clone(),
+            instances: Some(database),
             lock: Arc::new(Gated::new(self.behind.lock.clone(), seat())),
-            log: Arc::new(Gated::new(self.behind.log.clone(), seat())),
-            replicas: Arc::new(shared::testing::FakeReplicas::default()),
+            store: Arc::new(Gated::new(self.behind.log.clone(), seat())),
+            replicas: Arc::new(testing::FakeReplicas::default()),
             hosts: Arc::new(Gated::new(self.behind.hosts.clone(), seat())),
             alerts: Arc::new(Gated::<dyn Alerts>::new(self.mail.clone(), seat())),
-            successor: Arc::new(Gated::<dyn Successor>::new(self.mail.clone(), seat())),
+            invoker: Arc::new(Gated::<dyn ReconcileInvoker>::new(
+                self.mail.clone(),
+                seat(),
+            )),
             clock: Arc::new(SkewedClock {
                 world: self.clock.clone(),
                 skew,
@@ -165,31 +172,32 @@ impl World {
                 seat: seat(),
             }),
             ids: self.behind.ids.clone(),
-            launching: launching(),
+            launches: launch_settings(),
             limits: self.limits,
         }
     }
 
     /// Passes without gates: what they ask is answered at once. For looking, not for acting.
-    pub fn onlooker(&self) -> Passes {
-        Passes {
-            database: self.database.clone(),
+    pub fn onlooker(&self) -> Reconciler {
+        Reconciler {
+            regions: self.database.clone(),
+            instances: Some(self.database.clone()),
             lock: self.store.clone(),
-            log: self.store.clone(),
-            replicas: Arc::new(shared::testing::FakeReplicas::default()),
+            store: self.store.clone(),
+            replicas: Arc::new(testing::FakeReplicas::default()),
             hosts: self.hosts.clone(),
             alerts: self.mail.clone(),
-            successor: self.mail.clone(),
+            invoker: self.mail.clone(),
             clock: self.clock.clone(),
             ids: self.behind.ids.clone(),
-            launching: launching(),
+            launches: launch_settings(),
             limits: LIMITS,
         }
     }
 }
 
-fn launching() -> Launching {
-    Launching {
+fn launch_settings() -> LaunchSettings {
+    LaunchSettings {
         stack_id: "simulated".to_owned(),
         agent_hasura_url: "http://hasura".to_owned(),
         tokens: Some(AgentTokens::new(
@@ -236,7 +244,7 @@ impl Mail {
 }
 
 #[async_trait]
-impl Successor for Mail {
+impl ReconcileInvoker for Mail {
     async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError> {
         let mut regions = self
             .handed_over

@@ -12,10 +12,11 @@ use scaling_simulation::rollouts::upgrade_event;
 use scaling_simulation::world::World;
 use shared::host::{HostHandler, HostHandlers};
 use shared::ids::RegionName;
-use shared::model::{ImageState, RegionSettings};
-use shared::pass::Passes;
+use shared::model::ImageState;
+use shared::pass::Reconciler;
 use shared::report::PassOutcome;
-use shared::testing::{FakeHosts, image, settings};
+use shared::settings::RegionSettings;
+use testing::{FakeHosts, image, settings};
 
 struct PanicsIn(RegionName, Arc<FakeHosts>);
 
@@ -38,7 +39,7 @@ fn a_panic_in_one_region_leaves_the_upgrades_of_the_others_alone() {
         });
         tables.add_image(name, image("ami-1", ImageState::Current));
     }
-    let passes = Passes {
+    let passes = Reconciler {
         hosts: Arc::new(PanicsIn(names[1].clone(), world.hosts.clone())),
         ..world.onlooker()
     };

@@ -228,7 +228,7 @@ impl Deployed {
     }
 
     /// What DynamoDB remembers of a region: the sort keys of its items.
-    pub async fn memory(&self, region: &str) -> Vec<String> {
+    pub async fn region_state(&self, region: &str) -> Vec<String> {
         let items = self.items(&format!("REGION#{region}")).await;
         let keys = items.iter().filter_map(|item| item["sk"].as_s().ok());
         keys.cloned().collect()

@@ -174,7 +174,7 @@ impl Region<'_> {
 
     /// Launches that were recorded and not finished.
     pub async fn open_intents(&self) -> Vec<String> {
-        let mut memory = self.deployed.memory(self.name).await;
+        let mut memory = self.deployed.region_state(self.name).await;
         memory.retain(|key| key.starts_with("INTENT#"));
         memory
     }

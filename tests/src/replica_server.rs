@@ -220,7 +220,7 @@ pub mod crowd {
 
     use shared::ids::InstanceId;
     use shared::model::Machine;
-    use shared::testing::{instance, machine};
+    use testing::{instance, machine};
 
     const FIRST: Ipv4Addr = Ipv4Addr::new(127, 16, 0, 0);
 

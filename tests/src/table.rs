@@ -6,10 +6,10 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
+use dynamodb_adapter::DynamoStore;
 use local_stack::dir::StackDir;
 use local_stack::ministack::Ministack;
 use local_stack::ports::Ports;
-use shared::lock::dynamodb::DynamoStore;
 
 const NAME: &str = "scaling";
 

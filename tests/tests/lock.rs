@@ -9,17 +9,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use dynamodb_adapter::DynamoStore;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use scaling_tests::table::Table;
 use shared::ids::{ClientToken, LaunchId, Owner, RegionName};
-use shared::lock::dynamodb::DynamoStore;
-use shared::lock::{Attempt, Closing, LaunchLog, Lease, LockError, RegionLock};
-use shared::model::{Intent, LaunchRequest, Refusal};
+use shared::lock::{Lease, LockAttempt, LockError, RegionLock};
+use shared::model::{CapacityRefusal, Intent, LaunchRequest};
 use shared::report::{Decision, PassOutcome};
 use shared::scaling::Plan;
-use shared::testing::{NOW, at};
+use shared::store::{IntentClosure, StateStore};
 use shared::trigger::Trigger;
+use testing::{NOW, at};
 
 const LEASE: Duration = Duration::from_secs(50);
 const CONTENDERS: usize = 32;
@@ -29,7 +30,7 @@ fn region() -> RegionName {
     "us-east-1".into()
 }
 
-async fn take(store: &DynamoStore, owner: &Owner, now: Timestamp) -> Attempt {
+async fn take(store: &DynamoStore, owner: &Owner, now: Timestamp) -> LockAttempt {
     store
         .acquire(&region(), owner, now, LEASE)
         .await
@@ -38,8 +39,8 @@ async fn take(store: &DynamoStore, owner: &Owner, now: Timestamp) -> Attempt {
 
 async fn held(store: &DynamoStore, now: Timestamp) -> Lease {
     match take(store, &Owner::random(), now).await {
-        Attempt::Acquired(lease) => lease,
-        attempt @ Attempt::Held { .. } => panic!("{attempt:?}"),
+        LockAttempt::Acquired(lease) => lease,
+        attempt @ LockAttempt::Held { .. } => panic!("{attempt:?}"),
     }
 }
 
@@ -91,8 +92,8 @@ async fn of_dozens_of_contenders_one_wins_and_versions_grow_by_one() {
         let leases: Vec<_> = attempts
             .into_iter()
             .filter_map(|attempt| match attempt.expect("no panic") {
-                Attempt::Acquired(lease) => Some(lease),
-                Attempt::Held { .. } => None,
+                LockAttempt::Acquired(lease) => Some(lease),
+                LockAttempt::Held { .. } => None,
             })
             .collect();
         assert_eq!(leases.len(), 1, "round {round}: {leases:?}");
@@ -108,11 +109,11 @@ async fn a_lock_passes_on_when_it_has_expired_and_not_within_the_margin() {
     let other = Owner::random();
     assert_eq!(
         take(&store, &other, at(51)).await,
-        Attempt::Held {
+        LockAttempt::Held {
             until: first.expires_at
         }
     );
-    let Attempt::Acquired(second) = take(&store, &other, at(53)).await else {
+    let LockAttempt::Acquired(second) = take(&store, &other, at(53)).await else {
         panic!("held")
     };
     assert_eq!(second.version, first.version + 1);
@@ -131,9 +132,9 @@ async fn a_lock_passes_on_when_it_has_expired_and_not_within_the_margin() {
 async fn only_the_holder_lifts_its_version() {
     let store = Table::start().await;
     let first = held(&store, NOW).await;
-    let lifted = store.outbid(&first, 40).await.unwrap();
+    let lifted = store.advance_past_fence(&first, 40).await.unwrap();
     assert_eq!(lifted.version, 41);
-    let lost = store.outbid(&first, 50).await;
+    let lost = store.advance_past_fence(&first, 50).await;
     assert!(
         matches!(lost, Err(LockError::Lost { version: 1, .. })),
         "{lost:?}"
@@ -146,12 +147,12 @@ async fn only_the_holder_lifts_its_version() {
 async fn asking_again_with_the_same_owner_is_answered_with_its_lease() {
     let store = Table::start().await;
     let owner = Owner::random();
-    let Attempt::Acquired(first) = take(&store, &owner, NOW).await else {
+    let LockAttempt::Acquired(first) = take(&store, &owner, NOW).await else {
         panic!("held")
     };
     assert_eq!(
         take(&store, &owner, at(1)).await,
-        Attempt::Acquired(first.clone())
+        LockAttempt::Acquired(first.clone())
     );
     store.release(&first).await.expect("released");
     store
@@ -163,31 +164,31 @@ async fn asking_again_with_the_same_owner_is_answered_with_its_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
     let store = Table::start().await;
-    assert!(!store.is_wanted(&region()).await.unwrap());
+    assert!(!store.has_wake_mark(&region()).await.unwrap());
     let marks = join_all((0..CONTENDERS).map(|_| {
         let store = store.store.clone();
-        tokio::spawn(async move { store.mark_wanted(&region(), "test", NOW).await })
+        tokio::spawn(async move { store.set_wake_mark(&region(), "test", NOW).await })
     }));
     for mark in marks.await {
         mark.unwrap().expect("marking what is marked is fine");
     }
     let mark = store
-        .memory(&region(), NOW)
+        .region_state(&region(), NOW)
         .await
         .unwrap()
-        .wanted
+        .wake_mark
         .expect("a mark");
-    store.clear_wanted(&region(), &mark).await.unwrap();
-    assert!(!store.is_wanted(&region()).await.unwrap());
+    store.clear_wake_mark(&region(), &mark).await.unwrap();
+    assert!(!store.has_wake_mark(&region()).await.unwrap());
     store
-        .clear_wanted(&region(), &mark)
+        .clear_wake_mark(&region(), &mark)
         .await
         .expect("clearing what is clear is fine");
 
-    store.mark_wanted(&region(), "test", NOW).await.unwrap();
-    store.clear_wanted(&region(), &mark).await.unwrap();
+    store.set_wake_mark(&region(), "test", NOW).await.unwrap();
+    store.clear_wake_mark(&region(), &mark).await.unwrap();
     assert!(
-        store.is_wanted(&region()).await.unwrap(),
+        store.has_wake_mark(&region()).await.unwrap(),
         "a late clearing takes no later wake"
     );
 }
@@ -198,27 +199,27 @@ async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
     let lease = held(&store, NOW).await;
     let intent = intent();
     store.open_intent(&lease, &intent).await.unwrap();
-    let memory = store.memory(&region(), NOW).await.unwrap();
+    let memory = store.region_state(&region(), NOW).await.unwrap();
     assert_eq!(
         memory.open_intents.as_slice(),
         std::slice::from_ref(&intent)
     );
 
-    let refusal = |spot| Refusal {
+    let refusal = |spot| CapacityRefusal {
         spot,
         instance_type: "m6i.large".to_owned(),
         subnet_id: "subnet-a".to_owned(),
         until: at(180),
     };
     for spot in [true, false] {
-        let closing = Closing {
+        let closing = IntentClosure {
             launch_id: intent.launch_id.clone(),
             outcome: "no capacity".to_owned(),
             refusal: Some(refusal(spot)),
         };
         store.close_intent(&lease, &closing).await.unwrap();
     }
-    let memory = store.memory(&region(), NOW).await.unwrap();
+    let memory = store.region_state(&region(), NOW).await.unwrap();
     assert!(memory.open_intents.is_empty());
     assert_eq!(
         memory.refusals,
@@ -227,7 +228,7 @@ async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
     );
     assert!(
         store
-            .memory(&region(), at(181))
+            .region_state(&region(), at(181))
             .await
             .unwrap()
             .refusals
@@ -249,7 +250,7 @@ async fn a_holder_that_lost_its_lock_writes_nothing() {
         matches!(late, Err(LockError::Lost { version: 1, .. })),
         "{late:?}"
     );
-    let closing = Closing {
+    let closing = IntentClosure {
         launch_id: opened.launch_id.clone(),
         outcome: "late".to_owned(),
         refusal: None,
@@ -260,7 +261,11 @@ async fn a_holder_that_lost_its_lock_writes_nothing() {
         "{late:?}"
     );
     assert_eq!(
-        store.memory(&region(), at(60)).await.unwrap().open_intents,
+        store
+            .region_state(&region(), at(60))
+            .await
+            .unwrap()
+            .open_intents,
         [opened]
     );
     store
@@ -280,7 +285,7 @@ async fn intents_are_written_while_contenders_crowd_the_lock() {
                 let owner = Owner::random();
                 for _ in 0..ROUNDS {
                     let attempt = take(&store, &owner, NOW).await;
-                    assert!(matches!(attempt, Attempt::Held { .. }), "{attempt:?}");
+                    assert!(matches!(attempt, LockAttempt::Held { .. }), "{attempt:?}");
                 }
             })
         })
@@ -297,7 +302,11 @@ async fn intents_are_written_while_contenders_crowd_the_lock() {
     for contender in crowd {
         contender.await.expect("no contender took a held lock");
     }
-    let open = store.memory(&region(), NOW).await.unwrap().open_intents;
+    let open = store
+        .region_state(&region(), NOW)
+        .await
+        .unwrap()
+        .open_intents;
     assert_eq!(
         open.into_iter()
             .map(|i| i.launch_id)
@@ -330,13 +339,13 @@ async fn a_region_is_remembered_apart_from_others_and_from_its_history() {
     let decision = decision(&lease);
     store.record_decision(&lease, &decision).await.unwrap();
     let other = store
-        .memory(&"us-east-10".into(), NOW + SignedDuration::ZERO)
+        .region_state(&"us-east-10".into(), NOW + SignedDuration::ZERO)
         .await
         .unwrap();
     assert!(other.open_intents.is_empty());
     assert_eq!(
         store
-            .memory(&region(), NOW)
+            .region_state(&region(), NOW)
             .await
             .unwrap()
             .open_intents

@@ -267,7 +267,7 @@ async fn trail_in_the_logs(deployed: &Deployed, taken: &str) {
     assert_eq!(trail[1]["by"], id, "the mark was this event's");
     assert_eq!(trail[2]["step"], format!("drain {taken}"));
     assert!(
-        trail[2]["because"]
+        trail[2]["reason"]
             .as_str()
             .unwrap()
             .contains("interruption warning")

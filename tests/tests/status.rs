@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dynamodb_adapter::DynamoStore;
 use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
 use reqwest::{Method, RequestBuilder};
 use scaling_tests::deployed::{Answer, Deployed, SOON};
@@ -17,8 +18,7 @@ use scaling_tests::logs::{Log, offences};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 use shared::ids::Owner;
-use shared::lock::dynamodb::DynamoStore;
-use shared::lock::{Attempt, Lease, RegionLock};
+use shared::lock::{Lease, LockAttempt, RegionLock};
 
 const REGION: &str = "us-east-1";
 const PAUSED: &str = "eu-west-1";
@@ -321,16 +321,16 @@ async fn taken(store: &DynamoStore) -> Lease {
             .await
             .unwrap()
     };
-    let free = |attempt: &Attempt| matches!(attempt, Attempt::Acquired(_));
+    let free = |attempt: &LockAttempt| matches!(attempt, LockAttempt::Acquired(_));
     match eventually("the lock", SOON, take, free).await {
-        Attempt::Acquired(lease) => lease,
-        Attempt::Held { until } => panic!("held until {until}"),
+        LockAttempt::Acquired(lease) => lease,
+        LockAttempt::Held { until } => panic!("held until {until}"),
     }
 }
 
 fn deployed_now() -> jiff::Timestamp {
     use shared::clock::Clock as _;
-    shared::clock::SystemClock.now()
+    startup::SystemClock.now()
 }
 
 async fn stale_and_healthy_again(deployed: &Deployed) {

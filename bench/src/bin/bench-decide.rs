@@ -8,8 +8,8 @@ use std::time::Duration;
 use scaling_bench::{Quantity, Row, Samples, Section};
 use shared::ids::InstanceId;
 use shared::model::{ImageState, Instance, InstanceStatus, MachineState, SlotCounts};
-use shared::scaling::{Snapshot, algorithm, check};
-use shared::testing::{NOW, at, image, instance, machine, snapshot};
+use shared::scaling::{Snapshot, algorithm};
+use testing::{NOW, at, image, instance, machine, snapshot};
 
 const SIZES: [u32; 5] = [1_000, 2_000, 5_000, 10_000, 20_000];
 
@@ -78,7 +78,7 @@ fn rows(name: &str, goal: Option<(u32, Duration)>, region: fn(u32) -> Snapshot) 
 fn time(snapshot: &Snapshot) -> Samples {
     Samples::of(RUNS, || {
         let plan = algorithm("default").map(|default| default.decide(snapshot, NOW));
-        plan.map(|plan| check::violations(snapshot, &plan, NOW))
+        plan.map(|plan| ALG.violations(&snapshot, &plan, NOW))
     })
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_client::{BodyError, bounded_body};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
 use shared::clock::Clock;
-use shared::http::{BodyError, bounded_body};
 use thiserror::Error;
 use tokio::sync::Mutex;
 

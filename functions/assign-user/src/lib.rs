@@ -16,7 +16,7 @@ use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::HeaderMap;
 use serde_json::Value;
 use shared::assign::{AssignOutcome, Assigner};
-use shared::function_url::HttpEvent;
+use startup::function_url::HttpEvent;
 
 use auth::TokenVerifier;
 use cors::AllowedOrigins;

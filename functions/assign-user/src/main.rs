@@ -7,12 +7,11 @@ use assign_user::AssignUser;
 use assign_user::auth::TokenVerifier;
 use assign_user::key_cache::KeyCache;
 use assign_user::settings::Settings;
+use hasura_adapter::{HasuraAssigner, HasuraClient};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::clock::SystemClock;
-use shared::config::{self, ProcessEnvironment};
-use shared::db::{HasuraAssigner, HasuraClient};
-use shared::{http, telemetry};
+use startup::config::{self, ProcessEnvironment};
+use startup::{SystemClock, telemetry};
 
 // An execution environment has one invocation at a time, and that one waits for the network.
 #[tokio::main(flavor = "current_thread")]
@@ -28,7 +27,7 @@ async fn main() -> Result<(), Error> {
 
 fn wire() -> anyhow::Result<AssignUser<HasuraAssigner>> {
     let settings = Settings::from_env(&ProcessEnvironment).context("read the settings")?;
-    let http = http::client()?;
+    let http = http_client::client()?;
     let hasura = HasuraClient::new(http.clone(), &settings.hasura)?;
     let keys = KeyCache::new(http, settings.jwks_url.clone(), Arc::new(SystemClock));
     Ok(AssignUser {

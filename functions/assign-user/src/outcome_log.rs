@@ -1,6 +1,8 @@
 //! What the log says of an assignment: one line, with what an operator searches it by.
 
-use shared::assign::{AppVersion, AssignRequest, Assignment, ClientBuild, LOCAL_DEV, Refusal};
+use shared::assign::{
+    AppVersion, AssignRefusal, AssignRequest, Assignment, ClientBuild, LOCAL_DEV,
+};
 
 use crate::request::ClientClaims;
 
@@ -33,7 +35,7 @@ pub(crate) fn assigned(request: &AssignRequest, claims: &ClientClaims, assignmen
 pub(crate) fn refused(
     request: &AssignRequest,
     claims: &ClientClaims,
-    reason: Refusal,
+    reason: AssignRefusal,
     app: Option<&AppVersion>,
 ) {
     tracing::warn!(
@@ -44,7 +46,7 @@ pub(crate) fn refused(
         error = reason.name(),
         "refused"
     );
-    if reason == Refusal::CommitHashMismatch {
+    if reason == AssignRefusal::CommitHashMismatch {
         mismatch(request, claims, app);
     }
 }

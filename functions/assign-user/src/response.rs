@@ -4,8 +4,8 @@ use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
-use shared::assign::{Assignment, Refusal};
-use shared::function_url::{BadEvent, response};
+use shared::assign::{AssignRefusal, Assignment};
+use startup::function_url::{BadEvent, response};
 use thiserror::Error;
 
 use crate::auth::AuthError;
@@ -43,7 +43,7 @@ pub(crate) enum Rejection {
     #[error(transparent)]
     Body(#[from] BadBody),
     #[error("no slot: {}", .0.name())]
-    Refused(Refusal),
+    Refused(AssignRefusal),
     /// Ours to mend; its cause is in the log.
     #[error("the service cannot answer now")]
     Unavailable,

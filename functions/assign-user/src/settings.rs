@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use hasura_adapter::HasuraSettings;
 use reqwest::Url;
-use shared::config::{self, ConfigError, Environment, required};
-use shared::db::HasuraSettings;
+use startup::config::{self, ConfigError, Environment, required};
 
 use crate::cors::AllowedOrigins;
 use crate::request::LocalDev;

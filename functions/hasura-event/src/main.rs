@@ -1,12 +1,12 @@
-//! `hasura-event`: Hasura's event triggers ask for a pass where something has changed.
+//! `hasura-event`: Hasura's event triggers cause a pass where something has changed.
 
 use anyhow::Context;
 use hasura_event::HasuraEvents;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use secrecy::SecretString;
 use serde_json::Value;
-use shared::config::{PassConfig, ProcessEnvironment, log_level, required};
-use shared::{telemetry, wiring};
+use startup::config::{PassConfig, ProcessEnvironment, log_level, required};
+use startup::telemetry;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -30,9 +30,11 @@ async fn wire() -> anyhow::Result<HasuraEvents> {
     let secret = required(env, "HASURA_EVENT_SECRET").context("read the settings")?;
     let config = PassConfig::from_env(env).context("read the settings")?;
     let environment = config.environment.clone();
-    let passes = wiring::passes(config).await.context("build the clients")?;
+    let reconciler = wiring::reconciler(config)
+        .await
+        .context("build the clients")?;
     Ok(HasuraEvents {
-        passes,
+        reconciler,
         secret: SecretString::from(secret),
         environment,
     })

@@ -1,4 +1,4 @@
-//! What Hasura's event triggers send, and which regions that concerns.
+//! Parses the payloads of Hasura's event triggers, and says which regions they affect.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -9,10 +9,10 @@ use thiserror::Error;
 /// The width of `region_wakeups.bucket`.
 const BUCKET: SignedDuration = SignedDuration::from_secs(2);
 
-/// What an assign takes from the time that its bucket is told by to its commit.
+/// The longest time from the clock reading that chooses an assign's bucket to its commit.
 const COMMIT: SignedDuration = SignedDuration::from_millis(250);
 
-/// Of a payload, what a wake needs. Everything else is ignored: engines add fields.
+/// The fields of a payload that are used. Others are ignored: engines add fields.
 #[derive(Debug, PartialEq)]
 pub struct DatabaseEvent {
     /// The same for every delivery of this event.
@@ -22,24 +22,24 @@ pub struct DatabaseEvent {
     new: Option<Map<String, Value>>,
 }
 
-/// What an event asks to be looked at.
+/// The regions that need a pass because of an event.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Wanted {
-    Region(RegionName),
-    AllRegions,
-    /// And why: it is a change that no pass has to act on, or a trigger of somebody else's.
-    Nothing(&'static str),
+pub enum AffectedRegions {
+    One(RegionName),
+    All,
+    /// With the reason: no pass has to act on this change, or the trigger is not one of ours.
+    None(&'static str),
 }
 
 #[derive(Debug, Error)]
 pub enum BadPayload {
-    #[error("the body is no payload of a Hasura event trigger: {0}")]
+    #[error("the body is not the payload of a Hasura event trigger: {0}")]
     NotAnEvent(#[source] serde_json::Error),
     #[error("field `{0}` must not be empty or longer than 200 bytes")]
     Id(&'static str),
     #[error(
-        "field `event.data.new.region` is {0:?}, no region's name: lower-case letters, digits and \
-         `-`, 64 at most"
+        "field `event.data.new.region` is {0:?}, which cannot be a region's name: it must be \
+         lower-case letters, digits and `-`, 64 at most"
     )]
     Region(RegionName),
     #[error("field `event.data.new.{column}` of trigger {trigger} must be a text")]
@@ -98,29 +98,31 @@ impl DatabaseEvent {
 
     /// # Errors
     /// When a known trigger's row lacks the column that says which region it is about.
-    pub fn wanted(&self, environment: &str) -> Result<Wanted, BadPayload> {
+    pub fn affected_regions(&self, environment: &str) -> Result<AffectedRegions, BadPayload> {
         match self.trigger.as_str() {
-            "region_wake" => Ok(Wanted::Region(self.region()?)),
+            "region_wake" => Ok(AffectedRegions::One(self.region()?)),
             "instance_status_changed" if self.op == "DELETE" => {
-                Ok(Wanted::Nothing("the row is gone"))
+                Ok(AffectedRegions::None("the row is gone"))
             }
             "instance_status_changed" => match self.column("status")? {
-                "DRAINING" => Ok(Wanted::Region(self.region()?)),
-                _ => Ok(Wanted::Nothing("only DRAINING asks for a look")),
+                "DRAINING" => Ok(AffectedRegions::One(self.region()?)),
+                _ => Ok(AffectedRegions::None("only DRAINING needs a pass")),
             },
-            "app_version_changed" if self.op == "DELETE" => Ok(Wanted::Nothing("the row is gone")),
+            "app_version_changed" if self.op == "DELETE" => {
+                Ok(AffectedRegions::None("the row is gone"))
+            }
             "app_version_changed" => Ok(if self.column("environment")? == environment {
-                Wanted::AllRegions
+                AffectedRegions::All
             } else {
-                Wanted::Nothing("another environment's app version")
+                AffectedRegions::None("another environment's app version")
             }),
-            _ => Ok(Wanted::Nothing("an unknown trigger")),
+            _ => Ok(AffectedRegions::None("an unknown trigger")),
         }
     }
 
-    /// When the last assign that this event stands for may have been made: a wake's row stands
-    /// for all of its two-second bucket, and whoever comes later in it writes no other.
-    pub fn speaks_until(&self) -> Option<Timestamp> {
+    /// When the last assign that this event stands for may commit: a row of `region_wakeups` stands
+    /// for its whole two-second bucket, and later assigns of the bucket write no other row.
+    pub fn bucket_end(&self) -> Option<Timestamp> {
         let bucket: Timestamp = match self.trigger.as_str() {
             "region_wake" => self.column("bucket").ok()?.parse().ok()?,
             _ => return None,

@@ -8,13 +8,13 @@ use hasura_event::HasuraEvents;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::lock::LockError;
-use shared::testing::World;
+use testing::World;
 
 const SECRET: &str = "the secret that Hasura sends";
 
 fn function(world: &World) -> HasuraEvents {
     HasuraEvents {
-        passes: world.passes(),
+        reconciler: world.reconciler(),
         secret: SecretString::from(SECRET),
         environment: "dev".to_owned(),
     }
@@ -157,7 +157,7 @@ async fn a_wake_that_is_not_durable_is_sent_again_and_then_counts() {
         operation: "mark",
         reason: "DynamoDB is down".into(),
     };
-    for call in ["is_seen", "mark_wanted", "record_seen"] {
+    for call in ["is_seen", "set_wake_mark", "record_seen"] {
         world.store.items().next_error = Some((call, down()));
         let answer = send(&world, sample("hasura-event-region-wake")).await;
         assert_eq!(answer.status, 503, "{call}");
@@ -203,7 +203,7 @@ async fn a_body_that_no_trigger_sends_is_refused_by_its_size() {
 async fn the_rest_of_a_rush_is_looked_after_when_its_bucket_is_over() {
     let world = World::with([]);
     let mut event = sample("hasura-event-region-wake");
-    let began = shared::testing::NOW - jiff::SignedDuration::from_secs(1);
+    let began = testing::NOW - jiff::SignedDuration::from_secs(1);
     let body = event["body"]
         .as_str()
         .unwrap()

@@ -1,31 +1,31 @@
-//! What EventBridge sends in EC2's name, and what of it a region has to be looked at for.
+//! Parses EC2's events from EventBridge, and says which of them need a pass.
 
 use serde::Deserialize;
 use serde_json::Value;
 use shared::ids::{InstanceId, RegionName};
-use shared::model::{InstanceStatus, MachineState, Notice};
+use shared::model::{InstanceStatus, MachineState, SpotNotice};
 use thiserror::Error;
 
-/// Of an event, what a wake needs. Everything else is ignored: AWS adds fields.
+/// The fields of an event that are used. Others are ignored: AWS adds fields.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InstanceEvent {
     /// The same for every delivery of this event.
     pub id: String,
-    /// Where the machine is; the event may have been forwarded from there.
+    /// Where the instance is; the event may have been forwarded from there.
     pub region: RegionName,
     pub instance: InstanceId,
-    pub says: Says,
+    pub kind: Ec2EventKind,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Says {
+pub enum Ec2EventKind {
     State(MachineState),
-    Notice(Notice),
+    SpotNotice(SpotNotice),
 }
 
 #[derive(Debug, Error)]
 pub enum BadEvent {
-    #[error("this is no event of EventBridge: {0}")]
+    #[error("this is not an EventBridge event: {0}")]
     NotAnEvent(#[source] serde_json::Error),
     #[error("field `source` is {0:?}: only events of \"aws.ec2\" are understood")]
     Source(String),
@@ -36,7 +36,7 @@ pub enum BadEvent {
     DetailType(String),
     #[error("field `{0}` is missing, empty or longer than 200 bytes")]
     Text(&'static str),
-    #[error("field `region` is {0:?}, no region's name")]
+    #[error("field `region` is {0:?}, which cannot be a region's name")]
     Region(RegionName),
     #[error("field `detail.state` is {0}: it must be one of EC2's instance states")]
     State(Value),
@@ -73,15 +73,15 @@ impl InstanceEvent {
         if envelope.source != "aws.ec2" {
             return Err(BadEvent::Source(envelope.source));
         }
-        let says = match envelope.detail_type.as_str() {
+        let kind = match envelope.detail_type.as_str() {
             STATE_CHANGE => {
                 let state = envelope.detail.state;
                 MachineState::deserialize(&state)
-                    .map(Says::State)
+                    .map(Ec2EventKind::State)
                     .map_err(|_| BadEvent::State(state))?
             }
-            INTERRUPTION => Says::Notice(Notice::Interruption),
-            REBALANCE => Says::Notice(Notice::Rebalance),
+            INTERRUPTION => Ec2EventKind::SpotNotice(SpotNotice::Interruption),
+            REBALANCE => Ec2EventKind::SpotNotice(SpotNotice::Rebalance),
             _ => return Err(BadEvent::DetailType(envelope.detail_type)),
         };
         // All of them become part of keys, queries and log lines.
@@ -101,13 +101,13 @@ impl InstanceEvent {
             id: envelope.id,
             region,
             instance: envelope.detail.instance_id.into(),
-            says,
+            kind,
         })
     }
 }
 
-/// Whether a machine's new state is news to a database that has its row in `status`. An event may
-/// be late: what it asks for is a look, and what the look finds decides.
+/// Whether an instance's new state is news for a database whose row has this status. An event may
+/// be late, so it only causes a pass, and what the pass observes decides.
 pub fn is_news(state: MachineState, status: InstanceStatus) -> bool {
     let leaving = status == InstanceStatus::Terminating;
     match state {
@@ -146,25 +146,25 @@ mod tests {
 
     #[test]
     fn each_kind_of_event_is_understood() {
-        for (detail_type, detail, says) in [
+        for (detail_type, detail, kind) in [
             (
                 STATE_CHANGE,
                 json!({"instance-id": "i-1", "state": "shutting-down"}),
-                Says::State(MachineState::ShuttingDown),
+                Ec2EventKind::State(MachineState::ShuttingDown),
             ),
             (
                 INTERRUPTION,
                 json!({"instance-id": "i-1", "instance-action": "terminate"}),
-                Says::Notice(Notice::Interruption),
+                Ec2EventKind::SpotNotice(SpotNotice::Interruption),
             ),
             (
                 REBALANCE,
                 json!({"instance-id": "i-1"}),
-                Says::Notice(Notice::Rebalance),
+                Ec2EventKind::SpotNotice(SpotNotice::Rebalance),
             ),
         ] {
             let event = InstanceEvent::parse(event(detail_type, detail)).unwrap();
-            assert_eq!(event.says, says);
+            assert_eq!(event.kind, kind);
             assert_eq!(event.instance, "i-1".into());
             assert_eq!(event.region, "eu-west-1".into());
         }

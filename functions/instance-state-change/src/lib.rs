@@ -1,34 +1,35 @@
-//! `instance-state-change`: EC2 says what becomes of a machine.
+//! `instance-state-change` handles EC2's events about instances: state changes, and also spot
+//! interruption warnings and rebalance recommendations.
 //!
-//! event → [`event`] → one look at the database (is it ours?) → wake (durable, and only then seen)
-//! → a pass for its region. An interruption or a rebalance recommendation is noted with the
-//! instance first: EC2 tells it once, and to nobody who asks later.
+//! event → [`event`] → one database request (is the instance ours?) → wake mark → a pass for its
+//! region. A spot notice is recorded with its instance first: EC2 sends it once and has no API that
+//! returns it later.
 
 pub mod event;
 
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
-use shared::db::{DbError, WriteOutcome};
+use shared::db::{DbError, InstanceDatabase, WriteOutcome};
+use shared::ids::InstanceId;
 use shared::lock::LockError;
-use shared::model::Notice;
-use shared::pass::{Order, Passes};
+use shared::model::{MachineState, SpotNotice};
+use shared::pass::{EventOutcome, Reconciler};
 use shared::trigger::Trigger;
 use thiserror::Error;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info, info_span};
 
-use event::{BadEvent, InstanceEvent, Says, is_news};
+use event::{BadEvent, Ec2EventKind, InstanceEvent, is_news};
 
-/// Why an event wakes nobody. Lambda sends it twice more, and then keeps it in the queue of
-/// failures.
+/// Why an event failed. Lambda sends it twice more, and then puts it into the failure queue.
 #[derive(Debug, Error)]
 pub enum InstanceEventError {
     #[error(transparent)]
     BadEvent(#[from] BadEvent),
     #[error(transparent)]
     Database(#[from] DbError),
-    #[error("the wake could not be made durable: {0}")]
-    Wake(#[from] LockError),
+    #[error("set the region's wake mark: {0}")]
+    Lock(#[from] LockError),
 }
 
 /// What the invoker reads: the error's own words, without Rust's type names.
@@ -37,7 +38,7 @@ impl From<InstanceEventError> for Diagnostic {
         let error_type = match &error {
             InstanceEventError::BadEvent(_) => "BadEvent",
             InstanceEventError::Database(_) => "DatabaseUnavailable",
-            InstanceEventError::Wake(_) => "LockTableUnavailable",
+            InstanceEventError::Lock(_) => "LockTableUnavailable",
         };
         Self {
             error_type: error_type.to_owned(),
@@ -46,85 +47,106 @@ impl From<InstanceEventError> for Diagnostic {
     }
 }
 
-/// One event of one machine, ours or not.
+/// Handles one event about one instance, ours or not.
 ///
 /// # Errors
-/// When the event cannot be understood, or its wake could not be made durable.
-pub async fn handle(passes: &Passes, event: Value, request_id: &str) -> Result<Value, Diagnostic> {
+/// When the event is not understood, or it is not certain that its wake mark is durable.
+pub async fn handle(
+    reconciler: &Reconciler,
+    event: Value,
+    request_id: &str,
+) -> Result<Value, Diagnostic> {
     // The runtime logs the error of a failed invocation.
     let span = info_span!("instance-state-change", request = request_id, id = Empty);
-    answer(passes, event)
+    handle_event(reconciler, event)
         .instrument(span)
         .await
         .map_err(Into::into)
 }
 
-async fn answer(passes: &Passes, event: Value) -> Result<Value, InstanceEventError> {
+async fn handle_event(reconciler: &Reconciler, event: Value) -> Result<Value, InstanceEventError> {
     let event = InstanceEvent::parse(event)?;
     Span::current().record("id", &event.id);
     let InstanceEvent {
         id,
         region,
         instance,
-        says,
+        kind,
     } = &event;
-    let says = says.in_words();
-    if let Some(why) = nothing_to_do(passes, &event).await? {
-        info!(%instance, says, why, "nothing to look at");
-        return Ok(json!({ "ignored": why }));
-    }
-    if !passes.wake(id, std::slice::from_ref(region)).await? {
-        info!(%instance, says, "seen before");
-        return Ok(json!({ "ignored": "seen before" }));
-    }
-    info!(%instance, says, %region, "woken");
-    let order = Order {
-        trigger: Trigger::InstanceEvent {
-            instance: instance.clone(),
-            says: says.to_owned(),
-        },
-        id: id.clone(),
-        began: passes.clock.now(),
-        approve_mass_removal: false,
+    let event_kind = kind.name();
+    let effect = match (reconciler.instances.as_deref(), kind) {
+        // A stack of replicas alone has no rows.
+        (None, _) => Effect::Ignored(NOT_OURS),
+        (Some(database), Ec2EventKind::SpotNotice(notice)) => {
+            record_notice(database, instance, *notice).await?
+        }
+        (Some(database), Ec2EventKind::State(state)) => {
+            compare_with_row(database, instance, *state).await?
+        }
     };
-    // The wake is durable: whatever becomes of this pass, the event is not needed again.
-    let report = passes.run(region, &order).await;
-    Ok(json!({ "region": region, "result": report.outcome }))
-}
-
-/// Why no pass is needed, after the one look that any machine costs; notes down a notice.
-async fn nothing_to_do(
-    passes: &Passes,
-    event: &InstanceEvent,
-) -> Result<Option<&'static str>, DbError> {
-    const NOT_OURS: &str = "not an instance of ours";
-    match event.says {
-        Says::Notice(notice) => {
-            let outcome = passes.database.give_notice(&event.instance, notice).await?;
-            Ok(match outcome {
-                WriteOutcome::Unknown => Some(NOT_OURS),
-                WriteOutcome::WrongState => Some("it is on its way out"),
-                // Also when it was noted before: that attempt may not have woken anybody.
-                _ => None,
-            })
-        }
-        Says::State(state) => {
-            let known = passes.database.find_instance(&event.instance).await?;
-            Ok(match known {
-                Some(known) if is_news(state, known.status) => None,
-                Some(_) => Some("as the database expects"),
-                None => Some(NOT_OURS),
-            })
-        }
+    if let Effect::Ignored(reason) = effect {
+        info!(%instance, event_kind, reason, "event ignored");
+        return Ok(json!({ "ignored": reason }));
     }
+    info!(%instance, event_kind, %region, "event received");
+    let trigger = Trigger::InstanceEvent {
+        instance: instance.clone(),
+        says: event_kind.to_owned(),
+    };
+    let outcome = reconciler
+        .handle_event(id, std::slice::from_ref(region), trigger)
+        .await?;
+    Ok(match outcome {
+        EventOutcome::AlreadyHandled => json!({ "ignored": "seen before" }),
+        EventOutcome::Handled(reports) => json!({
+            "region": region,
+            "result": reports.first().map(|report| &report.outcome),
+        }),
+    })
 }
 
-impl Says {
-    fn in_words(&self) -> &'static str {
+/// Whether an event needs a pass.
+enum Effect {
+    NeedsPass,
+    Ignored(&'static str),
+}
+
+const NOT_OURS: &str = "not an instance of ours";
+
+/// Records the notice with its instance. It also needs a pass when it was recorded before: the
+/// attempt that recorded it may not have set the wake mark.
+async fn record_notice(
+    database: &dyn InstanceDatabase,
+    instance: &InstanceId,
+    notice: SpotNotice,
+) -> Result<Effect, DbError> {
+    let outcome = database.record_spot_notice(instance, notice).await?;
+    Ok(match outcome {
+        WriteOutcome::Unknown => Effect::Ignored(NOT_OURS),
+        WriteOutcome::WrongState => Effect::Ignored("it is on its way out"),
+        _ => Effect::NeedsPass,
+    })
+}
+
+/// Compares a state change with the instance's row.
+async fn compare_with_row(
+    database: &dyn InstanceDatabase,
+    instance: &InstanceId,
+    state: MachineState,
+) -> Result<Effect, DbError> {
+    Ok(match database.find_instance(instance).await? {
+        Some(known) if is_news(state, known.status) => Effect::NeedsPass,
+        Some(_) => Effect::Ignored("as the database expects"),
+        None => Effect::Ignored(NOT_OURS),
+    })
+}
+
+impl Ec2EventKind {
+    fn name(&self) -> &'static str {
         match self {
             Self::State(state) => state.as_str(),
-            Self::Notice(Notice::Interruption) => "interruption warning",
-            Self::Notice(Notice::Rebalance) => "rebalance recommendation",
+            Self::SpotNotice(SpotNotice::Interruption) => "interruption warning",
+            Self::SpotNotice(SpotNotice::Rebalance) => "rebalance recommendation",
         }
     }
 }

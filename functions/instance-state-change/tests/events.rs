@@ -10,8 +10,8 @@ use shared::clock::Clock;
 use shared::db::DbError;
 use shared::ids::InstanceId;
 use shared::lock::LockError;
-use shared::model::{InstanceStatus, MachineState, Notice, SlotCounts};
-use shared::testing::{AgentOutcome, World, instance};
+use shared::model::{InstanceStatus, MachineState, SlotCounts, SpotNotice};
+use testing::{AgentOutcome, World, instance};
 
 const INTERRUPTION: &str = "EC2 Spot Instance Interruption Warning";
 const REBALANCE: &str = "EC2 Instance Rebalance Recommendation";
@@ -32,7 +32,7 @@ fn state(n: u32, id: &str, state: &str) -> Value {
 }
 
 async fn send(world: &World, event: Value) -> Result<Value, String> {
-    instance_state_change::handle(&world.passes(), event, "test")
+    instance_state_change::handle(&world.reconciler(), event, "test")
         .await
         .map_err(|error| error.error_message)
 }
@@ -179,7 +179,7 @@ async fn an_interruption_is_not_taken_back_by_a_recommendation() {
     let rows = world.database.rows();
     assert_eq!(
         rows.tables.instances[&InstanceId::from("i-1")].notice,
-        Some(Notice::Interruption)
+        Some(SpotNotice::Interruption)
     );
 }
 
@@ -194,7 +194,7 @@ async fn what_could_not_be_noted_or_woken_fails_so_that_it_comes_again() {
     let error = send(&world, warning.clone()).await.unwrap_err();
     assert!(error.contains("it is down"), "{error}");
     world.store.items().next_error = Some((
-        "mark_wanted",
+        "set_wake_mark",
         LockError::Unavailable {
             operation: "mark",
             reason: "it is down too".to_owned(),

@@ -1,18 +1,15 @@
-//! Turns an invocation into an order, and the passes' reports into an answer.
+//! `reconcile` turns an invocation into a request for passes, and their reports into a response.
 
 mod request;
 mod upgrade;
 
-use std::panic::AssertUnwindSafe;
-
-use futures::FutureExt;
 use futures::future::join_all;
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
 use shared::db::DbError;
 use shared::ids::RegionName;
-use shared::pass::{Order, Passes};
+use shared::pass::{PassRequest, Reconciler, guard};
 use shared::report::PassReport;
 use thiserror::Error;
 use tracing::{Instrument, error, info_span};
@@ -25,11 +22,11 @@ pub struct Response {
     pub regions: Vec<PassReport>,
 }
 
-/// Lambda refuses an answer of more than 6 MB, and calls the invocation failed.
+/// Lambda fails an invocation whose response is larger than 6 MB.
 const LARGEST_ANSWER: usize = 5_000_000;
 
 impl Response {
-    /// Shortens the lists of all regions until the answer can be given.
+    /// Shortens the lists of all regions until Lambda accepts the response.
     fn bounded(mut self) -> Self {
         let mut most = 4096;
         while most > 0 && serde_json::to_vec(&self).is_ok_and(|json| json.len() > LARGEST_ANSWER) {
@@ -42,7 +39,7 @@ impl Response {
     }
 }
 
-/// The invocation as a whole failed: no region was looked at.
+/// The invocation as a whole failed: no pass ran.
 #[derive(Debug, Error)]
 pub enum ReconcileError {
     #[error(transparent)]
@@ -65,70 +62,70 @@ impl From<ReconcileError> for Diagnostic {
     }
 }
 
-/// One invocation: a pass, or a dry run, for each region that was asked for.
+/// Handles one invocation: a pass, or a dry run, for each requested region.
 ///
 /// # Errors
-/// When the event cannot be understood or the regions cannot be listed. What fails in one
-/// region is in that region's report and does not keep the others from being looked at.
+/// When the event is not understood or the regions cannot be listed. What fails in one region is
+/// in that region's report and does not affect the others.
 pub async fn handle(
-    passes: &Passes,
+    reconciler: &Reconciler,
     event: Value,
     request_id: &str,
 ) -> Result<Response, Diagnostic> {
     // The runtime logs the error of a failed invocation.
-    answer(passes, event, request_id)
+    run(reconciler, event, request_id)
         .instrument(info_span!("reconcile", request = request_id))
         .await
         .map_err(Into::into)
 }
 
-async fn answer(
-    passes: &Passes,
+async fn run(
+    reconciler: &Reconciler,
     event: Value,
     request_id: &str,
 ) -> Result<Response, ReconcileError> {
-    let began = passes.clock.now();
+    let began = reconciler.clock.now();
     let request = Request::parse(event)?;
-    let known = passes.regions().await?;
-    let order = Order {
+    let known = reconciler.regions().await?;
+    let pass_request = PassRequest {
         trigger: request.trigger.clone(),
         id: request.id.clone().unwrap_or_else(|| request_id.to_owned()),
         began,
         approve_mass_removal: request.approve_mass_removal,
     };
     if let Some(upgrade) = &request.image_upgrade {
-        let regions = upgrade::run(passes, &known, upgrade, &order).await;
+        let regions = upgrade::run(reconciler, &known, upgrade, &pass_request).await;
         return Ok(Response { regions }.bounded());
     }
-    let asked = request.regions.as_ref().unwrap_or(&known);
-    let regions = join_all(asked.iter().map(|region| async {
-        if !known.contains(region) {
-            return unknown(region);
-        }
-        let pass = async {
-            if request.dry_run {
-                passes.dry_run(region, &order).await
-            } else {
-                passes.run(region, &order).await
-            }
-        };
-        guarded(region, pass).await
-    }))
-    .await;
+    let requested = request.regions.as_ref().unwrap_or(&known);
+    let (named, unknown): (Vec<_>, Vec<_>) = requested
+        .iter()
+        .cloned()
+        .partition(|region| known.contains(region));
+    let mut regions = if request.dry_run {
+        dry_run_all(reconciler, &named, &pass_request).await
+    } else {
+        reconciler.run_all(&named, &pass_request).await
+    };
+    regions.extend(unknown.iter().map(unknown_region));
+    // As they were requested.
+    regions.sort_by_key(|report| requested.iter().position(|name| *name == report.region));
     Ok(Response { regions }.bounded())
 }
 
-/// A fault of ours in one region must not take the others with it.
-async fn guarded(region: &RegionName, pass: impl Future<Output = PassReport>) -> PassReport {
-    let fault = "a fault of the service itself: see the panic in the log";
-    AssertUnwindSafe(pass)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| PassReport::failed(region, fault))
+async fn dry_run_all(
+    reconciler: &Reconciler,
+    regions: &[RegionName],
+    request: &PassRequest,
+) -> Vec<PassReport> {
+    let dry_runs = regions
+        .iter()
+        .map(|region| guard(region, reconciler.dry_run(region, request)));
+    join_all(dry_runs).await
 }
 
-fn unknown(region: &RegionName) -> PassReport {
-    error!(%region, "asked for a region that has no row");
+fn unknown_region(region: &RegionName) -> PassReport {
+    error!(%region, "requested region has no row");
     PassReport::failed(region, &DbError::UnknownRegion(region.clone()))
 }
 

@@ -1,24 +1,28 @@
-//! `reconcile`: EventBridge's schedule, or a person, asks for a pass in each region.
+//! `reconcile`: EventBridge's schedule, or a person, requests a pass for each region.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
-use shared::config::{PassConfig, ProcessEnvironment, log_level};
-use shared::{telemetry, wiring};
+use startup::config::{PassConfig, ProcessEnvironment, log_level};
+use startup::telemetry;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init(&log_level(&ProcessEnvironment));
     let config = PassConfig::from_env(&ProcessEnvironment).context("read the settings")?;
     // Built once: clients keep their connections from one invocation to the next.
-    let passes = Arc::new(wiring::passes(config).await.context("build the clients")?);
+    let reconciler = Arc::new(
+        wiring::reconciler(config)
+            .await
+            .context("build the clients")?,
+    );
     run(service_fn(move |event: LambdaEvent<Value>| {
-        let passes = passes.clone();
+        let reconciler = reconciler.clone();
         async move {
             let request_id = &event.context.request_id;
-            reconcile::handle(&passes, event.payload, request_id).await
+            reconcile::handle(&reconciler, event.payload, request_id).await
         }
     }))
     .await

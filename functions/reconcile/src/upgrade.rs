@@ -1,114 +1,113 @@
-//! Asking for a new image, region by region: what is wrong with one leaves the others alone.
+//! Requests a new image, region by region: an error in one does not affect the others.
 
 use futures::future::join_all;
-use shared::db::{Asked, DbError};
+use shared::db::{DbError, UpgradeRequested};
 use shared::host::HostError;
 use shared::ids::{ClientSha, ImageId, RegionName};
-use shared::pass::{Order, Passes};
+use shared::pass::{PassRequest, Reconciler, guard};
 use shared::report::{PassReport, StepResult};
 use shared::trigger::Trigger;
 use thiserror::Error;
 use tracing::error;
 
-use crate::guarded;
 use crate::request::ImageUpgrade;
 
 #[derive(Debug, Error)]
 enum UpgradeError {
     #[error(
-        "field `image_upgrade.images`: {:?} is not an image's id, `ami-` and 8 to 17 hexadecimal \
-         digits", .0.as_str()
+        "field `image_upgrade.images`: {:?} is not an image's id: it must be `ami-` and 8 to 17 \
+         hexadecimal digits", .0.as_str()
     )]
     BadId(ImageId),
-    #[error(
-        "EC2 has no image {image} in {region} that could be launched from: was it copied there?"
-    )]
+    #[error("EC2 has no image {image} in {region} to launch from: was it copied there?")]
     NoImage { image: ImageId, region: RegionName },
     #[error("image {0} is known with another client_sha: an image is built from one commit")]
     OtherSha(ImageId),
+    #[error(
+        "this stack has no database (HASURA_URL is not set): change REPLICA_IMAGE and deploy again"
+    )]
+    NoDatabase,
     #[error(transparent)]
     Host(#[from] HostError),
     #[error(transparent)]
     Database(#[from] DbError),
 }
 
-/// Asks in each region that the order names, and then looks at it.
+/// Requests the image in each region that the event names, and runs a pass there.
 pub(crate) async fn run(
-    passes: &Passes,
+    reconciler: &Reconciler,
     known: &[RegionName],
     upgrade: &ImageUpgrade,
-    order: &Order,
+    request: &PassRequest,
 ) -> Vec<PassReport> {
     let each = upgrade.images.iter().map(|(region, image)| {
-        guarded(
+        guard(
             region,
-            in_region(passes, known, upgrade, region, image, order),
+            in_region(reconciler, known, upgrade, region, image, request),
         )
     });
     join_all(each).await
 }
 
 async fn in_region(
-    passes: &Passes,
+    reconciler: &Reconciler,
     known: &[RegionName],
     upgrade: &ImageUpgrade,
     region: &RegionName,
     image: &ImageId,
-    order: &Order,
+    request: &PassRequest,
 ) -> PassReport {
-    let asked = match ask(passes, known, region, image, &upgrade.client_sha).await {
-        Ok(asked) => asked,
-        Err(problem) => {
-            error!(%region, %image, %problem, "the upgrade was not asked for");
-            return PassReport::failed(region, &problem);
+    let outcome = match request_image(reconciler, known, region, image, &upgrade.client_sha).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            error!(%region, %image, %error, "image upgrade not requested");
+            return PassReport::failed(region, &error);
         }
     };
-    let order = Order {
+    let request = PassRequest {
         trigger: Trigger::ImageUpgrade {
             image: image.clone(),
         },
-        ..order.clone()
+        ..request.clone()
     };
-    let mut report = passes.run(region, &order).await;
-    let said = match asked {
-        Asked::Already => "it warms, or is current, already",
-        Asked::Asked | Asked::OtherSha => "asked for",
+    let mut report = reconciler.run(region, &request).await;
+    let result = match outcome {
+        UpgradeRequested::Already => "it is warming or current already",
+        UpgradeRequested::Requested | UpgradeRequested::OtherSha => "requested",
     };
-    let step = StepResult::ok(format!("upgrade to {image}"), said);
+    let step = StepResult::ok(format!("upgrade to {image}"), result);
     report.results.insert(0, step);
     report
 }
 
-async fn ask(
-    passes: &Passes,
+async fn request_image(
+    reconciler: &Reconciler,
     known: &[RegionName],
     region: &RegionName,
     image: &ImageId,
     client_sha: &ClientSha,
-) -> Result<Asked, UpgradeError> {
+) -> Result<UpgradeRequested, UpgradeError> {
     if !is_image_id(image.as_str()) {
         return Err(UpgradeError::BadId(image.clone()));
     }
     if !known.contains(region) {
         return Err(DbError::UnknownRegion(region.clone()).into());
     }
-    if !passes.hosts.in_region(region).has_image(image).await? {
+    if !reconciler.hosts.in_region(region).has_image(image).await? {
         return Err(UpgradeError::NoImage {
             image: image.clone(),
             region: region.clone(),
         });
     }
-    match passes
-        .database
-        .ask_upgrade(region, image, client_sha)
-        .await?
-    {
-        Asked::OtherSha => Err(UpgradeError::OtherSha(image.clone())),
-        asked => Ok(asked),
+    let database = reconciler.instances.as_ref();
+    let database = database.ok_or(UpgradeError::NoDatabase)?;
+    match database.request_upgrade(region, image, client_sha).await? {
+        UpgradeRequested::OtherSha => Err(UpgradeError::OtherSha(image.clone())),
+        requested => Ok(requested),
     }
 }
 
-/// EC2's ids: eight digits for old images, seventeen for all since.
+/// EC2's ids have eight digits for old images, seventeen for all since.
 fn is_image_id(id: &str) -> bool {
     id.strip_prefix("ami-").is_some_and(|digits| {
         (8..=17).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit())

@@ -4,7 +4,7 @@
 use reconcile::handle;
 use serde_json::{Value, json};
 use shared::model::ImageState;
-use shared::testing::{World, instance};
+use testing::{World, instance};
 
 /// The rows of the region that is full on `ami-1`.
 fn world() -> World {
@@ -13,7 +13,7 @@ fn world() -> World {
 
 async fn upgrade(world: &World, client_sha: &str, images: Value) -> Vec<Value> {
     let event = json!({"image_upgrade": {"client_sha": client_sha, "images": images}});
-    let response = handle(&world.passes(), event, "test").await.unwrap();
+    let response = handle(&world.reconciler(), event, "test").await.unwrap();
     let response = serde_json::to_value(response).unwrap();
     response["regions"].as_array().unwrap().clone()
 }
@@ -103,7 +103,7 @@ async fn one_image_is_of_one_commit() {
 #[tokio::test]
 async fn while_another_pass_holds_the_lock_it_is_asked_for_and_looked_at_by_the_holder() {
     let world = world();
-    let passes = world.passes();
+    let passes = world.reconciler();
     let now = passes.clock.now();
     let lease = std::time::Duration::from_secs(50);
     let holder = shared::ids::Owner::new("another".to_owned());
@@ -114,5 +114,5 @@ async fn while_another_pass_holds_the_lock_it_is_asked_for_and_looked_at_by_the_
     assert_eq!(reports[0]["outcome"], "busy", "{reports:#?}");
     assert_eq!(reports[0]["results"][0]["result"], "asked for");
     assert_eq!(state(&world, NEW), Some(ImageState::Warming));
-    assert!(passes.lock.is_wanted(&region).await.unwrap());
+    assert!(passes.lock.has_wake_mark(&region).await.unwrap());
 }

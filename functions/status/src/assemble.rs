@@ -1,10 +1,10 @@
 //! A region's status, from what the database and DynamoDB say of it.
 
 use jiff::{SignedDuration, Timestamp};
-use shared::history::{LockItem, PastDecision, Point, Standing};
+use shared::history::{LockItem, Point, RegionRecords, StoredDecision};
 use shared::model::ImageState;
 use shared::overview::{ImageOverview, InstanceCounts, RegionOverview};
-use shared::scaling::REPLICA;
+use shared::settings::REPLICA;
 
 use crate::model::{
     BakingImage, DecisionStatus, LockStatus, Looked, Past, RegionStatus, UpgradeStatus,
@@ -17,9 +17,9 @@ const MOST_ENTRIES: usize = 20;
 /// What DynamoDB says of a region.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
-    pub(crate) standing: Standing,
+    pub(crate) standing: RegionRecords,
     /// Newest first.
-    pub(crate) decisions: Vec<PastDecision>,
+    pub(crate) decisions: Vec<StoredDecision>,
     /// Where nothing is drawn, none are read.
     pub(crate) points: Vec<Point>,
 }
@@ -104,7 +104,7 @@ pub(crate) fn region_status(
 }
 
 /// A decision among others.
-pub(crate) fn short(mut past: PastDecision) -> DecisionStatus {
+pub(crate) fn short(mut past: StoredDecision) -> DecisionStatus {
     past.shorten(MOST_ENTRIES);
     past.into()
 }
@@ -121,7 +121,7 @@ pub(crate) fn past(records: Option<Records>) -> Past {
 }
 
 /// Each holder's lock has a version of its own; whoever holds it now may still decide.
-fn undecided(last: &PastDecision, lock: &LockItem, now: Timestamp) -> i64 {
+fn undecided(last: &StoredDecision, lock: &LockItem, now: Timestamp) -> i64 {
     let since = lock.version - last.version;
     if lock.expires_at > now {
         since - 1

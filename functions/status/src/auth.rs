@@ -9,7 +9,7 @@ use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
-use shared::function_url::HttpEvent;
+use startup::function_url::HttpEvent;
 use thiserror::Error;
 
 /// Of both schemes, in one line: a function URL keeps one value of a header. Basic comes first,

@@ -21,7 +21,7 @@ use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::StatusCode;
 use serde_json::Value;
 use shared::clock::Clock;
-use shared::function_url::HttpEvent;
+use startup::function_url::HttpEvent;
 
 use auth::{Access, Admission, AuthError};
 use format::Format;

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use dynamodb_adapter::DynamoStore;
+use hasura_adapter::{HasuraClient, HasuraOverview};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::clock::SystemClock;
-use shared::config::{self, ProcessEnvironment};
-use shared::db::{EnvironmentDatabase, HasuraClient, HasuraOverview};
-use shared::lock::dynamodb::DynamoStore;
 use shared::overview::Overview;
-use shared::{http, telemetry};
+use startup::config::{self, ProcessEnvironment};
+use startup::{EnvironmentRegions, SystemClock, telemetry};
 use status::StatusPage;
 use status::gather::Gatherer;
 use status::settings::{DYNAMODB_CALL, RegionsOf, Settings};
@@ -33,11 +32,11 @@ async fn wire() -> anyhow::Result<StatusPage> {
     let settings = Settings::from_env(&ProcessEnvironment).context("read the settings")?;
     let overview: Arc<dyn Overview> = match settings.regions {
         RegionsOf::Hasura(hasura) => Arc::new(HasuraOverview {
-            client: HasuraClient::new(http::client()?, &hasura)?,
+            client: HasuraClient::new(http_client::client()?, &hasura)?,
             environment: settings.environment.clone(),
         }),
         RegionsOf::Environment(region) => {
-            Arc::new(EnvironmentDatabase::new(*region, Arc::new(SystemClock)))
+            Arc::new(EnvironmentRegions::new(*region, Arc::new(SystemClock)))
         }
     };
     let history = DynamoStore::connect(settings.table, DYNAMODB_CALL).await;

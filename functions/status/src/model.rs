@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::history::{OpenIntent, PastDecision, Point};
+use shared::history::{OpenIntent, Point, StoredDecision};
 use shared::ids::{ClientSha, ImageId, Owner, RegionName};
-use shared::model::{Instance, Refusal};
+use shared::model::{CapacityRefusal, Instance};
 use shared::overview::{ImageOverview, InstanceCounts, SettingsOverview};
 
 /// Whether passes run; the answer of `/healthz`.
@@ -91,7 +91,7 @@ pub struct RegionStatus {
     pub wanted_by: Option<String>,
     pub open_intents: Vec<OpenIntent>,
     /// Launch choices that EC2 had no capacity for, and until when they are not asked again.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<CapacityRefusal>,
     /// There are more of both than are told.
     pub more: bool,
     pub last_decision: Option<DecisionStatus>,
@@ -157,11 +157,11 @@ pub struct DecisionStatus {
     /// Its id, `REGION/VERSION`: `GET /decisions/ID`.
     pub decision: String,
     #[serde(flatten)]
-    pub past: PastDecision,
+    pub past: StoredDecision,
 }
 
-impl From<PastDecision> for DecisionStatus {
-    fn from(past: PastDecision) -> Self {
+impl From<StoredDecision> for DecisionStatus {
+    fn from(past: StoredDecision) -> Self {
         Self {
             decision: format!("{}/{}", past.region, past.version),
             past,

@@ -8,8 +8,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::json;
-use shared::function_url::{BadEvent, response};
 use shared::ids::RegionName;
+use startup::function_url::{BadEvent, response};
 use thiserror::Error;
 
 use crate::auth::{AuthError, CHALLENGE_OF_A_PAGE, CHALLENGES, end_of_session};

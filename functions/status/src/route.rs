@@ -1,7 +1,7 @@
 //! What a request asks for, by its path and query.
 
-use shared::function_url::HttpEvent;
 use shared::ids::{InstanceId, RegionName};
+use startup::function_url::HttpEvent;
 
 /// What a path is about.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use hasura_adapter::HasuraSettings;
 use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
-use shared::config::{self, ConfigError, Environment, EnvironmentRegion, required};
-use shared::db::HasuraSettings;
+use startup::config::{self, ConfigError, Environment, EnvironmentRegion, required};
 
 use crate::auth::Access;
 
@@ -44,8 +44,7 @@ pub enum RegionsOf {
 impl RegionsOf {
     fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
         if config::is_for_replicas_alone(env) {
-            let replicas = config::replica_settings(env)?;
-            let region = config::environment_region(env, &replicas)?;
+            let region = config::environment_region(env)?;
             return Ok(Self::Environment(Box::new(region)));
         }
         config::hasura(env, HASURA_TIMEOUT).map(Self::Hasura)

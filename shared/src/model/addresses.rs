@@ -1,47 +1,12 @@
 //! External addresses: Elastic IPs of a pool that replicas carry.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AddressId, InstanceId};
-
-/// The tag by which a pool's addresses are found: `REPLICA_ADDRESS_TAG`, as `KEY=VALUE`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AddressTag {
-    pub key: String,
-    pub value: String,
-}
-
-impl AddressTag {
-    /// For error messages.
-    pub const EXPECTED: &'static str = "KEY=VALUE, the tag of the Elastic IPs";
-}
-
-impl fmt::Display for AddressTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.key, self.value)
-    }
-}
-
-impl FromStr for AddressTag {
-    type Err = ();
-
-    /// The first `=` ends the key.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok(Self {
-                key: key.to_owned(),
-                value: value.to_owned(),
-            }),
-            _ => Err(()),
-        }
-    }
-}
 
 /// One of the account's Elastic IPs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,18 +65,3 @@ pub struct AddressMove {
 
 /// The moves of a region, each address' last one.
 pub type AddressMoves = BTreeMap<AddressId, AddressMove>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tag_is_a_key_and_a_value() {
-        let tag: AddressTag = "pool=a=b".parse().unwrap();
-        assert_eq!((tag.key.as_str(), tag.value.as_str()), ("pool", "a=b"));
-        assert_eq!(tag.to_string(), "pool=a=b");
-        for wrong in ["", "pool", "=a", "pool="] {
-            assert!(wrong.parse::<AddressTag>().is_err(), "{wrong:?}");
-        }
-    }
-}

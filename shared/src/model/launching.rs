@@ -1,132 +1,10 @@
-//! What can be launched, what was asked for, and what was refused.
-
-use std::fmt;
-use std::ops::Not;
+//! What was requested from EC2, and what it refused.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClientSha, ClientToken, ImageId, LaunchId};
-
-/// One way to get capacity: a type in a place, and how many slots it holds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "ChoiceColumns", into = "ChoiceColumns")]
-pub struct LaunchChoice {
-    /// A spot instance: cheaper, and EC2 may take it back.
-    pub spot: bool,
-    pub instance_type: String,
-    pub capacity: u32,
-    pub subnet: Selector,
-}
-
-/// A choice as an item of `regions.launch_choices` spells it.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "an object with `instance_type`, `capacity`, `subnet_id` or `subnet_tag`, and \
-                 perhaps `spot`"
-)]
-struct ChoiceColumns {
-    #[serde(default, skip_serializing_if = "Not::not")]
-    spot: bool,
-    instance_type: String,
-    capacity: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subnet_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subnet_tag: Option<TagColumns>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "a tag: an object with `key` and `value`"
-)]
-struct TagColumns {
-    key: String,
-    value: String,
-}
-
-impl TryFrom<ChoiceColumns> for LaunchChoice {
-    type Error = &'static str;
-
-    fn try_from(columns: ChoiceColumns) -> Result<Self, Self::Error> {
-        let ChoiceColumns {
-            spot,
-            instance_type,
-            capacity,
-            subnet_id,
-            subnet_tag,
-        } = columns;
-        let subnet = match (subnet_id, subnet_tag) {
-            (Some(id), None) => Selector::Id(id),
-            (None, Some(TagColumns { key, value })) => Selector::Tag { key, value },
-            _ => return Err("give either `subnet_id` or `subnet_tag`"),
-        };
-        Ok(Self {
-            spot,
-            instance_type,
-            capacity,
-            subnet,
-        })
-    }
-}
-
-impl From<LaunchChoice> for ChoiceColumns {
-    fn from(choice: LaunchChoice) -> Self {
-        let LaunchChoice {
-            spot,
-            instance_type,
-            capacity,
-            subnet,
-        } = choice;
-        let (subnet_id, subnet_tag) = match subnet {
-            Selector::Id(id) => (Some(id), None),
-            Selector::Tag { key, value } => (None, Some(TagColumns { key, value })),
-        };
-        Self {
-            spot,
-            instance_type,
-            capacity,
-            subnet_id,
-            subnet_tag,
-        }
-    }
-}
-
-impl LaunchChoice {
-    /// Its type, and that it is spot if it is.
-    pub fn machine(&self) -> String {
-        let market = if self.spot { "spot " } else { "" };
-        format!("{market}{}", self.instance_type)
-    }
-}
-
-impl fmt::Display for LaunchChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.machine(), self.subnet)
-    }
-}
-
-/// Names a subnet or a security group: by id, or by a tag that is looked up at launch.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "must be an id, or a tag: an object with `key` and `value`"
-)]
-pub enum Selector {
-    Id(String),
-    Tag { key: String, value: String },
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => f.write_str(id),
-            Self::Tag { key, value } => write!(f, "tag {key}={value}"),
-        }
-    }
-}
+use crate::settings::LaunchChoice;
 
 /// The exact `RunInstances` request of an intent. Nothing of it is resolved again on resume:
 /// the same token with other parameters is an error at EC2. A field that an earlier version did
@@ -177,7 +55,7 @@ impl Intent {
 /// EC2 had no room for a type in a subnet, spot or not: two pools that run out each by itself.
 /// It is not asked again until `until`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct CapacityRefusal {
     #[serde(default)]
     pub spot: bool,
     pub instance_type: String,
@@ -185,7 +63,7 @@ pub struct Refusal {
     pub until: Timestamp,
 }
 
-impl Refusal {
+impl CapacityRefusal {
     /// How long a capacity refusal is remembered.
     pub const REMEMBERED: SignedDuration = SignedDuration::from_mins(3);
 
@@ -274,7 +152,7 @@ mod tests {
         .unwrap();
         assert!(!request.spot);
         assert_eq!(request.imds_hop_limit, None);
-        let refusal: Refusal = serde_json::from_value(json!({
+        let refusal: CapacityRefusal = serde_json::from_value(json!({
             "instance_type": "m6i.large", "subnet_id": "subnet-a", "until": "2026-01-01T12:00:00Z",
         }))
         .unwrap();
@@ -288,18 +166,18 @@ mod tests {
             "instance_type": "m6i.large", "capacity": 2, "subnet_id": "subnet-a", "spot": true,
         }))
         .unwrap();
-        let refusal = Refusal {
+        let refusal = CapacityRefusal {
             spot: true,
             instance_type: "m6i.large".to_owned(),
             subnet_id: "subnet-a".to_owned(),
-            until: now + Refusal::REMEMBERED,
+            until: now + CapacityRefusal::REMEMBERED,
         };
         assert!(refusal.covers(&choice, "subnet-a", now));
         assert!(!refusal.covers(&choice, "subnet-b", now));
         assert!(!refusal.covers(&choice, "subnet-a", refusal.until));
         choice.spot = false;
         assert!(!refusal.covers(&choice, "subnet-a", now));
-        let on_demand = Refusal {
+        let on_demand = CapacityRefusal {
             spot: false,
             ..refusal.clone()
         };

@@ -15,7 +15,9 @@ use jiff::{SignedDuration, Timestamp};
 pub use record::to_record;
 pub(super) use report::report;
 
-use super::{Action, Plan, Reason, Snapshot, Step};
+use super::plan::{Action, Plan, Step};
+use super::reason::Reason;
+use super::snapshot::Snapshot;
 use crate::ids::InstanceId;
 use crate::model::{
     AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress, Machine, ReplicaStatus,
@@ -77,13 +79,13 @@ pub(super) fn decide<'s>(
             (&machine.id, (machine.launched_at, standing))
         })
         .collect();
-    let look = Look {
+    let view = AddressView {
         listed,
         moves: &snapshot.address_moves,
         replicas,
         now,
     };
-    let moves = look.moves(plan);
+    let moves = view.moves(plan);
     plan.steps.splice(0..0, moves);
 }
 
@@ -99,7 +101,7 @@ fn standing(status: &ReplicaStatus, is_deleted: bool) -> Standing {
     }
 }
 
-struct Look<'s> {
+struct AddressView<'s> {
     listed: &'s [ExternalAddress],
     moves: &'s AddressMoves,
     replicas: BTreeMap<&'s InstanceId, (Timestamp, Standing)>,
@@ -107,7 +109,7 @@ struct Look<'s> {
 }
 
 /// What is to become of one address.
-enum Fate<'s> {
+enum AddressDecision<'s> {
     Stays,
     /// An earlier pass has asked for this, and EC2's list does not show it yet.
     Repeat(&'s AddressMove),
@@ -119,7 +121,7 @@ enum Fate<'s> {
     Elsewhere(String),
 }
 
-impl<'s> Look<'s> {
+impl<'s> AddressView<'s> {
     fn standing(&self, id: &InstanceId) -> Option<Standing> {
         self.replicas.get(id).map(|(_, standing)| *standing)
     }
@@ -157,7 +159,7 @@ impl<'s> Look<'s> {
             .collect()
     }
 
-    fn fate(&self, address: &'s ExternalAddress) -> Fate<'s> {
+    fn fate(&self, address: &'s ExternalAddress) -> AddressDecision<'s> {
         let listed = address.carrier.instance();
         let Some(moved) = self.settling(address) else {
             return self.fate_with(address, listed);
@@ -175,15 +177,15 @@ impl<'s> Look<'s> {
         let others = self.may_carry(address).into_iter();
         let mut others = others.filter(|id| Some(*id) != carrier);
         if others.any(|id| self.stays(id)) {
-            return Fate::Stays;
+            return AddressDecision::Stays;
         }
         if is_hidden && self.stays(&moved.to) {
             let lasts = self.now.duration_since(moved.since);
             let is_alone = self.carriers_but(address).all(|id| *id != moved.to);
             return if lasts < REPEATED && is_alone {
-                Fate::Repeat(moved)
+                AddressDecision::Repeat(moved)
             } else {
-                Fate::Stays
+                AddressDecision::Stays
             };
         }
         self.fate_with(address, carrier)
@@ -195,24 +197,28 @@ impl<'s> Look<'s> {
         others.flat_map(|other| self.may_carry(other))
     }
 
-    fn fate_with(&self, address: &ExternalAddress, carrier: Option<&'s InstanceId>) -> Fate<'s> {
+    fn fate_with(
+        &self,
+        address: &ExternalAddress,
+        carrier: Option<&'s InstanceId>,
+    ) -> AddressDecision<'s> {
         let Some(id) = carrier else {
             return match &address.carrier {
-                Carrier::Other(what) => Fate::Elsewhere(what.clone()),
-                _ => Fate::Movable {
+                Carrier::Other(what) => AddressDecision::Elsewhere(what.clone()),
+                _ => AddressDecision::Movable {
                     source: Source::Free,
                     from: None,
                 },
             };
         };
         let source = match self.standing(id) {
-            Some(Standing::Stays | Standing::Creating) => return Fate::Stays,
+            Some(Standing::Stays | Standing::Creating) => return AddressDecision::Stays,
             Some(Standing::Leaves | Standing::Gone) => Source::Leaving,
             Some(Standing::Unknown) => Source::Unknown,
-            None => return Fate::Elsewhere(id.to_string()),
+            None => return AddressDecision::Elsewhere(id.to_string()),
         };
         let from = Some(id);
-        Fate::Movable { source, from }
+        AddressDecision::Movable { source, from }
     }
 
     /// Healthy replicas without an address, the oldest first; those that EC2 did not give one to
@@ -247,15 +253,15 @@ impl<'s> Look<'s> {
         let mut movable = Vec::new();
         for address in self.pool() {
             match self.fate(address) {
-                Fate::Stays => {}
-                Fate::Repeat(moved) => {
+                AddressDecision::Stays => {}
+                AddressDecision::Repeat(moved) => {
                     let before = moved.before.last().and_then(Option::as_ref);
                     let seconds = self.now.duration_since(moved.since).as_secs();
-                    let because = Reason::AddressMoveNotListed { seconds };
-                    steps.push(step(address, &moved.to, before, because));
+                    let reason = Reason::AddressMoveNotListed { seconds };
+                    steps.push(step(address, &moved.to, before, reason));
                 }
-                Fate::Movable { source, from } => movable.push((source, address, from)),
-                Fate::Elsewhere(carrier) => {
+                AddressDecision::Movable { source, from } => movable.push((source, address, from)),
+                AddressDecision::Elsewhere(carrier) => {
                     let ip = address.ip;
                     plan.note(None, Reason::AddressElsewhere { ip, carrier });
                 }
@@ -267,8 +273,8 @@ impl<'s> Look<'s> {
         let (mut free, mut unknown) = (0, 0);
         for (source, address, from) in movable {
             if let Some(to) = candidates.pop() {
-                let because = self.because(source, from);
-                steps.push(step(address, to, from, because));
+                let reason = self.reason(source, from);
+                steps.push(step(address, to, from, reason));
             } else if source == Source::Unknown {
                 unknown += 1;
             } else {
@@ -281,7 +287,7 @@ impl<'s> Look<'s> {
         steps
     }
 
-    fn because(&self, source: Source, from: Option<&InstanceId>) -> Reason {
+    fn reason(&self, source: Source, from: Option<&InstanceId>) -> Reason {
         match source {
             Source::Free => Reason::AddressFree,
             Source::Unknown => Reason::AddressOfUnknown,
@@ -310,7 +316,7 @@ fn step(
     address: &ExternalAddress,
     to: &InstanceId,
     from: Option<&InstanceId>,
-    because: Reason,
+    reason: Reason,
 ) -> Step {
     let action = Action::MoveAddress {
         address: address.id.clone(),
@@ -318,5 +324,5 @@ fn step(
         to: to.clone(),
         from: from.cloned(),
     };
-    Step { action, because }
+    Step { action, reason }
 }

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::plan::{Figures, ImageFigures};
-use super::{Action, LaunchOption, Plan, Reason, Snapshot};
+use super::plan::{Action, Counts, ImageCounts, LaunchOption, Plan};
+use super::reason::Reason;
+use super::snapshot::Snapshot;
 use crate::ids::InstanceId;
-use crate::model::{Image, ImageState, Instance, InstanceStatus, LaunchChoice, Selector};
+use crate::model::{Image, ImageState, Instance, InstanceStatus};
+use crate::settings::{LaunchChoice, Selector};
 
 pub(super) fn fill(
     snapshot: &Snapshot,
@@ -16,7 +18,7 @@ pub(super) fn fill(
     now: Timestamp,
     plan: &mut Plan,
 ) {
-    let figures = plan.figures;
+    let counts = plan.counts;
     let buffers = plan.images.clone();
     let is_there = |state| buffers.iter().any(|buffer| buffer.state == state);
     if !is_there(ImageState::Current) && !is_there(ImageState::Warming) {
@@ -24,7 +26,7 @@ pub(super) fn fill(
     }
     // What one image's launches take is no room for the next one's.
     let mut bounds = Bounds {
-        room: figures.max.saturating_sub(figures.live),
+        room: counts.max.saturating_sub(counts.live),
         step: match snapshot.settings.scale_up_step {
             0 => u32::MAX,
             step => step,
@@ -37,9 +39,9 @@ pub(super) fn fill(
                 plan.note(
                     None,
                     Reason::BufferFull {
-                        target: figures.target,
-                        free: figures.free,
-                        starting: figures.starting,
+                        target: counts.target,
+                        free: counts.free,
+                        starting: counts.starting,
                     },
                 );
             }
@@ -65,18 +67,18 @@ pub(super) fn fill(
                 client_sha: image.client_sha.clone(),
                 options,
             },
-            below_target(snapshot, buffer, figures),
+            below_target(snapshot, buffer, counts),
         );
     }
 }
 
-fn below_target(snapshot: &Snapshot, buffer: &ImageFigures, figures: Figures) -> Reason {
+fn below_target(snapshot: &Snapshot, buffer: &ImageCounts, counts: Counts) -> Reason {
     match buffer.state {
         ImageState::Current => Reason::BelowTarget {
-            target: figures.target,
-            waiting: figures.waiting,
-            free: figures.free,
-            starting: figures.starting,
+            target: counts.target,
+            waiting: counts.waiting,
+            free: counts.free,
+            starting: counts.starting,
         },
         state => Reason::ImageBelowTarget {
             state,
@@ -103,7 +105,7 @@ struct Launches {
 /// What would fill an image's buffer within its bounds; none, with a note, if nothing can.
 fn launch_of<'s>(
     snapshot: &'s Snapshot,
-    buffer: &ImageFigures,
+    buffer: &ImageCounts,
     Bounds { room, step }: Bounds,
     now: Timestamp,
     plan: &mut Plan,
@@ -120,8 +122,8 @@ fn launch_of<'s>(
     if room < wanted && buffer.state == ImageState::Current {
         let reason = Reason::AtMaximum {
             missing_slots: missing,
-            live: plan.figures.live,
-            max: plan.figures.max,
+            live: plan.counts.live,
+            max: plan.counts.max,
         };
         plan.alert(None, reason);
     }
@@ -177,7 +179,7 @@ pub(super) fn choices(
 fn make_room(
     snapshot: &Snapshot,
     down: &BTreeSet<&InstanceId>,
-    short: &ImageFigures,
+    short: &ImageCounts,
     instances: u32,
     plan: &mut Plan,
 ) {
@@ -187,7 +189,7 @@ fn make_room(
         ImageState::Warming | ImageState::Retired | ImageState::Failed => &[],
     };
     let leaving = plan.leaving();
-    let coming = snapshot.on_their_way_out(plan);
+    let coming = snapshot.leaving_count(plan);
     let mut needed = instances.saturating_sub(coming);
     let buffers = plan.images.clone();
     let of_state = |state| buffers.iter().filter(move |buffer| buffer.state == state);
@@ -270,7 +272,7 @@ pub(super) fn shrink(
     let current = snapshot.current_image().map(|image| &image.id);
     let mut empty: Vec<_> = candidates()
         .filter(|instance| instance.is_empty() && snapshot.is_served(instance))
-        .filter(|instance| snapshot.is_counted_on(instance, down, now))
+        .filter(|instance| snapshot.counts_as_free(instance, down, now))
         .map(|instance| {
             let score = Superfluous {
                 not_the_current_image: Some(&instance.image_id) != current,
@@ -282,9 +284,9 @@ pub(super) fn shrink(
         .collect();
     empty.sort_by(|a, b| b.0.cmp(&a.0));
 
-    let figures = plan.figures;
+    let counts = plan.counts;
     let mut buffers = plan.images.clone();
-    let mut staying = figures.live.saturating_sub(snapshot.on_their_way_out(plan));
+    let mut staying = counts.live.saturating_sub(snapshot.leaving_count(plan));
     let step = match snapshot.settings.scale_down_step {
         0 => usize::MAX,
         step => step as usize,
@@ -298,13 +300,13 @@ pub(super) fn shrink(
         };
         let reason = if buffer.free >= buffer.demand.saturating_add(instance.capacity) {
             Reason::Surplus {
-                target: figures.target,
+                target: counts.target,
                 free: buffer.free,
             }
-        } else if staying > figures.max {
+        } else if staying > counts.max {
             Reason::OverMaximum {
                 live: staying,
-                max: figures.max,
+                max: counts.max,
             }
         } else {
             continue;
@@ -369,14 +371,14 @@ fn renew<'a>(
     now: Timestamp,
     plan: &mut Plan,
 ) {
-    let no_room = plan.figures.live >= plan.figures.max;
+    let no_room = plan.counts.live >= plan.counts.max;
     let mut drained = false;
     for instance in candidates {
         let buffer = plan.of_image(&instance.image_id);
-        let replaced = buffer.is_none_or(ImageFigures::is_covered);
+        let replaced = buffer.is_none_or(ImageCounts::is_covered);
         let ageing = instance.status == InstanceStatus::Active
             && snapshot.is_served(instance)
-            && snapshot.is_ageing(instance, now)
+            && snapshot.needs_renewal(instance, now)
             && instance.notice.is_none();
         if !ageing {
             continue;

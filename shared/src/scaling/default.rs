@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::plan::{Figures, ImageFigures};
-use super::{
-    Action, Plan, Reason, ScalingAlgorithm, Snapshot, buffer, launches, leaving, notices, upgrade,
-    verify,
-};
+use super::algorithm::{Fleet, ScalingAlgorithm};
+use super::plan::{Action, Counts, ImageCounts, Plan};
+use super::reason::Reason;
+use super::snapshot::Snapshot;
+use super::{buffer, drift, intents, lifecycle, spot, upgrade};
 use crate::ids::InstanceId;
 use crate::model::{ImageState, InstanceStatus};
 
@@ -24,7 +24,7 @@ impl ScalingAlgorithm for Default {
         let down = snapshot.down();
         let images = buffers(snapshot, &down, now);
         let mut plan = Plan {
-            figures: figures(snapshot, &images),
+            counts: counts(snapshot, &images),
             images,
             ..Plan::default()
         };
@@ -32,13 +32,13 @@ impl ScalingAlgorithm for Default {
             plan.note(None, Reason::Paused);
             return plan;
         }
-        launches::resume(snapshot, now, &mut plan);
-        verify::compare_with_ec2(snapshot, now, &mut plan);
-        leaving::finish(snapshot, &down, now, &mut plan);
+        intents::resume(snapshot, now, &mut plan);
+        drift::detect_drift(snapshot, now, &mut plan);
+        lifecycle::finish(snapshot, &down, now, &mut plan);
         release_unclaimed(snapshot, &mut plan);
         let removed = plan.removed_rows();
-        plan.figures.live -= removed;
-        notices::leave(snapshot, &down, &mut plan);
+        plan.counts.live -= removed;
+        spot::leave(snapshot, &down, &mut plan);
         let moved = upgrade::advance(snapshot, &down, now, &mut plan);
         // The pass looks again at once after a move: each image's buffer depends on it.
         if !moved {
@@ -46,6 +46,15 @@ impl ScalingAlgorithm for Default {
             buffer::shrink(snapshot, &down, now, &mut plan);
         }
         plan
+    }
+
+    fn fleet(&self) -> Fleet {
+        Fleet::Instances
+    }
+
+    /// Every instance has a row: none is deleted without one.
+    fn may_delete_replica(&self, _: &Snapshot, _: &InstanceId, _: Timestamp) -> bool {
+        false
     }
 }
 
@@ -60,11 +69,11 @@ impl Plan {
     }
 }
 
-fn figures(snapshot: &Snapshot, images: &[ImageFigures]) -> Figures {
+fn counts(snapshot: &Snapshot, images: &[ImageCounts]) -> Counts {
     let current = images
         .iter()
         .find(|image| image.state == ImageState::Current);
-    Figures {
+    Counts {
         target: target(snapshot),
         waiting: waiting(snapshot),
         free: current.map_or(0, |image| image.free),
@@ -98,7 +107,7 @@ fn waiting(snapshot: &Snapshot) -> u32 {
 }
 
 /// The buffer of each image, in the order in which they are filled.
-fn buffers(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) -> Vec<ImageFigures> {
+fn buffers(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) -> Vec<ImageCounts> {
     let mut images: Vec<_> = snapshot
         .images
         .iter()
@@ -109,7 +118,7 @@ fn buffers(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) ->
                 ImageState::Current => waiting(snapshot),
                 _ => 0,
             };
-            ImageFigures {
+            ImageCounts {
                 image: image.id.clone(),
                 client_sha: image.client_sha.clone(),
                 state: image.state,
@@ -123,7 +132,7 @@ fn buffers(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) ->
     for instance in snapshot.instances.values() {
         let buffer = images
             .iter_mut()
-            .find(|figures| figures.image == instance.image_id);
+            .find(|counts| counts.image == instance.image_id);
         // What EC2 is about to take has to be replaced, not counted on.
         let Some(buffer) =
             buffer.filter(|_| !down.contains(&instance.id) && instance.notice.is_none())
@@ -131,10 +140,10 @@ fn buffers(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) ->
             continue;
         };
         match instance.status {
-            InstanceStatus::Active if snapshot.is_counted_on(instance, down, now) => {
+            InstanceStatus::Active if snapshot.counts_as_free(instance, down, now) => {
                 buffer.free += instance.slots.waiting;
             }
-            InstanceStatus::PreConnection if !leaving::never_came_up(snapshot, instance, now) => {
+            InstanceStatus::PreConnection if !lifecycle::never_came_up(snapshot, instance, now) => {
                 buffer.starting += instance.capacity;
             }
             _ => {}
@@ -143,9 +152,9 @@ fn buffers(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) ->
     for intent in &snapshot.open_intents {
         let buffer = images
             .iter_mut()
-            .find(|figures| figures.image == intent.request.image_id);
+            .find(|counts| counts.image == intent.request.image_id);
         if let Some(buffer) = buffer.filter(|_| intent.is_resumable(now)) {
-            buffer.starting += snapshot.uncovered(intent) * intent.request.capacity;
+            buffer.starting += snapshot.unrecorded_count(intent) * intent.request.capacity;
         }
     }
     images

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Reason;
-use crate::db::TerminateIf;
+use super::reason::Reason;
 use crate::ids::{AddressId, ClientSha, ImageId, InstanceId, LaunchId};
-use crate::model::{ImageState, LaunchChoice, NewInstance, ReplicaStatus};
+use crate::model::TerminateIf;
+use crate::model::{ImageState, NewInstance, ReplicaStatus};
+use crate::settings::LaunchChoice;
 
 /// One thing to do. It carries every id and count that it needs: the actor makes no choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -114,8 +115,8 @@ impl LaunchOption {
 pub struct Step {
     #[serde(flatten)]
     pub action: Action,
-    #[serde(serialize_with = "with_sentence")]
-    pub because: Reason,
+    #[serde(rename = "because", serialize_with = "with_sentence")]
+    pub reason: Reason,
 }
 
 /// For programs the reason's data, for people its sentence.
@@ -135,7 +136,7 @@ fn with_sentence<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok,
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.action, self.because)
+        write!(f, "{}: {}", self.action, self.reason)
     }
 }
 
@@ -170,7 +171,7 @@ impl fmt::Display for Note {
 
 /// One image's buffer: of its own, since its clients are served by no other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ImageFigures {
+pub struct ImageCounts {
     pub image: ImageId,
     pub client_sha: ClientSha,
     pub state: ImageState,
@@ -180,7 +181,7 @@ pub struct ImageFigures {
     pub starting: u32,
 }
 
-impl ImageFigures {
+impl ImageCounts {
     pub(super) fn missing(&self) -> u32 {
         self.demand
             .saturating_sub(self.free.saturating_add(self.starting))
@@ -225,7 +226,7 @@ impl fmt::Display for AddressReport {
 /// The numbers that the decision rested on. `free` and `starting` are of the current image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Figures {
+pub struct Counts {
     pub target: u32,
     pub free: u32,
     pub starting: u32,
@@ -237,11 +238,12 @@ pub struct Figures {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    pub figures: Figures,
+    #[serde(rename = "figures")]
+    pub counts: Counts,
     /// Of each image that has a buffer: the current one, then those that bake, then those that
     /// warm.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub images: Vec<ImageFigures>,
+    pub images: Vec<ImageCounts>,
     /// Of the algorithm `replica`: all that the provider lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<ReplicaView>,
@@ -275,12 +277,12 @@ impl Plan {
         deleted.collect()
     }
 
-    pub(super) fn of_image(&self, image: &ImageId) -> Option<&ImageFigures> {
-        self.images.iter().find(|figures| figures.image == *image)
+    pub(super) fn of_image(&self, image: &ImageId) -> Option<&ImageCounts> {
+        self.images.iter().find(|counts| counts.image == *image)
     }
 
-    pub(super) fn push(&mut self, action: Action, because: Reason) {
-        self.steps.push(Step { action, because });
+    pub(super) fn push(&mut self, action: Action, reason: Reason) {
+        self.steps.push(Step { action, reason });
     }
 
     pub(super) fn note(&mut self, instance: Option<&InstanceId>, reason: Reason) {
@@ -303,7 +305,7 @@ impl Plan {
 impl fmt::Display for Plan {
     /// As the golden plans of the tests show it, and an operator reads it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures {
+        let Counts {
             target,
             free,
             starting,
@@ -311,7 +313,7 @@ impl fmt::Display for Plan {
             occupied,
             live,
             max,
-        } = self.figures;
+        } = self.counts;
         writeln!(
             f,
             "target {target}, free {free}, starting {starting}, waiting {waiting}, \
@@ -322,7 +324,7 @@ impl fmt::Display for Plan {
             .iter()
             .filter(|image| image.state != ImageState::Current)
         {
-            let ImageFigures {
+            let ImageCounts {
                 image,
                 state,
                 demand,

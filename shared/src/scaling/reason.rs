@@ -26,7 +26,7 @@ pub enum Reason {
         starting: u32,
     },
     IntentOpen {
-        uncovered: u32,
+        unrecorded_count: u32,
     },
     IntentTooOld {
         hours: i64,
@@ -277,8 +277,11 @@ impl fmt::Display for Reason {
                 f,
                 "free {free} and starting {starting} are below target {target} + waiting {waiting}"
             ),
-            Self::IntentOpen { uncovered } => {
-                write!(f, "an earlier pass recorded it; {uncovered} without a row")
+            Self::IntentOpen { unrecorded_count } => {
+                write!(
+                    f,
+                    "an earlier pass recorded it; {unrecorded_count} without a row"
+                )
             }
             Self::IntentTooOld { hours } => {
                 write!(

@@ -4,34 +4,33 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::{Figures, ReplicaView};
-use super::{
-    Action, Plan, Reason, ScalingAlgorithm, Snapshot, addresses, buffer, launches, verify,
-};
+use super::algorithm::{Fleet, ScalingAlgorithm};
+use super::plan::{Action, Counts, Plan, ReplicaView};
+use super::reason::Reason;
+use super::snapshot::Snapshot;
+use super::{addresses, buffer, drift, intents};
 use crate::ids::InstanceId;
 use crate::model::{Image, ImageState, Machine, MachineState, ReplicaAnswer, ReplicaStatus};
+use crate::settings::REPLICA;
 
 #[derive(Debug)]
 pub(super) struct Replica;
 
-/// By its name in `regions.algorithm`.
-pub const NAME: &str = "replica";
-
 impl ScalingAlgorithm for Replica {
     fn name(&self) -> &'static str {
-        NAME
+        REPLICA
     }
 
     fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Plan {
         let census = Census::of(snapshot, now);
         let mut plan = Plan {
-            figures: census.figures(snapshot),
+            counts: census.counts(snapshot),
             ..Plan::default()
         };
         if snapshot.settings.paused {
             plan.note(None, Reason::Paused);
         } else {
-            launches::resume(snapshot, now, &mut plan);
+            intents::resume(snapshot, now, &mut plan);
             remember_unknown(snapshot, &census, now, &mut plan);
             delete(&census, &mut plan);
             replace_unknown(snapshot, &census, now, &mut plan);
@@ -44,6 +43,40 @@ impl ScalingAlgorithm for Replica {
         }
         plan.replicas = census.views(snapshot, &plan);
         plan
+    }
+
+    fn fleet(&self) -> Fleet {
+        Fleet::Replicas
+    }
+
+    fn may_delete_replica(&self, snapshot: &Snapshot, id: &InstanceId, now: Timestamp) -> bool {
+        may_be_deleted(snapshot, id, now)
+    }
+}
+
+/// A replica's own word, or EC2's, or a setting that allows it.
+fn may_be_deleted(snapshot: &Snapshot, id: &InstanceId, now: Timestamp) -> bool {
+    let settings = &snapshot.settings;
+    let Some(machine) = snapshot.machines.get(id) else {
+        return false;
+    };
+    if snapshot.instances.contains_key(id) {
+        return false;
+    }
+    match (machine.state, snapshot.answers.get(id)) {
+        (MachineState::Stopping | MachineState::Stopped, _)
+        | (MachineState::Running, Some(ReplicaAnswer::Terminated)) => true,
+        (MachineState::Running, Some(ReplicaAnswer::Healthy { capacity })) => {
+            settings.replicas.trim && *capacity == settings.replicas.capacity
+        }
+        (MachineState::Running, Some(ReplicaAnswer::Unknown { .. })) => {
+            let since = snapshot.unknown_since.get(id);
+            settings
+                .replicas
+                .replace_unknown
+                .is_some_and(|bound| since.is_some_and(|since| now.duration_since(*since) >= bound))
+        }
+        _ => false,
     }
 }
 
@@ -67,7 +100,7 @@ impl<'s> Census<'s> {
         self.0.values().map(|(machine, status)| (*machine, status))
     }
 
-    fn figures(&self, snapshot: &Snapshot) -> Figures {
+    fn counts(&self, snapshot: &Snapshot) -> Counts {
         let settings = &snapshot.settings;
         let free = self
             .each()
@@ -76,7 +109,7 @@ impl<'s> Census<'s> {
                 _ => 0,
             })
             .fold(0, u32::saturating_add);
-        Figures {
+        Counts {
             target: if settings.enabled {
                 settings.replicas.min_available
             } else {
@@ -119,7 +152,7 @@ impl<'s> Census<'s> {
             .steps
             .iter()
             .filter_map(|step| match &step.action {
-                Action::DeleteReplica { instance } => Some((instance, step.because.to_string())),
+                Action::DeleteReplica { instance } => Some((instance, step.reason.to_string())),
                 _ => None,
             })
             .collect();
@@ -128,7 +161,7 @@ impl<'s> Census<'s> {
                 instance: machine.id.clone(),
                 status: status.clone(),
                 decided: match deleted.get(&machine.id) {
-                    Some(because) => format!("delete: {because}"),
+                    Some(reason) => format!("delete: {reason}"),
                     None => kept(snapshot, status),
                 },
                 address: addresses::report(snapshot, machine, status, plan),
@@ -200,13 +233,13 @@ fn remember_unknown(snapshot: &Snapshot, census: &Census<'_>, now: Timestamp, pl
 
 fn delete(census: &Census<'_>, plan: &mut Plan) {
     for (machine, status) in census.each() {
-        let because = match status {
+        let reason = match status {
             ReplicaStatus::Terminated => Reason::ReplicaTerminated,
             ReplicaStatus::InError { state } => Reason::ReplicaInError { state: *state },
             _ => continue,
         };
         let instance = machine.id.clone();
-        plan.push(Action::DeleteReplica { instance }, because);
+        plan.push(Action::DeleteReplica { instance }, reason);
     }
 }
 
@@ -225,7 +258,7 @@ fn replace_unknown(snapshot: &Snapshot, census: &Census<'_>, now: Timestamp, pla
             (seconds >= bound).then(|| (machine.id.clone(), seconds))
         })
         .collect();
-    let most = verify::most_at_once(census.0.len());
+    let most = drift::most_at_once(census.0.len());
     if due.len() > most && !snapshot.mass_removal_approved {
         let unknown = due.len();
         plan.alert(None, Reason::ReplicaGuard { unknown, most });
@@ -266,14 +299,14 @@ fn move_images(snapshot: &Snapshot, plan: &mut Plan) -> bool {
 }
 
 fn create(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
-    let Figures {
+    let Counts {
         target: min,
         free,
         starting,
         live,
         max,
         ..
-    } = plan.figures;
+    } = plan.counts;
     let available = free.saturating_add(starting);
     let capacity = snapshot.settings.replicas.capacity.max(1);
     let missing = min.saturating_sub(available);
@@ -322,9 +355,9 @@ fn trim(snapshot: &Snapshot, census: &Census<'_>, plan: &mut Plan) {
     if !settings.trim {
         return;
     }
-    let min = plan.figures.target;
+    let min = plan.counts.target;
     // What is still being created may fail: it is no reason to delete what is there.
-    let mut free = plan.figures.free;
+    let mut free = plan.counts.free;
     let full = ReplicaStatus::Healthy {
         capacity: settings.capacity,
     };

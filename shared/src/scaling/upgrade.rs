@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::plan::ImageFigures;
-use super::{Action, Plan, Reason, Snapshot, leaving};
+use super::lifecycle;
+use super::plan::{Action, ImageCounts, Plan};
+use super::reason::Reason;
+use super::snapshot::Snapshot;
 use crate::ids::{ClientSha, InstanceId};
 use crate::model::{Image, ImageState, Instance, InstanceStatus};
 
@@ -18,23 +20,23 @@ pub(super) fn advance(
     plan: &mut Plan,
 ) -> bool {
     let (mut moved, mut swapped) = (false, false);
-    for figures in plan.images.clone() {
-        let Some(image) = snapshot.images.iter().find(|i| i.id == figures.image) else {
+    for counts in plan.images.clone() {
+        let Some(image) = snapshot.images.iter().find(|i| i.id == counts.image) else {
             continue;
         };
         let next = match image.state {
-            ImageState::Warming => warming(snapshot, down, image, &figures, now, plan),
+            ImageState::Warming => warming(snapshot, down, image, &counts, now, plan),
             ImageState::Baking => baking(snapshot, image, now, plan),
             ImageState::Current | ImageState::Retired | ImageState::Failed => None,
         };
-        let Some((to, because)) = next else { continue };
+        let Some((to, reason)) = next else { continue };
         // One a pass: the next one is decided on what this one left.
         if to == ImageState::Current && std::mem::replace(&mut swapped, true) {
             continue;
         }
         moved = true;
         if to == ImageState::Failed {
-            plan.alert(None, because.clone());
+            plan.alert(None, reason.clone());
         }
         plan.push(
             Action::MoveImage {
@@ -42,7 +44,7 @@ pub(super) fn advance(
                 from: image.state,
                 to,
             },
-            because,
+            reason,
         );
     }
     for image in &snapshot.images {
@@ -62,18 +64,18 @@ fn warming(
     snapshot: &Snapshot,
     down: &BTreeSet<&InstanceId>,
     image: &Image,
-    figures: &ImageFigures,
+    counts: &ImageCounts,
     now: Timestamp,
     plan: &mut Plan,
 ) -> Option<(ImageState, Reason)> {
     let upgrades = &snapshot.settings.upgrades;
     let fleet = Fleet::of(snapshot, down, image, now);
-    let ImageFigures {
+    let ImageCounts {
         free,
         demand,
         starting,
         ..
-    } = *figures;
+    } = *counts;
     if snapshot.current_image().is_none() && (fleet.healthy > 0 || demand == 0) {
         return Some((ImageState::Current, Reason::FirstImage));
     }
@@ -81,9 +83,9 @@ fn warming(
         let instance = instance.id.clone();
         return Some((ImageState::Failed, Reason::UpgradeDying { instance }));
     }
-    let (live, max) = (plan.figures.live, plan.figures.max);
+    let (live, max) = (plan.counts.live, plan.counts.max);
     // What is on its way out will make room by itself.
-    let full = live >= max && snapshot.on_their_way_out(plan) == 0;
+    let full = live >= max && snapshot.leaving_count(plan) == 0;
     // Without room for all of it, what fits is all that will be warm.
     let warm = free >= demand || (full && starting == 0 && fleet.healthy > 0);
     let named = is_named(snapshot, &image.client_sha);
@@ -167,13 +169,14 @@ impl<'s> Fleet<'s> {
             if instance.notice.is_some() {
                 continue;
             }
-            let is_dead = down.contains(&instance.id) || leaving::is_lost(snapshot, instance, now);
+            let is_dead =
+                down.contains(&instance.id) || lifecycle::is_lost(snapshot, instance, now);
             match instance.status {
                 InstanceStatus::PreConnection | InstanceStatus::Active if is_dead => {
                     fleet.died.get_or_insert(instance);
                 }
                 InstanceStatus::PreConnection => {
-                    if leaving::never_came_up(snapshot, instance, now) {
+                    if lifecycle::never_came_up(snapshot, instance, now) {
                         fleet.never_came_up.get_or_insert(instance);
                     } else {
                         fleet.booting += 1;
@@ -181,7 +184,7 @@ impl<'s> Fleet<'s> {
                 }
                 InstanceStatus::Active => {
                     let silence = snapshot.silence(instance, now);
-                    fleet.healthy += u32::from(silence < snapshot.settings.waits.heartbeat);
+                    fleet.healthy += u32::from(silence < snapshot.settings.timeouts.heartbeat);
                 }
                 InstanceStatus::Draining | InstanceStatus::Terminating => {}
             }

@@ -7,7 +7,7 @@ use shared::assign::{AssignOutcome, AssignRequest, Assigner, Assignment};
 use shared::clock::Clock;
 use shared::db::DbError;
 use shared::model::{ImageState, InstanceStatus};
-use shared::testing::{FakeAssigner, FakeClock, FakeDatabase, SlotRow, SlotStatus, Tables};
+use testing::{FakeAssigner, FakeClock, FakeDatabase, SlotRow, SlotStatus, Tables};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Assigning {

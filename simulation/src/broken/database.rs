@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shared::db::{
-    Asked, Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome,
-    WriteResult,
+    DbError, Fence, InstanceDatabase, KnownInstance, Observation, RegionDatabase, UpgradeRequested,
+    WriteOutcome, WriteResult,
 };
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::{ImageState, InstanceStatus, NewInstance, Notice};
-use shared::testing::{FakeDatabase, Tables};
+use shared::model::TerminateIf;
+use shared::model::{ImageState, InstanceStatus, NewInstance, SpotNotice};
+use testing::Database;
+use testing::{FakeDatabase, Tables};
 
 use super::upgrades::Upgrading;
 
@@ -93,7 +95,7 @@ fn set(tables: &mut Tables, id: &InstanceId, status: InstanceStatus) {
 }
 
 #[async_trait]
-impl Database for BadDatabase {
+impl RegionDatabase for BadDatabase {
     async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
         assert!(!self.is(Writing::Panics), "broken on purpose");
         self.inner.regions().await
@@ -116,10 +118,13 @@ impl Database for BadDatabase {
         Ok(seen)
     }
 
-    async fn look(&self, region: &RegionName) -> Result<Observation, DbError> {
-        self.inner.look(region).await
+    async fn observe(&self, region: &RegionName) -> Result<Observation, DbError> {
+        self.inner.observe(region).await
     }
+}
 
+#[async_trait]
+impl InstanceDatabase for BadDatabase {
     async fn record_instances(&self, fence: &Fence, instances: &[NewInstance]) -> Written {
         let ids: Vec<_> = instances.iter().map(|new| new.id.clone()).collect();
         match self.how {
@@ -224,14 +229,17 @@ impl Database for BadDatabase {
         self.inner.move_image(&fence, image, states, reason).await
     }
 
-    async fn ask_upgrade(
+    async fn request_upgrade(
         &self,
         region: &RegionName,
         image: &ImageId,
         client_sha: &ClientSha,
-    ) -> Result<Asked, DbError> {
+    ) -> Result<UpgradeRequested, DbError> {
         let warming = self.tables.rows().tables.images.clone();
-        let answer = self.inner.ask_upgrade(region, image, client_sha).await?;
+        let answer = self
+            .inner
+            .request_upgrade(region, image, client_sha)
+            .await?;
         if self.is(Writing::Upgrading(Upgrading::WarmsTwo)) {
             Upgrading::put_back(&mut self.tables.rows().tables, &warming, |state| {
                 state == ImageState::Warming
@@ -244,7 +252,11 @@ impl Database for BadDatabase {
         self.inner.find_instance(id).await
     }
 
-    async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError> {
-        self.inner.give_notice(id, notice).await
+    async fn record_spot_notice(
+        &self,
+        id: &InstanceId,
+        notice: SpotNotice,
+    ) -> Result<WriteOutcome, DbError> {
+        self.inner.record_spot_notice(id, notice).await
     }
 }

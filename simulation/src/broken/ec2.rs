@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use shared::host::{HostError, HostHandler, HostHandlers, Reassociation};
 use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
-use shared::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, MachineState, Selector};
-use shared::testing::FakeDatabase;
+use shared::model::{ExternalAddress, LaunchRequest, Machine, MachineState};
+use shared::settings::{AddressTag, Selector};
+use testing::FakeDatabase;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Launching {

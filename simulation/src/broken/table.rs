@@ -6,13 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::ids::{ClientToken, Owner, RegionName};
-use shared::lock::{
-    Attempt, CLOCK_MARGIN, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory,
-    ReplicaNotes, WakeMark,
-};
+use shared::lock::{CLOCK_MARGIN, Lease, LockAttempt, LockError, RegionLock, WakeMark};
 use shared::model::Intent;
 use shared::report::Decision;
-use shared::testing::FakeStore;
+use shared::store::{IntentClosure, RegionState, ReplicaRecord, StateStore};
+use testing::FakeStore;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Locking {
@@ -72,7 +70,7 @@ impl RegionLock for BadTable {
         owner: &Owner,
         now: Timestamp,
         lease: Duration,
-    ) -> Result<Attempt, LockError> {
+    ) -> Result<LockAttempt, LockError> {
         match self.how {
             Locking::GrantsAlways => {
                 if let Some(held) = &mut self.inner.items().of(region).lock {
@@ -93,29 +91,29 @@ impl RegionLock for BadTable {
         self.inner.release(lease).await
     }
 
-    async fn outbid(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError> {
-        self.inner.outbid(lease, in_force).await
+    async fn advance_past_fence(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError> {
+        self.inner.advance_past_fence(lease, in_force).await
     }
 
-    async fn mark_wanted(
+    async fn set_wake_mark(
         &self,
         region: &RegionName,
         by: &str,
         now: Timestamp,
     ) -> Result<(), LockError> {
-        self.inner.mark_wanted(region, by, now).await
+        self.inner.set_wake_mark(region, by, now).await
     }
 
-    async fn clear_wanted(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
+    async fn clear_wake_mark(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
         if self.is(Locking::ClearsAnyMark) {
             self.inner.items().of(region).wanted = None;
             return Ok(());
         }
-        self.inner.clear_wanted(region, mark).await
+        self.inner.clear_wake_mark(region, mark).await
     }
 
-    async fn is_wanted(&self, region: &RegionName) -> Result<bool, LockError> {
-        Ok(!self.is(Locking::NeverWanted) && self.inner.is_wanted(region).await?)
+    async fn has_wake_mark(&self, region: &RegionName) -> Result<bool, LockError> {
+        Ok(!self.is(Locking::NeverWanted) && self.inner.has_wake_mark(region).await?)
     }
 
     async fn is_seen(&self, event_id: &str) -> Result<bool, LockError> {
@@ -135,9 +133,13 @@ impl RegionLock for BadTable {
 }
 
 #[async_trait]
-impl LaunchLog for BadTable {
-    async fn memory(&self, region: &RegionName, now: Timestamp) -> Result<RegionMemory, LockError> {
-        let mut memory = self.inner.memory(region, now).await?;
+impl StateStore for BadTable {
+    async fn region_state(
+        &self,
+        region: &RegionName,
+        now: Timestamp,
+    ) -> Result<RegionState, LockError> {
+        let mut memory = self.inner.region_state(region, now).await?;
         if self.is(Locking::ForgetsIntents) {
             memory.open_intents.clear();
         }
@@ -154,7 +156,7 @@ impl LaunchLog for BadTable {
         }
         self.inner.open_intent(&self.lease(lease), &intent).await?;
         if self.is(Locking::ClosesAtOnce) {
-            let closing = Closing {
+            let closing = IntentClosure {
                 launch_id: intent.launch_id.clone(),
                 outcome: "too early".to_owned(),
                 refusal: None,
@@ -164,12 +166,12 @@ impl LaunchLog for BadTable {
         Ok(())
     }
 
-    async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError> {
+    async fn close_intent(&self, lease: &Lease, closing: &IntentClosure) -> Result<(), LockError> {
         self.inner.close_intent(&self.lease(lease), closing).await
     }
 
-    async fn note_replicas(&self, lease: &Lease, notes: &ReplicaNotes) -> Result<(), LockError> {
-        self.inner.note_replicas(&self.lease(lease), notes).await
+    async fn record_replicas(&self, lease: &Lease, notes: &ReplicaRecord) -> Result<(), LockError> {
+        self.inner.record_replicas(&self.lease(lease), notes).await
     }
 
     async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError> {

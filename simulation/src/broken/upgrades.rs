@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shared::db::Observation;
 use shared::ids::{ImageId, InstanceId, RegionName};
 use shared::model::{Image, ImageState, InstanceStatus};
-use shared::testing::Tables;
+use testing::Tables;
 
 use super::Variant;
 use super::assigner::Assigning;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared::db::Fence;
 use shared::ids::{ImageId, InstanceId, RegionName};
 use shared::model::{ImageState, InstanceStatus};
-use shared::testing::Tables;
+use testing::Tables;
 
 use super::view::{self, View};
 use super::{Check, Scene, Violation};

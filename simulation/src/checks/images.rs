@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared::assign::ClientBuild;
 use shared::ids::{ImageId, RegionName};
 use shared::model::{Image, ImageState};
-use shared::testing::Tables;
+use testing::Tables;
 
 use super::{Check, Violation};
 use crate::facts::Fact;

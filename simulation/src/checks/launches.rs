@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
 use shared::model::Intent;
 
-use shared::testing::Tables;
+use testing::Tables;
 
 use super::images::most;
 use super::{Check, Scene, Violation};
@@ -220,7 +220,7 @@ fn is_in_store(scene: &Scene<'_>, region: &RegionName, launch: &LaunchId) -> boo
 
 /// Rows, and what open intents may still become.
 pub(super) fn live_in_stores(scene: &Scene<'_>, tables: &Tables, region: &RegionName) -> u32 {
-    let of_region = |row: &&shared::testing::InstanceRow| row.region == *region;
+    let of_region = |row: &&testing::InstanceRow| row.region == *region;
     let all = tables.instances.values().filter(of_region).count();
     let mut live = u32::try_from(all).unwrap_or(u32::MAX);
     let mut items = scene.world.store.items();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ids::InstanceId;
 use shared::model::{InstanceStatus, MachineState};
-use shared::testing::{InstanceRow, SlotStatus, Tables};
+use testing::{InstanceRow, SlotStatus, Tables};
 
 use super::{Check, Scene, Violation};
 use crate::facts::Fact;
@@ -90,15 +90,15 @@ fn moved(
         return;
     }
     let silence = scene.agents.silence(id, scene.world.now());
-    let waits = tables.regions[&before.row.region].settings.waits;
-    if before.occupied && silence.is_some_and(|silence| silence < waits.lost) {
+    let timeouts = tables.regions[&before.row.region].settings.timeouts;
+    if before.occupied && silence.is_some_and(|silence| silence < timeouts.lost) {
         violated(
             Check::OccupiedNotTerminated,
             "a user is there, and its agent lives",
         );
     }
     let in_service = from == InstanceStatus::Active;
-    if in_service && silence.is_some_and(|silence| silence < waits.heartbeat) {
+    if in_service && silence.is_some_and(|silence| silence < timeouts.heartbeat) {
         violated(
             Check::NothingLivingRemoved,
             "in service, and its agent is heard",

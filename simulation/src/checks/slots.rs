@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use shared::ids::InstanceId;
 use shared::model::InstanceStatus;
-use shared::testing::{SlotRow, SlotStatus, Tables};
+use testing::{SlotRow, SlotStatus, Tables};
 
 use super::{Check, Violation};
 use crate::facts::Fact;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::{Image, ImageState, InstanceStatus, Upgrades};
-use shared::testing::{ENVIRONMENT, SlotStatus, Tables};
+use shared::model::{Image, ImageState, InstanceStatus};
+use shared::settings::Upgrades;
+use testing::{ENVIRONMENT, SlotStatus, Tables};
 
 use super::Scene;
 use super::images;
@@ -44,7 +45,7 @@ impl View {
     pub(super) fn of(scene: &Scene<'_>, tables: &Tables, region: &RegionName) -> Self {
         let now = scene.world.now();
         let settings = &tables.regions[region].settings;
-        let heard_after = now - settings.waits.heartbeat;
+        let heard_after = now - settings.timeouts.heartbeat;
         let mut rows: BTreeMap<_, _> = tables
             .instances
             .iter()

@@ -105,7 +105,7 @@ impl Wakes {
             .filter(|(_, items)| items.wanted.is_some())
             .map(|(region, _)| region.clone())
             .collect();
-        let is_held = |held: &shared::testing::Held| held.expires_at > now - WIDEST_MARGIN_MS;
+        let is_held = |held: &testing::Held| held.expires_at > now - WIDEST_MARGIN_MS;
         let locked = items
             .regions
             .values()

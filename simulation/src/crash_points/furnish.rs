@@ -4,10 +4,10 @@ use jiff::SignedDuration;
 use shared::host::HostErrorKind;
 use shared::ids::{ClientToken, RegionName};
 use shared::model::{
-    ImageState, Instance, InstanceStatus, Intent, LaunchRequest, MachineState, RegionSettings,
-    SlotCounts, Waits,
+    ImageState, Instance, InstanceStatus, Intent, LaunchRequest, MachineState, SlotCounts,
 };
-use shared::testing::{at, image, instance, machine};
+use shared::settings::{RegionSettings, Timeouts};
+use testing::{at, image, instance, machine};
 
 use crate::simulation::{Happening, Simulation};
 
@@ -15,7 +15,7 @@ use crate::simulation::{Happening, Simulation};
 pub(super) fn settings() -> RegionSettings {
     let minutes = SignedDuration::from_mins;
     RegionSettings {
-        waits: Waits {
+        timeouts: Timeouts {
             heartbeat: SignedDuration::from_secs(60),
             lost: minutes(3),
             boot: minutes(3),
@@ -24,7 +24,7 @@ pub(super) fn settings() -> RegionSettings {
             orphan: minutes(3),
         },
         upgrades: super::upgrades::bounds(),
-        ..shared::testing::settings()
+        ..testing::settings()
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::SignedDuration;
 use serde_json::json;
 use shared::model::InstanceStatus;
-use shared::testing::at;
+use testing::at;
 
 use super::furnish::{
     behind_fence, buffer, committed, denied, drained, ended, intent, launched, launched_and_ended,
@@ -73,7 +73,7 @@ pub const KINDS: &[Kind] = &[
     kind("replace what never came up", never_came_up, reconcile),
     kind("release what nobody claimed", unclaimed, reconcile),
     kind("drain a retired image", retired, reconcile),
-    kind("outbid the fence", behind_fence, reconcile),
+    kind("advance_past_fence the fence", behind_fence, reconcile),
     kind("hand over after three rounds", wanted_again, reconcile),
     kind("a pass by hand", |_| {}, by_hand),
     kind("a dry run", |_| {}, dry_run),

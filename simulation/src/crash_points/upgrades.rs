@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use shared::assign::AppVersion;
 use shared::ids::{ClientSha, ImageId};
-use shared::model::{Image, ImageState, Instance, Upgrades};
-use shared::testing::{ENVIRONMENT, at, image, instance};
+use shared::model::{Image, ImageState, Instance};
+use shared::settings::Upgrades;
+use testing::{ENVIRONMENT, at, image, instance};
 
 use super::furnish::{add, buffer, never_came_up_of, region, watched};
 use crate::rollouts::upgrade_event;

@@ -2,11 +2,14 @@
 
 use async_trait::async_trait;
 use shared::db::{
-    Asked, Database, DbError, Fence, KnownInstance, Observation, TerminateIf, WriteOutcome,
-    WriteResult,
+    DbError, Fence, InstanceDatabase, KnownInstance, Observation, RegionDatabase, UpgradeRequested,
+    WriteOutcome, WriteResult,
 };
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::{ImageState, NewInstance, Notice};
+use shared::model::TerminateIf;
+use shared::model::{ImageState, NewInstance, SpotNotice};
+
+use testing::Database;
 
 use super::Gated;
 use crate::facts::Fact;
@@ -59,7 +62,7 @@ impl Gated<dyn Database> {
 }
 
 #[async_trait]
-impl Database for Gated<dyn Database> {
+impl RegionDatabase for Gated<dyn Database> {
     async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
         let inner = self.inner.clone();
         self.ask("regions", async move { inner.regions().await })
@@ -79,12 +82,15 @@ impl Database for Gated<dyn Database> {
         .await
     }
 
-    async fn look(&self, region: &RegionName) -> Result<Observation, DbError> {
+    async fn observe(&self, region: &RegionName) -> Result<Observation, DbError> {
         let (inner, region) = (self.inner.clone(), region.clone());
-        self.ask("look", async move { inner.look(&region).await })
+        self.ask("observe", async move { inner.observe(&region).await })
             .await
     }
+}
 
+#[async_trait]
+impl InstanceDatabase for Gated<dyn Database> {
     async fn record_instances(&self, fence: &Fence, instances: &[NewInstance]) -> Written {
         let (inner, under, rows) = (self.inner.clone(), fence.clone(), instances.to_vec());
         self.write("record_instances", fence, async move {
@@ -178,17 +184,17 @@ impl Database for Gated<dyn Database> {
         .await
     }
 
-    async fn ask_upgrade(
+    async fn request_upgrade(
         &self,
         region: &RegionName,
         image: &ImageId,
         client_sha: &ClientSha,
-    ) -> Result<Asked, DbError> {
+    ) -> Result<UpgradeRequested, DbError> {
         let (inner, region) = (self.inner.clone(), region.clone());
         let (image, client_sha) = (image.clone(), client_sha.clone());
         let (facts, process) = (self.seat.facts.clone(), self.seat.process);
         self.ask("ask_upgrade", async move {
-            let answer = inner.ask_upgrade(&region, &image, &client_sha).await;
+            let answer = inner.request_upgrade(&region, &image, &client_sha).await;
             if let Ok(asked) = &answer {
                 let asked = *asked;
                 facts.add(process, Fact::AskedForImage { region, asked });
@@ -207,10 +213,14 @@ impl Database for Gated<dyn Database> {
         .await
     }
 
-    async fn give_notice(&self, id: &InstanceId, notice: Notice) -> Result<WriteOutcome, DbError> {
+    async fn record_spot_notice(
+        &self,
+        id: &InstanceId,
+        notice: SpotNotice,
+    ) -> Result<WriteOutcome, DbError> {
         let (inner, id) = (self.inner.clone(), id.clone());
         self.ask("give_notice", async move {
-            inner.give_notice(&id, notice).await
+            inner.record_spot_notice(&id, notice).await
         })
         .await
     }

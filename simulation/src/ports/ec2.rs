@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation};
 use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
-use shared::model::{AddressTag, ExternalAddress, LaunchRequest, Machine, Selector};
+use shared::model::{ExternalAddress, LaunchRequest, Machine};
+use shared::settings::{AddressTag, Selector};
 
 use super::{Gated, Seat};
 use crate::facts::Fact;

@@ -11,7 +11,7 @@ use shared::assign::{AssignOutcome, AssignRequest, Assigner};
 use shared::clock::Clock;
 use shared::db::DbError;
 use shared::ids::RegionName;
-use shared::pass::{HandOverError, Successor};
+use shared::pass::{HandOverError, ReconcileInvoker};
 
 use super::{Gated, Seat};
 use crate::facts::Fact;
@@ -29,7 +29,7 @@ impl Alerts for Gated<dyn Alerts> {
 }
 
 #[async_trait]
-impl Successor for Gated<dyn Successor> {
+impl ReconcileInvoker for Gated<dyn ReconcileInvoker> {
     async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError> {
         let (inner, region, id) = (self.inner.clone(), region.clone(), id.to_owned());
         let effect = async move { inner.hand_over(&region, &id).await };

@@ -5,11 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::ids::{Owner, RegionName};
-use shared::lock::{
-    Attempt, Closing, LaunchLog, Lease, LockError, RegionLock, RegionMemory, ReplicaNotes, WakeMark,
-};
+use shared::lock::{Lease, LockAttempt, LockError, RegionLock, WakeMark};
 use shared::model::Intent;
 use shared::report::Decision;
+use shared::store::{IntentClosure, RegionState, ReplicaRecord, StateStore};
 
 use super::Gated;
 use crate::facts::Fact;
@@ -52,14 +51,14 @@ impl RegionLock for Gated<dyn RegionLock> {
         owner: &Owner,
         now: Timestamp,
         lease: Duration,
-    ) -> Result<Attempt, LockError> {
+    ) -> Result<LockAttempt, LockError> {
         let (inner, region, owner) = (self.inner.clone(), region.clone(), owner.clone());
         self.item(
             "acquire",
             async move { inner.acquire(&region, &owner, now, lease).await },
             |attempt| match attempt {
-                Attempt::Acquired(lease) => Some(Fact::Acquired(lease.clone())),
-                Attempt::Held { .. } => None,
+                LockAttempt::Acquired(lease) => Some(Fact::Acquired(lease.clone())),
+                LockAttempt::Held { .. } => None,
             },
         )
         .await
@@ -76,17 +75,17 @@ impl RegionLock for Gated<dyn RegionLock> {
         .await
     }
 
-    async fn outbid(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError> {
+    async fn advance_past_fence(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError> {
         let (inner, lease) = (self.inner.clone(), lease.clone());
         self.item(
-            "outbid",
-            async move { inner.outbid(&lease, in_force).await },
+            "advance_past_fence",
+            async move { inner.advance_past_fence(&lease, in_force).await },
             |lifted| Some(Fact::Acquired(lifted.clone())),
         )
         .await
     }
 
-    async fn mark_wanted(
+    async fn set_wake_mark(
         &self,
         region: &RegionName,
         by: &str,
@@ -95,29 +94,29 @@ impl RegionLock for Gated<dyn RegionLock> {
         let (inner, region, by) = (self.inner.clone(), region.clone(), by.to_owned());
         let fact = Fact::Marked(region.clone());
         self.item(
-            "mark_wanted",
-            async move { inner.mark_wanted(&region, &by, now).await },
+            "set_wake_mark",
+            async move { inner.set_wake_mark(&region, &by, now).await },
             |()| Some(fact),
         )
         .await
     }
 
-    async fn clear_wanted(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
+    async fn clear_wake_mark(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
         let (inner, region, mark) = (self.inner.clone(), region.clone(), mark.clone());
         let fact = Fact::Cleared(region.clone());
         self.item(
-            "clear_wanted",
-            async move { inner.clear_wanted(&region, &mark).await },
+            "clear_wake_mark",
+            async move { inner.clear_wake_mark(&region, &mark).await },
             |()| Some(fact),
         )
         .await
     }
 
-    async fn is_wanted(&self, region: &RegionName) -> Result<bool, LockError> {
+    async fn has_wake_mark(&self, region: &RegionName) -> Result<bool, LockError> {
         let (inner, region) = (self.inner.clone(), region.clone());
         self.item(
-            "is_wanted",
-            async move { inner.is_wanted(&region).await },
+            "has_wake_mark",
+            async move { inner.has_wake_mark(&region).await },
             |_| None,
         )
         .await
@@ -141,12 +140,16 @@ impl RegionLock for Gated<dyn RegionLock> {
 }
 
 #[async_trait]
-impl LaunchLog for Gated<dyn LaunchLog> {
-    async fn memory(&self, region: &RegionName, now: Timestamp) -> Result<RegionMemory, LockError> {
+impl StateStore for Gated<dyn StateStore> {
+    async fn region_state(
+        &self,
+        region: &RegionName,
+        now: Timestamp,
+    ) -> Result<RegionState, LockError> {
         let (inner, region) = (self.inner.clone(), region.clone());
         self.item(
             "memory",
-            async move { inner.memory(&region, now).await },
+            async move { inner.region_state(&region, now).await },
             |_| None,
         )
         .await
@@ -163,7 +166,7 @@ impl LaunchLog for Gated<dyn LaunchLog> {
         .await
     }
 
-    async fn close_intent(&self, lease: &Lease, closing: &Closing) -> Result<(), LockError> {
+    async fn close_intent(&self, lease: &Lease, closing: &IntentClosure) -> Result<(), LockError> {
         let (inner, lease, closing) = (self.inner.clone(), lease.clone(), closing.clone());
         let fact = Fact::Closed(lease.clone(), closing.launch_id.clone());
         self.item(
@@ -174,11 +177,11 @@ impl LaunchLog for Gated<dyn LaunchLog> {
         .await
     }
 
-    async fn note_replicas(&self, lease: &Lease, notes: &ReplicaNotes) -> Result<(), LockError> {
+    async fn record_replicas(&self, lease: &Lease, notes: &ReplicaRecord) -> Result<(), LockError> {
         let (inner, lease, notes) = (self.inner.clone(), lease.clone(), notes.clone());
         self.item(
-            "note_replicas",
-            async move { inner.note_replicas(&lease, &notes).await },
+            "record_replicas",
+            async move { inner.record_replicas(&lease, &notes).await },
             |()| None,
         )
         .await

@@ -37,7 +37,7 @@ pub(crate) async fn without_room_the_next_choice_is_used(deployed: &Deployed) {
     let launched = (ON_DEMAND, SECOND, "ok");
     let expected = [&refused[..], &[launched]].concat();
     assert_eq!(launches(&region).await, expected);
-    let memory = deployed.memory(SCARCE).await;
+    let memory = deployed.region_state(SCARCE).await;
     for market in ["spot#", ""] {
         let refusal = format!("REFUSAL#{market}m6i.large#{FIRST}");
         assert!(memory.contains(&refusal), "{memory:?}");

@@ -49,7 +49,7 @@ pub(crate) async fn of_two_passes_one_works(deployed: &Deployed) {
         "launched once"
     );
     assert_eq!(region.machines().await, region.rows().await);
-    let memory = deployed.memory(SCARCE).await;
+    let memory = deployed.region_state(SCARCE).await;
     assert!(
         !memory.contains(&"WAKE".to_owned()),
         "no wake is left: {memory:?}"

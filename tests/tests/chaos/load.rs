@@ -10,7 +10,7 @@ use scaling_tests::deployed::Deployed;
 use crate::aws_log::AwsLog;
 use crate::evidence::Calls;
 use crate::hunt::{Bag, Game, Hunt};
-use crate::passes::Passes;
+use crate::passes::Reconciler;
 use crate::prey::Herd;
 use crate::users::Users;
 use crate::weather;
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(crate) struct Chaos<'a> {
     pub(crate) deployed: &'a Deployed,
     pub(crate) users: &'a Users<'a>,
-    pub(crate) passes: &'a Passes,
+    pub(crate) passes: &'a Reconciler,
     pub(crate) seed: u64,
     /// How long it lasts at the least. If there is too little in three times as long, it is over.
     pub(crate) time: Duration,

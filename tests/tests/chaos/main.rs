@@ -41,7 +41,8 @@ use std::time::{Duration, Instant};
 use local_stack::options::StackOptions;
 use scaling_tests::deployed::Deployed;
 use serde_json::Value;
-use shared::clock::{Clock, SystemClock};
+use shared::clock::Clock;
+use startup::SystemClock;
 
 use aws_log::AwsLog;
 use checks::live::Live;
@@ -49,7 +50,7 @@ use checks::stores::Memory;
 use checks::{launches, removals, slots, stores};
 use evidence::{Calls, Evidence, install_audit};
 use load::{Chaos, KILLS, PAUSES};
-use passes::Passes;
+use passes::Reconciler;
 use regions::{MAX_INSTANCES, World};
 use settle::settle;
 use users::Users;
@@ -69,7 +70,7 @@ async fn processes_that_are_killed_or_paused_at_any_moment_break_no_promise() {
     weather::disturb_database_events(&deployed, seed).await;
     deployed.deliver_events().await;
 
-    let (users, passes) = (Users::of(&deployed), Passes::of(&deployed));
+    let (users, passes) = (Users::of(&deployed), Reconciler::of(&deployed));
     let (mut calls, mut log) = (Calls::default(), AwsLog::of(&deployed.stack));
     let chaos = Chaos {
         deployed: &deployed,

@@ -18,14 +18,14 @@ use crate::regions::REGIONS;
 /// Passes that went on when another had the lock.
 const REFUSED: &str = "lock lost";
 
-pub(crate) struct Passes {
+pub(crate) struct Reconciler {
     lambda: Client,
     function: String,
     operator: Operator,
     tally: Mutex<BTreeMap<String, usize>>,
 }
 
-impl Passes {
+impl Reconciler {
     pub(crate) fn of(deployed: &Deployed) -> Self {
         Self {
             lambda: Client::new(&deployed.stack.sdk_config()),

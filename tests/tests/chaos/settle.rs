@@ -11,7 +11,8 @@ use futures::StreamExt as _;
 use futures::stream::iter;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
-use shared::clock::{Clock as _, SystemClock};
+use shared::clock::Clock as _;
+use startup::SystemClock;
 
 use crate::checks::stores::Memory;
 use crate::regions::REGIONS;

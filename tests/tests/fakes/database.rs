@@ -9,7 +9,7 @@ mod steps;
 
 use std::collections::BTreeMap;
 
-use shared::testing::Tables;
+use testing::Tables;
 use tokio::sync::OnceCell;
 
 use flaws::Flaw;

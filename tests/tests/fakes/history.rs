@@ -6,12 +6,13 @@ use jiff::SignedDuration;
 use scaling_tests::table::Table;
 use shared::history::{History, PAGE};
 use shared::ids::{Owner, RegionName};
-use shared::lock::{Attempt, Closing, LaunchLog, Lease, RegionLock};
-use shared::model::{Intent, LaunchRequest, Refusal};
+use shared::lock::{Lease, LockAttempt, RegionLock};
+use shared::model::{CapacityRefusal, Intent, LaunchRequest};
 use shared::report::{Decision, PassOutcome};
-use shared::scaling::{Figures, Plan};
-use shared::testing::{FakeStore, NOW, at};
+use shared::scaling::{Counts, Plan};
+use shared::store::{IntentClosure, StateStore};
 use shared::trigger::Trigger;
+use testing::{FakeStore, NOW, at};
 
 const DECISIONS: i64 = 60;
 
@@ -28,9 +29,9 @@ fn decision(lease: &Lease) -> Decision {
         id: format!("event-{}", lease.version),
         trigger: Trigger::ByHand,
         plan: Plan {
-            figures: Figures {
+            counts: Counts {
                 free: u32::try_from(lease.version).unwrap(),
-                ..Figures::default()
+                ..Counts::default()
             },
             ..Plan::default()
         },
@@ -70,13 +71,13 @@ async fn taken<S: RegionLock>(store: &S, region: &RegionName, seconds: i64) -> L
         .await
         .unwrap()
     {
-        Attempt::Acquired(lease) => lease,
-        Attempt::Held { until } => panic!("held until {until}"),
+        LockAttempt::Acquired(lease) => lease,
+        LockAttempt::Held { until } => panic!("held until {until}"),
     }
 }
 
 /// What some passes leave: decisions, then a pass that is at it.
-async fn passes<S: RegionLock + LaunchLog>(store: &S, region: &RegionName) {
+async fn passes<S: RegionLock + StateStore>(store: &S, region: &RegionName) {
     for round in 1..=DECISIONS {
         let lease = taken(store, region, round).await;
         store
@@ -89,13 +90,13 @@ async fn passes<S: RegionLock + LaunchLog>(store: &S, region: &RegionName) {
     for launch in ["launch-2", "launch-1", "launch-3"] {
         store.open_intent(&lease, &intent(launch)).await.unwrap();
     }
-    let closing = Closing {
+    let closing = IntentClosure {
         launch_id: "launch-2".into(),
         outcome: "no capacity".to_owned(),
-        refusal: Some(Refusal::of(&intent("launch-2").request, NOW)),
+        refusal: Some(CapacityRefusal::of(&intent("launch-2").request, NOW)),
     };
     store.close_intent(&lease, &closing).await.unwrap();
-    store.mark_wanted(region, "event-9", NOW).await.unwrap();
+    store.set_wake_mark(region, "event-9", NOW).await.unwrap();
 }
 
 /// Every answer there is, as text.

@@ -7,9 +7,9 @@ mod steps;
 
 use std::collections::BTreeMap;
 
+use dynamodb_adapter::DynamoStore;
 use scaling_tests::table::Table;
-use shared::lock::dynamodb::DynamoStore;
-use shared::testing::FakeStore;
+use testing::FakeStore;
 use tokio::sync::OnceCell;
 
 use flaws::{Flaw, Was};

@@ -135,7 +135,7 @@ async fn state(region: &Region<'_>) -> Value {
         "machines": machines,
         "launches": region.calls("RunInstances").await.len(),
         "terminations": region.calls("TerminateInstances").await.len(),
-        "memory": region.deployed.memory(region.name).await,
+        "memory": region.deployed.region_state(region.name).await,
     })
 }
 

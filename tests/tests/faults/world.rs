@@ -82,7 +82,7 @@ pub(crate) fn choice(region: &str, zone: char, instance_type: &str, capacity: u3
     })
 }
 
-/// Sets a region up with a buffer of `settings`' size, and lets a pass fill it. Passes launch and
+/// Sets a region up with a buffer of `settings`' size, and lets a pass fill it. Reconciler launch and
 /// drain as many instances at once as they like.
 pub(crate) async fn filled<'a>(
     deployed: &'a Deployed,

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use scaling_tests::replica_server::{Manner, ReplicaServer};
-use shared::model::{ReplicaAnswer, StatusApi};
+use shared::model::ReplicaAnswer;
 use shared::replicas::ReplicaStatusApi as _;
+use shared::settings::StatusApi;
 
 use crate::{api, ask, asked, poller};
 

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use replica_http_adapter::HttpReplicas;
 use scaling_tests::replica_server::{Manner, ReplicaServer, crowd};
 use shared::ids::InstanceId;
-use shared::model::{Machine, MachineState, ReplicaAnswer, StatusApi};
-use shared::replicas::{HttpReplicas, ReplicaStatusApi, ask_all};
+use shared::model::{Machine, MachineState, ReplicaAnswer};
+use shared::replicas::{ReplicaStatusApi, ask_all};
+use shared::settings::StatusApi;
 
 use crate::{api, poller};
 

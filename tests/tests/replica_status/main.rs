@@ -16,9 +16,11 @@ mod tls;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use replica_http_adapter::HttpReplicas;
 use scaling_tests::replica_server::{Manner, ReplicaServer};
-use shared::model::{ReplicaAnswer, StatusApi};
-use shared::replicas::{HttpReplicas, ReplicaStatusApi as _};
+use shared::model::ReplicaAnswer;
+use shared::replicas::ReplicaStatusApi as _;
+use shared::settings::StatusApi;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

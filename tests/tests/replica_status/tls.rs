@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use replica_http_adapter::HttpReplicas;
 use scaling_tests::replica_server::{Manner, ReplicaServer};
-use shared::model::{Protocol, ReplicaAnswer, StatusApi};
-use shared::replicas::{HttpReplicas, ReplicaStatusApi as _};
+use shared::model::ReplicaAnswer;
+use shared::replicas::ReplicaStatusApi as _;
+use shared::settings::{Protocol, StatusApi};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;

@@ -115,7 +115,7 @@ impl<'a> Fleet<'a> {
     /// intent was launched twice.
     pub(crate) async fn promises_kept(&self) {
         let region = &self.region;
-        let mut memory = region.deployed.memory(region.name).await;
+        let mut memory = region.deployed.region_state(region.name).await;
         memory.retain(|key| key != "REPLICAS");
         assert_eq!(memory, ["LOCK"], "{}", region.name);
         assert!(region.rows().await.is_empty(), "{}: rows", region.name);

@@ -40,7 +40,7 @@ async fn neither_deleted_nor_counted(fleet: &Fleet<'_>) {
 }
 
 async fn replaced_after_the_bound(fleet: &Fleet<'_>) {
-    let memory = fleet.region.deployed.memory(fleet.region.name).await;
+    let memory = fleet.region.deployed.region_state(fleet.region.name).await;
     assert!(
         !memory.contains(&"REPLICAS".to_owned()),
         "nobody asked for it"

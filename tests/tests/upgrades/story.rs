@@ -60,18 +60,18 @@ async fn image_by_image(fleet: &Fleet<'_>) {
     let report = fleet.ask(&fleet.image(2), NEW).await;
     assert_ne!(report["outcome"], "failed", "{report:#}");
     // Warm, and nobody is assigned there before the app version says so.
-    side_by_side(fleet, "CURRENT", "WARMING").await;
+    rows_with_machines(fleet, "CURRENT", "WARMING").await;
     let plan = async || fleet.region.plan().await.to_string();
     let waits = |plan: &String| plan.contains("awaits_app_version");
     eventually("it waits for the app version", SOON, plan, waits).await;
     // From here on each by one write: there, back, and there again.
     fleet.publish(NEW).await;
-    side_by_side(fleet, "BAKING", "CURRENT").await;
+    rows_with_machines(fleet, "BAKING", "CURRENT").await;
     served(fleet, 2).await;
     fleet.publish(OLD).await;
-    side_by_side(fleet, "CURRENT", "BAKING").await;
+    rows_with_machines(fleet, "CURRENT", "BAKING").await;
     fleet.publish(NEW).await;
-    side_by_side(fleet, "BAKING", "CURRENT").await;
+    rows_with_machines(fleet, "BAKING", "CURRENT").await;
     is_so(fleet, "the old image is retired", |seen| {
         seen[0].state == "RETIRED" && seen[1].state == "CURRENT"
     })
@@ -80,7 +80,7 @@ async fn image_by_image(fleet: &Fleet<'_>) {
 }
 
 /// Both images in these states, and each with a whole buffer.
-async fn side_by_side(fleet: &Fleet<'_>, first: &str, second: &str) {
+async fn rows_with_machines(fleet: &Fleet<'_>, first: &str, second: &str) {
     is_so(fleet, &format!("{first} beside {second}"), |seen| {
         seen[0].state == first && seen[1].state == second && seen.iter().all(is_full)
     })

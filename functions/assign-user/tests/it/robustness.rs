@@ -14,8 +14,8 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use shared::assign::{AssignOutcome, AssignRequest, Assigner, Assignment};
-use shared::clock::SystemClock;
 use shared::db::DbError;
+use startup::SystemClock;
 use tokio::runtime::Runtime;
 
 use crate::support::{AUDIENCE, Answer, ISSUER, Provider, Request};
@@ -49,7 +49,7 @@ static FUNCTION: LazyLock<(Runtime, AssignUser<EverFree>)> = LazyLock::new(|| {
         .build()
         .unwrap();
     let provider = runtime.block_on(Provider::start());
-    let http = shared::http::client().unwrap();
+    let http = http_client::client().unwrap();
     let keys = KeyCache::new(http, provider.url.parse().unwrap(), Arc::new(SystemClock));
     let function = AssignUser {
         assigner: EverFree,

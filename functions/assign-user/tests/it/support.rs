@@ -14,11 +14,11 @@ use assign_user::request::LocalDev;
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use axum::Router;
 use axum::http::HeaderMap;
+use hasura_adapter::{HasuraAssigner, HasuraClient, HasuraSettings};
 use jiff::SignedDuration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use shared::db::{HasuraAssigner, HasuraClient, HasuraSettings};
-use shared::testing::FakeClock;
+use testing::FakeClock;
 use tokio::net::TcpListener;
 
 pub use hasura::{ADMIN_SECRET, Hasura, Reply, SLOT};
@@ -46,7 +46,7 @@ impl World {
         let provider = Provider::start().await;
         let hasura = Hasura::start().await;
         let clock = Arc::new(FakeClock::default());
-        let http = shared::http::client().unwrap();
+        let http = http_client::client().unwrap();
         let settings = HasuraSettings {
             url: hasura.url.clone(),
             admin_secret: SecretString::from(ADMIN_SECRET),

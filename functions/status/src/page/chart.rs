@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 use shared::history::Point;
-use shared::scaling::Figures;
+use shared::scaling::Counts;
 
 use super::words::hour;
 
@@ -33,7 +33,7 @@ pub(super) struct Line {
     pub(super) name: &'static str,
     /// Its class in the style sheet. Lines differ in more than their colour.
     pub(super) class: &'static str,
-    pub(super) of: fn(&Figures) -> u32,
+    pub(super) of: fn(&Counts) -> u32,
     pub(super) keep: Keep,
 }
 
@@ -111,7 +111,7 @@ fn columns(points: &[Point], from: Timestamp, now: Timestamp, line: &Line) -> Ve
         let along = point.at.min(now).duration_since(from).as_millis();
         let place = along * i128::from(COLUMNS) / span;
         let x = i64::try_from(place).unwrap_or(COLUMNS) * WIDTH / COLUMNS;
-        let value = (line.of)(&point.figures);
+        let value = (line.of)(&point.counts);
         match columns.last_mut().filter(|last| last.x == x) {
             Some(last) => {
                 last.at = point.at;
@@ -159,7 +159,7 @@ fn label(points: &[Point], from: Timestamp, now: Timestamp, lines: &[Line]) -> S
     let shown = || points.iter().filter(|point| point.at >= from);
     let mut label = format!("From {} to {} UTC.", hour(from), hour(now));
     for line in lines {
-        let value = |point: &Point| (line.of)(&point.figures);
+        let value = |point: &Point| (line.of)(&point.counts);
         let Some(last) = shown().next_back() else {
             continue;
         };
@@ -192,7 +192,7 @@ mod tests {
     const FREE: Line = Line {
         name: "Free",
         class: "free",
-        of: |figures| figures.free,
+        of: |counts| counts.free,
         keep: Keep::Least,
     };
 
@@ -212,10 +212,10 @@ mod tests {
     fn points(all: &[(i64, u32)]) -> Vec<Point> {
         let point = |(ago, free): &(i64, u32)| Point {
             at: now() - SignedDuration::from_secs(*ago),
-            figures: Figures {
+            counts: Counts {
                 free: *free,
                 target: 4,
-                ..Figures::default()
+                ..Counts::default()
             },
         };
         all.iter().map(point).collect()
@@ -272,7 +272,7 @@ mod tests {
         let target = Line {
             name: "Wanted",
             class: "target",
-            of: |figures| figures.target,
+            of: |counts| counts.target,
             keep: Keep::Last,
         };
         let all = points(&[(600, 4), (300, 0), (0, 3)]);

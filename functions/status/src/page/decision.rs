@@ -2,7 +2,7 @@
 
 use askama::Template;
 use serde_json::{Map, Value};
-use shared::history::PastDecision;
+use shared::history::StoredDecision;
 
 use super::view::DecisionView;
 use super::{Figure, Layout, Visit};
@@ -16,7 +16,7 @@ struct DecisionHtml {
     version: i64,
     id: String,
     decision: DecisionView,
-    figures: Vec<Figure>,
+    counts: Vec<Figure>,
     left_out: usize,
     replicas: Vec<ReplicaRow>,
     lists: Vec<List>,
@@ -37,7 +37,7 @@ pub(crate) fn decision(visit: &Visit, told: &DecisionStatus) -> Result<String, a
         format!(
             "{action}{space}{}: {}",
             instance.unwrap_or_default(),
-            step.because.text
+            step.reason.text
         )
     });
     let results = past.results.iter().map(|result| {
@@ -59,9 +59,9 @@ pub(crate) fn decision(visit: &Visit, told: &DecisionStatus) -> Result<String, a
         version: past.version,
         id: past.id.clone(),
         decision: DecisionView::of(visit, told),
-        figures: past
+        counts: past
             .plan
-            .figures
+            .counts
             .iter()
             .map(|(name, value)| Figure::new(name.clone(), value))
             .collect(),
@@ -85,7 +85,7 @@ pub(super) struct ReplicaRow {
 }
 
 /// Of the algorithm `replica`: what there was, with its status, and what was decided for it.
-pub(super) fn replicas(past: &PastDecision) -> Vec<ReplicaRow> {
+pub(super) fn replicas(past: &StoredDecision) -> Vec<ReplicaRow> {
     let text = |replica: &Map<String, Value>, key: &str| match replica.get(key) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => String::new(),

@@ -16,19 +16,19 @@ use crate::model::{LockStatus, RegionPage, RegionStatus};
 const LIVE: Line = Line {
     name: "live",
     class: "live",
-    of: |figures| figures.live,
+    of: |counts| counts.live,
     keep: Keep::Most,
 };
 const MAXIMUM: Line = Line {
     name: "maximum",
     class: "max",
-    of: |figures| figures.max,
+    of: |counts| counts.max,
     keep: Keep::Last,
 };
 const STARTING: Line = Line {
     name: "slots starting",
     class: "starting",
-    of: |figures| figures.starting,
+    of: |counts| counts.starting,
     keep: Keep::Most,
 };
 

@@ -2,7 +2,7 @@
 //! known here is told in the words that were recorded with it.
 
 use serde_json::{Map, Value};
-use shared::history::{PastDecision, PastNote, PastReason, PastStep};
+use shared::history::{StoredDecision, StoredNote, StoredReason, StoredStep};
 use shared::report::StepResult;
 
 use super::words::count;
@@ -50,10 +50,10 @@ impl Sentence {
 }
 
 /// At least one.
-pub(super) fn of(past: &PastDecision) -> Vec<Sentence> {
+pub(super) fn of(past: &StoredDecision) -> Vec<Sentence> {
     let mut all: Vec<_> = launches(past).into_iter().collect();
     let others = past.plan.steps.iter().filter(|step| !is_launch(step));
-    for group in grouped(others, |step| (&step.action, &step.because.reason)) {
+    for group in grouped(others, |step| (&step.action, &step.reason.reason)) {
         all.extend(done(&group));
     }
     let failed = past.results.iter().filter(|result| !result.ok);
@@ -78,12 +78,12 @@ pub(super) fn of(past: &PastDecision) -> Vec<Sentence> {
 }
 
 /// True when the pass found nothing to do and nothing to say.
-pub(super) fn is_quiet(past: &PastDecision) -> bool {
+pub(super) fn is_quiet(past: &StoredDecision) -> bool {
     past.plan.steps.is_empty() && past.results.is_empty() && past.plan.notes.iter().all(is_rest)
 }
 
 /// It says that all is as it should be, or how far an upgrade is, which is told of the region.
-fn is_rest(note: &PastNote) -> bool {
+fn is_rest(note: &StoredNote) -> bool {
     const REST: [&str; 5] = [
         "buffer_full",
         "replicas_suffice",
@@ -94,7 +94,7 @@ fn is_rest(note: &PastNote) -> bool {
     !note.alert && REST.contains(&note.reason.reason.as_str())
 }
 
-fn quiet(past: &PastDecision) -> String {
+fn quiet(past: &StoredDecision) -> String {
     match (
         past.figure("free"),
         past.figure("target"),
@@ -108,17 +108,17 @@ fn quiet(past: &PastDecision) -> String {
     }
 }
 
-fn is_launch(step: &PastStep) -> bool {
+fn is_launch(step: &StoredStep) -> bool {
     matches!(step.action.as_str(), "launch" | "resume_launch")
 }
 
 /// What came of launches is in the results; which of them it came of does not matter.
-fn launches(past: &PastDecision) -> Option<Sentence> {
+fn launches(past: &StoredDecision) -> Option<Sentence> {
     let step = past.plan.steps.iter().find(|step| is_launch(step))?;
     let launched: usize = past.results.iter().filter_map(|it| it.launched).sum();
     // Records of earlier versions have no numbers; what failed is told besides.
     let known = past.results.iter().any(|it| it.launched.is_some());
-    let why = why(&step.because);
+    let why = why(&step.reason);
     match launched {
         0 if known || past.results.iter().any(|it| !it.ok) => None,
         0 => Some(Sentence::new(Kind::Did, format!("launched: {why}"))),
@@ -142,10 +142,10 @@ fn grouped<'a, T, K: PartialEq>(
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn done(group: &[&PastStep]) -> Option<Sentence> {
+fn done(group: &[&StoredStep]) -> Option<Sentence> {
     let first = group.first()?;
     let who = || named(group.iter().map(|step| text(&step.details, "instance")));
-    let why = why(&first.because);
+    let why = why(&first.reason);
     let said = match first.action.as_str() {
         "drain" => format!("drains {}: {why}", who()),
         "terminate" => format!("ends {}: {why}", who()),
@@ -196,14 +196,14 @@ fn done(group: &[&PastStep]) -> Option<Sentence> {
 }
 
 /// The reason, shorter than the log has it where it is told most.
-fn why(because: &PastReason) -> String {
-    let figure = |name| number(&because.details, name);
-    match because.reason.as_str() {
+fn why(reason: &StoredReason) -> String {
+    let figure = |name| number(&reason.details, name);
+    match reason.reason.as_str() {
         "below_target" => {
             let [free, target, starting, waiting] =
                 ["free", "target", "starting", "waiting"].map(figure);
             let (Some(free), Some(target)) = (free, target) else {
-                return because.text.clone();
+                return reason.text.clone();
             };
             let mut why = format!("free {free} of {target}");
             if let Some(starting @ 1..) = starting {
@@ -216,13 +216,13 @@ fn why(because: &PastReason) -> String {
         }
         "surplus" => match (figure("free"), figure("target")) {
             (Some(free), Some(target)) => format!("free {free} of {target}"),
-            _ => because.text.clone(),
+            _ => reason.text.clone(),
         },
-        _ => because.text.clone(),
+        _ => reason.text.clone(),
     }
 }
 
-fn noted(group: &[&PastNote]) -> Sentence {
+fn noted(group: &[&StoredNote]) -> Sentence {
     let Some(first) = group.first() else {
         return Sentence::new(Kind::Kept, String::new());
     };
@@ -279,7 +279,7 @@ fn number(details: &Map<String, Value>, key: &str) -> Option<u64> {
 }
 
 /// Why a pass ran.
-pub(super) fn trigger(past: &PastDecision) -> String {
+pub(super) fn trigger(past: &StoredDecision) -> String {
     let details = &past.trigger.details;
     match past.trigger.kind.as_str() {
         "schedule" => "by the schedule".to_owned(),
@@ -312,7 +312,7 @@ mod tests {
 
     use super::*;
 
-    fn past(plan: Value, results: Value) -> PastDecision {
+    fn past(plan: Value, results: Value) -> StoredDecision {
         let mut decision = json!({
             "region": "us-east-1", "version": 1, "at": "2026-01-01T12:00:00Z", "id": "x",
             "trigger": {"kind": "schedule"},
@@ -425,10 +425,10 @@ mod tests {
 
     #[test]
     fn a_pass_that_had_nothing_to_do_says_so() {
-        let figures = json!({"figures": {"free": 4, "target": 4}});
-        assert!(is_quiet(&past(figures.clone(), json!([]))));
+        let counts = json!({"figures": {"free": 4, "target": 4}});
+        assert!(is_quiet(&past(counts.clone(), json!([]))));
         let quiet = "nothing to do: free 4 of 4".to_owned();
-        assert_eq!(told(figures, json!([])), [(Kind::Kept, quiet)]);
+        assert_eq!(told(counts, json!([])), [(Kind::Kept, quiet)]);
         let starting = json!({"figures": {"free": 0, "target": 4, "starting": 4},
             "notes": [{"reason": "buffer_full", "text": "meets the target"}]});
         assert!(is_quiet(&past(starting.clone(), json!([]))));

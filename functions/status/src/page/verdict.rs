@@ -1,7 +1,7 @@
 //! Whether users can get a slot in a region now, and why not.
 
 use jiff::Timestamp;
-use shared::model::{ImageState, Refusal};
+use shared::model::{CapacityRefusal, ImageState};
 
 use super::sentences::{self, Kind};
 use super::words::{clock, count, distance, short_sha, span};
@@ -47,7 +47,7 @@ pub(super) struct Verdict {
     pub(super) tone: Tone,
     pub(super) text: &'static str,
     /// Why there are fewer than there should be.
-    pub(super) because: Vec<String>,
+    pub(super) reasons: Vec<String>,
     /// What an operator should know besides.
     pub(super) warnings: Vec<String>,
 }
@@ -86,8 +86,8 @@ impl Verdict {
     pub(super) fn of(region: &RegionStatus, now: Timestamp) -> Self {
         let buffer = Buffer::of(region);
         let (tone, text) = tone(region, buffer);
-        let because = match tone {
-            Tone::Low | Tone::Out => because(region, buffer, now),
+        let reasons = match tone {
+            Tone::Low | Tone::Out => reasons(region, buffer, now),
             // They matter again when slots run low.
             Tone::Good => region.refusals.iter().map(refused).collect(),
             Tone::Off | Tone::Unknown => Vec::new(),
@@ -95,7 +95,7 @@ impl Verdict {
         Self {
             tone,
             text,
-            because,
+            reasons,
             warnings: warnings(region, now),
         }
     }
@@ -116,19 +116,19 @@ fn tone(region: &RegionStatus, buffer: Buffer) -> (Tone, &'static str) {
     }
 }
 
-fn because(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String> {
-    let mut because = Vec::new();
+fn reasons(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String> {
+    let mut reasons = Vec::new();
     if buffer.starting > 0 {
-        because.push(format!("{} starting", count(buffer.starting, "slot")));
+        reasons.push(format!("{} starting", count(buffer.starting, "slot")));
     }
     for intent in &region.open_intents {
         let what = count(intent.count, "instance");
         let since = distance(now, intent.since);
-        because.push(format!(
+        reasons.push(format!(
             "{what} asked of EC2 {since}, without a clear answer yet"
         ));
     }
-    because.extend(region.refusals.iter().map(refused));
+    reasons.extend(region.refusals.iter().map(refused));
     if let Some(last) = &region.last_decision
         && !region.paused
     {
@@ -142,15 +142,15 @@ fn because(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String>
                     .iter()
                     .any(|words| sentence.text.starts_with(words))
         });
-        because.extend(of_launches.map(|sentence| sentence.text));
+        reasons.extend(of_launches.map(|sentence| sentence.text));
     }
-    if because.is_empty() && !region.paused && region.stale != Some(true) {
-        because.push("the next pass launches what is missing".to_owned());
+    if reasons.is_empty() && !region.paused && region.stale != Some(true) {
+        reasons.push("the next pass launches what is missing".to_owned());
     }
-    because
+    reasons
 }
 
-pub(super) fn refused(refusal: &Refusal) -> String {
+pub(super) fn refused(refusal: &CapacityRefusal) -> String {
     format!(
         "EC2 has no room for {}{} in {}: asked again after {}",
         refusal.instance_type,

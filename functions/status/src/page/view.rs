@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::history::Point;
 use shared::model::ImageState;
 use shared::overview::ImageOverview;
-use shared::scaling::Figures;
+use shared::scaling::Counts;
 
 use super::Visit;
 use super::chart::{Chart, Frame, Keep, Line};
@@ -17,19 +17,19 @@ use crate::model::{DecisionStatus, Past, RegionStatus};
 const FREE: Line = Line {
     name: "free slots",
     class: "free",
-    of: |figures| figures.free,
+    of: |counts| counts.free,
     keep: Keep::Least,
 };
 const TARGET: Line = Line {
     name: "wanted",
     class: "target",
-    of: |figures| figures.target,
+    of: |counts| counts.target,
     keep: Keep::Last,
 };
 const SESSIONS: Line = Line {
     name: "sessions",
     class: "sessions",
-    of: |figures| figures.occupied,
+    of: |counts| counts.occupied,
     keep: Keep::Most,
 };
 /// Decisions on the overview.
@@ -43,7 +43,7 @@ pub(super) struct RegionView {
     pub(super) has_rows: bool,
     pub(super) tone: Tone,
     pub(super) verdict: &'static str,
-    pub(super) because: Vec<String>,
+    pub(super) reasons: Vec<String>,
     pub(super) warnings: Vec<String>,
     pub(super) free: String,
     pub(super) target: u32,
@@ -102,7 +102,7 @@ impl RegionView {
         let Verdict {
             tone,
             text,
-            because,
+            reasons,
             warnings,
         } = Verdict::of(region, now);
         let buffer = Buffer::of(region);
@@ -127,7 +127,7 @@ impl RegionView {
             has_rows,
             tone,
             verdict: text,
-            because,
+            reasons,
             warnings,
             free: buffer.free.map_or("?".to_owned(), |free| free.to_string()),
             target: buffer.target,
@@ -159,7 +159,7 @@ impl RegionView {
     pub(super) fn trouble(&self) -> String {
         let verdict = matches!(self.tone, Tone::Low | Tone::Out).then(|| self.verdict.to_owned());
         let all = verdict.into_iter().chain(self.warnings.iter().cloned());
-        let reasons = self.because.iter().take(2).cloned();
+        let reasons = self.reasons.iter().take(2).cloned();
         all.chain(reasons).collect::<Vec<_>>().join("; ")
     }
 }
@@ -171,16 +171,16 @@ fn until_now(region: &RegionStatus, past: &Past, now: Timestamp) -> Vec<Point> {
         && let Some(last) = points.last()
     {
         let buffer = Buffer::of(region);
-        let figures = Figures {
+        let counts = Counts {
             target: buffer.target,
             free: buffer.free.unwrap_or_default(),
             starting: buffer.starting,
             waiting: region.waiting,
             occupied: region.occupied.unwrap_or_default(),
             live: counts.all(),
-            max: last.figures.max,
+            max: last.counts.max,
         };
-        points.push(Point { at: now, figures });
+        points.push(Point { at: now, counts });
     }
     points
 }

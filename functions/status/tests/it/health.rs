@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use serde_json::json;
-use shared::testing::region_overview;
+use testing::region_overview;
 
 use crate::support::{Answer, STALE_SECONDS, World};
 

@@ -2,11 +2,11 @@
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::model::{ImageState, Instance, InstanceStatus, Refusal, ReplicaStatus};
+use shared::model::{CapacityRefusal, ImageState, Instance, InstanceStatus, ReplicaStatus};
 use shared::overview::RegionOverview;
 use shared::report::{PassOutcome, StepResult};
 use shared::scaling::{AddressReport, Note, Reason, ReplicaView};
-use shared::testing::{NOW, at, image_overview, instance, region_overview};
+use testing::{NOW, at, image_overview, instance, region_overview};
 
 use crate::support::{Answer, TOKEN, World, decision, request};
 
@@ -349,7 +349,7 @@ async fn it_says_why_not() {
     let refused = |world: &World| {
         decided(world);
         let mut items = world.store.items();
-        let refusal = Refusal {
+        let refusal = CapacityRefusal {
             spot: true,
             instance_type: "m6i.large".to_owned(),
             subnet_id: "subnet-a".to_owned(),

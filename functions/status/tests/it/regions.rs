@@ -2,12 +2,13 @@
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::lock::{Closing, LaunchLog, RegionLock};
-use shared::model::{ImageState, Intent, LaunchRequest, Refusal};
+use shared::lock::RegionLock;
+use shared::model::{CapacityRefusal, ImageState, Intent, LaunchRequest};
 use shared::report::{PassOutcome, StepResult};
 use shared::scaling::{Action, Note, Reason, Step};
-use shared::testing::{NOW, at, image_overview, region_overview};
+use shared::store::{IntentClosure, StateStore};
 use shared::trigger::Trigger;
+use testing::{NOW, at, image_overview, region_overview};
 
 use crate::support::{World, decision};
 
@@ -210,10 +211,10 @@ async fn intents_and_refusals_are_told_without_secrets() {
     };
     world.store.open_intent(&lease, &intent).await.unwrap();
     for (subnet, until) in [("subnet-b", at(100)), ("subnet-c", at(0))] {
-        let closing = Closing {
+        let closing = IntentClosure {
             launch_id: "launch-0".into(),
             outcome: "no capacity".to_owned(),
-            refusal: Some(Refusal {
+            refusal: Some(CapacityRefusal {
                 spot: false,
                 instance_type: "m6i.large".to_owned(),
                 subnet_id: subnet.to_owned(),
@@ -224,7 +225,7 @@ async fn intents_and_refusals_are_told_without_secrets() {
     }
     world
         .store
-        .mark_wanted(&"us-east-1".into(), "event-9", NOW)
+        .set_wake_mark(&"us-east-1".into(), "event-9", NOW)
         .await
         .unwrap();
     let told = only_region(&world).await;
@@ -285,7 +286,7 @@ async fn a_decision_is_told_in_full_by_its_id_with_its_inputs_and_reasons() {
             action: Action::Drain {
                 instance: format!("i-{n}").into(),
             },
-            because: Reason::Surplus {
+            reason: Reason::Surplus {
                 target: 4,
                 free: 40,
             },

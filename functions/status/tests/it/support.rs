@@ -12,12 +12,12 @@ use shared::ids::Owner;
 use shared::lock::{LockError, RegionLock};
 use shared::overview::RegionOverview;
 use shared::report::{Decision, PassOutcome};
-use shared::scaling::{Figures, Plan};
-use shared::testing::{FakeClock, FakeOverview, FakeStore, region_overview};
+use shared::scaling::{Counts, Plan};
 use shared::trigger::Trigger;
 use status::StatusPage;
 use status::auth::Access;
 use status::gather::Gatherer;
+use testing::{FakeClock, FakeOverview, FakeStore, region_overview};
 
 pub const TOKEN: &str = "the status token has 32 bytes or more";
 pub const STALE_SECONDS: i64 = 180;
@@ -132,10 +132,10 @@ pub fn decision(region: &str, version: i64, at: Timestamp) -> Decision {
         id: format!("event-{version}"),
         trigger: Trigger::Schedule,
         plan: Plan {
-            figures: Figures {
+            counts: Counts {
                 target: 4,
                 free: 3,
-                ..Figures::default()
+                ..Counts::default()
             },
             ..Plan::default()
         },

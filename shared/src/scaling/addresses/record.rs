@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::ids::InstanceId;
 use crate::model::{AddressMove, AddressMoves};
-use crate::scaling::{Action, Plan, Snapshot};
+use crate::scaling::plan::{Action, Plan};
+use crate::scaling::snapshot::Snapshot;
 
 /// So long a move is remembered: a replica that could not be given an address comes last.
 const KEPT: SignedDuration = SignedDuration::from_mins(10);

@@ -6,7 +6,8 @@ use super::{Standing, standing};
 use crate::ids::{AddressId, InstanceId};
 use crate::model::{AddressListing, AddressMove, Machine, ReplicaStatus};
 use crate::scaling::plan::AddressReport;
-use crate::scaling::{Action, Plan, Snapshot};
+use crate::scaling::plan::{Action, Plan};
+use crate::scaling::snapshot::Snapshot;
 
 /// A replica's addresses, and what was decided about them; none where the feature is off.
 pub(in crate::scaling) fn report(
@@ -33,7 +34,7 @@ pub(in crate::scaling) fn report(
 fn moves_of(plan: &Plan, id: &InstanceId, carries: usize) -> Option<String> {
     let said = plan.steps.iter().filter_map(|step| match &step.action {
         Action::MoveAddress { ip, to, .. } if to == id => {
-            Some(format!("gets {ip}: {}", step.because))
+            Some(format!("gets {ip}: {}", step.reason))
         }
         Action::MoveAddress { ip, to, from, .. } if from.as_ref() == Some(id) => {
             let which = if carries == 1 {
@@ -41,7 +42,7 @@ fn moves_of(plan: &Plan, id: &InstanceId, carries: usize) -> Option<String> {
             } else {
                 format!("{ip} ")
             };
-            Some(format!("{which}goes to {to}: {}", step.because))
+            Some(format!("{which}goes to {to}: {}", step.reason))
         }
         _ => None,
     });

@@ -1,10 +1,11 @@
 //! Moments when an age is exactly its bound: there a rule is easily wrong by a moment.
 
 use jiff::{SignedDuration, Timestamp};
-use shared::db::{Fence, TerminateIf};
+use shared::db::Fence;
 use shared::ids::{InstanceId, RegionName};
 use shared::model::InstanceStatus;
-use shared::testing::Tables;
+use shared::model::TerminateIf;
+use testing::Tables;
 
 use super::steps::{Ask, launch_of};
 
@@ -77,7 +78,7 @@ pub(crate) fn all(tables: &Tables, kind: Kind, now: Timestamp) -> Vec<Bound> {
     }
     for (id, beat) in &tables.heartbeats {
         let host = &tables.instances[id];
-        let waits = tables.regions[&host.region].settings.waits;
+        let waits = tables.regions[&host.region].settings.timeouts;
         // The other region's is too long to be watched through.
         let is_short = waits.lost < seconds(300);
         let at = match kind {
@@ -98,7 +99,7 @@ pub(crate) fn all(tables: &Tables, kind: Kind, now: Timestamp) -> Vec<Bound> {
     }
     for (region, row) in &tables.regions {
         let last_pass_at = tables.fences.get(region).and_then(|f| f.last_pass_at);
-        let gap = (row.settings.waits.lost / 2).max(seconds(90));
+        let gap = (row.settings.timeouts.lost / 2).max(seconds(90));
         if let (Kind::Gap, Some(at)) = (kind, last_pass_at) {
             add(at + gap, region, None);
         }

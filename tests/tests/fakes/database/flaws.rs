@@ -7,8 +7,8 @@ mod passes;
 mod time;
 mod upgrades;
 
-use shared::model::RegionSettings;
-use shared::testing::{SlotRow, Tables};
+use shared::settings::RegionSettings;
+use testing::{SlotRow, Tables};
 
 use super::steps::{Ask, Step};
 

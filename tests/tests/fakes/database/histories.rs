@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::db::Fence;
 use shared::ids::InstanceId;
 use shared::model::InstanceStatus;
-use shared::testing::{NOW, Tables};
+use testing::{NOW, Tables};
 
 use choices::noticed;
 
@@ -182,7 +182,7 @@ impl Generator {
             77..96 => self.of_slot(tables),
             96..98 => self.set_region(),
             98..100 => self.set_image(),
-            100..105 => self.ask_upgrade(tables),
+            100..105 => self.request_upgrade(tables),
             _ => self.move_image(tables),
         }
     }

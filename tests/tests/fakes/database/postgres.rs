@@ -5,16 +5,18 @@ mod rows;
 
 use std::time::Duration;
 
+use hasura_adapter::{HasuraAssigner, HasuraClient, HasuraDatabase, HasuraSettings};
 use jiff::Timestamp;
 use scaling_tests::database::{Database as Copy, Session};
 use scaling_tests::graphql::{ADMIN_SECRET, Engine};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::assign::Assigner;
-use shared::db::{Database, HasuraAssigner, HasuraClient, HasuraDatabase, HasuraSettings};
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
-use shared::model::{ImageState, InstanceStatus, ReplicaSettings};
-use shared::testing::{AgentAnswer, AgentOutcome, SlotStatus, Tables, image};
+use shared::model::{ImageState, InstanceStatus};
+use shared::settings::ReplicaSettings;
+use testing::Database;
+use testing::{AgentAnswer, AgentOutcome, SlotStatus, Tables, image};
 
 use rows::Dump;
 
@@ -69,7 +71,7 @@ impl PostgresSide {
             admin_secret: ADMIN_SECRET.to_owned().into(),
             timeout: Duration::from_secs(30),
         };
-        let client = HasuraClient::new(shared::http::client()?, &settings)?;
+        let client = HasuraClient::new(http_client::client()?, &settings)?;
         Ok(Self {
             session,
             assigner: HasuraAssigner::new(client.clone(), USER_LIMIT, ENVIRONMENT),
@@ -86,7 +88,7 @@ impl PostgresSide {
     pub(crate) async fn empty(&self) -> anyhow::Result<()> {
         self.session.run(EMPTY).await?;
         for settings in regions() {
-            let waits = settings.waits;
+            let waits = settings.timeouts;
             self.run(format!(
                 "INSERT INTO regions (name, target_free, max_instances, scale_up_step,
                      scale_down_step, launch_choices, heartbeat_seconds, lost_seconds)

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use shared::assign::Assigner;
-use shared::db::{Database, DbError};
+use shared::db::DbError;
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
-use shared::model::{ImageState, RegionSettings, Waits};
-use shared::testing::{
+use shared::model::ImageState;
+use shared::settings::{RegionSettings, Timeouts};
+use testing::Database;
+use testing::{
     AgentAnswer, FakeAssigner, FakeClock, FakeDatabase, SlotStatus, Tables, image, settings,
 };
 
@@ -50,7 +52,7 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
     match &step.ask {
         Ask::Regions => told(database.regions().await),
         Ask::BeginPass(fence) => told(database.begin_pass(fence).await),
-        Ask::Look(region) => told(database.look(region).await),
+        Ask::Look(region) => told(database.observe(region).await),
         Ask::Record(fence, new) => told(database.record_instances(fence, new).await),
         Ask::Adopt(fence, new) => told(database.adopt_orphans(fence, new).await),
         Ask::Drain(fence, ids) => told(database.drain(fence, ids).await),
@@ -67,9 +69,11 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
                 .move_image(fence, image, (*from, *to), REASON)
                 .await,
         ),
-        Ask::Upgrade(region, image, sha) => told(database.ask_upgrade(region, image, sha).await),
+        Ask::Upgrade(region, image, sha) => {
+            told(database.request_upgrade(region, image, sha).await)
+        }
         Ask::Find(id) => told(database.find_instance(id).await),
-        Ask::GiveNotice(id, notice) => told(database.give_notice(id, *notice).await),
+        Ask::GiveNotice(id, notice) => told(database.record_spot_notice(id, *notice).await),
         Ask::Assign(request) => told(side.assigner().assign(request).await),
         Ask::Register(id, launch) => format!("{:?}", side.register(id, launch).await),
         Ask::Heartbeat(id, launch) => format!("{:?}", side.heartbeat(id, launch).await),
@@ -114,10 +118,10 @@ pub(crate) fn regions() -> Vec<RegionSettings> {
         name: name.into(),
         target_free: 2,
         launch_choices: vec![],
-        waits: Waits {
+        timeouts: Timeouts {
             heartbeat: seconds(heartbeat),
             lost: seconds(lost),
-            ..Waits::default()
+            ..Timeouts::default()
         },
         ..settings()
     };

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use shared::assign::AssignRequest;
-use shared::db::{Fence, TerminateIf};
+use shared::db::Fence;
 use shared::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
-use shared::model::{ImageState, NewInstance, Notice};
-use shared::testing::SlotStatus;
+use shared::model::TerminateIf;
+use shared::model::{ImageState, NewInstance, SpotNotice};
+use testing::SlotStatus;
 
 pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
 /// Those that every region begins with.
@@ -36,7 +37,7 @@ pub(crate) enum Ask {
     /// Somebody asks for an image.
     Upgrade(RegionName, ImageId, ClientSha),
     Find(InstanceId),
-    GiveNotice(InstanceId, Notice),
+    GiveNotice(InstanceId, SpotNotice),
     Assign(AssignRequest),
     Register(InstanceId, LaunchId),
     Heartbeat(InstanceId, LaunchId),

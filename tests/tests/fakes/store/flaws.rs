@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ids::RegionName;
 use shared::lock::LockError;
-use shared::testing::{Items, RegionItems};
+use testing::{Items, RegionItems};
 
 use super::steps::{Ask, Step};
 

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use shared::ids::{LaunchId, Owner, RegionName};
-use shared::lock::{CLOCK_MARGIN, Closing, Lease};
-use shared::model::{Intent, LaunchRequest, Refusal};
+use shared::lock::{CLOCK_MARGIN, Lease};
+use shared::model::{CapacityRefusal, Intent, LaunchRequest};
 use shared::report::{Decision, PassOutcome};
 use shared::scaling::Plan;
-use shared::testing::{FakeStore, NOW};
+use shared::store::IntentClosure;
 use shared::trigger::Trigger;
+use testing::{FakeStore, NOW};
 
 use super::sides::Side;
 use super::steps::{Ask, REGIONS, Step};
@@ -214,15 +215,15 @@ impl Generator {
         }
     }
 
-    fn closing(&mut self) -> Closing {
+    fn closing(&mut self) -> IntentClosure {
         let types = ["c5.large", "c5"];
-        let refusal = Refusal {
+        let refusal = CapacityRefusal {
             spot: self.random.chance(50),
             instance_type: (*self.random.pick(&types)).to_owned(),
             subnet_id: (*self.random.pick(&["subnet-a", "subnet-b"])).to_owned(),
             until: self.now + SignedDuration::from_micros(i64::from(self.random.below(20_000_000))),
         };
-        Closing {
+        IntentClosure {
             launch_id: self.launch(),
             outcome: format!("{} of 9 launched", self.random.below(9)),
             refusal: self.random.chance(60).then_some(refusal),

@@ -6,9 +6,10 @@ use std::sync::Mutex;
 
 use scaling_tests::table::{Item, Table};
 use shared::ids::LaunchId;
-use shared::lock::{LaunchLog, LockError, RegionLock, RegionMemory};
-use shared::model::{Intent, Refusal};
-use shared::testing::{FakeStore, Held, Items};
+use shared::lock::{LockError, RegionLock};
+use shared::model::{CapacityRefusal, Intent};
+use shared::store::{RegionState, StateStore};
+use testing::{FakeStore, Held, Items};
 
 use super::steps::{Ask, Step};
 
@@ -43,7 +44,7 @@ impl<S> Side<S> {
     }
 }
 
-impl<S: RegionLock + LaunchLog> Side<S> {
+impl<S: RegionLock + StateStore> Side<S> {
     /// Takes a step; the answer as text.
     pub(crate) async fn take(&self, step: &Step) -> String {
         let (store, now) = (&self.store, step.at);
@@ -52,21 +53,21 @@ impl<S: RegionLock + LaunchLog> Side<S> {
                 told(store.acquire(region, owner, now, *lease).await)
             }
             Ask::Release(lease) => told(store.release(lease).await),
-            Ask::Outbid(lease, in_force) => told(store.outbid(lease, *in_force).await),
-            Ask::Mark(region, by) => told(store.mark_wanted(region, by, now).await),
+            Ask::Outbid(lease, in_force) => told(store.advance_past_fence(lease, *in_force).await),
+            Ask::Mark(region, by) => told(store.set_wake_mark(region, by, now).await),
             Ask::Clear(region, number) => {
                 let id = self.marks.lock().unwrap()[*number].clone();
                 let mark = shared::lock::WakeMark {
                     id,
                     by: String::new(),
                 };
-                told(store.clear_wanted(region, &mark).await)
+                told(store.clear_wake_mark(region, &mark).await)
             }
-            Ask::IsWanted(region) => told(store.is_wanted(region).await),
+            Ask::IsWanted(region) => told(store.has_wake_mark(region).await),
             Ask::IsSeen(id) => told(store.is_seen(id).await),
             Ask::RecordSeen(id) => told(store.record_seen(id, now).await),
             Ask::Memory(region) => {
-                let memory = store.memory(region, now).await;
+                let memory = store.region_state(region, now).await;
                 told(memory.map(|memory| self.remembered(memory)))
             }
             Ask::Open(lease, intent) => told(store.open_intent(lease, intent).await),
@@ -75,8 +76,8 @@ impl<S: RegionLock + LaunchLog> Side<S> {
         }
     }
 
-    fn remembered(&self, mut memory: RegionMemory) -> RegionMemory {
-        if let Some(mark) = &mut memory.wanted {
+    fn remembered(&self, mut memory: RegionState) -> RegionState {
+        if let Some(mark) = &mut memory.wake_mark {
             mark.id = format!("number {}", self.number(&mark.id));
         }
         memory
@@ -98,7 +99,7 @@ pub(crate) struct Kept {
     locks: BTreeMap<String, Held>,
     wanted_by: BTreeMap<String, String>,
     open: BTreeMap<(String, LaunchId), Intent>,
-    refusals: BTreeMap<(String, String), Refusal>,
+    refusals: BTreeMap<(String, String), CapacityRefusal>,
     /// How each ended.
     closed: BTreeMap<(String, String), String>,
     decisions: BTreeMap<(String, i64), String>,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use shared::ids::{Owner, RegionName};
-use shared::lock::{Closing, Lease};
+use shared::lock::Lease;
 use shared::model::Intent;
 use shared::report::Decision;
+use shared::store::IntentClosure;
 
 pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
 
@@ -30,7 +31,7 @@ pub(crate) enum Ask {
     RecordSeen(String),
     Memory(RegionName),
     Open(Lease, Intent),
-    Close(Lease, Closing),
+    Close(Lease, IntentClosure),
     Decide(Lease, Decision),
 }
 

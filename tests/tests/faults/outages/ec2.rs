@@ -21,7 +21,7 @@ pub(super) async fn is_down_and_users_are_served_from_the_buffer(crowd: &mut Cro
     let report = told_once(&region, LISTING, region.scheduled()).await;
     assert_eq!(report["outcome"], "failed", "{report:#}");
     crowd.launched_nothing_since(launches).await;
-    let memory = region.deployed.memory(region.name).await;
+    let memory = region.deployed.region_state(region.name).await;
     assert!(
         memory.contains(&"WAKE".to_owned()),
         "still wanted: {memory:?}"

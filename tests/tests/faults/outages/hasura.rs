@@ -91,7 +91,7 @@ async fn events_come_to_nothing(region: &Region<'_>, last: i64) {
     };
     eventually("deliveries", SOON, statuses, told).await;
     events_tell(region, LOOK).await;
-    let memory = deployed.memory(region.name).await;
+    let memory = deployed.region_state(region.name).await;
     assert!(
         memory.contains(&"WAKE".to_owned()),
         "still wanted: {memory:?}"

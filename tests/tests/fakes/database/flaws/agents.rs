@@ -1,6 +1,6 @@
 //! Rules for host agents.
 
-use shared::testing::{SlotRow, SlotStatus};
+use testing::{SlotRow, SlotStatus};
 
 use super::{Flaw, asked, left};
 use crate::database::steps::{Ask, launch_of};

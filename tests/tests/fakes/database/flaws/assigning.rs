@@ -2,7 +2,7 @@
 
 use shared::assign::ClientBuild;
 use shared::model::ImageState;
-use shared::testing::{SlotRow, SlotStatus, Tables};
+use testing::{SlotRow, SlotStatus, Tables};
 
 use super::{Flaw, asked, change_settings, change_slots, keep_settings, left, meanwhile};
 use crate::database::steps::{Ask, Step};

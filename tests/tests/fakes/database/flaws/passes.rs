@@ -1,8 +1,8 @@
 //! Rules of what passes write.
 
-use shared::db::TerminateIf;
 use shared::model::InstanceStatus;
-use shared::testing::SlotStatus;
+use shared::model::TerminateIf;
+use testing::SlotStatus;
 
 use super::{Flaw, asked, change_slots, left, meanwhile};
 use crate::database::steps::Ask;

@@ -1,7 +1,7 @@
 //! Ages and their bounds, to the microsecond.
 
 use jiff::SignedDuration;
-use shared::testing::Tables;
+use testing::Tables;
 
 use super::{Flaw, change_settings, keep_settings, left, meanwhile};
 use crate::database::steps::{Ask, Step};
@@ -18,22 +18,22 @@ fn of_settings() -> Vec<Flaw> {
     vec![
         meanwhile(
             "a beat as old as the bound is stale",
-            |tables, step| change_settings(tables, step, |s| s.waits.heartbeat -= MOMENT),
+            |tables, step| change_settings(tables, step, |s| s.timeouts.heartbeat -= MOMENT),
             keep_settings,
         ),
         meanwhile(
             "a beat is fresh for a moment too long",
-            |tables, step| change_settings(tables, step, |s| s.waits.heartbeat += MOMENT),
+            |tables, step| change_settings(tables, step, |s| s.timeouts.heartbeat += MOMENT),
             keep_settings,
         ),
         meanwhile(
             "silent as long as the bound is lost",
-            |tables, step| change_settings(tables, step, |s| s.waits.lost -= MOMENT),
+            |tables, step| change_settings(tables, step, |s| s.timeouts.lost -= MOMENT),
             keep_settings,
         ),
         meanwhile(
             "silent a moment longer than the bound is not lost",
-            |tables, step| change_settings(tables, step, |s| s.waits.lost += MOMENT),
+            |tables, step| change_settings(tables, step, |s| s.timeouts.lost += MOMENT),
             keep_settings,
         ),
         meanwhile(

@@ -5,7 +5,7 @@ mod moves;
 
 use shared::ids::{ImageId, RegionName};
 use shared::model::{Image, ImageState};
-use shared::testing::Tables;
+use testing::Tables;
 
 use super::{Flaw, asked, change_settings, keep_settings, left, meanwhile};
 use crate::database::steps::{Ask, Step};

@@ -2,10 +2,11 @@
 
 use jiff::SignedDuration;
 use shared::assign::{AssignRequest, ClientBuild, SessionId, UserId};
-use shared::db::{Fence, TerminateIf};
+use shared::db::Fence;
 use shared::ids::{InstanceId, LaunchId, RegionName};
-use shared::model::{InstanceStatus, NewInstance, Notice};
-use shared::testing::{SlotRow, SlotStatus, Tables};
+use shared::model::TerminateIf;
+use shared::model::{InstanceStatus, NewInstance, SpotNotice};
+use testing::{SlotRow, SlotStatus, Tables};
 
 use super::{Generator, INSTANCES};
 use crate::database::steps::{Ask, IMAGES, REGIONS, launch_of};
@@ -20,7 +21,11 @@ impl Generator {
             true => self.agent(tables, |_| true).0,
             false => self.random.pick(&again).clone(),
         };
-        let notices = [Notice::Rebalance, Notice::Rebalance, Notice::Interruption];
+        let notices = [
+            SpotNotice::Rebalance,
+            SpotNotice::Rebalance,
+            SpotNotice::Interruption,
+        ];
         Ask::GiveNotice(id, *self.random.pick(&notices))
     }
 

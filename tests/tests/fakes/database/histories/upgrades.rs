@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use shared::ids::{ClientSha, ImageId, RegionName};
 use shared::model::ImageState;
-use shared::testing::Tables;
+use testing::Tables;
 
 use super::Generator;
 use crate::database::steps::{Ask, IMAGES, NEW_IMAGE, Set, Step};
@@ -44,7 +44,7 @@ impl Generator {
         (*self.random.pick(&[IMAGES[0], IMAGES[1], NEW_IMAGE])).into()
     }
 
-    pub(super) fn ask_upgrade(&mut self, tables: &Tables) -> Ask {
+    pub(super) fn request_upgrade(&mut self, tables: &Tables) -> Ask {
         let region = self.region();
         let image = match self.in_state(tables, &region, ImageState::Baking) {
             Some(baking) if self.random.chance(55) => baking,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use shared::assign::AppVersion;
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
-use shared::model::{ImageState, InstanceStatus, Notice};
-use shared::testing::{FenceRow, Heartbeat, InstanceRow, SlotRow, SlotStatus, Tables, WaitingUser};
+use shared::model::{ImageState, InstanceStatus, SpotNotice};
+use testing::{FenceRow, Heartbeat, InstanceRow, SlotRow, SlotStatus, Tables, WaitingUser};
 
 /// The rows of all tables, as JSON.
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ columns! {
         id: InstanceId, region: RegionName, launch_id: LaunchId, image_id: ImageId,
         client_sha: String, instance_type: String, capacity: u32, ip_addr: Option<String>,
         status: InstanceStatus, launched_at: Timestamp, active_at: Option<Timestamp>,
-        draining_since: Option<Timestamp>, missing_since: Option<Timestamp>, notice: Option<Notice>,
+        draining_since: Option<Timestamp>, missing_since: Option<Timestamp>, notice: Option<SpotNotice>,
     }
     HeartbeatColumns {
         instance_id: InstanceId, beat_at: Timestamp, resumed_at: Option<Timestamp>,

@@ -1,7 +1,7 @@
 //! Rules of intents, refusals and decisions.
 
 use jiff::SignedDuration;
-use shared::testing::Items;
+use testing::Items;
 
 use super::{Flaw, asked, left};
 use crate::store::steps::{Ask, Step};

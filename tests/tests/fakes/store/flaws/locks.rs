@@ -1,7 +1,7 @@
 //! Rules of the lock, of wake marks and of events' ids.
 
 use shared::lock::CLOCK_MARGIN;
-use shared::testing::Items;
+use testing::Items;
 
 use super::{Flaw, Was, asked, left, lost};
 use crate::store::steps::{Ask, Step};

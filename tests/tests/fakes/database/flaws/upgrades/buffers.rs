@@ -1,7 +1,7 @@
 //! Each image's own buffer, and the app version that decides between images.
 
 use shared::ids::{ImageId, RegionName};
-use shared::testing::Tables;
+use testing::Tables;
 
 use super::super::{Flaw, left, meanwhile};
 use crate::database::sides::{ENVIRONMENT, OTHERS};

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use shared::model::ImageState;
-use shared::testing::Tables;
+use testing::Tables;
 
 use super::super::{Flaw, asked, left, meanwhile};
 use super::{Key, asked_for, moved};

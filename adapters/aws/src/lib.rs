@@ -1,0 +1,22 @@
+//! What clients of AWS services have in common.
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The process's region and credentials. A call that takes longer than `call`, the SDK's
+/// repetitions included, has failed.
+pub async fn load(call: Duration) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_timeout(call)
+                .build(),
+        )
+        .load()
+        .await
+}

@@ -1,0 +1,92 @@
+//! EC2's words into the service's.
+
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::types::{Instance, InstanceStateName};
+use aws_smithy_types::date_time::DateTime;
+use jiff::Timestamp;
+
+use shared::host::ec2_errors::classify;
+use shared::host::{HostError, HostErrorKind, tags};
+use shared::ids::LaunchId;
+use shared::model::{Machine, MachineState};
+
+/// What kept a call from succeeding, with EC2's own code and words.
+pub(super) fn failure<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> HostError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let SdkError::ServiceError(service) = error else {
+        // No answer that could be read: done or not, nobody knows.
+        return HostError {
+            kind: HostErrorKind::Unclear,
+            operation,
+            code: "no answer".to_owned(),
+            message: DisplayErrorContext(error).to_string(),
+        };
+    };
+    let code = service.err().code().unwrap_or("no code");
+    HostError {
+        kind: classify(code, service.raw().status().is_server_error()),
+        operation,
+        code: code.to_owned(),
+        message: service.err().message().unwrap_or("no message").to_owned(),
+    }
+}
+
+/// # Errors
+/// When EC2 leaves out what it always sends: half a machine is not a view to decide on.
+pub(super) fn machine(operation: &'static str, instance: &Instance) -> Result<Machine, HostError> {
+    let id = instance.instance_id().unwrap_or_default();
+    let bad = |problem: &str| HostError {
+        kind: HostErrorKind::Unclear,
+        operation,
+        code: "unreadable answer".to_owned(),
+        message: format!("instance {id:?}: {problem}"),
+    };
+    if id.is_empty() {
+        return Err(bad("no instance id"));
+    }
+    let state = match instance.state().and_then(|state| state.name()) {
+        Some(InstanceStateName::Pending) => MachineState::Pending,
+        Some(InstanceStateName::Running) => MachineState::Running,
+        Some(InstanceStateName::ShuttingDown) => MachineState::ShuttingDown,
+        Some(InstanceStateName::Terminated) => MachineState::Terminated,
+        Some(InstanceStateName::Stopping) => MachineState::Stopping,
+        Some(InstanceStateName::Stopped) => MachineState::Stopped,
+        other => return Err(bad(&format!("unknown state {other:?}"))),
+    };
+    let tag = |key: &str| {
+        instance
+            .tags()
+            .iter()
+            .find(|tag| tag.key() == Some(key))
+            .and_then(|tag| tag.value())
+    };
+    Ok(Machine {
+        id: id.into(),
+        state,
+        launched_at: instance
+            .launch_time()
+            .and_then(timestamp)
+            .ok_or_else(|| bad("no launch time"))?,
+        launch_id: tag(tags::LAUNCH).map(LaunchId::from),
+        image_id: instance.image_id().unwrap_or_default().into(),
+        client_sha: tag(tags::CLIENT_SHA).unwrap_or_default().into(),
+        instance_type: instance
+            .instance_type()
+            .map(|kind| kind.as_str().to_owned())
+            .unwrap_or_default(),
+        capacity: tag(tags::CAPACITY)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(1),
+        address: instance
+            .private_ip_address()
+            .or(instance.ipv6_address())
+            .and_then(|address| address.parse().ok()),
+    })
+}
+
+fn timestamp(time: &DateTime) -> Option<Timestamp> {
+    Timestamp::from_millisecond(time.to_millis().ok()?).ok()
+}

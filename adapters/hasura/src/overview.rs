@@ -1,0 +1,113 @@
+//! All regions in one request to Hasura, and the instances of one by the page.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use graphql_client::GraphQLQuery;
+
+use crate::client::HasuraClient;
+use crate::database::instances_after;
+use crate::rows;
+use shared::db::DbError;
+use shared::ids::{InstanceId, RegionName};
+use shared::model::Instance;
+use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
+
+#[derive(GraphQLQuery)]
+#[graphql(
+    schema_path = "../../hasura/schema.graphql",
+    query_path = "graphql/overview.graphql",
+    response_derives = "Debug",
+    custom_scalars_module = "crate::rows::scalars"
+)]
+struct ReadOverview;
+
+type RegionRow = read_overview::ReadOverviewStatusRegions;
+type ImageRow = read_overview::ReadOverviewStatusImages;
+
+/// The [`Overview`] of the service. `environment` is that of the app version that concerns this
+/// stack.
+#[derive(Clone, Debug)]
+pub struct HasuraOverview {
+    pub client: HasuraClient,
+    pub environment: String,
+}
+
+#[async_trait]
+impl Overview for HasuraOverview {
+    async fn regions(&self) -> Result<Vec<RegionOverview>, DbError> {
+        let variables = read_overview::Variables {
+            environment: self.environment.clone(),
+        };
+        let answer = self
+            .client
+            .send::<ReadOverview>("count what is in the regions", variables)
+            .await?;
+        let mut images: HashMap<RegionName, Vec<ImageOverview>> = HashMap::new();
+        for row in answer.status_images {
+            let of_region = images.entry(row.region.as_str().into()).or_default();
+            of_region.push(image(row)?);
+        }
+        let regions = answer.status_regions.into_iter().map(|row| {
+            let images = images
+                .remove(&row.region.as_str().into())
+                .unwrap_or_default();
+            region(row, images)
+        });
+        Ok(regions.collect())
+    }
+
+    async fn instances(
+        &self,
+        region: &RegionName,
+        after: Option<&InstanceId>,
+        most: u32,
+    ) -> Result<Vec<Instance>, DbError> {
+        instances_after(&self.client, region, after, most.into()).await
+    }
+}
+
+/// Columns with a check of their own, or counted: never below 0.
+fn count(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}
+
+fn region(row: RegionRow, images: Vec<ImageOverview>) -> RegionOverview {
+    RegionOverview {
+        region: row.region.into(),
+        enabled: row.enabled,
+        paused: row.paused,
+        algorithm: row.algorithm,
+        settings: SettingsOverview::from_columns(&row.settings),
+        created_at: row.created_at,
+        now: row.now,
+        waiting: count(row.waiting),
+        looked: row.fence_version.zip(row.looked_at),
+        app_client_sha: row.app_client_sha.map(Into::into),
+        images,
+    }
+}
+
+fn image(row: ImageRow) -> Result<ImageOverview, DbError> {
+    let state = row
+        .state
+        .map(|state| rows::image_state(&row.image_id, &state))
+        .transpose()?;
+    Ok(ImageOverview {
+        image: row.image_id.into(),
+        client_sha: row.client_sha.into(),
+        state,
+        since: row.state_since,
+        reason: row.reason,
+        instances: InstanceCounts {
+            pre_connection: count(row.pre_connection),
+            active: count(row.active),
+            draining: count(row.draining),
+            terminating: count(row.terminating),
+            open: count(row.open),
+        },
+        free: count(row.free),
+        starting: count(row.starting),
+        occupied: count(row.occupied),
+    })
+}

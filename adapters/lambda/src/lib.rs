@@ -1,0 +1,33 @@
+//! Hands regions over to `reconcile`, by an asynchronous invocation.
+
+use async_trait::async_trait;
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::error::DisplayErrorContext;
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::InvocationType;
+use serde_json::json;
+use shared::ids::RegionName;
+use shared::pass::{HandOverError, ReconcileInvoker};
+
+/// Invokes a function without waiting for its result.
+#[derive(Clone, Debug)]
+pub struct AsyncReconcile {
+    pub client: Client,
+    pub function: String,
+}
+
+#[async_trait]
+impl ReconcileInvoker for AsyncReconcile {
+    async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError> {
+        let payload = json!({ "regions": [region], "hand_over": id });
+        self.client
+            .invoke()
+            .function_name(&self.function)
+            .invocation_type(InvocationType::Event)
+            .payload(Blob::new(payload.to_string()))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| HandOverError(DisplayErrorContext(error).to_string()))
+    }
+}

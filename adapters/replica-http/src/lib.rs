@@ -1,0 +1,139 @@
+//! The status API over HTTP. A replica is not trusted: its answer is bounded in time and size,
+//! it cannot send the question elsewhere, and what it says is checked.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client};
+use serde_json::Value;
+
+use http_client::{BodyError, HttpError, bounded_body};
+use shared::model::ReplicaAnswer;
+use shared::replicas::ReplicaStatusApi;
+use shared::settings::StatusApi;
+
+/// A status is a few dozen bytes.
+const LONGEST_BODY: usize = 64 * 1024;
+
+/// Asks over the network.
+#[derive(Clone, Debug)]
+pub struct HttpReplicas {
+    client: Client,
+}
+
+impl HttpReplicas {
+    /// `authority` is trusted for `https` besides the system's, since no public authority
+    /// certifies private addresses.
+    ///
+    /// # Errors
+    /// When the certificate, or the TLS library, cannot be used.
+    pub fn new(authority: Option<&str>) -> Result<Self, HttpError> {
+        let mut builder = Client::builder()
+            .redirect(Policy::none())
+            // The address is the replica's own: nobody is between.
+            .no_proxy()
+            // A function sleeps between two passes: a connection that is kept is dead by then.
+            .pool_max_idle_per_host(0);
+        if let Some(pem) = authority {
+            builder = builder.add_root_certificate(Certificate::from_pem(pem.as_bytes())?);
+        }
+        Ok(Self {
+            client: builder.build()?,
+        })
+    }
+
+    async fn status(&self, api: &StatusApi, address: IpAddr) -> Result<Value, String> {
+        let response = self
+            .client
+            .get(url(api, address))
+            .send()
+            .await
+            .map_err(|error| why(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(format!("it answered with status {}", status.as_u16()));
+        }
+        let body = match bounded_body(response, LONGEST_BODY).await {
+            Ok(body) => body,
+            Err(BodyError::Http(error)) => return Err(why(&error)),
+            Err(error @ BodyError::TooLarge(_)) => return Err(error.to_string()),
+        };
+        serde_json::from_slice(&body).map_err(|_| "the answer is not JSON".to_owned())
+    }
+}
+
+#[async_trait]
+impl ReplicaStatusApi for HttpReplicas {
+    async fn ask(&self, api: &StatusApi, address: IpAddr) -> ReplicaAnswer {
+        let asked = tokio::time::timeout(api.time_limit, self.status(api, address)).await;
+        let said = match asked {
+            Ok(said) => said.and_then(|status| understood(api, &status)),
+            Err(_) => Err(format!("no answer within {:?}", api.time_limit)),
+        };
+        said.unwrap_or_else(|why| ReplicaAnswer::Unknown { why })
+    }
+}
+
+fn url(api: &StatusApi, address: IpAddr) -> String {
+    let StatusApi {
+        protocol,
+        port,
+        path,
+        ..
+    } = api;
+    match address {
+        IpAddr::V4(address) => format!("{protocol}://{address}:{port}{path}"),
+        IpAddr::V6(address) => format!("{protocol}://[{address}]:{port}{path}"),
+    }
+}
+
+fn understood(api: &StatusApi, status: &Value) -> Result<ReplicaAnswer, String> {
+    let Value::Object(status) = status else {
+        return Err("the answer is not a JSON object".to_owned());
+    };
+    let field = |key: &str| {
+        let value = status.get(key);
+        value.ok_or_else(|| format!("the answer has no field {key:?}"))
+    };
+    let StatusApi {
+        capacity_key,
+        termination_key,
+        ..
+    } = api;
+    let terminated = field(termination_key)?
+        .as_bool()
+        .ok_or_else(|| format!("the field {termination_key:?} is neither true nor false"))?;
+    let capacity = field(capacity_key)?
+        .as_u64()
+        .and_then(|capacity| u32::try_from(capacity).ok())
+        .ok_or_else(|| format!("the field {capacity_key:?} is not a whole number from 0 on"))?;
+    Ok(if terminated {
+        ReplicaAnswer::Terminated
+    } else {
+        ReplicaAnswer::Healthy { capacity }
+    })
+}
+
+/// What went wrong, in a few words: the address is with the replica's id already.
+fn why(error: &reqwest::Error) -> String {
+    let kind = if error.is_connect() {
+        "it cannot be connected to"
+    } else if error.is_body() || error.is_decode() {
+        "the answer broke off"
+    } else {
+        "the answer is not HTTP, or broke off"
+    };
+    match innermost(error) {
+        Some(cause) => format!("{kind}: {cause}"),
+        None => kind.to_owned(),
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> Option<String> {
+    let mut source = error.source()?;
+    while let Some(next) = source.source() {
+        source = next;
+    }
+    Some(source.to_string())
+}

@@ -1,0 +1,174 @@
+//! A region's settings: one row of the table `regions`, checked and typed.
+//!
+//! A row arrives as one JSON object (`to_jsonb` of the row). A new setting therefore needs no
+//! GraphQL field and no mapping: a migration adds the column, a field here reads it, and one row of
+//! [`TABLE`] gives its default, its variable and its meaning. The documentation and the migrations
+//! are checked against that table. A stack without a database makes the same object from
+//! environment variables.
+
+mod columns;
+mod launch_choices;
+mod replicas;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+pub use launch_choices::{LaunchChoice, Selector};
+pub use replicas::{AddressTag, Protocol, ReplicaSettings, StatusApi};
+pub use table::{Kind, NONE, REQUIRED, Setting, TABLE, defaults};
+
+use crate::ids::RegionName;
+
+/// SimpleScaleVM's algorithm, whose launch choices need no `capacity`: they have no slots.
+pub const REPLICA: &str = "replica";
+
+/// Column → value, as `to_jsonb` of a row has them.
+pub type Columns = Map<String, Value>;
+
+/// A column whose value the service cannot work with.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("column `{column}`: {problem}")]
+pub struct BadSetting {
+    pub column: &'static str,
+    pub problem: String,
+}
+
+/// One row of `regions`, checked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RegionSettings {
+    #[serde(deserialize_with = "columns::region_name")]
+    pub name: RegionName,
+    pub enabled: bool,
+    pub paused: bool,
+    pub algorithm: String,
+    #[serde(deserialize_with = "columns::count")]
+    pub target_free: u32,
+    #[serde(deserialize_with = "columns::count")]
+    pub max_instances: u32,
+    /// Instances launched in one pass at most; 0 means no limit.
+    #[serde(deserialize_with = "columns::count")]
+    pub scale_up_step: u32,
+    /// Surplus instances drained in one pass at most; 0 means no limit.
+    #[serde(deserialize_with = "columns::count")]
+    pub scale_down_step: u32,
+    /// In order of preference.
+    #[serde(deserialize_with = "launch_choices::launch_choices")]
+    pub launch_choices: Vec<LaunchChoice>,
+    #[serde(deserialize_with = "launch_choices::security_groups")]
+    pub security_groups: Vec<Selector>,
+    #[serde(deserialize_with = "columns::optional_text")]
+    pub instance_profile: Option<String>,
+    #[serde(deserialize_with = "columns::optional_text")]
+    pub user_data_template: Option<String>,
+    /// The groups below are read one by one: serde's `flatten` would hide the name of a bad column.
+    #[serde(skip)]
+    pub timeouts: Timeouts,
+    #[serde(skip)]
+    pub upgrades: Upgrades,
+    /// Of the algorithm [`REPLICA`] only.
+    #[serde(skip)]
+    pub replicas: ReplicaSettings,
+}
+
+/// How long a region's instances are given for each thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Timeouts {
+    /// With an older heartbeat, an instance gets no users and its slots do not count as free.
+    #[serde(rename = "heartbeat_seconds", deserialize_with = "columns::seconds")]
+    pub heartbeat: SignedDuration,
+    /// With an older heartbeat, an instance is lost.
+    #[serde(rename = "lost_seconds", deserialize_with = "columns::seconds")]
+    pub lost: SignedDuration,
+    /// From launch to `ACTIVE`.
+    #[serde(rename = "boot_seconds", deserialize_with = "columns::seconds")]
+    pub boot: SignedDuration,
+    /// What an empty draining instance gets to shut itself down.
+    #[serde(rename = "drain_seconds", deserialize_with = "columns::seconds")]
+    pub drain: SignedDuration,
+    /// Between the two complete listings that must both miss an instance.
+    #[serde(rename = "missing_seconds", deserialize_with = "columns::seconds")]
+    pub missing: SignedDuration,
+    /// An unknown machine is left alone below this age, because listings lag.
+    #[serde(rename = "orphan_seconds", deserialize_with = "columns::seconds")]
+    pub orphan: SignedDuration,
+}
+
+/// How a region moves to a new image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Upgrades {
+    /// Instances beyond `max_instances` while two images run side by side.
+    #[serde(rename = "upgrade_surge", deserialize_with = "columns::count")]
+    pub surge: u32,
+    /// An upgrade that is not warm after this time has failed.
+    #[serde(rename = "upgrade_seconds", deserialize_with = "columns::seconds")]
+    pub deadline: SignedDuration,
+    /// The new image becomes current as soon as it is warm, whatever the app version names.
+    pub swap_when_warm: bool,
+    /// How long the previous image stays ready for a roll-back.
+    #[serde(rename = "bake_seconds", deserialize_with = "columns::seconds")]
+    pub bake: SignedDuration,
+    /// Users who are still on a retired image after this time are reported; none: never.
+    #[serde(
+        rename = "old_image_seconds",
+        deserialize_with = "columns::optional_seconds"
+    )]
+    pub old_image: Option<SignedDuration>,
+}
+
+impl RegionSettings {
+    /// Reads a row. Columns that are missing or null have the table's default, if there is one.
+    ///
+    /// # Errors
+    /// Names the first column that cannot be worked with, and what it should be.
+    pub fn from_columns(row: &Columns) -> Result<Self, BadSetting> {
+        let mut row = overlay(defaults(), row);
+        let replicas = ReplicaSettings::from_columns(&row)?;
+        if row.get("algorithm").and_then(Value::as_str) == Some(REPLICA)
+            && let Some(choices) = row.get_mut("launch_choices")
+        {
+            launch_choices::fill_in_capacity(choices, replicas.capacity);
+        }
+        let row = Value::Object(row);
+        let settings = Self {
+            timeouts: columns::read(&row)?,
+            upgrades: columns::read(&row)?,
+            replicas,
+            ..columns::read(&row)?
+        };
+        let Timeouts {
+            heartbeat, lost, ..
+        } = settings.timeouts;
+        if lost <= heartbeat {
+            return Err(BadSetting {
+                column: "lost_seconds",
+                problem: format!("{} must be more than heartbeat_seconds", lost.as_secs()),
+            });
+        }
+        Ok(settings)
+    }
+}
+
+/// `base` with the values of `row` that are not null.
+pub fn overlay(mut base: Columns, row: &Columns) -> Columns {
+    for (column, value) in row.iter().filter(|(_, value)| !value.is_null()) {
+        base.insert(column.clone(), value.clone());
+    }
+    base
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        table::default_group()
+    }
+}
+
+impl Default for Upgrades {
+    fn default() -> Self {
+        table::default_group()
+    }
+}

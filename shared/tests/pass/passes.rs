@@ -1,0 +1,613 @@
+//! The pass over stateful fakes: what is left when it ends, whatever went wrong in it.
+
+use jiff::SignedDuration;
+
+use shared::clock::Clock as _;
+use shared::db::InstanceDatabase as _;
+use shared::host::HostErrorKind;
+use shared::ids::*;
+use shared::lock::*;
+use shared::model::{CapacityRefusal, InstanceStatus, LaunchRequest, MachineState};
+use shared::pass::*;
+use shared::report::*;
+use shared::scaling::*;
+use shared::settings::{LaunchChoice, RegionSettings, Selector};
+use shared::trigger::Trigger;
+use std::time::Duration;
+use testing::{SlotStatus, World, instance};
+
+fn order(trigger: Trigger) -> PassRequest {
+    PassRequest {
+        trigger,
+        id: "test".to_owned(),
+        began: testing::NOW,
+        approve_mass_removal: false,
+    }
+}
+
+fn rows(world: &World, status: InstanceStatus) -> usize {
+    world
+        .database
+        .rows()
+        .tables
+        .instances
+        .values()
+        .filter(|row| row.status == status)
+        .count()
+}
+
+fn fence(world: &World) -> i64 {
+    world.database.rows().tables.fences[&World::region()].version
+}
+
+#[tokio::test]
+async fn an_empty_region_is_filled_and_a_second_pass_does_nothing() {
+    let world = World::with([]);
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    assert!(world.items().open.is_empty(), "the intent is closed");
+    assert_eq!(world.items().closed[0].outcome, "2 of 2 launched");
+    assert_eq!(world.items().decisions[&1].outcome, PassOutcome::Done);
+
+    let report = world.pass().await;
+    assert!(report.plan.unwrap().is_empty());
+    assert_eq!(world.host.state().launches.len(), 1);
+}
+
+#[tokio::test]
+async fn every_launch_keeps_the_metadata_service_from_containers() {
+    let world = World::with([]);
+    world.pass().await;
+    let launches = world.host.state().launches.clone();
+    assert_eq!(launches[0].1.imds_hop_limit, Some(1));
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_what_a_pass_then_does_and_changes_nothing() {
+    let world = World::with([instance("i-1")]);
+    let dry = world
+        .reconciler()
+        .dry_run(&World::region(), &order(Trigger::ByHand))
+        .await;
+    assert_eq!(dry.outcome, PassOutcome::DryRun);
+    assert_eq!(world.items().lock, None);
+    assert_eq!(*world.store.items().calls, ["region_state"]);
+    assert_eq!(*world.database.rows().calls, ["observe"]);
+    assert_eq!(dry.plan, world.pass().await.plan);
+}
+
+#[tokio::test]
+async fn a_quiet_scheduled_pass_is_one_graphql_request_and_five_of_dynamodb() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    world
+        .reconciler()
+        .run(&World::region(), &order(Trigger::Schedule))
+        .await;
+    assert_eq!(*world.database.rows().calls, ["begin_pass"]);
+    assert_eq!(
+        *world.store.items().calls,
+        [
+            "acquire",
+            "region_state",
+            "record_decision",
+            "release",
+            "has_wake_mark"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_lost_launch_answer_is_resumed_under_the_same_token_and_launches_once() {
+    let world = World::with([]);
+    world.host.state().lose_next_launch = true;
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete);
+    let recorded = world.items().decisions[&1].outcome.clone();
+    assert_eq!(recorded, PassOutcome::Incomplete, "and it is kept");
+    assert_eq!(world.items().open.len(), 1, "the intent stays open");
+
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
+    assert_eq!(world.host.state().ec2.machines.len(), 2, "launched once");
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    let launches = world.host.state().launches.clone();
+    assert_eq!(
+        launches[0], launches[1],
+        "the same token and the same request"
+    );
+}
+
+#[tokio::test]
+async fn rows_that_could_not_be_written_are_written_by_the_next_pass() {
+    let world = World::with([]);
+    world.database.rows().lose_next_answer = true;
+    world.pass().await;
+    assert_eq!(world.items().open.len(), 1);
+    world.pass().await;
+    assert!(world.items().open.is_empty());
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    assert_eq!(world.host.state().ec2.machines.len(), 2);
+}
+
+#[tokio::test]
+async fn without_capacity_the_next_choice_is_asked_under_a_new_intent() {
+    let world = World::with([]);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Capacity);
+    world.pass().await;
+    let launches = world.host.state().launches.clone();
+    assert_eq!(launches.len(), 2);
+    assert_ne!(launches[0].0, launches[1].0, "a token of its own");
+    assert_eq!(launches[1].1.subnet_id, "subnet-b");
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    let items = world.items();
+    assert_eq!(
+        items.refusals.keys().collect::<Vec<_>>(),
+        ["c5.large#subnet-a"]
+    );
+    assert_eq!(items.closed[0].outcome, "no capacity");
+}
+
+/// Changes the region's settings.
+fn set(world: &World, change: impl FnOnce(&mut RegionSettings)) {
+    let mut rows = world.database.rows();
+    change(rows.tables.settings_mut(&World::region()).unwrap());
+}
+
+#[tokio::test]
+async fn without_spot_capacity_on_demand_is_asked_and_spot_not_again_for_a_while() {
+    let world = World::with([]);
+    set(&world, |settings| {
+        let on_demand = settings.launch_choices.swap_remove(0);
+        // By tag: the actor, not the plan, leaves out what was refused.
+        let spot = LaunchChoice {
+            spot: true,
+            subnet: Selector::Tag {
+                key: "Name".to_owned(),
+                value: "subnet".to_owned(),
+            },
+            ..on_demand.clone()
+        };
+        settings.launch_choices = vec![spot, on_demand];
+    });
+    let asked = || -> Vec<_> {
+        let launches = world.host.state().launches.clone();
+        let what = |request: &LaunchRequest| (request.spot, request.subnet_id.clone());
+        launches.iter().map(|(_, request)| what(request)).collect()
+    };
+    let [spot_1, spot_2] = ["subnet-1", "subnet-2"].map(|subnet| (true, subnet.to_owned()));
+    let on_demand = (false, "subnet-a".to_owned());
+
+    let full = [HostErrorKind::Capacity; 2];
+    world.host.state().refuse_launches.extend(full);
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
+    assert_eq!(asked(), [spot_1.clone(), spot_2, on_demand.clone()]);
+    assert_eq!(
+        report.results[0].step,
+        "launch 2 x spot c5.large in subnet-1"
+    );
+    assert_eq!(
+        world.items().refusals.keys().collect::<Vec<_>>(),
+        ["spot#c5.large#subnet-1", "spot#c5.large#subnet-2"]
+    );
+
+    set(&world, |settings| settings.target_free = 6);
+    world.pass().await;
+    assert_eq!(asked()[3..], [on_demand]);
+
+    world.clock.advance(CapacityRefusal::REMEMBERED);
+    set(&world, |settings| settings.target_free = 8);
+    world.pass().await;
+    assert_eq!(asked()[4..], [spot_1]);
+}
+
+#[tokio::test]
+async fn an_unclear_answer_asks_no_other_choice() {
+    let world = World::with([]);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Unclear);
+    world.pass().await;
+    assert_eq!(world.host.state().launches.len(), 1);
+    assert_eq!(world.items().open.len(), 1);
+}
+
+#[tokio::test]
+async fn a_launch_terminated_meanwhile_is_looked_up_and_replaced() {
+    let world = World::with([]);
+    world.host.state().lose_next_launch = true;
+    world.pass().await;
+    let ids: Vec<_> = world.host.state().ec2.machines.keys().cloned().collect();
+    for id in &ids {
+        world.host.set_state(id, MachineState::Terminated);
+    }
+    world.pass().await;
+    assert!(world.items().open.is_empty());
+    assert_eq!(world.items().closed[0].outcome, "0 of 2 launched");
+    world.pass().await;
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+    assert_eq!(world.host.state().ec2.machines.len(), 4);
+}
+
+#[tokio::test]
+async fn a_launch_that_is_not_listed_yet_is_not_forgotten_when_asking_again_is_denied() {
+    let world = World::with([]);
+    world.host.state().lose_next_launch = true;
+    world.pass().await;
+    world.host.state().ec2.delays.listing_lag = SignedDuration::from_secs(50);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Denied);
+    world.clock.advance(SignedDuration::from_secs(20));
+    world.pass().await;
+    assert_eq!(world.items().open.len(), 1, "EC2 may list it later");
+
+    world.clock.advance(SignedDuration::from_secs(60));
+    world.pass().await;
+    assert!(world.items().open.is_empty());
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+}
+
+#[tokio::test]
+async fn a_launch_that_is_denied_at_once_is_closed() {
+    let world = World::with([]);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Denied);
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete);
+    assert!(world.items().open.is_empty());
+    assert_eq!(world.items().closed[0].outcome, "0 of 2 launched");
+}
+
+#[tokio::test]
+async fn an_intent_of_yesterday_is_never_launched_again() {
+    let world = World::with([]);
+    world
+        .host
+        .state()
+        .refuse_launches
+        .push_back(HostErrorKind::Unclear);
+    world.pass().await;
+    world.clock.advance(SignedDuration::from_hours(13));
+    world.pass().await;
+    assert!(world.items().open.is_empty());
+    let tokens: Vec<_> = world
+        .host
+        .state()
+        .launches
+        .iter()
+        .map(|(token, _)| token.clone())
+        .collect();
+    assert_eq!(tokens.len(), 2, "the second is a new launch");
+    assert_ne!(tokens[0], tokens[1]);
+}
+
+#[tokio::test]
+async fn a_failed_listing_ends_the_pass_before_anything_is_decided() {
+    let world = World::with([instance("i-1")]);
+    world.host.state().fail_next_list = true;
+    let report = world.pass().await;
+    assert!(
+        matches!(report.outcome, PassOutcome::Failed { .. }),
+        "{report:?}"
+    );
+    assert!(report.plan.is_none());
+    assert!(world.host.state().launches.is_empty());
+    assert!(
+        world.alerts.all()[0].contains("list machines"),
+        "{:?}",
+        world.alerts.all()
+    );
+    let next = world.pass().await;
+    assert_eq!(next.outcome, PassOutcome::Done, "the lock was given back");
+}
+
+#[tokio::test]
+async fn a_held_lock_leaves_the_region_marked_and_its_holder_looks_again() {
+    let world = World::with([]);
+    let held = world
+        .store
+        .acquire(
+            &World::region(),
+            &Owner::random(),
+            world.clock.now(),
+            Duration::from_secs(50),
+        )
+        .await
+        .unwrap();
+    let report = world.pass().await;
+    assert!(matches!(report.outcome, PassOutcome::Busy { .. }));
+    assert!(world.items().wanted.is_some(), "the wake is durable");
+    let LockAttempt::Acquired(lease) = held else {
+        panic!("{held:?}")
+    };
+    world.store.release(&lease).await.unwrap();
+    assert_eq!(world.pass().await.outcome, PassOutcome::Done);
+    assert!(world.items().wanted.is_none());
+}
+
+#[tokio::test]
+async fn an_expired_lease_is_taken_over_under_the_next_version() {
+    let world = World::with([]);
+    let region = World::region();
+    let lease = Duration::from_secs(50);
+    world
+        .store
+        .acquire(&region, &Owner::random(), world.clock.now(), lease)
+        .await
+        .unwrap();
+    world.clock.advance(SignedDuration::from_secs(51));
+    let report = world.pass().await;
+    assert!(
+        matches!(report.outcome, PassOutcome::Busy { .. }),
+        "within the margin for clocks"
+    );
+    world.clock.advance(SignedDuration::from_secs(2));
+    assert_eq!(world.pass().await.outcome, PassOutcome::Done);
+    assert_eq!(fence(&world), 2);
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_acquire_is_a_success() {
+    let world = World::with([]);
+    world.store.items().lose_next_acquire = true;
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done);
+    assert_eq!(world.items().decisions.keys().collect::<Vec<_>>(), [&1]);
+}
+
+#[tokio::test]
+async fn a_region_wanted_again_is_looked_at_three_times_and_then_handed_over() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    world.store.items().wake_again = 100;
+    let report = world.pass().await;
+    assert_eq!(report.rounds, 3);
+    assert_eq!(world.handed_over.all(), ["us-east-1"]);
+    assert!(
+        world.items().wanted.is_some(),
+        "the mark waits for the successor"
+    );
+}
+
+#[tokio::test]
+async fn a_region_that_cannot_be_looked_at_is_not_asked_for_ever() {
+    let world = World::with([]);
+    world.store.items().wake_again = 100;
+    world.host.state().fail_next_list = true;
+    let report = world.pass().await;
+    assert_eq!(report.rounds, 1);
+    assert!(world.handed_over.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_look_that_fails_leaves_the_mark_as_it_was() {
+    let world = World::with([]);
+    world.store.items().mark(&World::region(), "an event");
+    let before = world.items().wanted.clone();
+    world.host.state().fail_next_list = true;
+    let scheduled = order(Trigger::Schedule);
+    world.reconciler().run(&World::region(), &scheduled).await;
+    assert_eq!(world.items().wanted, before);
+    world.reconciler().run(&World::region(), &scheduled).await;
+    assert_eq!(world.items().wanted, None, "looked after");
+}
+
+#[tokio::test]
+async fn a_mark_that_cannot_be_cleared_is_not_followed_for_ever() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    world.store.items().mark(&World::region(), "an event");
+    world.store.items().next_error = Some((
+        "clear_wake_mark",
+        LockError::Unavailable {
+            operation: "clear the wake mark",
+            reason: "it may not".to_owned(),
+        },
+    ));
+    let scheduled = order(Trigger::Schedule);
+    let report = world.reconciler().run(&World::region(), &scheduled).await;
+    assert_eq!(
+        (report.rounds, report.outcome),
+        (1, PassOutcome::Incomplete)
+    );
+    assert!(world.handed_over.all().is_empty());
+    world.reconciler().run(&World::region(), &scheduled).await;
+    assert_eq!(world.items().wanted, None, "the next pass does it");
+}
+
+#[tokio::test]
+async fn a_release_without_an_answer_does_not_keep_a_wake_from_being_looked_after() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    world.store.items().wake_again = 1;
+    world.store.items().lose_next_release = true;
+    let scheduled = order(Trigger::Schedule);
+    let report = world.reconciler().run(&World::region(), &scheduled).await;
+    assert_eq!(report.rounds, 2);
+    assert_eq!(report.outcome, PassOutcome::Incomplete, "and it is told");
+    assert_eq!(world.items().wanted, None);
+}
+
+#[tokio::test]
+async fn a_holder_that_lost_its_lock_launches_nothing() {
+    let world = World::with([]);
+    world.store.items().next_error = Some((
+        "open_intent",
+        LockError::Lost {
+            region: World::region(),
+            version: 1,
+        },
+    ));
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete);
+    assert!(world.host.state().launches.is_empty());
+    assert!(
+        world.alerts.all()[0].contains("lost"),
+        "a lost lock is reported"
+    );
+}
+
+#[tokio::test]
+async fn a_table_made_anew_outbids_the_fence_that_postgres_still_has() {
+    let world = World::with([]);
+    world
+        .database
+        .rows()
+        .tables
+        .fence_mut(&World::region())
+        .version = 7;
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
+    assert_eq!(fence(&world), 8);
+    assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
+}
+
+#[tokio::test]
+async fn whoever_lost_the_lock_cannot_outbid_and_does_nothing() {
+    let world = World::with([]);
+    world
+        .database
+        .rows()
+        .tables
+        .fence_mut(&World::region())
+        .version = 7;
+    world.store.items().next_error = Some((
+        "advance_past_fence",
+        LockError::Lost {
+            region: World::region(),
+            version: 1,
+        },
+    ));
+    let report = world.pass().await;
+    assert!(matches!(&report.outcome, PassOutcome::Failed { error } if error.contains("lost")));
+    assert!(world.host.state().launches.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_asked_of_ec2_on_a_lease_that_would_not_outlast_it() {
+    let world = World::with([]);
+    let mut passes = world.reconciler();
+    passes.limits = PassLimits {
+        budget: Duration::from_secs(5),
+        lease: Duration::from_secs(9),
+        ec2_call: Duration::from_secs(8),
+    };
+    let report = passes.run(&World::region(), &order(Trigger::ByHand)).await;
+    assert!(matches!(&report.outcome, PassOutcome::Failed { error } if error.contains("lease")));
+}
+
+#[tokio::test]
+async fn terminating_is_committed_before_ec2_is_asked_and_asked_again_after_a_failure() {
+    let drained = shared::model::Instance {
+        status: InstanceStatus::Draining,
+        draining_since: Some(testing::at(-700)),
+        ..instance("i-old")
+    };
+    let world = World::with([instance("i-1"), instance("i-2"), drained]);
+    world.host.state().refuse_terminations = Some(HostErrorKind::Unclear);
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete);
+    assert_eq!(rows(&world, InstanceStatus::Terminating), 1);
+
+    world.host.state().refuse_terminations = None;
+    world.pass().await;
+    assert_eq!(world.host.state().terminated, ["i-old".into()]);
+    world
+        .host
+        .set_state(&"i-old".into(), MachineState::Terminated);
+    world.pass().await;
+    assert_eq!(
+        world.database.rows().tables.instances.len(),
+        2,
+        "verified, and its row is gone"
+    );
+}
+
+#[tokio::test]
+async fn no_launch_into_the_room_of_a_row_that_may_still_be_there() {
+    let ended = shared::model::Instance {
+        status: InstanceStatus::Terminating,
+        ..instance("i-old")
+    };
+    let world = World::with([instance("i-1"), ended]);
+    world
+        .host
+        .set_state(&"i-old".into(), MachineState::Terminated);
+    let region = World::region();
+    if let Some(settings) = world.database.rows().tables.settings_mut(&region) {
+        settings.max_instances = 2;
+    }
+    world.database.rows().lose_next_answer = true;
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Incomplete, "{report:?}");
+    assert!(world.items().closed.is_empty() && world.items().open.is_empty());
+
+    world.pass().await;
+    assert_eq!(world.items().closed[0].outcome, "1 of 1 launched");
+}
+
+#[tokio::test]
+async fn a_user_who_came_between_the_look_and_the_drain_is_kept() {
+    let world = World::with([instance("i-1"), instance("i-2"), instance("i-3")]);
+    let passes = world.reconciler();
+    let (snapshot, now) = passes
+        .observer(&*passes.hosts.in_region(&World::region()))
+        .observe(&World::region(), world.clock.now())
+        .await
+        .unwrap();
+    let plan = decide(&snapshot, now).unwrap();
+    assert_eq!(plan.steps.len(), 1, "one is surplus: {plan}");
+    for slot in world.database.rows().tables.slots.values_mut() {
+        slot.user = Some((slot.instance_id.to_string(), "1".to_owned()));
+        slot.status = SlotStatus::Running;
+    }
+    let fence = shared::db::Fence {
+        region: World::region(),
+        version: 1,
+    };
+    let ids: Vec<_> = snapshot.instances.keys().cloned().collect();
+    let answers = world.database.drain(&fence, &ids).await.unwrap();
+    assert!(
+        answers
+            .iter()
+            .all(|row| row.outcome == shared::db::WriteOutcome::Occupied)
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_algorithm_is_named_with_those_that_exist() {
+    let world = World::with([]);
+    {
+        let tables = &mut world.database.rows().tables;
+        let settings = tables.settings_mut(&World::region()).unwrap();
+        settings.algorithm = "magic".to_owned();
+    }
+    let report = world.pass().await;
+    let PassOutcome::Failed { error } = report.outcome else {
+        panic!("{report:?}")
+    };
+    assert!(
+        error.contains("\"magic\"") && error.contains("default"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_orphan_gets_a_row_before_it_is_terminated() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    let orphan = testing::machine(&instance("i-orphan"));
+    world.host.state().ec2.add(orphan);
+    world.pass().await;
+    assert_eq!(rows(&world, InstanceStatus::Terminating), 1);
+    assert_eq!(world.host.state().terminated, ["i-orphan".into()]);
+}

@@ -1,0 +1,116 @@
+//! A decision is read back as it was written, also by another version.
+
+use serde_json::{Value, json};
+
+use shared::history::*;
+use shared::model::Instance;
+use shared::report::{Decision, PassOutcome, StepResult};
+use shared::scaling::{Action, LaunchOption, Note, Plan, Reason, Step};
+use shared::settings::{LaunchChoice, Selector};
+use shared::trigger::Trigger;
+use testing::{NOW, instance};
+
+fn decision(instances: &[Instance]) -> Decision {
+    let launch = Action::Launch {
+        image: "ami-1".into(),
+        client_sha: "sha".into(),
+        options: vec![LaunchOption {
+            count: 2,
+            choice: LaunchChoice {
+                spot: true,
+                instance_type: "m6i.large".to_owned(),
+                capacity: 2,
+                subnet: Selector::Id("subnet-a".to_owned()),
+            },
+        }],
+    };
+    let drains = instances.iter().map(|instance| Step {
+        action: Action::Drain {
+            instance: instance.id.clone(),
+        },
+        reason: Reason::Surplus { target: 1, free: 9 },
+    });
+    let reason = Reason::BelowTarget {
+        target: 4,
+        waiting: 1,
+        free: 0,
+        starting: 0,
+    };
+    let launch = Step {
+        action: launch,
+        reason,
+    };
+    Decision {
+        region: "us-east-1".into(),
+        version: 12,
+        at: NOW,
+        id: "event".to_owned(),
+        trigger: Trigger::DatabaseEvent {
+            name: "region_wake".to_owned(),
+        },
+        plan: Plan {
+            steps: std::iter::once(launch).chain(drains).collect(),
+            notes: vec![Note {
+                instance: Some("i-1".into()),
+                reason: Reason::IntentTooOld { hours: 13 },
+                alert: true,
+            }],
+            ..Plan::default()
+        },
+        results: vec![StepResult::failed("launch", "no room")],
+        outcome: PassOutcome::Incomplete,
+        duration_ms: 288,
+    }
+}
+
+fn read(json: &Value) -> StoredDecision {
+    serde_json::from_value(json.clone()).unwrap()
+}
+
+#[test]
+fn what_was_recorded_is_read_back_to_the_letter() {
+    let recorded: Value =
+        serde_json::from_str(&decision(&[instance("i-2")]).to_bounded_json()).unwrap();
+    let past = read(&recorded);
+    assert_eq!(past.outcome.as_deref(), Some("incomplete"));
+    assert_eq!(past.duration_ms, Some(288));
+    assert_eq!(past.trigger.kind, "database_event");
+    assert_eq!(past.plan.steps[0].action, "launch");
+    let why = &past.plan.steps[0].reason;
+    assert_eq!(
+        why.text,
+        "free 0 and starting 0 are below target 4 + waiting 1"
+    );
+    assert!(past.plan.notes[0].alert);
+    let mut told = serde_json::to_value(&past).unwrap();
+    assert_eq!(told["left_out"].take(), 0);
+    let mut expected = recorded;
+    expected["left_out"] = Value::Null;
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn what_an_earlier_version_recorded_has_no_outcome_and_what_a_later_one_did_is_passed_on() {
+    let past = read(&json!({
+        "region": "us-east-1", "version": 1, "at": "2026-01-01T12:00:00Z", "id": "x",
+        "trigger": {"kind": "moon_phase", "phase": "full"},
+        "plan": {"figures": {"target": 4, "moons": 1}, "images": [], "notes": [],
+            "steps": [{"do": "howl", "at": "moon", "because": {"reason": "full", "text": "full"}}]},
+        "results": [],
+    }));
+    assert_eq!((past.outcome.as_deref(), past.duration_ms), (None, None));
+    assert_eq!(past.trigger.details["phase"], "full");
+    let told = serde_json::to_value(&past).unwrap();
+    assert_eq!(told["plan"]["steps"][0]["at"], "moon");
+    assert_eq!(told["plan"]["figures"]["moons"], 1);
+}
+
+#[test]
+fn what_is_left_out_is_counted() {
+    let instances: Vec<_> = (0..30).map(|n| instance(&format!("i-{n}"))).collect();
+    let mut past = read(&serde_json::to_value(decision(&instances)).unwrap());
+    past.shorten(20);
+    assert_eq!((past.plan.steps.len(), past.left_out), (20, 11));
+    past.shorten(0);
+    assert_eq!(past.left_out, 33, "31 steps, a note and a result");
+}

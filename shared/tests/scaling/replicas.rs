@@ -1,0 +1,409 @@
+//! SimpleScaleVM's algorithm, as a table and as properties.
+
+use crate::support::violations;
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use crate::support::{assert_plan, intent};
+use shared::model::{ImageState, Instance, Machine, MachineState, ReplicaAnswer};
+use shared::scaling::{Action, Plan, Snapshot, algorithm};
+use shared::settings::REPLICA;
+use testing::{NOW, address_of, at, image, instance, machine, snapshot};
+
+/// How a replica stands, in short.
+#[derive(Clone, Debug)]
+enum Is {
+    Healthy(u32),
+    Terminated,
+    Silent,
+    Creating,
+    /// It runs, and EC2 has not told its address.
+    Unaddressed,
+    State(MachineState),
+}
+
+/// Capacity 3, minimum 6, no maximum; the replicas are `i-1`, `i-2`, …, the first the oldest.
+fn region(replicas: &[Is]) -> Snapshot {
+    let mut snapshot = snapshot([]);
+    snapshot.settings.algorithm = REPLICA.to_owned();
+    snapshot.settings.max_instances = u32::MAX;
+    snapshot.settings.replicas.capacity = 3;
+    snapshot.settings.replicas.min_available = 6;
+    snapshot.settings.launch_choices.truncate(1);
+    for (number, is) in (1..).zip(replicas) {
+        let row = Instance {
+            launched_at: at(i64::from(number) - 10_000),
+            launch_id: format!("launch-{number}").into(),
+            ..instance(&format!("i-{number}"))
+        };
+        let state = match is {
+            Is::Creating => MachineState::Pending,
+            Is::State(state) => *state,
+            _ => MachineState::Running,
+        };
+        let answer = match is {
+            Is::Healthy(capacity) => Some(ReplicaAnswer::Healthy {
+                capacity: *capacity,
+            }),
+            Is::Terminated => Some(ReplicaAnswer::Terminated),
+            Is::Silent => Some(ReplicaAnswer::Unknown {
+                why: "no answer within 3s".to_owned(),
+            }),
+            _ => None,
+        };
+        snapshot
+            .answers
+            .extend(answer.map(|answer| (row.id.clone(), answer)));
+        let listed = Machine {
+            state,
+            address: (!matches!(is, Is::Unaddressed)).then(|| address_of(number)),
+            ..machine(&row)
+        };
+        snapshot.machines.insert(row.id, listed);
+    }
+    snapshot
+}
+
+fn decide(snapshot: &Snapshot) -> Plan {
+    algorithm(REPLICA).unwrap().decide(snapshot, NOW)
+}
+
+#[test]
+fn the_worked_example() {
+    let replicas = [
+        Is::Healthy(0),
+        Is::Terminated,
+        Is::Healthy(1),
+        Is::Silent,
+        Is::Creating,
+    ];
+    assert_plan(
+        &region(&replicas),
+        "target 6, free 1, starting 3, waiting 0, occupied 0, live 5 of 4294967295
+        i-1 healthy, capacity 0: kept: counts with 0
+        i-2 terminated: delete: it says that it is terminated
+        i-3 healthy, capacity 1: kept: counts with 1
+        i-4 unknown (no answer within 3s): kept: neither deleted nor counted
+        i-5 creating: kept: counts with 3 (REPLICA_CAPACITY)
+        - delete replica i-2: it says that it is terminated
+        - launch from ami-1: 1 x c5.large in subnet-a: available 1 and creating 3 are below 6",
+    );
+}
+
+/// What is deleted, and how many are created.
+fn outcome(snapshot: &Snapshot) -> (Vec<String>, u32) {
+    let plan = decide(snapshot);
+    assert_eq!(violations(&snapshot, &plan, NOW), [], "{plan}");
+    let mut deleted = Vec::new();
+    let mut created = 0;
+    for step in &plan.steps {
+        match &step.action {
+            Action::DeleteReplica { instance } => deleted.push(instance.to_string()),
+            Action::Launch { options, .. } => created += options[0].count,
+            _ => {}
+        }
+    }
+    (deleted, created)
+}
+
+#[test]
+fn each_state_counts_as_it_should() {
+    use MachineState::{ShuttingDown, Stopped, Stopping, Terminated};
+    let cases: [(&str, &[Is], &[&str], u32); 12] = [
+        ("nothing is there", &[], &[], 2),
+        (
+            "exactly the minimum",
+            &[Is::Healthy(3), Is::Healthy(3)],
+            &[],
+            0,
+        ),
+        (
+            "one less than the minimum",
+            &[Is::Healthy(3), Is::Healthy(2)],
+            &[],
+            1,
+        ),
+        (
+            "more than the minimum is left alone",
+            &[Is::Healthy(3), Is::Healthy(9)],
+            &[],
+            0,
+        ),
+        (
+            "creating counts with a whole capacity",
+            &[Is::Creating, Is::Creating],
+            &[],
+            0,
+        ),
+        (
+            "so does one without an address",
+            &[Is::Unaddressed, Is::Healthy(3)],
+            &[],
+            0,
+        ),
+        (
+            "full ones are kept and do not count",
+            &[Is::Healthy(0), Is::Healthy(0)],
+            &[],
+            2,
+        ),
+        (
+            "silent ones are kept and do not count",
+            &[Is::Silent, Is::Silent],
+            &[],
+            2,
+        ),
+        (
+            "terminated ones go",
+            &[Is::Terminated, Is::Healthy(6)],
+            &["i-1"],
+            0,
+        ),
+        (
+            "being deleted counts for nothing, and is not deleted again",
+            &[
+                Is::State(ShuttingDown),
+                Is::State(Terminated),
+                Is::Healthy(6),
+            ],
+            &[],
+            0,
+        ),
+        (
+            "what is neither built nor run goes",
+            &[Is::State(Stopping), Is::State(Stopped)],
+            &["i-1", "i-2"],
+            2,
+        ),
+        ("a whole replica for one unit", &[Is::Healthy(5)], &[], 1),
+    ];
+    for (case, replicas, deleted, created) in cases {
+        let expected = (deleted.iter().map(ToString::to_string).collect(), created);
+        assert_eq!(outcome(&region(replicas)), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_launch_that_ec2_does_not_list_yet_is_creating() {
+    let mut snapshot = region(&[Is::Creating]);
+    // Two were asked for under this launch, and one of them is listed.
+    let mut open = intent(2, 10);
+    open.launch_id = "launch-1".into();
+    snapshot.open_intents = vec![open];
+    assert_eq!(outcome(&snapshot), (vec![], 0));
+    assert_eq!(decide(&snapshot).counts.starting, 6);
+}
+
+#[test]
+fn a_maximum_bounds_and_says_so() {
+    let mut snapshot = region(&[Is::Healthy(0), Is::Silent]);
+    snapshot.settings.max_instances = 3;
+    let plan = decide(&snapshot);
+    assert_eq!(outcome(&snapshot).1, 1);
+    let alerts: Vec<_> = plan.notes.iter().filter(|note| note.alert).collect();
+    assert_eq!(
+        alerts[0].reason.to_string(),
+        "6 less than should be available, with 2 replicas live of at most 3"
+    );
+    snapshot.settings.max_instances = 2;
+    assert_eq!(outcome(&snapshot).1, 0);
+}
+
+#[test]
+fn a_surplus_is_trimmed_only_where_it_is_set_and_only_of_the_idle() {
+    let mut snapshot = region(&[
+        Is::Healthy(2),
+        Is::Healthy(3),
+        Is::Healthy(3),
+        Is::Healthy(3),
+    ]);
+    assert_eq!(outcome(&snapshot), (vec![], 0));
+    snapshot.settings.replicas.trim = true;
+    // 11 available: one whole replica more than 6, the oldest of the idle ones first.
+    assert_eq!(outcome(&snapshot), (vec!["i-2".to_owned()], 0));
+    snapshot.settings.replicas.min_available = 1;
+    let all = ["i-2", "i-3", "i-4"].map(str::to_owned).to_vec();
+    assert_eq!(outcome(&snapshot), (all, 0));
+    // What is being created may never come: it is no reason to delete what is there.
+    let mut creating = region(&[Is::Healthy(3), Is::Healthy(3), Is::Creating]);
+    creating.settings.replicas.trim = true;
+    assert_eq!(outcome(&creating), (vec![], 0));
+}
+
+#[test]
+fn a_replica_that_is_unknown_for_too_long_is_replaced_where_it_is_set() {
+    let mut snapshot = region(&[Is::Healthy(6), Is::Silent]);
+    let bound = SignedDuration::from_secs(300);
+    snapshot.unknown_since = BTreeMap::from([("i-2".into(), at(-300))]);
+    assert_eq!(outcome(&snapshot), (vec![], 0), "not set");
+    snapshot.settings.replicas.replace_unknown = Some(bound);
+    assert_eq!(outcome(&snapshot), (vec!["i-2".to_owned()], 0));
+    snapshot.unknown_since = BTreeMap::from([("i-2".into(), at(-299))]);
+    assert_eq!(outcome(&snapshot), (vec![], 0), "a moment before");
+    // It is written down when it begins, and when it is over.
+    snapshot.unknown_since.clear();
+    assert_plan(
+        &snapshot,
+        "target 6, free 6, starting 0, waiting 0, occupied 0, live 2 of 4294967295
+        i-1 healthy, capacity 6: kept: counts with 6
+        i-2 unknown (no answer within 3s): kept: neither deleted nor counted
+        - remember 1 unknown replicas: 1 give no word now
+        · available 6 and creating 0 meet 6",
+    );
+    let mut again = region(&[Is::Healthy(6), Is::Healthy(1)]);
+    again.settings.replicas.replace_unknown = Some(bound);
+    again.unknown_since = BTreeMap::from([("i-2".into(), at(-400))]);
+    let forgets = |step: &shared::scaling::Step| matches!(&step.action, Action::RememberUnknown { since } if since.is_empty());
+    assert!(decide(&again).steps.iter().any(forgets));
+    assert_eq!(outcome(&again), (vec![], 0));
+}
+
+#[test]
+fn a_replica_that_boots_is_creating_where_it_is_set() {
+    let mut snapshot = region(&[Is::Healthy(3), Is::Silent]);
+    let silent = snapshot.machines.get_mut(&"i-2".into()).unwrap();
+    silent.launched_at = at(-60);
+    assert_eq!(outcome(&snapshot), (vec![], 1), "not set");
+    snapshot.settings.replicas.boot = Some(SignedDuration::from_secs(61));
+    assert_eq!(outcome(&snapshot), (vec![], 0));
+    snapshot.settings.replicas.boot = Some(SignedDuration::from_secs(60));
+    assert_eq!(
+        outcome(&snapshot),
+        (vec![], 1),
+        "by then it should have answered"
+    );
+}
+
+#[test]
+fn when_all_are_silent_at_once_none_is_replaced() {
+    let mut snapshot = region(&[Is::Silent, Is::Silent, Is::Silent, Is::Silent]);
+    snapshot.settings.replicas.replace_unknown = Some(SignedDuration::from_secs(60));
+    let long_ago = snapshot.machines.keys().map(|id| (id.clone(), at(-600)));
+    snapshot.unknown_since = long_ago.collect();
+    assert_eq!(
+        outcome(&snapshot),
+        (vec![], 2),
+        "the guard; what is missing is created"
+    );
+    let plan = decide(&snapshot);
+    assert!(plan.notes.iter().any(|note| note.alert), "{plan}");
+    snapshot.mass_removal_approved = true;
+    assert_eq!(outcome(&snapshot).0.len(), 4, "an operator's word");
+}
+
+#[test]
+fn a_paused_region_is_shown_and_left_alone_and_a_disabled_one_wants_nothing() {
+    let mut snapshot = region(&[Is::Terminated, Is::Healthy(0)]);
+    snapshot.settings.paused = true;
+    let plan = decide(&snapshot);
+    assert!(plan.is_empty());
+    assert_eq!(plan.replicas.len(), 2);
+    snapshot.settings.paused = false;
+    snapshot.settings.enabled = false;
+    assert_eq!(outcome(&snapshot), (vec!["i-1".to_owned()], 0));
+}
+
+#[test]
+fn without_an_image_nothing_is_created_and_somebody_is_told() {
+    let mut snapshot = region(&[]);
+    snapshot.images.clear();
+    assert_eq!(outcome(&snapshot), (vec![], 0));
+    assert!(decide(&snapshot).notes.iter().any(|note| note.alert));
+}
+
+#[test]
+fn an_image_that_is_asked_for_is_current_at_once_and_the_one_before_is_over() {
+    let mut snapshot = region(&[]);
+    snapshot.images.push(image("ami-2", ImageState::Warming));
+    let first = decide(&snapshot);
+    assert_eq!(
+        first.steps[0].to_string(),
+        "move ami-2 from WARMING to CURRENT: replicas need no warming, and no way back"
+    );
+    assert_eq!(outcome(&snapshot).1, 0, "the next look creates");
+    snapshot.images[0].state = ImageState::Baking;
+    snapshot.images[1].state = ImageState::Current;
+    let second = decide(&snapshot);
+    assert_eq!(
+        second.steps[0].to_string(),
+        "move ami-1 from BAKING to RETIRED: replicas need no warming, and no way back"
+    );
+    snapshot.images[0].state = ImageState::Retired;
+    assert_eq!(outcome(&snapshot).1, 2);
+}
+
+fn any_replica() -> impl Strategy<Value = Is> {
+    prop_oneof![
+        4 => (0u32..5).prop_map(Is::Healthy),
+        1 => Just(Is::Terminated),
+        2 => Just(Is::Silent),
+        1 => Just(Is::Creating),
+        1 => Just(Is::Unaddressed),
+        1 => Just(Is::State(MachineState::Stopped)),
+        1 => Just(Is::State(MachineState::ShuttingDown)),
+    ]
+}
+
+prop_compose! {
+    fn any_region()(
+        replicas in prop::collection::vec(any_replica(), 0..20),
+        min in 0u32..20,
+        capacity in 1u32..5,
+        max in prop_oneof![Just(u32::MAX), 0u32..25],
+        trim in any::<bool>(),
+        bound in prop::option::of(1i64..600),
+        unknown in prop::collection::vec(0i64..600, 20),
+        approved in prop::bool::weighted(0.2),
+    ) -> Snapshot {
+        let mut snapshot = region(&replicas);
+        snapshot.settings.replicas.min_available = min;
+        snapshot.settings.replicas.capacity = capacity;
+        snapshot.settings.max_instances = max;
+        snapshot.settings.replicas.trim = trim;
+        snapshot.settings.replicas.replace_unknown = bound.map(SignedDuration::from_secs);
+        let since = snapshot.machines.keys().cloned().zip(unknown);
+        snapshot.unknown_since = since.map(|(id, age)| (id, at(-age))).collect();
+        snapshot.mass_removal_approved = approved;
+        snapshot
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    /// Nothing that may have users is deleted, no maximum is passed, nothing is ended twice.
+    #[test]
+    fn no_plan_for_replicas_breaks_what_must_always_hold(snapshot in any_region()) {
+        let plan = decide(&snapshot);
+        prop_assert_eq!(violations(&snapshot, &plan, NOW), vec![], "{}", plan);
+    }
+
+    /// Afterwards the minimum is met, or the maximum is, and not by a whole replica too much.
+    #[test]
+    fn what_is_created_meets_the_minimum_and_no_more(snapshot in any_region()) {
+        let plan = decide(&snapshot);
+        let created = outcome(&snapshot).1;
+        let settings = &snapshot.settings;
+        let (capacity, min) = (settings.replicas.capacity, settings.replicas.min_available);
+        let before = plan.counts.free + plan.counts.starting;
+        let after = before + created * capacity;
+        let at_maximum = plan.counts.live + created >= settings.max_instances;
+        prop_assert!(after >= min || at_maximum, "{plan}");
+        prop_assert!(created == 0 || after < min + capacity, "{plan}");
+    }
+
+    /// Every replica is shown once, and every deletion is shown with its replica.
+    #[test]
+    fn each_replica_is_shown_with_its_decision(snapshot in any_region()) {
+        let plan = decide(&snapshot);
+        let shown: Vec<_> = plan.replicas.iter().map(|view| &view.instance).collect();
+        prop_assert_eq!(shown, snapshot.machines.keys().collect::<Vec<_>>());
+        let deleted = outcome(&snapshot).0;
+        for view in &plan.replicas {
+            let is_deleted = deleted.contains(&view.instance.to_string());
+            prop_assert_eq!(view.decided.starts_with("delete: "), is_deleted, "{}", plan);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Settings of a region from the environment, under SimpleScaleVM's own names: defaults for what a
+//! region's row leaves null and, without Hasura, the one region that there is.
+
+use jiff::Timestamp;
+use shared::model::{Image, ImageState};
+use shared::settings::{
+    BadSetting, Columns, Kind, REPLICA, RegionSettings, ReplicaSettings, Setting, TABLE, overlay,
+};
+
+use super::{ConfigError, Environment, required};
+
+/// A region that only the environment knows.
+#[derive(Clone, Debug)]
+pub struct EnvironmentRegion {
+    pub settings: RegionSettings,
+    pub image: Image,
+}
+
+/// What applies where the row of a replicas' region has null: the `REPLICA_…` variables that are
+/// set.
+///
+/// # Errors
+/// Names the first variable that is wrong.
+pub fn replica_defaults(env: &dyn Environment) -> Result<Columns, ConfigError> {
+    let columns = columns(env, |setting| setting.column.starts_with("replica_"))?;
+    ReplicaSettings::from_columns(&columns).map_err(|error| in_variable(env, error))?;
+    Ok(columns)
+}
+
+/// The region of a stack that has no Hasura.
+///
+/// # Errors
+/// Names the first variable that is missing or wrong.
+pub fn environment_region(env: &dyn Environment) -> Result<EnvironmentRegion, ConfigError> {
+    required(env, "REPLICA_REGION")?;
+    required(env, "REPLICA_LAUNCH_CHOICES")?;
+    let without_a_row = Columns::from_iter([
+        ("algorithm".to_owned(), REPLICA.into()),
+        // No limit unless it is set: SimpleScaleVM has none.
+        ("max_instances".to_owned(), u32::MAX.into()),
+        ("target_free".to_owned(), 0.into()),
+        ("scale_up_step".to_owned(), 0.into()),
+        ("scale_down_step".to_owned(), 0.into()),
+    ]);
+    let row = overlay(without_a_row, &columns(env, |_| true)?);
+    let image = Image {
+        id: required(env, "REPLICA_IMAGE")?.into(),
+        client_sha: "".into(),
+        state: ImageState::Current,
+        since: Timestamp::UNIX_EPOCH,
+    };
+    let settings = RegionSettings::from_columns(&row).map_err(|error| in_variable(env, error))?;
+    Ok(EnvironmentRegion { settings, image })
+}
+
+/// The columns whose variables are set.
+fn columns(
+    env: &dyn Environment,
+    wanted: impl Fn(&Setting) -> bool,
+) -> Result<Columns, ConfigError> {
+    let mut columns = Columns::new();
+    for setting in TABLE.iter().filter(|setting| wanted(setting)) {
+        let Some(variable) = setting.variable else {
+            continue;
+        };
+        let Some(text) = env.get(variable) else {
+            continue;
+        };
+        let Some(value) = setting.kind.parse(&text) else {
+            return Err(ConfigError::invalid(variable, text, expected(setting.kind)));
+        };
+        columns.insert(setting.column.to_owned(), value);
+    }
+    Ok(columns)
+}
+
+fn expected(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Json => "a JSON array",
+        kind => kind.expected(),
+    }
+}
+
+/// The column's error as one of its variable.
+fn in_variable(env: &dyn Environment, error: BadSetting) -> ConfigError {
+    let BadSetting { column, problem } = error;
+    let variable = TABLE
+        .iter()
+        .find(|setting| setting.column == column)
+        .and_then(|setting| setting.variable);
+    match variable {
+        Some(name) if env.get(name).is_some() => ConfigError::BadSetting { name, problem },
+        Some(name) => ConfigError::Missing(name),
+        None => ConfigError::BadSetting {
+            name: column,
+            problem,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use shared::settings::{Protocol, Selector, StatusApi};
+
+    type Variables = HashMap<&'static str, &'static str>;
+
+    fn with(env: &Variables, name: &'static str, value: &'static str) -> Variables {
+        let mut env = env.clone();
+        env.insert(name, value);
+        env
+    }
+
+    /// All that a stack without Hasura needs.
+    fn complete() -> Variables {
+        HashMap::from([
+            ("REPLICA_REGION", "eu-west-1"),
+            ("REPLICA_IMAGE", "ami-1"),
+            (
+                "REPLICA_LAUNCH_CHOICES",
+                r#"[{"instance_type": "m6i.large", "subnet_id": "subnet-1"}]"#,
+            ),
+        ])
+    }
+
+    fn replica_settings(env: &Variables) -> Result<ReplicaSettings, ConfigError> {
+        let columns = replica_defaults(env)?;
+        Ok(ReplicaSettings::from_columns(&columns).unwrap())
+    }
+
+    fn region(env: &Variables) -> Result<EnvironmentRegion, ConfigError> {
+        replica_defaults(env)?;
+        environment_region(env)
+    }
+
+    #[test]
+    fn what_is_not_set_has_its_default() {
+        let settings = replica_settings(&Variables::new()).unwrap();
+        assert_eq!(settings, ReplicaSettings::default());
+        assert_eq!(settings.replace_unknown, None, "off");
+        assert_eq!(settings.address_tag, None, "off");
+        assert!(!settings.trim, "off");
+    }
+
+    #[test]
+    fn every_variable_is_read() {
+        let env = HashMap::from([
+            ("REPLICA_CAPACITY", "3"),
+            ("REPLICA_MIN_AVAILABLE_RESOURCES", "0"),
+            ("REPLICA_API_PROTOCOL", "https"),
+            ("REPLICA_API_PORT", "65535"),
+            ("REPLICA_API_PATH", "/status?v=1"),
+            ("REPLICA_API_CAPACITY_KEY", "free"),
+            ("REPLICA_API_TERMINATION_KEY", "done"),
+            ("REPLICA_API_SECONDS", "7"),
+            ("REPLICA_TRIM", "true"),
+            ("REPLICA_UNKNOWN_SECONDS", "600"),
+            ("REPLICA_BOOT_SECONDS", "90"),
+            ("REPLICA_ADDRESS_TAG", "pool=public"),
+        ]);
+        let expected = ReplicaSettings {
+            capacity: 3,
+            min_available: 0,
+            api: StatusApi {
+                protocol: Protocol::Https,
+                port: 65_535,
+                path: "/status?v=1".to_owned(),
+                capacity_key: "free".to_owned(),
+                termination_key: "done".to_owned(),
+                time_limit: Duration::from_secs(7),
+            },
+            trim: true,
+            boot: Some(SignedDuration::from_secs(90)),
+            replace_unknown: Some(SignedDuration::from_mins(10)),
+            address_tag: "pool=public".parse().ok(),
+        };
+        assert_eq!(replica_settings(&env).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        for (name, value) in [
+            ("REPLICA_CAPACITY", "0"),
+            ("REPLICA_CAPACITY", "-3"),
+            ("REPLICA_CAPACITY", "1.5"),
+            ("REPLICA_MIN_AVAILABLE_RESOURCES", "-1"),
+            ("REPLICA_MIN_AVAILABLE_RESOURCES", "six"),
+            ("REPLICA_API_PROTOCOL", "HTTPS"),
+            ("REPLICA_API_PROTOCOL", "ftp"),
+            ("REPLICA_API_PORT", "0"),
+            ("REPLICA_API_PORT", "65536"),
+            ("REPLICA_API_PATH", "status"),
+            ("REPLICA_API_PATH", "@elsewhere/"),
+            ("REPLICA_API_SECONDS", "0"),
+            ("REPLICA_API_SECONDS", "2.5"),
+            ("REPLICA_TRIM", "yes"),
+            ("REPLICA_UNKNOWN_SECONDS", "0"),
+            ("REPLICA_UNKNOWN_SECONDS", "soon"),
+            ("REPLICA_ADDRESS_TAG", "pool"),
+            ("REPLICA_ADDRESS_TAG", "=public"),
+        ] {
+            let env = with(&Variables::new(), name, value);
+            let error = replica_settings(&env).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(value), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_region_of_the_environment_is_one_of_replicas() {
+        let env = with(&complete(), "REPLICA_CAPACITY", "3");
+        let EnvironmentRegion { settings, image } = region(&env).unwrap();
+        assert_eq!(settings.algorithm, REPLICA);
+        assert!(settings.enabled && !settings.paused);
+        assert_eq!(settings.name.as_str(), "eu-west-1");
+        assert_eq!(image.id.as_str(), "ami-1");
+        assert_eq!(image.state, ImageState::Current);
+        assert_eq!(settings.max_instances, u32::MAX, "no maximum unless set");
+        let choice = &settings.launch_choices[0];
+        assert_eq!(choice.capacity, 3, "it need not say so");
+        assert_eq!(choice.subnet, Selector::Id("subnet-1".to_owned()));
+        assert!(settings.security_groups.is_empty());
+        assert_eq!(settings.replicas.capacity, 3);
+    }
+
+    #[test]
+    fn what_a_region_needs_is_named() {
+        for name in complete().into_keys() {
+            let mut env = complete();
+            env.remove(name);
+            let error = region(&env).unwrap_err();
+            assert_eq!(error, ConfigError::Missing(name));
+        }
+    }
+
+    #[test]
+    fn what_a_region_cannot_work_with_is_named() {
+        for (name, value) in [
+            ("REPLICA_REGION", "Europe"),
+            ("REPLICA_MAX", "many"),
+            ("REPLICA_LAUNCH_CHOICES", "m6i.large"),
+            ("REPLICA_LAUNCH_CHOICES", "{}"),
+            ("REPLICA_LAUNCH_CHOICES", r#"[{"instance_type": ""}]"#),
+            ("REPLICA_LAUNCH_CHOICES", r#"["m6i.large"]"#),
+            ("REPLICA_SECURITY_GROUPS", "sg-1"),
+            ("REPLICA_SECURITY_GROUPS", r#"[{"name": "sg-1"}]"#),
+        ] {
+            let error = region(&with(&complete(), name, value)).unwrap_err();
+            assert!(error.to_string().contains(name), "{name}={value}: {error}");
+        }
+    }
+}

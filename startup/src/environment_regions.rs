@@ -1,0 +1,128 @@
+//! A region without a database: what a row would say comes from the environment. There are
+//! replicas only, which need no rows.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+
+use shared::clock::Clock;
+use shared::db::{DbError, Fence, Observation, RegionDatabase};
+use shared::ids::{InstanceId, RegionName};
+use shared::model::Instance;
+use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
+
+use crate::config::EnvironmentRegion;
+
+/// The one region that the environment names. The lock in DynamoDB is all that keeps two passes
+/// apart: there is nothing here that could be fenced.
+pub struct EnvironmentRegions {
+    region: EnvironmentRegion,
+    clock: Arc<dyn Clock>,
+    since: Timestamp,
+}
+
+impl std::fmt::Debug for EnvironmentRegions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnvironmentRegions")
+            .field("region", &self.region.settings.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EnvironmentRegions {
+    pub fn new(region: EnvironmentRegion, clock: Arc<dyn Clock>) -> Self {
+        let since = clock.now();
+        Self {
+            region,
+            clock,
+            since,
+        }
+    }
+
+    fn observation(&self, region: &RegionName) -> Result<Observation, DbError> {
+        let EnvironmentRegion { settings, image } = &self.region;
+        if *region != settings.name {
+            return Err(DbError::UnknownRegion(region.clone()));
+        }
+        let now = self.clock.now();
+        Ok(Observation {
+            settings: settings.clone(),
+            now,
+            waiting: 0,
+            watched_since: now,
+            app_sha: None,
+            images: vec![image.clone()],
+            instances: Vec::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl RegionDatabase for EnvironmentRegions {
+    async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
+        Ok(vec![self.region.settings.name.clone()])
+    }
+
+    async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
+        self.observation(&fence.region)
+    }
+
+    async fn observe(&self, region: &RegionName) -> Result<Observation, DbError> {
+        self.observation(region)
+    }
+}
+
+/// What the environment says to somebody who only looks.
+#[async_trait]
+impl Overview for EnvironmentRegions {
+    async fn regions(&self) -> Result<Vec<RegionOverview>, DbError> {
+        let EnvironmentRegion { settings, image } = &self.region;
+        let seconds = |wait: SignedDuration| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
+        Ok(vec![RegionOverview {
+            region: settings.name.clone(),
+            enabled: settings.enabled,
+            paused: settings.paused,
+            algorithm: settings.algorithm.clone(),
+            settings: SettingsOverview {
+                target_free: settings.target_free,
+                max_instances: settings.max_instances,
+                scale_up_step: settings.scale_up_step,
+                scale_down_step: settings.scale_down_step,
+                heartbeat_seconds: seconds(settings.timeouts.heartbeat),
+                lost_seconds: seconds(settings.timeouts.lost),
+                upgrade_surge: settings.upgrades.surge,
+                upgrade_seconds: seconds(settings.upgrades.deadline),
+                swap_when_warm: settings.upgrades.swap_when_warm,
+                bake_seconds: seconds(settings.upgrades.bake),
+            },
+            // Nothing says since when there is such a region: since this process looks.
+            created_at: self.since,
+            now: self.clock.now(),
+            waiting: 0,
+            looked: None,
+            app_client_sha: None,
+            images: vec![ImageOverview {
+                image: image.id.clone(),
+                client_sha: image.client_sha.clone(),
+                state: Some(image.state),
+                since: None,
+                reason: None,
+                instances: InstanceCounts::default(),
+                free: 0,
+                starting: 0,
+                occupied: 0,
+            }],
+        }])
+    }
+
+    async fn instances(
+        &self,
+        _: &RegionName,
+        _: Option<&InstanceId>,
+        _: u32,
+    ) -> Result<Vec<Instance>, DbError> {
+        // Replicas have no rows.
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,11 @@
+//! What every function needs to start: settings from the environment, logging, the clock, and the
+//! HTTP events of function URLs.
+
+mod clock;
+pub mod config;
+mod environment_regions;
+pub mod function_url;
+pub mod telemetry;
+
+pub use clock::SystemClock;
+pub use environment_regions::EnvironmentRegions;

@@ -1,0 +1,138 @@
+//! How a pass begins: the fence, and what it then sees (`…_observing/up.sql`).
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::tables::{FenceRow, InstanceRow, Tables};
+use shared::db::{DbError, Fence, Observation};
+use shared::ids::{InstanceId, RegionName};
+use shared::model::{Instance, SlotCounts};
+
+/// Wake-ups and refused users are forgotten after this.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+/// A refused user counts as waiting for so long.
+const WAITING: SignedDuration = SignedDuration::from_mins(1);
+/// Passes come once a minute: a shorter gap is none.
+const SHORTEST_GAP: SignedDuration = SignedDuration::from_secs(90);
+
+impl Tables {
+    /// Raises the fence to the version unless it is higher, and answers the one in force.
+    pub(super) fn raise_fence(&mut self, fence: &Fence) -> i64 {
+        let row = self.fences.entry(fence.region.clone()).or_insert(FenceRow {
+            version: fence.version,
+            last_pass_at: None,
+            watched_since: None,
+        });
+        row.version = row.version.max(fence.version);
+        row.version
+    }
+
+    /// `begin_pass` and the observations that follow it in one transaction. An unknown region's
+    /// fence is raised, too, before the answer says that there is no such region.
+    ///
+    /// # Errors
+    /// [`DbError::BehindFence`], [`DbError::UnknownRegion`].
+    pub fn begin_pass(
+        &mut self,
+        fence: &Fence,
+        environment: &str,
+        now: Timestamp,
+    ) -> Result<Observation, DbError> {
+        let in_force = self.raise_fence(fence);
+        if in_force != fence.version {
+            return Err(DbError::BehindFence {
+                region: fence.region.clone(),
+                version: fence.version,
+                in_force,
+            });
+        }
+        let watched_since = self.watched_since(&fence.region, now);
+        let row = self.fence_mut(&fence.region);
+        row.watched_since = watched_since;
+        row.last_pass_at = Some(now);
+        self.prune(&fence.region, now);
+        self.observe(&fence.region, environment, now)
+    }
+
+    /// What a dry run sees.
+    ///
+    /// # Errors
+    /// [`DbError::UnknownRegion`].
+    pub fn observe(
+        &self,
+        region: &RegionName,
+        environment: &str,
+        now: Timestamp,
+    ) -> Result<Observation, DbError> {
+        let unknown = || DbError::UnknownRegion(region.clone());
+        let row = self.regions.get(region).ok_or_else(unknown)?;
+        let mut users: Vec<_> = self
+            .waiting_users
+            .iter()
+            .filter(|(_, waits)| waits.region == *region && waits.last_at >= now - WAITING)
+            .map(|((user, _), _)| user)
+            .collect();
+        users.dedup();
+        let slots = self.count_slots(now - row.claim);
+        Ok(Observation {
+            settings: row.settings.clone(),
+            now,
+            waiting: u32::try_from(users.len()).unwrap_or(u32::MAX),
+            watched_since: self.watched_since(region, now).unwrap_or(now),
+            app_sha: self
+                .app_versions
+                .get(environment)
+                .map(|app| app.client_sha.as_str().into()),
+            images: self
+                .images
+                .iter()
+                .filter(|((of, _), _)| of == region)
+                .map(|(_, image)| image.clone())
+                .collect(),
+            instances: self
+                .instances
+                .iter()
+                .filter(|(_, row)| row.region == *region)
+                .map(|(id, row)| self.view(id, row, slots.get(id).copied().unwrap_or_default()))
+                .collect(),
+        })
+    }
+
+    fn view(&self, id: &InstanceId, row: &InstanceRow, slots: SlotCounts) -> Instance {
+        let beat = self.heartbeats.get(id);
+        Instance {
+            id: id.clone(),
+            launch_id: row.launch_id.clone(),
+            image_id: row.image_id.clone(),
+            client_sha: row.client_sha.clone(),
+            capacity: row.capacity,
+            status: row.status,
+            launched_at: row.launched_at,
+            active_at: row.active_at,
+            draining_since: row.draining_since,
+            missing_since: row.missing_since,
+            notice: row.notice,
+            beat_at: beat.map(|beat| beat.beat_at),
+            resumed_at: beat.and_then(|beat| beat.resumed_at),
+            slots,
+        }
+    }
+
+    /// Since when passes have looked at the region without a long gap; none without the region.
+    pub fn watched_since(&self, region: &RegionName, now: Timestamp) -> Option<Timestamp> {
+        let lost = self.regions.get(region)?.settings.timeouts.lost;
+        let gap = (lost / 2).max(SHORTEST_GAP);
+        let fence = self.fences.get(region);
+        fence
+            .filter(|fence| fence.last_pass_at.is_some_and(|at| at >= now - gap))
+            .and_then(|fence| fence.watched_since)
+            .or(Some(now))
+    }
+
+    fn prune(&mut self, region: &RegionName, now: Timestamp) {
+        let before = now - REMEMBERED;
+        self.wakeups
+            .retain(|(of, bucket)| of != region || *bucket >= before);
+        self.waiting_users
+            .retain(|_, waits| waits.region != *region || waits.last_at >= before);
+    }
+}

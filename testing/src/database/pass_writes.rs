@@ -1,0 +1,297 @@
+//! What a pass writes (`…_pass_writes/up.sql`). An error changes nothing, as a transaction that is
+//! rolled back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
+use shared::db::{DbError, Fence, WriteOutcome, WriteResult};
+use shared::ids::{InstanceId, RegionName};
+use shared::model::TerminateIf;
+use shared::model::{InstanceStatus, NewInstance};
+
+type Written = Result<Vec<WriteResult>, DbError>;
+
+impl Tables {
+    /// Holds the fence, and raises it to a newer version.
+    pub(super) fn fenced(&mut self, fence: &Fence) -> Result<(), DbError> {
+        if self.raise_fence(fence) == fence.version {
+            return Ok(());
+        }
+        Err(DbError::Fenced {
+            region: fence.region.clone(),
+            version: fence.version,
+        })
+    }
+
+    /// Inserts launched instances as `PRE_CONNECTION`.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`]; [`DbError::Refused`] for what no row may be.
+    pub fn record_instances(&mut self, fence: &Fence, instances: &[NewInstance]) -> Written {
+        self.insert_instances(fence, instances, InstanceStatus::PreConnection)
+    }
+
+    /// Inserts machines that have no row as `TERMINATING`.
+    ///
+    /// # Errors
+    /// As [`Tables::record_instances`].
+    pub fn adopt_orphans(&mut self, fence: &Fence, orphans: &[NewInstance]) -> Written {
+        self.insert_instances(fence, orphans, InstanceStatus::Terminating)
+    }
+
+    fn insert_instances(
+        &mut self,
+        fence: &Fence,
+        given: &[NewInstance],
+        status: InstanceStatus,
+    ) -> Written {
+        let before = self.fences.get(&fence.region).copied();
+        self.fenced(fence)?;
+        let inserted: BTreeSet<_> = given
+            .iter()
+            .map(|new| new.id.clone())
+            .filter(|id| !self.instances.contains_key(id))
+            .collect();
+        let blank = |new: &NewInstance| {
+            new.capacity == 0 || new.id.as_str().is_empty() || new.launch_id.as_str().is_empty()
+        };
+        let homeless = !inserted.is_empty() && !self.regions.contains_key(&fence.region);
+        if homeless || given.iter().any(blank) {
+            match before {
+                Some(row) => self.fences.insert(fence.region.clone(), row),
+                None => self.fences.remove(&fence.region),
+            };
+            return Err(DbError::Refused {
+                operation: "insert instances",
+                code: "constraint-violation".to_owned(),
+                message: "no such region, or an instance that none can be".to_owned(),
+            });
+        }
+        for new in given {
+            let row = || InstanceRow::new(&fence.region, new, status);
+            self.instances.entry(new.id.clone()).or_insert_with(row);
+        }
+        let outcome = |new: &NewInstance| match inserted.contains(&new.id) {
+            true => WriteOutcome::Done,
+            false => WriteOutcome::Already,
+        };
+        let each = given.iter().map(|new| result(&new.id, outcome(new)));
+        let mut results: Vec<_> = each.collect();
+        results.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(results)
+    }
+
+    /// Decides on each of the ids, in their order and once each; what is not of the region is
+    /// unknown.
+    fn each(
+        &self,
+        region: &RegionName,
+        ids: &[InstanceId],
+        decide: impl Fn(&InstanceId, &InstanceRow) -> WriteOutcome,
+    ) -> Vec<(InstanceId, WriteOutcome)> {
+        let ids: BTreeSet<_> = ids.iter().cloned().collect();
+        ids.into_iter()
+            .map(|id| {
+                let row = self.instances.get(&id).filter(|row| row.region == *region);
+                let outcome = row.map_or(WriteOutcome::Unknown, |row| decide(&id, row));
+                (id, outcome)
+            })
+            .collect()
+    }
+
+    /// Changes those whose outcome is `DONE`, and gives all outcomes as the answer.
+    fn change(
+        &mut self,
+        looked: Vec<(InstanceId, WriteOutcome)>,
+        mut change: impl FnMut(&mut Self, &InstanceId),
+    ) -> Vec<WriteResult> {
+        for (id, outcome) in &looked {
+            if *outcome == WriteOutcome::Done {
+                change(self, id);
+            }
+        }
+        looked
+            .into_iter()
+            .map(|(id, outcome)| result(&id, outcome))
+            .collect()
+    }
+
+    /// Takes empty instances out of service.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`].
+    pub fn drain(&mut self, fence: &Fence, ids: &[InstanceId], now: Timestamp) -> Written {
+        self.fenced(fence)?;
+        let looked = self.each(&fence.region, ids, |id, row| match row.status {
+            InstanceStatus::Draining => WriteOutcome::Already,
+            InstanceStatus::Terminating => WriteOutcome::WrongState,
+            _ if row.notice.is_none() && self.is_occupied(id) => WriteOutcome::Occupied,
+            _ => WriteOutcome::Done,
+        });
+        Ok(self.change(looked, |tables, id| {
+            if let Some(row) = tables.instances.get_mut(id) {
+                row.status = InstanceStatus::Draining;
+                row.draining_since = Some(now);
+            }
+        }))
+    }
+
+    /// Commits instances to their end, and ends their sessions.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`].
+    pub fn terminate(
+        &mut self,
+        fence: &Fence,
+        ids: &[InstanceId],
+        condition: TerminateIf,
+        now: Timestamp,
+    ) -> Written {
+        self.fenced(fence)?;
+        let looked = self.each(&fence.region, ids, |id, row| {
+            self.may_terminate(id, row, condition, now)
+        });
+        Ok(self.change(looked, |tables, id| {
+            if let Some(row) = tables.instances.get_mut(id) {
+                row.status = InstanceStatus::Terminating;
+            }
+            for slot in tables.slots.values_mut() {
+                if slot.instance_id == *id && slot.status.is_held() {
+                    slot.status = SlotStatus::Dying;
+                }
+            }
+        }))
+    }
+
+    fn may_terminate(
+        &self,
+        id: &InstanceId,
+        row: &InstanceRow,
+        condition: TerminateIf,
+        now: Timestamp,
+    ) -> WriteOutcome {
+        let beat_at = self.heartbeats.get(id).map(|beat| beat.beat_at);
+        let timeouts = self.regions.get(&row.region).map(|r| r.settings.timeouts);
+        match condition {
+            _ if row.status == InstanceStatus::Terminating => WriteOutcome::Already,
+            TerminateIf::Empty if self.is_occupied(id) => WriteOutcome::Occupied,
+            TerminateIf::Empty if row.status == InstanceStatus::Active => WriteOutcome::WrongState,
+            TerminateIf::Missing
+                if timeouts.is_some_and(|w| beat_at.is_some_and(|at| at >= now - w.heartbeat)) =>
+            {
+                WriteOutcome::Alive
+            }
+            TerminateIf::Lost => {
+                let heard_at = beat_at.or(row.active_at).unwrap_or(row.launched_at);
+                let silent_since = Some(heard_at).max(self.watched_since(&row.region, now));
+                if timeouts.is_some_and(|w| silent_since >= Some(now - w.lost)) {
+                    WriteOutcome::Alive
+                } else {
+                    WriteOutcome::Done
+                }
+            }
+            _ => WriteOutcome::Done,
+        }
+    }
+
+    /// Deletes `TERMINATING` instances, with their slots and heartbeats.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`].
+    pub fn remove(&mut self, fence: &Fence, ids: &[InstanceId]) -> Written {
+        self.fenced(fence)?;
+        let looked = self.each(&fence.region, ids, |_, row| match row.status {
+            InstanceStatus::Terminating => WriteOutcome::Done,
+            _ => WriteOutcome::WrongState,
+        });
+        Ok(self.change(looked, |tables, id| {
+            tables.instances.remove(id);
+            tables.heartbeats.remove(id);
+            tables.slots.retain(|_, slot| slot.instance_id != *id);
+        }))
+    }
+
+    /// Notes since when instances are missing from listings. What is both missing and present
+    /// was seen.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`].
+    pub fn note_missing(
+        &mut self,
+        fence: &Fence,
+        missing: &[InstanceId],
+        present: &[InstanceId],
+        now: Timestamp,
+    ) -> Written {
+        self.fenced(fence)?;
+        let mut given: BTreeMap<_, _> = missing.iter().map(|id| (id.clone(), true)).collect();
+        given.extend(present.iter().map(|id| (id.clone(), false)));
+        let ids: Vec<_> = given.keys().cloned().collect();
+        let looked = self.each(&fence.region, &ids, |id, row| {
+            if row.missing_since.is_none() == given[id] {
+                WriteOutcome::Done
+            } else {
+                WriteOutcome::Already
+            }
+        });
+        Ok(self.change(looked, |tables, id| {
+            if let Some(row) = tables.instances.get_mut(id) {
+                row.missing_since = given[id].then_some(now);
+            }
+        }))
+    }
+
+    /// Frees the slots that nobody claimed in the region's time, and answers their ids.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`].
+    pub fn release_unclaimed(&mut self, fence: &Fence, now: Timestamp) -> Written {
+        self.fenced(fence)?;
+        let Some(claim) = self.regions.get(&fence.region).map(|row| row.claim) else {
+            return Ok(vec![]);
+        };
+        let mut released = vec![];
+        for (id, slot) in &mut self.slots {
+            let host = self.instances.get(&slot.instance_id);
+            let here = host.is_some_and(|host| host.region == fence.region);
+            if here && slot.is_unclaimed(now - claim) {
+                *slot = SlotRow::waiting(slot.instance_id.clone());
+                released.push(WriteResult {
+                    id: id.clone(),
+                    outcome: WriteOutcome::Done,
+                });
+            }
+        }
+        Ok(released)
+    }
+}
+
+impl InstanceRow {
+    /// A row as a pass inserts it: no agent has been heard of.
+    fn new(region: &RegionName, new: &NewInstance, status: InstanceStatus) -> Self {
+        Self {
+            region: region.clone(),
+            launch_id: new.launch_id.clone(),
+            image_id: new.image_id.clone(),
+            client_sha: new.client_sha.clone(),
+            instance_type: new.instance_type.clone(),
+            capacity: new.capacity,
+            ip_addr: None,
+            status,
+            launched_at: new.launched_at,
+            active_at: None,
+            draining_since: None,
+            missing_since: None,
+            notice: None,
+        }
+    }
+}
+
+fn result(id: &InstanceId, outcome: WriteOutcome) -> WriteResult {
+    WriteResult {
+        id: id.to_string(),
+        outcome,
+    }
+}

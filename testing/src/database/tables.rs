@@ -1,0 +1,249 @@
+//! Postgres' tables, in memory: rows that a test may read, and change as an operator would.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use shared::assign::AppVersion;
+use shared::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
+use shared::model::{Image, Instance, InstanceStatus, SlotCounts, SpotNotice};
+use shared::settings::RegionSettings;
+
+/// Every row that the service's SQL functions read or write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    pub regions: BTreeMap<RegionName, RegionRow>,
+    pub images: BTreeMap<(RegionName, ImageId), Image>,
+    /// Why images `FAILED`.
+    pub image_reasons: BTreeMap<(RegionName, ImageId), String>,
+    pub instances: BTreeMap<InstanceId, InstanceRow>,
+    pub heartbeats: BTreeMap<InstanceId, Heartbeat>,
+    pub slots: BTreeMap<String, SlotRow>,
+    pub app_versions: BTreeMap<String, AppVersion>,
+    /// By user and session.
+    pub waiting_users: BTreeMap<(String, String), WaitingUser>,
+    pub fences: BTreeMap<RegionName, FenceRow>,
+    /// Regions, with the two seconds in which they were woken.
+    pub wakeups: BTreeSet<(RegionName, Timestamp)>,
+    /// How many slots were ever made: their ids count them.
+    pub slots_made: u64,
+}
+
+/// A row of `regions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionRow {
+    pub settings: RegionSettings,
+    /// What a user is given to claim a slot.
+    pub claim: SignedDuration,
+}
+
+/// A row of `instances`; its heartbeat and its slots are rows of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceRow {
+    pub region: RegionName,
+    pub launch_id: LaunchId,
+    pub image_id: ImageId,
+    pub client_sha: ClientSha,
+    pub instance_type: String,
+    pub capacity: u32,
+    pub ip_addr: Option<String>,
+    pub status: InstanceStatus,
+    pub launched_at: Timestamp,
+    pub active_at: Option<Timestamp>,
+    pub draining_since: Option<Timestamp>,
+    pub missing_since: Option<Timestamp>,
+    pub notice: Option<SpotNotice>,
+}
+
+/// A row of `heartbeats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub beat_at: Timestamp,
+    pub resumed_at: Option<Timestamp>,
+}
+
+/// A row of `slots`. `user` is the user and the session, there exactly while it is occupied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotRow {
+    pub instance_id: InstanceId,
+    pub user: Option<(String, String)>,
+    pub status: SlotStatus,
+    pub allocated_at: Option<Timestamp>,
+}
+
+impl SlotRow {
+    /// A free slot of an instance.
+    pub fn waiting(instance_id: InstanceId) -> Self {
+        Self {
+            instance_id,
+            user: None,
+            status: SlotStatus::Waiting,
+            allocated_at: None,
+        }
+    }
+
+    pub fn is_of(&self, user: &str, session: &str) -> bool {
+        self.user
+            .as_ref()
+            .is_some_and(|(u, s)| u == user && s == session)
+    }
+}
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SlotStatus {
+    Waiting,
+    Allocated,
+    Connecting,
+    Running,
+    Dying,
+}
+
+impl SlotStatus {
+    /// The slot counts for its user's limit, and a repeated request gets it.
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::Allocated | Self::Connecting | Self::Running)
+    }
+}
+
+/// A row of `waiting_users`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingUser {
+    pub region: RegionName,
+    pub first_at: Timestamp,
+    pub last_at: Timestamp,
+}
+
+/// A row of `region_fences`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FenceRow {
+    pub version: i64,
+    pub last_pass_at: Option<Timestamp>,
+    pub watched_since: Option<Timestamp>,
+}
+
+impl Tables {
+    /// Inserts a region, where users have 90 seconds to claim a slot.
+    pub fn add_region(&mut self, settings: RegionSettings) {
+        let row = RegionRow {
+            claim: SignedDuration::from_secs(90),
+            settings,
+        };
+        self.regions.insert(row.settings.name.clone(), row);
+    }
+
+    pub fn add_image(&mut self, region: &RegionName, image: Image) {
+        self.images
+            .insert((region.clone(), image.id.clone()), image);
+    }
+
+    /// Inserts an instance as a pass would see it, with its heartbeat and with slots that come to
+    /// its counts: the occupied ones are `RUNNING`, the unclaimed ones allocated for long.
+    pub fn add_instance(&mut self, region: &RegionName, instance: &Instance) {
+        let claim = self.regions.get(region).map(|row| row.claim);
+        let Instance { id, slots, .. } = instance;
+        let row = InstanceRow {
+            region: region.clone(),
+            launch_id: instance.launch_id.clone(),
+            image_id: instance.image_id.clone(),
+            client_sha: instance.client_sha.clone(),
+            instance_type: "c5.large".to_owned(),
+            capacity: instance.capacity,
+            ip_addr: instance.active_at.map(|_| format!("address of {id}")),
+            status: instance.status,
+            launched_at: instance.launched_at,
+            active_at: instance.active_at,
+            draining_since: instance.draining_since,
+            missing_since: instance.missing_since,
+            notice: instance.notice,
+        };
+        self.instances.insert(id.clone(), row);
+        if let Some(beat_at) = instance.beat_at {
+            let resumed_at = instance.resumed_at;
+            let beat = Heartbeat {
+                beat_at,
+                resumed_at,
+            };
+            self.heartbeats.insert(id.clone(), beat);
+        }
+        let long_ago = instance.launched_at - claim.unwrap_or_default();
+        for _ in 0..slots.waiting {
+            self.add_slot(SlotRow::waiting(id.clone()));
+        }
+        for place in 0..slots.occupied {
+            let (status, allocated_at) = if place < slots.unclaimed {
+                (SlotStatus::Allocated, long_ago)
+            } else {
+                (SlotStatus::Running, instance.launched_at)
+            };
+            self.add_slot(SlotRow {
+                instance_id: id.clone(),
+                user: Some((format!("user {place} of {id}"), "1".to_owned())),
+                status,
+                allocated_at: Some(allocated_at),
+            });
+        }
+    }
+
+    /// Inserts a slot and gives its id: a UUID that counts the slots, so that ids have the order
+    /// in which slots were made.
+    pub fn add_slot(&mut self, slot: SlotRow) -> String {
+        self.slots_made += 1;
+        let id = uuid::Uuid::from_u128(self.slots_made.into()).to_string();
+        self.slots.insert(id.clone(), slot);
+        id
+    }
+
+    /// An instance's slots, by id.
+    pub fn slots_of<'t>(
+        &'t self,
+        instance: &'t InstanceId,
+    ) -> impl Iterator<Item = (&'t String, &'t SlotRow)> {
+        self.slots
+            .iter()
+            .filter(move |(_, slot)| slot.instance_id == *instance)
+    }
+
+    pub fn is_occupied(&self, instance: &InstanceId) -> bool {
+        self.slots_of(instance)
+            .any(|(_, slot)| slot.status != SlotStatus::Waiting)
+    }
+
+    /// The region's settings, if there is such a region.
+    pub fn settings_mut(&mut self, region: &RegionName) -> Option<&mut RegionSettings> {
+        self.regions.get_mut(region).map(|row| &mut row.settings)
+    }
+
+    /// The region's fence, made if there is none.
+    pub fn fence_mut(&mut self, region: &RegionName) -> &mut FenceRow {
+        self.fences.entry(region.clone()).or_default()
+    }
+
+    pub(super) fn heartbeat_wait(&self, region: &RegionName) -> Option<SignedDuration> {
+        Some(self.regions.get(region)?.settings.timeouts.heartbeat)
+    }
+
+    /// The slots of each instance that has any, counted as `observe_instances` does.
+    pub(super) fn count_slots(
+        &self,
+        unclaimed_before: Timestamp,
+    ) -> BTreeMap<&InstanceId, SlotCounts> {
+        let mut all: BTreeMap<_, SlotCounts> = BTreeMap::new();
+        for slot in self.slots.values() {
+            let counts = all.entry(&slot.instance_id).or_default();
+            counts.waiting += u32::from(slot.status == SlotStatus::Waiting);
+            counts.occupied += u32::from(slot.status != SlotStatus::Waiting);
+            counts.unclaimed += u32::from(slot.is_unclaimed(unclaimed_before));
+        }
+        all
+    }
+}
+
+impl SlotRow {
+    /// Allocated before that time, and not claimed since.
+    pub(super) fn is_unclaimed(&self, before: Timestamp) -> bool {
+        self.status == SlotStatus::Allocated && self.allocated_at.is_some_and(|at| at < before)
+    }
+}

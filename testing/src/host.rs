@@ -1,0 +1,261 @@
+//! EC2, in memory: client tokens that bind their request, machines whose states move with the
+//! clock, listings that lag, and errors on demand.
+
+mod addresses;
+mod machines;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+pub use addresses::{Addresses, FakeAddress};
+pub use machines::{Binding, Delays, FakeMachine, Machines, TokenEnds, address_of};
+
+use super::machine;
+use shared::clock::Clock;
+use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation};
+use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use shared::model::{ExternalAddress, Instance, LaunchRequest, Machine, MachineState};
+use shared::settings::{AddressTag, Selector};
+
+/// One region's EC2.
+#[derive(Debug)]
+pub struct FakeHost {
+    state: Mutex<HostState>,
+    clock: Arc<dyn Clock>,
+}
+
+/// The machines, and what a test wants to know or to happen.
+#[derive(Debug, Default)]
+pub struct HostState {
+    pub ec2: Machines,
+    /// Images that were never copied to this region; all others are there.
+    pub unknown_images: BTreeSet<ImageId>,
+    /// What each token was asked to launch, repeats included.
+    pub launches: Vec<(ClientToken, LaunchRequest)>,
+    /// What was asked to be terminated, repeats included.
+    pub terminated: Vec<InstanceId>,
+    /// The next launches fail with these, before they do anything.
+    pub refuse_launches: VecDeque<HostErrorKind>,
+    /// The next launch is done, but its answer is lost.
+    pub lose_next_launch: bool,
+    pub fail_next_list: bool,
+    /// Terminations fail with this, before they do anything.
+    pub refuse_terminations: Option<HostErrorKind>,
+    /// The next terminations are done, but their answer is lost.
+    pub lose_next_termination: bool,
+    /// Addresses are not listed, before anything is done.
+    pub refuse_address_lists: Option<HostErrorKind>,
+    /// The next moves of an address fail with these, before they do anything.
+    pub refuse_associations: VecDeque<HostErrorKind>,
+    /// Machines that can carry no address.
+    pub no_address_for: BTreeSet<InstanceId>,
+    /// The next move of an address is done, but its answer is lost.
+    pub lose_next_association: bool,
+    /// Too many requests: every call fails, before it does anything.
+    pub throttled: bool,
+}
+
+impl FakeHost {
+    /// Without any machine.
+    pub fn new(region: &RegionName, clock: Arc<dyn Clock>) -> Self {
+        let state = HostState {
+            ec2: Machines::of(region),
+            ..HostState::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            clock,
+        }
+    }
+
+    /// With the machines of these instances.
+    pub(super) fn with(region: &RegionName, instances: &[Instance], clock: Arc<dyn Clock>) -> Self {
+        let host = Self::new(region, clock);
+        for instance in instances {
+            host.state().ec2.add(machine(instance));
+        }
+        host
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, HostState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_state(&self, id: &InstanceId, to: MachineState) {
+        self.state().ec2.set_state(id, to, self.clock.now());
+    }
+
+    fn call(&self, operation: &'static str) -> Result<MutexGuard<'_, HostState>, HostError> {
+        let state = self.state();
+        if state.throttled {
+            return Err(error(operation, HostErrorKind::Unclear));
+        }
+        Ok(state)
+    }
+}
+
+fn error(operation: &'static str, kind: HostErrorKind) -> HostError {
+    HostError {
+        kind,
+        operation,
+        code: format!("{kind:?}"),
+        message: "as ordered".to_owned(),
+    }
+}
+
+#[async_trait]
+impl HostHandler for FakeHost {
+    async fn list(&self) -> Result<Vec<Machine>, HostError> {
+        const OPERATION: &str = "list machines";
+        let mut state = self.call(OPERATION)?;
+        if std::mem::take(&mut state.fail_next_list) {
+            return Err(error(OPERATION, HostErrorKind::Unclear));
+        }
+        Ok(state.ec2.list(self.clock.now()))
+    }
+
+    async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
+        let state = self.call("look up a launch")?;
+        Ok(state.ec2.launched_under(token, self.clock.now()))
+    }
+
+    async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
+        let state = self.call("look up machines")?;
+        let now = self.clock.now();
+        let unknown = ids.iter().filter(|id| !state.ec2.knows(id, now));
+        Ok(unknown.cloned().collect())
+    }
+
+    async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {
+        let state = self.call("look up an image")?;
+        Ok(!state.unknown_images.contains(image))
+    }
+
+    async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {
+        drop(self.call("look up subnets")?);
+        Ok(match selector {
+            Selector::Id(id) => vec![id.clone()],
+            Selector::Tag { value, .. } => vec![format!("{value}-1"), format!("{value}-2")],
+        })
+    }
+
+    async fn security_groups(&self, selectors: &[Selector]) -> Result<Vec<String>, HostError> {
+        drop(self.call("look up security groups")?);
+        Ok(selectors.iter().map(ToString::to_string).collect())
+    }
+
+    async fn launch(
+        &self,
+        token: &ClientToken,
+        request: &LaunchRequest,
+    ) -> Result<Vec<Machine>, HostError> {
+        const OPERATION: &str = "launch instances";
+        let mut state = self.call(OPERATION)?;
+        state.launches.push((token.clone(), request.clone()));
+        if let Some(kind) = state.refuse_launches.pop_front() {
+            return Err(error(OPERATION, kind));
+        }
+        let machines = state
+            .ec2
+            .launch(token, request, self.clock.now())
+            .map_err(|kind| error(OPERATION, kind))?;
+        if std::mem::take(&mut state.lose_next_launch) {
+            return Err(error(OPERATION, HostErrorKind::Unclear));
+        }
+        Ok(machines)
+    }
+
+    async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
+        const OPERATION: &str = "terminate instances";
+        let all = |answer: Result<(), HostError>| {
+            let answers = ids.iter().map(|id| (id.clone(), answer.clone()));
+            answers.collect::<Vec<_>>()
+        };
+        let mut state = match self.call(OPERATION) {
+            Ok(state) => state,
+            Err(throttled) => return all(Err(throttled)),
+        };
+        if let Some(kind) = state.refuse_terminations {
+            return all(Err(error(OPERATION, kind)));
+        }
+        for id in ids {
+            state.terminated.push(id.clone());
+            state.ec2.terminate(id, self.clock.now());
+        }
+        if std::mem::take(&mut state.lose_next_termination) {
+            return all(Err(error(OPERATION, HostErrorKind::Unclear)));
+        }
+        all(Ok(()))
+    }
+
+    async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError> {
+        const OPERATION: &str = "list addresses";
+        let state = self.call(OPERATION)?;
+        match state.refuse_address_lists {
+            Some(kind) => Err(error(OPERATION, kind)),
+            None => Ok(state.ec2.addresses(tag, self.clock.now())),
+        }
+    }
+
+    async fn associate(
+        &self,
+        address: &AddressId,
+        to: &InstanceId,
+        allowed: Reassociation,
+    ) -> Result<(), HostError> {
+        const OPERATION: &str = "associate an address";
+        let mut state = self.call(OPERATION)?;
+        if let Some(kind) = state.refuse_associations.pop_front() {
+            return Err(error(OPERATION, kind));
+        }
+        if state.no_address_for.contains(to) {
+            return Err(error(OPERATION, HostErrorKind::Invalid));
+        }
+        let now = self.clock.now();
+        let done = state.ec2.associate(address, to, allowed, now);
+        done.map_err(|kind| error(OPERATION, kind))?;
+        if std::mem::take(&mut state.lose_next_association) {
+            return Err(error(OPERATION, HostErrorKind::Unclear));
+        }
+        Ok(())
+    }
+}
+
+/// Every region's EC2, each made when it is first met.
+#[derive(Debug)]
+pub struct FakeHosts {
+    regions: Mutex<BTreeMap<RegionName, Arc<FakeHost>>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl FakeHosts {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            regions: Mutex::default(),
+            clock,
+        }
+    }
+
+    pub fn of(&self, region: &RegionName) -> Arc<FakeHost> {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions
+            .entry(region.clone())
+            .or_insert_with(|| Arc::new(FakeHost::new(region, self.clock.clone())))
+            .clone()
+    }
+
+    pub(super) fn insert(&self, region: RegionName, host: Arc<FakeHost>) {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions.insert(region, host);
+    }
+}
+
+impl HostHandlers for FakeHosts {
+    fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
+        self.of(region)
+    }
+}

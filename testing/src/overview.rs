@@ -1,0 +1,114 @@
+//! The database's counts, as a test sets them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::NOW;
+use shared::db::DbError;
+use shared::ids::{InstanceId, RegionName};
+use shared::model::{ImageState, Instance};
+use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
+
+#[derive(Debug, Default)]
+pub struct FakeOverview(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub regions: Vec<RegionOverview>,
+    /// By id, of whatever region is asked about.
+    pub instances: Vec<Instance>,
+    /// How often it was asked.
+    pub calls: usize,
+    pub next_error: Option<DbError>,
+}
+
+impl FakeOverview {
+    pub fn of(regions: impl IntoIterator<Item = RegionOverview>) -> Self {
+        Self(Mutex::new(Counts {
+            regions: regions.into_iter().collect(),
+            ..Counts::default()
+        }))
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Overview for FakeOverview {
+    async fn regions(&self) -> Result<Vec<RegionOverview>, DbError> {
+        let mut counts = self.state();
+        counts.calls += 1;
+        match counts.next_error.take() {
+            Some(error) => Err(error),
+            None => Ok(counts.regions.clone()),
+        }
+    }
+
+    async fn instances(
+        &self,
+        _: &RegionName,
+        after: Option<&InstanceId>,
+        most: u32,
+    ) -> Result<Vec<Instance>, DbError> {
+        let mut counts = self.state();
+        counts.calls += 1;
+        let further = counts
+            .instances
+            .iter()
+            .filter(|instance| after.is_none_or(|after| instance.id > *after));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Ok(further.take(most).cloned().collect())
+    }
+}
+
+/// A region whose row was made at [`NOW`], with one image that is served.
+pub fn region_overview(name: &str) -> RegionOverview {
+    RegionOverview {
+        region: name.into(),
+        enabled: true,
+        paused: false,
+        algorithm: "default".to_owned(),
+        settings: SettingsOverview {
+            target_free: 4,
+            max_instances: 10,
+            scale_up_step: 1,
+            scale_down_step: 1,
+            heartbeat_seconds: 90,
+            lost_seconds: 600,
+            upgrade_surge: 0,
+            upgrade_seconds: 9000,
+            swap_when_warm: false,
+            bake_seconds: 1800,
+        },
+        created_at: NOW,
+        now: NOW,
+        waiting: 0,
+        looked: None,
+        app_client_sha: Some("sha".into()),
+        images: vec![image_overview("ami-1", ImageState::Current)],
+    }
+}
+
+/// An image with an instance in each status but `TERMINATING`, of two slots each.
+pub fn image_overview(id: &str, state: ImageState) -> ImageOverview {
+    ImageOverview {
+        image: id.into(),
+        client_sha: "sha".into(),
+        state: Some(state),
+        since: Some(NOW),
+        reason: None,
+        instances: InstanceCounts {
+            pre_connection: 1,
+            active: 1,
+            draining: 1,
+            terminating: 0,
+            open: 1,
+        },
+        free: 1,
+        starting: 2,
+        occupied: 2,
+    }
+}

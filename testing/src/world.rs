@@ -1,0 +1,163 @@
+//! Everything that a pass talks to, in memory, with a clock that tests move.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
+
+use super::{FakeDatabase, FakeHost, FakeHosts, FakeReplicas, FakeStore, NOW, RegionItems};
+use shared::agent_token::AgentTokens;
+use shared::alerts::{Alerts, Problem};
+use shared::clock::Clock;
+use shared::execute::LaunchSettings;
+use shared::ids::{RandomIds, RegionName};
+use shared::model::Instance;
+use shared::pass::{HandOverError, PassLimits, PassRequest, ReconcileInvoker, Reconciler};
+use shared::report::PassReport;
+use shared::trigger::Trigger;
+
+/// A region's database, lock table and EC2.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub database: Arc<FakeDatabase>,
+    pub store: Arc<FakeStore>,
+    pub host: Arc<FakeHost>,
+    pub replicas: Arc<FakeReplicas>,
+    pub clock: Arc<FakeClock>,
+    pub alerts: Arc<Sent>,
+    pub handed_over: Arc<Sent>,
+}
+
+impl World {
+    /// A region with these instances, all of them known to EC2.
+    pub fn with(instances: impl IntoIterator<Item = Instance>) -> Self {
+        let clock = Arc::new(FakeClock::default());
+        let instances: Vec<_> = instances.into_iter().collect();
+        Self {
+            host: Arc::new(FakeHost::with(&Self::region(), &instances, clock.clone())),
+            database: Arc::new(FakeDatabase::with(&instances, clock.clone())),
+            replicas: Arc::default(),
+            store: Arc::default(),
+            clock,
+            alerts: Arc::default(),
+            handed_over: Arc::default(),
+        }
+    }
+
+    pub fn reconciler(&self) -> Reconciler {
+        let hosts = FakeHosts::new(self.clock.clone());
+        hosts.insert(Self::region(), self.host.clone());
+        Reconciler {
+            regions: self.database.clone(),
+            instances: Some(self.database.clone()),
+            lock: self.store.clone(),
+            store: self.store.clone(),
+            hosts: Arc::new(hosts),
+            replicas: self.replicas.clone(),
+            alerts: self.alerts.clone(),
+            invoker: self.handed_over.clone(),
+            clock: self.clock.clone(),
+            ids: Arc::new(RandomIds),
+            launches: LaunchSettings {
+                stack_id: "test".to_owned(),
+                agent_hasura_url: "http://hasura".to_owned(),
+                tokens: Some(AgentTokens::new(
+                    SecretString::from("0123456789abcdef0123456789abcdef"),
+                    SignedDuration::from_hours(30 * 24),
+                )),
+            },
+            limits: PassLimits {
+                budget: Duration::from_secs(40),
+                lease: Duration::from_secs(50),
+                ec2_call: Duration::from_secs(8),
+            },
+        }
+    }
+
+    /// One pass by hand.
+    pub async fn pass(&self) -> PassReport {
+        let order = PassRequest {
+            trigger: Trigger::ByHand,
+            id: "test".to_owned(),
+            began: self.clock.now(),
+            approve_mass_removal: false,
+        };
+        self.reconciler().run(&Self::region(), &order).await
+    }
+
+    /// What the scaling table has of the region.
+    pub fn items(&self) -> RegionItems {
+        self.store.items().of(&Self::region()).clone()
+    }
+
+    pub fn region() -> RegionName {
+        "us-east-1".into()
+    }
+}
+
+#[derive(Debug)]
+pub struct FakeClock(Mutex<Timestamp>);
+
+impl Default for FakeClock {
+    fn default() -> Self {
+        Self(Mutex::new(NOW))
+    }
+}
+
+impl FakeClock {
+    pub fn advance(&self, by: SignedDuration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+}
+
+#[async_trait]
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody waits: the time is moved on.
+    async fn sleep(&self, duration: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += duration;
+    }
+}
+
+/// What was sent to somebody outside.
+#[derive(Debug, Default)]
+pub struct Sent(Mutex<Vec<String>>);
+
+impl Sent {
+    pub fn all(&self) -> Vec<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn push(&self, message: String) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(message);
+    }
+}
+
+#[async_trait]
+impl Alerts for Sent {
+    async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool {
+        for problem in problems {
+            self.push(format!("{region}: {}", problem.text));
+        }
+        true
+    }
+}
+
+#[async_trait]
+impl ReconcileInvoker for Sent {
+    async fn hand_over(&self, region: &RegionName, _id: &str) -> Result<(), HandOverError> {
+        self.push(region.to_string());
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Builds the reconciler from its adapters, for the functions that run passes. Once per process,
+//! outside the handler: clients keep their connections from one invocation to the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamodb_adapter::DynamoStore;
+use ec2_adapter::Ec2Regions;
+use hasura_adapter::{HasuraClient, HasuraDatabase};
+use http_client::HttpError;
+use lambda_adapter::AsyncReconcile;
+use replica_http_adapter::HttpReplicas;
+use shared::agent_token::AgentTokens;
+use shared::alerts::{Alerts, DedupingAlerts, LogOnly};
+use shared::clock::Clock;
+use shared::db::{DbError, InstanceDatabase, RegionDatabase};
+use shared::execute::LaunchSettings;
+use shared::ids::RandomIds;
+use shared::pass::Reconciler;
+use sns_adapter::SnsAlerts;
+use startup::config::{PassConfig, RegionsFrom};
+use startup::{EnvironmentRegions, SystemClock};
+use thiserror::Error;
+
+/// A call to DynamoDB, Lambda or SNS that takes longer has failed.
+const AWS_CALL_LIMIT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Error)]
+pub enum WiringError {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error(transparent)]
+    Database(#[from] DbError),
+}
+
+/// # Errors
+/// When a client cannot be built from the settings.
+pub async fn reconciler(config: PassConfig) -> Result<Reconciler, WiringError> {
+    let aws = aws_settings::load(AWS_CALL_LIMIT).await;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Arc::new(DynamoStore::new(
+        aws_sdk_dynamodb::Client::new(&aws),
+        config.table,
+    ));
+    let alerts: Arc<dyn Alerts> = match config.alert_topic_arn {
+        Some(topic) => {
+            let client = aws_sdk_sns::Client::new(&aws);
+            let sns = SnsAlerts::new(client, topic, config.stack_id.clone());
+            Arc::new(DedupingAlerts::new(Arc::new(sns), clock.clone()))
+        }
+        None => Arc::new(LogOnly),
+    };
+    let mut launches = LaunchSettings {
+        stack_id: config.stack_id.clone(),
+        agent_hasura_url: String::new(),
+        tokens: None,
+    };
+    let (regions, instances): (Arc<dyn RegionDatabase>, Option<Arc<dyn InstanceDatabase>>) =
+        match config.regions {
+            RegionsFrom::Environment(region) => {
+                let regions = EnvironmentRegions::new(*region, clock.clone());
+                (Arc::new(regions), None)
+            }
+            RegionsFrom::Hasura(settings) => {
+                launches.agent_hasura_url = settings.agent_hasura_url;
+                let (key, valid) = (settings.agent_token_key, settings.agent_token_valid);
+                launches.tokens = Some(AgentTokens::new(key, valid));
+                let database = Arc::new(HasuraDatabase {
+                    client: HasuraClient::new(http_client::client()?, &settings.hasura)?,
+                    environment: config.environment,
+                    defaults: config.replica_defaults,
+                });
+                (database.clone(), Some(database))
+            }
+        };
+    Ok(Reconciler {
+        regions,
+        instances,
+        lock: store.clone(),
+        store,
+        hosts: Arc::new(Ec2Regions::new(
+            aws.clone(),
+            config.stack_id,
+            config.limits.ec2_call,
+        )),
+        replicas: Arc::new(HttpReplicas::new(config.replica_authority.as_deref())?),
+        alerts,
+        invoker: Arc::new(AsyncReconcile {
+            client: aws_sdk_lambda::Client::new(&aws),
+            function: config.reconcile_function,
+        }),
+        clock,
+        ids: Arc::new(RandomIds),
+        launches,
+        limits: config.limits,
+    })
+}
