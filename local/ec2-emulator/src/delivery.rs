@@ -1,4 +1,5 @@
-//! Posts events to a URL. The receiver plays `EventBridge`: the emulator knows no rules.
+//! Posts events to a URL. The receiver takes the part of `EventBridge`, because the emulator
+//! does not know which rules there are.
 
 use std::time::Duration;
 

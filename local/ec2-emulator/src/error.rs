@@ -22,7 +22,7 @@ impl ApiError {
         }
     }
 
-    /// EC2 reports a lack of capacity with status 500, so the SDKs retry it without being told to.
+    /// EC2 reports a lack of capacity with status 500, so the SDKs retry it by default.
     pub fn insufficient_capacity(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,6 +1,7 @@
 //! The events that EC2 sends to `EventBridge`, and the state of their deliveries.
 //!
-//! This module only records events and schedules their deliveries. [`crate::delivery`] sends them.
+//! This module only records events and schedules their deliveries. The `delivery` module makes
+//! them, which needs the network.
 
 mod envelope;
 

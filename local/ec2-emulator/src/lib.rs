@@ -79,7 +79,7 @@
 //!
 //! # Faults
 //!
-//! Every field is optional; `{}` means no faults.
+//! Every top-level field is optional; `{}` means no faults.
 //!
 //! ```json
 //! {"capacity": [{"region": "us-east-1", "market": "spot", "instance_type": "g4dn.xlarge",
@@ -107,7 +107,7 @@
 //! | `{"error": "Unavailable"}` | the call is not executed; the response is an error of [`faults::ErrorCode`] |
 //! | `"lost"` | the call is executed; the connection is closed without a response |
 //! | `{"delay_ms": 3000}` | the call is executed; the response is sent late |
-//! | `{"listing_lag_ms": 60000}` | `DescribeInstances` and `DescribeAddresses` show the state of that time ago |
+//! | `{"listing_lag_ms": 60000}` | `DescribeInstances` and `DescribeAddresses` lag by this time instead of the one in the settings |
 //! | `{"leave_out": ["i-…"]}` | `DescribeInstances` without ids omits these instances |
 //! | `{"leave_out_oldest": 3}` | `DescribeInstances` without ids omits the three oldest instances |
 //!
@@ -134,7 +134,7 @@
 //!
 //! The events are `EC2 Instance State-change Notification`, `EC2 Spot Instance Interruption Warning`
 //! and `EC2 Instance Rebalance Recommendation`, in `EventBridge`'s envelope. Each is posted on its
-//! own to the URL in `--events-url`, in no guaranteed order. The receiver plays `EventBridge`.
+//! own to the URL in `--events-url`, in no guaranteed order. The receiver takes the part of `EventBridge`.
 //!
 //! A delivery's `outcome` is `waiting` until the receiver responds. Status 204 means that no rule
 //! matches the event (`unwanted`); any other success means `delivered`. After any other response the

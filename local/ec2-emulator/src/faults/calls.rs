@@ -30,8 +30,8 @@ pub enum CallEffect {
     Lost,
     /// The call is executed, but the response is sent late.
     DelayMs(u64),
-    /// `DescribeInstances` and `DescribeAddresses` show the state of so many milliseconds ago,
-    /// instead of the lag in the settings.
+    /// `DescribeInstances` and `DescribeAddresses` lag by this time instead of the one in the
+    /// settings.
     ListingLagMs(u64),
     /// `DescribeInstances` without ids omits these instances.
     LeaveOut(Vec<String>),

@@ -1,8 +1,8 @@
 //! One instance.
 //!
 //! Its state is a function of time: a launch and a shutdown record the future transitions with
-//! their times, and [`Instance::state_at`] looks the state up. So a listing can show any past
-//! moment.
+//! their times, and [`Instance::state_at`] looks the state up. A listing can therefore show
+//! any past state.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -18,7 +18,7 @@ use crate::market::Market;
 /// The first public address of an instance. It is in the loopback network, so that the instance's
 /// agent is reachable on this machine.
 const FIRST_PUBLIC: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 1);
-/// Up to 127.127.255.255. Later instances reuse the addresses.
+/// How many public addresses there are: up to 127.127.255.255. Later instances reuse them.
 const PUBLIC_ADDRESSES: u64 = (1 << 22) - 1;
 
 #[derive(Debug)]

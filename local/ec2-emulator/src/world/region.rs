@@ -27,7 +27,7 @@ pub(super) struct TokenKey {
     pub(super) zone: Option<String>,
 }
 
-/// What a client token is bound to. Bindings never expire, because EC2 does not say that they do.
+/// What a client token is bound to. Bindings never expire, because EC2 documents no expiry.
 #[derive(Debug)]
 pub(super) struct TokenBinding {
     /// Hash of all parameters of the first request.
@@ -198,7 +198,7 @@ impl<'a> InstanceView<'a> {
         self.elastic_ip.unwrap_or(self.instance.public_ip)
     }
 
-    /// Whether the instance has addresses and a subnet. A terminated instance has not.
+    /// Whether the instance has addresses and a subnet. A terminated instance has lost them.
     pub fn is_connected(&self) -> bool {
         self.state != State::Terminated
     }
