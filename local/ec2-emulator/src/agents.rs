@@ -1,44 +1,33 @@
-//! Host agents, and replicas: a process of its own for every running instance.
+//! Host agents and replicas: one process for every running instance.
 //!
-//! The agent gets what a real one would find on its machine: the instance's id, its address and
-//! its user data; nothing else of this process' environment, so that it cannot know more than
-//! its role allows. When it exits with success, its machine shuts down; when it crashes, the
-//! machine goes on without it; when the machine ends, so does the agent.
+//! An agent gets what a real one finds on its machine: the instance's id, addresses and user data.
+//! It does not inherit this process' environment, because that may hold secrets that an agent must
+//! not have. If an agent exits with success, its instance shuts down. If it crashes, the instance
+//! keeps running. If the instance ends, the agent is killed.
 
-mod process;
+mod launcher;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+pub use launcher::AgentLauncher;
+
 use crate::emulator::Emulator;
-use crate::world::{AgentRun, Change, Happening, Instance, State};
+use crate::world::{AgentRun, Change, ChangeKind, State};
 
-/// How many logs of agents that have ended are kept.
-const KEPT_LOGS: usize = 200;
+/// How many logs of ended agents are kept.
+const MAX_ENDED_LOGS: usize = 200;
 
-/// In the user data of every instance that has a host agent, and of no other.
-const AGENT_TOKEN: &[u8] = b"SCALING_AGENT_TOKEN";
-
-/// How agents are started.
-#[derive(Clone, Debug)]
-pub struct AgentLauncher {
-    pub binary: PathBuf,
-    /// What runs in place of an agent where the user data holds no agent's token.
-    pub replica_binary: Option<PathBuf>,
-    /// Where their user data and logs go, each named by the instance's id.
-    pub dir: PathBuf,
-}
-
-/// Lets time pass in the emulator, and starts and ends the agents as instances come and go. Runs
-/// until it is dropped, which ends all agents.
+/// Advances the emulator as time passes, and starts and kills agents as instances start and end.
+/// Runs until the future is dropped, which kills all agents.
 ///
-/// Has to run on the thread that lives as long as the process: the kernel ends an agent with
-/// the thread that started it.
+/// It must run on a thread that lives as long as the process: the kernel kills an agent together
+/// with the thread that started it.
 pub async fn supervise(emulator: Emulator, launcher: Option<AgentLauncher>) {
     let mut agents = Agents {
         launcher,
@@ -47,21 +36,21 @@ pub async fn supervise(emulator: Emulator, launcher: Option<AgentLauncher>) {
         ended: VecDeque::new(),
     };
     loop {
-        // Taken before looking, so that nothing in between is missed.
-        let changed = emulator.changed();
-        let (changes, wait) = emulator.with(|inner, now| {
-            let wait = inner.world.next_due().map(|due| due - now);
-            (inner.take_agent_changes(), wait)
+        // Created before the state is read, so that no change in between is missed.
+        let changed = emulator.instances_changed();
+        let (changes, wait) = emulator.with(|state, now| {
+            let wait = state.world.next_due().map(|due| due - now);
+            (state.take_agent_changes(), wait)
         });
         for change in changes {
-            agents.follow(&emulator, &change);
+            agents.handle(&emulator, &change);
         }
         tokio::select! {
             () = changed => {}
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             Some(ended) = agents.tasks.join_next() => {
                 if let Ok(ended) = ended {
-                    agents.has_ended(&emulator, ended);
+                    agents.record_end(&emulator, ended);
                 }
             }
         }
@@ -70,29 +59,29 @@ pub async fn supervise(emulator: Emulator, launcher: Option<AgentLauncher>) {
 
 struct Agents {
     launcher: Option<AgentLauncher>,
-    /// Send a reason to kill the agent of this instance, and it will be how it ended.
+    /// By instance id. Sending a reason kills the agent, and becomes the recorded end.
     kill: HashMap<String, oneshot::Sender<&'static str>>,
     tasks: JoinSet<Ended>,
-    /// Instances whose agents have ended, the oldest first.
+    /// The ids of instances whose agents have ended and whose logs are kept; the oldest first.
     ended: VecDeque<String>,
 }
 
-/// An agent's process that is gone.
+/// An agent's process that has ended.
 struct Ended {
     region: String,
     instance_id: String,
-    how: End,
+    end: AgentEnd,
 }
 
-enum End {
+enum AgentEnd {
     Exit(ExitStatus),
-    /// For this reason.
+    /// With the reason.
     Killed(&'static str),
     /// The process could not be waited for.
     Unknown(std::io::Error),
 }
 
-impl fmt::Display for End {
+impl fmt::Display for AgentEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exit(status) => status.fmt(f),
@@ -103,22 +92,22 @@ impl fmt::Display for End {
 }
 
 impl Agents {
-    fn follow(&mut self, emulator: &Emulator, change: &Change) {
-        match change.what {
-            Happening::Is(State::Running) => self.start(emulator, change),
-            Happening::Is(
+    fn handle(&mut self, emulator: &Emulator, change: &Change) {
+        match change.kind {
+            ChangeKind::StateChanged(State::Running) => self.start(emulator, change),
+            ChangeKind::StateChanged(
                 State::ShuttingDown | State::Terminated | State::Stopping | State::Stopped,
             ) => self.kill(change, "killed with its instance"),
-            Happening::AgentDies => self.kill(change, "killed by a fault"),
-            Happening::Is(State::Pending)
-            | Happening::InterruptionWarning(_)
-            | Happening::RebalanceRecommendation => {}
+            ChangeKind::AgentKilled => self.kill(change, "killed by a fault"),
+            ChangeKind::StateChanged(State::Pending)
+            | ChangeKind::InterruptionWarning(_)
+            | ChangeKind::RebalanceRecommendation => {}
         }
     }
 
     fn kill(&mut self, change: &Change, reason: &'static str) {
         if let Some(kill) = self.kill.remove(&change.instance_id) {
-            // An error says that the agent has just ended by itself.
+            // An error means that the agent has just ended without being killed.
             kill.send(reason).ok();
         }
     }
@@ -128,14 +117,14 @@ impl Agents {
             return;
         };
         let (region, id) = (change.region.clone(), change.instance_id.clone());
-        let started = emulator.with(|inner, now| {
-            let settings = inner.world.settings.agent.clone();
-            let instance = inner.world.region_mut(&region)?.instance_mut(&id)?;
-            // It may have ended in the meantime.
+        let started = emulator.with(|state, now| {
+            let settings = state.world.settings.agent.clone();
+            let instance = state.world.region_mut(&region)?.instance_mut(&id)?;
+            // The instance may have left the state `running` since the change.
             if instance.state_at(now) != Some(State::Running) || instance.never_boots() {
                 return None;
             }
-            let child = process::spawn(launcher, instance, &settings);
+            let child = launcher.spawn(instance, &settings);
             if let Ok(child) = &child {
                 instance.agent = Some(AgentRun {
                     pid: child.id().unwrap_or_default(),
@@ -149,7 +138,7 @@ impl Agents {
         let mut child = match started {
             None => return,
             Some(Err(error)) => {
-                tracing::error!(instance = id, %error, "start agent");
+                tracing::error!(instance = id, %error, "agent start failed");
                 return;
             }
             Some(Ok(child)) => child,
@@ -157,57 +146,57 @@ impl Agents {
         let (kill, killed) = oneshot::channel();
         self.kill.insert(id.clone(), kill);
         self.tasks.spawn(async move {
-            let how = tokio::select! {
-                status = child.wait() => status.map_or_else(End::Unknown, End::Exit),
+            let end = tokio::select! {
+                status = child.wait() => status.map_or_else(AgentEnd::Unknown, AgentEnd::Exit),
                 Ok(reason) = killed => match child.kill().await {
-                    Ok(()) => End::Killed(reason),
-                    Err(error) => End::Unknown(error),
+                    Ok(()) => AgentEnd::Killed(reason),
+                    Err(error) => AgentEnd::Unknown(error),
                 },
             };
             Ended {
                 region,
                 instance_id: id,
-                how,
+                end,
             }
         });
     }
 
-    fn has_ended(&mut self, emulator: &Emulator, ended: Ended) {
+    fn record_end(&mut self, emulator: &Emulator, ended: Ended) {
         let Ended {
             region,
             instance_id,
-            how,
+            end,
         } = ended;
         self.kill.remove(&instance_id);
-        emulator.with(|inner, now| {
-            let end = how.to_string();
-            tracing::info!(instance = instance_id, end, "agent ended");
-            if let Some(instance) = inner
+        emulator.with(|state, now| {
+            tracing::info!(instance = instance_id, reason = %end, "agent ended");
+            if let Some(instance) = state
                 .world
                 .region_mut(&region)
                 .and_then(|r| r.instance_mut(&instance_id))
                 && let Some(agent) = &mut instance.agent
             {
                 agent.ended_at_ms = Some(now);
-                agent.end = Some(end);
+                agent.end = Some(end.to_string());
             }
-            if matches!(how, End::Exit(status) if status.success()) {
-                inner
+            if matches!(end, AgentEnd::Exit(status) if status.success()) {
+                state
                     .world
-                    .shut_down_from_inside(&region, &instance_id, now);
+                    .shut_down_by_instance(&region, &instance_id, now);
             }
         });
-        self.tidy(instance_id);
+        self.clean_up(instance_id);
     }
 
-    /// Removes what held the token of an ended agent, and the log of one that ended long ago.
-    fn tidy(&mut self, instance_id: String) {
+    /// Removes the user data of an ended agent, which has its token, and the oldest log if there are
+    /// too many.
+    fn clean_up(&mut self, instance_id: String) {
         let Some(launcher) = &self.launcher else {
             return;
         };
         remove(&launcher.user_data_file(&instance_id));
         self.ended.push_back(instance_id);
-        if self.ended.len() > KEPT_LOGS
+        if self.ended.len() > MAX_ENDED_LOGS
             && let Some(oldest) = self.ended.pop_front()
         {
             remove(&launcher.log_file(&oldest));
@@ -215,31 +204,8 @@ impl Agents {
     }
 }
 
-impl AgentLauncher {
-    fn user_data_file(&self, instance_id: &str) -> PathBuf {
-        self.dir.join(format!("{instance_id}.user-data"))
-    }
-
-    fn log_file(&self, instance_id: &str) -> PathBuf {
-        self.dir.join(format!("{instance_id}.log"))
-    }
-
-    fn binary(&self, instance: &Instance) -> &Path {
-        let user_data = Self::user_data(instance);
-        let mut words = user_data.windows(AGENT_TOKEN.len());
-        match &self.replica_binary {
-            Some(replica) if !words.any(|word| word == AGENT_TOKEN) => replica,
-            _ => &self.binary,
-        }
-    }
-
-    fn user_data(instance: &Instance) -> &[u8] {
-        instance.spec.user_data.as_deref().unwrap_or_default()
-    }
-}
-
 fn remove(file: &Path) {
     if let Err(error) = std::fs::remove_file(file) {
-        tracing::warn!(file = %file.display(), %error, "remove");
+        tracing::warn!(file = %file.display(), %error, "file removal failed");
     }
 }

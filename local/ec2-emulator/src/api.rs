@@ -1,9 +1,11 @@
 //! The actions of EC2's Query API, one file each.
 //!
-//! A handler reads its parameters, asks the world, and writes the body of the answer. What it
-//! does not read is refused by `Call::finish`, so nothing is ignored in silence.
+//! A handler reads its parameters, queries or changes the world, and writes the body of the
+//! response. `Call::finish` rejects parameters that the handler did not read, so that a request
+//! never loses a parameter unnoticed.
 
 mod addresses;
+mod call;
 mod create_tags;
 mod describe_images;
 mod describe_instances;
@@ -18,36 +20,18 @@ mod run_instances;
 mod tags;
 mod terminate_instances;
 
-use std::time::Duration;
+pub use call::{ApiResult, Call, unknown_region};
 
-use crate::clock::UnixMillis;
 use crate::error::ApiError;
-use crate::faults::Hidden;
-use crate::params::Params;
-use crate::world::{Region, World};
-use crate::xml::Xml;
 
-/// The version of the API that is spoken here, and by every SDK of today.
+/// The only version of the API that this emulator supports. All current SDKs use it.
 const VERSION: &str = "2016-11-15";
 
-/// A request, as a handler gets it.
-#[derive(Debug)]
-pub struct Call<'a> {
-    pub world: &'a mut World,
-    pub region: &'a str,
-    pub now: UnixMillis,
-    pub params: Params,
-    /// How far a listing is behind the truth.
-    pub listing_lag: Duration,
-    /// What a listing leaves out.
-    pub hidden: Hidden,
-}
-
-/// The body of a successful answer.
-pub type Answer = Result<Xml, ApiError>;
-
-/// Carries out `action`.
-pub fn dispatch(action: &str, mut call: Call<'_>) -> Answer {
+/// Executes `action`.
+///
+/// # Errors
+/// EC2's error, also for an action that this emulator does not support.
+pub fn dispatch(action: &str, mut call: Call<'_>) -> ApiResult {
     match call.params.optional("Version").as_deref() {
         None | Some(VERSION) => {}
         Some(other) => {
@@ -76,41 +60,6 @@ pub fn dispatch(action: &str, mut call: Call<'_>) -> Answer {
             format!("The action {action} is not valid for this web service."),
         )),
     }
-}
-
-impl Call<'_> {
-    fn region(&self) -> Result<&Region, ApiError> {
-        self.world
-            .region(self.region)
-            .ok_or_else(|| unknown_region(self.region))
-    }
-
-    /// The moment whose state a Describe* of instances answers with.
-    fn visible_until(&self) -> UnixMillis {
-        self.now.before(self.listing_lag)
-    }
-
-    /// Ends the reading of parameters: fails if there is one left, and if this is a dry run.
-    fn finish(&mut self) -> Result<(), ApiError> {
-        let dry_run = self.finish_but_dry_run()?;
-        if dry_run {
-            Err(ApiError::dry_run())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// As [`Call::finish`], for actions that check more before they leave it at a dry run.
-    fn finish_but_dry_run(&mut self) -> Result<bool, ApiError> {
-        let dry_run = self.params.flag("DryRun")?;
-        std::mem::take(&mut self.params).finish()?;
-        Ok(dry_run)
-    }
-}
-
-/// A region that is not in the world is to EC2 one that the account has not enabled.
-pub fn unknown_region(name: &str) -> ApiError {
-    ApiError::auth_failure(format!("the region {name} is not in the world file"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where the emulator's time comes from: the machine's clock, or a test's own.
+//! The emulator's source of time: the system clock, or a clock that a test advances.
 
 use std::fmt;
 use std::ops::Sub;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A moment, in milliseconds since the Unix epoch.
+/// A point in time, in milliseconds since the Unix epoch.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -24,17 +24,17 @@ impl UnixMillis {
         Self(self.0.saturating_sub(millis(delay)))
     }
 
-    /// As EC2 writes times: to the second, with three zeros behind it.
+    /// EC2's format in responses: whole seconds, but with three decimals.
     pub fn to_ec2(self) -> String {
         self.format("%Y-%m-%dT%H:%M:%S.000Z")
     }
 
-    /// As EventBridge writes times.
+    /// EventBridge's format.
     pub fn to_iso(self) -> String {
         self.format("%Y-%m-%dT%H:%M:%SZ")
     }
 
-    /// As EC2 writes times inside the reason of a state: `2026-11-21 18:05:24 GMT`.
+    /// EC2's format in the reason of a state: `2026-11-21 18:05:24 GMT`.
     pub fn to_gmt(self) -> String {
         self.format("%Y-%m-%d %H:%M:%S GMT")
     }
@@ -50,7 +50,7 @@ impl UnixMillis {
 impl Sub for UnixMillis {
     type Output = Duration;
 
-    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    /// The duration from `earlier` to `self`; zero if `earlier` is later.
     fn sub(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -60,7 +60,7 @@ fn millis(delay: Duration) -> i64 {
     i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Tells the time; clones share it.
+/// A clock; clones share the time.
 #[derive(Clone)]
 pub struct Clock(Source);
 
@@ -75,12 +75,12 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until [`Clock::advance`].
+    /// A clock that only moves by [`Clock::advance`].
     pub fn manual(start: UnixMillis) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
-    /// Moves a manual clock forward; the machine's clock goes its own way.
+    /// Moves a manual clock forward. Does nothing to the system clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.0 {
             now.fetch_add(millis(by), Ordering::SeqCst);

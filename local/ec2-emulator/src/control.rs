@@ -1,4 +1,5 @@
-//! `/_emulator/`: how tests and operators look behind the curtain, and set what goes wrong.
+//! The control API under `/_emulator/`, by which tests and operators read the ledger, inject faults
+//! and change settings. The crate's documentation describes it.
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -28,17 +29,17 @@ async fn health() -> Response {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LedgerQuery {
-    /// Leave out the calls up to this number.
+    /// Only calls with a greater `seq` are returned.
     since: u64,
 }
 
 async fn ledger(State(emulator): State<Emulator>, Query(query): Query<LedgerQuery>) -> Response {
-    // Written inside the lock, since the report borrows from what is behind it.
-    let report = emulator.with(|inner, now| {
+    // Serialized under the lock, because the report borrows from the locked state.
+    let report = emulator.with(|state, now| {
         serde_json::to_vec(
-            &inner
+            &state
                 .ledger
-                .report(&inner.world, &inner.events, query.since, now),
+                .report(&state.world, &state.events, query.since, now),
         )
     });
     match report {
@@ -48,7 +49,7 @@ async fn ledger(State(emulator): State<Emulator>, Query(query): Query<LedgerQuer
 }
 
 async fn faults(State(emulator): State<Emulator>) -> Response {
-    Json(emulator.with(|inner, _| inner.world.faults.clone())).into_response()
+    Json(emulator.with(|state, _| state.world.faults.clone())).into_response()
 }
 
 async fn set_faults(State(emulator): State<Emulator>, body: Bytes) -> Response {
@@ -56,9 +57,9 @@ async fn set_faults(State(emulator): State<Emulator>, body: Bytes) -> Response {
         Ok(faults) => faults,
         Err(response) => return response,
     };
-    let left = emulator.with(|inner, now| {
-        inner.world.set_faults(faults, now)?;
-        Ok::<_, String>(inner.world.faults.clone())
+    let left = emulator.with(|state, now| {
+        state.world.set_faults(faults, now)?;
+        Ok::<_, String>(state.world.faults.clone())
     });
     match left {
         Ok(left) => Json(left).into_response(),
@@ -67,7 +68,7 @@ async fn set_faults(State(emulator): State<Emulator>, body: Bytes) -> Response {
 }
 
 async fn settings(State(emulator): State<Emulator>) -> Response {
-    Json(emulator.with(|inner, _| inner.world.settings.clone())).into_response()
+    Json(emulator.with(|state, _| state.world.settings.clone())).into_response()
 }
 
 async fn patch_settings(State(emulator): State<Emulator>, body: Bytes) -> Response {
@@ -75,9 +76,9 @@ async fn patch_settings(State(emulator): State<Emulator>, body: Bytes) -> Respon
         Ok(patch) => patch,
         Err(response) => return response,
     };
-    let changed = emulator.with(|inner, _| {
-        let changed = inner.world.settings.patched(&patch)?;
-        inner.world.settings = changed.clone();
+    let changed = emulator.with(|state, _| {
+        let changed = state.world.settings.patched(&patch)?;
+        state.world.settings = changed.clone();
         Ok::<_, serde_json::Error>(changed)
     });
     match changed {
@@ -86,10 +87,10 @@ async fn patch_settings(State(emulator): State<Emulator>, body: Bytes) -> Respon
     }
 }
 
-/// Takes JSON whatever the content type says, for the convenience of `curl -d`.
+/// Parses JSON with any content type, because `curl -d` sets the one of a form.
 #[expect(
     clippy::result_large_err,
-    reason = "the error is the response, made once a request"
+    reason = "the error is the response, and a request has at most one"
 )]
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
     serde_json::from_slice(body)

@@ -1,4 +1,6 @@
-//! The one emulated EC2 that all requests, the passing of time and the agents share.
+//! The emulated EC2: the state behind one lock, with its clock.
+//!
+//! API requests, the control API, the agents and the event delivery all share it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::api::{self, Answer, Call};
+use crate::api::{self, ApiResult, Call};
 use crate::clock::{Clock, UnixMillis};
 use crate::events::Events;
-use crate::faults::{CallFate, ErrorCode};
-use crate::ledger::{Entry, Ledger};
+use crate::faults::{CallEffects, ErrorCode};
+use crate::ledger::{CallEntry, Ledger};
 use crate::params::Params;
 use crate::world::{Change, World};
 
@@ -21,28 +23,18 @@ pub struct Emulator(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
-    state: Mutex<Inner>,
-    changed: Notify,
-    posted: Notify,
+    state: Mutex<EmulatorState>,
+    instances_changed: Notify,
+    deliveries_changed: Notify,
 }
 
 #[derive(Debug)]
-pub struct Inner {
+pub struct EmulatorState {
     pub world: World,
     pub ledger: Ledger,
     pub events: Events,
-    /// What the agents do not know of yet.
+    /// Changes that [`EmulatorState::take_agent_changes`] has not returned yet.
     agent_changes: Vec<Change>,
-}
-
-/// What becomes of a request to the EC2 API.
-#[derive(Debug)]
-pub struct Reply {
-    pub answer: Answer,
-    /// How long to wait before it is sent.
-    pub delay: Duration,
-    /// It is never sent: the connection is closed.
-    pub is_lost: bool,
 }
 
 /// A request to the EC2 API.
@@ -54,68 +46,78 @@ pub struct ApiRequest {
     pub params: Params,
 }
 
+/// How the server must respond to a request to the EC2 API.
+#[derive(Debug)]
+pub struct Reply {
+    pub result: ApiResult,
+    /// The time to wait before the response is sent.
+    pub delay: Duration,
+    /// Close the connection instead of sending the response.
+    pub is_lost: bool,
+}
+
 impl Emulator {
     pub fn new(world: World, clock: Clock) -> Self {
         Self(Arc::new(Shared {
             clock,
-            state: Mutex::new(Inner {
+            state: Mutex::new(EmulatorState {
                 world,
                 ledger: Ledger::default(),
                 events: Events::default(),
                 agent_changes: Vec::new(),
             }),
-            changed: Notify::new(),
-            posted: Notify::new(),
+            instances_changed: Notify::new(),
+            deliveries_changed: Notify::new(),
         }))
     }
 
-    /// Carries out a request and writes it down.
+    /// Executes a request and records it in the ledger.
     pub fn call(&self, request: ApiRequest) -> Reply {
-        self.with(|inner, now| inner.call(request, now))
+        self.with(|state, now| state.call(request, now))
     }
 
-    /// Looks at, or changes, everything at once, after what is due has happened.
-    pub fn with<T>(&self, work: impl FnOnce(&mut Inner, UnixMillis) -> T) -> T {
+    /// Runs `work` on the locked state, after applying everything that is due by now.
+    pub fn with<T>(&self, work: impl FnOnce(&mut EmulatorState, UnixMillis) -> T) -> T {
         let now = self.0.clock.now();
-        let mut inner = self.lock();
-        inner.settle(now);
-        let (due, posted) = (inner.world.next_due(), inner.events.next_due());
-        let done = work(&mut inner, now);
-        inner.settle(now);
-        if !inner.agent_changes.is_empty() || inner.world.next_due() != due {
-            self.0.changed.notify_one();
+        let mut state = self.lock();
+        state.apply_due(now);
+        let (change_due, delivery_due) = (state.world.next_due(), state.events.next_due());
+        let done = work(&mut state, now);
+        state.apply_due(now);
+        if !state.agent_changes.is_empty() || state.world.next_due() != change_due {
+            self.0.instances_changed.notify_one();
         }
-        let delivery = inner.events.next_due();
-        if delivery != posted || delivery.is_some_and(|due| due <= now) {
-            self.0.posted.notify_one();
+        let next = state.events.next_due();
+        if next != delivery_due || next.is_some_and(|due| due <= now) {
+            self.0.deliveries_changed.notify_one();
         }
         done
     }
 
-    /// Resolves when something has happened to an instance, or will at another time than before.
-    pub fn changed(&self) -> Notified<'_> {
-        self.0.changed.notified()
+    /// Resolves when an instance has changed, or when the time of the next change is another one.
+    pub fn instances_changed(&self) -> Notified<'_> {
+        self.0.instances_changed.notified()
     }
 
-    /// Resolves when an event is to be delivered at another time than before.
-    pub fn posted(&self) -> Notified<'_> {
-        self.0.posted.notified()
+    /// Resolves when a delivery is due, or when the time of the next delivery is another one.
+    pub fn deliveries_changed(&self) -> Notified<'_> {
+        self.0.deliveries_changed.notified()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic in one request says nothing about the world: go on for the others.
+    fn lock(&self) -> MutexGuard<'_, EmulatorState> {
+        // A panic in one request must not fail all later ones.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
-    /// What happened to instances since this was last asked, for their agents.
+impl EmulatorState {
+    /// Returns the changes of instances since the previous call, and clears them.
     pub fn take_agent_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.agent_changes)
     }
 
-    /// Lets everything happen that is due, and tells about it.
-    fn settle(&mut self, now: UnixMillis) {
+    /// Applies everything that is due, and publishes the changes as events and to the agents.
+    fn apply_due(&mut self, now: UnixMillis) {
         self.world.advance(now);
         let changes = self.world.take_changes();
         for change in &changes {
@@ -125,58 +127,63 @@ impl Inner {
     }
 
     fn call(&mut self, request: ApiRequest, now: UnixMillis) -> Reply {
-        let mut fate =
+        let mut effects =
             self.world
                 .faults
-                .strike_call(&request.region, &request.action, &request.params);
-        let recorded = request.params.as_map().clone();
-        let answer = if fate.is_outage {
+                .apply_to_call(&request.region, &request.action, &request.params);
+        let params = request.params.as_map().clone();
+        let result = if effects.is_outage {
             None
         } else {
-            Some(self.answer(&request, &mut fate, now))
+            Some(self.execute(&request, &mut effects, now))
         };
-        let (outcome, status) = match &answer {
+        let (outcome, status) = match &result {
             None => ("outage".to_owned(), 0),
             Some(Ok(_)) => ("ok".to_owned(), 200),
             Some(Err(error)) => (error.code.to_owned(), error.status.as_u16()),
         };
-        self.ledger.record(Entry {
+        self.ledger.record(CallEntry {
             at: now,
             region: request.region,
             action: request.action,
-            params: recorded,
+            params,
             outcome,
             status,
             request_id: request.request_id,
-            faults: fate.struck,
+            faults: effects.applied,
         });
         Reply {
-            is_lost: fate.is_lost || fate.is_outage,
-            delay: fate.delay,
-            answer: answer.unwrap_or_else(|| Err(ErrorCode::Unavailable.into())),
+            is_lost: effects.is_lost || effects.is_outage,
+            delay: effects.delay,
+            result: result.unwrap_or_else(|| Err(ErrorCode::Unavailable.into())),
         }
     }
 
-    fn answer(&mut self, request: &ApiRequest, fate: &mut CallFate, now: UnixMillis) -> Answer {
+    fn execute(
+        &mut self,
+        request: &ApiRequest,
+        effects: &mut CallEffects,
+        now: UnixMillis,
+    ) -> ApiResult {
         let ApiRequest { region, action, .. } = request;
         if self.world.region(region).is_none() {
             return Err(api::unknown_region(region));
         }
         if let Some(throttling) = &mut self.world.faults.throttling
-            && !throttling.let_through(region, action, &request.params)
+            && !throttling.try_acquire(region, action, &request.params)
         {
-            fate.struck.push("throttled");
+            effects.applied.push("throttled");
             return Err(ErrorCode::RequestLimitExceeded.into());
         }
-        if let Some(code) = fate.error {
+        if let Some(code) = effects.error {
             return Err(code.into());
         }
-        let listing_lag = fate.listing_lag;
+        let listing_lag = effects.listing_lag;
         api::dispatch(
             action,
             Call {
                 listing_lag: listing_lag.unwrap_or_else(|| self.world.settings.listing_lag()),
-                hidden: std::mem::take(&mut fate.hidden),
+                omitted: std::mem::take(&mut effects.omitted),
                 world: &mut self.world,
                 region,
                 now,

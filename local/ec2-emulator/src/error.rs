@@ -1,4 +1,4 @@
-//! The errors of EC2's API: a status, a code and a message, worded as EC2 words them.
+//! The errors of EC2's API: an HTTP status, a code and a message, in EC2's words.
 //!
 //! Codes and statuses: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>.
 
@@ -13,7 +13,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error of the caller's: status 400.
+    /// An error in the request: status 400.
     pub fn client(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
@@ -22,7 +22,7 @@ impl ApiError {
         }
     }
 
-    /// EC2 answers a lack of capacity with status 500, so the SDKs retry it on their own.
+    /// EC2 reports a lack of capacity with status 500, so the SDKs retry it by default.
     pub fn insufficient_capacity(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -31,15 +31,17 @@ impl ApiError {
         }
     }
 
-    pub fn auth_failure(why: impl std::fmt::Display) -> Self {
+    pub fn auth_failure(reason: impl std::fmt::Display) -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
             code: "AuthFailure",
-            message: format!("AWS was not able to validate the provided access credentials: {why}"),
+            message: format!(
+                "AWS was not able to validate the provided access credentials: {reason}"
+            ),
         }
     }
 
-    /// What a request that would have succeeded gets when it asked for a dry run.
+    /// The response to a dry run whose request would have succeeded.
     pub fn dry_run() -> Self {
         Self {
             status: StatusCode::PRECONDITION_FAILED,

@@ -1,9 +1,8 @@
-//! The events that EC2 gives to EventBridge, and what became of each.
+//! The events that EC2 sends to `EventBridge`, and the state of their deliveries.
 //!
-//! Pure: events are written down here with the times of their deliveries, and [`delivery`] carries
-//! them out.
+//! This module only records events and schedules their deliveries. The `delivery` module makes
+//! them, which needs the network.
 
-pub mod delivery;
 mod envelope;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,107 +13,107 @@ use serde_json::Value;
 pub use envelope::Event;
 
 use crate::clock::UnixMillis;
-use crate::faults::EventFate;
+use crate::faults::EventEffects;
 use crate::world::{Change, World};
 
 /// How many events are kept.
-const RECORDS: usize = 20_000;
+const MAX_RECORDS: usize = 20_000;
 
 /// An event in the ledger.
 #[derive(Clone, Debug, Serialize)]
 pub struct EventRecord {
-    /// From 1, without a gap.
+    /// Starts at 1 and has no gaps.
     pub seq: u64,
     pub at_ms: UnixMillis,
     pub event: Event,
-    /// The faults that struck it.
+    /// The names of the faults that applied.
     pub faults: Vec<&'static str>,
-    /// None when it was dropped, or nobody listens; several when it was duplicated.
+    /// Empty if the event was dropped or if there is no receiver; several if it was duplicated.
     pub deliveries: Vec<Delivery>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Delivery {
-    /// When it is to be delivered, at the latest while it waits for others.
+    /// When the first attempt is due. If the event waits for others, this is the latest time.
     pub due_ms: UnixMillis,
     pub outcome: Outcome,
     pub attempts: u32,
-    /// Of the last attempt.
+    /// The time of the last attempt.
     pub at_ms: Option<UnixMillis>,
-    /// What the receiver said, or the error.
+    /// The receiver's response to the last attempt, or the error.
     pub answer: Option<Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It was not tried yet, or will be tried again.
+    /// There was no attempt yet, or there will be another one.
     Waiting,
     Delivered,
-    /// Nobody wants events like this one.
+    /// The receiver has no rule for such an event.
     Unwanted,
-    /// It was tried often enough.
+    /// All attempts failed.
     Failed,
 }
 
-/// One delivery of one event.
+/// Identifies one delivery of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub struct DeliveryId {
     seq: u64,
     delivery: usize,
 }
 
-/// An event on its way.
+/// An event that is due for delivery.
 #[derive(Clone, Debug)]
-pub struct Parcel {
-    pub ticket: Ticket,
+pub struct PendingEvent {
+    pub id: DeliveryId,
     pub event: Event,
 }
 
-/// When a batch is due, and a number that tells it from others.
+/// When a batch is due, and a number that makes the key unique.
 type BatchKey = (UnixMillis, u64);
 
 #[derive(Debug, Default)]
 pub struct Events {
-    is_listened_to: bool,
+    has_receiver: bool,
     records: VecDeque<EventRecord>,
     last_seq: u64,
-    /// Deliveries to come. Those of one batch are made one after another.
-    outbox: BTreeMap<BatchKey, Vec<Ticket>>,
+    /// Future deliveries. Those of one batch are made one after another.
+    queue: BTreeMap<BatchKey, Vec<DeliveryId>>,
     batches: u64,
-    /// The batch that waits for more events, to be delivered in the reverse order.
-    gathering: Option<Gathering>,
+    /// The batch that collects events in order to deliver them in reverse.
+    reordering: Option<ReorderedBatch>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Gathering {
+struct ReorderedBatch {
     key: BatchKey,
-    /// How many events it still waits for.
-    room: usize,
+    /// How many more events it collects.
+    missing: usize,
 }
 
 impl Events {
-    /// From now on there is somebody to deliver events to.
-    pub fn listen(&mut self) {
-        self.is_listened_to = true;
+    /// Schedules deliveries for all later events. Without a receiver, events are only recorded.
+    pub fn enable_delivery(&mut self) {
+        self.has_receiver = true;
     }
 
-    /// The oldest first.
+    /// The events that are kept, the oldest first.
     pub fn records(&self) -> impl Iterator<Item = &EventRecord> {
         self.records.iter()
     }
 
-    /// How many are no longer kept.
+    /// How many events are no longer kept.
     pub fn dropped(&self) -> u64 {
         self.last_seq - self.records.len() as u64
     }
 
-    /// Writes down the event of a change, if there is one, and when to deliver it.
+    /// Records the event of a change and schedules its delivery, unless EC2 has no such event.
     pub(crate) fn publish(&mut self, change: &Change, world: &mut World, now: UnixMillis) {
         let Some(event) = Event::of(change, world) else {
             return;
         };
-        let fate = world.faults.strike_event(
+        let effects = world.faults.apply_to_event(
             &change.region,
             &change.instance_id,
             event.detail_type,
@@ -125,30 +124,30 @@ impl Events {
             seq: self.last_seq,
             at_ms: change.at,
             event,
-            faults: fate.struck.clone(),
+            faults: effects.applied.clone(),
             deliveries: Vec::new(),
         });
-        if self.is_listened_to && !fate.is_dropped {
-            self.post(&fate, now);
+        if self.has_receiver && !effects.is_dropped {
+            self.schedule(&effects, now);
         }
-        if self.records.len() > RECORDS {
+        if self.records.len() > MAX_RECORDS {
             self.records.pop_front();
         }
     }
 
-    /// Plans the deliveries of the newest event.
-    fn post(&mut self, fate: &EventFate, now: UnixMillis) {
+    /// Schedules the deliveries of the newest event.
+    fn schedule(&mut self, effects: &EventEffects, now: UnixMillis) {
         let seq = self.last_seq;
-        let tickets: Vec<_> = (0..=fate.duplicates as usize)
-            .map(|delivery| Ticket { seq, delivery })
+        let ids: Vec<_> = (0..=effects.duplicates as usize)
+            .map(|delivery| DeliveryId { seq, delivery })
             .collect();
-        let due_ms = match fate.reorder {
-            Some((count, within)) => self.gather(&tickets, count, now.after(within), now),
+        let due_ms = match effects.reorder {
+            Some((count, within)) => self.add_reordered(&ids, count, now.after(within), now),
             None => {
-                let due = now.after(fate.delay);
-                for ticket in &tickets {
+                let due = now.after(effects.delay);
+                for id in &ids {
                     let key = self.new_batch(due);
-                    self.outbox.insert(key, vec![*ticket]);
+                    self.queue.insert(key, vec![*id]);
                 }
                 due
             }
@@ -161,28 +160,29 @@ impl Events {
                 at_ms: None,
                 answer: None,
             };
-            record.deliveries = vec![delivery; tickets.len()];
+            record.deliveries = vec![delivery; ids.len()];
         }
     }
 
-    /// Puts an event in front of those that wait already, and answers until when it does.
-    fn gather(
+    /// Adds an event in front of those in the reordered batch. Returns when the batch is due.
+    fn add_reordered(
         &mut self,
-        tickets: &[Ticket],
+        ids: &[DeliveryId],
         count: usize,
         until: UnixMillis,
         now: UnixMillis,
     ) -> UnixMillis {
-        let Gathering { key, room } = self.gathering.take().unwrap_or_else(|| Gathering {
-            key: self.new_batch(until),
-            room: count,
-        });
-        let mut batch = tickets.to_vec();
-        batch.extend(self.outbox.remove(&key).unwrap_or_default());
-        let room = room.saturating_sub(1);
-        let key = if room == 0 { (now, key.1) } else { key };
-        self.outbox.insert(key, batch);
-        self.gathering = (room > 0).then_some(Gathering { key, room });
+        let ReorderedBatch { key, missing } =
+            self.reordering.take().unwrap_or_else(|| ReorderedBatch {
+                key: self.new_batch(until),
+                missing: count,
+            });
+        let mut batch = ids.to_vec();
+        batch.extend(self.queue.remove(&key).unwrap_or_default());
+        let missing = missing.saturating_sub(1);
+        let key = if missing == 0 { (now, key.1) } else { key };
+        self.queue.insert(key, batch);
+        self.reordering = (missing > 0).then_some(ReorderedBatch { key, missing });
         key.0
     }
 
@@ -191,34 +191,41 @@ impl Events {
         (due, self.batches)
     }
 
-    /// When the next delivery is to be made.
+    /// When the next delivery is due.
     pub fn next_due(&self) -> Option<UnixMillis> {
-        self.outbox.keys().next().map(|(due, _)| *due)
+        self.queue.keys().next().map(|(due, _)| *due)
     }
 
-    /// The batches whose time has come. Events of one batch go one after another.
-    pub fn take_due(&mut self, now: UnixMillis) -> Vec<Vec<Parcel>> {
+    /// Removes the batches that are due from the queue and returns them. The events of one batch
+    /// must be delivered one after another.
+    pub fn take_due(&mut self, now: UnixMillis) -> Vec<Vec<PendingEvent>> {
         let mut batches = Vec::new();
-        while let Some(entry) = self.outbox.first_entry()
+        while let Some(entry) = self.queue.first_entry()
             && entry.key().0 <= now
         {
-            let (key, tickets) = entry.remove_entry();
-            if self.gathering.is_some_and(|gathering| gathering.key == key) {
-                self.gathering = None;
+            let (key, ids) = entry.remove_entry();
+            if self.reordering.is_some_and(|batch| batch.key == key) {
+                self.reordering = None;
             }
-            let parcels = tickets.into_iter().filter_map(|ticket| {
-                let event = self.record_mut(ticket.seq)?.event.clone();
-                Some(Parcel { ticket, event })
+            let events = ids.into_iter().filter_map(|id| {
+                let event = self.record_mut(id.seq)?.event.clone();
+                Some(PendingEvent { id, event })
             });
-            batches.push(parcels.collect());
+            batches.push(events.collect());
         }
         batches
     }
 
-    /// Writes down how an attempt went.
-    pub fn note(&mut self, ticket: Ticket, outcome: Outcome, answer: Value, now: UnixMillis) {
-        let record = self.record_mut(ticket.seq);
-        if let Some(delivery) = record.and_then(|it| it.deliveries.get_mut(ticket.delivery)) {
+    /// Records one delivery attempt and its outcome.
+    pub fn record_attempt(
+        &mut self,
+        id: DeliveryId,
+        outcome: Outcome,
+        answer: Value,
+        now: UnixMillis,
+    ) {
+        let record = self.record_mut(id.seq);
+        if let Some(delivery) = record.and_then(|it| it.deliveries.get_mut(id.delivery)) {
             delivery.outcome = outcome;
             delivery.attempts += 1;
             delivery.at_ms = Some(now);

@@ -1,85 +1,57 @@
-//! What goes wrong on demand, as set by `PUT /_emulator/faults`.
+//! Fault injection, as set by `PUT /_emulator/faults`.
 //!
-//! A `PUT` replaces all faults; `{}` heals the world. `GET` answers with what is left of them, in
-//! the same form. The crate's documentation shows all of them.
+//! A `PUT` replaces all faults, so `{}` clears them. `GET` returns what is left of them in the
+//! same form. The crate's documentation describes the form.
 
 mod calls;
 mod capacity;
 mod events;
+mod fault;
 mod instances;
 mod throttling;
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
-pub use calls::{CallEffect, CallFate, ErrorCode, Hidden, OnCalls};
+pub use calls::{CallEffect, CallEffects, ErrorCode, OmittedInstances, OnCalls};
 pub use capacity::{CapacityLimit, Pool};
-pub use events::{EventEffect, EventFate, OnEvents};
+pub use events::{EventEffect, EventEffects, OnEvents};
+pub use fault::Fault;
 pub use instances::{InstanceEffect, InterruptAction, OnInstances};
 pub use throttling::{Bucket, Throttling};
 
 use crate::clock::UnixMillis;
+use crate::params::Params;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// Limits to what can be launched. A launch must fit under every limit that applies to it.
+    /// Limits on what can be launched. A launch must fit under every limit that applies to it.
     pub capacity: Vec<CapacityLimit>,
-    /// EC2's limits on the rate of requests; none when it is left out.
+    /// Limits on the rate of requests. If absent, the rate is not limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttling: Option<Throttling>,
     pub calls: Vec<Fault<OnCalls, CallEffect>>,
     pub instances: Vec<Fault<OnInstances, InstanceEffect>>,
     pub events: Vec<Fault<OnEvents, EventEffect>>,
-    /// The moment at which this was what is left.
+    /// When the remaining durations and tokens were last updated.
     #[serde(skip)]
     as_of: UnixMillis,
 }
 
-/// What goes wrong, with what, and for how long: `times` times, for `for_ms`, whichever is over
-/// first; until it is healed when neither is given.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fault<On, Effect> {
-    /// Everything when it is left out, as does each of its fields.
-    #[serde(default)]
-    pub on: On,
-    pub effect: Effect,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub times: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub for_ms: Option<u64>,
-}
-
-impl<On, Effect> Fault<On, Effect> {
-    fn is_over(&self) -> bool {
-        self.times == Some(0) || self.for_ms == Some(0)
-    }
-
-    /// Uses it up by one time.
-    fn strike(&mut self) {
-        if let Some(times) = &mut self.times {
-            *times = times.saturating_sub(1);
-        }
-    }
-
-    fn elapse(&mut self, time: Duration) {
-        elapse(&mut self.for_ms, time);
-    }
-}
-
 impl Faults {
-    /// Begins to count at `now`. The error says which field is wrong.
-    pub fn begin(mut self, now: UnixMillis) -> Result<Self, String> {
-        if let Some(throttling) = &mut self.throttling {
-            throttling.begin()?;
+    /// Starts the durations of the faults at `now`.
+    ///
+    /// # Errors
+    /// If a field has an invalid value; the message names it.
+    pub fn started_at(mut self, now: UnixMillis) -> Result<Self, String> {
+        if let Some(throttling) = &self.throttling {
+            throttling.check()?;
         }
         self.as_of = now;
         Ok(self)
     }
 
-    /// Lets time pass: drops what is over, and refills the buckets.
+    /// Drops the faults that end by `now`, and refills the throttling buckets.
     pub fn advance(&mut self, now: UnixMillis) {
         let time = now - self.as_of;
         self.as_of = self.as_of.max(now);
@@ -87,28 +59,63 @@ impl Faults {
             throttling.advance(time);
         }
         self.throttling = self.throttling.take().filter(|it| it.for_ms != Some(0));
-        prune(&mut self.calls, time);
-        prune(&mut self.instances, time);
-        prune(&mut self.events, time);
+        fault::elapse_all(&mut self.calls, time);
+        fault::elapse_all(&mut self.instances, time);
+        fault::elapse_all(&mut self.events, time);
     }
-}
 
-fn prune<On, Effect>(faults: &mut Vec<Fault<On, Effect>>, time: Duration) {
-    for fault in faults.iter_mut() {
-        fault.elapse(time);
+    /// Determines the effects on a call, and counts an application of each fault that has one.
+    ///
+    /// Of each kind of effect, the first matching fault applies. An outage excludes all others.
+    pub fn apply_to_call(&mut self, region: &str, action: &str, params: &Params) -> CallEffects {
+        calls::apply(&mut self.calls, region, action, params)
     }
-    faults.retain(|fault| !fault.is_over());
-}
 
-fn elapse(for_ms: &mut Option<u64>, time: Duration) {
-    if let Some(left) = for_ms {
-        *left = left.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    /// How many more instances can be launched in a pool; `None` if nothing limits it.
+    pub fn capacity_left(&self, pool: Pool<'_>) -> Option<u32> {
+        capacity::left(&self.capacity, pool)
     }
-}
 
-/// Whether a field of a fault's `on` fits a value.
-fn fits(wanted: Option<&str>, value: &str) -> bool {
-    wanted.is_none_or(|wanted| wanted == value)
+    /// Subtracts launched instances from every limit that applies to the pool.
+    pub fn use_capacity(&mut self, pool: Pool<'_>, count: u32) {
+        capacity::subtract(&mut self.capacity, pool, count);
+    }
+
+    /// Determines the effects on an event, and counts an application of each fault that has one.
+    ///
+    /// Of each kind of effect, the first matching fault applies. `state` is the new state of a
+    /// state change.
+    pub(crate) fn apply_to_event(
+        &mut self,
+        region: &str,
+        instance_id: &str,
+        detail_type: &str,
+        state: Option<&str>,
+    ) -> EventEffects {
+        events::apply(&mut self.events, region, instance_id, detail_type, state)
+    }
+
+    /// Determines the effects on an instance that enters the state `running` at `now`, and counts
+    /// an application of each fault that has one.
+    pub(crate) fn apply_to_started_instance(
+        &mut self,
+        region: &str,
+        id: &str,
+        now: UnixMillis,
+    ) -> Vec<InstanceEffect> {
+        self.advance(now);
+        instances::apply_to_started(&mut self.instances, region, id)
+    }
+
+    /// As [`Faults::apply_to_started_instance`], for an instance that runs already. Only faults
+    /// that name the instance apply.
+    pub(crate) fn apply_to_running_instance(
+        &mut self,
+        region: &str,
+        id: &str,
+    ) -> Vec<InstanceEffect> {
+        instances::apply_to_running(&mut self.instances, region, id)
+    }
 }
 
 #[cfg(test)]
@@ -119,11 +126,11 @@ mod tests {
 
     fn faults(value: serde_json::Value) -> Faults {
         let faults: Faults = serde_json::from_value(value).unwrap();
-        faults.begin(UnixMillis(0)).unwrap()
+        faults.started_at(UnixMillis(0)).unwrap()
     }
 
     #[test]
-    fn an_unknown_fault_is_named() {
+    fn unknown_field_or_effect_is_named_in_error() {
         for wrong in [
             json!({"capcity": []}),
             json!({"calls": [{"efect": "lost"}]}),
@@ -139,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_gets_less_with_time_and_can_be_put_again() {
+    fn remaining_faults_shrink_with_time_and_parse_again() {
         let mut faults = faults(json!({
             "throttling": {"for_ms": 3000},
             "calls": [{"effect": "lost", "for_ms": 1000}, {"effect": "outage", "for_ms": 2000}],

@@ -1,10 +1,12 @@
-//! `Filter.N`: every filter must match (AND), by any of its values (OR), `*` and `?` being wild.
+//! `Filter.N` of a listing.
+//!
+//! A resource must match every filter, each by at least one value. `*` and `?` are wildcards.
 
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::world::Tags;
 
-/// The most values, over all filters, that EC2 takes in one request.
+/// EC2's limit on the values of all filters of one request.
 const MAX_VALUES: usize = 200;
 
 #[derive(Debug)]
@@ -16,19 +18,22 @@ struct Filter {
 #[derive(Debug, Default)]
 pub struct Filters(Vec<Filter>);
 
-/// A resource that filters look at.
+/// A resource that can be filtered.
 pub trait Filterable {
-    /// The filters there are, those for tags aside.
+    /// The names of the supported filters, except those for tags.
     const NAMES: &'static [&'static str];
 
-    /// The values that the resource has under the filter `name`, one of [`Filterable::NAMES`].
+    /// The resource's values for the filter `name`, which is one of [`Filterable::NAMES`].
     fn field(&self, name: &str) -> Vec<String>;
 
     fn tags(&self) -> &Tags;
 }
 
 impl Filters {
-    /// Takes the filters of a request for resources of the kind `R`.
+    /// Reads the filters of a request for resources of type `R`.
+    ///
+    /// # Errors
+    /// If a filter is unknown or has no value, or if there are too many values.
     pub fn take<R: Filterable>(params: &mut Params) -> Result<Self, ApiError> {
         let mut filters = Vec::new();
         for mut member in params.members("Filter")? {
@@ -71,7 +76,7 @@ impl Filters {
             filter
                 .values
                 .iter()
-                .any(|pattern| present.iter().any(|value| like(pattern, value)))
+                .any(|pattern| present.iter().any(|value| matches_pattern(pattern, value)))
         })
     }
 }
@@ -80,13 +85,14 @@ fn is_tag(name: &str) -> bool {
     name == "tag-key" || name.starts_with("tag:")
 }
 
-/// Whether `text` is like `pattern`: `*` stands for any characters, `?` for one, and a backslash
-/// takes the meaning from the character behind it.
-fn like(pattern: &str, text: &str) -> bool {
+/// Whether `text` matches `pattern`. `*` stands for any characters, `?` for exactly one, and a
+/// backslash escapes the next character.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);
-    // Where to go on after the last `*`, should what follows it not match here.
+    // The positions behind the last `*` in the pattern, and in the text: where to try again if the
+    // rest does not match.
     let mut retry: Option<(usize, usize)> = None;
     loop {
         let step = match pattern.get(p) {
@@ -121,9 +127,9 @@ fn like(pattern: &str, text: &str) -> bool {
 mod tests {
     use super::*;
 
-    struct Thing(Tags);
+    struct Resource(Tags);
 
-    impl Filterable for Thing {
+    impl Filterable for Resource {
         const NAMES: &'static [&'static str] = &["colour"];
 
         fn field(&self, _colour: &str) -> Vec<String> {
@@ -139,15 +145,15 @@ mod tests {
         let pairs = pairs
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        Filters::take::<Thing>(&mut Params::new(pairs)?)
+        Filters::take::<Resource>(&mut Params::new(pairs)?)
     }
 
-    fn thing() -> Thing {
-        Thing(Tags::from([("Name".into(), "web-1".into())]))
+    fn resource() -> Resource {
+        Resource(Tags::from([("Name".into(), "web-1".into())]))
     }
 
     #[test]
-    fn wildcards_match_as_in_ec2() {
+    fn pattern_with_wildcards_matches_as_in_ec2() {
         for (pattern, text, expected) in [
             ("web-*", "web-1", true),
             ("web-*", "web-", true),
@@ -162,12 +168,16 @@ mod tests {
             ("*", "", true),
             ("Web", "web", false),
         ] {
-            assert_eq!(like(pattern, text), expected, "{pattern} ~ {text}");
+            assert_eq!(
+                matches_pattern(pattern, text),
+                expected,
+                "{pattern} ~ {text}"
+            );
         }
     }
 
     #[test]
-    fn filters_are_anded_and_their_values_ored() {
+    fn resource_must_match_one_value_of_every_filter() {
         let both = filters(&[
             ("Filter.1.Name", "colour"),
             ("Filter.1.Value.1", "green"),
@@ -176,7 +186,7 @@ mod tests {
             ("Filter.2.Value.1", "web-*"),
         ])
         .unwrap();
-        assert!(both.matches(&thing()));
+        assert!(both.matches(&resource()));
         let one_fails = filters(&[
             ("Filter.1.Name", "colour"),
             ("Filter.1.Value.1", "blue"),
@@ -184,21 +194,21 @@ mod tests {
             ("Filter.2.Value.1", "Owner"),
         ])
         .unwrap();
-        assert!(!one_fails.matches(&thing()));
+        assert!(!one_fails.matches(&resource()));
     }
 
     #[test]
-    fn an_unknown_filter_is_an_error_and_named() {
+    fn unknown_filter_is_named_in_error() {
         let error = filters(&[("Filter.1.Name", "color"), ("Filter.1.Value.1", "x")]).unwrap_err();
         assert_eq!(error.code, "InvalidParameterValue");
         assert_eq!(error.message, "The filter 'color' is invalid");
     }
 
     #[test]
-    fn more_than_two_hundred_values_are_refused() {
+    fn more_than_two_hundred_values_are_rejected() {
         let mut pairs = vec![("Filter.1.Name".to_owned(), "colour".to_owned())];
         pairs.extend((1..=201).map(|n| (format!("Filter.1.Value.{n}"), "x".to_owned())));
-        let error = Filters::take::<Thing>(&mut Params::new(pairs).unwrap()).unwrap_err();
+        let error = Filters::take::<Resource>(&mut Params::new(pairs).unwrap()).unwrap_err();
         assert_eq!(error.code, "FilterLimitExceeded");
     }
 }

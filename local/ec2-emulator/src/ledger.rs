@@ -1,7 +1,7 @@
-//! What happened: every call with its outcome, every instance with all its states, every event.
+//! The ledger: every API call with its outcome, every instance with all its states, every event.
 //!
-//! Tests assert on this from outside, so its JSON is a contract; see the crate's documentation.
-//! It is bounded: of the calls the newest 20,000 are kept, and counted for ever.
+//! Tests assert on it over HTTP, so its JSON is a contract; see the crate's documentation. Its size
+//! is bounded: the newest 20,000 calls are kept, but the totals count all of them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,32 +9,33 @@ use serde::Serialize;
 
 use crate::clock::UnixMillis;
 use crate::events::{EventRecord, Events};
+use crate::market::Market;
 use crate::world::{
-    Address, AgentRun, EndedBy, Instance, Interruption, Market, MetadataOptions, ShutdownBehavior,
-    State, Strike, Tags, Transition, World,
+    Address, AgentRun, EndedBy, Instance, Interruption, MetadataOptions, ScheduledFault,
+    ShutdownBehavior, State, Tags, Transition, World,
 };
 
 /// How many calls are kept.
-const CALLS: usize = 20_000;
+const MAX_CALLS: usize = 20_000;
 
-/// Parameters longer than this are cut short in the ledger. User data is the only one that is,
-/// and stands with the instance in full.
-const LONGEST_VALUE: usize = 256;
+/// Longer parameters are truncated, in characters. Only user data is longer, and the report of the
+/// instance has it in full.
+const MAX_VALUE_LENGTH: usize = 256;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct CallRecord {
-    /// From 1, without a gap.
+    /// Starts at 1 and has no gaps.
     pub seq: u64,
     pub at_ms: UnixMillis,
     pub region: String,
     pub action: String,
     pub params: BTreeMap<String, String>,
-    /// `ok`, or the error's code.
+    /// `ok`, the error's code, or `outage`.
     pub outcome: String,
-    /// 0 for an outage.
+    /// The HTTP status; 0 for an outage.
     pub status: u16,
     pub request_id: String,
-    /// The faults that struck it.
+    /// The names of the faults that applied.
     pub faults: Vec<&'static str>,
 }
 
@@ -45,9 +46,9 @@ pub struct Ledger {
     last_seq: u64,
 }
 
-/// A call that is about to be written down.
+/// A call to record.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CallEntry {
     pub at: UnixMillis,
     pub region: String,
     pub action: String,
@@ -58,7 +59,7 @@ pub struct Entry {
     pub faults: Vec<&'static str>,
 }
 
-/// The answer of `GET /_emulator/ledger`.
+/// The response of `GET /_emulator/ledger`.
 #[derive(Debug, Serialize)]
 pub struct Report<'a> {
     now_ms: UnixMillis,
@@ -112,12 +113,12 @@ struct InstanceReport<'a> {
     transitions: &'a [Transition],
     ended_by: Option<EndedBy>,
     agent: Option<&'a AgentRun>,
-    faults: &'a [Strike],
+    faults: &'a [ScheduledFault],
     interruption: Option<Interruption>,
 }
 
 impl Ledger {
-    pub fn record(&mut self, entry: Entry) {
+    pub fn record(&mut self, entry: CallEntry) {
         self.last_seq += 1;
         let key = (
             entry.region.clone(),
@@ -133,19 +134,19 @@ impl Ledger {
             params: entry
                 .params
                 .into_iter()
-                .map(|(name, value)| (name, shorten(value)))
+                .map(|(name, value)| (name, truncate(value)))
                 .collect(),
             outcome: entry.outcome,
             status: entry.status,
             request_id: entry.request_id,
             faults: entry.faults,
         });
-        if self.calls.len() > CALLS {
+        if self.calls.len() > MAX_CALLS {
             self.calls.pop_front();
         }
     }
 
-    /// Everything, but of the calls only those after `since`.
+    /// Everything that is recorded; of the calls only those whose `seq` is greater than `since`.
     pub fn report<'a>(
         &'a self,
         world: &'a World,
@@ -224,8 +225,8 @@ fn instance_report<'a>(
     }
 }
 
-fn shorten(mut value: String) -> String {
-    if let Some((cut, _)) = value.char_indices().nth(LONGEST_VALUE) {
+fn truncate(mut value: String) -> String {
+    if let Some((cut, _)) = value.char_indices().nth(MAX_VALUE_LENGTH) {
         let length = value.len();
         value.truncate(cut);
         value.push_str(&format!("… ({length} bytes)"));
@@ -239,8 +240,8 @@ mod tests {
     use crate::settings::Settings;
     use crate::world::DEFAULT_WORLD;
 
-    fn entry(outcome: &str) -> Entry {
-        Entry {
+    fn entry(outcome: &str) -> CallEntry {
+        CallEntry {
             at: UnixMillis(1),
             region: "us-east-1".into(),
             action: "RunInstances".into(),
@@ -253,23 +254,23 @@ mod tests {
     }
 
     #[test]
-    fn old_calls_go_but_stay_counted() {
+    fn oldest_calls_over_limit_are_dropped_but_counted() {
         let world = World::new(DEFAULT_WORLD.parse().unwrap(), Settings::default(), 1);
         let events = Events::default();
         let mut ledger = Ledger::default();
-        for _ in 0..CALLS + 3 {
+        for _ in 0..MAX_CALLS + 3 {
             ledger.record(entry("ok"));
         }
         ledger.record(entry("InternalError"));
         let report = ledger.report(&world, &events, 0, UnixMillis(2));
-        assert_eq!(report.calls.len(), CALLS);
+        assert_eq!(report.calls.len(), MAX_CALLS);
         assert_eq!(report.calls_dropped, 4);
         assert_eq!(report.calls[0].seq, 5);
         let counts: Vec<_> = report.totals.iter().map(|t| (t.outcome, t.count)).collect();
-        assert_eq!(counts, [("InternalError", 1), ("ok", CALLS as u64 + 3)]);
+        assert_eq!(counts, [("InternalError", 1), ("ok", MAX_CALLS as u64 + 3)]);
         assert_eq!(
             ledger
-                .report(&world, &events, CALLS as u64 + 3, UnixMillis(2))
+                .report(&world, &events, MAX_CALLS as u64 + 3, UnixMillis(2))
                 .calls
                 .len(),
             1
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn long_parameters_are_cut_short() {
+    fn long_parameter_is_truncated() {
         let mut ledger = Ledger::default();
         ledger.record(entry("ok"));
         let value = &ledger.calls[0].params["UserData"];

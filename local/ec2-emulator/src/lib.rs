@@ -1,24 +1,26 @@
-//! An EC2 on this machine: enough of it, and with enough of its bad manners, to develop and test
-//! a service that launches and terminates instances.
+//! An emulator of EC2 for developing and testing a service that launches and terminates instances.
 //!
-//! It speaks the Query protocol to the real SDKs (`AWS_ENDPOINT_URL_EC2`), keeps EC2's promises
-//! (client tokens, counts, all-or-nothing terminations) as well as the lack of them (listings that
-//! lag, states that take their time, capacity that runs out), and remembers what happened. One
-//! endpoint serves all regions of the world file; the scope of the signature tells them apart.
+//! It speaks the Query protocol to the real SDKs (`AWS_ENDPOINT_URL_EC2`). It keeps EC2's guarantees
+//! (client tokens, counts, all-or-nothing terminations) and shows EC2's weaknesses (listings that
+//! lag, states that take time, capacity that runs out). It records everything that happened in a
+//! ledger. One endpoint serves all regions of the world file: the region is in the scope of the
+//! request's signature.
 //!
-//! - [`world`]: the state and its rules, pure;
+//! - [`world`]: the resources of the account and their rules, pure;
 //! - [`api`]: the actions, one file each, on top of [`params`], [`filters`], [`paging`], [`xml`];
-//! - [`emulator`]: the world behind a lock, with its clock and ledger; [`server`]: HTTP;
+//! - [`emulator`]: the state behind a lock, with its clock and its [`ledger`];
+//! - [`server`]: HTTP; [`connection`]: connections that a fault can abort;
 //! - [`agents`]: the processes of host agents and replicas;
-//! - [`faults`]: what goes wrong on demand; [`mod@line`]: connections that can be cut;
-//! - [`events`]: what EC2 tells EventBridge.
+//! - [`faults`]: fault injection;
+//! - [`events`]: the events that EC2 sends to `EventBridge`; [`delivery`]: posts them.
 //!
-//! # Control
+//! # Control API
 //!
-//! Under `/_emulator/`, JSON, times in milliseconds since the Unix epoch:
+//! Under `/_emulator/`. Bodies are JSON, times are milliseconds since the Unix epoch.
 //!
 //! - `GET health` → `{"status":"ok"}`.
-//! - `GET ledger[?since=SEQ]` → what happened; with `since`, only the calls after that number.
+//! - `GET ledger[?since=SEQ]` → everything that happened. With `since`, only calls with a greater
+//!   `seq`, but still all instances, addresses and events.
 //!
 //!   ```json
 //!   {"now_ms": 1795284000000,
@@ -61,22 +63,23 @@
 //!    "events_dropped": 0}
 //!   ```
 //!
-//!   A call's `outcome` is `ok`, the error's code, or `outage`; its `faults` are the names of those
-//!   that struck it: `outage`, `throttled`, `error`, `lost`, `delay`, `listing_lag`, `leave_out`.
-//!   An association's `ended_by` is `request`, `reassociation` (to another instance),
-//!   `replacement` (its instance was given another address) or `termination`. An instance's
-//!   `ended_by` is `user` (a request to EC2), `instance` (its own shutdown) or `spot` (taken
-//!   back). States are the true ones, without the lag of listings. `user_data` is decoded. An
-//!   agent's `end` tells of its exit, or is `killed with its instance` or `killed by a fault`. An
-//!   instance's `faults` may be still to come. Instances that EC2 has forgotten are still here.
-//!   Events: see below.
-//! - `PUT faults` replaces what goes wrong, `GET faults` says what is left of it: see below.
-//! - `PATCH settings` changes delays (those of the command line) from now on, `GET settings` tells
+//!   - A call's `outcome` is `ok`, the error's code, or `outage`. Its `faults` are the names of those
+//!     that applied: `outage`, `throttled`, `error`, `lost`, `delay`, `listing_lag`, `leave_out`.
+//!   - An association's `ended_by` is `request`, `reassociation` (the address went to another
+//!     instance), `replacement` (the instance got another address) or `termination`.
+//!   - An instance's `ended_by` is `user` (a request to EC2), `instance` (its own shutdown) or `spot`
+//!     (an interruption). Its states do not lag, unlike those of listings. Its `faults` include those
+//!     that are scheduled for later. `user_data` is decoded. Instances that EC2 no longer lists are
+//!     included, up to 10,000 of them.
+//!   - An agent's `end` is its exit status, `killed with its instance` or `killed by a fault`.
+//!   - Events are described below.
+//! - `PUT faults` replaces all faults, `GET faults` returns what is left of them; see below.
+//! - `PATCH settings` changes delays (those of the command line) from now on, `GET settings` returns
 //!   them: `{"pending_ms": 50, "agent": {"session_ms": 1000}}`.
 //!
 //! # Faults
 //!
-//! All of it may be left out; `{}` is a world without faults.
+//! Every top-level field is optional; `{}` means no faults.
 //!
 //! ```json
 //! {"capacity": [{"region": "us-east-1", "market": "spot", "instance_type": "g4dn.xlarge",
@@ -89,63 +92,69 @@
 //!  "events": [{"on": {"state": "running"}, "effect": "drop", "times": 1}]}
 //! ```
 //!
-//! - `capacity`: at most `available` more instances can be launched; each of the other four may
-//!   be left out and then stands for any. `market` is `spot` or `on-demand`, as in the ledger.
-//! - `throttling`: EC2's own limits, `{}` for exactly those; see [`faults::Throttling`]. Buckets
-//!   that are not named are full.
-//! - `calls`, `instances` and `events` are faults that strike what they are `on` (everything when
-//!   it is left out) `times` times or for `for_ms`, whichever is over first, or until they are
-//!   healed. Of several faults of one kind the first strikes; different kinds add up.
+//! - `capacity`: at most `available` more instances can be launched. An absent field matches
+//!   everything. `market` is `spot` or `on-demand`, as in the ledger.
+//! - `throttling`: limits on the rate of requests; `{}` for EC2's own limits. See
+//!   [`faults::Throttling`]. Buckets that are not named are full.
+//! - `calls`, `instances` and `events` apply to what matches `on` (to everything if it is absent).
+//!   They last `times` applications or `for_ms`, whichever ends first; without either, until the
+//!   next `PUT`. To a call or an event, the first matching fault of each kind of effect applies, and
+//!   an outage excludes all others. To an instance, every matching fault applies.
 //!
-//! | `calls`: on `region`, `action` (`Describe*` for all that begin so) | |
+//! | effect on `calls`, by `region` and `action` (`Describe*` is a prefix) | |
 //! |---|---|
-//! | `"outage"` | nothing is done, the connection is closed without an answer |
-//! | `{"error": "Unavailable"}` | nothing is done, the answer is an error of [`faults::ErrorCode`] |
-//! | `"lost"` | all is done, the connection is closed without an answer |
-//! | `{"delay_ms": 3000}` | all is done, the answer comes late |
-//! | `{"listing_lag_ms": 60000}` | `DescribeInstances` and `DescribeAddresses` show the world of so long ago |
-//! | `{"leave_out": ["i-…"]}` | `DescribeInstances` without ids leaves these out |
-//! | `{"leave_out_oldest": 3}` | `DescribeInstances` without ids leaves out the first three |
+//! | `"outage"` | the call is not executed; the connection is closed without a response |
+//! | `{"error": "Unavailable"}` | the call is not executed; the response is an error of [`faults::ErrorCode`] |
+//! | `"lost"` | the call is executed; the connection is closed without a response |
+//! | `{"delay_ms": 3000}` | the call is executed; the response is sent late |
+//! | `{"listing_lag_ms": 60000}` | `DescribeInstances` and `DescribeAddresses` lag by this time instead of the one in the settings |
+//! | `{"leave_out": ["i-…"]}` | `DescribeInstances` without ids omits these instances |
+//! | `{"leave_out_oldest": 3}` | `DescribeInstances` without ids omits the three oldest instances |
 //!
-//! | `instances`: on `region`, `instance_id` | delays are 0 when left out |
+//! | effect on `instances`, by `region` and `instance_id` | absent delays are 0 |
 //! |---|---|
 //! | `"no_boot"` | the agent is never started |
-//! | `{"agent_dies": {"after_ms": 0}}` | the agent is killed, the machine goes on |
-//! | `{"interrupt": {"after_ms": 0, "warning_ms": 120000, "action": "terminate"}}` | a warning, and then the end: `terminate` or `stop` |
-//! | `{"rebalance": {"after_ms": 0}}` | a recommendation, and nothing else |
+//! | `{"agent_dies": {"after_ms": 0}}` | the agent is killed; the instance keeps running |
+//! | `{"interrupt": {"after_ms": 0, "warning_ms": 120000, "action": "terminate"}}` | a warning, then `terminate` or `stop`; an absent `warning_ms` is 120000 |
+//! | `{"rebalance": {"after_ms": 0}}` | a rebalance recommendation; nothing follows from it |
 //!
-//! A fault with an `instance_id` strikes that instance, once: now if it runs, else when it does;
-//! one without strikes the next instances that start to run, spot or not. What has not struck yet is healed by
-//! the next `PUT`; an interruption that was warned of comes all the same.
+//! A fault with an `instance_id` applies once to that instance: now if it runs, else when it starts
+//! to run. One without applies to the instances that start to run next, spot or on demand. The next
+//! `PUT` discards effects that are scheduled but not applied yet. An interruption still happens if
+//! its warning was already given.
 //!
-//! | `events`: on `region`, `instance_id`, `detail_type`, `state` | |
+//! | effect on `events`, by `region`, `instance_id`, `detail_type` and `state` | |
 //! |---|---|
-//! | `"drop"` | it is never delivered |
-//! | `{"delay_ms": 5000}` | it is delivered late |
-//! | `{"duplicate": 2}` | it is delivered two times more, with the same id |
-//! | `{"reorder": {"count": 3, "within_ms": 5000}}` | it waits until there are three, or time is up; then the last is delivered first |
+//! | `"drop"` | the event is never delivered |
+//! | `{"delay_ms": 5000}` | the event is delivered late |
+//! | `{"duplicate": 2}` | the event is delivered two additional times, with the same id |
+//! | `{"reorder": {"count": 3, "within_ms": 5000}}` | the event waits until there are three, or until the time is over; then they are delivered in reverse order |
 //!
 //! # Events
 //!
-//! `EC2 Instance State-change Notification`, `EC2 Spot Instance Interruption Warning` and `EC2
-//! Instance Rebalance Recommendation`, in EventBridge's envelope, are posted to the URL given by
-//! `--events-url`, each by itself and in no order. Whoever is there plays EventBridge: a 204 says
-//! that nobody wants such an event (`unwanted`), any other success that it was `delivered`; after
-//! anything else it is posted again, five times in all, and then has `failed`. Until then it is
-//! `waiting`. `answer` is what the receiver said. An event that was dropped, or that nobody is
-//! there to receive, has no deliveries.
+//! The events are `EC2 Instance State-change Notification`, `EC2 Spot Instance Interruption Warning`
+//! and `EC2 Instance Rebalance Recommendation`, in `EventBridge`'s envelope. Each is posted on its
+//! own to the URL in `--events-url`, in no guaranteed order. The receiver takes the part of `EventBridge`.
+//!
+//! A delivery's `outcome` is `waiting` until the receiver responds. Status 204 means that no rule
+//! matches the event (`unwanted`); any other success means `delivered`. After any other response the
+//! event is posted again, five times in all; then the delivery has `failed`. `answer` is the
+//! receiver's response. An event that was dropped, or for which there is no receiver, has no
+//! deliveries.
 
 pub mod agents;
 pub mod api;
 pub mod clock;
+pub mod connection;
 mod control;
+pub mod delivery;
 pub mod emulator;
 pub mod error;
 pub mod events;
 pub mod faults;
 pub mod filters;
 pub mod ledger;
-pub mod line;
+pub mod market;
 pub mod paging;
 pub mod params;
 pub mod server;
@@ -159,29 +168,33 @@ use tokio::net::TcpListener;
 
 use agents::AgentLauncher;
 use clock::Clock;
+use connection::{AbortableListener, ConnectionHandle};
 use emulator::Emulator;
-use line::Cuttable;
 use settings::Settings;
 use world::{World, WorldFile};
 
-/// An emulator with this world, on the machine's clock.
+/// Creates an emulator of `world` on the system clock.
 pub fn start(world: WorldFile, settings: Settings) -> Emulator {
     let clock = Clock::system();
-    // Ids must not repeat those of an earlier run that a database may still hold.
+    // The time as the seed keeps ids different from those of an earlier run, which a database may
+    // still have.
     let seed = clock.now().0.unsigned_abs();
     Emulator::new(World::new(world, settings, seed), clock)
 }
 
-/// Answers requests on `listener`, and runs the agents, until it is dropped or fails.
+/// Serves requests on `listener` and runs the agents until the future is dropped.
+///
+/// # Errors
+/// If the server fails.
 pub async fn serve(
     listener: TcpListener,
     emulator: Emulator,
     launcher: Option<AgentLauncher>,
 ) -> std::io::Result<()> {
     let service =
-        server::router(emulator.clone()).into_make_service_with_connect_info::<line::Line>();
+        server::router(emulator.clone()).into_make_service_with_connect_info::<ConnectionHandle>();
     tokio::select! {
-        served = async { axum::serve(Cuttable(listener), service).await } => served,
+        served = async { axum::serve(AbortableListener(listener), service).await } => served,
         () = agents::supervise(emulator, launcher) => Ok(()),
     }
 }

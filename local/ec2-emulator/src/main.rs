@@ -1,4 +1,4 @@
-//! The emulator as a program: reads the command line, binds, serves until it is told to stop.
+//! The `ec2-emulator` program: reads the command line and serves until it gets SIGTERM or SIGINT.
 
 use std::fs;
 use std::future::pending;
@@ -9,42 +9,42 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Parser;
 use ec2_emulator::agents::AgentLauncher;
-use ec2_emulator::events::delivery::Postman;
+use ec2_emulator::delivery::EventSender;
 use ec2_emulator::settings::Settings;
 use ec2_emulator::world::{DEFAULT_WORLD, WorldFile};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// An EC2 on this machine, for developing and testing.
+/// An emulator of EC2 for developing and testing
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:4599")]
     listen: SocketAddr,
-    /// File to write the port to, once requests are answered.
+    /// File to write the port to once the server listens
     #[arg(long)]
     port_file: Option<PathBuf>,
-    /// What there is in each region, as JSON; there is a world built in.
+    /// World file: the resources of each region, as JSON. A default is built in
     #[arg(long)]
     world: Option<PathBuf>,
-    /// The program to run for every instance, as its host agent.
+    /// Host agent program to run for every instance
     #[arg(long, requires = "data_dir")]
     agent_binary: Option<PathBuf>,
-    /// The program to run in its place on an instance whose user data holds no agent's token, on
-    /// the instance's private address, which has to be a loopback address then.
+    /// Replica program to run instead for instances without an agent token in their user data. It
+    /// listens on the instance's private address, so the subnet needs a CIDR within 127.0.0.0/8
     #[arg(long, requires = "agent_binary")]
     replica_binary: Option<PathBuf>,
-    /// Folder for the agents' user data and logs.
+    /// Directory for the agents' user data and logs
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Where to post the events that EC2 gives to EventBridge; nowhere if not set.
+    /// URL to post EC2's events to. If absent, events are only recorded in the ledger
     #[arg(long)]
     events_url: Option<String>,
     #[command(flatten)]
     settings: Settings,
 }
 
-// One thread, which lives as long as the process: see `agents::supervise`.
+// The only thread lives as long as the process, which `agents::supervise` needs.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
@@ -66,22 +66,24 @@ async fn main() -> anyhow::Result<()> {
     if let Some(file) = &arguments.port_file {
         write_port(file, address.port())?;
     }
-    tracing::info!(%address, "ready");
+    tracing::info!(%address, "emulator listening");
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let emulator = ec2_emulator::start(world, arguments.settings);
-    let postman = match arguments.events_url {
-        Some(url) => Some(Postman::new(emulator.clone(), url).context("prepare to post events")?),
+    let sender = match arguments.events_url {
+        Some(url) => Some(
+            EventSender::new(emulator.clone(), url).context("build the HTTP client for events")?,
+        ),
         None => None,
     };
     let post = async {
-        match postman {
-            Some(postman) => postman.run().await,
+        match sender {
+            Some(sender) => sender.run().await,
             None => pending().await,
         }
     };
-    // Whatever ends this, dropping the rest kills the agents.
+    // Whichever branch ends first, dropping the others kills the agents.
     tokio::select! {
         served = ec2_emulator::serve(listener, emulator, launcher) => served.context("serve"),
         () = post => Ok(()),
@@ -108,13 +110,13 @@ fn agent_launcher(
     let (Some(binary), Some(data_dir)) = (binary, data_dir) else {
         return Ok(None);
     };
-    let found = |binary: PathBuf| {
+    let absolute = |binary: PathBuf| {
         binary
             .canonicalize()
-            .with_context(|| format!("find the agents' binary {}", binary.display()))
+            .with_context(|| format!("find the program {}", binary.display()))
     };
-    let binary = found(binary)?;
-    let replica_binary = replica_binary.map(found).transpose()?;
+    let binary = absolute(binary)?;
+    let replica_binary = replica_binary.map(absolute).transpose()?;
     let dir = data_dir.join("agents");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let dir = dir
@@ -127,10 +129,10 @@ fn agent_launcher(
     }))
 }
 
-/// Whoever waits for the file must never see it half written.
+/// Writes to a temporary file and renames it, so that a reader never sees a partial file.
 fn write_port(file: &Path, port: u16) -> anyhow::Result<()> {
-    let unfinished = file.with_extension("unfinished");
-    fs::write(&unfinished, format!("{port}\n"))
-        .and_then(|()| fs::rename(&unfinished, file))
+    let temporary = file.with_extension("unfinished");
+    fs::write(&temporary, format!("{port}\n"))
+        .and_then(|()| fs::rename(&temporary, file))
         .with_context(|| format!("write the port to {}", file.display()))
 }

@@ -1,7 +1,7 @@
-//! `MaxResults` and `NextToken`.
+//! Pagination by `MaxResults` and `NextToken`.
 //!
-//! A token says after which item the next page starts, so that what comes and goes between two
-//! pages neither repeats nor hides another item.
+//! A token names the item after which the next page starts, instead of an offset. Items that are
+//! added or removed between two pages therefore neither repeat nor hide another item.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,10 +9,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::error::ApiError;
 use crate::params::Params;
 
-/// What EC2 puts on a page at most, also when the request sets no limit.
+/// EC2's limit on the items of a page, also if the request sets none.
 const MAX_PAGE: usize = 1000;
 
-/// The fewest items that a request may ask for on a page.
+/// The lowest `MaxResults` that EC2 accepts.
 const MIN_PAGE: usize = 5;
 
 #[derive(Debug)]
@@ -22,8 +22,10 @@ pub struct Page {
 }
 
 impl Page {
-    /// Takes the parameters. `ids` is the name of the set of ids in the request, if it has any:
-    /// EC2 refuses it together with a page size.
+    /// Reads the parameters. `ids` is the name of the set of ids in the request, if it has any.
+    ///
+    /// # Errors
+    /// If `MaxResults` is out of range or comes together with ids, or if the token is invalid.
     pub fn take(params: &mut Params, ids: Option<&str>) -> Result<Self, ApiError> {
         let size = params.number::<usize>("MaxResults")?;
         if let (Some(_), Some(ids)) = (size, ids) {
@@ -50,9 +52,12 @@ impl Page {
         })
     }
 
-    /// The items of this page, and the token of the next one if there is more. `items` come in
-    /// the order of their keys.
-    pub fn cut<T>(&self, items: impl IntoIterator<Item = (u64, T)>) -> (Vec<T>, Option<String>) {
+    /// Returns the items of this page, and the token of the next page if there is one. `items` must
+    /// be in the order of their keys.
+    pub fn paginate<T>(
+        &self,
+        items: impl IntoIterator<Item = (u64, T)>,
+    ) -> (Vec<T>, Option<String>) {
         let mut rest = items
             .into_iter()
             .skip_while(|(key, _)| self.after.is_some_and(|after| *key <= after))
@@ -100,25 +105,29 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_each_other_without_gap_or_repetition() {
+    fn next_page_continues_without_gap_or_repetition() {
         let items = || (1..=12u64).map(|n| (n, n));
-        let (first, token) = page(&[("MaxResults", "5")], None).unwrap().cut(items());
+        let (first, token) = page(&[("MaxResults", "5")], None)
+            .unwrap()
+            .paginate(items());
         assert_eq!(first, [1, 2, 3, 4, 5]);
         let token = token.unwrap();
-        let again = page(&[("MaxResults", "5"), ("NextToken", &token)], None).unwrap();
-        // An item that went away in the meantime hides no other one.
-        let (second, _) = again.cut(items().filter(|(n, _)| *n != 5 && *n != 7));
+        let next = page(&[("MaxResults", "5"), ("NextToken", &token)], None).unwrap();
+        // Items 5 and 7 were removed between the two pages.
+        let (second, _) = next.paginate(items().filter(|(n, _)| *n != 5 && *n != 7));
         assert_eq!(second, [6, 8, 9, 10, 11]);
     }
 
     #[test]
-    fn the_last_page_has_no_token() {
-        let (items, token) = page(&[("MaxResults", "5")], None).unwrap().cut([(1, 'a')]);
+    fn last_page_has_no_token() {
+        let (items, token) = page(&[("MaxResults", "5")], None)
+            .unwrap()
+            .paginate([(1, 'a')]);
         assert_eq!((items, token), (vec!['a'], None));
     }
 
     #[test]
-    fn a_page_size_beside_ids_or_out_of_range_is_refused() {
+    fn page_size_with_ids_or_out_of_range_is_rejected() {
         let with_ids = page(&[("MaxResults", "5")], Some("instancesSet")).unwrap_err();
         assert_eq!(with_ids.code, "InvalidParameterCombination");
         for size in ["4", "1001", "many"] {

@@ -1,21 +1,24 @@
-//! The parameters of a Query request: flat names such as `Filter.1.Value.2`, read by
-//! taking them out, so that what is left over at the end is known to be unsupported.
+//! The parameters of a Query request, which have flat names such as `Filter.1.Value.2`.
+//!
+//! Reading a parameter removes it. What is left at the end is unsupported, and is rejected rather
+//! than ignored.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::error::ApiError;
 
-/// What is still unread of a request, or of one structure in it.
+/// The unread parameters of a request, or of one structure in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params {
-    /// Where these stand in the request (`Filter.1.`), for error messages.
+    /// The common prefix of their names in the request (`Filter.1.`), for error messages.
     prefix: String,
     values: BTreeMap<String, String>,
 }
 
 impl Params {
-    /// Fails when a parameter is given twice.
+    /// # Errors
+    /// If a parameter occurs twice.
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ApiError> {
         let mut values = BTreeMap::new();
         for (name, value) in pairs {
@@ -33,11 +36,12 @@ impl Params {
         })
     }
 
-    /// All of them, by name.
+    /// The unread parameters by name.
     pub fn as_map(&self) -> &BTreeMap<String, String> {
         &self.values
     }
 
+    /// Reads a parameter; an empty value counts as absent.
     pub fn optional(&mut self, name: &str) -> Option<String> {
         self.values.remove(name).filter(|value| !value.is_empty())
     }
@@ -47,6 +51,7 @@ impl Params {
             .ok_or_else(|| ApiError::missing_parameter(&self.full_name(name)))
     }
 
+    /// Reads an integer; `None` if absent.
     pub fn number<N: FromStr>(&mut self, name: &str) -> Result<Option<N>, ApiError> {
         self.optional(name)
             .map(|text| {
@@ -61,7 +66,7 @@ impl Params {
             .transpose()
     }
 
-    /// A boolean, false when absent.
+    /// Reads a boolean; false if absent.
     pub fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
         match self.optional(name).as_deref() {
             None | Some("false") => Ok(false),
@@ -74,7 +79,7 @@ impl Params {
         }
     }
 
-    /// The strings `name.1`, `name.2`, …, in the order of their numbers.
+    /// Reads the strings `name.1`, `name.2`, …, in the order of their numbers.
     pub fn list(&mut self, name: &str) -> Result<Vec<String>, ApiError> {
         self.members(name)?
             .into_iter()
@@ -86,7 +91,7 @@ impl Params {
             .collect()
     }
 
-    /// The structures `name.1.*`, `name.2.*`, …, in the order of their numbers.
+    /// Reads the structures `name.1.*`, `name.2.*`, …, in the order of their numbers.
     pub fn members(&mut self, name: &str) -> Result<Vec<Params>, ApiError> {
         let start = format!("{name}.");
         let mut members: BTreeMap<u32, Params> = BTreeMap::new();
@@ -105,7 +110,7 @@ impl Params {
         Ok(members.into_values().collect())
     }
 
-    /// The structure `name.*`; empty when the request has none.
+    /// Reads the structure `name.*`; empty if absent.
     pub fn structure(&mut self, name: &str) -> Params {
         let start = format!("{name}.");
         let values = self
@@ -119,7 +124,8 @@ impl Params {
         }
     }
 
-    /// Fails when something was not read: EC2 does not know it, or this emulator does not.
+    /// # Errors
+    /// If a parameter was not read, because EC2 or this emulator does not know it.
     pub fn finish(self) -> Result<(), ApiError> {
         match self.values.keys().next() {
             None => Ok(()),
@@ -161,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_ordered_by_number_not_by_name() {
+    fn list_is_ordered_by_number_not_by_name() {
         let mut params = params(&[("Id.10", "c"), ("Id.2", "b"), ("Id.1", "a")]);
         assert_eq!(params.list("Id").unwrap(), ["a", "b", "c"]);
         params.finish().unwrap();
     }
 
     #[test]
-    fn structures_nest() {
+    fn nested_structures_are_read() {
         let mut params = params(&[("Filter.1.Name", "n"), ("Filter.1.Value.1", "v")]);
         let mut filters = params.members("Filter").unwrap();
         assert_eq!(filters[0].required("Name").unwrap(), "n");
@@ -176,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_over_is_named_in_full() {
+    fn unread_parameter_is_named_in_full() {
         let mut params = params(&[("A.1.B", "x"), ("A.1.Name", "y")]);
         let mut member = params.members("A").unwrap().remove(0);
         member.optional("Name");
@@ -186,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_given_twice_is_malformed() {
+    fn parameter_given_twice_is_malformed() {
         let twice = [
             ("A".to_owned(), "1".to_owned()),
             ("A".to_owned(), "2".to_owned()),
@@ -195,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_flags_name_the_parameter_that_is_wrong() {
+    fn malformed_number_or_flag_is_named() {
         let mut params = params(&[("MaxCount", "-1"), ("DryRun", "maybe")]);
         assert!(
             params

@@ -1,4 +1,4 @@
-//! HTTP: EC2's API at `/`, the control of the emulator under `/_emulator/`.
+//! The HTTP server: EC2's API at `/`, the control API under `/_emulator/`.
 
 use axum::Router;
 use axum::extract::rejection::FormRejection;
@@ -7,10 +7,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 
+use crate::connection::ConnectionHandle;
 use crate::control;
 use crate::emulator::{ApiRequest, Emulator};
 use crate::error::ApiError;
-use crate::line::Line;
 use crate::params::Params;
 use crate::xml::Xml;
 
@@ -25,30 +25,30 @@ type Pairs = Vec<(String, String)>;
 
 async fn query(
     State(emulator): State<Emulator>,
-    line: Option<Extension<ConnectInfo<Line>>>,
+    connection: Option<Extension<ConnectInfo<ConnectionHandle>>>,
     headers: HeaderMap,
     form: Result<Form<Pairs>, FormRejection>,
 ) -> Response {
     let request_id = uuid::Uuid::new_v4().to_string();
-    let request = read(&headers, form, &request_id);
+    let request = read_request(&headers, form, &request_id);
     let action = request
         .as_ref()
         .map(|request| request.action.clone())
         .unwrap_or_default();
-    let answer = match request {
+    let result = match request {
         Ok(request) => {
             let reply = emulator.call(request);
             tokio::time::sleep(reply.delay).await;
             if reply.is_lost
-                && let Some(Extension(ConnectInfo(line))) = line
+                && let Some(Extension(ConnectInfo(connection))) = connection
             {
-                line.cut();
+                connection.abort();
             }
-            reply.answer
+            reply.result
         }
         Err(error) => Err(error),
     };
-    let (status, body) = match answer {
+    let (status, body) = match result {
         Ok(body) => (StatusCode::OK, Xml::response(&action, &request_id, &body)),
         Err(error) => (error.status, Xml::error(&error, &request_id)),
     };
@@ -59,7 +59,7 @@ async fn query(
     (status, headers, body).into_response()
 }
 
-fn read(
+fn read_request(
     headers: &HeaderMap,
     form: Result<Form<Pairs>, FormRejection>,
     request_id: &str,
@@ -82,13 +82,13 @@ fn read(
     })
 }
 
-/// The region in the scope of the request's signature, which is how one endpoint can be that of
-/// every region. The signature itself is not checked: all credentials are good.
+/// The region in the scope of the request's signature. It allows one endpoint to serve all regions.
+/// The signature is not verified: all credentials are accepted.
 fn signed_region(headers: &HeaderMap) -> Result<String, ApiError> {
     let authorization = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .ok_or_else(|| ApiError::auth_failure("there is no Authorization header"))?;
+        .ok_or_else(|| ApiError::auth_failure("the Authorization header is missing"))?;
     let scope = authorization
         .strip_prefix("AWS4-HMAC-SHA256 ")
         .and_then(|rest| {
@@ -100,7 +100,7 @@ fn signed_region(headers: &HeaderMap) -> Result<String, ApiError> {
     match scope.split('/').collect::<Vec<_>>()[..] {
         [_, _, region, "ec2", "aws4_request"] => Ok(region.to_owned()),
         _ => Err(ApiError::auth_failure(format!(
-            "the credential's scope is not EC2's: {scope}"
+            "the credential should be KEY/DATE/REGION/ec2/aws4_request, not {scope}"
         ))),
     }
 }

@@ -1,5 +1,6 @@
-//! How fast the emulated world turns. Given on the command line, and changed while it runs by
-//! `PATCH /_emulator/settings`.
+//! The delays of the emulated EC2 and of its agents.
+//!
+//! They are given on the command line, and can be changed by `PATCH /_emulator/settings`.
 
 use std::time::Duration;
 
@@ -10,43 +11,43 @@ use serde::{Deserialize, Serialize};
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// From `pending` to `running`. The real EC2 takes some 16 s.
+    /// Time from `pending` to `running`. The real EC2 takes about 16 s.
     #[arg(long, default_value_t = 2000)]
     pub pending_ms: u64,
-    /// From `shutting-down` to `terminated`, and from `stopping` to `stopped`.
+    /// Time from `shutting-down` to `terminated`, and from `stopping` to `stopped`.
     #[arg(long, default_value_t = 2000)]
     pub shutting_down_ms: u64,
-    /// By how much every Describe* of instances is behind the truth.
+    /// How far `Describe*` of instances, addresses and tags lag behind the current state.
     #[arg(long, default_value_t = 1000)]
     pub listing_lag_ms: u64,
-    /// How long a terminated instance is still listed. The real EC2 says about an hour.
+    /// How long a terminated instance is still listed. EC2's documentation says about an hour.
     #[arg(long, default_value_t = 3_600_000)]
     pub terminated_visible_ms: u64,
-    /// For agents that start from now on.
+    /// For agents that start after a change.
     #[command(flatten)]
     pub agent: AgentSettings,
 }
 
-/// What the agents are told about their own pace, in milliseconds.
+/// Delays of the host agents, in milliseconds. Each is passed in an environment variable.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentSettings {
-    /// From the agent's start to its first request (`AGENT_BOOT_MS`).
+    /// Time from the agent's start to its first request (`AGENT_BOOT_MS`).
     #[arg(long = "agent-boot-ms", default_value_t = 1000)]
     pub boot_ms: u64,
-    /// From the assignment of a slot to its user's connection (`AGENT_CONNECT_MS`).
+    /// Time from the assignment of a slot to its user's connection (`AGENT_CONNECT_MS`).
     #[arg(long = "agent-connect-ms", default_value_t = 1000)]
     pub connect_ms: u64,
-    /// How long a user's session runs, at the least if there is a maximum (`AGENT_SESSION_MS`).
+    /// Length of a user's session; the minimum if a maximum is set (`AGENT_SESSION_MS`).
     #[arg(long = "agent-session-ms", default_value_t = 60_000)]
     pub session_ms: u64,
-    /// How long it runs at the most: each is of another length then (`AGENT_SESSION_MAX_MS`).
+    /// Maximum length of a session. If set, lengths vary (`AGENT_SESSION_MAX_MS`).
     #[arg(long = "agent-session-max-ms")]
     pub session_max_ms: Option<u64>,
-    /// Between two heartbeats (`AGENT_HEARTBEAT_MS`).
+    /// Time between two heartbeats (`AGENT_HEARTBEAT_MS`).
     #[arg(long = "agent-heartbeat-ms", default_value_t = 5000)]
     pub heartbeat_ms: u64,
-    /// Between two looks at its slots (`AGENT_POLL_MS`).
+    /// Time between two reads of the agent's slots (`AGENT_POLL_MS`).
     #[arg(long = "agent-poll-ms", default_value_t = 250)]
     pub poll_ms: u64,
 }
@@ -68,8 +69,10 @@ impl Settings {
         Duration::from_millis(self.terminated_visible_ms)
     }
 
-    /// These settings with the fields of `patch` put over them; the error names a field that is
-    /// unknown or has a wrong value.
+    /// Returns a copy of the settings with the fields of `patch` replaced.
+    ///
+    /// # Errors
+    /// If a field is unknown or has an invalid value; the message names it.
     pub fn patched(&self, patch: &serde_json::Value) -> Result<Self, serde_json::Error> {
         let mut merged = serde_json::to_value(self)?;
         merge(&mut merged, patch);
@@ -78,7 +81,7 @@ impl Settings {
 }
 
 impl Default for Settings {
-    /// The defaults of the command line, which are defined there and only there.
+    /// The defaults of the command line, so that each is defined only once.
     fn default() -> Self {
         #[derive(clap::Parser)]
         struct Defaults {
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_changes_what_it_names_and_nothing_else() {
+    fn patch_changes_only_named_fields() {
         let patched = Settings::default()
             .patched(&json!({"pending_ms": 7, "agent": {"session_ms": 9}}))
             .unwrap();
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_setting_is_named() {
+    fn unknown_setting_is_named_in_error() {
         let error = Settings::default()
             .patched(&json!({"agent": {"sesion_ms": 9}}))
             .unwrap_err();

@@ -1,4 +1,4 @@
-//! A whole emulator in a test: requests go through the router, time is the test's own.
+//! An emulator for unit tests. Requests go through the router, and the test controls the clock.
 
 use std::time::Duration;
 
@@ -10,16 +10,17 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::clock::{Clock, UnixMillis};
+use crate::connection::ConnectionHandle;
 use crate::emulator::Emulator;
-use crate::line::Line;
 use crate::server;
 use crate::settings::Settings;
 use crate::world::{DEFAULT_WORLD, World, WorldFile};
 
-/// The moment at which a test's time starts: 2026-11-21 18:00:00 GMT.
+/// The time at which a test starts: 2026-11-21 18:00:00 GMT.
 pub(crate) const START: UnixMillis = UnixMillis(1_795_284_000_000);
 
-/// Of the built-in world, us-east-1: an image, two subnets in two zones, a group beside them.
+/// Resources of us-east-1 in the default world: an image, two subnets in two zones of one network, a
+/// security group of that network.
 pub(crate) const IMAGE: &str = "ami-01000000000000001";
 pub(crate) const SUBNET_A: &str = "subnet-01a0000000000000a";
 pub(crate) const SUBNET_B: &str = "subnet-01b0000000000000b";
@@ -32,18 +33,18 @@ pub(crate) struct TestEc2 {
     router: Router,
 }
 
-/// An answer of the API.
+/// A response of the API.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) body: String,
-    /// Whether the connection was cut instead.
+    /// Whether the connection was aborted instead.
     pub(crate) is_lost: bool,
 }
 
 impl TestEc2 {
-    /// With delays that are easy to tell apart: 10 s to run, 20 s to terminate, no lag, an hour
-    /// to be forgotten.
+    /// An emulator with easily distinguished delays: 10 s until running, 20 s until terminated, no
+    /// lag, an hour until removed from listings.
     pub(crate) fn new() -> Self {
         Self::with_lag(Duration::ZERO)
     }
@@ -72,7 +73,7 @@ impl TestEc2 {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// A request in us-east-1.
+    /// Sends a request in us-east-1.
     pub(crate) async fn call(&self, action: &str, params: &[(&str, &str)]) -> Reply {
         self.call_in("us-east-1", action, params).await
     }
@@ -97,30 +98,32 @@ impl TestEc2 {
     }
 
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Reply {
-        let line = Line::default();
-        request.extensions_mut().insert(ConnectInfo(line.clone()));
+        let connection = ConnectionHandle::default();
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(connection.clone()));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         Reply {
             status,
             body: String::from_utf8(body.to_vec()).unwrap(),
-            is_lost: line.is_cut(),
+            is_lost: connection.is_aborted(),
         }
     }
 
-    /// A launch of `count` (`"2"`, or `"1-3"` for a minimum and a maximum) with `extra` parameters,
-    /// which may replace the usual ones.
+    /// Launches `count` instances (`"2"`, or `"1-3"` for a minimum and a maximum). `extra` parameters
+    /// are added, and replace defaults of the same name.
     pub(crate) async fn launch(&self, count: &str, extra: &[(&str, &str)]) -> Reply {
         let (min, max) = count.split_once('-').unwrap_or((count, count));
-        let usual = [
+        let defaults = [
             ("ImageId", IMAGE),
             ("InstanceType", "g4dn.xlarge"),
             ("SubnetId", SUBNET_A),
             ("MinCount", min),
             ("MaxCount", max),
         ];
-        let mut params: Vec<_> = usual
+        let mut params: Vec<_> = defaults
             .into_iter()
             .filter(|(name, _)| extra.iter().all(|(other, _)| other != name))
             .collect();
@@ -128,14 +131,14 @@ impl TestEc2 {
         self.call("RunInstances", &params).await
     }
 
-    /// What `PUT /_emulator/faults` leaves.
+    /// Sets the faults, and returns those that are left.
     pub(crate) async fn faults(&self, faults: &Value) -> Value {
-        let reply = self.put_control("PUT", "faults", faults).await;
+        let reply = self.send_control("PUT", "faults", faults).await;
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
         serde_json::from_str(&reply.body).unwrap()
     }
 
-    /// What `GET /_emulator/…` answers.
+    /// Returns the response of `GET /_emulator/{path}`.
     pub(crate) async fn control(&self, path: &str) -> Value {
         let request = Request::get(format!("/_emulator/{path}"))
             .body(Body::empty())
@@ -143,7 +146,7 @@ impl TestEc2 {
         serde_json::from_str(&self.send(request).await.body).unwrap()
     }
 
-    pub(crate) async fn put_control(&self, method: &str, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn send_control(&self, method: &str, path: &str, body: &Value) -> Reply {
         let request = Request::builder()
             .method(method)
             .uri(format!("/_emulator/{path}"))
@@ -154,7 +157,7 @@ impl TestEc2 {
 }
 
 impl Reply {
-    /// The text of every element of this name, in order.
+    /// The texts of all elements of this name, in document order.
     pub(crate) fn texts(&self, element: &str) -> Vec<&str> {
         let (open, close) = (format!("<{element}>"), format!("</{element}>"));
         self.body
@@ -168,22 +171,22 @@ impl Reply {
         self.texts(element).first().copied().unwrap_or_default()
     }
 
-    /// The ids of the instances in a successful answer.
+    /// The ids of the instances in a successful response.
     #[track_caller]
     pub(crate) fn ids(&self) -> Vec<String> {
         assert_eq!(self.status, StatusCode::OK, "{}", self.body);
-        assert!(!self.is_lost, "the answer was lost");
+        assert!(!self.is_lost, "the response was lost");
         self.texts("instanceId")
             .into_iter()
             .map(str::to_owned)
             .collect()
     }
 
-    /// The code and the message of a refusal.
+    /// The code and the message of an error response.
     #[track_caller]
     pub(crate) fn error(&self) -> (&str, &str) {
         assert_ne!(self.status, StatusCode::OK, "{}", self.body);
-        assert!(!self.is_lost, "the answer was lost");
+        assert!(!self.is_lost, "the response was lost");
         (self.text("Code"), self.text("Message"))
     }
 }

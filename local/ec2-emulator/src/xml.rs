@@ -1,4 +1,4 @@
-//! Writes the answers of EC2's Query protocol: elements, and sets of `<item>`.
+//! Writes the XML responses of EC2's Query protocol.
 
 use std::fmt::Display;
 
@@ -6,19 +6,19 @@ use quick_xml::escape::partial_escape;
 
 use crate::error::ApiError;
 
-/// The namespace that the answers of API version 2016-11-15 are in.
+/// The XML namespace of API version 2016-11-15.
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
-/// An answer as it is written.
+/// XML text that grows by appending elements.
 #[derive(Debug, Default)]
 pub struct Xml {
     out: String,
 }
 
 impl Xml {
-    /// The answer to a successful `action`; `body` writes what follows the request id.
+    /// The response to a successful `action`; `body` follows the request id.
     pub fn response(action: &str, request_id: &str, body: &Xml) -> String {
         format!(
             "{DECLARATION}<{action}Response xmlns=\"{NAMESPACE}\">\
@@ -27,7 +27,8 @@ impl Xml {
         )
     }
 
-    /// The answer to a failed request. (EC2 does spell `RequestID` differently here.)
+    /// The response to a failed request. EC2 spells `RequestID` differently here than in successful
+    /// responses.
     pub fn error(error: &ApiError, request_id: &str) -> String {
         format!(
             "{DECLARATION}<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error>\
@@ -56,7 +57,7 @@ impl Xml {
         self.out.push_str(&format!("</{name}>"));
     }
 
-    /// A list, as EC2 writes all of them: `<name><item>…</item><item>…</item></name>`.
+    /// A list in EC2's form: `<name><item>…</item><item>…</item></name>`.
     pub fn set<T>(
         &mut self,
         name: &str,
@@ -70,7 +71,7 @@ impl Xml {
         });
     }
 
-    /// A `tagSet`, in order of the keys.
+    /// A `tagSet`, in the order of the iterator.
     pub fn tags<'a>(&mut self, tags: impl IntoIterator<Item = (&'a String, &'a String)>) {
         self.set("tagSet", tags, |xml, (key, value)| {
             xml.text("key", key);
@@ -84,18 +85,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_escaped() {
+    fn text_with_special_characters_is_escaped() {
         let mut xml = Xml::default();
         xml.text("value", "a<b & \"c\"");
         assert_eq!(xml.out, "<value>a&lt;b &amp; \"c\"</value>");
     }
 
     #[test]
-    fn an_answer_names_its_action_and_request() {
+    fn response_names_its_action_and_request_id() {
         let mut body = Xml::default();
         body.set("tagSet", ["x"], |xml, key| xml.text("key", key));
-        let answer = Xml::response("DescribeTags", "r-1", &body);
-        assert!(answer.ends_with(
+        let response = Xml::response("DescribeTags", "r-1", &body);
+        assert!(response.ends_with(
             "<DescribeTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
              <requestId>r-1</requestId><tagSet><item><key>x</key></item></tagSet>\
              </DescribeTagsResponse>"

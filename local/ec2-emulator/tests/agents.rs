@@ -1,8 +1,8 @@
-//! Agents as processes, under the emulator as a process, with shell scripts for agents.
+//! The `ec2-emulator` program with real agent processes, which are shell scripts here.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test says what went wrong by failing"
+    reason = "a failed unwrap fails the test"
 )]
 
 use std::fs;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Far longer than anything here takes.
+/// The longest wait for a condition. Each takes well below a second.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// `TOKEN=secret`.
@@ -35,7 +35,7 @@ impl Emulator {
         Self::start_with(script, None).await
     }
 
-    /// The same with replicas that run another script.
+    /// Starts the emulator with an agent and, optionally, a replica that run these scripts.
     async fn start_with(script: &str, replica: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let program = |name: &str, script: &str| {
@@ -126,12 +126,12 @@ impl Emulator {
         );
     }
 
-    /// The first instance, as the ledger has it, once `holds` is true of it.
+    /// Waits until `holds` is true of the first instance in the ledger, and returns it.
     async fn instance(&self, holds: impl Fn(&Value) -> bool) -> Value {
         until(async || self.instances().await.into_iter().next().filter(&holds)).await
     }
 
-    /// An instance of which `holds` is true, once there is one.
+    /// Waits until `holds` is true of an instance in the ledger, and returns it.
     async fn any_instance(&self, holds: impl Fn(&Value) -> bool) -> Value {
         until(async || self.instances().await.into_iter().find(&holds)).await
     }
@@ -153,7 +153,7 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        // It may have been ended by the test.
+        // An error means that the test has already killed it.
         self.process.kill().ok();
         self.process.wait().ok();
     }
@@ -167,20 +167,20 @@ async fn until<T>(mut probe: impl AsyncFnMut() -> Option<T>) -> T {
         }
         assert!(
             start.elapsed() < DEADLINE,
-            "it should have happened long ago"
+            "the condition was not met within {DEADLINE:?}"
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Whether the process runs; one that has ended and waits for its parent does not.
+/// Whether the process runs. A zombie, which has an empty command line, does not.
 fn is_running(pid: &Value) -> bool {
     let command_line = Path::new("/proc").join(pid.to_string()).join("cmdline");
     fs::read(command_line).is_ok_and(|text| !text.is_empty())
 }
 
 #[tokio::test]
-async fn an_agent_knows_its_machine_and_nothing_of_the_emulators_environment() {
+async fn agent_gets_its_instance_but_not_the_emulators_environment() {
     let emulator = Emulator::start("env; cat \"$USER_DATA_FILE\"; exec sleep 1000").await;
     emulator.launch().await;
     let instance = emulator
@@ -188,41 +188,41 @@ async fn an_agent_knows_its_machine_and_nothing_of_the_emulators_environment() {
         .await;
     let id = instance["id"].as_str().unwrap();
     let log = emulator.agents_dir().join(format!("{id}.log"));
-    let said = until(async || {
+    let output = until(async || {
         fs::read_to_string(&log)
             .ok()
-            .filter(|said| said.contains("TOKEN=secret"))
+            .filter(|text| text.contains("TOKEN=secret"))
     })
     .await;
-    assert!(said.contains(&format!("INSTANCE_ID={id}\n")), "{said}");
-    assert!(said.contains("INSTANCE_IP=127.64.0.1\n"), "{said}");
-    assert!(said.contains("AGENT_SESSION_MS=4321\n"), "{said}");
-    assert!(said.contains("AGENT_SESSION_MAX_MS=54321\n"), "{said}");
-    assert!(!said.contains("HASURA_ADMIN_SECRET"), "{said}");
+    assert!(output.contains(&format!("INSTANCE_ID={id}\n")), "{output}");
+    assert!(output.contains("INSTANCE_IP=127.64.0.1\n"), "{output}");
+    assert!(output.contains("AGENT_SESSION_MS=4321\n"), "{output}");
+    assert!(output.contains("AGENT_SESSION_MAX_MS=54321\n"), "{output}");
+    assert!(!output.contains("HASURA_ADMIN_SECRET"), "{output}");
 }
 
 #[tokio::test]
-async fn an_instance_without_an_agents_token_is_a_replica() {
-    let says_and_waits = |word: &str| format!("echo {word}; env; exec sleep 1000");
-    let replica = says_and_waits("a replica");
-    let emulator = Emulator::start_with(&says_and_waits("an agent"), Some(&replica)).await;
+async fn instance_without_agent_token_runs_replica() {
+    let print_and_wait = |word: &str| format!("echo {word}; env; exec sleep 1000");
+    let replica = print_and_wait("a replica");
+    let emulator = Emulator::start_with(&print_and_wait("an agent"), Some(&replica)).await;
     for (user_data, word) in [(NO_TOKEN, "a replica\n"), (TOKEN, "an agent\n")] {
         emulator.launch_with(user_data).await;
         let ids = emulator.instances().await;
         let id = ids.last().unwrap()["id"].as_str().unwrap();
         let log = emulator.agents_dir().join(format!("{id}.log"));
-        let said = until(async || {
+        let output = until(async || {
             fs::read_to_string(&log)
                 .ok()
-                .filter(|said| said.contains("INSTANCE_PRIVATE_IP=10.1.0."))
+                .filter(|text| text.contains("INSTANCE_PRIVATE_IP=10.1.0."))
         })
         .await;
-        assert!(said.starts_with(word), "{said}");
+        assert!(output.starts_with(word), "{output}");
     }
 }
 
 #[tokio::test]
-async fn an_agent_that_exits_well_shuts_its_machine_down() {
+async fn agent_exiting_with_success_shuts_its_instance_down() {
     let emulator = Emulator::start("exit 0").await;
     emulator.launch().await;
     let instance = emulator
@@ -236,12 +236,12 @@ async fn an_agent_that_exits_well_shuts_its_machine_down() {
             .agents_dir()
             .join(format!("{id}.user-data"))
             .exists(),
-        "it holds a token"
+        "the user data has a token"
     );
 }
 
 #[tokio::test]
-async fn an_agent_that_crashes_leaves_its_machine_running() {
+async fn crashing_agent_leaves_its_instance_running() {
     let emulator = Emulator::start("exit 3").await;
     emulator.launch().await;
     let instance = emulator
@@ -252,7 +252,7 @@ async fn an_agent_that_crashes_leaves_its_machine_running() {
 }
 
 #[tokio::test]
-async fn an_agent_ends_with_its_machine() {
+async fn agent_is_killed_with_its_instance() {
     let emulator = Emulator::start("exec sleep 1000").await;
     emulator.launch().await;
     let instance = emulator
@@ -273,7 +273,7 @@ async fn an_agent_ends_with_its_machine() {
 }
 
 #[tokio::test]
-async fn an_agent_killed_by_a_fault_leaves_its_machine_running() {
+async fn agent_killed_by_fault_leaves_its_instance_running() {
     let emulator = Emulator::start("exec sleep 1000").await;
     emulator.launch().await;
     let instance = emulator
@@ -291,7 +291,7 @@ async fn an_agent_killed_by_a_fault_leaves_its_machine_running() {
 }
 
 #[tokio::test]
-async fn an_instance_that_does_not_boot_has_no_agent() {
+async fn instance_with_no_boot_fault_has_no_agent() {
     let emulator = Emulator::start("exec sleep 1000").await;
     let no_boot = json!({"effect": "no_boot", "times": 1});
     let dies = json!({"effect": {"agent_dies": {}}});
@@ -299,7 +299,7 @@ async fn an_instance_that_does_not_boot_has_no_agent() {
         .faults(&json!({"instances": [no_boot, dies]}))
         .await;
     emulator.launch().await;
-    // The next one has an agent, though not for long: the first one would have had it by then.
+    // The agent of the second instance starts later than the first one's would have.
     emulator.launch().await;
     let second = emulator
         .any_instance(|it| it["agent"]["end"].is_string())
@@ -312,7 +312,7 @@ async fn an_instance_that_does_not_boot_has_no_agent() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_closes_the_connection() {
+async fn lost_response_closes_the_connection() {
     let emulator = Emulator::start("exec sleep 1000").await;
     let lost = json!({"effect": "lost", "times": 1});
     emulator.faults(&json!({"calls": [lost]})).await;
@@ -329,7 +329,7 @@ async fn a_lost_answer_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn no_agent_outlives_the_emulator_even_when_that_is_killed() {
+async fn agent_does_not_outlive_killed_emulator() {
     let mut emulator = Emulator::start("exec sleep 1000").await;
     emulator.launch().await;
     let instance = emulator

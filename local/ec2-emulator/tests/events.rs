@@ -1,10 +1,10 @@
-//! The emulator over HTTP, on the machine's clock, with a receiver of its events.
-#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+//! The emulator over HTTP, on the system clock, with a receiver of its events.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use ec2_emulator::events::delivery::Postman;
+use ec2_emulator::delivery::EventSender;
 use ec2_emulator::settings::Settings;
 use ec2_emulator::world::DEFAULT_WORLD;
 use serde_json::{Value, json};
@@ -19,10 +19,10 @@ async fn serve(router: Router) -> String {
 }
 
 #[tokio::test]
-async fn a_short_life_is_told_as_it_happens() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+async fn interrupted_instance_posts_all_its_events() {
+    let (events_in, mut events_out) = mpsc::unbounded_channel();
     let receive = post(async move |Json(event): Json<Value>| {
-        tell.send(event).unwrap();
+        events_in.send(event).unwrap();
         StatusCode::NO_CONTENT
     });
     let events_url = serve(Router::new().route("/", receive)).await;
@@ -33,8 +33,8 @@ async fn a_short_life_is_told_as_it_happens() {
         ..Settings::default()
     };
     let emulator = ec2_emulator::start(DEFAULT_WORLD.parse().unwrap(), settings);
-    let postman = Postman::new(emulator.clone(), events_url).unwrap();
-    tokio::spawn(postman.run());
+    let sender = EventSender::new(emulator.clone(), events_url).unwrap();
+    tokio::spawn(sender.run());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(ec2_emulator::serve(listener, emulator, None));
@@ -62,11 +62,11 @@ async fn a_short_life_is_told_as_it_happens() {
 
     let mut details = Vec::new();
     for _ in 0..5 {
-        let mut detail = told.recv().await.unwrap()["detail"].take();
+        let mut detail = events_out.recv().await.unwrap()["detail"].take();
         detail.as_object_mut().unwrap().remove("instance-id");
         details.push(detail);
     }
-    // In any order: each is posted by itself.
+    // Sorted, because events arrive in any order: each is posted on its own.
     details.sort_by_key(Value::to_string);
     assert_eq!(
         details,

@@ -1,21 +1,21 @@
-//! What a replica is told: by its machine (its address), and by whoever launched it (user data).
+//! The settings of a replica: its address from the environment, the others from its user data.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// The machine's own within its network (`INSTANCE_PRIVATE_IP`).
+    /// The instance's private address (`INSTANCE_PRIVATE_IP`).
     pub(crate) address: IpAddr,
-    /// Where the status is served (`REPLICA_API_PORT` in the user data, 8080).
+    /// The port of the status (`REPLICA_API_PORT` in the user data; 8080 if absent).
     pub(crate) port: u16,
-    /// What is free at the start (`SCALING_CAPACITY` in the user data, 1).
+    /// The free capacity at the start (`SCALING_CAPACITY` in the user data; 1 if absent).
     pub(crate) capacity: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error("{0} is not set")]
+    #[error("the variable {0} is not set")]
     Missing(&'static str),
     #[error("{name} should be {expected}, not {value:?}")]
     Invalid {
@@ -38,10 +38,10 @@ impl Config {
         let file = PathBuf::from(required("USER_DATA_FILE")?);
         let user_data = std::fs::read_to_string(&file)
             .map_err(|source| ConfigError::UserData { file, source })?;
-        Self::read(&required("INSTANCE_PRIVATE_IP")?, &user_data)
+        Self::parse(&required("INSTANCE_PRIVATE_IP")?, &user_data)
     }
 
-    fn read(address: &str, user_data: &str) -> Result<Self, ConfigError> {
+    fn parse(address: &str, user_data: &str) -> Result<Self, ConfigError> {
         let invalid = |name, value: &str, expected| ConfigError::Invalid {
             name,
             value: value.to_owned(),
@@ -53,7 +53,7 @@ impl Config {
                 .find(|(key, _)| key.trim() == name)
                 .map(|it| it.1.trim())
         };
-        // Another address may be this computer's own: a stand-in is nobody's business outside.
+        // Another address may be reachable from outside this machine.
         let loopback = "a loopback address: give the emulated subnet a CIDR within 127.0.0.0/8";
         let wrong = || invalid("INSTANCE_PRIVATE_IP", address, loopback);
         let ip: IpAddr = address.parse().map_err(|_| wrong())?;
@@ -79,25 +79,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_data_tells_port_and_capacity() {
+    fn port_and_capacity_are_read_from_user_data() {
         let user_data = "#!/bin/sh\nSCALING_CAPACITY=3\nREPLICA_API_PORT=9000\n";
-        let config = Config::read("127.128.0.4", user_data).unwrap();
+        let config = Config::parse("127.128.0.4", user_data).unwrap();
         assert_eq!((config.port, config.capacity), (9000, 3));
-        let config = Config::read("127.128.0.4", "").unwrap();
+        let config = Config::parse("127.128.0.4", "").unwrap();
         assert_eq!((config.port, config.capacity), (8080, 1));
     }
 
     #[test]
-    fn an_address_that_is_not_loopback_is_refused() {
+    fn address_outside_loopback_is_rejected() {
         for address in ["10.1.0.4", "0.0.0.0", "::", "localhost"] {
-            let error = Config::read(address, "").unwrap_err();
+            let error = Config::parse(address, "").unwrap_err();
             assert!(error.to_string().contains(address), "{error}");
         }
     }
 
     #[test]
-    fn a_wrong_line_is_named() {
-        let error = Config::read("127.0.0.1", "REPLICA_API_PORT=many").unwrap_err();
+    fn malformed_line_is_named_in_error() {
+        let error = Config::parse("127.0.0.1", "REPLICA_API_PORT=many").unwrap_err();
         let expected = "REPLICA_API_PORT should be a port, not \"many\"";
         assert_eq!(error.to_string(), expected);
     }

@@ -1,9 +1,9 @@
-//! A stand-in for the program that runs on each replica of the algorithm `replica`.
+//! The program on the emulated replicas of the algorithm `replica`.
 //!
-//! `GET` of any path answers with the status, `{"capacity": 3, "termination": false}`, as a
-//! replica does. Whoever plays its users tells it what to answer from now on:
-//! `PUT /_replica` with any of `capacity`, `termination`, `hang` (never answer) and `status`
-//! (answer with this status of HTTP). `GET /_replica` shows what it was told.
+//! `GET` of any path returns the status that the algorithm polls, such as
+//! `{"capacity": 3, "termination": false}`. A test controls it: `PUT /_replica` sets any of
+//! `capacity`, `termination`, `hang` (never respond) and `status` (the HTTP status of the response).
+//! `GET /_replica` returns all four.
 
 mod config;
 mod status;
@@ -15,14 +15,14 @@ use config::{Config, ConfigError};
 use tokio::net::TcpListener;
 
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("serve the status")]
     Serve(#[from] io::Error),
 }
 
-// There is one for every emulated instance, and it does next to nothing.
+// One thread is enough: there is one process per emulated instance, and it is almost always idle.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -32,16 +32,16 @@ async fn main() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, ?error, "the replica ends");
+            tracing::error!(%error, ?error, "replica failed");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run() -> Result<(), Failure> {
+async fn run() -> Result<(), RunError> {
     let config = Config::from_env()?;
     let listener = TcpListener::bind((config.address, config.port)).await?;
-    tracing::info!(address = %listener.local_addr()?, capacity = config.capacity, "ready");
+    tracing::info!(address = %listener.local_addr()?, capacity = config.capacity, "replica listening");
     axum::serve(listener, status::router(config.capacity)).await?;
     Ok(())
 }

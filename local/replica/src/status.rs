@@ -1,4 +1,4 @@
-//! The status, and what a test makes of it.
+//! The status that a replica returns, and the endpoint by which a test changes it.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,16 +11,18 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// What the replica answers.
+/// What the replica returns. The field names are those of `/_replica`.
 #[derive(Clone, Debug, Serialize)]
 struct Status {
     capacity: u64,
     termination: bool,
+    /// Never respond.
     hang: bool,
+    /// The HTTP status of the response.
     status: u16,
 }
 
-/// What is to be changed of it.
+/// The fields of the status to replace.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
@@ -40,8 +42,8 @@ pub(crate) fn router(capacity: u64) -> Router {
         status: 200,
     };
     Router::new()
-        .route("/_replica", get(show).put(change))
-        .fallback(get(answer))
+        .route("/_replica", get(show).put(update))
+        .fallback(get(serve_status))
         .with_state(Arc::new(Mutex::new(status)))
 }
 
@@ -52,7 +54,7 @@ fn read(shared: &Shared) -> Status {
         .clone()
 }
 
-async fn answer(State(shared): State<Shared>) -> Response {
+async fn serve_status(State(shared): State<Shared>) -> Response {
     let status = read(&shared);
     if status.hang {
         pending::<()>().await;
@@ -66,7 +68,7 @@ async fn show(State(shared): State<Shared>) -> Json<Status> {
     Json(read(&shared))
 }
 
-async fn change(State(shared): State<Shared>, Json(change): Json<Change>) -> Json<Status> {
+async fn update(State(shared): State<Shared>, Json(change): Json<Change>) -> Json<Status> {
     {
         let mut status = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let Change {

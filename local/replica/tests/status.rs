@@ -1,8 +1,8 @@
-//! The program, on a loopback address of its own.
+//! The `replica` program, on a loopback address of its own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test says what went wrong by failing"
+    reason = "a failed unwrap fails the test"
 )]
 
 use std::net::TcpListener;
@@ -39,13 +39,16 @@ impl Replica {
         };
         let deadline = Instant::now() + Duration::from_secs(20);
         while reqwest::get(&replica.url).await.is_err() {
-            assert!(Instant::now() < deadline, "it never answered");
+            assert!(
+                Instant::now() < deadline,
+                "the replica did not respond within 20 s"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         replica
     }
 
-    async fn told(&self, change: &Value) -> reqwest::StatusCode {
+    async fn set(&self, change: &Value) -> reqwest::StatusCode {
         let url = format!("{}/_replica", self.url);
         let request = reqwest::Client::new().put(url).json(change);
         request.send().await.unwrap().status()
@@ -67,22 +70,22 @@ impl Drop for Replica {
 }
 
 #[tokio::test]
-async fn a_replica_answers_as_it_was_told() {
+async fn replica_responds_as_set() {
     let replica = Replica::start().await;
     let body = |capacity: u64, termination: bool| json!({"capacity": capacity, "termination": termination});
     assert_eq!(replica.status().await, (200, body(3, false)));
-    replica.told(&json!({"capacity": 1})).await;
+    replica.set(&json!({"capacity": 1})).await;
     assert_eq!(replica.status().await, (200, body(1, false)));
-    replica.told(&json!({"termination": true})).await;
+    replica.set(&json!({"termination": true})).await;
     assert_eq!(replica.status().await, (200, body(1, true)));
-    replica.told(&json!({"status": 503})).await;
+    replica.set(&json!({"status": 503})).await;
     assert_eq!(replica.status().await, (503, body(1, true)));
 
-    replica.told(&json!({"hang": true})).await;
+    replica.set(&json!({"hang": true})).await;
     let silent = tokio::time::timeout(Duration::from_millis(300), replica.status());
-    assert!(silent.await.is_err(), "it answered");
-    // It still hears whoever plays its users.
-    replica.told(&json!({"hang": false, "status": 200})).await;
+    assert!(silent.await.is_err(), "a hanging replica responded");
+    // The control endpoint still responds.
+    replica.set(&json!({"hang": false, "status": 200})).await;
     assert_eq!(replica.status().await, (200, body(1, true)));
-    assert_eq!(replica.told(&json!({"capcity": 1})).await.as_u16(), 422);
+    assert_eq!(replica.set(&json!({"capcity": 1})).await.as_u16(), 422);
 }

@@ -1,17 +1,18 @@
 //! Elastic IPs: `AllocateAddress`, `DescribeAddresses`, `AssociateAddress`,
 //! `DisassociateAddress`, `ReleaseAddress`.
 //!
-//! Every instance has one network interface, and every address is one for a VPC.
+//! Every instance has one network interface, and every address is for use in a VPC.
 
+use super::call::{ApiResult, Call, unknown_region};
 use super::ids::{ADDRESS, INSTANCE};
-use super::{Answer, Call, tags, unknown_region};
+use super::tags;
 use crate::clock::UnixMillis;
 use crate::error::ApiError;
 use crate::filters::{Filterable, Filters};
-use crate::world::{Address, Associated, State, Tags};
+use crate::world::{Address, AssociateOutcome, State, Tags};
 use crate::xml::Xml;
 
-pub(super) fn allocate(mut call: Call<'_>) -> Answer {
+pub(super) fn allocate(mut call: Call<'_>) -> ApiResult {
     match call.params.optional("Domain").as_deref() {
         None | Some("vpc") => {}
         Some(other) => {
@@ -45,30 +46,30 @@ fn new_tags(call: &mut Call<'_>) -> Result<Tags, ApiError> {
     Ok(all)
 }
 
-/// What a Describe* request sees of an address, which is how it was some time ago.
-struct Seen<'a>(&'a Address, UnixMillis);
+/// An address as of a time, which is in the past if listings lag.
+struct AddressView<'a>(&'a Address, UnixMillis);
 
-/// All in one answer: EC2 has no pages for them.
-pub(super) fn describe(mut call: Call<'_>) -> Answer {
+/// Returns all addresses in one response: EC2 does not paginate them.
+pub(super) fn describe(mut call: Call<'_>) -> ApiResult {
     let ids = call.params.list("AllocationId")?;
     let ips = call.params.list("PublicIp")?;
-    let filters = Filters::take::<Seen<'_>>(&mut call.params)?;
+    let filters = Filters::take::<AddressView<'_>>(&mut call.params)?;
     call.finish()?;
     let as_of = call.visible_until();
     let region = call.region()?;
-    let is_known = |id: &str| region.address(id).is_some_and(|it| it.is_there(as_of));
+    let is_known = |id: &str| region.address(id).is_some_and(|it| it.exists_at(as_of));
     ADDRESS.check_known(&ids, is_known)?;
-    let seen = region
+    let views = region
         .addresses()
         .iter()
-        .filter(|address| address.is_there(as_of))
+        .filter(|address| address.exists_at(as_of))
         .filter(|address| ids.is_empty() || ids.contains(&address.allocation_id))
         .filter(|address| ips.is_empty() || ips.contains(&address.public_ip.to_string()))
-        .map(|address| Seen(address, as_of))
-        .filter(|seen| filters.matches(seen));
+        .map(|address| AddressView(address, as_of))
+        .filter(|view| filters.matches(view));
     let mut xml = Xml::default();
     let owner = call.world.account_id();
-    xml.set("addressesSet", seen, |xml, Seen(address, as_of)| {
+    xml.set("addressesSet", views, |xml, AddressView(address, as_of)| {
         xml.text("publicIp", address.public_ip);
         xml.text("allocationId", &address.allocation_id);
         xml.text("domain", "vpc");
@@ -86,14 +87,14 @@ pub(super) fn describe(mut call: Call<'_>) -> Answer {
     Ok(xml)
 }
 
-pub(super) fn associate(mut call: Call<'_>) -> Answer {
+pub(super) fn associate(mut call: Call<'_>) -> ApiResult {
     let allocation = call.params.required("AllocationId")?;
     let instance = match call.params.optional("NetworkInterfaceId") {
         Some(interface) => interface.replacen("eni-", "i-", 1),
         None => call.params.required("InstanceId")?,
     };
-    // It is so unless a request says no.
-    let reassociate = match call.params.optional("AllowReassociation").as_deref() {
+    let allow_reassociation = match call.params.optional("AllowReassociation").as_deref() {
+        // EC2's default in a VPC.
         None | Some("true") => true,
         Some("false") => false,
         Some(other) => {
@@ -108,15 +109,19 @@ pub(super) fn associate(mut call: Call<'_>) -> Answer {
     ADDRESS.check_form(std::slice::from_ref(&allocation))?;
     INSTANCE.check_form(std::slice::from_ref(&instance))?;
     call.finish()?;
-    let done =
-        call.world
-            .associate_address(call.region, &allocation, &instance, reassociate, call.now);
+    let done = call.world.associate_address(
+        call.region,
+        &allocation,
+        &instance,
+        allow_reassociation,
+        call.now,
+    );
     let association = match done {
-        Associated::As(id) => id,
-        Associated::NoAddress => return Err(ADDRESS.not_found(&[allocation])),
-        Associated::NoInstance => return Err(INSTANCE.not_found(&[instance])),
-        Associated::WrongState(state) => return Err(wrong_state(&instance, state)),
-        Associated::Already(id) => {
+        AssociateOutcome::Associated(id) => id,
+        AssociateOutcome::AddressNotFound => return Err(ADDRESS.not_found(&[allocation])),
+        AssociateOutcome::InstanceNotFound => return Err(INSTANCE.not_found(&[instance])),
+        AssociateOutcome::WrongState(state) => return Err(wrong_state(&instance, state)),
+        AssociateOutcome::AlreadyAssociated(id) => {
             let message =
                 format!("resource {allocation} is already associated with associate-id {id}");
             return Err(ApiError::client("Resource.AlreadyAssociated", message));
@@ -128,7 +133,7 @@ pub(super) fn associate(mut call: Call<'_>) -> Answer {
     Ok(xml)
 }
 
-/// As EC2 says it to whoever names the instance, and not its network interface.
+/// EC2's error for a request that names the instance rather than its network interface.
 fn wrong_state(instance: &str, state: State) -> ApiError {
     let state = state.as_str();
     let message =
@@ -136,21 +141,21 @@ fn wrong_state(instance: &str, state: State) -> ApiError {
     ApiError::client("InvalidInstanceID", message)
 }
 
-pub(super) fn disassociate(mut call: Call<'_>) -> Answer {
+pub(super) fn disassociate(mut call: Call<'_>) -> ApiResult {
     let id = call.params.required("AssociationId")?;
     call.finish()?;
     if !call.world.disassociate_address(call.region, &id, call.now) {
         let message = format!("The association ID '{id}' does not exist");
         return Err(ApiError::client("InvalidAssociationID.NotFound", message));
     }
-    Ok(returned())
+    Ok(return_true())
 }
 
-pub(super) fn release(mut call: Call<'_>) -> Answer {
+pub(super) fn release(mut call: Call<'_>) -> ApiResult {
     let id = call.params.required("AllocationId")?;
     call.finish()?;
     match call.world.release_address(call.region, &id, call.now) {
-        Some(true) => Ok(returned()),
+        Some(true) => Ok(return_true()),
         Some(false) => Err(ApiError::client(
             "InvalidIPAddress.InUse",
             format!("The address with allocation id [{id}] is in use."),
@@ -159,13 +164,13 @@ pub(super) fn release(mut call: Call<'_>) -> Answer {
     }
 }
 
-fn returned() -> Xml {
+fn return_true() -> Xml {
     let mut xml = Xml::default();
     xml.text("return", true);
     xml
 }
 
-impl Filterable for Seen<'_> {
+impl Filterable for AddressView<'_> {
     const NAMES: &'static [&'static str] = &[
         "allocation-id",
         "association-id",

@@ -1,11 +1,12 @@
-//! `CreateTags`, on instances: the tags of what is in the world file are its own.
+//! `CreateTags`, for instances only. The tags of resources in the world file do not change.
 
+use super::call::{ApiResult, Call, unknown_region};
 use super::ids::INSTANCE;
-use super::{Answer, Call, tags, unknown_region};
+use super::tags;
 use crate::error::ApiError;
 use crate::xml::Xml;
 
-pub(super) fn handle(mut call: Call<'_>) -> Answer {
+pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
     let ids = call.params.list("ResourceId")?;
     let tags = tags::take(&mut call.params)?;
     if ids.is_empty() {

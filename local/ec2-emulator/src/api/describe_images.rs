@@ -1,17 +1,17 @@
-//! `DescribeImages`. An image that was deregistered is an error by its id, and not listed.
+//! `DescribeImages`. A deregistered image is not listed, and a request for its id fails.
 
+use super::call::{ApiResult, Call};
 use super::ids::IMAGE;
-use super::{Answer, Call};
 use crate::error::ApiError;
 use crate::filters::{Filterable, Filters};
 use crate::paging::Page;
 use crate::world::{Image, ImageState, Tags};
 use crate::xml::Xml;
 
-/// All images have the same age.
+/// All images have the same creation date, because the world file has none.
 const CREATION_DATE: &str = "2026-01-01T00:00:00.000Z";
 
-pub(super) fn handle(mut call: Call<'_>) -> Answer {
+pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
     let ids = call.params.list("ImageId")?;
     let owners = call.params.list("Owner")?;
     let filters = Filters::take::<Image>(&mut call.params)?;
@@ -22,13 +22,13 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
 
     let region = call.region()?;
     IMAGE.check_known(&ids, |id| region.image(id).is_some())?;
-    let is_gone = |id: &&String| {
+    let is_deregistered = |id: &&String| {
         region
             .image(id)
             .is_some_and(|image| image.state == ImageState::Deregistered)
     };
-    if let Some(gone) = ids.iter().find(is_gone) {
-        let message = format!("The image ID '{gone}' is no longer available");
+    if let Some(id) = ids.iter().find(is_deregistered) {
+        let message = format!("The image ID '{id}' is no longer available");
         return Err(ApiError::client("InvalidAMIID.Unavailable", message));
     }
     let owner = call.world.account_id();
@@ -38,7 +38,7 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
         .filter(|(_, image)| is_owned && image.state != ImageState::Deregistered)
         .filter(|(_, image)| ids.is_empty() || ids.contains(&image.id))
         .filter(|(_, image)| filters.matches(*image));
-    let (images, next_token) = page.cut(images);
+    let (images, next_token) = page.paginate(images);
 
     let mut xml = Xml::default();
     xml.set("imagesSet", images, |xml, image| {

@@ -1,16 +1,18 @@
-//! `DescribeInstances`, which shows the world as it was a little while ago.
+//! `DescribeInstances`, which lags behind the current state by the configured time.
 
+use super::call::{ApiResult, Call};
 use super::ids::INSTANCE;
+use super::instance_xml;
 use super::instance_xml::{SPOT_LIFECYCLE, spot_request_id};
-use super::{Answer, Call, instance_xml};
 use crate::filters::{Filterable, Filters};
+use crate::market::Market;
 use crate::paging::Page;
-use crate::world::{Market, Tags, View};
+use crate::world::{InstanceView, Tags};
 use crate::xml::Xml;
 
-pub(super) fn handle(mut call: Call<'_>) -> Answer {
+pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
     let ids = call.params.list("InstanceId")?;
-    let filters = Filters::take::<View<'_>>(&mut call.params)?;
+    let filters = Filters::take::<InstanceView<'_>>(&mut call.params)?;
     let page = Page::take(
         &mut call.params,
         (!ids.is_empty()).then_some("instancesSet"),
@@ -29,10 +31,10 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
         .views(as_of)
         .filter(|view| ids.is_empty() || ids.contains(&view.instance.id))
         .filter(|view| filters.matches(view))
-        .filter(|view| !call.hidden.ids.contains(&view.instance.id))
-        .skip(call.hidden.oldest)
+        .filter(|view| !call.omitted.ids.contains(&view.instance.id))
+        .skip(call.omitted.oldest)
         .map(|view| (view.instance.seq, view));
-    let (views, next_token) = page.cut(views);
+    let (views, next_token) = page.paginate(views);
 
     let mut xml = Xml::default();
     let reservations =
@@ -42,7 +44,7 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
     Ok(xml)
 }
 
-impl Filterable for View<'_> {
+impl Filterable for InstanceView<'_> {
     const NAMES: &'static [&'static str] = &[
         "architecture",
         "availability-zone",

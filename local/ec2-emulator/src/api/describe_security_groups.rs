@@ -1,14 +1,14 @@
-//! `DescribeSecurityGroups`. The rules in a group are not emulated: every group lets out
-//! everything and nothing in, as a new one does.
+//! `DescribeSecurityGroups`. Rules are not emulated: like a new group, every group allows all
+//! outbound traffic and no inbound traffic.
 
+use super::call::{ApiResult, Call};
 use super::ids::SECURITY_GROUP;
-use super::{Answer, Call};
 use crate::filters::{Filterable, Filters};
 use crate::paging::Page;
 use crate::world::{SecurityGroup, Tags};
 use crate::xml::Xml;
 
-pub(super) fn handle(mut call: Call<'_>) -> Answer {
+pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
     let ids = call.params.list("GroupId")?;
     let filters = Filters::take::<SecurityGroup>(&mut call.params)?;
     let page = Page::take(&mut call.params, (!ids.is_empty()).then_some("groupIds"))?;
@@ -20,7 +20,7 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
         .zip(&region.security_groups)
         .filter(|(_, group)| ids.is_empty() || ids.contains(&group.id))
         .filter(|(_, group)| filters.matches(*group));
-    let (groups, next_token) = page.cut(groups);
+    let (groups, next_token) = page.paginate(groups);
 
     let mut xml = Xml::default();
     let owner = call.world.account_id();

@@ -1,13 +1,13 @@
 //! `DescribeSubnets`.
 
+use super::call::{ApiResult, Call};
 use super::ids::SUBNET;
-use super::{Answer, Call};
 use crate::filters::{Filterable, Filters};
 use crate::paging::Page;
 use crate::world::{Subnet, Tags};
 use crate::xml::Xml;
 
-pub(super) fn handle(mut call: Call<'_>) -> Answer {
+pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
     let ids = call.params.list("SubnetId")?;
     let filters = Filters::take::<Subnet>(&mut call.params)?;
     let page = Page::take(&mut call.params, (!ids.is_empty()).then_some("subnetIds"))?;
@@ -19,7 +19,7 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
         .zip(&region.subnets)
         .filter(|(_, subnet)| ids.is_empty() || ids.contains(&subnet.id))
         .filter(|(_, subnet)| filters.matches(*subnet));
-    let (subnets, next_token) = page.cut(subnets);
+    let (subnets, next_token) = page.paginate(subnets);
 
     let mut xml = Xml::default();
     let (owner, now) = (call.world.account_id(), call.now);
@@ -40,12 +40,12 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
         );
         xml.text(
             "availableIpAddressCount",
-            region.free_addresses(subnet, now),
+            region.free_address_count(subnet, now),
         );
         xml.text("availabilityZone", &subnet.zone);
         xml.text("availabilityZoneId", &subnet.zone_id);
         xml.text("defaultForAz", subnet.default_for_zone);
-        // Instances do get a public address here.
+        // The emulator gives every instance a public address.
         xml.text("mapPublicIpOnLaunch", true);
         xml.text("assignIpv6AddressOnCreation", false);
         xml.tags(&subnet.tags);

@@ -1,6 +1,6 @@
-//! `DescribeTags`, of instances.
+//! `DescribeTags`, for instances only.
 
-use super::{Answer, Call};
+use super::call::{ApiResult, Call};
 use crate::filters::{Filterable, Filters};
 use crate::paging::Page;
 use crate::world::Tags;
@@ -11,11 +11,11 @@ struct Tag<'a> {
     resource_id: &'a str,
     key: &'a str,
     value: &'a str,
-    /// What `tag:KEY` filters look at: this tag alone.
-    itself: Tags,
+    /// The tags that `tag:KEY` filters match against: only this one.
+    as_tags: Tags,
 }
 
-pub(super) fn handle(mut call: Call<'_>) -> Answer {
+pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
     let filters = Filters::take::<Tag<'_>>(&mut call.params)?;
     let page = Page::take(&mut call.params, None)?;
     call.finish()?;
@@ -26,10 +26,10 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
             resource_id: &view.instance.id,
             key,
             value,
-            itself: Tags::from([(key.clone(), value.clone())]),
+            as_tags: Tags::from([(key.clone(), value.clone())]),
         })
     });
-    let (tags, next_token) = page.cut((0..).zip(tags).filter(|(_, tag)| filters.matches(tag)));
+    let (tags, next_token) = page.paginate((0..).zip(tags).filter(|(_, tag)| filters.matches(tag)));
 
     let mut xml = Xml::default();
     xml.set("tagSet", tags, |xml, tag| {
@@ -57,6 +57,6 @@ impl Filterable for Tag<'_> {
     }
 
     fn tags(&self) -> &Tags {
-        &self.itself
+        &self.as_tags
     }
 }

@@ -1,16 +1,15 @@
-//! Ids in requests: whether they look like ids, and whether they are those of anything.
+//! Checks of the ids in requests: their form, and whether a resource has them.
 
 use crate::error::ApiError;
 
-/// The sort of thing that an id names.
+/// The kind of resource that an id names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdKind {
     pub(super) prefix: &'static str,
-    /// What EC2's error codes for it begin with.
-    code: ErrorCodes,
-    /// As in "The instance ID 'i-…' does not exist".
+    codes: ErrorCodes,
+    /// The words for the kind in EC2's message "The instance ID 'i-…' does not exist".
     noun: &'static str,
-    /// Whether the message has brackets around the ids, as it does for images.
+    /// Whether the message has brackets around the ids. EC2 writes them for images.
     in_brackets: bool,
 }
 
@@ -22,7 +21,7 @@ struct ErrorCodes {
 
 pub(super) const INSTANCE: IdKind = IdKind {
     prefix: "i-",
-    code: ErrorCodes {
+    codes: ErrorCodes {
         malformed: "InvalidInstanceID.Malformed",
         not_found: "InvalidInstanceID.NotFound",
     },
@@ -32,7 +31,7 @@ pub(super) const INSTANCE: IdKind = IdKind {
 
 pub(super) const IMAGE: IdKind = IdKind {
     prefix: "ami-",
-    code: ErrorCodes {
+    codes: ErrorCodes {
         malformed: "InvalidAMIID.Malformed",
         not_found: "InvalidAMIID.NotFound",
     },
@@ -42,7 +41,7 @@ pub(super) const IMAGE: IdKind = IdKind {
 
 pub(super) const ADDRESS: IdKind = IdKind {
     prefix: "eipalloc-",
-    code: ErrorCodes {
+    codes: ErrorCodes {
         malformed: "InvalidAllocationID.Malformed",
         not_found: "InvalidAllocationID.NotFound",
     },
@@ -52,7 +51,7 @@ pub(super) const ADDRESS: IdKind = IdKind {
 
 pub(super) const SUBNET: IdKind = IdKind {
     prefix: "subnet-",
-    code: ErrorCodes {
+    codes: ErrorCodes {
         malformed: "InvalidSubnetID.Malformed",
         not_found: "InvalidSubnetID.NotFound",
     },
@@ -62,7 +61,7 @@ pub(super) const SUBNET: IdKind = IdKind {
 
 pub(super) const SECURITY_GROUP: IdKind = IdKind {
     prefix: "sg-",
-    code: ErrorCodes {
+    codes: ErrorCodes {
         malformed: "InvalidGroupId.Malformed",
         not_found: "InvalidGroup.NotFound",
     },
@@ -71,7 +70,8 @@ pub(super) const SECURITY_GROUP: IdKind = IdKind {
 };
 
 impl IdKind {
-    /// Fails, naming them all, if some of `ids` do not have the form of an id.
+    /// # Errors
+    /// If some of `ids` are malformed; the message names all of those.
     pub(super) fn check_form(self, ids: &[String]) -> Result<(), ApiError> {
         let bad: Vec<String> = ids
             .iter()
@@ -83,7 +83,7 @@ impl IdKind {
         }
         let plural = if bad.len() == 1 { "" } else { "s" };
         Err(ApiError::client(
-            self.code.malformed,
+            self.codes.malformed,
             format!(
                 "Invalid id{plural}: {} (expecting \"{}...\")",
                 bad.join(", "),
@@ -92,7 +92,7 @@ impl IdKind {
         ))
     }
 
-    /// The error for ids that nothing has, naming them all.
+    /// The error for ids that no resource has. The message names all of them.
     pub(super) fn not_found(self, ids: &[String]) -> ApiError {
         let (open, close) = if self.in_brackets {
             ("[", "]")
@@ -106,10 +106,11 @@ impl IdKind {
         };
         let (noun, list) = (self.noun, ids.join(", "));
         let message = format!("The {noun}{plural} '{open}{list}{close}' {verb} not exist");
-        ApiError::client(self.code.not_found, message)
+        ApiError::client(self.codes.not_found, message)
     }
 
-    /// Fails if `ids` are malformed or some are not known.
+    /// # Errors
+    /// If some of `ids` are malformed, or else if some are unknown.
     pub(super) fn check_known(
         self,
         ids: &[String],

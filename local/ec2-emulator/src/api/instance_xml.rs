@@ -1,29 +1,30 @@
-//! An instance, and the reservation around it, as RunInstances and DescribeInstances write them.
+//! The XML of an instance and its reservation, for `RunInstances` and `DescribeInstances`.
 //!
-//! The elements are those that the real EC2 writes for a plain instance, in its order, as far as
-//! there is something behind them here.
+//! It has the elements that EC2 writes for a plain instance, in EC2's order, except those for what
+//! this emulator does not have.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
-use crate::world::{Group, Instance, Market, MetadataOptions, View};
+use crate::market::Market;
+use crate::world::{Group, Instance, InstanceView, MetadataOptions};
 use crate::xml::Xml;
 
-/// The lifecycle of a spot instance; others have none.
+/// The `instanceLifecycle` of a spot instance; other instances have none.
 pub(super) const SPOT_LIFECYCLE: &str = "spot";
 
-/// Writes one reservation: the instances in `views` are of one launch.
-pub(super) fn reservation(xml: &mut Xml, views: &[View<'_>]) {
+/// Writes one reservation. All instances in `views` must be of one launch.
+pub(super) fn reservation(xml: &mut Xml, views: &[InstanceView<'_>]) {
     let Some(first) = views.first() else { return };
     xml.text("reservationId", &first.instance.reservation_id);
     xml.text("ownerId", &first.instance.owner_id);
-    // Groups of EC2-Classic, which is gone.
+    // Only instances in EC2-Classic, which no longer exists, have groups here.
     xml.set("groupSet", std::iter::empty::<()>(), |_, ()| {});
     xml.set("instancesSet", views, |xml, view| instance(xml, *view));
 }
 
-fn instance(xml: &mut Xml, view: View<'_>) {
-    let View {
+fn instance(xml: &mut Xml, view: InstanceView<'_>) {
+    let InstanceView {
         instance, state, ..
     } = view;
     let spec = &instance.spec;
@@ -121,7 +122,7 @@ fn metadata_options(xml: &mut Xml, options: &MetadataOptions) {
     });
 }
 
-fn groups(xml: &mut Xml, view: View<'_>) {
+fn groups(xml: &mut Xml, view: InstanceView<'_>) {
     let groups: &[Group] = if view.is_connected() {
         &view.instance.groups
     } else {
@@ -133,7 +134,7 @@ fn groups(xml: &mut Xml, view: View<'_>) {
     });
 }
 
-fn network_interface(xml: &mut Xml, view: View<'_>) {
+fn network_interface(xml: &mut Xml, view: InstanceView<'_>) {
     let instance = view.instance;
     xml.set("networkInterfaceSet", [instance], |xml, instance| {
         xml.text("networkInterfaceId", instance.id.replacen("i-", "eni-", 1));
@@ -161,12 +162,12 @@ fn network_interface(xml: &mut Xml, view: View<'_>) {
     });
 }
 
-/// The request that a spot instance came from: EC2 makes one for each instance of a launch.
+/// The id of the spot request behind an instance. EC2 creates one for each instance of a launch.
 pub(super) fn spot_request_id(instance: &Instance) -> String {
     instance.id.replacen("i-", "sir-", 1)
 }
 
-fn private_name(view: View<'_>) -> String {
+fn private_name(view: InstanceView<'_>) -> String {
     let domain = match view.region() {
         "us-east-1" => "ec2.internal".to_owned(),
         region => format!("{region}.compute.internal"),
@@ -174,7 +175,7 @@ fn private_name(view: View<'_>) -> String {
     dns_name(view, "ip", view.instance.private_ip, &domain)
 }
 
-fn public_name(view: View<'_>) -> String {
+fn public_name(view: InstanceView<'_>) -> String {
     let domain = match view.region() {
         "us-east-1" => "compute-1.amazonaws.com".to_owned(),
         region => format!("{region}.compute.amazonaws.com"),
@@ -182,8 +183,8 @@ fn public_name(view: View<'_>) -> String {
     dns_name(view, "ec2", view.public_ip(), &domain)
 }
 
-/// Empty for an instance that has lost its addresses.
-fn dns_name(view: View<'_>, prefix: &str, address: Ipv4Addr, domain: &str) -> String {
+/// The DNS name of an address; empty for an instance without addresses.
+fn dns_name(view: InstanceView<'_>, prefix: &str, address: Ipv4Addr, domain: &str) -> String {
     if !view.is_connected() {
         return String::new();
     }
@@ -191,7 +192,7 @@ fn dns_name(view: View<'_>, prefix: &str, address: Ipv4Addr, domain: &str) -> St
     format!("{prefix}-{dashed}.{domain}")
 }
 
-/// An id for the profile, the same for all instances that have it.
+/// The profile's id, derived from its ARN, so that it is the same for all instances.
 fn profile_id(arn: &str) -> String {
     let mut hasher = DefaultHasher::new();
     arn.hash(&mut hasher);

@@ -1,14 +1,14 @@
-//! `InstanceMarketOptions` of a launch: one-time requests for spot instances that end when they
-//! are interrupted.
+//! `InstanceMarketOptions` of a launch: one-time spot requests whose instances are terminated on
+//! interruption.
 //!
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SpotMarketOptions.html>
 //!
-//! What EC2 is known to refuse is refused in its words; what nothing here could follow
-//! (persistent requests, a maximum price, capacity blocks) in this emulator's.
+//! Combinations that EC2 rejects get EC2's error. Options that are not emulated (persistent
+//! requests, a maximum price, capacity blocks) get an error of this emulator.
 
 use crate::error::ApiError;
+use crate::market::Market;
 use crate::params::Params;
-use crate::world::Market;
 
 pub(super) fn take(params: &mut Params) -> Result<Market, ApiError> {
     let mut options = params.structure("InstanceMarketOptions");
@@ -26,7 +26,7 @@ pub(super) fn take(params: &mut Params) -> Result<Market, ApiError> {
             return Err(ApiError::invalid_value(
                 "instanceMarketOptions.marketType",
                 other,
-                "Expecting \"spot\" (there is no other in this emulator).",
+                "Expecting \"spot\" (the only market type of this emulator).",
             ));
         }
     };
@@ -63,7 +63,7 @@ fn check_behavior(persistent: bool, behavior: &str) -> Result<(), ApiError> {
         )),
         (true, "stop") | (_, "hibernate") => Err(ApiError::client(
             "UnsupportedOperation",
-            "Spot Instances that come back are not supported (by this emulator).",
+            "Spot requests that restart an instance are not supported (by this emulator).",
         )),
         (_, other) => Err(ApiError::invalid_value(
             "instanceInterruptionBehavior",

@@ -1,5 +1,5 @@
-//! `MetadataOptions` of a launch. They are kept and shown: there is no metadata service here that
-//! could follow them.
+//! `MetadataOptions` of a launch. They are stored and shown but have no effect: the emulator has no
+//! metadata service.
 //!
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceMetadataOptionsRequest.html>
 
@@ -19,14 +19,20 @@ pub(super) fn take(params: &mut Params) -> Result<MetadataOptions, ApiError> {
             None => *option,
             Some("enabled") => Switch::Enabled,
             Some("disabled") => Switch::Disabled,
-            Some(other) => return Err(neither(name, other, ["enabled", "disabled"])),
+            Some(other) => return Err(invalid_choice(name, other, ["enabled", "disabled"])),
         };
     }
     options.http_tokens = match given.optional("HttpTokens").as_deref() {
         None => options.http_tokens,
         Some("optional") => HttpTokens::Optional,
         Some("required") => HttpTokens::Required,
-        Some(other) => return Err(neither("HttpTokens", other, ["optional", "required"])),
+        Some(other) => {
+            return Err(invalid_choice(
+                "HttpTokens",
+                other,
+                ["optional", "required"],
+            ));
+        }
     };
     if let Some(hops) = given.number::<u32>("HttpPutResponseHopLimit")? {
         if !(1..=64).contains(&hops) {
@@ -42,7 +48,7 @@ pub(super) fn take(params: &mut Params) -> Result<MetadataOptions, ApiError> {
     Ok(options)
 }
 
-fn neither(name: &str, value: &str, [one, other]: [&str; 2]) -> ApiError {
+fn invalid_choice(name: &str, value: &str, [one, other]: [&str; 2]) -> ApiError {
     ApiError::client(
         "InvalidParameterValue",
         format!(

@@ -5,17 +5,20 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::call::{ApiResult, Call};
 use super::ids::{IMAGE, SECURITY_GROUP, SUBNET};
-use super::{Answer, Call, instance_xml, market_options, metadata_options, tags};
+use super::{instance_xml, market_options, metadata_options, tags};
 use crate::error::ApiError;
 use crate::params::Params;
-use crate::world::{LaunchRequest, LaunchSpec, ShutdownBehavior, Tags, View, World};
+use crate::world::{InstanceView, LaunchRequest, LaunchSpec, ShutdownBehavior, Tags, World};
 use crate::xml::Xml;
 
-/// EC2's limit on user data, before base64.
+/// EC2's limit on user data, in bytes before the base64 encoding.
 const MAX_USER_DATA: usize = 16 * 1024;
+/// EC2's limit on client tokens, in ASCII characters:
+/// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>.
 const MAX_CLIENT_TOKEN: usize = 64;
-/// Resources besides the instance that a launch makes, and whose tags are accepted but not kept.
+/// Resources other than the instance that a launch creates. Their tags are accepted but not kept.
 const OTHER_TAGGED: [&str; 4] = [
     "volume",
     "network-interface",
@@ -23,12 +26,12 @@ const OTHER_TAGGED: [&str; 4] = [
     "elastic-gpu",
 ];
 
-pub(super) fn handle(mut call: Call<'_>) -> Answer {
+pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
     let fingerprint = fingerprint(&call.params);
     let spec = take_spec(&mut call)?;
     let (min_count, max_count) = take_counts(&mut call.params)?;
     let tags = take_instance_tags(&mut call.params)?;
-    let dry_run = call.finish_but_dry_run()?;
+    let dry_run = call.finish_except_dry_run()?;
     let request = LaunchRequest {
         spec,
         tags,
@@ -39,16 +42,16 @@ pub(super) fn handle(mut call: Call<'_>) -> Answer {
     };
     let ids = call.world.launch(call.region, &request, call.now)?;
     let region = call.region()?;
-    let views: Vec<View<'_>> = ids
+    let views: Vec<InstanceView<'_>> = ids
         .iter()
-        .filter_map(|id| View::of(region.instance(id)?, call.now))
+        .filter_map(|id| InstanceView::of(region.instance(id)?, call.now))
         .collect();
     let mut xml = Xml::default();
     instance_xml::reservation(&mut xml, &views);
     Ok(xml)
 }
 
-/// Stands for all parameters of a request that a client token binds.
+/// A hash of the parameters that a client token is bound to.
 fn fingerprint(params: &Params) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (name, value) in params.as_map() {

@@ -1,15 +1,18 @@
-//! `Tag.N` structures, and EC2's rules for tags.
+//! `Tag.N` structures, and EC2's rules for tags:
+//! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
 
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::world::Tags;
 
-/// The most tags on one resource.
+/// The maximum number of tags of one resource.
 pub(super) const MAX_TAGS: usize = 50;
+/// In characters.
 const MAX_KEY: usize = 128;
+/// In characters.
 const MAX_VALUE: usize = 256;
 
-/// Takes the tags of a request, or of a structure in it.
+/// Reads the tags of a request, or of a structure in it.
 pub(super) fn take(params: &mut Params) -> Result<Tags, ApiError> {
     let mut tags = Tags::new();
     for mut member in params.members("Tag")? {
@@ -39,7 +42,7 @@ pub(super) fn too_many() -> ApiError {
 }
 
 fn check(key: &str, value: &str) -> Result<(), ApiError> {
-    let problem = if key.starts_with("aws:") {
+    let message = if key.starts_with("aws:") {
         "Tag keys starting with 'aws:' are reserved for internal use".to_owned()
     } else if key.chars().count() > MAX_KEY {
         format!("Tag key exceeds the maximum length of {MAX_KEY} characters: {key}")
@@ -48,5 +51,5 @@ fn check(key: &str, value: &str) -> Result<(), ApiError> {
     } else {
         return Ok(());
     };
-    Err(ApiError::client("InvalidParameterValue", problem))
+    Err(ApiError::client("InvalidParameterValue", message))
 }

@@ -1,14 +1,14 @@
-//! `TerminateInstances`: all of them, or none when one id is wrong.
+//! `TerminateInstances`. If one id is unknown, no instance is terminated.
 
+use super::call::{ApiResult, Call};
 use super::ids::INSTANCE;
-use super::{Answer, Call};
 use crate::error::ApiError;
 use crate::world::State;
 use crate::xml::Xml;
 
-pub(super) fn handle(mut call: Call<'_>) -> Answer {
+pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
     let ids = call.params.list("InstanceId")?;
-    // Both make a shutdown quicker; here nothing can hang in one.
+    // Both speed up a shutdown that hangs. Shutdowns never hang here.
     call.params.flag("Force")?;
     call.params.flag("SkipOsShutdown")?;
     if ids.is_empty() {

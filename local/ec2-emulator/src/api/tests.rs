@@ -1,11 +1,11 @@
-//! The semantics of EC2, action by action, through the router.
+//! EC2's behaviour, tested action by action through the router.
 
 mod addresses;
 mod call_faults;
 mod instance_faults;
-mod launching;
+mod launch;
 mod listing;
 mod protocol;
 mod spot;
-mod terminating;
+mod terminate;
 mod tokens;

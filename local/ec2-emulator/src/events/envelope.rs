@@ -1,4 +1,4 @@
-//! Events as EventBridge writes them.
+//! EC2's events in `EventBridge`'s envelope.
 //!
 //! - <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html>
 //! - <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::faults::InterruptAction;
-use crate::world::{Change, Happening, World};
+use crate::world::{Change, ChangeKind, World};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,7 +35,7 @@ pub struct Detail {
 }
 
 impl Event {
-    /// The event of a change; there are changes that EC2 does not notice.
+    /// The event of a change; `None` for a change that EC2 does not notice.
     pub(super) fn of(change: &Change, world: &World) -> Option<Self> {
         let Change {
             region,
@@ -49,13 +49,13 @@ impl Event {
             state: None,
             instance_action: None,
         };
-        let detail_type = match change.what {
-            Happening::Is(state) => {
+        let detail_type = match change.kind {
+            ChangeKind::StateChanged(state) => {
                 detail.state = Some(state.as_str());
                 "EC2 Instance State-change Notification"
             }
-            Happening::InterruptionWarning(action) => {
-                // Its ARN has, alone among them, the zone and no account.
+            ChangeKind::InterruptionWarning(action) => {
+                // Unlike in other events, the ARN has the zone, and no account.
                 let instance = world.region(region)?.instance(instance_id)?;
                 arn = format!(
                     "arn:aws:ec2:{}:instance/{instance_id}",
@@ -64,8 +64,8 @@ impl Event {
                 detail.instance_action = Some(action);
                 "EC2 Spot Instance Interruption Warning"
             }
-            Happening::RebalanceRecommendation => "EC2 Instance Rebalance Recommendation",
-            Happening::AgentDies => return None,
+            ChangeKind::RebalanceRecommendation => "EC2 Instance Rebalance Recommendation",
+            ChangeKind::AgentKilled => return None,
         };
         Some(Self {
             version: "0",

@@ -1,16 +1,7 @@
-//! What EC2 tells, and in which order it is delivered.
+//! The content of events, and the order of their deliveries.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use axum::http::StatusCode;
-use axum::routing::post;
-use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 
-use super::delivery::Postman;
 use crate::testing::{START, TestEc2};
 
 const STATE_CHANGE: &str = "EC2 Instance State-change Notification";
@@ -20,10 +11,10 @@ async fn events(ec2: &TestEc2) -> Vec<Value> {
     ledger["events"].as_array().unwrap().clone()
 }
 
-/// What is due now: the states that each batch tells of.
+/// Takes the batches that are due now, and returns the states in each one's events.
 fn due(ec2: &TestEc2) -> Vec<Vec<&'static str>> {
-    let batches = ec2.emulator.with(|inner, now| inner.events.take_due(now));
-    let states = |batch: Vec<super::Parcel>| {
+    let batches = ec2.emulator.with(|state, now| state.events.take_due(now));
+    let states = |batch: Vec<super::PendingEvent>| {
         batch
             .into_iter()
             .map(|it| it.event.detail.state.unwrap_or("-"))
@@ -32,14 +23,14 @@ fn due(ec2: &TestEc2) -> Vec<Vec<&'static str>> {
     batches.into_iter().map(states).collect()
 }
 
-fn listening() -> TestEc2 {
+fn ec2_with_receiver() -> TestEc2 {
     let ec2 = TestEc2::new();
-    ec2.emulator.with(|inner, _| inner.events.listen());
+    ec2.emulator.with(|state, _| state.events.enable_delivery());
     ec2
 }
 
 #[tokio::test]
-async fn every_change_of_state_is_an_event_of_eventbridges_shape() {
+async fn state_change_is_event_in_eventbridge_format() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     ec2.wait(15);
@@ -72,11 +63,11 @@ async fn every_change_of_state_is_an_event_of_eventbridges_shape() {
             "detail": {"instance-id": id, "state": "running"},
         })
     );
-    assert_eq!(running["deliveries"], json!([]), "nobody listens");
+    assert_eq!(running["deliveries"], json!([]), "there is no receiver");
 }
 
 #[tokio::test]
-async fn warnings_and_recommendations_are_events_too() {
+async fn warning_and_recommendation_are_events() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     ec2.wait(10);
@@ -89,14 +80,14 @@ async fn warnings_and_recommendations_are_events_too() {
     ec2.faults(&json!({"instances": faults})).await;
     ec2.wait(60);
     let events = events(&ec2).await;
-    let told: Vec<_> = events
+    let detail_types: Vec<_> = events
         .iter()
         .map(|it| &it["event"]["detail-type"])
         .collect();
     let rebalance = "EC2 Instance Rebalance Recommendation";
     let warning = "EC2 Spot Instance Interruption Warning";
     assert_eq!(
-        told,
+        detail_types,
         [
             STATE_CHANGE,
             STATE_CHANGE,
@@ -118,8 +109,8 @@ async fn warnings_and_recommendations_are_events_too() {
 }
 
 #[tokio::test]
-async fn events_are_dropped_and_repeated_on_demand() {
-    let ec2 = listening();
+async fn events_with_faults_are_dropped_and_duplicated() {
+    let ec2 = ec2_with_receiver();
     let faults = json!([
         {"on": {"state": "pending"}, "effect": "drop", "times": 1},
         {"on": {"state": "running"}, "effect": {"duplicate": 2}},
@@ -139,8 +130,8 @@ async fn events_are_dropped_and_repeated_on_demand() {
 }
 
 #[tokio::test]
-async fn a_late_event_is_overtaken_by_others() {
-    let ec2 = listening();
+async fn delayed_event_is_delivered_after_later_ones() {
+    let ec2 = ec2_with_receiver();
     let late = json!({"on": {"detail_type": STATE_CHANGE, "state": "pending"},
                       "effect": {"delay_ms": 15_000}});
     ec2.faults(&json!({"events": [late]})).await;
@@ -152,8 +143,8 @@ async fn a_late_event_is_overtaken_by_others() {
 }
 
 #[tokio::test]
-async fn events_are_reordered_when_there_are_enough_or_time_is_up() {
-    let ec2 = listening();
+async fn events_are_reordered_at_count_or_after_time_limit() {
+    let ec2 = ec2_with_receiver();
     let reorder = json!({"effect": {"reorder": {"count": 2, "within_ms": 30_000}}});
     ec2.faults(&json!({"events": [reorder]})).await;
     let id = ec2.launch("1", &[]).await.ids().remove(0);
@@ -167,70 +158,4 @@ async fn events_are_reordered_when_there_are_enough_or_time_is_up() {
     assert_eq!(due(&ec2), [["terminated"]]);
     ec2.wait(10);
     assert_eq!(due(&ec2), [["shutting-down"]]);
-}
-
-/// Serves a receiver that answers with what `answer` makes of the number of the request, and
-/// tells of the events that it got.
-async fn receiver(
-    answer: impl Fn(usize) -> (StatusCode, &'static str) + Clone + Send + Sync + 'static,
-) -> (String, mpsc::UnboundedReceiver<Value>) {
-    let (got, events) = mpsc::unbounded_channel();
-    let requests = Arc::new(AtomicUsize::new(0));
-    let receive = post(async move |Json(event): Json<Value>| {
-        got.send(event).unwrap();
-        answer(requests.fetch_add(1, Ordering::SeqCst))
-    });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/events", listener.local_addr().unwrap());
-    let router = Router::new().route("/events", receive);
-    tokio::spawn(async { axum::serve(listener, router).await });
-    (url, events)
-}
-
-/// The first delivery of an event, once `outcome` is its.
-async fn delivered(ec2: &TestEc2, event: usize, outcome: &str) -> Value {
-    loop {
-        let found = events(ec2).await[event]["deliveries"][0].clone();
-        if found["outcome"] == outcome {
-            return found;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn an_event_is_posted_again_until_it_is_taken() {
-    let (url, mut got) = receiver(|request| match request {
-        0 => (StatusCode::INTERNAL_SERVER_ERROR, "not now"),
-        1 => (StatusCode::OK, r#"{"invoked": ["f"]}"#),
-        _ => (StatusCode::NO_CONTENT, ""),
-    })
-    .await;
-    let ec2 = TestEc2::new();
-    tokio::spawn(Postman::new(ec2.emulator.clone(), url).unwrap().run());
-    ec2.launch("1", &[]).await;
-    let first = got.recv().await.unwrap();
-    assert_eq!(first["detail"]["state"], "pending");
-    assert_eq!(got.recv().await.unwrap(), first);
-    let delivery = delivered(&ec2, 0, "delivered").await;
-    assert_eq!(delivery["attempts"], 2);
-    assert_eq!(delivery["answer"], json!({"invoked": ["f"]}));
-
-    ec2.wait(10);
-    ec2.call("DescribeInstances", &[]).await;
-    assert_eq!(got.recv().await.unwrap()["detail"]["state"], "running");
-    assert_eq!(delivered(&ec2, 1, "unwanted").await["attempts"], 1);
-}
-
-#[tokio::test]
-async fn an_event_that_nobody_takes_is_given_up() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", nobody.local_addr().unwrap());
-    drop(nobody);
-    let ec2 = TestEc2::new();
-    tokio::spawn(Postman::new(ec2.emulator.clone(), url).unwrap().run());
-    ec2.launch("1", &[]).await;
-    let delivery = delivered(&ec2, 0, "failed").await;
-    assert_eq!(delivery["attempts"], 5);
-    assert!(delivery["answer"].is_string(), "{delivery}");
 }

@@ -1,11 +1,11 @@
-//! Calls that fail, are answered late, wrongly or not at all.
+//! Faults of API calls: errors, late or lost responses, and listings that lag or are incomplete.
 
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::{Faults, fits};
+use super::fault::{Fault, matches};
 use crate::error::ApiError;
 use crate::params::Params;
 
@@ -14,7 +14,7 @@ use crate::params::Params;
 pub struct OnCalls {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// An action's name, or the beginning of some with a star behind it: `Describe*`.
+    /// An action's name, or a prefix followed by a star: `Describe*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
 }
@@ -22,25 +22,24 @@ pub struct OnCalls {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallEffect {
-    /// Nothing is done, and the connection is closed without an answer.
+    /// The call is not executed, and the connection is closed without a response.
     Outage,
-    /// Nothing is done, and the answer is this error.
+    /// The call is not executed, and the response is this error.
     Error(ErrorCode),
-    /// Everything is done, but the connection is closed without an answer.
+    /// The call is executed, but the connection is closed without a response.
     Lost,
-    /// Everything is done, but the answer comes late.
+    /// The call is executed, but the response is sent late.
     DelayMs(u64),
-    /// `DescribeInstances` and `DescribeAddresses` show the world of so long ago, in place of the
-    /// settings' lag.
+    /// `DescribeInstances` and `DescribeAddresses` lag by this time instead of the one in the
+    /// settings.
     ListingLagMs(u64),
-    /// `DescribeInstances` without ids leaves these instances out.
+    /// `DescribeInstances` without ids omits these instances.
     LeaveOut(Vec<String>),
-    /// `DescribeInstances` without ids leaves out so many of those that it would show, the
-    /// first launched first.
+    /// `DescribeInstances` without ids omits this number of instances, the oldest ones.
     LeaveOutOldest(usize),
 }
 
-/// The errors that can be ordered.
+/// The errors that can be injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorCode {
     InternalError,
@@ -51,7 +50,7 @@ pub enum ErrorCode {
     InsufficientInstanceCapacity,
     InstanceLimitExceeded,
     UnauthorizedOperation,
-    /// These four are spot's.
+    // The following are errors of spot launches only.
     UnfulfillableCapacity,
     MaxSpotInstanceCountExceeded,
     SpotMaxPriceTooLow,
@@ -59,36 +58,37 @@ pub enum ErrorCode {
     NoServiceLinkedRole,
 }
 
-/// What becomes of one call.
+/// The combined effects of all faults on one call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallFate {
+pub struct CallEffects {
     pub is_outage: bool,
     pub error: Option<ErrorCode>,
     pub is_lost: bool,
     pub delay: Duration,
     pub listing_lag: Option<Duration>,
-    pub hidden: Hidden,
+    pub omitted: OmittedInstances,
     /// The names of the effects, for the ledger.
-    pub struck: Vec<&'static str>,
+    pub applied: Vec<&'static str>,
 }
 
-/// Instances that a listing leaves out.
+/// Instances that a listing omits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hidden {
+pub struct OmittedInstances {
     pub ids: Vec<String>,
+    /// How many of the oldest instances to omit in addition.
     pub oldest: usize,
 }
 
 impl OnCalls {
     fn applies_to(&self, region: &str, action: &str) -> bool {
-        let action_fits = match self.action.as_deref() {
-            Some(wanted) => match wanted.strip_suffix('*') {
-                Some(beginning) => action.starts_with(beginning),
-                None => action == wanted,
+        let action_matches = match self.action.as_deref() {
+            Some(pattern) => match pattern.strip_suffix('*') {
+                Some(prefix) => action.starts_with(prefix),
+                None => action == pattern,
             },
             None => true,
         };
-        action_fits && fits(self.region.as_deref(), region)
+        action_matches && matches(self.region.as_deref(), region)
     }
 }
 
@@ -104,8 +104,8 @@ impl CallEffect {
         }
     }
 
-    /// Whether such a call can be struck by it at all.
-    fn concerns(&self, action: &str, params: &Params) -> bool {
+    /// Whether the effect can apply to such a call at all.
+    fn can_affect(&self, action: &str, params: &Params) -> bool {
         let is_listing = action == "DescribeInstances";
         let lags = is_listing || action == "DescribeAddresses";
         match self {
@@ -118,43 +118,45 @@ impl CallEffect {
     }
 }
 
-impl CallFate {
+impl CallEffects {
     fn add(&mut self, effect: &CallEffect) {
-        self.struck.push(effect.name());
+        self.applied.push(effect.name());
         match effect {
             CallEffect::Outage => self.is_outage = true,
             CallEffect::Error(code) => self.error = Some(*code),
             CallEffect::Lost => self.is_lost = true,
             CallEffect::DelayMs(ms) => self.delay = Duration::from_millis(*ms),
             CallEffect::ListingLagMs(ms) => self.listing_lag = Some(Duration::from_millis(*ms)),
-            CallEffect::LeaveOut(ids) => self.hidden.ids.clone_from(ids),
-            CallEffect::LeaveOutOldest(count) => self.hidden.oldest = *count,
+            CallEffect::LeaveOut(ids) => self.omitted.ids.clone_from(ids),
+            CallEffect::LeaveOutOldest(count) => self.omitted.oldest = *count,
         }
     }
 }
 
-impl Faults {
-    /// Decides what becomes of a call, and uses up what strikes it: of each kind the first fault
-    /// that applies, and nothing else in an outage.
-    pub fn strike_call(&mut self, region: &str, action: &str, params: &Params) -> CallFate {
-        let mut fate = CallFate::default();
-        let applying = |fault: &&mut super::Fault<OnCalls, CallEffect>| {
-            !fault.is_over()
-                && fault.on.applies_to(region, action)
-                && fault.effect.concerns(action, params)
-        };
-        let mut faults: Vec<_> = self.calls.iter_mut().filter(applying).collect();
-        // Stable: otherwise in the order in which they were put.
-        faults.sort_by_key(|fault| fault.effect != CallEffect::Outage);
-        for fault in faults {
-            if fate.is_outage || fate.struck.contains(&fault.effect.name()) {
-                continue;
-            }
-            fault.strike();
-            fate.add(&fault.effect);
+/// See [`super::Faults::apply_to_call`].
+pub(super) fn apply(
+    faults: &mut [Fault<OnCalls, CallEffect>],
+    region: &str,
+    action: &str,
+    params: &Params,
+) -> CallEffects {
+    let mut effects = CallEffects::default();
+    let applying = |fault: &&mut Fault<OnCalls, CallEffect>| {
+        !fault.has_ended()
+            && fault.on.applies_to(region, action)
+            && fault.effect.can_affect(action, params)
+    };
+    let mut faults: Vec<_> = faults.iter_mut().filter(applying).collect();
+    // Outages first. The sort is stable, so the others stay in the order of the request.
+    faults.sort_by_key(|fault| fault.effect != CallEffect::Outage);
+    for fault in faults {
+        if effects.is_outage || effects.applied.contains(&fault.effect.name()) {
+            continue;
         }
-        fate
+        fault.count_application();
+        effects.add(&fault.effect);
     }
+    effects
 }
 
 impl From<ErrorCode> for ApiError {

@@ -1,18 +1,18 @@
-//! Instances that there is no room for.
+//! Limits on the capacity for launches.
 
 use serde::{Deserialize, Serialize};
 
-use super::Faults;
-use crate::world::Market;
+use super::fault::matches;
+use crate::market::Market;
 
-/// At most `available` more instances of a type in a subnet, of one market or of both.
+/// At most `available` more instances can be launched where the limit applies.
 ///
-/// Every launch uses some of it up. A termination gives nothing back, since others are waiting
-/// for that capacity too.
+/// Every launch reduces `available`. A termination does not increase it: at the real EC2, other
+/// accounts compete for the released capacity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CapacityLimit {
-    /// All regions when it is left out; likewise below.
+    /// If absent, all regions. The other fields work the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ pub struct CapacityLimit {
     pub available: u32,
 }
 
-/// Where capacity is asked for.
+/// Where a launch needs capacity.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool<'a> {
     pub region: &'a str,
@@ -35,33 +35,26 @@ pub struct Pool<'a> {
 
 impl CapacityLimit {
     fn applies_to(&self, pool: Pool<'_>) -> bool {
-        let fits =
-            |limit: &Option<String>, value| limit.as_deref().is_none_or(|limit| limit == value);
-        fits(&self.region, pool.region)
+        matches(self.region.as_deref(), pool.region)
             && self.market.is_none_or(|market| market == pool.market)
-            && fits(&self.instance_type, pool.instance_type)
-            && fits(&self.subnet_id, pool.subnet_id)
+            && matches(self.instance_type.as_deref(), pool.instance_type)
+            && matches(self.subnet_id.as_deref(), pool.subnet_id)
     }
 }
 
-impl Faults {
-    /// How many instances can be launched there; `None` for no limit.
-    pub fn capacity_left(&self, pool: Pool<'_>) -> Option<u32> {
-        self.capacity
-            .iter()
-            .filter(|limit| limit.applies_to(pool))
-            .map(|limit| limit.available)
-            .min()
-    }
+/// See [`super::Faults::capacity_left`].
+pub(super) fn left(limits: &[CapacityLimit], pool: Pool<'_>) -> Option<u32> {
+    limits
+        .iter()
+        .filter(|limit| limit.applies_to(pool))
+        .map(|limit| limit.available)
+        .min()
+}
 
-    pub fn use_capacity(&mut self, pool: Pool<'_>, count: u32) {
-        for limit in self
-            .capacity
-            .iter_mut()
-            .filter(|limit| limit.applies_to(pool))
-        {
-            limit.available = limit.available.saturating_sub(count);
-        }
+/// See [`super::Faults::use_capacity`].
+pub(super) fn subtract(limits: &mut [CapacityLimit], pool: Pool<'_>, count: u32) {
+    for limit in limits.iter_mut().filter(|limit| limit.applies_to(pool)) {
+        limit.available = limit.available.saturating_sub(count);
     }
 }
 
@@ -79,35 +72,31 @@ mod tests {
     };
 
     #[test]
-    fn the_tightest_limit_that_applies_counts_and_all_of_them_are_used_up() {
-        let mut faults: Faults = serde_json::from_value(json!({"capacity": [
+    fn tightest_applying_limit_counts_and_every_applying_limit_is_reduced() {
+        let mut limits: Vec<CapacityLimit> = serde_json::from_value(json!([
             {"region": "us-east-1", "available": 5},
             {"instance_type": "g4dn.xlarge", "subnet_id": "subnet-a", "available": 2},
             {"instance_type": "g4dn.xlarge", "subnet_id": "subnet-b", "available": 0},
-        ]}))
+        ]))
         .unwrap();
-        assert_eq!(faults.capacity_left(POOL), Some(2));
-        faults.use_capacity(POOL, 2);
-        assert_eq!(faults.capacity_left(POOL), Some(0));
-        assert_eq!(faults.capacity[0].available, 3);
-        assert_eq!(
-            faults.capacity_left(Pool {
-                region: "eu-west-1",
-                ..POOL
-            }),
-            Some(0)
-        );
-        assert_eq!(
-            faults.capacity_left(Pool {
-                subnet_id: "subnet-c",
-                ..POOL
-            }),
-            Some(3)
-        );
+        assert_eq!(left(&limits, POOL), Some(2));
+        subtract(&mut limits, POOL, 2);
+        assert_eq!(left(&limits, POOL), Some(0));
+        assert_eq!(limits[0].available, 3);
+        let elsewhere = Pool {
+            region: "eu-west-1",
+            ..POOL
+        };
+        assert_eq!(left(&limits, elsewhere), Some(0));
+        let other_subnet = Pool {
+            subnet_id: "subnet-c",
+            ..POOL
+        };
+        assert_eq!(left(&limits, other_subnet), Some(3));
     }
 
     #[test]
-    fn without_faults_nothing_is_limited() {
-        assert_eq!(Faults::default().capacity_left(POOL), None);
+    fn capacity_without_limits_is_unlimited() {
+        assert_eq!(left(&[], POOL), None);
     }
 }

@@ -1,10 +1,10 @@
-//! Events that get lost on their way, come late, twice or in another order.
+//! Faults of events: lost, late, duplicated or reordered deliveries.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Faults, fits};
+use super::fault::{Fault, matches};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -13,10 +13,10 @@ pub struct OnEvents {
     pub region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// As in the event, such as `EC2 Instance State-change Notification`.
+    /// The event's `detail-type`, such as `EC2 Instance State-change Notification`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail_type: Option<String>,
-    /// The new state; only state changes have one.
+    /// The new state, in events of state changes. Other events have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
 }
@@ -24,27 +24,28 @@ pub struct OnEvents {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum EventEffect {
-    /// It is never delivered.
+    /// The event is never delivered.
     Drop,
-    /// It is delivered late.
+    /// The event is delivered late.
     DelayMs(u64),
-    /// It is delivered so many times more, with the same id.
+    /// The event is delivered this number of additional times, with the same id.
     Duplicate(u32),
-    /// It waits for others that this fault strikes, until there are `count` or `within_ms` are
-    /// over; then the last one is delivered first.
+    /// The event waits until the fault has applied to `count` events, or until `within_ms` are over.
+    /// Then the events are delivered in reverse order.
     Reorder { count: usize, within_ms: u64 },
 }
 
-/// What becomes of one event.
+/// The combined effects of all faults on one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EventFate {
+pub struct EventEffects {
     pub is_dropped: bool,
     pub delay: Duration,
+    /// How many additional deliveries to make.
     pub duplicates: u32,
-    /// How many to wait for, and how long.
+    /// How many events to collect for the reordering, and for how long.
     pub reorder: Option<(usize, Duration)>,
     /// The names of the effects, for the ledger.
-    pub struck: Vec<&'static str>,
+    pub applied: Vec<&'static str>,
 }
 
 impl EventEffect {
@@ -58,9 +59,9 @@ impl EventEffect {
     }
 }
 
-impl EventFate {
+impl EventEffects {
     fn add(&mut self, effect: &EventEffect) {
-        self.struck.push(effect.name());
+        self.applied.push(effect.name());
         match effect {
             EventEffect::Drop => self.is_dropped = true,
             EventEffect::DelayMs(ms) => self.delay = Duration::from_millis(*ms),
@@ -72,29 +73,26 @@ impl EventFate {
     }
 }
 
-impl Faults {
-    /// Decides what becomes of an event, and uses up what strikes it: of each kind the first fault
-    /// that applies.
-    pub(crate) fn strike_event(
-        &mut self,
-        region: &str,
-        instance_id: &str,
-        detail_type: &str,
-        state: Option<&str>,
-    ) -> EventFate {
-        let mut fate = EventFate::default();
-        for fault in &mut self.events {
-            let on = &fault.on;
-            let applies = !fault.is_over()
-                && fits(on.region.as_deref(), region)
-                && fits(on.instance_id.as_deref(), instance_id)
-                && fits(on.detail_type.as_deref(), detail_type)
-                && (on.state.is_none() || on.state.as_deref() == state);
-            if applies && !fate.struck.contains(&fault.effect.name()) {
-                fault.strike();
-                fate.add(&fault.effect);
-            }
+/// See [`super::Faults::apply_to_event`].
+pub(super) fn apply(
+    faults: &mut [Fault<OnEvents, EventEffect>],
+    region: &str,
+    instance_id: &str,
+    detail_type: &str,
+    state: Option<&str>,
+) -> EventEffects {
+    let mut effects = EventEffects::default();
+    for fault in faults {
+        let on = &fault.on;
+        let applies = !fault.has_ended()
+            && matches(on.region.as_deref(), region)
+            && matches(on.instance_id.as_deref(), instance_id)
+            && matches(on.detail_type.as_deref(), detail_type)
+            && (on.state.is_none() || on.state.as_deref() == state);
+        if applies && !effects.applied.contains(&fault.effect.name()) {
+            fault.count_application();
+            effects.add(&fault.effect);
         }
-        fate
     }
+    effects
 }

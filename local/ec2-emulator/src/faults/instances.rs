@@ -1,49 +1,49 @@
-//! What happens to instances that nobody asked for.
+//! Faults of instances: missing or killed agents, interruptions, recommendations.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Faults, fits};
-use crate::clock::UnixMillis;
+use super::fault::{Fault, matches};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OnInstances {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// This instance, once and now if it runs; the next that start to run when it is left out.
+    /// Applies once to this instance: now if it runs, else when it starts to run. If absent, the
+    /// fault applies to the instances that start to run next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
 }
 
-/// Delays count from the moment the instance runs, or from now for one that runs already.
+/// Delays count from when the instance starts to run, or from now if it runs already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum InstanceEffect {
-    /// Its agent is never started. Only for instances that do not run yet.
+    /// The agent is never started. Only possible for instances that do not run yet.
     NoBoot,
-    /// Its agent's process is killed; the machine goes on.
+    /// The agent's process is killed; the instance keeps running.
     AgentDies {
         #[serde(default)]
         after_ms: u64,
     },
-    /// The warning that a spot instance gets, and then its end.
+    /// A spot interruption: a warning, and then the end of the instance.
     Interrupt {
         #[serde(default)]
         after_ms: u64,
-        /// From the warning to the end.
+        /// From the warning to the end. EC2 warns two minutes ahead.
         #[serde(default = "two_minutes")]
         warning_ms: u64,
         #[serde(default)]
         action: InterruptAction,
     },
-    /// The recommendation to move on, without any consequence.
+    /// A rebalance recommendation. Nothing follows from it.
     Rebalance {
         #[serde(default)]
         after_ms: u64,
     },
 }
 
-/// What an interruption ends in.
+/// How an interruption ends the instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InterruptAction {
@@ -65,42 +65,54 @@ impl InstanceEffect {
             | Self::Rebalance { after_ms } => *after_ms,
         }
     }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::NoBoot => "no_boot",
+            Self::AgentDies { .. } => "agent_dies",
+            Self::Interrupt { .. } => "interrupt",
+            Self::Rebalance { .. } => "rebalance",
+        }
+    }
 }
 
-impl Faults {
-    /// What happens to an instance that starts to run at `now`, and uses up that much.
-    pub(crate) fn strike_instance(
-        &mut self,
-        region: &str,
-        id: &str,
-        now: UnixMillis,
-    ) -> Vec<InstanceEffect> {
-        self.advance(now);
-        self.strike_those(|on| {
-            fits(on.region.as_deref(), region) && fits(on.instance_id.as_deref(), id)
-        })
-    }
+/// See [`super::Faults::apply_to_started_instance`].
+pub(super) fn apply_to_started(
+    faults: &mut [Fault<OnInstances, InstanceEffect>],
+    region: &str,
+    id: &str,
+) -> Vec<InstanceEffect> {
+    apply(faults, |on| {
+        matches(on.region.as_deref(), region) && matches(on.instance_id.as_deref(), id)
+    })
+}
 
-    /// As [`Faults::strike_instance`], for an instance that runs already: only what names it.
-    pub(crate) fn strike_named(&mut self, region: &str, id: &str) -> Vec<InstanceEffect> {
-        self.strike_those(|on| {
-            fits(on.region.as_deref(), region) && on.instance_id.as_deref() == Some(id)
-        })
-    }
+/// See [`super::Faults::apply_to_running_instance`].
+pub(super) fn apply_to_running(
+    faults: &mut [Fault<OnInstances, InstanceEffect>],
+    region: &str,
+    id: &str,
+) -> Vec<InstanceEffect> {
+    apply(faults, |on| {
+        matches(on.region.as_deref(), region) && on.instance_id.as_deref() == Some(id)
+    })
+}
 
-    fn strike_those(&mut self, applies: impl Fn(&OnInstances) -> bool) -> Vec<InstanceEffect> {
-        let mut effects = Vec::new();
-        for fault in &mut self.instances {
-            if fault.is_over() || !applies(&fault.on) {
-                continue;
-            }
-            fault.strike();
-            if fault.on.instance_id.is_some() {
-                // It will not start to run again.
-                fault.times = Some(0);
-            }
-            effects.push(fault.effect.clone());
+fn apply(
+    faults: &mut [Fault<OnInstances, InstanceEffect>],
+    applies: impl Fn(&OnInstances) -> bool,
+) -> Vec<InstanceEffect> {
+    let mut effects = Vec::new();
+    for fault in faults {
+        if fault.has_ended() || !applies(&fault.on) {
+            continue;
         }
-        effects
+        fault.count_application();
+        if fault.on.instance_id.is_some() {
+            // An instance enters the state `running` only once, so the fault cannot apply again.
+            fault.times = Some(0);
+        }
+        effects.push(fault.effect.clone());
     }
+    effects
 }

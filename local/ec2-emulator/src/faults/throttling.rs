@@ -1,5 +1,5 @@
-//! EC2's limits on the rate of requests: for each region and each action a bucket of tokens, and
-//! one more for the instances that `RunInstances` asks for.
+//! EC2's limits on the rate of requests: one token bucket for each region and action, and another
+//! one for the instances that `RunInstances` requests.
 //!
 //! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>
 
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::elapse;
+use super::fault::elapse;
 use crate::params::Params;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Throttling {
-    /// Makes every bucket so many times the size of EC2's, but never smaller than one token.
+    /// Factor for the size of every bucket. 1 is EC2's size. A bucket holds at least one token.
     pub burst: f64,
-    /// Makes every bucket fill up so many times as fast as EC2's.
+    /// Factor for the refill rate of every bucket. 1 is EC2's rate, 0 disables the refill.
     pub refill: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
-    /// Those that are not full, or not known to be.
+    /// The buckets that may not be full. All others are.
     pub buckets: Vec<Bucket>,
 }
 
@@ -27,19 +27,19 @@ pub struct Throttling {
 #[serde(deny_unknown_fields)]
 pub struct Bucket {
     pub region: String,
-    /// An action, or `RunInstances:instances`.
+    /// The name of an action, or `RunInstances:instances`.
     pub name: String,
     pub tokens: f64,
 }
 
-/// The bucket of the instances that are asked for.
+/// The bucket of the requested instances.
 const INSTANCES: &str = "RunInstances:instances";
 
-/// As EC2 publishes them.
+/// A bucket's rate and size as EC2 publishes them.
 struct Limit {
-    /// Tokens a second.
+    /// Tokens per second.
     refill: f64,
-    /// Tokens at most.
+    /// The maximum number of tokens.
     burst: f64,
 }
 
@@ -69,19 +69,26 @@ impl Default for Throttling {
 }
 
 impl Throttling {
-    pub(super) fn begin(&mut self) -> Result<(), String> {
+    /// # Errors
+    /// If a factor is negative or a bucket is unknown; the message names it.
+    pub(super) fn check(&self) -> Result<(), String> {
         for (name, factor) in [("burst", self.burst), ("refill", self.refill)] {
             if factor < 0.0 {
-                return Err(format!("throttling.{name} must not be negative: {factor}"));
+                return Err(format!(
+                    "throttling.{name} must not be negative, but is {factor}"
+                ));
             }
         }
         if let Some(bucket) = self.buckets.iter().find(|it| Limit::of(&it.name).is_none()) {
             let name = &bucket.name;
-            return Err(format!("throttling.buckets: there is no bucket {name:?}"));
+            return Err(format!(
+                "throttling.buckets: {name:?} is neither a supported action nor {INSTANCES}"
+            ));
         }
         Ok(())
     }
 
+    /// Refills the buckets, and drops those that are full.
     pub(super) fn advance(&mut self, time: Duration) {
         elapse(&mut self.for_ms, time);
         let (burst, refill) = (self.burst, self.refill);
@@ -94,17 +101,17 @@ impl Throttling {
         });
     }
 
-    /// Whether a call gets through: then it has taken one token of its action's bucket, and one of
-    /// the instances' bucket for each instance that it asks for.
-    pub fn let_through(&mut self, region: &str, action: &str, params: &Params) -> bool {
+    /// Takes one token from the action's bucket, and one from the instances' bucket for each
+    /// requested instance. Returns false, and takes nothing, if a bucket has too few tokens.
+    pub fn try_acquire(&mut self, region: &str, action: &str, params: &Params) -> bool {
         let instances = match params.as_map().get("MaxCount") {
             Some(count) if action == "RunInstances" => count.parse().unwrap_or(0),
             _ => 0,
         };
-        self.take(region, action, instances)
+        self.acquire(region, action, instances)
     }
 
-    fn take(&mut self, region: &str, action: &str, instances: u32) -> bool {
+    fn acquire(&mut self, region: &str, action: &str, instances: u32) -> bool {
         if Limit::of(action).is_none() {
             return true;
         }
@@ -123,7 +130,7 @@ impl Throttling {
         enough
     }
 
-    /// The index of a bucket, which is full if it was not there.
+    /// The index of a bucket. A new one is full.
     fn bucket(&mut self, region: &str, name: &str) -> usize {
         let known = self
             .buckets
@@ -145,14 +152,14 @@ impl Throttling {
 mod tests {
     use super::*;
 
-    fn taken(throttling: &mut Throttling, action: &str, calls: u32) -> usize {
+    fn acquired(throttling: &mut Throttling, action: &str, calls: u32) -> usize {
         (0..calls)
-            .filter(|_| throttling.take("us-east-1", action, 0))
+            .filter(|_| throttling.acquire("us-east-1", action, 0))
             .count()
     }
 
     #[test]
-    fn each_action_of_each_region_has_ec2s_own_bucket() {
+    fn action_in_region_has_bucket_of_ec2s_size() {
         let mut ec2 = Throttling::default();
         for (action, burst, refill) in [
             ("RunInstances", 5, 2),
@@ -161,35 +168,35 @@ mod tests {
             ("DescribeInstances", 100, 20),
             ("DescribeSubnets", 100, 20),
         ] {
-            assert_eq!(taken(&mut ec2, action, 200), burst, "{action}");
+            assert_eq!(acquired(&mut ec2, action, 200), burst, "{action}");
             ec2.advance(Duration::from_secs(1));
-            assert_eq!(taken(&mut ec2, action, 200), refill, "{action}");
+            assert_eq!(acquired(&mut ec2, action, 200), refill, "{action}");
         }
-        assert!(ec2.take("eu-west-1", "RunInstances", 0));
+        assert!(ec2.acquire("eu-west-1", "RunInstances", 0));
     }
 
     #[test]
-    fn instances_have_a_bucket_beside_that_of_the_requests() {
+    fn requested_instances_have_a_bucket_of_their_own() {
         let mut ec2 = Throttling::default();
-        assert!(ec2.take("us-east-1", "RunInstances", 990));
-        assert!(!ec2.take("us-east-1", "RunInstances", 11));
-        assert!(ec2.take("us-east-1", "RunInstances", 10));
+        assert!(ec2.acquire("us-east-1", "RunInstances", 990));
+        assert!(!ec2.acquire("us-east-1", "RunInstances", 11));
+        assert!(ec2.acquire("us-east-1", "RunInstances", 10));
         ec2.advance(Duration::from_secs(3));
-        assert!(!ec2.take("us-east-1", "RunInstances", 7));
-        assert!(ec2.take("us-east-1", "RunInstances", 6));
+        assert!(!ec2.acquire("us-east-1", "RunInstances", 7));
+        assert!(ec2.acquire("us-east-1", "RunInstances", 6));
     }
 
     #[test]
-    fn buckets_can_be_smaller_and_slower_than_ec2s() {
+    fn buckets_with_small_factors_are_smaller_and_slower() {
         let mut small = Throttling {
             burst: 0.01,
             refill: 0.1,
             ..Throttling::default()
         };
-        assert_eq!(taken(&mut small, "RunInstances", 9), 1);
+        assert_eq!(acquired(&mut small, "RunInstances", 9), 1);
         small.advance(Duration::from_secs(4));
-        assert_eq!(taken(&mut small, "RunInstances", 9), 0);
+        assert_eq!(acquired(&mut small, "RunInstances", 9), 0);
         small.advance(Duration::from_secs(1));
-        assert_eq!(taken(&mut small, "RunInstances", 9), 1);
+        assert_eq!(acquired(&mut small, "RunInstances", 9), 1);
     }
 }

@@ -1,7 +1,7 @@
-//! The world file: what an account has before anything is launched in it.
+//! The world file: the resources that the account has at the start.
 //!
-//! `world.json` beside this crate is the default. Unknown fields are errors, so that a typing
-//! mistake in a test's world does not turn into a puzzle.
+//! `world.json` in this crate is the default. Unknown fields are errors, so that a misspelled name
+//! in a test's world is reported instead of ignored.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -9,14 +9,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Tags;
+/// The tags of a resource: key → value.
+pub type Tags = BTreeMap<String, String>;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorldFile {
-    /// The twelve digits that own everything.
+    /// Twelve digits; the owner of all resources.
     pub account_id: String,
-    /// Names of the IAM instance profiles there are; any name will do when it is left out.
+    /// The names of the IAM instance profiles. If absent, every name is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_profiles: Option<Vec<String>>,
     pub regions: BTreeMap<String, RegionFile>,
@@ -43,7 +44,7 @@ pub struct Subnet {
     /// The availability zone's id, `use1-az1`.
     pub zone_id: String,
     pub cidr: Cidr,
-    /// Whether a launch that names no subnet may end up here.
+    /// Whether a launch that names no subnet may use this one.
     #[serde(default)]
     pub default_for_zone: bool,
     #[serde(default)]
@@ -61,13 +62,14 @@ pub struct SecurityGroup {
     pub tags: Tags,
 }
 
-/// An Elastic IP that the account has from the beginning.
+/// An Elastic IP that the account has at the start.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddressFile {
     pub allocation_id: String,
     pub public_ip: Ipv4Addr,
-    /// Of something that is no instance, such as a NAT gateway, which has it for ever.
+    /// The network interface of something that is not an instance, such as a NAT gateway. It keeps
+    /// the address unless a request takes it away.
     #[serde(default)]
     pub network_interface_id: Option<String>,
     #[serde(default)]
@@ -94,7 +96,7 @@ pub enum ImageState {
     Available,
     Pending,
     Failed,
-    /// Still known by its id, but neither listed nor good for a launch.
+    /// The id is still known, but the image is neither listed nor usable for a launch.
     Deregistered,
 }
 
@@ -135,12 +137,13 @@ pub struct Cidr {
     prefix: u8,
 }
 
-/// AWS keeps the first four addresses of a subnet, and the last.
+/// AWS reserves the first four addresses of a subnet and the last one:
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html>.
 const RESERVED_FIRST: u32 = 4;
 const RESERVED_LAST: u32 = 1;
 
 impl Cidr {
-    /// The addresses that instances can have.
+    /// The addresses that instances can have, the lowest first.
     pub fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
         let start = self.network.to_bits();
         (RESERVED_FIRST..self.size() - RESERVED_LAST)
@@ -164,7 +167,7 @@ impl FromStr for Cidr {
         let (network, prefix) = text.split_once('/').ok_or_else(expected)?;
         let network: Ipv4Addr = network.parse().map_err(|_| expected())?;
         let prefix: u8 = prefix.parse().map_err(|_| expected())?;
-        // What AWS allows for a subnet.
+        // AWS allows /16 to /28 for a subnet.
         if !(16..=28).contains(&prefix) || !network.to_bits().is_multiple_of(1 << (32 - prefix)) {
             return Err(expected());
         }
@@ -192,10 +195,10 @@ impl std::fmt::Display for Cidr {
     }
 }
 
-/// The world that is used when none is named.
+/// The text of the world file that is used when none is given.
 pub const DEFAULT_WORLD: &str = include_str!("../../world.json");
 
-/// Reads a world file's text; the error says where in it the mistake is.
+/// Parses the text of a world file. The error names the line and the column.
 impl FromStr for WorldFile {
     type Err = serde_json::Error;
 
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_world_has_two_zones_and_a_bad_image_in_every_region() {
+    fn default_world_has_two_zones_and_a_deregistered_image_in_every_region() {
         let world: WorldFile = DEFAULT_WORLD.parse().unwrap();
         assert!(world.regions.len() >= 3);
         for (name, region) in &world.regions {
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subnet_gives_away_all_but_five_addresses() {
+    fn subnet_offers_all_but_five_addresses() {
         let cidr: Cidr = "10.1.0.0/28".parse().unwrap();
         let hosts: Vec<_> = cidr.hosts().collect();
         assert_eq!(hosts.len(), 11);
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_range_is_named() {
+    fn malformed_range_is_named_in_error() {
         for bad in [
             "10.1.0.0",
             "10.1.0.0/33",

@@ -1,14 +1,19 @@
-//! One instance, whose state is a function of time: a launch and a termination write down the
-//! states to come with their moments, and asking is looking them up.
+//! One instance.
+//!
+//! Its state is a function of time: a launch and a shutdown record the future transitions with
+//! their times, and [`Instance::state_at`] looks the state up. A listing can therefore show
+//! any past state.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MetadataOptions, Subnet, Tags};
+use super::file::{Subnet, Tags};
+use super::metadata::MetadataOptions;
 use crate::clock::UnixMillis;
 use crate::faults::{InstanceEffect, InterruptAction};
+use crate::market::Market;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -33,7 +38,7 @@ impl State {
         }
     }
 
-    /// EC2's number for it.
+    /// EC2's numeric code of the state.
     pub fn code(self) -> u8 {
         match self {
             Self::Pending => 0,
@@ -46,14 +51,14 @@ impl State {
     }
 }
 
-/// A state and the moment it begins.
+/// A state and when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Transition {
     pub state: State,
     pub at_ms: UnixMillis,
 }
 
-/// What becomes of an instance whose own operating system shuts down.
+/// What EC2 does with an instance whose own operating system shuts down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ShutdownBehavior {
@@ -63,29 +68,20 @@ pub enum ShutdownBehavior {
     Terminate,
 }
 
-/// Where an instance is bought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Market {
-    #[default]
-    OnDemand,
-    /// By a request for one instance and one life.
-    Spot,
-}
-
-/// Who ended an instance.
+/// What ended an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndedBy {
     /// A request to EC2.
     User,
-    /// The instance itself.
+    /// The instance's own shutdown.
     Instance,
-    /// EC2, which took it back after a warning.
+    /// A spot interruption.
     Spot,
 }
 
 impl EndedBy {
+    /// The code in EC2's `stateReason`.
     pub fn code(self) -> &'static str {
         match self {
             Self::User => "Client.UserInitiatedShutdown",
@@ -94,7 +90,7 @@ impl EndedBy {
         }
     }
 
-    /// What the state's reason says behind the code.
+    /// The message in EC2's `stateReason`, without the code in front of it.
     pub fn message(self) -> &'static str {
         match self {
             Self::User => "User initiated shutdown",
@@ -103,7 +99,7 @@ impl EndedBy {
         }
     }
 
-    /// The reason of the transition, without its time.
+    /// EC2's reason of the last transition, without the time behind it.
     pub fn reason(self) -> &'static str {
         match self {
             Self::User => "User initiated",
@@ -113,24 +109,24 @@ impl EndedBy {
     }
 }
 
-/// The life of a host agent's process.
+/// One run of a host agent's process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AgentRun {
     pub pid: u32,
     pub started_at_ms: UnixMillis,
     pub ended_at_ms: Option<UnixMillis>,
-    /// How it ended, in words: `exit status: 0`, `killed with its instance`.
+    /// How the process ended: `exit status: 0`, `killed with its instance`.
     pub end: Option<String>,
 }
 
-/// A fault that strikes an instance, or struck it.
+/// A fault that is applied to an instance at a given time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Strike {
+pub struct ScheduledFault {
     pub effect: InstanceEffect,
     pub at_ms: UnixMillis,
 }
 
-/// EC2 has warned that it takes the instance back.
+/// An interruption that EC2 has warned of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Interruption {
     pub warned_at_ms: UnixMillis,
@@ -138,7 +134,7 @@ pub struct Interruption {
     pub action: InterruptAction,
 }
 
-/// What a launch says about each of its instances.
+/// The parameters of a launch that are the same for all of its instances.
 #[derive(Clone, Debug)]
 pub struct LaunchSpec {
     pub image_id: String,
@@ -147,7 +143,7 @@ pub struct LaunchSpec {
     pub subnet_id: Option<String>,
     pub group_ids: Vec<String>,
     pub profile_arn: Option<String>,
-    /// Decoded.
+    /// Decoded from base64.
     pub user_data: Option<Vec<u8>>,
     pub ebs_optimized: bool,
     pub monitoring: bool,
@@ -157,7 +153,7 @@ pub struct LaunchSpec {
     pub client_token: Option<String>,
 }
 
-/// A security group on an instance.
+/// A security group of an instance.
 #[derive(Clone, Debug)]
 pub struct Group {
     pub id: String,
@@ -167,11 +163,11 @@ pub struct Group {
 #[derive(Clone, Debug)]
 pub struct Instance {
     pub id: String,
-    /// Its place in the order of all launches.
+    /// Increases with every launched instance of the emulator.
     pub seq: u64,
     pub owner_id: String,
     pub reservation_id: String,
-    /// Its number within its launch.
+    /// The instance's position within its launch, from 0.
     pub launch_index: u32,
     pub spec: LaunchSpec,
     pub architecture: &'static str,
@@ -179,28 +175,28 @@ pub struct Instance {
     pub groups: Vec<Group>,
     pub tags: Tags,
     pub private_ip: Ipv4Addr,
-    /// Where its host agent is reachable on this machine: an address of the loopback network,
-    /// which EC2's answers give as the public one.
+    /// A loopback address at which the instance's host agent is reachable on this machine.
+    /// Responses give it as the public address.
     pub public_ip: Ipv4Addr,
     pub launched_at: UnixMillis,
     pub ended: Option<(EndedBy, UnixMillis)>,
-    /// The host agent that runs, or ran, on it.
+    /// The latest run of the instance's host agent.
     pub agent: Option<AgentRun>,
-    /// In the order of their times; those to come as well as those that were.
-    pub faults: Vec<Strike>,
+    /// Past and future ones, in the order of their times.
+    pub faults: Vec<ScheduledFault>,
     pub interruption: Option<Interruption>,
-    /// In order; those to come as well as those that were.
+    /// Past and future ones, in the order of their times.
     pub(super) transitions: Vec<Transition>,
-    /// How many of the transitions [`super::World::advance`] has told about.
-    pub(super) announced: usize,
-    /// How many of the faults [`super::World::advance`] has let happen.
-    pub(super) struck: usize,
-    /// When EC2 forgets it.
-    pub(super) forgotten_at: Option<UnixMillis>,
+    /// How many of `transitions` were published as changes.
+    pub(super) published_transitions: usize,
+    /// How many of `faults` were applied.
+    pub(super) applied_faults: usize,
+    /// When EC2 stops knowing the instance's id.
+    pub(super) archived_at: Option<UnixMillis>,
 }
 
 impl Instance {
-    /// `None` before it was launched.
+    /// The state at that time; `None` before the launch.
     pub fn state_at(&self, at: UnixMillis) -> Option<State> {
         self.transitions_until(at)
             .last()
@@ -214,7 +210,7 @@ impl Instance {
         &self.transitions[..until]
     }
 
-    /// Replaces what was to come by these two states.
+    /// Replaces the future transitions by these two states, and discards pending faults.
     pub(super) fn end(
         &mut self,
         by: EndedBy,
@@ -233,26 +229,26 @@ impl Instance {
             at_ms: ended_at,
         });
         self.ended = Some((by, now));
-        self.forgo_faults(now);
+        self.discard_pending_faults(now);
     }
 
-    /// Whether its agent is never started.
+    /// Whether a fault keeps the agent from being started.
     pub fn never_boots(&self) -> bool {
         self.faults
             .iter()
-            .any(|strike| strike.effect == InstanceEffect::NoBoot)
+            .any(|fault| fault.effect == InstanceEffect::NoBoot)
     }
 
-    /// Has a fault strike when its time has come, which this answers.
-    pub(super) fn plan(&mut self, effect: InstanceEffect, now: UnixMillis) -> UnixMillis {
+    /// Schedules a fault after the effect's delay, and returns its time.
+    pub(super) fn schedule_fault(&mut self, effect: InstanceEffect, now: UnixMillis) -> UnixMillis {
         let at_ms = now.after(Duration::from_millis(effect.after_ms()));
         let place = self.faults.partition_point(|other| other.at_ms <= at_ms);
-        self.faults.insert(place, Strike { effect, at_ms });
+        self.faults.insert(place, ScheduledFault { effect, at_ms });
         at_ms
     }
 
-    /// Nothing strikes any more that has not struck by `now`.
-    pub(super) fn forgo_faults(&mut self, now: UnixMillis) {
-        self.faults.retain(|strike| strike.at_ms <= now);
+    /// Removes the faults that are due after `now`.
+    pub(super) fn discard_pending_faults(&mut self, now: UnixMillis) {
+        self.faults.retain(|fault| fault.at_ms <= now);
     }
 }

@@ -1,21 +1,24 @@
-//! Launching: which request gets instances, how many, and what a client token makes of a request
-//! that comes again.
+//! Launches instances: whether a request gets any, how many, and the client token's idempotency.
 //!
 //! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
 
 use std::net::Ipv4Addr;
 
-use super::instance::{Instance, LaunchSpec};
-use super::region::{Binding, TokenKey};
+use super::file::{Subnet, Tags};
+use super::ids::pseudo_random;
+use super::instance::{Instance, LaunchSpec, State, Transition};
+use super::region::{Region, TokenBinding, TokenKey};
 use super::resolve::Resolved;
-use super::{Market, Region, State, Subnet, Tags, Transition, World};
+use super::state::World;
 use crate::clock::UnixMillis;
 use crate::error::ApiError;
 use crate::faults::Pool;
+use crate::market::Market;
 
-/// Instances are reachable at addresses from here on, within the loopback network.
+/// The first public address of an instance. It is in the loopback network, so that the instance's
+/// agent is reachable on this machine.
 const FIRST_PUBLIC: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 1);
-/// So many of them, that is up to 127.127.255.255.
+/// How many public addresses there are: up to 127.127.255.255. Later instances reuse them.
 const PUBLIC_ADDRESSES: u64 = (1 << 22) - 1;
 
 #[derive(Debug)]
@@ -24,14 +27,20 @@ pub struct LaunchRequest {
     pub tags: Tags,
     pub min_count: u32,
     pub max_count: u32,
-    /// Of all parameters of the request but the token.
+    /// Hash of all parameters of the request except the client token and `DryRun`.
     pub fingerprint: u64,
     pub dry_run: bool,
 }
 
 impl World {
-    /// Launches `min_count` to `max_count` instances, as many as there is room for, or finds those
-    /// that the same request launched before. Answers with their ids.
+    /// Launches between `min_count` and `max_count` instances, as many as there is capacity for. A
+    /// request under a known client token launches nothing and finds its earlier instances.
+    ///
+    /// Returns the ids of the instances.
+    ///
+    /// # Errors
+    /// EC2's error: for an unknown resource, too little capacity, or a client token that is bound to
+    /// other parameters or to a terminated instance. A dry run always ends with an error.
     pub fn launch(
         &mut self,
         region_name: &str,
@@ -60,14 +69,14 @@ impl World {
             return Err(ApiError::dry_run());
         }
         if let Some(key) = key.clone() {
-            // From here on the token is bound, even if there is no capacity.
-            let unused = Binding {
+            // The token is bound even if there turns out to be too little capacity.
+            let empty = TokenBinding {
                 fingerprint: request.fingerprint,
                 instance_ids: Vec::new(),
             };
-            region.tokens.insert(key, unused);
+            region.tokens.insert(key, empty);
         }
-        let count = self.room_for(region_name, request, &resolved.subnet, now)?;
+        let count = self.available_count(region_name, request, &resolved.subnet, now)?;
         let ids = self.create(region_name, request, resolved, count, now);
         if let Some(key) = key
             && let Some(region) = self.regions.get_mut(region_name)
@@ -79,8 +88,8 @@ impl World {
         Ok(ids)
     }
 
-    /// How many instances a request gets, which is at least its minimum.
-    fn room_for(
+    /// How many instances a request gets; at least its minimum.
+    fn available_count(
         &self,
         region: &str,
         request: &LaunchRequest,
@@ -90,7 +99,7 @@ impl World {
         let instance_type = &request.spec.instance_type;
         let free = self
             .region(region)
-            .map_or(0, |region| region.free_addresses(subnet, now));
+            .map_or(0, |region| region.free_address_count(subnet, now));
         let addresses = u32::try_from(free).unwrap_or(u32::MAX);
         if addresses < request.min_count {
             return Err(ApiError::client(
@@ -149,14 +158,14 @@ impl World {
         let Some(region) = self.regions.get_mut(region_name) else {
             return Vec::new();
         };
-        let reservation_id = format!("r-0{:016x}", scatter(self.seed, self.next_seq << 1));
+        let reservation_id = format!("r-0{:016x}", pseudo_random(self.seed, self.next_seq << 1));
         let running_at = now.after(self.settings.pending());
         let addresses = region.unused_addresses(&subnet, now);
         let mut ids = Vec::new();
         for (launch_index, private_ip) in (0..count).zip(addresses) {
             let seq = self.next_seq;
             self.next_seq += 1;
-            let id = format!("i-0{:016x}", scatter(self.seed, (seq << 1) | 1));
+            let id = format!("i-0{:016x}", pseudo_random(self.seed, (seq << 1) | 1));
             region.insert(Instance {
                 id: id.clone(),
                 seq,
@@ -185,9 +194,9 @@ impl World {
                         at_ms: running_at,
                     },
                 ],
-                announced: 0,
-                struck: 0,
-                forgotten_at: None,
+                published_transitions: 0,
+                applied_faults: 0,
+                archived_at: None,
             });
             for at in [now, running_at] {
                 self.upcoming.insert((at, region_name.to_owned(), seq));
@@ -199,8 +208,10 @@ impl World {
 }
 
 impl Region {
-    /// What was launched under this token: nothing (`None`), these instances, or an error if the
-    /// token stands for something else.
+    /// The ids of the instances that were launched under this token; `None` if there are none.
+    ///
+    /// # Errors
+    /// If the token is bound to other parameters, or to an instance that is terminated.
     fn launched_under(
         &self,
         key: &TokenKey,
@@ -238,13 +249,4 @@ impl Region {
 fn public_address(seq: u64) -> Ipv4Addr {
     let offset = u32::try_from(seq % PUBLIC_ADDRESSES).unwrap_or(0);
     Ipv4Addr::from_bits(FIRST_PUBLIC.to_bits() + offset)
-}
-
-/// Makes a number that looks like chance of a counter, never the same for two counters
-/// (SplitMix64's output function is a bijection).
-pub(super) fn scatter(seed: u64, counter: u64) -> u64 {
-    let mut z = seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -1,4 +1,4 @@
-//! How an instance's metadata service answers.
+//! The options of an instance's metadata service.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ pub struct MetadataOptions {
 }
 
 impl Default for MetadataOptions {
-    /// EC2's, for an image that says nothing.
+    /// EC2's defaults for an image that sets none.
     fn default() -> Self {
         Self {
             http_endpoint: Switch::Enabled,
@@ -40,7 +40,7 @@ impl Switch {
     }
 }
 
-/// Whether a request to the metadata service needs a session's token, as IMDSv2 has it.
+/// Whether requests to the metadata service need a session token, as in IMDSv2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HttpTokens {

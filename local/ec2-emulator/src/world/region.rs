@@ -1,9 +1,11 @@
-//! What there is in one region.
+//! One region: its resources, its instances, and its client tokens.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::{Address, Image, Instance, RegionFile, SecurityGroup, State, Subnet};
+use super::address::{Address, DisassociationReason};
+use super::file::{Image, RegionFile, SecurityGroup, Subnet};
+use super::instance::{Instance, State};
 use crate::clock::UnixMillis;
 
 #[derive(Debug)]
@@ -15,33 +17,32 @@ pub struct Region {
     pub(super) addresses: Vec<Address>,
     instances: BTreeMap<u64, Instance>,
     seq_by_id: HashMap<String, u64>,
-    pub(super) tokens: HashMap<TokenKey, Binding>,
+    pub(super) tokens: HashMap<TokenKey, TokenBinding>,
 }
 
-/// A client token holds for a zone when the request names a subnet, else for the region.
+/// The scope of a client token: the subnet's zone if the request names a subnet, else the region.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TokenKey {
     pub(super) token: String,
     pub(super) zone: Option<String>,
 }
 
-/// What a client token stands for. It is kept for as long as the emulator runs: EC2 promises no
-/// end to it.
+/// What a client token is bound to. Bindings never expire, because EC2 documents no expiry.
 #[derive(Debug)]
-pub(super) struct Binding {
-    /// Of all parameters of the first request.
+pub(super) struct TokenBinding {
+    /// Hash of all parameters of the first request.
     pub(super) fingerprint: u64,
-    /// Empty while no request under the token launched anything.
+    /// Empty until a request under the token launches instances.
     pub(super) instance_ids: Vec<String>,
 }
 
-/// An instance as a Describe* request sees it, which is how it was some time ago.
+/// An instance as a `Describe*` request sees it, which is in the past if listings lag.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct InstanceView<'a> {
     pub instance: &'a Instance,
     pub state: State,
     pub as_of: UnixMillis,
-    /// The Elastic IP that it has in place of its own.
+    /// Replaces the instance's own public address.
     pub elastic_ip: Option<Ipv4Addr>,
 }
 
@@ -80,7 +81,7 @@ impl Region {
         addresses.find(|address| address.allocation_id == allocation_id)
     }
 
-    /// In order of their launches.
+    /// In launch order.
     pub fn instances(&self) -> impl Iterator<Item = &Instance> {
         self.instances.values()
     }
@@ -97,23 +98,23 @@ impl Region {
         self.instances.get_mut(self.seq_by_id.get(id)?)
     }
 
-    /// The instances that were launched by `as_of`, as they were then.
-    pub fn views(&self, as_of: UnixMillis) -> impl Iterator<Item = View<'_>> {
+    /// The instances that were launched by `as_of`, in their states at that time.
+    pub fn views(&self, as_of: UnixMillis) -> impl Iterator<Item = InstanceView<'_>> {
         self.instances.values().filter_map(move |instance| {
-            let view = View::of(instance, as_of)?;
-            let elastic_ip = self.address_of(&instance.id, as_of);
-            Some(View { elastic_ip, ..view })
+            let view = InstanceView::of(instance, as_of)?;
+            let elastic_ip = self.elastic_ip_of(&instance.id, as_of);
+            Some(InstanceView { elastic_ip, ..view })
         })
     }
 
-    pub fn free_addresses(&self, subnet: &Subnet, now: UnixMillis) -> usize {
+    pub fn free_address_count(&self, subnet: &Subnet, now: UnixMillis) -> usize {
         subnet
             .cidr
             .host_count()
             .saturating_sub(self.used_addresses(subnet, now).len())
     }
 
-    /// Addresses in the subnet that no instance has, lowest first.
+    /// The private addresses of the subnet that no instance uses, the lowest first.
     pub(super) fn unused_addresses(&self, subnet: &Subnet, now: UnixMillis) -> Vec<Ipv4Addr> {
         let used = self.used_addresses(subnet, now);
         subnet
@@ -132,6 +133,31 @@ impl Region {
             .collect()
     }
 
+    /// Ends the associations of an instance's Elastic IPs.
+    pub(super) fn disassociate_instance(
+        &mut self,
+        instance_id: &str,
+        by: DisassociationReason,
+        now: UnixMillis,
+    ) {
+        for address in &mut self.addresses {
+            let current = address.current_association();
+            if current.and_then(|it| it.instance_id.as_deref()) == Some(instance_id) {
+                address.disassociate(by, now);
+            }
+        }
+    }
+
+    /// The Elastic IP that an instance had at that time.
+    pub fn elastic_ip_of(&self, instance_id: &str, at: UnixMillis) -> Option<Ipv4Addr> {
+        let mut addresses = self.addresses.iter().filter(|it| it.exists_at(at));
+        let has_it = |address: &&Address| {
+            let association = address.association_at(at);
+            association.and_then(|it| it.instance_id.as_deref()) == Some(instance_id)
+        };
+        addresses.find(has_it).map(|address| address.public_ip)
+    }
+
     pub(super) fn insert(&mut self, instance: Instance) {
         self.seq_by_id.insert(instance.id.clone(), instance.seq);
         self.instances.insert(instance.seq, instance);
@@ -141,14 +167,14 @@ impl Region {
         self.instances.get_mut(&seq)
     }
 
-    pub(super) fn forget(&mut self, seq: u64) -> Option<Instance> {
+    pub(super) fn remove(&mut self, seq: u64) -> Option<Instance> {
         let instance = self.instances.remove(&seq)?;
         self.seq_by_id.remove(&instance.id);
         Some(instance)
     }
 }
 
-impl<'a> View<'a> {
+impl<'a> InstanceView<'a> {
     pub fn of(instance: &'a Instance, as_of: UnixMillis) -> Option<Self> {
         let state = instance.state_at(as_of)?;
         Some(Self {
@@ -159,7 +185,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The region that its zone is in.
+    /// The region, derived from the name of the zone.
     pub fn region(&self) -> &'a str {
         self.instance
             .subnet
@@ -167,12 +193,12 @@ impl<'a> View<'a> {
             .trim_end_matches(|c: char| c.is_ascii_lowercase())
     }
 
-    /// What it is reached at from outside.
+    /// The Elastic IP if the instance has one, else its own public address.
     pub fn public_ip(&self) -> Ipv4Addr {
         self.elastic_ip.unwrap_or(self.instance.public_ip)
     }
 
-    /// Whether it still has its place in the network, which a terminated instance has lost.
+    /// Whether the instance has addresses and a subnet. A terminated instance has lost them.
     pub fn is_connected(&self) -> bool {
         self.state != State::Terminated
     }

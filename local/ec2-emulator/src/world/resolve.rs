@@ -1,9 +1,10 @@
-//! What a launch refers to, in the region: an image, a subnet, security groups.
+//! Finds the image, the subnet and the security groups that a launch request names.
 
-use super::{Group, Image, ImageState, LaunchSpec, Region, Subnet};
+use super::file::{Image, ImageState, Subnet};
+use super::instance::{Group, LaunchSpec};
+use super::region::Region;
 use crate::error::ApiError;
 
-/// The things in the region that a request is about.
 pub(super) struct Resolved {
     pub(super) image: Image,
     pub(super) subnet: Subnet,
@@ -11,7 +12,7 @@ pub(super) struct Resolved {
 }
 
 impl Region {
-    /// The subnet of a launch: the one it names, or else the first default one.
+    /// The subnet of a launch: the named one, else the first default subnet.
     pub(super) fn launch_subnet(&self, id: Option<&str>) -> Result<Subnet, ApiError> {
         let found = match id {
             Some(id) => self.subnet(id).ok_or_else(|| {
@@ -30,7 +31,10 @@ impl Region {
         found.cloned()
     }
 
-    /// Finds everything that a launch into `subnet` refers to.
+    /// Finds the image and the security groups of a launch into `subnet`.
+    ///
+    /// # Errors
+    /// If one of them does not exist, is not available, or belongs to another network.
     pub(super) fn resolve(&self, spec: &LaunchSpec, subnet: Subnet) -> Result<Resolved, ApiError> {
         let image = self.image(&spec.image_id).ok_or_else(|| {
             let message = format!("The image id '[{}]' does not exist", spec.image_id);
@@ -54,7 +58,7 @@ impl Region {
             let groups = spec
                 .group_ids
                 .iter()
-                .map(|id| self.group_beside(id, &subnet));
+                .map(|id| self.group_in_network_of(id, &subnet));
             groups.collect::<Result<_, _>>()?
         };
         Ok(Resolved {
@@ -74,7 +78,7 @@ impl Region {
             })
     }
 
-    fn group_beside(&self, id: &str, subnet: &Subnet) -> Result<Group, ApiError> {
+    fn group_in_network_of(&self, id: &str, subnet: &Subnet) -> Result<Group, ApiError> {
         let group = self.security_group(id).ok_or_else(|| {
             let message = format!("The security group '{id}' does not exist");
             ApiError::client("InvalidGroup.NotFound", message)

@@ -13,8 +13,8 @@ const POOL: [(&str, &str); 3] = [
     ("TagSpecification.1.Tag.1.Value", "public"),
 ];
 
-/// Running instances, and a free address for each.
-async fn with(instances: usize, lag: u64) -> (TestEc2, Vec<String>, Vec<String>) {
+/// Starts instances, and allocates an address for each. Listings lag by `lag` seconds.
+async fn start_with(instances: usize, lag: u64) -> (TestEc2, Vec<String>, Vec<String>) {
     let ec2 = TestEc2::with_lag(Duration::from_secs(lag));
     let ids = ec2.launch(&instances.to_string(), &[]).await.ids();
     ec2.wait(10);
@@ -35,8 +35,8 @@ async fn associate(ec2: &TestEc2, address: &str, instance: &str, allow: &str) ->
     ec2.call("AssociateAddress", &params).await
 }
 
-/// The instance that each address is on, in order of their allocation; empty for none.
-async fn carriers(ec2: &TestEc2, params: &[(&str, &str)]) -> Vec<String> {
+/// The instance of each address, in the order of allocation; empty if it has none.
+async fn associated_instances(ec2: &TestEc2, params: &[(&str, &str)]) -> Vec<String> {
     let reply = ec2.call("DescribeAddresses", params).await;
     let items = reply.body.split("<item><publicIp>").skip(1);
     let instance = |item: &str| {
@@ -48,6 +48,7 @@ async fn carriers(ec2: &TestEc2, params: &[(&str, &str)]) -> Vec<String> {
         .collect()
 }
 
+/// The instance and the end of each association of the `nth` address.
 async fn history(ec2: &TestEc2, nth: usize) -> Vec<Value> {
     let ledger = ec2.control("ledger").await;
     let associations = ledger["addresses"][nth]["associations"].as_array().unwrap();
@@ -56,10 +57,10 @@ async fn history(ec2: &TestEc2, nth: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_address_is_found_by_its_tag_its_id_and_its_instance() {
-    let (ec2, ids, addresses) = with(2, 0).await;
+async fn address_is_found_by_tag_id_and_instance() {
+    let (ec2, ids, addresses) = start_with(2, 0).await;
     ec2.call("AllocateAddress", &[]).await;
-    assert_eq!(carriers(&ec2, &[]).await, ["", "", ""]);
+    assert_eq!(associated_instances(&ec2, &[]).await, ["", "", ""]);
     associate(&ec2, &addresses[1], &ids[0], "false").await;
     let by = |name: &'static str, value: &str| {
         [
@@ -78,10 +79,14 @@ async fn an_address_is_found_by_its_tag_its_id_and_its_instance() {
         let filter = filter
             .each_ref()
             .map(|(name, value)| (*name, value.as_str()));
-        assert_eq!(carriers(&ec2, &filter).await, expected, "{name} {value}");
+        assert_eq!(
+            associated_instances(&ec2, &filter).await,
+            expected,
+            "{name} {value}"
+        );
     }
     let one = [("AllocationId.1", addresses[1].as_str())];
-    assert_eq!(carriers(&ec2, &one).await, [ids[0].as_str()]);
+    assert_eq!(associated_instances(&ec2, &one).await, [ids[0].as_str()]);
     let reply = ec2.call("DescribeAddresses", &one).await;
     assert_eq!(
         reply.text("networkInterfaceId"),
@@ -94,8 +99,8 @@ async fn an_address_is_found_by_its_tag_its_id_and_its_instance() {
 }
 
 #[tokio::test]
-async fn an_associated_address_is_moved_only_if_that_is_allowed() {
-    let (ec2, ids, addresses) = with(2, 0).await;
+async fn associated_address_is_moved_only_if_reassociation_is_allowed() {
+    let (ec2, ids, addresses) = start_with(2, 0).await;
     let first = associate(&ec2, &addresses[0], &ids[0], "false").await;
     let again = associate(&ec2, &addresses[0], &ids[0], "false").await;
     assert_eq!(
@@ -110,23 +115,23 @@ async fn an_associated_address_is_moved_only_if_that_is_allowed() {
     ec2.wait(1);
     let moved = associate(&ec2, &addresses[0], &ids[1], "true").await;
     assert_ne!(first.text("associationId"), moved.text("associationId"));
-    assert_eq!(carriers(&ec2, &[]).await, [ids[1].as_str(), ""]);
+    assert_eq!(associated_instances(&ec2, &[]).await, [ids[1].as_str(), ""]);
     assert_eq!(
         history(&ec2, 0).await,
         [json!([ids[0], "reassociation"]), json!([ids[1], null])]
     );
-    // Allowed, unless a request says no.
+    // The default allows it.
     let params = [("AllocationId", &*addresses[0]), ("InstanceId", &*ids[0])];
     ec2.call("AssociateAddress", &params).await;
-    assert_eq!(carriers(&ec2, &[]).await, [ids[0].as_str(), ""]);
+    assert_eq!(associated_instances(&ec2, &[]).await, [ids[0].as_str(), ""]);
 }
 
 #[tokio::test]
-async fn an_instance_that_is_given_another_address_loses_the_one_that_it_had() {
-    let (ec2, ids, addresses) = with(2, 0).await;
+async fn instance_given_another_address_loses_its_first_one() {
+    let (ec2, ids, addresses) = start_with(2, 0).await;
     associate(&ec2, &addresses[0], &ids[0], "false").await;
     associate(&ec2, &addresses[1], &ids[0], "false").await;
-    assert_eq!(carriers(&ec2, &[]).await, ["", ids[0].as_str()]);
+    assert_eq!(associated_instances(&ec2, &[]).await, ["", ids[0].as_str()]);
     assert_eq!(history(&ec2, 0).await, [json!([ids[0], "replacement"])]);
     let reply = ec2.call("DescribeInstances", &[]).await;
     assert_eq!(reply.texts("ipAddress")[0], "198.18.0.2");
@@ -134,14 +139,18 @@ async fn an_instance_that_is_given_another_address_loses_the_one_that_it_had() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_running_is_refused() {
-    let (ec2, ids, addresses) = with(1, 0).await;
-    let nobody = "i-00000000000000000";
-    let none = "eipalloc-00000000000000000";
+async fn association_with_missing_or_pending_instance_is_rejected() {
+    let (ec2, ids, addresses) = start_with(1, 0).await;
+    let unknown_instance = "i-00000000000000000";
+    let unknown_address = "eipalloc-00000000000000000";
     let pending = ec2.launch("1", &[]).await.ids();
     for (address, instance, code) in [
-        (none, &*ids[0], "InvalidAllocationID.NotFound"),
-        (&*addresses[0], nobody, "InvalidInstanceID.NotFound"),
+        (unknown_address, &*ids[0], "InvalidAllocationID.NotFound"),
+        (
+            &*addresses[0],
+            unknown_instance,
+            "InvalidInstanceID.NotFound",
+        ),
         (&*addresses[0], &*pending[0], "InvalidInstanceID"),
         ("eipalloc-x", &*ids[0], "InvalidAllocationID.Malformed"),
         (&*addresses[0], "x", "InvalidInstanceID.Malformed"),
@@ -162,58 +171,61 @@ async fn what_is_not_there_or_not_running_is_refused() {
 }
 
 #[tokio::test]
-async fn a_terminated_instance_gives_its_address_back() {
-    let (ec2, ids, addresses) = with(1, 0).await;
+async fn terminated_instance_releases_its_address() {
+    let (ec2, ids, addresses) = start_with(1, 0).await;
     associate(&ec2, &addresses[0], &ids[0], "false").await;
     ec2.call("TerminateInstances", &[("InstanceId.1", &*ids[0])])
         .await;
     ec2.wait(19);
     assert_eq!(
-        carriers(&ec2, &[]).await,
+        associated_instances(&ec2, &[]).await,
         [ids[0].as_str()],
         "shutting down"
     );
     ec2.wait(1);
-    assert_eq!(carriers(&ec2, &[]).await, [""]);
+    assert_eq!(associated_instances(&ec2, &[]).await, [""]);
     assert_eq!(history(&ec2, 0).await, [json!([ids[0], "termination"])]);
 }
 
 #[tokio::test]
-async fn lists_of_addresses_lag_as_others_do() {
-    let (ec2, ids, addresses) = with(1, 5).await;
-    assert!(carriers(&ec2, &[]).await.is_empty(), "not listed yet");
+async fn address_listing_lags_like_instance_listing() {
+    let (ec2, ids, addresses) = start_with(1, 5).await;
+    assert!(
+        associated_instances(&ec2, &[]).await.is_empty(),
+        "not listed yet"
+    );
     ec2.wait(5);
     associate(&ec2, &addresses[0], &ids[0], "false").await;
-    assert_eq!(carriers(&ec2, &[]).await, [""]);
+    assert_eq!(associated_instances(&ec2, &[]).await, [""]);
     ec2.wait(5);
-    assert_eq!(carriers(&ec2, &[]).await, [ids[0].as_str()]);
+    assert_eq!(associated_instances(&ec2, &[]).await, [ids[0].as_str()]);
     let lag = json!({"on": {"action": "DescribeAddresses"}, "effect": {"listing_lag_ms": 6_000}, "times": 1});
     ec2.faults(&json!({"calls": [lag]})).await;
-    assert_eq!(carriers(&ec2, &[]).await, [""]);
-    assert_eq!(carriers(&ec2, &[]).await, [ids[0].as_str()]);
+    assert_eq!(associated_instances(&ec2, &[]).await, [""]);
+    assert_eq!(associated_instances(&ec2, &[]).await, [ids[0].as_str()]);
 }
 
 #[tokio::test]
-async fn a_lost_association_is_done_and_a_failed_one_is_not() {
-    let (ec2, ids, addresses) = with(1, 0).await;
+async fn association_with_lost_response_is_executed_and_failed_one_is_not() {
+    let (ec2, ids, addresses) = start_with(1, 0).await;
     let on = |effect: Value| json!({"calls": [{"on": {"action": "AssociateAddress"}, "effect": effect, "times": 1}]});
     ec2.faults(&on(json!({"error": "RequestLimitExceeded"})))
         .await;
     let reply = associate(&ec2, &addresses[0], &ids[0], "false").await;
     assert_eq!(reply.error().0, "RequestLimitExceeded");
-    assert_eq!(carriers(&ec2, &[]).await, [""]);
+    assert_eq!(associated_instances(&ec2, &[]).await, [""]);
     ec2.faults(&on(json!("lost"))).await;
     assert!(
         associate(&ec2, &addresses[0], &ids[0], "false")
             .await
             .is_lost
     );
-    assert_eq!(carriers(&ec2, &[]).await, [ids[0].as_str()]);
+    assert_eq!(associated_instances(&ec2, &[]).await, [ids[0].as_str()]);
 }
 
 #[tokio::test]
-async fn an_address_is_released_only_when_nothing_has_it() {
-    let (ec2, ids, addresses) = with(1, 0).await;
+async fn associated_address_cannot_be_released() {
+    let (ec2, ids, addresses) = start_with(1, 0).await;
     let reply = associate(&ec2, &addresses[0], &ids[0], "false").await;
     let association = reply.text("associationId").to_owned();
     let release = [("AllocationId", &*addresses[0])];
@@ -230,13 +242,13 @@ async fn an_address_is_released_only_when_nothing_has_it() {
         ec2.call("ReleaseAddress", &release).await.text("return"),
         "true"
     );
-    assert!(carriers(&ec2, &[]).await.is_empty());
+    assert!(associated_instances(&ec2, &[]).await.is_empty());
     let reply = associate(&ec2, &addresses[0], &ids[0], "false").await;
     assert_eq!(reply.error().0, "InvalidAllocationID.NotFound");
 }
 
 #[tokio::test]
-async fn the_world_file_has_addresses_too_and_a_gateway_may_have_one() {
+async fn address_of_world_file_is_listed_and_may_belong_to_a_gateway() {
     let mut world: Value = DEFAULT_WORLD.parse().unwrap();
     world["regions"]["us-east-1"]["addresses"] = json!([
         {"allocation_id": "eipalloc-00000000000000001", "public_ip": "203.0.113.1",

@@ -1,4 +1,4 @@
-//! Calls that go wrong on demand.
+//! Faults of API calls.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ async fn last_call(ec2: &TestEc2) -> Value {
 }
 
 #[tokio::test]
-async fn an_outage_does_nothing_and_answers_nothing_until_it_is_healed() {
+async fn outage_executes_nothing_and_sends_nothing_until_cleared() {
     let ec2 = TestEc2::new();
     ec2.faults(&json!({"calls": [{"effect": "outage"}]})).await;
     for _ in 0..3 {
@@ -28,7 +28,7 @@ async fn an_outage_does_nothing_and_answers_nothing_until_it_is_healed() {
 }
 
 #[tokio::test]
-async fn an_outage_of_one_region_ends_by_itself() {
+async fn outage_of_one_region_ends_after_its_duration() {
     let ec2 = TestEc2::new();
     let outage = json!({"on": {"region": "us-east-1"}, "effect": "outage", "for_ms": 5000});
     ec2.faults(&json!({"calls": [outage]})).await;
@@ -43,7 +43,7 @@ async fn an_outage_of_one_region_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_launch_whose_answer_is_lost_is_found_again_under_its_token() {
+async fn launch_with_lost_response_is_found_by_its_token() {
     let ec2 = TestEc2::new();
     let lost = json!({"on": {"action": "RunInstances"}, "effect": "lost", "times": 1});
     ec2.faults(&json!({"calls": [lost]})).await;
@@ -56,7 +56,7 @@ async fn a_launch_whose_answer_is_lost_is_found_again_under_its_token() {
 }
 
 #[tokio::test]
-async fn the_next_calls_of_an_action_fail_and_do_nothing() {
+async fn calls_with_error_fault_fail_and_execute_nothing() {
     let ec2 = TestEc2::new();
     let calls = json!([
         {"on": {"action": "RunInstances"}, "effect": {"error": "InternalError"}, "times": 2},
@@ -78,14 +78,14 @@ async fn the_next_calls_of_an_action_fail_and_do_nothing() {
 }
 
 #[tokio::test]
-async fn a_slow_call_is_done_before_it_is_answered() {
+async fn delayed_call_is_executed_before_its_response() {
     let ec2 = TestEc2::new();
     let slow = json!({"effect": {"delay_ms": 40}, "times": 1});
     ec2.faults(&json!({"calls": [slow]})).await;
     let start = Instant::now();
     let launch = ec2.launch("1", &[]);
-    let impatient = tokio::time::timeout(Duration::from_millis(1), launch).await;
-    assert!(impatient.is_err());
+    let timed_out = tokio::time::timeout(Duration::from_millis(1), launch).await;
+    assert!(timed_out.is_err());
     assert_eq!(ec2.call("DescribeInstances", &[]).await.ids().len(), 1);
     ec2.faults(&json!({"calls": [slow]})).await;
     ec2.launch("1", &[]).await.ids();
@@ -94,7 +94,7 @@ async fn a_slow_call_is_done_before_it_is_answered() {
 }
 
 #[tokio::test]
-async fn several_faults_strike_one_call() {
+async fn call_with_several_faults_gets_first_of_each_kind() {
     let ec2 = TestEc2::new();
     let calls = json!([{"effect": {"delay_ms": 1}}, {"effect": "lost"}, {"effect": "lost"}]);
     ec2.faults(&json!({"calls": calls})).await;
@@ -103,15 +103,15 @@ async fn several_faults_strike_one_call() {
 }
 
 #[tokio::test]
-async fn requests_are_limited_as_ec2_limits_them() {
+async fn requests_over_ec2s_limit_are_throttled() {
     let ec2 = TestEc2::new();
     ec2.faults(&json!({"throttling": {}})).await;
     for _ in 0..5 {
         ec2.launch("1", &[]).await.ids();
     }
-    let refused = ec2.launch("1", &[]).await;
-    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(refused.error().0, "RequestLimitExceeded");
+    let throttled = ec2.launch("1", &[]).await;
+    assert_eq!(throttled.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(throttled.error().0, "RequestLimitExceeded");
     assert_eq!(last_call(&ec2).await["faults"], json!(["throttled"]));
     let left = ec2.control("faults").await["throttling"].clone();
     let bucket = |name: &str| {
@@ -129,7 +129,7 @@ async fn requests_are_limited_as_ec2_limits_them() {
 }
 
 #[tokio::test]
-async fn a_bucket_can_be_put_empty() {
+async fn bucket_set_empty_throttles_first_request() {
     let ec2 = TestEc2::new();
     let empty = |name: &str| {
         let bucket = json!({"region": "us-east-1", "name": name, "tokens": 0});
@@ -147,14 +147,14 @@ async fn a_bucket_can_be_put_empty() {
             .is_empty()
     );
     let unknown = ec2
-        .put_control("PUT", "faults", &empty("LaunchRockets"))
+        .send_control("PUT", "faults", &empty("LaunchRockets"))
         .await;
     assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
     assert!(unknown.body.contains("LaunchRockets"), "{}", unknown.body);
 }
 
 #[tokio::test]
-async fn listings_lag_further_behind_for_a_while() {
+async fn listing_with_lag_fault_lags_until_fault_ends() {
     let ec2 = TestEc2::new();
     let lag = json!({"effect": {"listing_lag_ms": 60_000}, "for_ms": 5000});
     ec2.faults(&json!({"calls": [lag]})).await;
@@ -166,7 +166,7 @@ async fn listings_lag_further_behind_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_partial_listing_leaves_instances_out_that_can_be_asked_for_by_id() {
+async fn partial_listing_omits_instances_that_are_found_by_id() {
     let ec2 = TestEc2::new();
     let mut ids = Vec::new();
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! What happens to instances that nobody asked for.
+//! Faults of instances.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ async fn instances(ec2: &TestEc2) -> Vec<Value> {
     ledger["instances"].as_array().unwrap().clone()
 }
 
-/// The states that the first instance was in, with the seconds at which they began.
+/// The states of an instance, each with the second at which it began.
 fn states(instance: &Value) -> Vec<(String, i64)> {
     let transitions = instance["transitions"].as_array().unwrap();
     let state = |it: &Value| {
@@ -21,13 +21,13 @@ fn states(instance: &Value) -> Vec<(String, i64)> {
 }
 
 #[tokio::test]
-async fn an_interruption_warns_and_two_minutes_later_terminates() {
+async fn interruption_warns_and_terminates_two_minutes_later() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     ec2.wait(30);
     let interrupt = json!({"on": {"instance_id": id}, "effect": {"interrupt": {}}});
     let left = ec2.faults(&json!({"instances": [interrupt]})).await;
-    assert_eq!(left["instances"], json!([]), "it has struck");
+    assert_eq!(left["instances"], json!([]), "the fault has applied");
     ec2.wait(119);
     let instance = &instances(&ec2).await[0];
     assert_eq!(instance["state"], "running");
@@ -56,7 +56,7 @@ async fn an_interruption_warns_and_two_minutes_later_terminates() {
 }
 
 #[tokio::test]
-async fn an_interruption_can_stop_and_comes_even_if_the_world_is_healed() {
+async fn interruption_stops_instance_even_if_faults_are_cleared_after_warning() {
     let ec2 = TestEc2::new();
     let effect = json!({"interrupt": {"after_ms": 1000, "warning_ms": 5000, "action": "stop"}});
     ec2.faults(&json!({"instances": [{"effect": effect, "times": 1}]}))
@@ -73,7 +73,7 @@ async fn an_interruption_can_stop_and_comes_even_if_the_world_is_healed() {
 }
 
 #[tokio::test]
-async fn the_next_instances_are_struck_when_they_run() {
+async fn unnamed_faults_apply_to_next_instances_when_they_run() {
     let ec2 = TestEc2::new();
     let faults = json!([
         {"effect": "no_boot", "times": 1},
@@ -86,18 +86,18 @@ async fn the_next_instances_are_struck_when_they_run() {
     let runs_at = START.0 + 10_000;
     let no_boot = json!({"effect": "no_boot", "at_ms": runs_at});
     let dies = json!({"effect": {"agent_dies": {"after_ms": 5000}}, "at_ms": runs_at + 5000});
-    let struck: Vec<_> = instances(&ec2)
+    let applied: Vec<_> = instances(&ec2)
         .await
         .iter()
         .map(|it| it["faults"].clone())
         .collect();
-    assert_eq!(struck, [json!([no_boot, dies]), json!([dies]), json!([])]);
+    assert_eq!(applied, [json!([no_boot, dies]), json!([dies]), json!([])]);
     let left = ec2.control("faults").await["instances"].clone();
     assert_eq!(left, json!([faults[2]]));
 }
 
 #[tokio::test]
-async fn what_has_not_struck_yet_can_be_healed() {
+async fn scheduled_fault_is_discarded_when_faults_are_cleared() {
     let ec2 = TestEc2::new();
     let later = json!({"effect": {"interrupt": {"after_ms": 5000, "warning_ms": 0}}});
     ec2.faults(&json!({"instances": [later]})).await;
@@ -111,11 +111,11 @@ async fn what_has_not_struck_yet_can_be_healed() {
 }
 
 #[tokio::test]
-async fn a_named_instance_must_be_there_in_time() {
+async fn fault_naming_missing_or_too_old_instance_is_rejected() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     ec2.wait(10);
-    for (id, effect, why) in [
+    for (id, effect, reason) in [
         (id.as_str(), json!("no_boot"), "is running"),
         (
             "i-00000099",
@@ -125,16 +125,16 @@ async fn a_named_instance_must_be_there_in_time() {
     ] {
         let fault = json!({"on": {"instance_id": id}, "effect": effect});
         let reply = ec2
-            .put_control("PUT", "faults", &json!({"instances": [fault]}))
+            .send_control("PUT", "faults", &json!({"instances": [fault]}))
             .await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-        assert!(reply.body.contains(why), "{}", reply.body);
+        assert!(reply.body.contains(reason), "{}", reply.body);
     }
     ec2.call("TerminateInstances", &[("InstanceId.1", &id)])
         .await;
     let fault = json!({"on": {"instance_id": id}, "effect": {"agent_dies": {}}});
     let reply = ec2
-        .put_control("PUT", "faults", &json!({"instances": [fault]}))
+        .send_control("PUT", "faults", &json!({"instances": [fault]}))
         .await;
     assert!(reply.body.contains("is shutting-down"), "{}", reply.body);
 }

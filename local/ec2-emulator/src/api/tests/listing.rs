@@ -1,4 +1,4 @@
-//! The Describe* actions: what they show, when, and in what portions.
+//! The `Describe*` actions: content, lag, filters and pages.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn tagged(ec2: &TestEc2, key: &str, value: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_listing_lags_behind_launches_and_terminations() {
+async fn listing_lags_behind_launches_and_terminations() {
     let ec2 = TestEc2::with_lag(Duration::from_secs(5));
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     assert!(ec2.call("DescribeInstances", &[]).await.ids().is_empty());
@@ -35,9 +35,9 @@ async fn a_listing_lags_behind_launches_and_terminations() {
     ec2.wait(60);
     ec2.call("TerminateInstances", &[("InstanceId.1", &id)])
         .await;
-    let late = ec2.call("DescribeInstances", &[]).await;
-    assert_eq!(late.text("name"), "running");
-    assert_eq!(late.text("reason"), "");
+    let lagging = ec2.call("DescribeInstances", &[]).await;
+    assert_eq!(lagging.text("name"), "running");
+    assert_eq!(lagging.text("reason"), "");
     ec2.wait(5);
     assert_eq!(
         ec2.call("DescribeInstances", &[]).await.text("name"),
@@ -46,7 +46,7 @@ async fn a_listing_lags_behind_launches_and_terminations() {
 }
 
 #[tokio::test]
-async fn an_instance_can_be_terminated_before_it_is_listed() {
+async fn instance_can_be_terminated_before_it_is_listed() {
     let ec2 = TestEc2::with_lag(Duration::from_secs(5));
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     assert_eq!(
@@ -60,7 +60,7 @@ async fn an_instance_can_be_terminated_before_it_is_listed() {
 #[tokio::test]
 async fn instances_are_found_by_every_filter() {
     let ec2 = TestEc2::new();
-    let wanted = ec2
+    let launched = ec2
         .launch(
             "1",
             &[
@@ -75,7 +75,7 @@ async fn instances_are_found_by_every_filter() {
             ],
         )
         .await;
-    let id = wanted.ids().remove(0);
+    let id = launched.ids().remove(0);
     ec2.wait(20);
     let other = ec2.launch("1", &[]).await.ids().remove(0);
     for (name, value) in [
@@ -86,11 +86,11 @@ async fn instances_are_found_by_every_filter() {
         ("instance-state-code", "16"),
         ("instance-state-name", "running"),
         ("instance-type", "g5.*"),
-        ("ip-address", wanted.text("ipAddress")),
+        ("ip-address", launched.text("ipAddress")),
         ("key-name", "key"),
-        ("launch-time", wanted.text("launchTime")),
-        ("private-ip-address", wanted.text("privateIpAddress")),
-        ("reservation-id", wanted.text("reservationId")),
+        ("launch-time", launched.text("launchTime")),
+        ("private-ip-address", launched.text("privateIpAddress")),
+        ("reservation-id", launched.text("reservationId")),
         ("subnet-id", SUBNET_B),
         ("tag:scaling:stack", "dev"),
         ("tag-key", "scaling:*"),
@@ -129,7 +129,7 @@ async fn instances_are_found_by_every_filter() {
 }
 
 #[tokio::test]
-async fn pages_are_cut_by_instances_and_join_to_the_whole() {
+async fn pages_of_instances_join_to_the_whole_listing() {
     let ec2 = TestEc2::new();
     for _ in 0..3 {
         ec2.launch("4", &[]).await;
@@ -151,7 +151,7 @@ async fn pages_are_cut_by_instances_and_join_to_the_whole() {
         if token.is_empty() {
             break;
         }
-        // What is launched meanwhile comes last and moves nothing.
+        // An instance launched between two pages comes last and does not shift the others.
         if paged.len() == 5 {
             ec2.launch("1", &[]).await;
         }
@@ -161,7 +161,7 @@ async fn pages_are_cut_by_instances_and_join_to_the_whole() {
 }
 
 #[tokio::test]
-async fn a_page_size_beside_ids_is_refused() {
+async fn page_size_with_ids_is_rejected() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     let reply = ec2
@@ -180,7 +180,7 @@ async fn a_page_size_beside_ids_is_refused() {
 }
 
 #[tokio::test]
-async fn ids_that_are_unknown_or_no_ids_are_all_named() {
+async fn unknown_and_malformed_ids_are_all_named() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     let unknown = [
@@ -239,7 +239,7 @@ async fn subnets_and_groups_are_found_by_id_tag_and_network() {
 }
 
 #[tokio::test]
-async fn images_are_described_unless_they_are_gone() {
+async fn images_are_listed_unless_deregistered() {
     let ec2 = TestEc2::new();
     let one = ec2.call("DescribeImages", &[("ImageId.1", IMAGE)]).await;
     assert_eq!(
@@ -270,7 +270,7 @@ async fn images_are_described_unless_they_are_gone() {
 }
 
 #[tokio::test]
-async fn tags_can_be_added_replaced_and_described() {
+async fn tags_are_added_replaced_and_described() {
     let ec2 = TestEc2::new();
     let id = tagged(&ec2, "Name", "old").await;
     let reply = ec2

@@ -1,4 +1,4 @@
-//! What all actions have in common: signatures, versions, errors, regions, the control.
+//! What all actions share: signatures, versions, errors, regions; and the control API.
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::testing::TestEc2;
 
 #[tokio::test]
-async fn an_unknown_action_is_an_error_of_ec2s_shape() {
+async fn unknown_action_gets_error_in_ec2s_format() {
     let reply = TestEc2::new().call("LaunchRockets", &[]).await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
     let request_id = reply.text("RequestID");
@@ -22,7 +22,7 @@ async fn an_unknown_action_is_an_error_of_ec2s_shape() {
 }
 
 #[tokio::test]
-async fn regions_are_worlds_apart() {
+async fn regions_do_not_share_instances() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     assert!(
@@ -41,7 +41,7 @@ async fn regions_are_worlds_apart() {
 }
 
 #[tokio::test]
-async fn a_request_must_be_signed_for_ec2() {
+async fn request_not_signed_for_ec2_is_rejected() {
     let ec2 = TestEc2::new();
     for authorization in [
         None,
@@ -65,7 +65,7 @@ async fn a_request_must_be_signed_for_ec2() {
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_read_is_refused() {
+async fn malformed_request_is_rejected() {
     let ec2 = TestEc2::new();
     let json = Request::post("/").header("content-type", "application/json");
     let reply = ec2.send(json.body(Body::from("{}")).unwrap()).await;
@@ -78,7 +78,7 @@ async fn a_request_that_cannot_be_read_is_refused() {
 }
 
 #[tokio::test]
-async fn another_version_of_the_api_is_refused() {
+async fn unsupported_api_version_is_rejected() {
     let ec2 = TestEc2::new();
     let request = Request::post("/")
         .header(
@@ -95,7 +95,7 @@ async fn another_version_of_the_api_is_refused() {
 }
 
 #[tokio::test]
-async fn the_ledger_has_every_call_with_its_outcome() {
+async fn ledger_has_every_call_with_its_outcome() {
     let ec2 = TestEc2::new();
     ec2.launch("1", &[("ClientToken", "t")]).await;
     ec2.call("TerminateInstances", &[("InstanceId.1", "i-00000099")])
@@ -117,10 +117,10 @@ async fn the_ledger_has_every_call_with_its_outcome() {
 }
 
 #[tokio::test]
-async fn settings_change_while_it_runs_and_mistakes_are_named() {
+async fn patched_settings_apply_at_once_and_invalid_ones_are_rejected() {
     let ec2 = TestEc2::new();
     let reply = ec2
-        .put_control("PATCH", "settings", &json!({"pending_ms": 1000}))
+        .send_control("PATCH", "settings", &json!({"pending_ms": 1000}))
         .await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
     ec2.launch("1", &[]).await;
@@ -137,14 +137,14 @@ async fn settings_change_while_it_runs_and_mistakes_are_named() {
             json!({"capacity": [{"available": "none"}]}),
         ),
     ] {
-        let reply = ec2.put_control(method, path, &body).await;
+        let reply = ec2.send_control(method, path, &body).await;
         assert_eq!(reply.status, StatusCode::BAD_REQUEST);
         assert!(reply.body.contains("error"), "{}", reply.body);
     }
 }
 
 #[tokio::test]
-async fn it_says_that_it_is_healthy() {
+async fn health_request_is_answered() {
     assert_eq!(
         TestEc2::new().control("health").await,
         json!({"status": "ok"})

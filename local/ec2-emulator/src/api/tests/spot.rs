@@ -1,4 +1,4 @@
-//! Launches on the spot market.
+//! Launches of spot instances.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn markets(ec2: &TestEc2) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_spot_instance_says_that_it_is_one() {
+async fn spot_instance_is_described_as_spot() {
     let ec2 = TestEc2::new();
     let spot = ec2
         .launch("2", &[MARKET, (TYPE, "one-time"), (BEHAVIOR, "terminate")])
@@ -25,7 +25,10 @@ async fn a_spot_instance_says_that_it_is_one() {
     assert_eq!(spot.texts("instanceLifecycle"), ["spot", "spot"]);
     let requests = spot.texts("spotInstanceRequestId");
     assert_eq!(requests.len(), 2);
-    assert_ne!(requests[0], requests[1], "one for each instance");
+    assert_ne!(
+        requests[0], requests[1],
+        "each instance has its own request"
+    );
     let on_demand = ec2.launch("1", &[]).await;
     assert!(!on_demand.body.contains("instanceLifecycle"));
     assert!(!on_demand.body.contains("spotInstanceRequestId"));
@@ -42,14 +45,14 @@ async fn a_spot_instance_says_that_it_is_one() {
 }
 
 #[tokio::test]
-async fn a_launch_that_says_spot_and_no_more_is_one_time() {
+async fn spot_launch_without_options_is_one_time() {
     let ec2 = TestEc2::new();
     assert_eq!(ec2.launch("1", &[MARKET]).await.ids().len(), 1);
     assert_eq!(markets(&ec2).await, ["spot"]);
 }
 
 #[tokio::test]
-async fn what_no_spot_request_may_say_is_refused() {
+async fn invalid_or_unsupported_spot_options_are_rejected() {
     let ec2 = TestEc2::new();
     let block = ("InstanceMarketOptions.MarketType", "capacity-block");
     let price = ("InstanceMarketOptions.SpotOptions.MaxPrice", "0.05");
@@ -57,7 +60,7 @@ async fn what_no_spot_request_may_say_is_refused() {
         "InstanceMarketOptions.SpotOption.SpotInstanceType",
         "one-time",
     );
-    for (params, code, named) in [
+    for (params, code, text) in [
         (&[block][..], "InvalidParameterValue", "capacity-block"),
         (&[(TYPE, "one-time")], "MissingParameter", "MarketType"),
         (&[MARKET, (TYPE, "often")], "InvalidParameterValue", "often"),
@@ -84,12 +87,12 @@ async fn what_no_spot_request_may_say_is_refused() {
         (
             &[MARKET, (TYPE, "persistent"), (BEHAVIOR, "stop")],
             "UnsupportedOperation",
-            "come back",
+            "restart an instance",
         ),
         (
             &[MARKET, (BEHAVIOR, "hibernate")],
             "UnsupportedOperation",
-            "come back",
+            "restart an instance",
         ),
         (&[MARKET, price], "UnknownParameter", "SpotOptions.MaxPrice"),
         (
@@ -99,15 +102,15 @@ async fn what_no_spot_request_may_say_is_refused() {
         ),
     ] {
         let reply = ec2.launch("1", params).await;
-        let (refused, message) = reply.error();
-        assert_eq!(refused, code, "{params:?}: {message}");
-        assert!(message.contains(named), "{params:?}: {message}");
+        let (actual, message) = reply.error();
+        assert_eq!(actual, code, "{params:?}: {message}");
+        assert!(message.contains(text), "{params:?}: {message}");
     }
     assert_eq!(markets(&ec2).await, [Value::Null; 0]);
 }
 
 #[tokio::test]
-async fn spot_runs_out_by_itself() {
+async fn spot_capacity_is_limited_separately() {
     let ec2 = TestEc2::new();
     let limit = json!({"market": "spot", "subnet_id": SUBNET_A, "available": 1});
     ec2.faults(&json!({"capacity": [limit]})).await;
@@ -127,7 +130,7 @@ async fn spot_runs_out_by_itself() {
 }
 
 #[tokio::test]
-async fn a_token_binds_the_market() {
+async fn token_is_bound_to_market() {
     let ec2 = TestEc2::new();
     let token = ("ClientToken", "t");
     let first = ec2.launch("1", &[MARKET, token]).await.ids();

@@ -1,4 +1,4 @@
-//! What a client token makes of a launch that is asked for again.
+//! The client token of `RunInstances`.
 
 use serde_json::json;
 
@@ -7,18 +7,18 @@ use crate::testing::{SUBNET_A, SUBNET_B, TestEc2};
 const TOKEN: (&str, &str) = ("ClientToken", "intent-1");
 
 #[tokio::test]
-async fn the_same_request_under_the_same_token_finds_the_same_instances() {
+async fn repeated_request_under_token_finds_same_instances() {
     let ec2 = TestEc2::new();
     let first = ec2.launch("2", &[TOKEN]).await.ids();
     ec2.wait(60);
     let again = ec2.launch("2", &[TOKEN]).await;
     assert_eq!(again.ids(), first);
-    // As they are now, not as they were.
+    // The response has their current states.
     assert_eq!(again.texts("name"), ["running", "running"]);
     assert_eq!(
         ec2.launch("2", &[]).await.ids().len(),
         2,
-        "without a token they are others"
+        "a request without a token launches new instances"
     );
     assert_eq!(
         ec2.control("ledger").await["instances"]
@@ -30,16 +30,16 @@ async fn the_same_request_under_the_same_token_finds_the_same_instances() {
 }
 
 #[tokio::test]
-async fn a_token_finds_its_instances_also_when_capacity_is_gone() {
+async fn token_finds_its_instances_without_capacity() {
     let ec2 = TestEc2::new();
     let first = ec2.launch("1-3", &[TOKEN]).await.ids();
-    ec2.put_control("PUT", "faults", &json!({"capacity": [{"available": 0}]}))
+    ec2.send_control("PUT", "faults", &json!({"capacity": [{"available": 0}]}))
         .await;
     assert_eq!(ec2.launch("1-3", &[TOKEN]).await.ids(), first);
 }
 
 #[tokio::test]
-async fn other_parameters_under_a_token_are_refused() {
+async fn other_parameters_under_token_are_rejected() {
     let ec2 = TestEc2::new();
     ec2.launch("1", &[TOKEN]).await.ids();
     for other in [
@@ -53,9 +53,9 @@ async fn other_parameters_under_a_token_are_refused() {
 }
 
 #[tokio::test]
-async fn a_capacity_error_binds_the_parameters_but_not_the_outcome() {
+async fn capacity_error_binds_parameters_but_not_outcome() {
     let ec2 = TestEc2::new();
-    ec2.put_control("PUT", "faults", &json!({"capacity": [{"available": 0}]}))
+    ec2.send_control("PUT", "faults", &json!({"capacity": [{"available": 0}]}))
         .await;
     assert_eq!(
         ec2.launch("1", &[TOKEN]).await.error().0,
@@ -65,12 +65,12 @@ async fn a_capacity_error_binds_the_parameters_but_not_the_outcome() {
         .launch("1", &[TOKEN, ("InstanceType", "g5.xlarge")])
         .await;
     assert_eq!(other.error().0, "IdempotentParameterMismatch");
-    ec2.put_control("PUT", "faults", &json!({})).await;
+    ec2.send_control("PUT", "faults", &json!({})).await;
     assert_eq!(ec2.launch("1", &[TOKEN]).await.ids().len(), 1);
 }
 
 #[tokio::test]
-async fn a_refused_request_binds_nothing() {
+async fn rejected_request_does_not_bind_token() {
     let ec2 = TestEc2::new();
     let bad = ec2
         .launch("1", &[TOKEN, ("ImageId", "ami-00000000000000099")])
@@ -80,7 +80,7 @@ async fn a_refused_request_binds_nothing() {
 }
 
 #[tokio::test]
-async fn a_token_of_a_terminated_launch_is_refused_for_ever() {
+async fn token_of_terminated_launch_is_rejected_forever() {
     let ec2 = TestEc2::new();
     let ids = ec2.launch("2", &[TOKEN]).await.ids();
     ec2.call("TerminateInstances", &[("InstanceId.1", &ids[0])])
@@ -95,9 +95,9 @@ async fn a_token_of_a_terminated_launch_is_refused_for_ever() {
     assert_eq!(
         reply.error().0,
         "IdempotentInstanceTerminated",
-        "also when EC2 forgot the instance"
+        "even after EC2 no longer knows the instance"
     );
-    // The survivor is found by the token.
+    // The instance that was not terminated is found by the token.
     let found = ec2.call(
         "DescribeInstances",
         &[
@@ -109,7 +109,7 @@ async fn a_token_of_a_terminated_launch_is_refused_for_ever() {
 }
 
 #[tokio::test]
-async fn with_a_subnet_a_token_holds_for_its_zone() {
+async fn token_of_launch_with_subnet_is_scoped_to_zone() {
     let ec2 = TestEc2::new();
     let a = ec2
         .launch("1", &[TOKEN, ("SubnetId", SUBNET_A)])
@@ -120,7 +120,7 @@ async fn with_a_subnet_a_token_holds_for_its_zone() {
         .await
         .ids();
     assert_ne!(a, b);
-    // Another subnet of the same zone is another parameter.
+    // In the same zone it is the same token, but another subnet is another parameter.
     let same_zone = ec2
         .launch("1", &[TOKEN, ("SubnetId", "subnet-01d0000000000000d")])
         .await;
@@ -128,7 +128,7 @@ async fn with_a_subnet_a_token_holds_for_its_zone() {
 }
 
 #[tokio::test]
-async fn a_token_is_at_most_64_ascii_characters() {
+async fn token_longer_than_64_or_not_ascii_is_rejected() {
     let ec2 = TestEc2::new();
     for bad in ["x".repeat(65), "ü".to_owned()] {
         let reply = ec2.launch("1", &[("ClientToken", &bad)]).await;

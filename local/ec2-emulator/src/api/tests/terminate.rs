@@ -1,10 +1,10 @@
-//! TerminateInstances, and instances that shut themselves down.
+//! `TerminateInstances`, and instances that shut themselves down.
 
 use crate::testing::{START, TestEc2};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_termination_takes_its_time_and_leaves_no_trace_in_the_network() {
+async fn terminated_instance_loses_its_addresses_after_delay() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     ec2.wait(60);
@@ -38,7 +38,7 @@ async fn a_termination_takes_its_time_and_leaves_no_trace_in_the_network() {
 }
 
 #[tokio::test]
-async fn a_terminated_instance_is_listed_for_an_hour_and_then_unknown() {
+async fn terminated_instance_is_listed_for_an_hour_and_then_unknown() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     ec2.call("TerminateInstances", &[("InstanceId.1", &id)])
@@ -73,7 +73,7 @@ async fn a_terminated_instance_is_listed_for_an_hour_and_then_unknown() {
 }
 
 #[tokio::test]
-async fn one_unknown_id_fails_the_whole_request_and_every_unknown_id_is_named() {
+async fn unknown_id_fails_whole_termination_and_every_unknown_id_is_named() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     let reply = ec2
@@ -107,7 +107,7 @@ async fn one_unknown_id_fails_the_whole_request_and_every_unknown_id_is_named() 
 }
 
 #[tokio::test]
-async fn terminating_twice_changes_nothing() {
+async fn second_termination_changes_nothing() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     let params = [("InstanceId.1", id.as_str())];
@@ -120,12 +120,12 @@ async fn terminating_twice_changes_nothing() {
     assert_eq!(
         late.texts("name"),
         ["terminated", "terminated"],
-        "and it did not take longer"
+        "the second request does not restart the delay"
     );
 }
 
 #[tokio::test]
-async fn a_dry_run_terminates_nothing() {
+async fn termination_dry_run_terminates_nothing() {
     let ec2 = TestEc2::new();
     let id = ec2.launch("1", &[]).await.ids().remove(0);
     let reply = ec2
@@ -142,7 +142,7 @@ async fn a_dry_run_terminates_nothing() {
 }
 
 #[tokio::test]
-async fn a_shutdown_from_inside_ends_as_the_launch_said() {
+async fn shutdown_by_instance_ends_as_its_launch_requested() {
     let ec2 = TestEc2::new();
     let stops = ec2.launch("1", &[]).await.ids().remove(0);
     let terminates = ec2
@@ -151,11 +151,11 @@ async fn a_shutdown_from_inside_ends_as_the_launch_said() {
         .ids()
         .remove(0);
     ec2.wait(10);
-    ec2.emulator.with(|inner, now| {
-        inner.world.shut_down_from_inside("us-east-1", &stops, now);
-        inner
+    ec2.emulator.with(|state, now| {
+        state.world.shut_down_by_instance("us-east-1", &stops, now);
+        state
             .world
-            .shut_down_from_inside("us-east-1", &terminates, now);
+            .shut_down_by_instance("us-east-1", &terminates, now);
     });
     let names = || async {
         let reply = ec2.call("DescribeInstances", &[]).await;
@@ -183,6 +183,6 @@ async fn a_shutdown_from_inside_ends_as_the_launch_said() {
     assert_eq!(
         reply.texts("name"),
         ["shutting-down", "stopped"],
-        "a stopped one can be terminated"
+        "a stopped instance can be terminated"
     );
 }

@@ -1,4 +1,4 @@
-//! Connections that the server can cut, so that an answer gets lost on its way.
+//! Connections that a handler can abort, so that the client gets no response.
 
 use std::io;
 use std::pin::Pin;
@@ -11,40 +11,40 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What a request knows of the connection that it came on.
+/// A request's handle of its connection.
 #[derive(Clone, Debug, Default)]
-pub struct Line(Arc<AtomicBool>);
+pub struct ConnectionHandle(Arc<AtomicBool>);
 
-impl Line {
-    /// From now on nothing is written: the next attempt closes the connection.
-    pub fn cut(&self) {
+impl ConnectionHandle {
+    /// Makes the next write fail, which closes the connection.
+    pub fn abort(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_cut(&self) -> bool {
+    pub fn is_aborted(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A listener whose connections can be cut.
+/// A listener whose connections can be aborted.
 #[derive(Debug)]
-pub struct Cuttable<L>(pub L);
+pub struct AbortableListener<L>(pub L);
 
-/// A connection of [`Cuttable`].
+/// A connection of an [`AbortableListener`].
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    line: Line,
+    handle: ConnectionHandle,
 }
 
-impl Listener for Cuttable<TcpListener> {
+impl Listener for AbortableListener<TcpListener> {
     type Io = Connection;
     type Addr = <TcpListener as Listener>::Addr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
-        let line = Line::default();
-        (Connection { stream, line }, address)
+        let handle = ConnectionHandle::default();
+        (Connection { stream, handle }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -52,9 +52,9 @@ impl Listener for Cuttable<TcpListener> {
     }
 }
 
-impl Connected<IncomingStream<'_, Cuttable<TcpListener>>> for Line {
-    fn connect_info(stream: IncomingStream<'_, Cuttable<TcpListener>>) -> Self {
-        stream.io().line.clone()
+impl Connected<IncomingStream<'_, AbortableListener<TcpListener>>> for ConnectionHandle {
+    fn connect_info(stream: IncomingStream<'_, AbortableListener<TcpListener>>) -> Self {
+        stream.io().handle.clone()
     }
 }
 
@@ -74,7 +74,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.line.is_cut() {
+        if self.handle.is_aborted() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Pin::new(&mut self.stream).poll_write(context, bytes)

@@ -1,4 +1,4 @@
-//! RunInstances, client tokens aside.
+//! `RunInstances`, except client tokens.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::testing::{GROUP, SUBNET_A, SUBNET_B, TestEc2};
 
 #[tokio::test]
-async fn a_launch_is_answered_with_everything_that_was_asked_for() {
+async fn launch_response_has_all_requested_attributes() {
     let ec2 = TestEc2::new();
     let reply = ec2
         .launch(
@@ -50,7 +50,7 @@ async fn a_launch_is_answered_with_everything_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn an_instance_runs_after_its_delay() {
+async fn launched_instance_runs_after_pending_delay() {
     let ec2 = TestEc2::new();
     ec2.launch("1", &[]).await;
     ec2.wait(9);
@@ -66,12 +66,12 @@ async fn an_instance_runs_after_its_delay() {
 }
 
 #[tokio::test]
-async fn a_launch_gets_what_capacity_there_is_down_to_its_minimum() {
+async fn launch_gets_available_capacity_down_to_its_minimum() {
     let ec2 = TestEc2::new();
     let faults = json!({"capacity": [
         {"region": "us-east-1", "instance_type": "g4dn.xlarge", "subnet_id": SUBNET_A, "available": 2},
     ]});
-    ec2.put_control("PUT", "faults", &faults).await;
+    ec2.send_control("PUT", "faults", &faults).await;
 
     let none = ec2.launch("3", &[]).await;
     assert_eq!(none.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -85,7 +85,7 @@ async fn a_launch_gets_what_capacity_there_is_down_to_its_minimum() {
         "InsufficientInstanceCapacity"
     );
 
-    // Another zone, another type: not short of anything.
+    // The limit does not apply to another zone or another type.
     assert_eq!(
         ec2.launch("3", &[("SubnetId", SUBNET_B)]).await.ids().len(),
         3
@@ -98,12 +98,12 @@ async fn a_launch_gets_what_capacity_there_is_down_to_its_minimum() {
         3
     );
 
-    ec2.put_control("PUT", "faults", &json!({})).await;
+    ec2.send_control("PUT", "faults", &json!({})).await;
     assert_eq!(ec2.launch("3", &[]).await.ids().len(), 3);
 }
 
 #[tokio::test]
-async fn a_subnet_runs_out_of_addresses_and_gets_them_back() {
+async fn full_subnet_rejects_launch_until_instance_terminates() {
     let mut world: crate::world::WorldFile = crate::world::DEFAULT_WORLD.parse().unwrap();
     world.regions.get_mut("us-east-1").unwrap().subnets[0].cidr = "10.1.0.0/28".parse().unwrap();
     let ec2 = TestEc2::with_world(world, crate::settings::Settings::default());
@@ -120,11 +120,11 @@ async fn a_subnet_runs_out_of_addresses_and_gets_them_back() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_refused_by_its_own_code() {
+async fn launch_with_invalid_parameter_is_rejected_with_ec2s_code() {
     let ec2 = TestEc2::new();
     for (name, value, code) in [
         ("ImageId", "ami-00000000000000099", "InvalidAMIID.NotFound"),
-        ("ImageId", "ami-02000000000000001", "InvalidAMIID.NotFound"), // another region's
+        ("ImageId", "ami-02000000000000001", "InvalidAMIID.NotFound"), // in another region
         (
             "ImageId",
             "ami-010000000000000de",
@@ -150,7 +150,7 @@ async fn what_does_not_exist_is_refused_by_its_own_code() {
             "SecurityGroupId.1",
             "sg-01dd000000000000d",
             "InvalidParameter",
-        ), // another network's
+        ), // in another network
         ("InstanceType", "huge", "InvalidParameterValue"),
         ("MinCount", "0", "InvalidParameterValue"),
         ("MinCount", "2", "InvalidParameterValue"),
@@ -211,7 +211,7 @@ async fn what_does_not_exist_is_refused_by_its_own_code() {
 }
 
 #[tokio::test]
-async fn metadata_options_are_kept_as_they_were_asked_for() {
+async fn metadata_options_are_stored_as_requested() {
     let ec2 = TestEc2::new();
     let reply = ec2
         .launch(
@@ -242,7 +242,7 @@ async fn metadata_options_are_kept_as_they_were_asked_for() {
 }
 
 #[tokio::test]
-async fn tags_keep_ec2s_rules() {
+async fn tags_against_ec2s_rules_are_rejected() {
     let ec2 = TestEc2::new();
     let long = "x".repeat(257);
     for (key, value) in [("aws:x", "y"), (&*long, "y"), ("x", &*long)] {
@@ -272,7 +272,7 @@ async fn tags_keep_ec2s_rules() {
 }
 
 #[tokio::test]
-async fn only_known_profiles_are_taken_when_the_world_names_them() {
+async fn unknown_profile_is_rejected_when_world_names_profiles() {
     let mut world: crate::world::WorldFile = crate::world::DEFAULT_WORLD.parse().unwrap();
     world.instance_profiles = Some(vec!["host".into()]);
     let ec2 = TestEc2::with_world(world, crate::settings::Settings::default());
@@ -290,7 +290,7 @@ async fn only_known_profiles_are_taken_when_the_world_names_them() {
 }
 
 #[tokio::test]
-async fn a_dry_run_checks_everything_and_launches_nothing() {
+async fn launch_dry_run_checks_request_and_launches_nothing() {
     let ec2 = TestEc2::new();
     let good = ec2
         .launch("1", &[("DryRun", "true"), ("ClientToken", "t")])
@@ -301,12 +301,12 @@ async fn a_dry_run_checks_everything_and_launches_nothing() {
         .launch("1", &[("DryRun", "true"), ("ImageId", "ami-00000099")])
         .await;
     assert_eq!(bad.error().0, "InvalidAMIID.NotFound");
-    // Nor did it bind the token.
+    // The dry run did not bind the token.
     ec2.launch("2", &[("ClientToken", "t")]).await.ids();
 }
 
 #[tokio::test]
-async fn without_a_subnet_the_default_one_is_used() {
+async fn launch_without_subnet_uses_default_one() {
     let ec2 = TestEc2::new();
     let reply = ec2
         .call(
