@@ -51,14 +51,14 @@ fn main() -> Result<()> {
 
     match Cli::parse().command {
         Command::Serve(args) => {
-            // Prepared in a runtime without threads, because `publish` must run
-            // before the multi-threaded runtime starts any.
+            // Prepared in a runtime without threads, because the variable must be set
+            // before the multi-threaded runtime starts its threads.
             let engine = Builder::new_current_thread()
                 .enable_all()
                 .build()?
                 .block_on(Engine::prepare(&args))?;
             // SAFETY: the process has no other thread yet.
-            unsafe { engine.publish() };
+            unsafe { engine.set_metadata_variable() };
             Builder::new_multi_thread()
                 .enable_all()
                 .build()?

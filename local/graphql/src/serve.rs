@@ -110,7 +110,7 @@ impl Engine {
     ///
     /// The process must not have other threads: they could read the environment while
     /// it changes.
-    pub(crate) unsafe fn publish(&self) {
+    pub(crate) unsafe fn set_metadata_variable(&self) {
         // SAFETY: the caller promises that this is the only thread.
         unsafe { std::env::set_var(METADATA_VARIABLE, &self.document) };
     }

@@ -106,6 +106,7 @@ impl Hasura {
         })
     }
 
+    /// Sends a heartbeat of the instance.
     pub async fn heartbeat(&self, instance_id: &str) -> Result<Answer, HasuraError> {
         let variables = heartbeat::Variables {
             instance_id: instance_id.to_owned(),

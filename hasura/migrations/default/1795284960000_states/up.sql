@@ -26,7 +26,8 @@ DECLARE
     states CONSTANT text[] := ARRAY['PRE_CONNECTION', 'ACTIVE', 'DRAINING', 'TERMINATING'];
 BEGIN
     IF array_position(states, NEW.status) < array_position(states, OLD.status) THEN
-        RAISE EXCEPTION 'instance %: status cannot change from % to %', OLD.id, OLD.status, NEW.status
+        RAISE EXCEPTION 'instance %: status cannot change from % to %',
+            OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation', CONSTRAINT = 'instances_states_go_forward',
                 TABLE = 'instances';
     END IF;

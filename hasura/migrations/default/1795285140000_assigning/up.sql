@@ -382,5 +382,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION assign_slot IS
-    'Assigns a slot to a user, in the first of the regions with a free one. ASSIGNED, ALREADY_ASSIGNED, '
-    'USER_ALREADY_ACTIVE, REGION_NOT_ENABLED, COMMIT_HASH_MISMATCH, or NO_INSTANCE_AVAILABLE.';
+    'Assigns a slot to a user, in the first of the regions with a free one. ASSIGNED, '
+    'ALREADY_ASSIGNED, USER_ALREADY_ACTIVE, REGION_NOT_ENABLED, COMMIT_HASH_MISMATCH, or '
+    'NO_INSTANCE_AVAILABLE.';

@@ -1,6 +1,7 @@
 -- The functions that host agents call. An agent's token has its launch id as a claim,
 -- which the engine passes in `hasura_session`. Every function accepts only instances
--- of that launch. Any other instance is treated as if it did not exist.
+-- of that launch. For any other instance it answers as for one that does not exist,
+-- except that `register_host` answers SHUT_DOWN instead of RETRY.
 
 CREATE TABLE agent_answers (
     instance_id text,

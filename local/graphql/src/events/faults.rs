@@ -74,27 +74,27 @@ impl Faults {
                 rule.share.is_none_or(|share| (0.0..=1.0).contains(&share)),
                 "rules[{index}]: share must be from 0 to 1"
             );
-            let time = match rule.action {
-                Action::Drop => 0,
-                Action::Delay { ms } => ms,
+            let (field, time) = match rule.action {
+                Action::Drop => continue,
+                Action::Delay { ms } => ("ms", ms),
                 Action::Duplicate { copies, after_ms } => {
                     ensure!(
                         (1..=MAX_COPIES).contains(&copies),
                         "rules[{index}]: copies must be from 1 to {MAX_COPIES}"
                     );
-                    after_ms
+                    ("after_ms", after_ms)
                 }
                 Action::Reorder { window, within_ms } => {
                     ensure!(
                         (2..=MAX_WINDOW).contains(&window),
                         "rules[{index}]: window must be from 2 to {MAX_WINDOW}"
                     );
-                    within_ms
+                    ("within_ms", within_ms)
                 }
             };
             ensure!(
                 time <= MAX_MS,
-                "rules[{index}]: the time must be at most {MAX_MS} ms"
+                "rules[{index}]: {field} must be at most {MAX_MS}"
             );
         }
         Ok(())

@@ -113,8 +113,11 @@ pub(crate) struct RequestResult {
     pub(crate) duration: Duration,
 }
 
-/// Access to the tables in the database schema `local_events`. Every method fails when its query
-/// fails; the error names the operation.
+/// Access to the tables in the database schema `local_events`.
+///
+/// # Errors
+///
+/// Every method fails if its query fails. The error names the operation.
 #[derive(Debug, Clone)]
 pub(crate) struct EventLog {
     pool: PgPool,
