@@ -1,8 +1,8 @@
-//! What the database has, to hold the metadata against.
+//! Checks the metadata against the database's catalog.
 //!
-//! postrust serves everything in the schema, tracked or not, and passes over
-//! names that do not exist; Hasura serves what is tracked and reports the rest
-//! as inconsistent. Comparing the two first makes them answer alike.
+//! postrust serves everything in the schema, tracked or not, and ignores names that
+//! do not exist. Hasura serves only what is tracked and reports unknown names as
+//! inconsistent. If metadata and database match, both engines behave the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,21 +11,22 @@ use sqlx::{Connection, PgConnection, Row};
 
 use crate::metadata::{Columns, EventTrigger, ForeignKey, Metadata, QualifiedName, Table};
 
-/// The one schema that is served.
+/// The only database schema that is served.
 pub(crate) const SCHEMA: &str = "public";
 
+/// The tables, foreign keys and functions of the served schema.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    /// Columns by table.
+    /// Column names by table or view.
     pub(crate) tables: BTreeMap<QualifiedName, BTreeSet<String>>,
-    pub(crate) foreign_keys: Vec<Key>,
+    pub(crate) foreign_keys: Vec<ForeignKeyConstraint>,
     /// Functions that return rows of a table.
     pub(crate) functions: BTreeSet<QualifiedName>,
 }
 
-/// A foreign key of one column.
+/// A foreign key with a single column.
 #[derive(Debug)]
-pub(crate) struct Key {
+pub(crate) struct ForeignKeyConstraint {
     pub(crate) constraint: String,
     pub(crate) table: QualifiedName,
     pub(crate) column: String,
@@ -52,7 +53,11 @@ const FUNCTIONS: &str = "
     WHERE p.pronamespace = to_regnamespace($1) AND p.prokind = 'f'";
 
 impl Catalog {
-    /// Reads the catalogue of the served schema.
+    /// Reads the catalog of the served schema.
+    ///
+    /// # Errors
+    ///
+    /// When the database is unreachable or a query fails.
     pub(crate) async fn read(database_url: &str) -> Result<Self> {
         let mut connection = PgConnection::connect(database_url)
             .await
@@ -65,7 +70,7 @@ impl Catalog {
         {
             catalog
                 .tables
-                .entry(name(row.try_get(0)?))
+                .entry(qualified(row.try_get(0)?))
                 .or_default()
                 .insert(row.try_get(1)?);
         }
@@ -74,11 +79,11 @@ impl Catalog {
             .fetch_all(&mut connection)
             .await?
         {
-            catalog.foreign_keys.push(Key {
+            catalog.foreign_keys.push(ForeignKeyConstraint {
                 constraint: row.try_get(0)?,
-                table: name(row.try_get(1)?),
+                table: qualified(row.try_get(1)?),
                 column: row.try_get(2)?,
-                target: name(row.try_get(3)?),
+                target: qualified(row.try_get(3)?),
             });
         }
         for row in sqlx::query(FUNCTIONS)
@@ -86,27 +91,27 @@ impl Catalog {
             .fetch_all(&mut connection)
             .await?
         {
-            catalog.functions.insert(name(row.try_get(0)?));
+            catalog.functions.insert(qualified(row.try_get(0)?));
         }
         connection.close().await?;
         Ok(catalog)
     }
 
-    /// Checks that exactly what exists is tracked, and that every column and
-    /// relationship that the metadata names is there.
+    /// Checks that the metadata tracks exactly the tables and functions that exist,
+    /// and that all columns and relationships in the metadata exist.
     ///
     /// # Errors
     ///
-    /// The first difference, by name.
+    /// Names the first difference.
     pub(crate) fn check(&self, metadata: &Metadata) -> Result<()> {
         let tracked = metadata.tables.iter().map(|t| t.table.clone());
-        same(
+        check_tracked(
             "table",
             &tracked.collect(),
             &self.tables.keys().cloned().collect(),
         )?;
         let tracked = metadata.functions.iter().map(|f| f.function.clone());
-        same("function", &tracked.collect(), &self.functions)?;
+        check_tracked("function", &tracked.collect(), &self.functions)?;
         metadata
             .tables
             .iter()
@@ -143,7 +148,7 @@ impl Catalog {
         let events = [&definition.insert, &definition.update, &definition.delete];
         ensure!(
             definition.enable_manual || events.iter().any(|event| event.is_some()),
-            "{table}: event trigger `{}` fires on nothing",
+            "{table}: event trigger `{}` has no operation and no enable_manual, so it never fires",
             trigger.name
         );
         for event in events.into_iter().flatten() {
@@ -170,7 +175,11 @@ impl Catalog {
         Ok(())
     }
 
-    /// The constraint behind a relationship of `table`.
+    /// The name of the foreign key constraint of a relationship of `table`.
+    ///
+    /// # Errors
+    ///
+    /// When the database has no such foreign key.
     pub(crate) fn constraint(&self, table: &QualifiedName, key: &ForeignKey) -> Result<&str> {
         let found = self.foreign_keys.iter().find(|found| match key {
             ForeignKey::Own(column) => found.table == *table && found.column == *column,
@@ -180,26 +189,26 @@ impl Catalog {
         });
         match found {
             Some(key) => Ok(&key.constraint),
-            None => bail!("no foreign key of one column matches {key:?}"),
+            None => bail!("the database has no single-column foreign key for {key}"),
         }
     }
 }
 
-fn same(
+fn check_tracked(
     kind: &str,
     tracked: &BTreeSet<QualifiedName>,
     existing: &BTreeSet<QualifiedName>,
 ) -> Result<()> {
     if let Some(name) = tracked.difference(existing).next() {
-        bail!("{kind} {name} is tracked in the metadata but not in the database");
+        bail!("{kind} {name} is tracked in the metadata but does not exist in the database");
     }
     if let Some(name) = existing.difference(tracked).next() {
-        bail!("{kind} {name} is in the database but not tracked in the metadata");
+        bail!("{kind} {name} exists in the database but is not tracked in the metadata");
     }
     Ok(())
 }
 
-fn name(name: String) -> QualifiedName {
+fn qualified(name: String) -> QualifiedName {
     QualifiedName {
         schema: SCHEMA.to_owned(),
         name,

@@ -1,19 +1,19 @@
-//! Event triggers, which Hasura has and postrust has not: changes are captured in
-//! Postgres, in the transaction that makes them, and brought to their webhooks by
-//! Hasura's rules.
+//! Event triggers, which Hasura has and postrust does not. Triggers in Postgres write
+//! each change to a log, in the transaction that makes the change. A loop delivers the
+//! logged events to their webhooks by Hasura's rules.
 //!
-//! - [`capture`]: the triggers in Postgres, made of the metadata;
-//! - [`log`]: the events that wait there, and what became of them;
-//! - [`triggers`], [`webhook`]: whom to call, and what the answer means;
+//! - [`capture`]: generates the Postgres triggers from the metadata;
+//! - [`log`]: the logged events and the outcomes of their deliveries;
+//! - [`triggers`], [`webhook`]: what to send where, and what a response means;
 //! - [`delivery`]: the loop;
-//! - [`controls`], [`faults`], [`control`]: what tests do to it.
+//! - [`faults`], [`controls`], [`control_api`]: how tests disturb the delivery.
 //!
-//! It runs as a process of its own, `local-graphql deliver`: in a stack, the
-//! webhook's address is known only after the engine has been started, and a test
-//! can kill the one without the other.
+//! It runs as its own process, `local-graphql deliver`, instead of inside the engine.
+//! In a stack, the webhook's address is known only after the engine has started, and
+//! tests kill the two processes independently.
 
 mod capture;
-mod control;
+mod control_api;
 mod controls;
 mod delivery;
 mod faults;
@@ -32,81 +32,88 @@ use sqlx::postgres::PgListener;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{info, warn};
 
 use crate::events::controls::Controls;
-use crate::events::delivery::{Courier, Delivery};
+use crate::events::delivery::{DeliveryLoop, EventSender};
 use crate::events::log::EventLog;
 use crate::events::triggers::Triggers;
 use crate::events::webhook::Webhook;
 use crate::metadata::Metadata;
 
-/// What Postgres tells of new events on.
+/// The channel on which Postgres announces new events.
 const CHANNEL: &str = "local_events";
 
-/// Held by the one process that delivers the events of a database. Any number
-/// that nobody else takes.
-const LOCK: i64 = 0x6c6f_6361_6c65_7674;
+/// Advisory lock of the one process that delivers the events of a database. The number
+/// is arbitrary, but no other program may use it.
+const ADVISORY_LOCK: i64 = 0x6c6f_6361_6c65_7674;
 
-/// For a process that was killed just now, until Postgres has noticed.
-const LOCK_WAIT: Duration = Duration::from_secs(15);
+/// How long to wait for the lock: Postgres may need this long to notice that the
+/// previous process was killed.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Pause after Postgres failed.
-const RECONNECT: Duration = Duration::from_millis(500);
+/// Delay between attempts to reconnect to Postgres.
+const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(crate) struct DeliverArgs {
     /// Metadata folder of the Hasura project.
     #[arg(long, default_value = "hasura/metadata")]
     metadata: PathBuf,
-    /// Loopback address of the control endpoint; port 0 takes a free one.
+    /// Loopback address of the control endpoint. Port 0 selects a free port.
     #[arg(long, default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
-    /// Requests at a time; what Hasura calls HASURA_GRAPHQL_EVENTS_HTTP_POOL_SIZE.
+    /// Maximum number of concurrent requests, like Hasura's HASURA_GRAPHQL_EVENTS_HTTP_POOL_SIZE.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     workers: u16,
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 }
 
-/// Delivers events until it is told to stop.
+/// Delivers events until SIGTERM or SIGINT.
 ///
 /// # Errors
 ///
-/// When it cannot start. Later failures of Postgres are waited out.
+/// When an argument, a variable or the metadata is invalid, when Postgres is not
+/// reachable at the start, or when another process delivers the events of this
+/// database. Later failures of Postgres are logged, and the delivery reconnects.
 pub(crate) async fn deliver(args: &DeliverArgs) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     ensure!(
         args.listen.ip().is_loopback(),
-        "{}: the control endpoint is for this machine alone",
+        "--listen {}: the control endpoint must have a loopback address",
         args.listen
     );
     let metadata = Metadata::read(&args.metadata)?;
-    let courier = Arc::new(Courier {
+    let sender = Arc::new(EventSender {
         log: EventLog::new(&args.database_url)?,
         webhook: Webhook::new()?,
-        triggers: from_environment(&metadata)?,
+        triggers: read_triggers(&metadata)?,
         controls: Arc::new(Controls::new(args.workers.into())),
     });
-    let postgres = begin(&args.database_url, &metadata).await?;
-    let listener = TcpListener::bind(args.listen)
+    let listener = start_capturing(&args.database_url, &metadata).await?;
+    let socket = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let names: Vec<_> = courier.triggers.keys().collect();
-    info!(triggers = ?names, "ready: http://{}/", listener.local_addr()?);
-    let app = control::router(Arc::clone(&courier));
+    let names: Vec<_> = sender.triggers.keys().collect();
+    info!(
+        triggers = ?names,
+        control_url = %format_args!("http://{}/", socket.local_addr()?),
+        "event delivery ready"
+    );
+    let app = control_api::router(Arc::clone(&sender));
     tokio::select! {
-        served = axum::serve(listener, app) => served?,
-        never = keep_delivering(args, &metadata, courier, postgres) => match never {},
+        served = axum::serve(socket, app) => served?,
+        never = keep_delivering(args, &metadata, sender, listener) => match never {},
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     Ok(())
 }
 
-/// The names of the variables stand in the metadata.
-fn from_environment(metadata: &Metadata) -> Result<Triggers> {
+/// Reads the triggers, with the environment variables that the metadata names.
+fn read_triggers(metadata: &Metadata) -> Result<Triggers> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads settings"
@@ -115,15 +122,16 @@ fn from_environment(metadata: &Metadata) -> Result<Triggers> {
     triggers::read(metadata, variable)
 }
 
-/// Becomes the one that delivers, and has changes captured from now on.
-async fn begin(database_url: &str, metadata: &Metadata) -> Result<PgListener> {
+/// Takes the advisory lock and installs the triggers. All changes are captured from then
+/// on. Returns a connection that holds the lock and receives the announcements.
+async fn start_capturing(database_url: &str, metadata: &Metadata) -> Result<PgListener> {
     let mut listener = PgListener::connect(database_url)
         .await
         .context("cannot connect to DATABASE_URL")?;
-    // The lock goes with the connection: another one would be without.
+    // The connection holds the lock. An automatic reconnect would continue without it.
     listener.eager_reconnect(false);
-    let wait = LOCK_WAIT.as_millis();
-    let lock = format!("SET lock_timeout = {wait}; SELECT pg_advisory_lock({LOCK})");
+    let timeout = LOCK_TIMEOUT.as_millis();
+    let lock = format!("SET lock_timeout = {timeout}; SELECT pg_advisory_lock({ADVISORY_LOCK})");
     sqlx::raw_sql(AssertSqlSafe(lock))
         .execute(&mut listener)
         .await
@@ -135,25 +143,29 @@ async fn begin(database_url: &str, metadata: &Metadata) -> Result<PgListener> {
     Ok(listener)
 }
 
-/// Goes on for ever, through failures of Postgres.
+/// Delivers events forever, and reconnects after failures of Postgres.
 async fn keep_delivering(
     args: &DeliverArgs,
     metadata: &Metadata,
-    courier: Arc<Courier>,
-    mut postgres: PgListener,
+    sender: Arc<EventSender>,
+    mut listener: PgListener,
 ) -> std::convert::Infallible {
     loop {
-        let delivered = Delivery::new(Arc::clone(&courier)).run(&mut postgres).await;
+        let delivered = DeliveryLoop::new(Arc::clone(&sender))
+            .run(&mut listener)
+            .await;
         if let Err(error) = delivered {
-            error!("delivery is interrupted: {error:#}");
+            warn!(error = %format_args!("{error:#}"), "event delivery interrupted; reconnecting");
         }
-        // The lock goes with it.
-        drop(postgres);
-        postgres = loop {
-            tokio::time::sleep(RECONNECT).await;
-            match begin(&args.database_url, metadata).await {
-                Ok(postgres) => break postgres,
-                Err(error) => error!("delivery cannot go on: {error:#}"),
+        // Releases the advisory lock, which `start_capturing` takes again.
+        drop(listener);
+        listener = loop {
+            tokio::time::sleep(RECONNECT_DELAY).await;
+            match start_capturing(&args.database_url, metadata).await {
+                Ok(listener) => break listener,
+                Err(error) => {
+                    warn!(error = %format_args!("{error:#}"), "reconnecting to Postgres failed");
+                }
             }
         };
     }

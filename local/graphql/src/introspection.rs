@@ -1,4 +1,5 @@
-//! The introspection query and the part of its answer that SDL needs.
+//! Fetches a running engine's schema with an introspection query. Only the parts that
+//! [`crate::sdl`] prints are read.
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -7,14 +8,14 @@ use serde_json::{Value, json};
 
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArgs {
-    /// The engine, without a path.
+    /// Base URL of the engine, without a path.
     #[arg(long, env = "HASURA_URL")]
     url: String,
     #[arg(long, env = "HASURA_GRAPHQL_ADMIN_SECRET", hide_env_values = true)]
     admin_secret: String,
 }
 
-/// Types nest three deep at most in what the engines generate: `[T!]!`.
+/// `ofType` is nested four times. The types that the engines generate need three: `[T!]!`.
 const QUERY: &str = "
     query { __schema {
       queryType { name } mutationType { name } subscriptionType { name }
@@ -89,10 +90,14 @@ pub(crate) struct TypeRef {
     pub(crate) of_type: Option<Box<TypeRef>>,
 }
 
-/// Asks a running engine for its schema, as the administrator.
+/// Fetches the administrator's schema of a running engine.
+///
+/// # Errors
+///
+/// When the engine is unreachable, rejects the query, or returns something else.
 pub(crate) async fn fetch(args: &SchemaArgs) -> Result<Schema> {
     let url = format!("{}/v1/graphql", args.url.trim_end_matches('/'));
-    let mut answer: Value = reqwest::Client::new()
+    let mut response: Value = reqwest::Client::new()
         .post(&url)
         .header("x-hasura-admin-secret", &args.admin_secret)
         .json(&json!({"query": QUERY}))
@@ -101,9 +106,9 @@ pub(crate) async fn fetch(args: &SchemaArgs) -> Result<Schema> {
         .error_for_status()?
         .json()
         .await?;
-    if let Some(errors) = answer.get("errors") {
-        bail!("{url} refused the introspection: {errors}");
+    if let Some(errors) = response.get("errors") {
+        bail!("{url} rejected the introspection query: {errors}");
     }
-    serde_json::from_value(answer["data"]["__schema"].take())
-        .with_context(|| format!("{url} answered no introspection"))
+    serde_json::from_value(response["data"]["__schema"].take())
+        .with_context(|| format!("the response of {url} is not an introspection result"))
 }

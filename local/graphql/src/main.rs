@@ -1,9 +1,11 @@
-//! A GraphQL engine for one machine: serves the Hasura project in `hasura/`
-//! with postrust, where Hasura's own engine cannot run.
+//! A local GraphQL engine: serves the Hasura project in `hasura/` with postrust, on
+//! machines where Hasura's own engine cannot run.
 //!
-//! Where the two are known to differ: postrust runs the functions of one mutation
-//! in order but each in a transaction of its own, where Hasura runs them all in
-//! one, and it delivers no events, which [`events`] does.
+//! Known differences from Hasura:
+//!
+//! - postrust runs the functions of a mutation in order, but each in its own
+//!   transaction. Hasura runs all of them in one transaction.
+//! - postrust does not deliver events. [`events`] does, in a separate process.
 
 mod catalog;
 mod events;
@@ -33,7 +35,7 @@ struct Cli {
 enum Command {
     /// Serve GraphQL from a database and a metadata folder.
     Serve(ServeArgs),
-    /// Deliver the events of a database to their webhooks.
+    /// Deliver the events of a database to the webhooks of their triggers.
     Deliver(DeliverArgs),
     /// Print the administrator's schema of a running engine.
     Schema(SchemaArgs),
@@ -49,14 +51,14 @@ fn main() -> Result<()> {
 
     match Cli::parse().command {
         Command::Serve(args) => {
-            // Prepared on this thread alone, and published before the runtime
-            // that serves has any other.
+            // Prepared in a runtime without threads, because the variable must be set
+            // before the multi-threaded runtime starts its threads.
             let engine = Builder::new_current_thread()
                 .enable_all()
                 .build()?
                 .block_on(Engine::prepare(&args))?;
-            // SAFETY: no other thread is running.
-            unsafe { engine.publish() };
+            // SAFETY: the process has no other thread yet.
+            unsafe { engine.set_metadata_variable() };
             Builder::new_multi_thread()
                 .enable_all()
                 .build()?
@@ -71,7 +73,7 @@ fn main() -> Result<()> {
                 .enable_all()
                 .build()?
                 .block_on(introspection::fetch(&args))?;
-            print!("{}", sdl::print(&schema));
+            print!("{}", sdl::render(&schema));
             Ok(())
         }
     }

@@ -1,12 +1,13 @@
 //! The part of Hasura's metadata that this project uses, read from the folder
 //! that the Hasura CLI applies.
 //!
-//! Unknown keys are refused. Ignoring one could serve rows that a rule was
-//! written to withhold, and the tests would never notice.
+//! Unknown keys are rejected. Ignoring a key could expose rows that a rule is
+//! meant to hide, and no test would detect it.
 
 mod event_trigger;
+mod permission;
+mod table;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +17,10 @@ use serde::de::DeserializeOwned;
 use serde_yaml_ng::Value;
 
 pub(crate) use self::event_trigger::{EventColumns, EventHeader, EventTrigger, RetryConf};
+pub(crate) use self::permission::{Columns, Permission};
+pub(crate) use self::table::{ForeignKey, Table};
 
-/// What the database `default` tracks.
+/// The tables and functions that are tracked in the database `default`.
 #[derive(Debug)]
 pub(crate) struct Metadata {
     pub(crate) tables: Vec<Table>,
@@ -25,6 +28,7 @@ pub(crate) struct Metadata {
     pub(crate) introspection_disabled_for: Vec<String>,
 }
 
+/// The name of a table or function, with its database schema.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QualifiedName {
@@ -38,119 +42,7 @@ impl std::fmt::Display for QualifiedName {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Table {
-    pub(crate) table: QualifiedName,
-    #[serde(default)]
-    pub(crate) object_relationships: Vec<Relationship>,
-    #[serde(default)]
-    pub(crate) array_relationships: Vec<Relationship>,
-    #[serde(default)]
-    pub(crate) select_permissions: Vec<Permission<Select>>,
-    #[serde(default)]
-    pub(crate) insert_permissions: Vec<Permission<Insert>>,
-    #[serde(default)]
-    pub(crate) update_permissions: Vec<Permission<Update>>,
-    #[serde(default)]
-    pub(crate) delete_permissions: Vec<Permission<Delete>>,
-    #[serde(default)]
-    pub(crate) event_triggers: Vec<EventTrigger>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Relationship {
-    pub(crate) name: String,
-    pub(crate) using: Using,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Using {
-    pub(crate) foreign_key_constraint_on: ForeignKey,
-}
-
-/// Either a column of the table itself, or another table's column that points
-/// at it.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum ForeignKey {
-    Own(String),
-    Other(OtherKey),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct OtherKey {
-    pub(crate) column: String,
-    pub(crate) table: QualifiedName,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Permission<Rule> {
-    pub(crate) role: String,
-    pub(crate) permission: Rule,
-    #[serde(default, rename = "comment")]
-    _comment: Option<String>,
-}
-
-/// A list of columns, or `"*"`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Columns {
-    Named(Vec<String>),
-    All(Star),
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) enum Star {
-    #[serde(rename = "*")]
-    Star,
-}
-
-/// A boolean expression over a row, or the values to set: handed on as it is.
-pub(crate) type Json = serde_json::Value;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Select {
-    pub(crate) columns: Columns,
-    pub(crate) filter: Json,
-    pub(crate) limit: Option<u64>,
-    #[serde(default)]
-    pub(crate) allow_aggregations: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Insert {
-    pub(crate) columns: Columns,
-    pub(crate) check: Json,
-    #[serde(default)]
-    pub(crate) set: BTreeMap<String, Json>,
-    #[serde(default)]
-    pub(crate) backend_only: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Update {
-    pub(crate) columns: Columns,
-    pub(crate) filter: Json,
-    #[serde(default)]
-    pub(crate) check: Json,
-    #[serde(default)]
-    pub(crate) set: BTreeMap<String, Json>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Delete {
-    pub(crate) filter: Json,
-}
-
+/// A tracked function, as `functions/*.yaml` declares it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Function {
@@ -179,7 +71,7 @@ pub(crate) struct FunctionPermission {
 struct Database {
     name: String,
     kind: String,
-    /// How Hasura connects. Here the connection is an argument.
+    /// How Hasura connects. The local engine takes the connection as an argument.
     #[serde(rename = "configuration")]
     _configuration: Value,
     tables: Value,
@@ -198,8 +90,8 @@ struct Introspection {
     disabled_for_roles: Vec<String>,
 }
 
-/// Files of features that the project does not use: refused unless empty.
-const UNUSED: [&str; 12] = [
+/// Files of features that the local engine does not support. They must be empty.
+const UNSUPPORTED: [&str; 12] = [
     "actions.yaml",
     "allow_list.yaml",
     "api_limits.yaml",
@@ -215,23 +107,25 @@ const UNUSED: [&str; 12] = [
 ];
 
 impl Metadata {
-    /// Reads a metadata folder of the Hasura CLI's config version 3.
+    /// Reads a metadata folder of the Hasura CLI, with config version 3.
     ///
     /// # Errors
     ///
-    /// When a file is missing or malformed, or says something that cannot be
-    /// served here; the error names the file.
+    /// When a file is missing, malformed, or uses a feature that the local engine
+    /// does not support. The error names the file.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let version: Version = read_yaml(&folder.join("version.yaml"))?;
         ensure!(
             version.version == 3,
-            "version.yaml: metadata version must be 3"
+            "{}: the metadata version must be 3, not {}",
+            folder.join("version.yaml").display(),
+            version.version
         );
-        for name in UNUSED {
+        for name in UNSUPPORTED {
             let path = folder.join(name);
-            if path.exists() && !says_nothing(&read_yaml(&path)?) {
+            if path.exists() && !is_empty(&read_yaml(&path)?) {
                 bail!(
-                    "{}: not supported by the local engine; must be empty",
+                    "{}: the local engine does not support this feature; the file must be empty",
                     path.display()
                 );
             }
@@ -246,7 +140,7 @@ impl Metadata {
         };
         ensure!(
             database.name == "default" && database.kind == "postgres",
-            "{}: the database must be `default`, of kind `postgres`",
+            "{}: the database must have the name `default` and the kind `postgres`",
             path.display()
         );
         Ok(Self {
@@ -260,19 +154,19 @@ impl Metadata {
 fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_yaml_ng::from_str(&text).with_context(|| format!("cannot use {}", path.display()))
+    serde_yaml_ng::from_str(&text).with_context(|| format!("{} is invalid", path.display()))
 }
 
-/// A list that the CLI splits over files: a string `!include FILE`, relative to
-/// the file that holds it, stands for the list and for each of its entries.
+/// Reads a list that the CLI may split into files: the list and each of its entries
+/// may be a string `!include FILE`. The path is relative to the file that contains it.
 fn read_list<T: DeserializeOwned>(file: &Path, value: &Value) -> Result<Vec<T>> {
-    let (file, entries): (PathBuf, Vec<Value>) = match included(file, value) {
+    let (file, entries): (PathBuf, Vec<Value>) = match included_path(file, value) {
         Some(path) => (path.clone(), read_yaml(&path)?),
         None => (file.to_owned(), parse(file, value)?),
     };
     entries
         .iter()
-        .map(|entry| match included(&file, entry) {
+        .map(|entry| match included_path(&file, entry) {
             Some(path) => read_yaml(&path),
             None => parse(&file, entry),
         })
@@ -281,20 +175,20 @@ fn read_list<T: DeserializeOwned>(file: &Path, value: &Value) -> Result<Vec<T>> 
 
 fn parse<T: DeserializeOwned>(file: &Path, value: &Value) -> Result<T> {
     serde_yaml_ng::from_value(value.clone())
-        .with_context(|| format!("cannot use {}", file.display()))
+        .with_context(|| format!("{} is invalid", file.display()))
 }
 
-fn included(file: &Path, value: &Value) -> Option<PathBuf> {
+fn included_path(file: &Path, value: &Value) -> Option<PathBuf> {
     let name = value.as_str()?.strip_prefix("!include ")?;
     Some(file.parent().unwrap_or(Path::new("")).join(name.trim()))
 }
 
-/// Whether a file holds no more than empty lists and maps.
-fn says_nothing(value: &Value) -> bool {
+/// Whether a document consists only of empty lists and maps.
+fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Sequence(items) => items.is_empty(),
-        Value::Mapping(map) => map.values().all(says_nothing),
+        Value::Mapping(map) => map.values().all(is_empty),
         _ => false,
     }
 }

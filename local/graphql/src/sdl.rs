@@ -1,5 +1,5 @@
-//! A schema as text in GraphQL's schema language, in an order that depends on
-//! nothing but names, so that two schemas are equal when their texts are.
+//! Renders a schema in GraphQL's schema definition language. Everything is sorted by
+//! name, so that equal schemas have equal texts.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,11 @@ const HEADER: &str = "\
 # Written by `local-graphql schema`; a test compares the two.
 ";
 
-/// Scalars that every GraphQL schema has.
+/// Scalars that every GraphQL schema has. They are not declared.
 const BUILT_IN: [&str; 5] = ["Boolean", "Float", "ID", "Int", "String"];
 
-pub(crate) fn print(schema: &Schema) -> String {
+/// The schema as text, with a header comment.
+pub(crate) fn render(schema: &Schema) -> String {
     let mut out = String::from(HEADER);
     let mut roots = vec![("query", &schema.query_type)];
     roots.extend(schema.mutation_type.as_ref().map(|root| ("mutation", root)));
@@ -26,7 +27,7 @@ pub(crate) fn print(schema: &Schema) -> String {
     let roots = roots
         .iter()
         .map(|(kind, root)| format!("  {kind}: {}\n", root.name));
-    push(&mut out, "schema", roots.collect());
+    write_block(&mut out, "schema", roots.collect());
 
     let mut types: Vec<_> = schema
         .types
@@ -35,12 +36,12 @@ pub(crate) fn print(schema: &Schema) -> String {
         .collect();
     types.sort_by(|a, b| a.name.cmp(&b.name));
     for declared in types {
-        print_type(&mut out, declared);
+        write_type(&mut out, declared);
     }
     out
 }
 
-fn print_type(out: &mut String, declared: &Type) {
+fn write_type(out: &mut String, declared: &Type) {
     let name = &declared.name;
     match declared.kind {
         Kind::Object => {
@@ -49,14 +50,14 @@ fn print_type(out: &mut String, declared: &Type) {
                 [] => String::new(),
                 some => format!(" implements {}", some.join(" & ")),
             };
-            push(
+            write_block(
                 out,
                 &format!("type {name}{implements}"),
                 fields(declared.fields.as_deref()),
             );
         }
         Kind::Interface => {
-            push(
+            write_block(
                 out,
                 &format!("interface {name}"),
                 fields(declared.fields.as_deref()),
@@ -64,7 +65,7 @@ fn print_type(out: &mut String, declared: &Type) {
         }
         Kind::InputObject => {
             let inputs = declared.input_fields.as_deref().unwrap_or_default();
-            push(
+            write_block(
                 out,
                 &format!("input {name}"),
                 lines(inputs.iter().map(input_value)),
@@ -72,7 +73,7 @@ fn print_type(out: &mut String, declared: &Type) {
         }
         Kind::Enum => {
             let values = names(declared.enum_values.as_deref());
-            push(
+            write_block(
                 out,
                 &format!("enum {name}"),
                 lines(values.into_iter().map(str::to_owned)),
@@ -88,7 +89,7 @@ fn print_type(out: &mut String, declared: &Type) {
     }
 }
 
-fn push(out: &mut String, head: &str, body: Vec<String>) {
+fn write_block(out: &mut String, head: &str, body: Vec<String>) {
     let _ = writeln!(out, "\n{head} {{\n{}}}", body.concat());
 }
 

@@ -1,4 +1,7 @@
-//! The engine behind HTTP, as Hasura would answer.
+//! Serves the engine over HTTP on the paths that Hasura has.
+//!
+//! The metadata is compared with the database before anything is served, so that a
+//! mistake stops the engine instead of changing what a role can see.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,10 +28,10 @@ use crate::catalog::{Catalog, SCHEMA};
 use crate::metadata::Metadata;
 use crate::translate::to_postrust;
 
-/// The variable in which postrust looks for names and permissions.
+/// The variable from which postrust reads names and permissions.
 const METADATA_VARIABLE: &str = "PGRST_GRAPHQL_METADATA";
 
-/// The least key length for HS256 that Hasura accepts, in bytes.
+/// The shortest HS256 key that Hasura accepts, in bytes.
 const MIN_KEY_BYTES: usize = 32;
 
 #[derive(Debug, Args)]
@@ -36,17 +39,17 @@ pub(crate) struct ServeArgs {
     /// Metadata folder of the Hasura project.
     #[arg(long, default_value = "hasura/metadata")]
     metadata: PathBuf,
-    /// Address to listen on; port 0 takes a free one.
+    /// Address to listen on. Port 0 selects a free port.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Database connections.
+    /// Maximum number of database connections.
     #[arg(long, default_value_t = 20)]
     pool: u32,
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
     #[arg(long, env = "HASURA_GRAPHQL_ADMIN_SECRET", hide_env_values = true)]
     admin_secret: String,
-    /// `{"type": "HS256", "key": "..."}`, as Hasura takes it.
+    /// `{"type": "HS256", "key": "..."}`, in Hasura's format.
     #[arg(long, env = "HASURA_GRAPHQL_JWT_SECRET", hide_env_values = true)]
     jwt_secret: String,
 }
@@ -65,13 +68,19 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Reads the metadata, holds it against the database, and translates it.
+    /// Reads the metadata, checks it against the database, and translates it for
+    /// postrust.
+    ///
+    /// # Errors
+    ///
+    /// When an argument or the metadata is invalid, or the metadata does not match
+    /// the database.
     pub(crate) async fn prepare(args: &ServeArgs) -> Result<Self> {
         let metadata = Metadata::read(&args.metadata)?;
         let catalog = Catalog::read(&args.database_url).await?;
         catalog
             .check(&metadata)
-            .context("the metadata does not fit the database")?;
+            .context("the metadata does not match the database")?;
         let document = to_postrust(&metadata, &catalog)?.to_string();
 
         let options: PgConnectOptions = args
@@ -81,7 +90,7 @@ impl Engine {
         let config = AppConfig::try_from_vars([
             ("DATABASE_URL", args.database_url.as_str()),
             ("PGRST_DB_SCHEMAS", SCHEMA),
-            // Hasura's roles are not the database's: one user runs everything.
+            // Hasura's roles are not database roles: one database user runs all queries.
             ("PGRST_DB_ANON_ROLE", options.get_username()),
             ("PGRST_DB_POOL", &args.pool.to_string()),
             ("HASURA_GRAPHQL_ADMIN_SECRET", &args.admin_secret),
@@ -95,35 +104,40 @@ impl Engine {
         Ok(Self { config, document })
     }
 
-    /// Puts the document where postrust looks for it.
+    /// Sets the environment variable from which postrust reads the metadata.
     ///
     /// # Safety
     ///
-    /// No other thread may run: the environment is the process's.
-    pub(crate) unsafe fn publish(&self) {
+    /// The process must not have other threads: they could read the environment while
+    /// it changes.
+    pub(crate) unsafe fn set_metadata_variable(&self) {
         // SAFETY: the caller promises that this is the only thread.
         unsafe { std::env::set_var(METADATA_VARIABLE, &self.document) };
     }
 
     /// Serves until SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    ///
+    /// When the engine has no schema or the address is not available.
     pub(crate) async fn serve(self, args: &ServeArgs) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
 
-        // The project uses no subscriptions.
+        // WebSockets are for subscriptions, which the project does not use.
         let mut host = Host::SERVER;
         host.websockets = false;
         let app = Builder::new(self.config, host)
-            .layer(middleware::from_fn(only_what_hasura_serves))
+            .layer(middleware::from_fn(reject_other_paths))
             .build()
             .await?;
-        probe(app.router.clone(), &args.admin_secret).await?;
+        check_schema(app.router.clone(), &args.admin_secret).await?;
 
         let listener = TcpListener::bind(args.listen)
             .await
             .with_context(|| format!("cannot listen on {}", args.listen))?;
         let address = listener.local_addr()?;
-        info!("ready: http://{address}/v1/graphql");
+        info!(url = %format_args!("http://{address}/v1/graphql"), "engine ready");
         tokio::select! {
             served = axum::serve(listener, app.router) => served?,
             _ = terminate.recv() => {}
@@ -134,7 +148,7 @@ impl Engine {
 }
 
 fn hs256_key(setting: &str) -> Result<String> {
-    // The cause is left out: it could quote the key.
+    // The error's cause is omitted, because it could quote the key.
     let Ok(secret) = serde_json::from_str::<JwtSecret>(setting) else {
         bail!(r#"HASURA_GRAPHQL_JWT_SECRET must be {{"type": "HS256", "key": "..."}}"#);
     };
@@ -149,27 +163,29 @@ fn hs256_key(setting: &str) -> Result<String> {
     Ok(secret.key)
 }
 
-/// postrust also serves a REST interface, which knows nothing of the roles.
-async fn only_what_hasura_serves(request: Request, next: Next) -> Response {
+/// Rejects paths that Hasura does not have. postrust also serves a REST interface, which
+/// ignores Hasura's roles.
+async fn reject_other_paths(request: Request, next: Next) -> Response {
     match request.uri().path() {
         "/v1/graphql" | "/v1/version" | "/healthz" => next.run(request).await,
         _ => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-/// Asks the engine one question: it starts even when it could not build a
-/// schema, and says so only in its answers.
-async fn probe(router: Router, admin_secret: &str) -> Result<()> {
+/// Sends one query. postrust starts even if it could not build a schema, and reports
+/// that only in its responses.
+async fn check_schema(router: Router, admin_secret: &str) -> Result<()> {
     let request = Request::post("/v1/graphql")
         .header("content-type", "application/json")
         .header("x-hasura-admin-secret", admin_secret)
         .body(Body::from(json!({"query": "{ __typename }"}).to_string()))?;
     let response = router.oneshot(request).await?;
     let body = to_bytes(response.into_body(), 64 * 1024).await?;
-    let answer: Value = serde_json::from_slice(&body).context("the engine answered no JSON")?;
+    let response: Value =
+        serde_json::from_slice(&body).context("the engine's response is not JSON")?;
     ensure!(
-        answer.get("data").is_some(),
-        "the engine has no schema: {answer}"
+        response.get("data").is_some(),
+        "the engine could not build a schema: {response}"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Hasura's metadata in postrust's words.
+//! Translates Hasura's metadata into postrust's metadata format.
 
 use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 use crate::catalog::Catalog;
 use crate::metadata::{Columns, Function, Metadata, Permission, Table};
 
-/// The document that postrust reads as `PGRST_GRAPHQL_METADATA`.
+/// The document that postrust reads from `PGRST_GRAPHQL_METADATA`.
 ///
 /// # Errors
 ///
-/// When the metadata grants nothing to any role (postrust would then serve
-/// everything to everybody), or asks for what postrust cannot do.
+/// When the metadata does not grant any permission (postrust would then serve
+/// everything to everyone), or needs a feature that postrust does not have.
 pub(crate) fn to_postrust(metadata: &Metadata, catalog: &Catalog) -> Result<Value> {
     let mut tables = Map::new();
     for table in &metadata.tables {
@@ -24,7 +24,7 @@ pub(crate) fn to_postrust(metadata: &Metadata, catalog: &Catalog) -> Result<Valu
     };
     ensure!(
         tables.values().any(grants),
-        "no table has a permission: the engine would not restrict any role"
+        "the metadata has no table permission: the engine would not restrict any role"
     );
     let mut functions = Map::new();
     for function in &metadata.functions {
@@ -111,15 +111,15 @@ fn translate_function(function: &Function) -> Result<Value> {
     let configuration = &function.configuration;
     ensure!(
         configuration.exposed_as.as_deref() == Some("mutation"),
-        "function {name}: only functions exposed as mutations are supported"
+        "function {name}: exposed_as must be `mutation`; other functions are not supported"
     );
-    // postrust knows a session argument by this name alone.
+    // postrust recognises a session argument only by this name.
     ensure!(
         configuration
             .session_argument
             .as_deref()
             .is_none_or(|name| name == "hasura_session"),
-        "function {name}: the session argument must be called hasura_session"
+        "function {name}: session_argument must be `hasura_session`"
     );
     let roles: Vec<_> = function.permissions.iter().map(|p| &p.role).collect();
     Ok(json!({"exposed_as": "mutation", "roles": roles}))

@@ -1,5 +1,5 @@
-//! The life of an agent: boot, register, then send heartbeats and serve the slots side by side,
-//! until there is nothing left to do.
+//! The agent's lifecycle: boot, register, then send heartbeats and serve the slots concurrently,
+//! until the machine should shut down.
 
 use std::time::{Duration, Instant};
 
@@ -7,170 +7,179 @@ use tokio::time::sleep;
 
 use crate::config::Config;
 use crate::hasura::{Hasura, HasuraError};
-use crate::slots::{Duty, SlotStatus, Slots};
+use crate::slots::{SlotAction, SlotStatus, Slots};
 
-/// The first wait after a failure or a `RETRY`; each further one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// The longest wait: a host that is ready should not stand idle for long.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// First delay after a failure or a `RETRY`. The delay doubles with each further attempt.
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+/// Longest delay. It is short, because a machine that is ready should not stay unused for long.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Why the machine can go.
+/// Why the machine should shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
-    /// The service has given this instance up, or never wanted it.
-    GivenUp,
-    /// It was draining, and the last session is over.
+pub enum ShutdownReason {
+    /// The service answered `SHUT_DOWN`: it is terminating this instance or does not know it.
+    Requested,
+    /// The instance is draining, and no slot is occupied.
     Drained,
 }
 
-/// Runs until the machine should shut down. The service being out of reach is no reason to:
-/// sessions go on without it. The error is of the kind that only another start can mend.
-pub async fn run(config: &Config) -> Result<Leaving, HasuraError> {
+/// Runs until the machine should shut down. While the service is unreachable the agent keeps
+/// running, because the sessions continue without it.
+///
+/// # Errors
+///
+/// [`HasuraError::Unreachable`] if the HTTP client cannot be built. Failed requests are logged and
+/// repeated instead.
+pub async fn run(config: &Config) -> Result<ShutdownReason, HasuraError> {
     let hasura = Hasura::new(&config.user_data)?;
-    sleep(config.pace.boot).await;
-    if let Registration::Refused = register(config, &hasura).await {
-        return Ok(Leaving::GivenUp);
+    sleep(config.timing.boot).await;
+    if let Registration::ShutDown = register(config, &hasura).await {
+        return Ok(ShutdownReason::Requested);
     }
-    let leaving = tokio::select! {
-        leaving = send_heartbeats(config, &hasura) => leaving,
-        leaving = serve_slots(config, &hasura) => leaving,
+    let reason = tokio::select! {
+        reason = send_heartbeats(config, &hasura) => reason,
+        reason = serve_slots(config, &hasura) => reason,
     };
-    Ok(leaving)
+    Ok(reason)
 }
 
 enum Registration {
-    Done,
-    Refused,
+    Registered,
+    ShutDown,
 }
 
 async fn register(config: &Config, hasura: &Hasura) -> Registration {
-    let mut trouble = Trouble::default();
-    let mut wait = FIRST_WAIT;
+    let mut outage = OutageLog::default();
+    let mut backoff = FIRST_BACKOFF;
     loop {
         match hasura
             .register(&config.instance_id, &config.instance_ip)
             .await
         {
             Ok(answer) => {
-                trouble.is_over();
+                outage.record_success();
                 match answer.outcome.as_str() {
                     "REGISTERED" => {
-                        tracing::info!(instance = config.instance_id, "registered");
-                        return Registration::Done;
+                        tracing::info!(instance = config.instance_id, "instance registered");
+                        return Registration::Registered;
                     }
-                    "SHUT_DOWN" => return Registration::Refused,
-                    // RETRY: the service has launched this instance, but not written it down yet.
-                    outcome => tracing::info!(outcome, ?wait, "not registered yet"),
+                    "SHUT_DOWN" => return Registration::ShutDown,
+                    // RETRY: the service launched this instance, but its row does not exist yet.
+                    outcome => tracing::info!(outcome, ?backoff, "instance not registered yet"),
                 }
             }
-            Err(error) => trouble.happened("register", &error),
+            Err(error) => outage.record_failure("register", &error),
         }
-        sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+        sleep(backoff).await;
+        backoff = (backoff * 2).min(LONGEST_BACKOFF);
     }
 }
 
-async fn send_heartbeats(config: &Config, hasura: &Hasura) -> Leaving {
-    let mut trouble = Trouble::default();
+async fn send_heartbeats(config: &Config, hasura: &Hasura) -> ShutdownReason {
+    let mut outage = OutageLog::default();
     loop {
         match hasura.heartbeat(&config.instance_id).await {
             Ok(answer) => {
-                trouble.is_over();
+                outage.record_success();
                 if answer.outcome == "SHUT_DOWN" {
-                    return Leaving::GivenUp;
+                    return ShutdownReason::Requested;
                 }
             }
-            Err(error) => trouble.happened("send a heartbeat", &error),
+            Err(error) => outage.record_failure("send a heartbeat", &error),
         }
-        sleep(config.pace.heartbeat).await;
+        sleep(config.timing.heartbeat).await;
     }
 }
 
-async fn serve_slots(config: &Config, hasura: &Hasura) -> Leaving {
-    let mut trouble = Trouble::default();
+async fn serve_slots(config: &Config, hasura: &Hasura) -> ShutdownReason {
+    let mut outage = OutageLog::default();
     let mut slots = Slots::default();
     loop {
-        match look(config, hasura, &mut slots).await {
-            Ok(Look::Leave) => return Leaving::Drained,
-            // Look again at once: what was done may make something else due.
-            Ok(Look::Progress) => {
-                trouble.is_over();
+        match poll_slots(config, hasura, &mut slots).await {
+            Ok(Poll::Drained) => return ShutdownReason::Drained,
+            // Poll again immediately: a change may make another action due.
+            Ok(Poll::Changed) => {
+                outage.record_success();
                 continue;
             }
-            Ok(Look::Idle) => trouble.is_over(),
-            Err(error) => trouble.happened("serve the slots", &error),
+            Ok(Poll::Unchanged) => outage.record_success(),
+            Err(error) => outage.record_failure("serve the slots", &error),
         }
-        sleep(config.pace.poll).await;
+        sleep(config.timing.poll).await;
     }
 }
 
-enum Look {
-    Leave,
-    Progress,
-    Idle,
+enum Poll {
+    Drained,
+    Changed,
+    Unchanged,
 }
 
-/// Looks at the slots once, and does what is due.
-async fn look(config: &Config, hasura: &Hasura, slots: &mut Slots) -> Result<Look, HasuraError> {
+/// Reads the slots once and sends the actions that are due.
+async fn poll_slots(
+    config: &Config,
+    hasura: &Hasura,
+    slots: &mut Slots,
+) -> Result<Poll, HasuraError> {
     let Some(host) = hasura.own_slots(&config.instance_id).await? else {
-        // A row that is not there may be a row that is not shown. Only the answer to a heartbeat
-        // tells an agent to go.
-        return Ok(Look::Idle);
+        // The row may exist without being visible to this role, so this is not a reason to shut
+        // down. Only the answer to a heartbeat is.
+        return Ok(Poll::Unchanged);
     };
     let now = Instant::now();
     slots.observe(host.slots, now);
     if host.status == "DRAINING" && !slots.any_occupied() {
-        return Ok(Look::Leave);
+        return Ok(Poll::Drained);
     }
-    let mut look = Look::Idle;
-    for duty in slots.due(now, &config.pace) {
-        let outcome = fulfil(hasura, &duty).await?;
-        tracing::info!(?duty, outcome, "told");
-        // Anything else is an answer too: the slot has moved on, and the next look shows where.
+    let mut poll = Poll::Unchanged;
+    for action in slots.actions_due(now, &config.timing) {
+        let outcome = send_action(hasura, &action).await?;
+        tracing::info!(?action, outcome, "slot action sent");
+        // After any other outcome, the slot has changed meanwhile. The next poll shows its state.
         if matches!(
             outcome.as_str(),
             "CLAIMED" | "REPORTED" | "REPLACED" | "REMOVED"
         ) {
-            look = Look::Progress;
+            poll = Poll::Changed;
         }
     }
-    Ok(look)
+    Ok(poll)
 }
 
-async fn fulfil(hasura: &Hasura, duty: &Duty) -> Result<String, HasuraError> {
-    match duty {
-        Duty::Claim {
+async fn send_action(hasura: &Hasura, action: &SlotAction) -> Result<String, HasuraError> {
+    match action {
+        SlotAction::Claim {
             slot_id,
             user_id,
             session_id,
         } => hasura.claim(slot_id, user_id, session_id).await,
-        Duty::ReportRunning { slot_id } => hasura.report(slot_id, SlotStatus::Running).await,
-        Duty::ReportDying { slot_id } => hasura.report(slot_id, SlotStatus::Dying).await,
-        Duty::Replace { slot_id } => hasura.replace(slot_id).await,
+        SlotAction::ReportRunning { slot_id } => hasura.report(slot_id, SlotStatus::Running).await,
+        SlotAction::ReportDying { slot_id } => hasura.report(slot_id, SlotStatus::Dying).await,
+        SlotAction::Replace { slot_id } => hasura.replace(slot_id).await,
     }
 }
 
-/// Logs an outage once when it begins and once when it is over, however long it lasts.
+/// Logs the beginning and the end of an outage, but not every failed attempt in between.
 #[derive(Debug, Default)]
-struct Trouble {
+struct OutageLog {
     failures: u32,
 }
 
-impl Trouble {
-    fn happened(&mut self, doing: &'static str, error: &HasuraError) {
+impl OutageLog {
+    fn record_failure(&mut self, operation: &'static str, error: &HasuraError) {
         self.failures += 1;
         if self.failures == 1 {
             tracing::warn!(
-                doing,
+                operation,
                 error = error as &dyn std::error::Error,
-                "failed; trying again"
+                "request to Hasura failed; retrying"
             );
         }
     }
 
-    fn is_over(&mut self) {
+    fn record_success(&mut self) {
         if self.failures > 0 {
-            tracing::info!(failures = self.failures, "works again");
+            tracing::info!(failures = self.failures, "requests to Hasura succeed again");
             self.failures = 0;
         }
     }

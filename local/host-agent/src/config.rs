@@ -1,5 +1,5 @@
-//! What an agent is told: by its machine (id, address), by whoever launched the machine (user
-//! data), and for a stand-in also how fast to play.
+//! The agent's settings: the instance's id and address, the user data of the launch, and the timing
+//! of the simulated sessions.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,15 +9,15 @@ use secrecy::SecretString;
 
 #[derive(Debug)]
 pub struct Config {
-    /// EC2's id of this instance (`INSTANCE_ID`; a real agent asks the metadata service).
+    /// EC2's id of this instance (`INSTANCE_ID`). A real agent reads it from the metadata service.
     pub instance_id: String,
     /// The address that users connect to (`INSTANCE_IP`).
     pub instance_ip: String,
     pub user_data: UserData,
-    pub pace: Pace,
+    pub timing: Timing,
 }
 
-/// From the user data that the service gave to the launch.
+/// Settings from the user data, which the service passes to EC2 with the launch.
 #[derive(Debug)]
 pub struct UserData {
     /// Hasura's base URL, without `/v1/graphql` (`SCALING_HASURA_URL`).
@@ -26,42 +26,49 @@ pub struct UserData {
     pub token: SecretString,
 }
 
-/// The stand-in's pace; defaults in brackets.
+/// How fast the simulation runs. Each field names its variable and its default, in milliseconds.
 #[derive(Clone, Debug)]
-pub struct Pace {
-    /// From start to registration (`AGENT_BOOT_MS`, 1000).
+pub struct Timing {
+    /// Time from start to registration (`AGENT_BOOT_MS`, 1000).
     pub boot: Duration,
-    /// From the assignment of a slot to its user's connection (`AGENT_CONNECT_MS`, 1000).
+    /// Time from the assignment of a slot until its user connects (`AGENT_CONNECT_MS`, 1000).
     pub connect: Duration,
-    /// How long a session runs at the least (`AGENT_SESSION_MS`, 60000).
+    /// Shortest session (`AGENT_SESSION_MS`, 60000).
     pub session: Duration,
-    /// And at the most (`AGENT_SESSION_MAX_MS`, the same): see [`Pace::session_of`].
+    /// Longest session (`AGENT_SESSION_MAX_MS`, same as `session`). See
+    /// [`Timing::session_length`].
     pub session_max: Duration,
-    /// Between two heartbeats (`AGENT_HEARTBEAT_MS`, 5000).
+    /// Time between two heartbeats (`AGENT_HEARTBEAT_MS`, 5000).
     pub heartbeat: Duration,
-    /// Between two looks at the slots (`AGENT_POLL_MS`, 250).
+    /// Time between two reads of the slots (`AGENT_POLL_MS`, 250).
     pub poll: Duration,
 }
 
+/// A setting is missing or invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{0} is not set")]
     Missing(&'static str),
-    #[error("{name} should be a number of milliseconds, not {value:?}")]
+    #[error("{name} must be a number of milliseconds, not {value:?}")]
     NotANumber { name: &'static str, value: String },
-    #[error("AGENT_SESSION_MAX_MS should not be less than AGENT_SESSION_MS")]
+    #[error("AGENT_SESSION_MAX_MS must not be less than AGENT_SESSION_MS")]
     SessionRange,
-    #[error("read the user data in {file}")]
+    #[error("cannot read the user data in {file} (USER_DATA_FILE)")]
     UserData {
         file: PathBuf,
         #[source]
         source: std::io::Error,
     },
-    #[error("the user data has no line {0}=…")]
+    #[error("the user data has no line `{0}=…` with a value")]
     MissingInUserData(&'static str),
 }
 
 impl Config {
+    /// Reads the environment and the user data in the file `USER_DATA_FILE`.
+    ///
+    /// # Errors
+    ///
+    /// Names the first variable or line that is missing or invalid.
     #[expect(clippy::disallowed_methods, reason = "this is where settings are read")]
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::read(|name| std::env::var(name).ok())
@@ -91,7 +98,7 @@ impl Config {
             instance_id: required("INSTANCE_ID")?,
             instance_ip: required("INSTANCE_IP")?,
             user_data: UserData::parse(&user_data)?,
-            pace: Pace {
+            timing: Timing {
                 boot: millis("AGENT_BOOT_MS", 1000)?,
                 connect: millis("AGENT_CONNECT_MS", 1000)?,
                 session,
@@ -103,26 +110,34 @@ impl Config {
     }
 }
 
-impl Pace {
-    /// How long this session of this user runs, by the numbers in their ids: the same again after
-    /// a restart of the agent, and on another machine. Short ones are more frequent than long ones.
-    pub fn session_of(&self, user_id: &str, session_id: &str) -> Duration {
-        // FNV-1a (Fowler, Noll and Vo), since the standard library's hashes may change.
+impl Timing {
+    /// How long a session runs: from `session` to `session_max`, and short sessions are more
+    /// frequent than long ones. The length is computed from a hash of the ids, so that it is the
+    /// same after a restart of the agent and on another machine.
+    pub fn session_length(&self, user_id: &str, session_id: &str) -> Duration {
+        // FNV-1a (Fowler, Noll and Vo), because the standard library's hashes may change.
         let ids = user_id.bytes().chain([0]).chain(session_id.bytes());
         let hash = ids.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        // One round of MurmurHash3's last step (Appleby): the last byte alone moves only some bits.
+        // One round of MurmurHash3's finalizer (Appleby), because in FNV-1a the last byte changes
+        // only some of the bits.
         let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        let part = f64::from(u32::try_from(mixed >> 32).unwrap_or_default()) / f64::from(u32::MAX);
+        let fraction =
+            f64::from(u32::try_from(mixed >> 32).unwrap_or_default()) / f64::from(u32::MAX);
         let range = self.session_max.saturating_sub(self.session);
-        self.session + range.mul_f64(part * part)
+        // Squared, so that half of the sessions are in the first quarter of the range.
+        self.session + range.mul_f64(fraction * fraction)
     }
 }
 
 impl UserData {
-    /// Reads `NAME=value` lines. Others are for somebody else: the user data may be a whole boot
-    /// script with these lines in it.
+    /// Reads the `NAME=value` lines and ignores all others, because the user data may be a boot
+    /// script that contains these lines.
+    ///
+    /// # Errors
+    ///
+    /// Names the line that is missing or has no value.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let lines: HashMap<&str, &str> = text
             .lines()
@@ -165,24 +180,24 @@ mod tests {
     }
 
     #[test]
-    fn the_user_data_may_have_lines_for_others() {
+    fn user_data_with_other_lines_is_parsed() {
         let user_data = UserData::parse(USER_DATA).unwrap();
         assert_eq!(user_data.hasura_url, "http://127.0.0.1:8080");
         assert_eq!(user_data.token.expose_secret(), "a.b=.c");
     }
 
     #[test]
-    fn a_missing_line_is_named_and_the_token_is_in_no_output() {
+    fn missing_line_is_named_and_token_is_not_printed() {
         let error = UserData::parse("SCALING_HASURA_URL=http://x").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the user data has no line SCALING_AGENT_TOKEN=…"
+            "the user data has no line `SCALING_AGENT_TOKEN=…` with a value"
         );
         assert!(!format!("{:?}", UserData::parse(USER_DATA)).contains("a.b"));
     }
 
     #[test]
-    fn settings_have_defaults_and_mistakes_are_named() {
+    fn settings_have_defaults_and_invalid_variables_are_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, USER_DATA).unwrap();
         let path = file.path().to_str().unwrap();
@@ -192,26 +207,26 @@ mod tests {
             ("USER_DATA_FILE", path),
         ];
         let config = read(&base).unwrap();
-        assert_eq!(config.pace.poll, Duration::from_millis(250));
-        assert_eq!(config.pace.session_max, Duration::from_secs(60));
+        assert_eq!(config.timing.poll, Duration::from_millis(250));
+        assert_eq!(config.timing.session_max, Duration::from_secs(60));
 
         let with_mistake = [&base[..], &[("AGENT_POLL_MS", "often")]].concat();
         let error = read(&with_mistake).unwrap_err().to_string();
         assert_eq!(
             error,
-            "AGENT_POLL_MS should be a number of milliseconds, not \"often\""
+            "AGENT_POLL_MS must be a number of milliseconds, not \"often\""
         );
         assert_eq!(
             read(&base[1..]).unwrap_err().to_string(),
             "INSTANCE_ID is not set"
         );
-        let backwards = [&base[..], &[("AGENT_SESSION_MAX_MS", "59999")]].concat();
-        assert!(matches!(read(&backwards), Err(ConfigError::SessionRange)));
+        let reversed = [&base[..], &[("AGENT_SESSION_MAX_MS", "59999")]].concat();
+        assert!(matches!(read(&reversed), Err(ConfigError::SessionRange)));
     }
 
     #[test]
-    fn sessions_are_of_all_lengths_between_the_two_and_mostly_short() {
-        let pace = Pace {
+    fn session_lengths_cover_the_range_and_are_mostly_short() {
+        let timing = Timing {
             boot: Duration::ZERO,
             connect: Duration::ZERO,
             session: Duration::from_secs(10),
@@ -220,14 +235,18 @@ mod tests {
             poll: Duration::ZERO,
         };
         let lengths: Vec<_> = (0..2000)
-            .map(|user| pace.session_of(&format!("user-{user}"), "1").as_secs_f64())
+            .map(|user| {
+                timing
+                    .session_length(&format!("user-{user}"), "1")
+                    .as_secs_f64()
+            })
             .collect();
         let within = |from: f64, to: f64| {
-            let those = lengths.iter().filter(|it| (from..=to).contains(*it));
-            those.count()
+            let matching = lengths.iter().filter(|it| (from..=to).contains(*it));
+            matching.count()
         };
         assert_eq!(within(10.0, 110.0), 2000);
-        // Half of them are below a quarter of the range.
+        // Half of them are in the first quarter of the range.
         assert!(
             (900..1100).contains(&within(10.0, 35.0)),
             "{}",
@@ -238,7 +257,13 @@ mod tests {
             "{}",
             within(85.0, 110.0)
         );
-        assert_eq!(pace.session_of("a", "1"), pace.session_of("a", "1"));
-        assert_ne!(pace.session_of("a", "1"), pace.session_of("a", "2"));
+        assert_eq!(
+            timing.session_length("a", "1"),
+            timing.session_length("a", "1")
+        );
+        assert_ne!(
+            timing.session_length("a", "1"),
+            timing.session_length("a", "2")
+        );
     }
 }

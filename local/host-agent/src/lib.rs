@@ -1,13 +1,13 @@
-//! A stand-in for the host agent, the program that a real deployment runs on each instance.
+//! A simulated host agent: the program that a real deployment runs on each instance.
 //!
-//! It keeps its side of the contract in `docs/host-agent.md`, with made-up sessions: a user
-//! "connects" some time after being given a slot, and the session "runs" for a while. Whoever
-//! writes the real agent replaces these two delays by the real thing.
+//! It fulfils the contract in `docs/host-agent.md` with simulated sessions. A user "connects" some
+//! time after a slot was assigned, and the session "runs" for a while. A real agent replaces these
+//! two delays with actual connections and sessions.
 //!
-//! - [`config`]: the environment and the instance's user data;
-//! - [`hasura`]: the GraphQL documents, typed against the schema, and the client;
-//! - [`slots`]: what is to be done for each slot and when, pure;
-//! - [`agent`]: the life of an agent, from boot to shutdown.
+//! - [`config`]: settings from the environment and from the instance's user data;
+//! - [`hasura`]: the client, with GraphQL documents that are checked against the schema;
+//! - [`slots`]: decides which actions the slots need, and when; no I/O;
+//! - [`agent`]: the agent's lifecycle, from boot to shutdown.
 
 pub mod agent;
 pub mod config;

@@ -1,12 +1,12 @@
-//! The agent as a program. Its successful end is the machine's shutdown: the emulator it runs
-//! under takes it for one, and on a real instance `systemd` would be told to power off.
+//! Runs the agent. Exiting with success stands for shutting down the machine: the EC2 emulator
+//! then stops the instance. On a real instance, the agent would power off through `systemd`.
 
 use std::process::ExitCode;
 
 use host_agent::agent;
 use host_agent::config::Config;
 
-// An agent does next to nothing, and there is one for every emulated instance.
+// One thread is enough for the little work of an agent, and every emulated instance runs one.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -16,17 +16,23 @@ async fn main() -> ExitCode {
     let config = match Config::from_env() {
         Ok(config) => config,
         Err(error) => {
-            tracing::error!(%error, "read settings");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "settings are invalid"
+            );
             return ExitCode::FAILURE;
         }
     };
     match agent::run(&config).await {
         Ok(reason) => {
-            tracing::info!(?reason, "shutting down");
+            tracing::info!(?reason, "agent shutting down");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            tracing::error!(%error, "start");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "agent failed to start"
+            );
             ExitCode::FAILURE
         }
     }

@@ -1,11 +1,11 @@
-//! What is to be done for the slots of an instance, as a function of what they were last seen to
-//! be and for how long: no state of its own that a crash could lose.
+//! Decides which actions the slots of an instance need, from their last observed state and from
+//! how long it has not changed. A restarted agent continues from the slots' state in the database.
 
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Instant;
 
-use crate::config::Pace;
+use crate::config::Timing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotStatus {
@@ -29,6 +29,7 @@ impl SlotStatus {
 }
 
 impl FromStr for SlotStatus {
+    /// Says which status is unknown.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -41,7 +42,7 @@ impl FromStr for SlotStatus {
         ]
         .into_iter()
         .find(|status| status.as_str() == text)
-        .ok_or_else(|| format!("a slot of the unknown status {text:?}"))
+        .ok_or_else(|| format!("a slot with the unknown status {text:?}"))
     }
 }
 
@@ -54,9 +55,9 @@ pub struct Slot {
     pub session_id: Option<String>,
 }
 
-/// Something to tell Hasura now.
+/// A request to send to Hasura.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Duty {
+pub enum SlotAction {
     /// The user has connected.
     Claim {
         slot_id: String,
@@ -67,72 +68,75 @@ pub enum Duty {
     ReportRunning { slot_id: String },
     /// The session has ended.
     ReportDying { slot_id: String },
-    /// What the session left is cleaned up.
+    /// The ended session is cleaned up, so the slot can be replaced by a free one.
     Replace { slot_id: String },
 }
 
-/// The slots as they were last seen.
+/// The slots as last observed, by id.
 #[derive(Debug, Default)]
 pub struct Slots {
-    seen: HashMap<String, Seen>,
+    observed: HashMap<String, ObservedSlot>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct ObservedSlot {
     slot: Slot,
+    /// When the slot was first observed in this state.
     since: Instant,
 }
 
 impl Slots {
-    /// Takes in what was seen at `now`; a slot that has not changed keeps its age.
+    /// Replaces the observed slots by those that were read at `now`. The age of a slot that has
+    /// not changed is kept.
     pub fn observe(&mut self, slots: Vec<Slot>, now: Instant) {
-        let mut before = std::mem::take(&mut self.seen);
+        let mut before = std::mem::take(&mut self.observed);
         for slot in slots {
             let since = before
                 .remove(&slot.id)
-                .filter(|seen| seen.slot == slot)
-                .map_or(now, |seen| seen.since);
-            self.seen.insert(slot.id.clone(), Seen { slot, since });
+                .filter(|observed| observed.slot == slot)
+                .map_or(now, |observed| observed.since);
+            self.observed
+                .insert(slot.id.clone(), ObservedSlot { slot, since });
         }
     }
 
-    /// What is due at `now`, at most one thing a slot, in the order of the slots' ids.
-    pub fn due(&self, now: Instant, pace: &Pace) -> Vec<Duty> {
+    /// The actions that are due at `now`: at most one per slot, ordered by slot id.
+    pub fn actions_due(&self, now: Instant, timing: &Timing) -> Vec<SlotAction> {
         let mut due: Vec<_> = self
-            .seen
+            .observed
             .iter()
-            .filter_map(|(id, seen)| Some((id, seen.duty(now, pace)?)))
+            .filter_map(|(id, observed)| Some((id, observed.action_due(now, timing)?)))
             .collect();
         due.sort_by_key(|(id, _)| *id);
-        due.into_iter().map(|(_, duty)| duty).collect()
+        due.into_iter().map(|(_, action)| action).collect()
     }
 
     pub fn any_occupied(&self) -> bool {
-        self.seen
+        self.observed
             .values()
-            .any(|seen| seen.slot.status != SlotStatus::Waiting)
+            .any(|observed| observed.slot.status != SlotStatus::Waiting)
     }
 }
 
-impl Seen {
-    fn duty(&self, now: Instant, pace: &Pace) -> Option<Duty> {
+impl ObservedSlot {
+    fn action_due(&self, now: Instant, timing: &Timing) -> Option<SlotAction> {
         let age = now.saturating_duration_since(self.since);
         let slot_id = self.slot.id.clone();
         match self.slot.status {
             SlotStatus::Waiting => None,
-            SlotStatus::Allocated => (age >= pace.connect).then_some(Duty::Claim {
+            SlotStatus::Allocated => (age >= timing.connect).then_some(SlotAction::Claim {
                 slot_id,
                 user_id: self.slot.user_id.clone()?,
                 session_id: self.slot.session_id.clone()?,
             }),
-            SlotStatus::Connecting => Some(Duty::ReportRunning { slot_id }),
+            SlotStatus::Connecting => Some(SlotAction::ReportRunning { slot_id }),
             SlotStatus::Running => {
                 let user = self.slot.user_id.as_deref().unwrap_or_default();
                 let session = self.slot.session_id.as_deref().unwrap_or_default();
-                let is_over = age >= pace.session_of(user, session);
-                is_over.then_some(Duty::ReportDying { slot_id })
+                let is_over = age >= timing.session_length(user, session);
+                is_over.then_some(SlotAction::ReportDying { slot_id })
             }
-            SlotStatus::Dying => Some(Duty::Replace { slot_id }),
+            SlotStatus::Dying => Some(SlotAction::Replace { slot_id }),
         }
     }
 }
@@ -143,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    const PACE: Pace = Pace {
+    const TIMING: Timing = Timing {
         boot: Duration::ZERO,
         connect: Duration::from_secs(2),
         session: Duration::from_secs(60),
@@ -166,31 +170,31 @@ mod tests {
     }
 
     #[test]
-    fn a_free_slot_asks_for_nothing() {
+    fn free_slot_needs_no_action() {
         let start = Instant::now();
         let mut slots = Slots::default();
         slots.observe(vec![slot("a", SlotStatus::Waiting, None)], start);
-        assert!(slots.due(start + seconds(1000), &PACE).is_empty());
+        assert!(slots.actions_due(start + seconds(1000), &TIMING).is_empty());
         assert!(!slots.any_occupied());
     }
 
     #[test]
-    fn a_user_connects_after_a_while_and_for_the_session_that_was_assigned() {
+    fn allocated_slot_is_claimed_after_the_connect_time_for_its_user_and_session() {
         let start = Instant::now();
         let mut slots = Slots::default();
         slots.observe(vec![slot("a", SlotStatus::Allocated, Some("u"))], start);
-        assert!(slots.due(start + seconds(1), &PACE).is_empty());
-        let claim = Duty::Claim {
+        assert!(slots.actions_due(start + seconds(1), &TIMING).is_empty());
+        let claim = SlotAction::Claim {
             slot_id: "a".into(),
             user_id: "u".into(),
             session_id: "s".into(),
         };
-        assert_eq!(slots.due(start + seconds(2), &PACE), [claim]);
+        assert_eq!(slots.actions_due(start + seconds(2), &TIMING), [claim]);
         assert!(slots.any_occupied());
     }
 
     #[test]
-    fn a_slot_given_to_somebody_else_starts_anew() {
+    fn slot_reassigned_to_another_user_restarts_its_age() {
         let start = Instant::now();
         let mut slots = Slots::default();
         slots.observe(vec![slot("a", SlotStatus::Allocated, Some("u"))], start);
@@ -198,12 +202,12 @@ mod tests {
             vec![slot("a", SlotStatus::Allocated, Some("v"))],
             start + seconds(1),
         );
-        assert!(slots.due(start + seconds(2), &PACE).is_empty());
-        assert_eq!(slots.due(start + seconds(3), &PACE).len(), 1);
+        assert!(slots.actions_due(start + seconds(2), &TIMING).is_empty());
+        assert_eq!(slots.actions_due(start + seconds(3), &TIMING).len(), 1);
     }
 
     #[test]
-    fn looking_again_does_not_make_a_session_younger() {
+    fn repeated_observation_keeps_the_age_of_a_session() {
         let start = Instant::now();
         let mut slots = Slots::default();
         for second in 0..=60 {
@@ -212,14 +216,14 @@ mod tests {
                 start + seconds(second),
             );
         }
-        let ended = Duty::ReportDying {
+        let ended = SlotAction::ReportDying {
             slot_id: "a".into(),
         };
-        assert_eq!(slots.due(start + seconds(60), &PACE), [ended]);
+        assert_eq!(slots.actions_due(start + seconds(60), &TIMING), [ended]);
     }
 
     #[test]
-    fn an_agent_that_was_started_again_goes_on_where_the_slots_are() {
+    fn restarted_agent_continues_from_the_state_of_the_slots() {
         let start = Instant::now();
         let mut slots = Slots::default();
         slots.observe(
@@ -230,12 +234,12 @@ mod tests {
             start,
         );
         assert_eq!(
-            slots.due(start, &PACE),
+            slots.actions_due(start, &TIMING),
             [
-                Duty::ReportRunning {
+                SlotAction::ReportRunning {
                     slot_id: "a".into()
                 },
-                Duty::Replace {
+                SlotAction::Replace {
                     slot_id: "b".into()
                 },
             ]
@@ -243,17 +247,17 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_is_gone_is_forgotten() {
+    fn slot_missing_from_an_observation_is_dropped() {
         let start = Instant::now();
         let mut slots = Slots::default();
         slots.observe(vec![slot("a", SlotStatus::Dying, Some("u"))], start);
         slots.observe(vec![slot("b", SlotStatus::Waiting, None)], start);
-        assert!(slots.due(start, &PACE).is_empty());
+        assert!(slots.actions_due(start, &TIMING).is_empty());
         assert!(!slots.any_occupied());
     }
 
     #[test]
-    fn statuses_are_read_back_as_they_are_written() {
+    fn slot_status_is_parsed_from_its_text_and_unknown_text_is_rejected() {
         assert_eq!("DYING".parse(), Ok(SlotStatus::Dying));
         assert!("DEAD".parse::<SlotStatus>().unwrap_err().contains("DEAD"));
     }

@@ -1,11 +1,11 @@
--- The state that Postgres holds: settings of each region, the instances and
--- their slots, images, app versions, demand that was refused, and the fences.
+-- The tables: settings of each region, instances and their slots, images, app
+-- versions, waiting users, fences, and wake-ups.
 --
--- All of it is in `public`, which the GraphQL engine exposes to the
--- administrator. Helpers that no client may call are in `internal`.
+-- They are in `public`, which the GraphQL engine exposes to the administrator.
+-- Helper functions that clients must not call are in `internal`.
 CREATE SCHEMA internal;
 
--- One row for each region: the unit of scaling, configuration and locking.
+-- One row per region: the unit of scaling, configuration, and locking.
 CREATE TABLE regions (
     name               text PRIMARY KEY,
     enabled            boolean NOT NULL DEFAULT true,
@@ -16,10 +16,10 @@ CREATE TABLE regions (
     scale_up_step      integer NOT NULL DEFAULT 1,
     scale_down_step    integer NOT NULL DEFAULT 1,
     -- [{"instance_type", "capacity", "subnet_id" | "subnet_tag": {"key", "value"}}],
-    -- in order of preference. Only its shape is checked here: what an entry
-    -- means is the launching code's to say, with an error that names the field.
+    -- in order of preference. Only the JSON type is checked here. The launching code
+    -- validates the entries, with an error that names the field.
     launch_choices     jsonb NOT NULL,
-    -- Group ids, or {"key", "value"} tags to find them by.
+    -- Security group ids, or {"key", "value"} tags that select them.
     security_groups    jsonb NOT NULL DEFAULT '[]',
     instance_profile   text,
     user_data_template text,
@@ -30,17 +30,19 @@ CREATE TABLE regions (
     drain_seconds      integer NOT NULL DEFAULT 600,
     missing_seconds    integer NOT NULL DEFAULT 300,
     orphan_seconds     integer NOT NULL DEFAULT 600,
-    -- Instances beyond max_instances that an upgrade may add while both images run.
+    -- Surge: instances above max_instances that an upgrade may add while two images run.
     upgrade_surge      integer NOT NULL DEFAULT 0,
-    -- An upgrade that is not warm by then has failed.
+    -- An upgrade whose image is not warm within this time fails.
     upgrade_seconds    integer NOT NULL DEFAULT 9000,
-    -- A new image becomes current as soon as it is warm, whatever the app version names.
+    -- A new image becomes current as soon as it is warm, even if the app version names
+    -- another client_sha.
     swap_when_warm     boolean NOT NULL DEFAULT false,
-    -- How long the image before stays ready for a way back.
+    -- How long the previous image keeps its buffer, so that a rollback is immediate.
     bake_seconds       integer NOT NULL DEFAULT 1800,
-    -- Users still on a retired image after that are reported; null never does.
+    -- Users who are still on a retired image after this time are reported. Null: never.
     old_image_seconds  integer,
-    -- Of the algorithm `replica`: what is null here comes from the functions' environment.
+    -- Settings of the algorithm `replica`. Where a column is null, the functions'
+    -- environment variable applies.
     replica_capacity            integer,
     replica_min_available       integer,
     replica_api_protocol        text,
@@ -48,15 +50,15 @@ CREATE TABLE regions (
     replica_api_path            text,
     replica_api_capacity_key    text,
     replica_api_termination_key text,
-    -- A question to a replica takes so long at most.
+    -- Timeout of one status request to a replica.
     replica_api_seconds         integer,
-    -- Delete replicas that are superfluous and report their full capacity.
+    -- Whether to delete surplus replicas that report their full capacity as free.
     replica_trim                boolean,
-    -- Replace replicas that give no word for so long.
+    -- Replicas that have not answered for this time are replaced.
     replica_unknown_seconds     integer,
-    -- One that runs and gives no answer yet counts as being created for so long.
+    -- A running replica that has not answered yet counts as being created for this time.
     replica_boot_seconds        integer,
-    -- KEY=VALUE, the tag of the Elastic IPs that healthy replicas carry.
+    -- KEY=VALUE: the tag of the Elastic IPs to associate with healthy replicas.
     replica_address_tag         text,
     created_at         timestamptz NOT NULL DEFAULT now(),
     updated_at         timestamptz NOT NULL DEFAULT now(),
@@ -68,7 +70,7 @@ CREATE TABLE regions (
     CONSTRAINT regions_launch_choices_is_an_array CHECK (jsonb_typeof(launch_choices) = 'array'),
     CONSTRAINT regions_security_groups_is_an_array CHECK (jsonb_typeof(security_groups) = 'array'),
     CONSTRAINT regions_heartbeat_seconds_positive CHECK (heartbeat_seconds > 0),
-    -- Else an instance would count as free while it is given up for lost.
+    -- Otherwise slots of an instance could count as free while it is terminated as lost.
     CONSTRAINT regions_lost_after_silent CHECK (lost_seconds > heartbeat_seconds),
     CONSTRAINT regions_claim_seconds_positive CHECK (claim_seconds > 0),
     CONSTRAINT regions_boot_seconds_positive CHECK (boot_seconds > 0),
@@ -89,10 +91,12 @@ CREATE TABLE regions (
     CONSTRAINT regions_replica_boot_seconds_positive CHECK (replica_boot_seconds > 0),
     CONSTRAINT regions_replica_address_tag_key_equals_value CHECK (replica_address_tag LIKE '_%=_%')
 );
-COMMENT ON COLUMN regions.scale_up_step IS 'instances launched in one pass at most; 0 is no bound';
-COMMENT ON COLUMN regions.scale_down_step IS 'instances drained in one pass at most; 0 is no bound';
+COMMENT ON COLUMN regions.scale_up_step IS
+    'maximum number of instances launched in one pass; 0 means no limit';
+COMMENT ON COLUMN regions.scale_down_step IS
+    'maximum number of instances drained in one pass; 0 means no limit';
 
--- One row for each virtual machine; the id is EC2's.
+-- One row per virtual machine. The id is EC2's.
 CREATE TABLE instances (
     id             text PRIMARY KEY,
     provider       text NOT NULL DEFAULT 'aws',
@@ -107,10 +111,10 @@ CREATE TABLE instances (
     launched_at    timestamptz NOT NULL,
     active_at      timestamptz,
     draining_since timestamptz,
-    -- Since when listings do not show it any more; null while they do.
+    -- Since when EC2's listings have not contained the instance. Null while they do.
     missing_since  timestamptz,
-    -- What EC2 said that it is about to do: REBALANCE, a recommendation to move on, or
-    -- INTERRUPTION, a warning two minutes ahead. Null while it said nothing.
+    -- EC2's latest Spot notice: REBALANCE (a recommendation to replace the instance) or
+    -- INTERRUPTION (EC2 takes it in two minutes). Null without a notice.
     notice         text,
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now(),
@@ -121,19 +125,20 @@ CREATE TABLE instances (
     CONSTRAINT instances_status_known
         CHECK (status IN ('PRE_CONNECTION', 'ACTIVE', 'DRAINING', 'TERMINATING')),
     CONSTRAINT instances_ip_addr_not_blank CHECK (ip_addr <> ''),
-    -- Users are sent to the address, so nothing is assigned without one.
+    -- Users connect to this address, so an ACTIVE instance must have one.
     CONSTRAINT instances_active_has_address CHECK (status <> 'ACTIVE' OR ip_addr IS NOT NULL)
 );
--- A region's instances in the order in which passes page through them.
+-- Passes page through a region's instances in this order.
 CREATE INDEX instances_region_id ON instances (region, id);
 CREATE INDEX instances_launch_id ON instances (launch_id);
 
--- Beats are a table of their own, so that a beat rewrites two columns and no
--- index, and so that ages never come from `updated_at`.
+-- Heartbeats have a table of their own, so that a heartbeat rewrites two columns
+-- and no index, and so that ages are never computed from `updated_at`.
 CREATE TABLE heartbeats (
     instance_id text PRIMARY KEY REFERENCES instances (id) ON DELETE CASCADE,
     beat_at     timestamptz NOT NULL,
-    -- When it was heard of again after a silence; null while there was none.
+    -- When heartbeats last resumed after a gap longer than heartbeat_seconds. Null
+    -- without such a gap.
     resumed_at  timestamptz
 ) WITH (fillfactor = 50);
 
@@ -141,9 +146,9 @@ CREATE TABLE heartbeats (
 CREATE TABLE slots (
     id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     instance_id  text NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
-    -- The instance's, copied by a trigger when the slot is made: an index can
-    -- then lead to a region's free slots without a visit to every full
-    -- instance. An instance never changes its region.
+    -- Copied from the instance by a trigger. The index `slots_free` then finds a
+    -- region's free slots without visiting every full instance. The copy stays
+    -- valid because an instance never changes its region.
     region       text NOT NULL,
     user_id      text,
     session_id   text,
@@ -156,30 +161,31 @@ CREATE TABLE slots (
     CONSTRAINT slots_user_exactly_when_occupied CHECK ((user_id IS NULL) = (status = 'WAITING')),
     CONSTRAINT slots_session_exactly_when_occupied
         CHECK ((session_id IS NULL) = (status = 'WAITING')),
-    -- Without the time, a slot that nobody claims would never be released.
+    -- Without this time, a slot that is never claimed would never be released.
     CONSTRAINT slots_allocated_has_a_time CHECK (status <> 'ALLOCATED' OR allocated_at IS NOT NULL)
 ) WITH (fillfactor = 80);
 CREATE INDEX slots_instance_id ON slots (instance_id, status);
--- The way to a free slot: small, because most slots are occupied.
+-- Finds free slots. The index is small, because most slots are occupied.
 CREATE INDEX slots_free ON slots (region, instance_id) WHERE status = 'WAITING';
--- A repeated request finds its slot here, a user's limit is counted here, and
--- no (user, session) ever holds two.
+-- Finds the slot of a repeated request, counts a user's slots against the limit,
+-- and ensures that a (user, session) never holds two slots.
 CREATE UNIQUE INDEX slots_one_per_session ON slots (user_id, session_id)
     WHERE status IN ('ALLOCATED', 'CONNECTING', 'RUNNING');
 CREATE INDEX slots_unclaimed ON slots (region, allocated_at) WHERE status = 'ALLOCATED';
 
--- What instances boot from. Served are CURRENT and BAKING ones. A new one is
--- WARMING until it takes the place of the CURRENT one, which then is BAKING for
--- a while, in case of a way back, and RETIRED after that.
+-- The images that instances boot from. Users are assigned to CURRENT and BAKING
+-- images. A new image is WARMING until it replaces the CURRENT one. The replaced
+-- image is BAKING for `bake_seconds`, so that a rollback is immediate, and then
+-- RETIRED.
 CREATE TABLE images (
     region     text NOT NULL REFERENCES regions (name),
     image_id   text NOT NULL,
     provider   text NOT NULL DEFAULT 'aws',
     client_sha text NOT NULL,
     state      text NOT NULL,
-    -- When it came into this state: deadlines count from here.
+    -- When the image entered this state. Deadlines are measured from here.
     state_since timestamptz NOT NULL DEFAULT now(),
-    -- Why it FAILED.
+    -- Why the image FAILED.
     reason     text,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
@@ -191,15 +197,16 @@ CREATE TABLE images (
 );
 CREATE UNIQUE INDEX images_one_current_per_region ON images (region) WHERE state = 'CURRENT';
 
--- The app that users of an environment should run.
+-- The app version that users of an environment should run.
 CREATE TABLE app_versions (
     environment text PRIMARY KEY,
     version     text NOT NULL,
     client_sha  text NOT NULL
 );
 
--- Users refused for want of capacity: demand, until served or forgotten. One
--- row for each user and session, so that no row is one that all queue for.
+-- Users who were refused for lack of capacity. They count as demand until they are
+-- served or their rows are deleted. One row per user and session, so that requests
+-- do not all contend for one row.
 CREATE TABLE waiting_users (
     user_id    text NOT NULL,
     session_id text NOT NULL,
@@ -210,21 +217,23 @@ CREATE TABLE waiting_users (
 );
 CREATE INDEX waiting_users_region ON waiting_users (region, last_at);
 
--- The highest lock version that a pass announced. Every write of a pass holds
--- this row and is refused under an older one. No foreign key: a region that is
--- deleted and made again must not accept a holder of before.
+-- The highest lock version that a pass has announced (the fence). Every write of a
+-- pass locks this row and is refused if the pass has an older version. There is no
+-- foreign key: a region that is deleted and created again must not accept a lock
+-- holder from before.
 CREATE TABLE region_fences (
     region  text PRIMARY KEY,
     version bigint NOT NULL,
-    -- When a pass last looked, and since when passes have looked without a long gap: an
-    -- agent's silence counts from then on only, because nobody could hear it before.
+    -- When a pass last observed the region, and since when passes have observed it
+    -- without a long gap. Missing heartbeats count only from `watched_since` on,
+    -- because none could be recorded during the gap.
     last_pass_at  timestamptz,
     watched_since timestamptz
 );
 
--- A row says: this region's free slots fell below its target within these two
--- seconds. Inserts fire an event trigger; the key makes a thousand assigns one
--- event.
+-- A row means that a pass should run for the region: its free slots fell below the
+-- target, or a user was refused, within this bucket of two seconds. Inserts fire an
+-- event trigger. The primary key reduces a thousand assigns to one event.
 CREATE TABLE region_wakeups (
     region text NOT NULL,
     bucket timestamptz NOT NULL,

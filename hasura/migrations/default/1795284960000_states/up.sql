@@ -1,4 +1,4 @@
--- Rules that a CHECK cannot say, since they are about a row's change.
+-- Rules about how a row may change, which a CHECK constraint cannot express.
 
 CREATE FUNCTION internal.touch() RETURNS trigger
 LANGUAGE plpgsql AS $$
@@ -17,23 +17,24 @@ CREATE TRIGGER slots_touch BEFORE UPDATE ON slots
 CREATE TRIGGER images_touch BEFORE UPDATE ON images
     FOR EACH ROW EXECUTE FUNCTION internal.touch();
 
--- States go forward only, and nothing comes back from TERMINATING: EC2 may
--- have been asked to terminate the instance as soon as that is committed.
--- ACTIVE to TERMINATING is for the lost and the gone, which cannot drain.
+-- States only move forward, and TERMINATING is final: once it is committed, EC2 may
+-- already have been told to terminate the instance. Instances that are lost or gone
+-- move from ACTIVE to TERMINATING, because they cannot drain.
 CREATE FUNCTION internal.instance_states_go_forward() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE
     states CONSTANT text[] := ARRAY['PRE_CONNECTION', 'ACTIVE', 'DRAINING', 'TERMINATING'];
 BEGIN
     IF array_position(states, NEW.status) < array_position(states, OLD.status) THEN
-        RAISE EXCEPTION 'instance %: % cannot become %', OLD.id, OLD.status, NEW.status
+        RAISE EXCEPTION 'instance %: status cannot change from % to %',
+            OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation', CONSTRAINT = 'instances_states_go_forward',
                 TABLE = 'instances';
     END IF;
-    -- The row permissions of host agents hang on the launch, and slots carry
-    -- a copy of the region.
+    -- Row permissions of host agents depend on launch_id, and slots have a copy of
+    -- the region.
     IF NEW.id <> OLD.id OR NEW.region <> OLD.region OR NEW.launch_id <> OLD.launch_id THEN
-        RAISE EXCEPTION 'instance %: id, region and launch_id never change', OLD.id
+        RAISE EXCEPTION 'instance %: id, region and launch_id cannot be changed', OLD.id
             USING ERRCODE = 'check_violation', CONSTRAINT = 'instances_identity_is_fixed',
                 TABLE = 'instances';
     END IF;
@@ -49,7 +50,8 @@ CREATE FUNCTION internal.slot_takes_region() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
     SELECT i.region INTO NEW.region FROM instances i WHERE i.id = NEW.instance_id;
-    -- No such instance: the foreign key says so better than a missing region.
+    -- For an unknown instance, the foreign key's error is clearer than one about a
+    -- null region.
     NEW.region := coalesce(NEW.region, '');
     RETURN NEW;
 END

@@ -1,8 +1,8 @@
--- How a pass begins: it raises the region's fence, then reads the region, in
--- one mutation, so that what it reads is not older than the fence.
+-- How a pass begins: one mutation raises the region's fence and then reads the
+-- region, so that the data read is never older than the fence.
 --
--- A function that GraphQL exposes must return rows of a table, so each shape
--- of answer is a table that never has a row.
+-- A function that GraphQL exposes must return rows of a table. Each result type is
+-- therefore a table that never has rows (constraint `…_only_a_shape`).
 
 CREATE TABLE pass_fences (
     region  text NOT NULL,
@@ -48,11 +48,11 @@ CREATE TABLE region_views (
     replica_unknown_seconds integer,
     replica_boot_seconds integer,
     replica_address_tag text,
-    -- The database's clock: ages are told by the one clock that wrote the times.
+    -- The database's clock. Ages are computed with the clock that wrote the times.
     now                timestamptz NOT NULL,
     waiting            integer NOT NULL,
     watched_since      timestamptz NOT NULL,
-    -- What clients of the environment should run; null without an app version.
+    -- The client_sha that the environment's users should run. Null without an app version.
     app_client_sha     text,
     CONSTRAINT region_views_only_a_shape CHECK (false)
 );
@@ -79,9 +79,9 @@ CREATE TABLE instance_views (
     CONSTRAINT instance_views_only_a_shape CHECK (false)
 );
 
--- Raises the fence to `version` unless it is higher, and answers the one in
--- force. The row stays locked until the transaction ends, so that a write
--- under an older version either came before or is refused.
+-- Raises the fence to `version` unless it is higher already, and returns the version
+-- in force. The row stays locked until the transaction ends, so a write with an
+-- older version either committed before or is refused.
 CREATE FUNCTION internal.raise_fence(region text, version bigint) RETURNS bigint
 LANGUAGE sql AS $$
     INSERT INTO region_fences AS f (region, version)
@@ -90,8 +90,8 @@ LANGUAGE sql AS $$
     RETURNING f.version
 $$;
 
--- Forgets wake-ups and refused users older than an hour: a bounded number in
--- each pass, and none that somebody else holds.
+-- Deletes wake-ups and waiting users older than an hour: a bounded number per pass,
+-- and only rows that no other transaction has locked.
 CREATE FUNCTION internal.prune(region text) RETURNS void
 LANGUAGE sql AS $$
     DELETE FROM region_wakeups w WHERE (w.region, w.bucket) IN (
@@ -104,15 +104,15 @@ LANGUAGE sql AS $$
         ORDER BY o.last_at LIMIT 2000 FOR UPDATE SKIP LOCKED);
 $$;
 
--- Since when passes have been looking at a region without a long gap. After one
--- (this database was down, say) every agent has been silent for as long, and none
--- of them is to blame: their time begins anew. A gap is half of what an agent is
--- given, so that the other half is left for it to be heard; but not less than 90
--- seconds, since passes come once a minute.
+-- Since when passes have observed a region without a long gap. After a gap (this
+-- database was down, for example) no agent has a recent heartbeat, through no fault
+-- of its own, so the time for losing an agent starts again. A gap is long from half
+-- of `lost_seconds` on, which leaves the other half for a heartbeat to arrive; but
+-- never below 90 seconds, since passes run once a minute.
 CREATE FUNCTION internal.watched_since(region text) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN f.last_pass_at >= now() - make_interval(secs => greatest(r.lost_seconds / 2.0, 90))
-        -- Null if a pass was asked for before the region had a row.
+        -- Null if a pass was requested before the region had a row.
         THEN coalesce(f.watched_since, now()) ELSE now() END
     FROM regions r LEFT JOIN region_fences f ON f.region = r.name
     WHERE r.name = watched_since.region
@@ -133,7 +133,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION begin_pass IS
-    'Raises the region''s fence to a pass''s lock version, or answers the higher one in force.';
+    'Raises the region''s fence to a pass''s lock version, or returns the higher version in force.';
 
 CREATE FUNCTION observe_region(region text, environment text) RETURNS SETOF region_views
 LANGUAGE sql VOLATILE AS $$
@@ -147,7 +147,7 @@ LANGUAGE sql VOLATILE AS $$
         r.replica_api_seconds, r.replica_trim, r.replica_unknown_seconds,
         r.replica_boot_seconds, r.replica_address_tag,
         now(),
-        -- Users, not requests: one who tries again under another session is still one.
+        -- Counts users, not requests: a user who retries with another session counts once.
         (SELECT count(DISTINCT u.user_id)::integer FROM waiting_users u
          WHERE u.region = r.name AND u.last_at >= now() - interval '1 minute'),
         internal.watched_since(r.name),
@@ -155,8 +155,8 @@ LANGUAGE sql VOLATILE AS $$
     FROM regions r WHERE r.name = observe_region.region
 $$;
 COMMENT ON FUNCTION observe_region IS
-    'A region''s settings, the database''s time, the users refused in the last minute, and the '
-    'client_sha of the environment''s app version.';
+    'A region''s settings, the database''s time, the number of users refused in the last minute, '
+    'and the client_sha of the environment''s app version.';
 
 CREATE FUNCTION observe_images(region text) RETURNS SETOF images
 LANGUAGE sql VOLATILE AS $$
@@ -187,4 +187,4 @@ LANGUAGE sql VOLATILE AS $$
     LIMIT greatest(observe_instances.page_size, 1)
 $$;
 COMMENT ON FUNCTION observe_instances IS
-    'A page of a region''s instances after an id, with their slots counted.';
+    'One page of a region''s instances, after an id, with the numbers of their slots.';

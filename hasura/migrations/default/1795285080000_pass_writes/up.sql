@@ -1,10 +1,10 @@
--- What a pass writes. Every function holds the region's fence first and refuses
--- an older version with the single row (region, FENCED); what can be expected
--- to happen is an outcome, never an error.
+-- The writes of a pass. Every function first locks the region's fence and refuses an
+-- older version with the single row (region, FENCED). Conditions that are expected
+-- in normal operation are outcomes, never errors.
 --
--- Locks are taken in one order everywhere: the fence, instances by id, slots.
--- An instance is locked in one statement and its slots are looked at in the
--- next, which under read committed sees what the awaited assign committed.
+-- Locks are always taken in the same order: the fence, instances by id, slots. An
+-- instance is locked in one statement and its slots are read in the next. Under read
+-- committed, the second statement sees what a concurrent assign has committed.
 
 CREATE TABLE write_results (
     id      text NOT NULL,
@@ -12,14 +12,14 @@ CREATE TABLE write_results (
     CONSTRAINT write_results_only_a_shape CHECK (false)
 );
 
--- A writer whose version is newer than the fence raises it: that it holds such
--- a version proves that all older holders are gone.
+-- Whether the version is too old to write. A writer whose version is newer than the
+-- fence raises it: a newer version proves that all older holders lost the lock.
 CREATE FUNCTION internal.fenced(region text, version bigint) RETURNS boolean
 LANGUAGE sql AS $$
     SELECT coalesce(internal.raise_fence(fenced.region, fenced.version) <> fenced.version, true)
 $$;
 
--- Inserts instances in a status; the rows that it really inserted are DONE.
+-- Inserts instances with the given status. Rows that existed before are ALREADY.
 CREATE FUNCTION internal.insert_instances(region text, instances jsonb, status text)
 RETURNS SETOF write_results
 LANGUAGE sql AS $$
@@ -70,8 +70,8 @@ $$;
 COMMENT ON FUNCTION adopt_orphans IS
     'Records instances that have no row as TERMINATING. DONE, ALREADY, or FENCED.';
 
--- Locks a region's instances among the ids, in id order, against assigning and
--- against host agents.
+-- Locks those of the ids that are instances of the region, in id order, against
+-- assigns and host agents.
 CREATE FUNCTION internal.lock_instances(region text, ids jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -103,8 +103,8 @@ BEGIN
                 WHEN i.id IS NULL THEN 'UNKNOWN'
                 WHEN i.status = 'DRAINING' THEN 'ALREADY'
                 WHEN i.status = 'TERMINATING' THEN 'WRONG_STATE'
-                -- Whoever is on an instance that EC2 takes loses it in any case: what
-                -- counts is that nobody else is put there.
+                -- Users on an instance that EC2 is about to take lose it anyway. Draining
+                -- it keeps other users from being assigned to it.
                 WHEN i.notice IS NULL AND internal.is_occupied(i.id) THEN 'OCCUPIED'
                 ELSE 'DONE'
             END AS outcome
@@ -118,7 +118,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION drain_instances IS
-    'Stops assigning to instances that are empty or that EC2 is about to take. DONE, ALREADY, OCCUPIED, WRONG_STATE, UNKNOWN, or FENCED.';
+    'Drains instances that are empty or that EC2 is about to take: no users are assigned to them '
+    'any more. DONE, ALREADY, OCCUPIED, WRONG_STATE, UNKNOWN, or FENCED.';
 
 CREATE FUNCTION terminate_instances(region text, version bigint, ids jsonb, reason text)
 RETURNS SETOF write_results
@@ -141,10 +142,10 @@ BEGIN
                 WHEN i.status = 'TERMINATING' THEN 'ALREADY'
                 WHEN terminate_instances.reason = 'EMPTY' AND internal.is_occupied(i.id)
                     THEN 'OCCUPIED'
-                -- It registered since the pass looked: it leaves by draining only.
+                -- It registered after the pass observed it, so it must be drained first.
                 WHEN terminate_instances.reason = 'EMPTY' AND i.status = 'ACTIVE'
                     THEN 'WRONG_STATE'
-                -- What sends heartbeats is there, whatever a listing says.
+                -- An instance that sends heartbeats exists, even if a listing omits it.
                 WHEN terminate_instances.reason = 'MISSING'
                     AND h.beat_at >= now() - make_interval(secs => r.heartbeat_seconds)
                     THEN 'ALIVE'
@@ -162,8 +163,8 @@ BEGIN
         UPDATE instances i SET status = 'TERMINATING'
         FROM looked l WHERE i.id = l.id AND l.outcome = 'DONE'
     ), ended AS (
-        -- The sessions ended with their host: their users may be assigned anew,
-        -- and a repeated request does not get an address that is dead.
+        -- The sessions ended with their instance. DYING slots let their users be assigned
+        -- again, and a repeated request does not return the dead address.
         UPDATE slots s SET status = 'DYING'
         FROM looked l WHERE s.instance_id = l.id AND l.outcome = 'DONE'
             AND s.status IN ('ALLOCATED', 'CONNECTING', 'RUNNING')
@@ -172,8 +173,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION terminate_instances IS
-    'Gives instances up: EMPTY ones, LOST ones (no heartbeat), those MISSING from listings, or '
-    'GONE from EC2. DONE, ALREADY, OCCUPIED, ALIVE, WRONG_STATE, UNKNOWN, or FENCED.';
+    'Sets instances to TERMINATING because they are EMPTY, LOST (no heartbeat), MISSING from '
+    'listings, or GONE from EC2. DONE, ALREADY, OCCUPIED, ALIVE, WRONG_STATE, UNKNOWN, or FENCED.';
 
 CREATE FUNCTION remove_instances(region text, version bigint, ids jsonb)
 RETURNS SETOF write_results
@@ -200,7 +201,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION remove_instances IS
-    'Deletes TERMINATING instances, verified as gone. DONE, WRONG_STATE, UNKNOWN, or FENCED.';
+    'Deletes TERMINATING instances that the caller knows to be gone. DONE, WRONG_STATE, UNKNOWN, '
+    'or FENCED.';
 
 CREATE FUNCTION note_missing(region text, version bigint, missing jsonb, present jsonb)
 RETURNS SETOF write_results
@@ -210,11 +212,11 @@ BEGIN
         RETURN QUERY SELECT note_missing.region, 'FENCED';
         RETURN;
     END IF;
-    -- Only rows that change are locked: a lock makes assigning pass an instance
-    -- by for a moment, and most of a listing is as it was.
+    -- Locks only rows that change. Assigning skips a locked instance, and most of a
+    -- listing has not changed.
     RETURN QUERY
     WITH given AS (
-        -- What is both was seen: a wrong "missing" would begin a removal.
+        -- An id in both lists counts as present: a wrong "missing" would begin a removal.
         SELECT g.id, bool_and(g.gone) AS gone FROM (
             SELECT jsonb_array_elements_text(coalesce(note_missing.missing, '[]')) AS id, true AS gone
             UNION ALL
@@ -241,7 +243,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION note_missing IS
-    'Notes since when instances are missing from listings, or that they are there again. '
+    'Records since when instances are missing from listings, or that they are listed again. '
     'DONE, ALREADY, UNKNOWN, or FENCED.';
 
 CREATE FUNCTION release_unclaimed(region text, version bigint) RETURNS SETOF write_results
@@ -255,7 +257,8 @@ BEGIN
     END IF;
     SELECT now() - make_interval(secs => r.claim_seconds) INTO unclaimed_before
     FROM regions r WHERE r.name = release_unclaimed.region;
-    -- Shared: no instance changes here, and assigning to its other slots goes on.
+    -- A shared lock: the instances do not change, and assigning their other slots must
+    -- stay possible.
     PERFORM i.id FROM instances i
     WHERE i.id IN (SELECT s.instance_id FROM slots s
         WHERE s.region = release_unclaimed.region AND s.status = 'ALLOCATED'
@@ -277,4 +280,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION release_unclaimed IS
-    'Frees slots that no user claimed in the region''s claim time. One row per slot, or FENCED.';
+    'Frees slots that were not claimed within the region''s claim_seconds. One row per slot, or '
+    'FENCED.';

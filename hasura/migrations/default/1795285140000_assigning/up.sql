@@ -1,5 +1,5 @@
--- Giving a user a slot: one call, one row back, never an error for what can be
--- expected to happen.
+-- Assigning a slot to a user: one call that returns one row. Conditions that are
+-- expected in normal operation are outcomes, never errors.
 
 CREATE TABLE assign_results (
     outcome        text NOT NULL,
@@ -12,8 +12,9 @@ CREATE TABLE assign_results (
     CONSTRAINT assign_results_only_a_shape CHECK (false)
 );
 
--- The ids of a region's served images that a client may be put on: those built
--- from its own hash or, for a developer (`client_sha` null), the current one.
+-- The ids of a region's images that a client may use: those CURRENT or BAKING images
+-- that were built from its `client_sha`. With a null `client_sha` (local development),
+-- the CURRENT image.
 CREATE FUNCTION internal.images_for(region text, client_sha text) RETURNS text[]
 LANGUAGE sql STABLE AS $$
     SELECT coalesce(array_agg(m.image_id), '{}') FROM images m
@@ -22,16 +23,17 @@ LANGUAGE sql STABLE AS $$
             ELSE m.state IN ('CURRENT', 'BAKING') AND m.client_sha = images_for.client_sha END
 $$;
 
--- The oldest heartbeat that still counts in a region.
+-- The time from which on a heartbeat is fresh in a region.
 CREATE FUNCTION internal.beat_since(region text) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
     SELECT now() - make_interval(secs => r.heartbeat_seconds)
     FROM regions r WHERE r.name = beat_since.region
 $$;
 
--- The instance, if users may be put on it: ACTIVE, beating, on one of the
--- images, and not about to be taken by EC2. The limit keeps this a look-up for each instance wherever it is
--- joined, never a join with all instances.
+-- The instance, if users may be assigned to it: it is ACTIVE, has a fresh heartbeat,
+-- runs one of the images, and EC2 is not about to interrupt it. The LIMIT keeps this
+-- an index look-up per instance. Without it, the planner may inline the function into
+-- a join with all instances.
 CREATE FUNCTION internal.open_instance(
     instance_id text, image_ids text[], beat_since timestamptz)
 RETURNS TABLE (id text)
@@ -44,10 +46,10 @@ LANGUAGE sql STABLE ROWS 1 AS $$
     LIMIT 1
 $$;
 
--- Instances with free slots, by id. Reads the index of free slots in its order,
--- so that whoever stops early has paid for no more than was read, however large
--- the region is. That is why callers turn off the plans that read all of it
--- first: the planner does not know how early they stop.
+-- Instances with free slots, by id. It reads the index of free slots in order, so a
+-- caller that stops early pays only for the rows that it read, however large the
+-- region is. Callers disable the plans that read the whole index first, because the
+-- planner does not know how early they stop.
 CREATE FUNCTION internal.with_room(region text, after_id text)
 RETURNS TABLE (instance_id text, free bigint)
 LANGUAGE sql STABLE AS $$
@@ -57,9 +59,9 @@ LANGUAGE sql STABLE AS $$
     GROUP BY s.instance_id ORDER BY s.instance_id
 $$;
 
--- Takes one free slot of an instance that is still ACTIVE, or answers null.
--- The instance first, shared, so that draining it waits for this assign, or
--- this assign sees it draining; then the slot.
+-- Allocates one free slot of an ACTIVE instance, or returns null. It never waits for
+-- a lock. It locks the instance first, in share mode, and then the slot: either a
+-- concurrent drain waits for this assign, or this assign sees the instance DRAINING.
 CREATE FUNCTION internal.take_slot(instance_id text, user_id text, session_id text)
 RETURNS uuid
 LANGUAGE plpgsql AS $$
@@ -84,7 +86,8 @@ BEGIN
 END
 $$;
 
--- The same for one given slot, waiting for whoever holds it or its instance.
+-- Like `take_slot`, but for one given slot, and it waits for locks on the slot and on
+-- its instance.
 CREATE FUNCTION internal.await_slot(slot_id uuid, user_id text, session_id text)
 RETURNS uuid
 LANGUAGE plpgsql AS $$
@@ -104,11 +107,13 @@ BEGIN
 END
 $$;
 
--- The look without waiting: page after page, within a page the fullest
--- instance first and then by id, taking what nobody else holds.
+-- The first search, which skips locked rows instead of waiting. It goes through the
+-- instances page by page, and within a page from the fullest instance to the emptiest,
+-- then by id.
 --
--- Packing is exact among the first 200 instances with room, by id; beyond, it
--- still fills the lower ids, so that the higher ones empty and can go.
+-- Filling the fullest instance first is exact within a page of 200 instances with free
+-- slots. Across pages, lower ids fill first, so that instances with higher ids become
+-- empty and can be drained.
 CREATE FUNCTION internal.take_any_slot(
     region text, image_ids text[], user_id text, session_id text)
 RETURNS uuid
@@ -144,7 +149,7 @@ BEGIN
                 RETURN taken;
             END IF;
         END LOOP;
-        -- Where the next page begins; null after the last.
+        -- The next page begins after this id. Null after the last page.
         SELECT w.instance_id INTO after_id
         FROM internal.with_room(take_any_slot.region, after_id) w
         ORDER BY w.instance_id OFFSET page_size - 1 LIMIT 1;
@@ -153,13 +158,14 @@ BEGIN
 END
 $$;
 
--- The look that waits, before saying that there is none: a slot that another
--- transaction held a moment ago may have been given back, or its instance only
--- been locked by a pass. Without it, 60 users on 40 slots leave some empty.
+-- The second search, which waits for locks, before the user is refused. A slot that the
+-- first search skipped may be free: the transaction that locked it may roll back, or a
+-- pass may have locked only its instance. Without this search, 60 users on 40 slots
+-- leave some of the slots empty.
 --
--- Each attempt is undone before the next, so that a waiting assign holds one
--- instance and nothing else: no two of them can wait for each other. Each wait
--- is bounded by the lock time-out, all of them by a second.
+-- Each failed attempt is rolled back before the next, so that a waiting assign holds a
+-- lock on at most one instance. Assigns can therefore not deadlock. The lock timeout
+-- bounds each wait, and `give_up_at` bounds all of them.
 CREATE FUNCTION internal.await_any_slot(
     region text, image_ids text[], user_id text, session_id text, give_up_at timestamptz)
 RETURNS uuid
@@ -200,9 +206,9 @@ BEGIN
 END
 $$;
 
--- Whether fewer slots than the target are free on instances of some images,
--- counting no further than it: a cursor, because a loop over a query would read
--- ahead.
+-- Whether the instances of these images have fewer free slots than the target. It
+-- stops counting at the target. It uses a cursor, because a FOR loop over a query
+-- would prefetch rows.
 CREATE FUNCTION internal.is_below_target(region text, image_ids text[]) RETURNS boolean
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashagg = off SET jit = off
@@ -227,12 +233,14 @@ BEGIN
 END
 $$;
 
--- Wakes a region, once in two seconds at most, if `image_ids` is null or if the
--- free slots on these images are below target: each image that is served has a
--- buffer of its own. Looked up first: most assigns of a rush then neither count
--- nor wait for the one whose insert is not committed yet. Two assigns that commit
--- in the same moment may each count the other's slot as free; then it is the next
--- assign, or the next scheduled pass, that notices.
+-- Requests a pass for a region, at most once in two seconds, if `image_ids` is null or
+-- if the free slots on these images are below the target. Each served image has a
+-- buffer of its own, so the images are counted separately.
+--
+-- The bucket is looked up first. During a rush, most assigns then neither count slots
+-- nor wait for another assign's uncommitted insert. Two assigns that commit at the
+-- same moment may each count the other's slot as free. The next assign or the next
+-- scheduled pass then detects the low buffer.
 CREATE FUNCTION internal.wake(region text, image_ids text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -249,7 +257,8 @@ BEGIN
 END
 $$;
 
--- The one row that answers an assign; with a slot, also where it is.
+-- The result row of an assign. If a slot was assigned, it includes the instance and
+-- its address.
 CREATE FUNCTION internal.assign_answer(outcome text, slot_id uuid, environment text)
 RETURNS SETOF assign_results
 LANGUAGE sql STABLE AS $$
@@ -265,7 +274,7 @@ CREATE FUNCTION assign_slot(user_id text, session_id text, regions jsonb, client
 RETURNS SETOF assign_results
 LANGUAGE plpgsql AS $$
 DECLARE
-    -- Null asks for the current image, whatever it was built from.
+    -- Null selects the current image, regardless of the commit it was built from.
     wanted_sha CONSTANT text := CASE WHEN coalesce(assign_slot.local_dev, false) THEN NULL
         ELSE coalesce(assign_slot.client_sha, '') END;
     asked text[];
@@ -279,12 +288,14 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
-    -- One request of a user at a time: the limit is counted and a repeated
-    -- request is recognised without a gap. Two users that share a hash only wait.
+    -- Serialises the requests of one user, so that counting the limit and recognising a
+    -- repeated request are free of races. Two users whose ids have the same hash wait
+    -- for each other, which is harmless.
     PERFORM pg_advisory_xact_lock(hashtextextended(assign_slot.user_id, 0));
 
-    -- The answer was lost, or the user asks again: the same slot, and the time
-    -- to claim it anew. An update, so that releasing it cannot come in between.
+    -- A repeated request (the answer was lost, or the user tries again) gets the same
+    -- slot and a new claim period. This is an UPDATE, not a SELECT, so that a concurrent
+    -- pass cannot release the slot in between.
     UPDATE slots s
     SET allocated_at = CASE WHEN s.status = 'ALLOCATED' THEN now() ELSE s.allocated_at END
     WHERE s.user_id = assign_slot.user_id AND s.session_id = assign_slot.session_id
@@ -329,8 +340,8 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Found nothing: undo the look, and with it the locks that it left behind,
-    -- so that the look that waits holds nothing that another one waits for.
+    -- If the first search finds nothing, it is rolled back together with its locks, so
+    -- that the search that waits does not hold locks that other assigns wait for.
     BEGIN
         FOREACH candidate IN ARRAY serving LOOP
             taken := internal.take_any_slot(candidate,
@@ -362,7 +373,7 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Served: not waiting any more, under whatever session they asked.
+    -- The user is served, so their waiting requests under all sessions are done.
     DELETE FROM waiting_users w WHERE w.user_id = assign_slot.user_id;
     PERFORM internal.wake(candidate, ARRAY(
         SELECT i.image_id FROM slots s JOIN instances i ON i.id = s.instance_id WHERE s.id = taken));
@@ -371,5 +382,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION assign_slot IS
-    'Gives a user a slot in the first of the regions that has one. ASSIGNED, ALREADY_ASSIGNED, '
-    'USER_ALREADY_ACTIVE, REGION_NOT_ENABLED, COMMIT_HASH_MISMATCH, or NO_INSTANCE_AVAILABLE.';
+    'Assigns a slot to a user, in the first of the regions with a free one. ASSIGNED, '
+    'ALREADY_ASSIGNED, USER_ALREADY_ACTIVE, REGION_NOT_ENABLED, COMMIT_HASH_MISMATCH, or '
+    'NO_INSTANCE_AVAILABLE.';

@@ -1,11 +1,12 @@
--- What a host agent may do. Its token names its launch, the engine hands that
--- over as `hasura_session`, and every function looks only at that launch's
--- instance: another's is answered like one that does not exist.
+-- The functions that host agents call. An agent's token has its launch id as a claim,
+-- which the engine passes in `hasura_session`. Every function accepts only instances
+-- of that launch. For any other instance it answers as for one that does not exist,
+-- except that `register_host` answers SHUT_DOWN instead of RETRY.
 
 CREATE TABLE agent_answers (
     instance_id text,
     outcome     text NOT NULL,
-    -- The instance's status; DRAINING tells the agent to leave when empty.
+    -- The instance's status. DRAINING means: shut down as soon as no slot is occupied.
     status      text,
     CONSTRAINT agent_answers_only_a_shape CHECK (false)
 );
@@ -35,7 +36,7 @@ DECLARE
 BEGIN
     SELECT i.* INTO host FROM instances i WHERE i.id = register_host.instance_id FOR UPDATE;
     IF NOT FOUND THEN
-        -- Launched a moment ago; its row is on its way.
+        -- The instance was just launched, and the pass has not inserted its row yet.
         RETURN QUERY SELECT register_host.instance_id, 'RETRY', NULL::text;
         RETURN;
     END IF;
@@ -59,16 +60,17 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION register_host IS
-    'Makes the agent''s instance ACTIVE, with its address and all its slots. '
-    'REGISTERED, RETRY (no row yet), or SHUT_DOWN (given up, or not this launch''s).';
+    'Sets the agent''s instance to ACTIVE, stores its address and creates its slots. '
+    'REGISTERED, RETRY (the row does not exist yet), or SHUT_DOWN (the instance is to end, or '
+    'belongs to another launch).';
 
 CREATE FUNCTION heartbeat(instance_id text, hasura_session json) RETURNS SETOF agent_answers
 LANGUAGE plpgsql AS $$
 DECLARE
     current_status text;
 BEGIN
-    -- Locked, so that a beat is either seen by whoever gives the instance up
-    -- for lost, or is told to shut down.
+    -- Locks the instance. Either a pass that terminates it as lost sees this heartbeat,
+    -- or this heartbeat sees TERMINATING and is answered with SHUT_DOWN.
     SELECT i.status INTO current_status FROM instances i
     WHERE i.id = heartbeat.instance_id
         AND i.launch_id = internal.launch_of(heartbeat.hasura_session)
@@ -82,10 +84,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION heartbeat IS
-    'Says that the agent''s instance lives. OK with its status, or SHUT_DOWN.';
+    'Records a heartbeat of the agent''s instance. OK with the instance''s status, or SHUT_DOWN.';
 
--- The instance of a slot of the agent's launch, locked against being drained or
--- terminated; no row for any other slot.
+-- The instance of a slot, if it belongs to the agent's launch. It is locked, so that it
+-- cannot be drained or terminated meanwhile.
 CREATE FUNCTION internal.own_slot_host(slot_id uuid, session json) RETURNS SETOF instances
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -111,7 +113,7 @@ BEGIN
     UPDATE slots s SET status = 'CONNECTING'
     WHERE s.id = claim_slot.slot_id AND s.status = 'ALLOCATED'
         AND s.user_id = claim_slot.user_id AND s.session_id = claim_slot.session_id;
-    -- Claimed before by the same user and session: the answer was lost.
+    -- A repeated claim by the same user and session succeeds: the first answer was lost.
     claimed := FOUND OR EXISTS (SELECT FROM slots s
         WHERE s.id = claim_slot.slot_id AND s.status IN ('CONNECTING', 'RUNNING')
             AND s.user_id = claim_slot.user_id AND s.session_id = claim_slot.session_id);
@@ -119,7 +121,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION claim_slot IS
-    'Lets the slot''s user and session connect. CLAIMED, or REFUSED.';
+    'Moves an ALLOCATED slot to CONNECTING, if it is assigned to this user and session. CLAIMED, or '
+    'REFUSED.';
 
 CREATE FUNCTION report_slot(slot_id uuid, status text, hasura_session json)
 RETURNS SETOF agent_answers
@@ -144,8 +147,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION report_slot IS
-    'Reports a claimed slot as RUNNING, or as DYING. REPORTED, REFUSED (not from its state), '
-    'or UNKNOWN.';
+    'Sets a claimed slot to RUNNING or DYING. REPORTED, REFUSED (not allowed from its status), or '
+    'UNKNOWN.';
 
 CREATE FUNCTION replace_slot(slot_id uuid, hasura_session json) RETURNS SETOF agent_answers
 LANGUAGE plpgsql AS $$
@@ -172,5 +175,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION replace_slot IS
-    'Deletes a DYING slot and makes a new one on an ACTIVE instance. REPLACED, REMOVED (not '
-    'ACTIVE: no new one), REFUSED (not DYING), or UNKNOWN (replaced before).';
+    'Deletes a DYING slot and, on an ACTIVE instance, creates a new one. REPLACED, REMOVED (not '
+    'ACTIVE, so none is created), REFUSED (not DYING), or UNKNOWN (replaced before).';

@@ -1,8 +1,9 @@
--- What EC2's events say of an instance. Not a pass's: an event is written down
--- whoever holds the region's lock, and the pass that it wakes acts on it.
+-- Spot notices from EC2's events. This write does not use the fence: a notice is
+-- recorded no matter which pass holds the region's lock, and the pass that the event
+-- triggers acts on it.
 
--- An interruption is the last word; a recommendation that comes after it, or
--- twice, changes nothing.
+-- An interruption is final. A recommendation that arrives after it, or a repeated
+-- notice, changes nothing.
 CREATE FUNCTION give_notice(instance_id text, notice text) RETURNS SETOF write_results
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -27,5 +28,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION give_notice IS
-    'Notes that EC2 is about to take an instance. DONE, ALREADY, WRONG_STATE (on its way out), or '
-    'UNKNOWN.';
+    'Records a Spot notice: EC2 is about to take an instance. DONE, ALREADY, WRONG_STATE (the '
+    'instance is TERMINATING), or UNKNOWN.';

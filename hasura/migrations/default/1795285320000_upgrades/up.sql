@@ -1,16 +1,16 @@
--- How a region comes to a new image: asked for by an operator or a pipeline, and
--- moved on by passes, each step a compare-and-set under the fence.
+-- Image upgrades. An operator or a pipeline requests an upgrade. Passes then move the
+-- image from state to state, each time with a compare-and-set under the fence.
 
 CREATE TABLE image_answers (
     image_id text NOT NULL,
     outcome  text NOT NULL,
-    -- The image's state now.
+    -- The image's state after the call.
     state    text,
     CONSTRAINT image_answers_only_a_shape CHECK (false)
 );
 
--- Asking is no pass's write: it holds the fence's row, so that no pass moves an
--- image at the same time, and whoever asks last wins.
+-- A request is not a write of a pass. It locks the fence's row without raising the
+-- version, so that no pass moves an image at the same time. The latest request wins.
 CREATE FUNCTION ask_upgrade(region text, image_id text, client_sha text)
 RETURNS SETOF image_answers
 LANGUAGE plpgsql AS $$
@@ -27,7 +27,7 @@ BEGIN
     SELECT m.* INTO asked FROM images m
     WHERE m.region = ask_upgrade.region AND m.image_id = ask_upgrade.image_id;
     IF FOUND AND asked.client_sha IS DISTINCT FROM ask_upgrade.client_sha THEN
-        -- An image was built once, from one commit.
+        -- An image is built once, from one commit, so its client_sha cannot change.
         RETURN QUERY SELECT asked.image_id, 'OTHER_SHA', asked.state;
         RETURN;
     END IF;
@@ -40,8 +40,10 @@ BEGIN
         RETURN;
     END IF;
     IF asked.state = 'BAKING' THEN
-        -- It is served and warm. Where an app version decides, naming it is the way
-        -- back, and it is kept ready for that from now on. Where none can, this is it.
+        -- The image is served and warm. If an app version decides which image is current,
+        -- then setting the app version is how to roll back: the image bakes for another
+        -- bake_seconds, so that it is ready for that. If the app version cannot decide
+        -- (swap_when_warm, or both images have one client_sha), this request rolls back.
         IF swaps_by_itself OR asked.client_sha = (SELECT m.client_sha FROM images m
             WHERE m.region = ask_upgrade.region AND m.state = 'CURRENT')
         THEN
@@ -61,10 +63,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ask_upgrade IS
-    'Asks for a new image in a region; a newer one wins over one that still warms. ASKED, ALREADY, '
-    'OTHER_SHA (the image is known with another client_sha), or UNKNOWN (no such region).';
+    'Requests a new image in a region. It supersedes an image that is still WARMING. ASKED, ALREADY, '
+    'OTHER_SHA (the image is known with another client_sha), or UNKNOWN (the region has no row).';
 
--- The image takes the place of the current one, which bakes from now on.
+-- Makes the image CURRENT, and the image that was CURRENT before BAKING.
 CREATE FUNCTION internal.make_current(region text, image_id text) RETURNS void
 LANGUAGE sql AS $$
     UPDATE images m SET state = 'BAKING'
@@ -83,7 +85,7 @@ DECLARE
     state_now text;
     asked_since boolean;
 BEGIN
-    -- A null state is none of them, too.
+    -- A null state is rejected, too.
     IF NOT coalesce((move_image.from_state, move_image.to_state) IN (('WARMING', 'CURRENT'),
         ('BAKING', 'CURRENT'), ('WARMING', 'FAILED'), ('BAKING', 'RETIRED')), false) THEN
         RAISE EXCEPTION 'move_image: no image goes from % to %',
@@ -94,8 +96,9 @@ BEGIN
         RETURN QUERY SELECT move_image.region, 'FENCED';
         RETURN;
     END IF;
-    -- Since the pass looked, the image may have been asked for and be in the same state
-    -- again, its time anew: what the pass decided was about the time before.
+    -- The image may have been requested again after the pass observed it. It then has
+    -- the same state with a newer `state_since`, and the decision, which was based on
+    -- the older time, no longer applies.
     SELECT m.state, coalesce(m.state_since > f.last_pass_at, false) INTO state_now, asked_since
     FROM images m JOIN region_fences f ON f.region = m.region
     WHERE m.region = move_image.region AND m.image_id = move_image.image_id FOR UPDATE OF m;
@@ -117,5 +120,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION move_image IS
-    'Moves an image from one state to the next; the current one bakes when another takes its '
-    'place. DONE, ALREADY, WRONG_STATE, UNKNOWN, or FENCED.';
+    'Moves an image from one state to the next. An image that is replaced as CURRENT becomes '
+    'BAKING. DONE, ALREADY, WRONG_STATE, UNKNOWN, or FENCED.';

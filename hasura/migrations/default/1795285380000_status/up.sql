@@ -1,5 +1,5 @@
--- What the status function tells of all regions: counted here, so that an answer has a row for
--- each region and for each of its images, and none for an instance or a user.
+-- The queries of the `status` function, for all regions. Instances, slots and users are counted
+-- here, so that a result has one row per region or image rather than per instance or user.
 
 CREATE TABLE region_statuses (
     region          text NOT NULL,
@@ -19,7 +19,7 @@ CREATE TABLE region_statuses (
     created_at      timestamptz NOT NULL,
     now             timestamptz NOT NULL,
     waiting         integer NOT NULL,
-    -- The last pass that began to look, whatever became of it; null before the first.
+    -- The last pass that began to observe, even if it failed later. Null before the first pass.
     fence_version   bigint,
     looked_at       timestamptz,
     app_client_sha  text,
@@ -30,7 +30,7 @@ CREATE TABLE image_statuses (
     region         text NOT NULL,
     image_id       text NOT NULL,
     client_sha     text NOT NULL,
-    -- Null for an image without a row, on which instances run all the same.
+    -- Null if instances run on the image although it has no row in `images`.
     state          text,
     state_since    timestamptz,
     reason         text,
@@ -38,7 +38,7 @@ CREATE TABLE image_statuses (
     active         integer NOT NULL,
     draining       integer NOT NULL,
     terminating    integer NOT NULL,
-    -- Of the active: users may be put there.
+    -- Active instances that users may be assigned to.
     open           integer NOT NULL,
     free           integer NOT NULL,
     starting       integer NOT NULL,
@@ -51,7 +51,7 @@ LANGUAGE sql VOLATILE AS $$
     SELECT r.name, r.enabled, r.paused, r.algorithm, r.target_free, r.max_instances,
         r.scale_up_step, r.scale_down_step, r.heartbeat_seconds, r.lost_seconds, r.upgrade_surge,
         r.upgrade_seconds, r.swap_when_warm, r.bake_seconds, r.created_at, now(),
-        -- As a pass counts them.
+        -- Counted as in `observe_region`.
         (SELECT count(DISTINCT u.user_id)::integer FROM waiting_users u
          WHERE u.region = r.name AND u.last_at >= now() - interval '1 minute'),
         f.version, f.last_pass_at,
@@ -60,13 +60,13 @@ LANGUAGE sql VOLATILE AS $$
     ORDER BY r.name
 $$;
 COMMENT ON FUNCTION status_regions IS
-    'Every region: its settings, the database''s time, users refused in the last minute (counted), '
-    'and when a pass looked last.';
+    'All regions: settings, the database''s time, the number of users refused in the last minute, '
+    'and when a pass last observed the region.';
 
--- Images that nothing runs on and that are neither served nor about to be pile up for ever: the
--- last few of each region are told, since one of them may have just failed.
+-- RETIRED and FAILED images that no instance runs on accumulate forever. Only the latest three of
+-- each region are returned: one of them may have just failed, which people want to see.
 --
--- Without the JIT compiler: it takes longer than the query.
+-- JIT is off because compiling takes longer than the query.
 CREATE FUNCTION status_images() RETURNS SETOF image_statuses
 LANGUAGE sql VOLATILE
 SET jit = off
@@ -81,7 +81,7 @@ AS $$
     ), hosts AS MATERIALIZED (
         SELECT i.region, i.image_id, i.client_sha, i.status, i.capacity,
             coalesce(c.waiting, 0) AS waiting, coalesce(c.occupied, 0) AS occupied,
-            -- By the very rule of assigning; materialized, so that it is asked once for each.
+            -- The rule that assigning uses. MATERIALIZED, so that it is evaluated once per instance.
             i.status = 'ACTIVE' AND EXISTS (SELECT FROM internal.open_instance(
                 i.id, ARRAY[i.image_id], b.beat_since)) AS open
         FROM instances i
@@ -115,5 +115,5 @@ AS $$
     ORDER BY 1, m.state_since DESC NULLS LAST, 2
 $$;
 COMMENT ON FUNCTION status_images IS
-    'Every image that is served, about to be, or run on, with its instances and slots counted; of '
-    'the others the last three of each region.';
+    'All images that are WARMING, CURRENT or BAKING or that instances run on, with the numbers of '
+    'their instances and slots, and the latest three of the others in each region.';

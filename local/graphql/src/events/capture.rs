@@ -1,32 +1,32 @@
-//! Postgres triggers that write an event in the transaction of the change itself,
-//! generated from the metadata.
+//! Generates Postgres triggers from the metadata. They write an event in the transaction
+//! of the change itself, so that an event exists exactly if the change is committed.
 
 use anyhow::{Context, Result, ensure};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::metadata::{Columns, EventColumns, EventTrigger, Metadata, QualifiedName};
 
-/// The schema, its tables and functions.
+/// Creates the schema `local_events` with its tables and functions.
 const SCHEMA: &str = include_str!("capture.sql");
 
-/// Hasura's own limit to a trigger's name, in bytes: Postgres cuts the names made
-/// of it at 63.
+/// Hasura's limit for a trigger's name, in bytes. Postgres truncates the names that are
+/// derived from it at 63 bytes.
 const MAX_NAME_BYTES: usize = 42;
 
-/// Makes the database capture what the metadata declares, and nothing else.
+/// Replaces the Postgres triggers by those for the event triggers in the metadata.
 ///
-/// All of it happens in one transaction that locks the tables: no change in
-/// between is missed.
+/// This is one transaction, which locks the tables, so that no change is missed while
+/// triggers are replaced.
 ///
 /// # Errors
 ///
-/// Names the trigger that cannot be made.
+/// Names the trigger that is invalid or cannot be created.
 pub(crate) async fn install(connection: &mut PgConnection, metadata: &Metadata) -> Result<()> {
     let mut transaction = connection.begin().await?;
     sqlx::raw_sql(SCHEMA)
         .execute(&mut *transaction)
         .await
-        .context("prepare the schema of events")?;
+        .context("create the schema local_events")?;
     for table in &metadata.tables {
         for trigger in &table.event_triggers {
             check_name(&trigger.name)?;
@@ -35,7 +35,10 @@ pub(crate) async fn install(connection: &mut PgConnection, metadata: &Metadata) 
                     .execute(&mut *transaction)
                     .await
                     .with_context(|| {
-                        format!("make the event trigger {} on {}", trigger.name, table.table)
+                        format!(
+                            "create the event trigger `{}` on {}",
+                            trigger.name, table.table
+                        )
                     })?;
             }
         }
@@ -44,18 +47,19 @@ pub(crate) async fn install(connection: &mut PgConnection, metadata: &Metadata) 
     Ok(())
 }
 
-/// Hasura takes no other names either.
+/// Accepts the names that Hasura accepts.
 fn check_name(name: &str) -> Result<()> {
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     ensure!(
         starts && name.chars().all(plain) && name.len() <= MAX_NAME_BYTES,
-        "event trigger `{name}`: a name is a letter or _ and then letters, digits, _ and -, \
-         {MAX_NAME_BYTES} at most"
+        "event trigger `{name}`: the name must start with a letter or `_`, contain only letters, \
+         digits, `_` and `-`, and have at most {MAX_NAME_BYTES} bytes"
     );
     Ok(())
 }
 
+/// The `CREATE TRIGGER` statements of an event trigger: one per operation.
 fn statements(table: &QualifiedName, trigger: &EventTrigger) -> Vec<String> {
     let definition = &trigger.definition;
     let operations = [
@@ -75,7 +79,7 @@ fn statement(table: &QualifiedName, name: &str, operation: &str, columns: &Event
         "UPDATE" => format!("WHEN ({}) ", changed(&columns.columns)),
         _ => String::new(),
     };
-    let carried = match &columns.payload {
+    let payload_columns = match &columns.payload {
         Some(Columns::Named(names)) => {
             format!(", {}", literal(&serde_json::json!(names).to_string()))
         }
@@ -83,7 +87,7 @@ fn statement(table: &QualifiedName, name: &str, operation: &str, columns: &Event
     };
     format!(
         "CREATE TRIGGER {trigger} AFTER {operation} ON {schema}.{table} FOR EACH ROW {condition}\
-         EXECUTE FUNCTION local_events.capture({name}{carried})",
+         EXECUTE FUNCTION local_events.capture({name}{payload_columns})",
         trigger = identifier(&format!("notify_hasura_{name}_{operation}")),
         schema = identifier(&table.schema),
         table = identifier(&table.name),
@@ -91,7 +95,7 @@ fn statement(table: &QualifiedName, name: &str, operation: &str, columns: &Event
     )
 }
 
-/// Whether one of the columns that an update is listened to for has another value.
+/// The SQL condition that an update changes one of the columns.
 fn changed(columns: &Columns) -> String {
     match columns {
         Columns::All(_) => "OLD.* IS DISTINCT FROM NEW.*".to_owned(),
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_is_captured_only_when_a_listened_column_changes() {
+    fn update_is_captured_only_when_a_listed_column_changes() {
         assert_eq!(
             generated("{update: {columns: [status, 'a\"b']}}"),
             [
@@ -141,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn each_operation_has_a_trigger_of_its_own_with_the_columns_it_carries() {
+    fn each_operation_has_its_own_trigger_with_its_payload_columns() {
         let statements =
             generated("{insert: {columns: '*', payload: [\"it's\"]}, delete: {columns: '*'}}");
         assert_eq!(statements.len(), 2);
@@ -153,12 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn a_trigger_that_only_people_fire_captures_nothing() {
+    fn manual_trigger_captures_no_changes() {
         assert_eq!(generated("{enable_manual: true}"), Vec::<String>::new());
     }
 
     #[test]
-    fn a_name_that_hasura_would_refuse_is_refused() {
+    fn name_that_hasura_rejects_is_rejected() {
         for name in ["", "1st", "a b", "a'b", &"x".repeat(43)] {
             assert!(check_name(name).is_err(), "{name:?}");
         }

@@ -1,5 +1,5 @@
--- Where changes are kept until they are delivered, in a schema that GraphQL
--- does not expose: what `hdb_catalog` is to Hasura.
+-- Stores changes until they are delivered, in a schema that GraphQL does not expose,
+-- as Hasura does in `hdb_catalog`.
 CREATE SCHEMA IF NOT EXISTS local_events;
 
 CREATE TABLE IF NOT EXISTS local_events.event_log (
@@ -12,25 +12,26 @@ CREATE TABLE IF NOT EXISTS local_events.event_log (
     created_at   timestamptz NOT NULL DEFAULT now(),
     state        text NOT NULL DEFAULT 'PENDING'
         CHECK (state IN ('PENDING', 'DELIVERED', 'FAILED', 'DROPPED')),
-    -- Attempts so far, whose outcome was recorded.
+    -- Number of attempts with a recorded outcome.
     tries        integer NOT NULL DEFAULT 0,
     due_at       timestamptz NOT NULL DEFAULT now(),
-    -- Whether a fault had its turn: each event has one at most.
+    -- Whether a fault was applied. Each event gets at most one.
     disturbed    boolean NOT NULL DEFAULT false
 );
 CREATE INDEX IF NOT EXISTS event_log_due ON local_events.event_log (due_at, seq)
     WHERE state = 'PENDING';
 CREATE INDEX IF NOT EXISTS event_log_seq ON local_events.event_log (seq);
 
--- What was sent, or kept back on demand. An attempt whose sender died before it
--- could write this is not in here, as it is not in Hasura's own log.
+-- Requests that were sent, and events that a fault dropped or delayed. If the process
+-- dies before it records an attempt, the attempt is missing here. The same happens in
+-- Hasura's own log.
 CREATE TABLE IF NOT EXISTS local_events.deliveries (
     seq          bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     event_id     text NOT NULL,
     trigger_name text NOT NULL,
-    -- What the payload said as `current_retry`.
+    -- The payload's `current_retry`.
     attempt      integer NOT NULL,
-    -- 0 for the delivery itself, 1 and up for duplicates made on demand.
+    -- 0 for the event itself, 1 and up for its duplicates, which a fault creates.
     copy         integer NOT NULL,
     outcome      text NOT NULL,
     status       integer,
@@ -39,16 +40,17 @@ CREATE TABLE IF NOT EXISTS local_events.deliveries (
     ended_at     timestamptz NOT NULL
 );
 
--- With it go all triggers of an earlier start; those of the metadata are made anew.
+-- CASCADE drops all triggers of an earlier start. The caller then creates those of
+-- the metadata.
 DROP FUNCTION IF EXISTS local_events.capture() CASCADE;
 
 CREATE OR REPLACE FUNCTION local_events.setting(name text) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
-    -- A setting that a transaction before set is the empty string, not null.
+    -- A setting that an earlier transaction has set is an empty string, not null.
     SELECT nullif(current_setting(name, true), '')::jsonb
 $$;
 
--- The columns of a row that an event carries: all, if `columns` is null.
+-- The columns of a row that belong in the payload. All, if `columns` is null.
 CREATE OR REPLACE FUNCTION local_events.carried(fields jsonb, columns jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN columns IS NULL THEN fields ELSE (
@@ -66,18 +68,18 @@ BEGIN
     VALUES (schema_name, table_name, trigger_name, jsonb_build_object(
         'op', op,
         'data', jsonb_build_object('old', before, 'new', after),
-        -- postrust's name for what Hasura calls `hasura.user`.
+        -- Hasura calls this setting `hasura.user`.
         'session_variables', local_events.setting('hasura.session'),
         'trace_context', local_events.setting('hasura.tracecontext')
     )) RETURNING id INTO event_id;
-    -- Heard at commit, and not at all after a rollback.
+    -- Delivered at commit, and discarded by a rollback.
     PERFORM pg_notify('local_events', '');
     RETURN event_id;
 END
 $$;
 
--- Arguments: the event trigger's name, and the columns that it carries as a JSON
--- array, if not all.
+-- Arguments: the event trigger's name and, unless the payload contains all columns, a
+-- JSON array of its columns.
 CREATE FUNCTION local_events.capture() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     columns jsonb := TG_ARGV[1]::jsonb;

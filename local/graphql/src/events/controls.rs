@@ -1,4 +1,5 @@
-//! What the control endpoint and the delivery share.
+//! State that the control endpoint changes and the delivery loop obeys: faults, pause,
+//! and the limit on concurrent requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,11 +13,11 @@ use crate::events::faults::{Action, Faults};
 pub(crate) struct Controls {
     faults: Mutex<Faults>,
     paused: watch::Sender<bool>,
-    /// Rings when there may be something to do that Postgres does not tell.
+    /// Wakes the delivery loop after changes that Postgres does not announce.
     changed: Notify,
     workers: Arc<Semaphore>,
     worker_count: usize,
-    /// Duplicates that are not sent yet.
+    /// Number of duplicates that are not sent yet.
     copies: AtomicUsize,
 }
 
@@ -32,42 +33,48 @@ impl Controls {
         }
     }
 
-    /// The faults that are left.
+    /// The faults, with the number of events that each rule may still affect.
     pub(crate) fn faults(&self) -> Faults {
         self.with_faults(|faults| faults.clone())
     }
 
+    /// Replaces all faults.
+    ///
     /// # Errors
-    /// When `faults` are out of bounds; then the ones before stay.
+    ///
+    /// When a number is out of range. The previous faults then stay in force.
     pub(crate) fn set_faults(&self, faults: Faults) -> Result<()> {
         faults.check()?;
         self.with_faults(|current| *current = faults);
         Ok(())
     }
 
-    pub(crate) fn strike(&self, trigger: &str) -> Option<Action> {
-        self.with_faults(|faults| faults.strike(trigger))
+    /// See [`Faults::choose_action`].
+    pub(crate) fn choose_fault_action(&self, trigger: &str) -> Option<Action> {
+        self.with_faults(|faults| faults.choose_action(trigger))
     }
 
     fn with_faults<T>(&self, with: impl FnOnce(&mut Faults) -> T) -> T {
         with(&mut self.faults.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// While paused, nothing is sent; what is being sent goes on to its end.
+    /// While paused, no request is started. Requests in progress are completed.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.send_replace(paused);
-        self.ring();
+        self.notify_loop();
     }
 
     pub(crate) fn is_paused(&self) -> bool {
         *self.paused.borrow()
     }
 
-    pub(crate) fn ring(&self) {
+    /// Makes the delivery loop check for due events.
+    pub(crate) fn notify_loop(&self) {
         self.changed.notify_one();
     }
 
-    pub(crate) async fn rung(&self) {
+    /// Waits for [`Self::notify_loop`].
+    pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
@@ -75,16 +82,17 @@ impl Controls {
         self.worker_count
     }
 
-    /// How many requests are under way.
+    /// The number of requests in progress.
     pub(crate) fn sending(&self) -> usize {
         self.worker_count - self.workers.available_permits()
     }
 
-    /// Waits for a worker that may send.
+    /// Waits until a request may be sent. The request must hold the permit.
     ///
     /// # Errors
-    /// Never: the workers are not closed while anybody has the controls.
-    pub(crate) async fn worker(&self) -> Result<OwnedSemaphorePermit> {
+    ///
+    /// Does not fail in practice: the semaphore and the channel are never closed.
+    pub(crate) async fn acquire_worker(&self) -> Result<OwnedSemaphorePermit> {
         let mut paused = self.paused.subscribe();
         loop {
             paused.wait_for(|paused| !paused).await?;

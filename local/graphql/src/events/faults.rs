@@ -1,14 +1,15 @@
-//! What happens to events on demand, as set by `PUT /faults`.
+//! Faults that tests inject into the delivery with `PUT /faults`.
 //!
-//! A `PUT` replaces all faults; `{}` ends them. `GET` answers with what is left of
-//! them. An event has one fault at most, on its first way to the webhook: that of
-//! the first rule which takes it. Retries are left alone.
+//! A `PUT` replaces all faults, and `{}` removes them. `GET` returns them with the
+//! remaining counts. A fault applies only to the first attempt of an event, never to
+//! retries. The first rule that matches the event determines the fault.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+// Generous for any test. They only prevent mistakes from exhausting memory or time.
 const MAX_RULES: usize = 20;
 const MAX_COPIES: u32 = 10;
 const MAX_WINDOW: usize = 100;
@@ -17,7 +18,7 @@ const MAX_MS: u64 = 10 * 60 * 1000;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Faults {
-    /// The same seed, rules and number of events give the same choice of events.
+    /// The same seed, rules and number of events affect the same events.
     seed: u64,
     rules: Vec<Rule>,
 }
@@ -26,97 +27,107 @@ pub(crate) struct Faults {
 #[serde(deny_unknown_fields)]
 struct Rule {
     action: Action,
-    /// Events of this trigger only.
+    /// Limits the rule to events of this trigger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trigger: Option<String>,
-    /// So many events at most.
+    /// Maximum number of events that the rule still affects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next: Option<u32>,
-    /// Of the events, so many: 0.25 for one in four, chosen by the seed.
+    /// Share of the events that the rule affects, from 0 to 1. The seed determines which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     share: Option<f64>,
-    /// How many events this rule was asked about.
+    /// Number of events that were checked against `share`.
     #[serde(skip)]
     seen: u64,
 }
 
-/// What is done to an event.
+/// What a fault does with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Action {
-    /// Never sent, and taken for delivered.
+    /// The event is never sent.
     Drop,
-    /// Sent after this time.
+    /// The event is sent after this time.
     Delay { ms: u64 },
-    /// Sent once, and so many times more: at the same time, or `after_ms` later.
+    /// The event is sent once, and `copies` more times after `after_ms`.
     Duplicate {
         copies: u32,
         #[serde(default)]
         after_ms: u64,
     },
-    /// Kept until there are `window` of them, or `within_ms` have passed since the
-    /// first; then sent one after the other, the last one first.
+    /// Events are held back until there are `window` of them, or until `within_ms` after
+    /// the first. They are then sent one after the other, last first.
     Reorder { window: usize, within_ms: u64 },
 }
 
 impl Faults {
     /// # Errors
-    /// When a number is outside of its bounds, which the message gives.
+    ///
+    /// Names the rule and the field that is out of range, and the range.
     pub(crate) fn check(&self) -> Result<()> {
-        ensure!(self.rules.len() <= MAX_RULES, "at most {MAX_RULES} rules");
-        for rule in &self.rules {
+        ensure!(
+            self.rules.len() <= MAX_RULES,
+            "rules: at most {MAX_RULES} are allowed"
+        );
+        for (index, rule) in self.rules.iter().enumerate() {
             ensure!(
                 rule.share.is_none_or(|share| (0.0..=1.0).contains(&share)),
-                "share: from 0 to 1"
+                "rules[{index}]: share must be from 0 to 1"
             );
-            let times = match rule.action {
-                Action::Drop => 0,
-                Action::Delay { ms } => ms,
+            let (field, time) = match rule.action {
+                Action::Drop => continue,
+                Action::Delay { ms } => ("ms", ms),
                 Action::Duplicate { copies, after_ms } => {
                     ensure!(
                         (1..=MAX_COPIES).contains(&copies),
-                        "copies: from 1 to {MAX_COPIES}"
+                        "rules[{index}]: copies must be from 1 to {MAX_COPIES}"
                     );
-                    after_ms
+                    ("after_ms", after_ms)
                 }
                 Action::Reorder { window, within_ms } => {
                     ensure!(
                         (2..=MAX_WINDOW).contains(&window),
-                        "window: from 2 to {MAX_WINDOW}"
+                        "rules[{index}]: window must be from 2 to {MAX_WINDOW}"
                     );
-                    within_ms
+                    ("within_ms", within_ms)
                 }
             };
-            ensure!(times <= MAX_MS, "a time is at most {MAX_MS} ms");
+            ensure!(
+                time <= MAX_MS,
+                "rules[{index}]: {field} must be at most {MAX_MS}"
+            );
         }
         Ok(())
     }
 
-    /// What is done to the next event of `trigger`, if anything.
-    pub(crate) fn strike(&mut self, trigger: &str) -> Option<Action> {
+    /// Chooses the fault for the next event of `trigger`, if any, and counts it against
+    /// the rule's `next`.
+    pub(crate) fn choose_action(&mut self, trigger: &str) -> Option<Action> {
         let seed = self.seed;
-        let hit = self.rules.iter_mut().zip(1..).find_map(|(rule, number)| {
-            rule.takes(trigger, mix(seed ^ mix(number))).then_some(rule)
+        let matching = self.rules.iter_mut().zip(1..).find_map(|(rule, number)| {
+            rule.matches_next(trigger, mix(seed ^ mix(number)))
+                .then_some(rule)
         })?;
-        hit.next = hit.next.map(|left| left - 1);
-        Some(hit.action)
+        matching.next = matching.next.map(|remaining| remaining - 1);
+        Some(matching.action)
     }
 }
 
 impl Rule {
-    fn takes(&mut self, trigger: &str, seed: u64) -> bool {
+    /// Whether the rule affects the next event of `trigger`. Counts the event as checked.
+    fn matches_next(&mut self, trigger: &str, seed: u64) -> bool {
         let applies = self.trigger.as_deref().is_none_or(|name| name == trigger);
         if !applies || self.next == Some(0) {
             return false;
         }
         self.seen += 1;
         self.share
-            .is_none_or(|share| unit(mix(seed.wrapping_add(self.seen))) < share)
+            .is_none_or(|share| unit_interval(mix(seed.wrapping_add(self.seen))) < share)
     }
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): neighbouring numbers
-/// come out unrelated.
+/// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014). Results of adjacent
+/// numbers are uncorrelated.
 fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -124,12 +135,12 @@ fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// From 0 up to but without 1.
-fn unit(number: u64) -> f64 {
+/// Maps a number to [0, 1).
+fn unit_interval(number: u64) -> f64 {
     f64::from((number >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// A time as the rules give it.
+/// A time in a rule as a [`Duration`].
 pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -147,36 +158,38 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_takes_the_next_events_of_its_trigger_and_then_the_rule_after_it() {
+    fn rule_affects_the_next_events_of_its_trigger_until_exhausted() {
         let mut faults = faults(json!({"rules": [
             {"action": "drop", "trigger": "a", "next": 1},
             {"action": {"delay": {"ms": 5}}, "next": 2},
         ]}))
         .unwrap();
         let delay = Some(Action::Delay { ms: 5 });
-        assert_eq!(faults.strike("b"), delay);
-        assert_eq!(faults.strike("a"), Some(Action::Drop));
-        assert_eq!(faults.strike("a"), delay);
-        assert_eq!(faults.strike("a"), None);
-        let left = serde_json::to_value(&faults).unwrap();
-        assert_eq!(left["rules"][0]["next"], 0);
+        assert_eq!(faults.choose_action("b"), delay);
+        assert_eq!(faults.choose_action("a"), Some(Action::Drop));
+        assert_eq!(faults.choose_action("a"), delay);
+        assert_eq!(faults.choose_action("a"), None);
+        let remaining = serde_json::to_value(&faults).unwrap();
+        assert_eq!(remaining["rules"][0]["next"], 0);
     }
 
     #[test]
-    fn a_share_is_about_right_and_the_same_for_the_same_seed() {
-        let struck = |seed: u64| -> Vec<bool> {
+    fn share_is_approximate_and_reproducible_by_seed() {
+        let affected = |seed: u64| -> Vec<bool> {
             let rules = json!({"seed": seed, "rules": [{"action": "drop", "share": 0.25}]});
             let mut faults = faults(rules).unwrap();
-            (0..1000).map(|_| faults.strike("a").is_some()).collect()
+            (0..1000)
+                .map(|_| faults.choose_action("a").is_some())
+                .collect()
         };
-        let count = struck(7).into_iter().filter(|struck| *struck).count();
+        let count = affected(7).into_iter().filter(|affected| *affected).count();
         assert!((200..300).contains(&count), "{count}");
-        assert_eq!(struck(7), struck(7));
-        assert_ne!(struck(7), struck(8));
+        assert_eq!(affected(7), affected(7));
+        assert_ne!(affected(7), affected(8));
     }
 
     #[test]
-    fn a_number_out_of_bounds_or_an_unknown_word_is_refused() {
+    fn number_out_of_range_or_unknown_key_is_rejected() {
         for rule in [
             json!({"action": "drop", "share": 1.5}),
             json!({"action": {"delay": {"ms": 86_400_000}}}),

@@ -1,4 +1,4 @@
-//! The events that wait in Postgres, and what became of them.
+//! The event log in Postgres: pending events, and the outcomes of deliveries.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::events::triggers::Trigger;
 
-/// Connections for reading and for recording outcomes.
+/// Maximum number of connections for reading events and recording outcomes.
 const CONNECTIONS: u32 = 8;
 
-/// How many finished events, and how many deliveries, are kept.
-const KEPT: i64 = 100_000;
+/// How many deliveries are kept, and how far finished events may be behind the newest.
+const RETAINED_ROWS: i64 = 100_000;
 
 const DUE: &str = r#"
     SELECT id, trigger_name, schema_name, table_name, payload, tries, disturbed,
@@ -40,7 +40,7 @@ const RECORD_EVENT: &str = "
         due_at = clock_timestamp() + make_interval(secs => $5)
     WHERE id = $1 AND state = 'PENDING'";
 
-/// A captured change, as it waits to be delivered.
+/// A captured change that is to be delivered.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) id: String,
@@ -49,29 +49,31 @@ pub(crate) struct Event {
     pub(crate) table: String,
     /// `op`, `data`, `session_variables` and `trace_context`.
     pub(crate) payload: Value,
-    /// How often it was tried before.
+    /// Number of previous attempts.
     pub(crate) tries: i32,
-    /// Whether a fault had its turn already.
+    /// Whether a fault was applied before. Each event gets at most one.
     pub(crate) disturbed: bool,
+    /// In RFC 3339 format.
     pub(crate) created_at: String,
 }
 
-/// What becomes of an event.
+/// The outcome of a delivery, which determines how the event continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Outcome {
     Delivered,
-    /// Tried in vain, and to be tried again after this time.
+    /// The attempt failed. The next one is due after this time.
     Retry(Duration),
-    /// Tried in vain as often as the metadata says.
+    /// The last attempt that the metadata allows failed.
     Failed,
-    /// Not sent at all, on demand.
+    /// A fault dropped the event without sending it.
     Dropped,
-    /// Kept back for this time before it is tried, on demand.
+    /// A fault delays the first attempt by this time.
     Delayed(Duration),
 }
 
-impl Fate {
-    fn outcome(self) -> &'static str {
+impl Outcome {
+    /// The value of `deliveries.outcome`.
+    fn name(self) -> &'static str {
         match self {
             Self::Delivered => "DELIVERED",
             Self::Retry(_) => "RETRY",
@@ -81,40 +83,52 @@ impl Fate {
         }
     }
 
+    /// The event's new `event_log.state`.
     fn state(self) -> &'static str {
         match self {
             Self::Retry(_) | Self::Delayed(_) => "PENDING",
-            finished => finished.outcome(),
+            finished => finished.name(),
         }
     }
 
-    fn pause(self) -> Duration {
+    /// Time until the event is due again.
+    fn delay(self) -> Duration {
         match self {
-            Self::Retry(pause) | Self::Delayed(pause) => pause,
+            Self::Retry(delay) | Self::Delayed(delay) => delay,
             Self::Delivered | Self::Failed | Self::Dropped => Duration::ZERO,
         }
     }
 
-    fn is_on_demand(self) -> bool {
+    fn is_fault(self) -> bool {
         matches!(self, Self::Dropped | Self::Delayed(_))
     }
 }
 
-/// What happened on the way; nothing did if the event was not sent.
+/// The result of an HTTP request. The default stands for an event that was not sent.
 #[derive(Debug, Default)]
-pub(crate) struct Trip {
+pub(crate) struct RequestResult {
+    /// `None` if there was no response.
     pub(crate) status: Option<u16>,
     pub(crate) error: Option<String>,
-    pub(crate) took: Duration,
+    pub(crate) duration: Duration,
 }
 
-/// The tables in the schema `local_events`.
+/// Access to the tables in the database schema `local_events`.
+///
+/// # Errors
+///
+/// Every method fails if its query fails. The error names the operation.
 #[derive(Debug, Clone)]
 pub(crate) struct EventLog {
     pool: PgPool,
 }
 
 impl EventLog {
+    /// Does not connect yet.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is invalid.
     pub(crate) fn new(database_url: &str) -> Result<Self> {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
@@ -123,22 +137,22 @@ impl EventLog {
         Ok(Self { pool })
     }
 
-    /// At most `limit` events of `triggers` whose time has come, oldest first, but
-    /// for those `in_hand`.
+    /// At most `limit` events of `triggers` that are due and not `in_progress`, those
+    /// that have been due for longest first.
     pub(crate) async fn due(
         &self,
         triggers: &[String],
-        in_hand: &[String],
+        in_progress: &[String],
         limit: usize,
     ) -> Result<Vec<Event>> {
         type Row = (String, String, String, String, Value, i32, bool, String);
         let rows: Vec<Row> = sqlx::query_as(DUE)
             .bind(triggers)
-            .bind(in_hand)
+            .bind(in_progress)
             .bind(i64::try_from(limit)?)
             .fetch_all(&self.pool)
             .await
-            .context("look for events that are due")?;
+            .context("read due events")?;
         let event = |(id, trigger, schema, table, payload, tries, disturbed, created_at)| Event {
             id,
             trigger,
@@ -152,58 +166,67 @@ impl EventLog {
         Ok(rows.into_iter().map(event).collect())
     }
 
-    /// In what time the next event is due, if any waits.
+    /// Time until the next event is due. `None` without a pending event.
     pub(crate) async fn next_due(
         &self,
         triggers: &[String],
-        in_hand: &[String],
+        in_progress: &[String],
     ) -> Result<Option<Duration>> {
         let (milliseconds,): (Option<i64>,) = sqlx::query_as(NEXT_DUE)
             .bind(triggers)
-            .bind(in_hand)
+            .bind(in_progress)
             .fetch_one(&self.pool)
             .await
-            .context("ask when the next event is due")?;
+            .context("read when the next event is due")?;
         Ok(milliseconds.map(|ms| Duration::from_millis(ms.try_into().unwrap_or_default())))
     }
 
-    /// Records what became of an event, and the attempt that led to it.
-    pub(crate) async fn record(&self, event: &Event, fate: Fate, trip: &Trip) -> Result<()> {
-        let doing = || format!("record what became of event {}", event.id);
-        let mut transaction = self.pool.begin().await.with_context(doing)?;
+    /// Records the outcome of an event and its delivery, in one transaction.
+    pub(crate) async fn record(
+        &self,
+        event: &Event,
+        outcome: Outcome,
+        result: &RequestResult,
+    ) -> Result<()> {
+        let operation = || format!("record the outcome of event {}", event.id);
+        let mut transaction = self.pool.begin().await.with_context(operation)?;
         sqlx::query(RECORD_EVENT)
             .bind(&event.id)
-            .bind(fate.state())
-            .bind(i32::from(!fate.is_on_demand()))
-            .bind(fate.is_on_demand())
-            .bind(fate.pause().as_secs_f64())
+            .bind(outcome.state())
+            .bind(i32::from(!outcome.is_fault()))
+            .bind(outcome.is_fault())
+            .bind(outcome.delay().as_secs_f64())
             .execute(&mut *transaction)
             .await
-            .with_context(doing)?;
-        delivery(event, 0, fate, trip)
+            .with_context(operation)?;
+        insert_delivery(event, 0, outcome, result)
             .execute(&mut *transaction)
             .await
-            .with_context(doing)?;
-        transaction.commit().await.with_context(doing)
+            .with_context(operation)?;
+        transaction.commit().await.with_context(operation)
     }
 
-    /// Records the attempt of a duplicate, which changes nothing about its event.
+    /// Records the delivery of a duplicate. The event's state does not change.
     pub(crate) async fn record_copy(
         &self,
         event: &Event,
         copy: u32,
-        fate: Fate,
-        trip: &Trip,
+        outcome: Outcome,
+        result: &RequestResult,
     ) -> Result<()> {
-        delivery(event, copy, fate, trip)
+        insert_delivery(event, copy, outcome, result)
             .execute(&self.pool)
             .await
             .with_context(|| format!("record a duplicate of event {}", event.id))?;
         Ok(())
     }
 
-    /// Makes an event by hand, and answers its id.
-    pub(crate) async fn invoke(&self, trigger: &Trigger, payload: &Value) -> Result<String> {
+    /// Adds an event with a given payload. Returns its id.
+    pub(crate) async fn add_manual_event(
+        &self,
+        trigger: &Trigger,
+        payload: &Value,
+    ) -> Result<String> {
         let (id,): (String,) =
             sqlx::query_as("SELECT local_events.append($1, $2, $3, 'MANUAL', NULL, $4)")
                 .bind(&trigger.table.schema)
@@ -212,23 +235,23 @@ impl EventLog {
                 .bind(payload)
                 .fetch_one(&self.pool)
                 .await
-                .with_context(|| format!("make an event of {}", trigger.name))?;
+                .with_context(|| format!("add a manual event of trigger `{}`", trigger.name))?;
         Ok(id)
     }
 
-    /// Makes every event that waits for its time due now, and answers how many.
-    pub(crate) async fn hurry(&self) -> Result<u64> {
-        let done = sqlx::query(
+    /// Makes all pending events due now. Returns how many were not due before.
+    pub(crate) async fn make_all_due(&self) -> Result<u64> {
+        let updated = sqlx::query(
             "UPDATE local_events.event_log SET due_at = clock_timestamp()
              WHERE state = 'PENDING' AND due_at > clock_timestamp()",
         )
         .execute(&self.pool)
         .await
-        .context("make the waiting events due")?;
-        Ok(done.rows_affected())
+        .context("make the pending events due")?;
+        Ok(updated.rows_affected())
     }
 
-    /// How many events are in each state.
+    /// The number of events in each state, as JSON.
     pub(crate) async fn counts(&self) -> Result<Value> {
         let (counts,): (Value,) = sqlx::query_as(
             "SELECT jsonb_build_object(
@@ -244,7 +267,7 @@ impl EventLog {
         Ok(counts)
     }
 
-    /// At most `limit` deliveries after the one numbered `after`, in their order.
+    /// At most `limit` deliveries with a `seq` above `after`, ordered by `seq`.
     pub(crate) async fn deliveries(&self, after: i64, limit: i64) -> Result<Vec<Value>> {
         let rows: Vec<(Value,)> = sqlx::query_as(
             "SELECT to_jsonb(d) FROM local_events.deliveries d
@@ -258,7 +281,7 @@ impl EventLog {
         Ok(rows.into_iter().map(|(row,)| row).collect())
     }
 
-    /// Forgets all but the newest of what is finished.
+    /// Deletes old deliveries and old finished events.
     pub(crate) async fn prune(&self) -> Result<()> {
         for sql in [
             "DELETE FROM local_events.deliveries
@@ -268,10 +291,10 @@ impl EventLog {
                 AND seq <= (SELECT max(seq) FROM local_events.event_log) - $1",
         ] {
             sqlx::query(sql)
-                .bind(KEPT)
+                .bind(RETAINED_ROWS)
                 .execute(&self.pool)
                 .await
-                .context("forget old events")?;
+                .context("delete old events")?;
         }
         Ok(())
     }
@@ -279,14 +302,20 @@ impl EventLog {
 
 type Statement<'a> = sqlx::query::Query<'a, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
-fn delivery<'a>(event: &'a Event, copy: u32, fate: Fate, trip: &'a Trip) -> Statement<'a> {
+/// Inserts a delivery. `copy` is 0 for the event itself.
+fn insert_delivery<'a>(
+    event: &'a Event,
+    copy: u32,
+    outcome: Outcome,
+    result: &'a RequestResult,
+) -> Statement<'a> {
     sqlx::query(RECORD_DELIVERY)
         .bind(&event.id)
         .bind(&event.trigger)
         .bind(event.tries)
         .bind(i32::try_from(copy).unwrap_or(i32::MAX))
-        .bind(fate.outcome())
-        .bind(trip.status.map(i32::from))
-        .bind(trip.error.as_deref())
-        .bind(trip.took.as_secs_f64())
+        .bind(outcome.name())
+        .bind(result.status.map(i32::from))
+        .bind(result.error.as_deref())
+        .bind(result.duration.as_secs_f64())
 }

@@ -1,5 +1,5 @@
-//! The metadata's event triggers as the delivery needs them: whom to call, with
-//! what, how often.
+//! The event triggers of the metadata, with the values of the environment variables that
+//! they name: the webhook, its headers, and the retry settings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,28 +17,29 @@ pub(crate) struct Trigger {
     pub(crate) name: String,
     pub(crate) table: QualifiedName,
     pub(crate) webhook: Url,
-    /// Values are marked as sensitive: they do not show when this is printed.
+    /// The values are marked as sensitive, so that `Debug` does not print them.
     pub(crate) headers: HeaderMap,
     pub(crate) retries: RetryConf,
+    /// Whether events can also be created manually.
     pub(crate) manual: bool,
 }
 
 impl Trigger {
-    pub(crate) fn time_limit(&self) -> Duration {
+    /// Timeout of one request.
+    pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(self.retries.timeout_sec.into())
     }
 }
 
-/// By name, which is unique in a database.
+/// Triggers by name. Names are unique in a database.
 pub(crate) type Triggers = BTreeMap<String, Arc<Trigger>>;
 
-/// Every event trigger of the metadata; `variable` looks up what it takes from the
-/// environment.
+/// Reads all event triggers of the metadata. `variable` looks up environment variables.
 ///
 /// # Errors
 ///
-/// When two have one name, or a variable that one names is missing or unusable;
-/// its value is not quoted.
+/// When two triggers have the same name, or a variable is missing or invalid. Values of
+/// variables are not quoted.
 pub(crate) fn read(
     metadata: &Metadata,
     variable: impl Fn(&str) -> Option<String>,
@@ -47,11 +48,11 @@ pub(crate) fn read(
     for table in &metadata.tables {
         for declared in &table.event_triggers {
             let trigger = trigger(&table.table, declared, &variable)
-                .with_context(|| format!("event trigger {}", declared.name))?;
+                .with_context(|| format!("event trigger `{}`", declared.name))?;
             let other = triggers.insert(trigger.name.clone(), Arc::new(trigger));
             ensure!(
                 other.is_none(),
-                "two event triggers are called {}",
+                "two event triggers have the name `{}`; names must be unique",
                 declared.name
             );
         }
@@ -64,10 +65,15 @@ fn trigger(
     declared: &EventTrigger,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Trigger> {
-    let from_env =
-        |name: &str| variable(name).with_context(|| format!("the variable {name} is not set"));
-    let webhook = Url::parse(&from_env(&declared.webhook_from_env)?)
-        .with_context(|| format!("{} is not a URL", declared.webhook_from_env))?;
+    let from_env = |name: &str| {
+        variable(name).with_context(|| format!("the environment variable {name} is not set"))
+    };
+    let webhook = Url::parse(&from_env(&declared.webhook_from_env)?).with_context(|| {
+        format!(
+            "the environment variable {} is not a URL",
+            declared.webhook_from_env
+        )
+    })?;
     let mut headers = HeaderMap::new();
     for header in &declared.headers {
         let (name, value) = resolve(header, from_env)?;
@@ -75,7 +81,7 @@ fn trigger(
     }
     ensure!(
         declared.retry_conf.timeout_sec > 0,
-        "timeout_sec must be more than 0"
+        "retry_conf.timeout_sec must be greater than 0"
     );
     Ok(Trigger {
         name: declared.name.clone(),
@@ -92,15 +98,15 @@ fn resolve(
     from_env: impl Fn(&str) -> Result<String>,
 ) -> Result<(HeaderName, HeaderValue)> {
     let name = HeaderName::try_from(&header.name)
-        .with_context(|| format!("{:?} is not a header's name", header.name))?;
+        .with_context(|| format!("{:?} is not a valid header name", header.name))?;
     let value = match (&header.value, &header.value_from_env) {
         (Some(value), None) => value.clone(),
         (None, Some(variable)) => from_env(variable)?,
-        _ => bail!("header {name}: either `value` or `value_from_env`"),
+        _ => bail!("header {name}: set either `value` or `value_from_env`"),
     };
-    let mut value = HeaderValue::try_from(value)
-        .ok()
-        .with_context(|| format!("header {name}: the value cannot be sent"))?;
+    let mut value = HeaderValue::try_from(value).ok().with_context(|| {
+        format!("header {name}: the value has characters that are not allowed in a header")
+    })?;
     value.set_sensitive(true);
     Ok((name, value))
 }
@@ -123,15 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn what_the_metadata_leaves_out_is_hasuras_default() {
+    fn omitted_retry_settings_have_hasuras_defaults() {
         let trigger = parse("{name: t, webhook_from_env: URL, definition: {}}").unwrap();
         assert_eq!(trigger.retries.num_retries, 0);
         assert_eq!(trigger.retries.interval_sec, 10);
-        assert_eq!(trigger.time_limit(), Duration::from_secs(60));
+        assert_eq!(trigger.timeout(), Duration::from_secs(60));
     }
 
     #[test]
-    fn a_header_comes_from_the_environment_and_is_never_printed() {
+    fn header_value_is_read_from_the_environment_and_not_printed() {
         let trigger = parse(
             "{name: t, webhook_from_env: URL, definition: {}, headers: [
                 {name: x-event-secret, value_from_env: SECRET}, {name: x-plain, value: v}]}",
@@ -143,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_missing_is_named() {
+    fn missing_variable_is_named() {
         let error = parse("{name: t, webhook_from_env: NOWHERE, definition: {}}").unwrap_err();
         assert!(error.to_string().contains("NOWHERE"), "{error}");
     }

@@ -19,7 +19,7 @@ pub(crate) struct EventTrigger {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EventDefinition {
-    /// Whether an administrator may also make events by hand.
+    /// Whether an administrator may also create events manually.
     #[serde(default)]
     pub(crate) enable_manual: bool,
     pub(crate) insert: Option<EventColumns>,
@@ -30,13 +30,14 @@ pub(crate) struct EventDefinition {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EventColumns {
-    /// For an update, the columns of which one has to change; of no effect otherwise.
+    /// For an update: the event occurs only if one of these columns changes. Ignored for
+    /// inserts and deletes.
     pub(crate) columns: Columns,
-    /// The columns that an event carries; all, if this is left out.
+    /// The columns that the event's payload contains. `None`: all columns.
     pub(crate) payload: Option<Columns>,
 }
 
-/// What is left out has Hasura's own default.
+/// When a failed delivery is repeated. Omitted fields have Hasura's defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RetryConf {

@@ -1,4 +1,4 @@
-//! A Hasura with one instance in it, that answers as the SQL functions do.
+//! A fake Hasura with one instance, which answers like the SQL functions.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -20,12 +20,12 @@ struct Shared {
 }
 
 pub(crate) struct Host {
-    /// `None` for an instance without a row.
+    /// The instance's status. `None`: it has no row.
     pub(crate) status: Option<&'static str>,
     pub(crate) slots: Vec<Slot>,
-    /// How many of the next requests fail, and how.
+    /// The failures of the next requests. The last element comes first.
     pub(crate) failures: Vec<Failure>,
-    /// The names of the operations that came, in order, with their outcomes.
+    /// The operations received, in order, with their outcomes.
     pub(crate) log: Vec<(String, String)>,
     pub(crate) authorizations: Vec<String>,
     next_slot: u32,
@@ -41,14 +41,14 @@ pub(crate) struct Slot {
 pub(crate) enum Failure {
     /// Status 503.
     Unavailable,
-    /// Status 200 with an error in it, as Hasura reports its own.
+    /// Status 200 with a GraphQL error, as Hasura reports errors.
     GraphQlError,
-    /// Carried out, but the answer is not GraphQL.
+    /// The request is executed, but the answer is not GraphQL.
     Garbled,
 }
 
 impl FakeHasura {
-    /// Serves an instance of this status, with slots once it is registered.
+    /// Serves an instance with this status. It gets its slots when it registers.
     pub(crate) async fn serve(status: Option<&'static str>) -> (Self, String) {
         let host = Host {
             status,
@@ -75,11 +75,11 @@ impl FakeHasura {
         self.0.state.lock().unwrap()
     }
 
-    /// Waits until what is asked for holds.
-    pub(crate) async fn until(&self, holds: impl Fn(&Host) -> bool) {
+    /// Waits until the condition holds.
+    pub(crate) async fn until(&self, condition: impl Fn(&Host) -> bool) {
         loop {
             let changed = self.0.changed.notified();
-            if holds(&self.host()) {
+            if condition(&self.host()) {
                 return;
             }
             changed.await;
@@ -176,7 +176,7 @@ impl Host {
         "REMOVED"
     }
 
-    fn shown(&self) -> Value {
+    fn row(&self) -> Value {
         let slots: Vec<_> = self
             .slots
             .iter()
@@ -205,7 +205,7 @@ async fn answer(
     match failure {
         Some(Failure::Unavailable) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Some(Failure::GraphQlError) => {
-            let error = json!({"errors": [{"message": "the database is away"}]});
+            let error = json!({"errors": [{"message": "the database is unavailable"}]});
             return Json(error).into_response();
         }
         Some(Failure::Garbled) | None => {}
@@ -220,10 +220,10 @@ async fn answer(
         "ClaimSlot" => ("claim_slot", host.claim(&variables)),
         "ReportSlot" => ("report_slot", host.report(&variables)),
         "ReplaceSlot" => ("replace_slot", host.replace(&variables)),
-        _ => ("instances_by_pk", "seen"),
+        _ => ("instances_by_pk", "READ"),
     };
     let data = match field {
-        "instances_by_pk" => host.shown(),
+        "instances_by_pk" => host.row(),
         _ => json!([{"outcome": outcome, "status": host.status}]),
     };
     host.log.push((operation, outcome.to_owned()));

@@ -1,24 +1,24 @@
-//! An agent's life against a Hasura in this process.
+//! The agent's lifecycle, against a fake Hasura in this process.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test says what went wrong by failing"
+    reason = "a panic fails the test with its reason"
 )]
 
-#[path = "life/fake_hasura.rs"]
+#[path = "lifecycle/fake_hasura.rs"]
 mod fake_hasura;
 
 use std::time::Duration;
 
 use fake_hasura::{Failure, FakeHasura};
-use host_agent::agent::{self, Leaving};
-use host_agent::config::{Config, Pace, UserData};
+use host_agent::agent::{self, ShutdownReason};
+use host_agent::config::{Config, Timing, UserData};
 use tokio::task::JoinHandle;
 
-/// Far longer than anything here takes.
+/// Far longer than any of these tests takes.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-fn start_agent(url: &str) -> JoinHandle<Leaving> {
+fn start_agent(url: &str) -> JoinHandle<ShutdownReason> {
     let millis = Duration::from_millis;
     let user_data = UserData::parse(&format!(
         "SCALING_HASURA_URL={url}\nSCALING_AGENT_TOKEN=role.token\n"
@@ -27,7 +27,7 @@ fn start_agent(url: &str) -> JoinHandle<Leaving> {
         instance_id: "i-1".into(),
         instance_ip: "127.64.0.1".into(),
         user_data: user_data.unwrap(),
-        pace: Pace {
+        timing: Timing {
             boot: millis(1),
             connect: millis(5),
             session: millis(20),
@@ -39,19 +39,19 @@ fn start_agent(url: &str) -> JoinHandle<Leaving> {
     tokio::spawn(async move { agent::run(&config).await.unwrap() })
 }
 
-async fn soon<T>(future: impl Future<Output = T>) -> T {
+async fn within_deadline<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future)
         .await
-        .expect("it should have happened long ago")
+        .expect("not finished within the deadline")
 }
 
 #[tokio::test]
-async fn an_agent_registers_as_soon_as_its_row_is_there_and_beats() {
+async fn agent_registers_once_its_row_exists_and_sends_heartbeats() {
     let (hasura, url) = FakeHasura::serve(None).await;
     let agent = start_agent(&url);
-    soon(hasura.until(|host| host.outcomes("RegisterHost").len() == 2)).await;
+    within_deadline(hasura.until(|host| host.outcomes("RegisterHost").len() == 2)).await;
     hasura.host().status = Some("PRE_CONNECTION");
-    soon(hasura.until(|host| host.outcomes("Heartbeat").len() >= 3)).await;
+    within_deadline(hasura.until(|host| host.outcomes("Heartbeat").len() >= 3)).await;
     assert_eq!(
         hasura.host().outcomes("RegisterHost"),
         ["RETRY", "RETRY", "REGISTERED"]
@@ -69,37 +69,43 @@ async fn an_agent_registers_as_soon_as_its_row_is_there_and_beats() {
 }
 
 #[tokio::test]
-async fn an_instance_that_was_given_up_is_shut_down() {
+async fn terminating_or_removed_instance_is_shut_down() {
     let (_hasura, url) = FakeHasura::serve(Some("TERMINATING")).await;
-    assert_eq!(soon(start_agent(&url)).await.unwrap(), Leaving::GivenUp);
+    assert_eq!(
+        within_deadline(start_agent(&url)).await.unwrap(),
+        ShutdownReason::Requested
+    );
 
     let (hasura, url) = FakeHasura::serve(Some("PRE_CONNECTION")).await;
     let agent = start_agent(&url);
-    soon(hasura.until(|host| host.status == Some("ACTIVE"))).await;
+    within_deadline(hasura.until(|host| host.status == Some("ACTIVE"))).await;
     hasura.host().status = None;
-    assert_eq!(soon(agent).await.unwrap(), Leaving::GivenUp);
+    assert_eq!(
+        within_deadline(agent).await.unwrap(),
+        ShutdownReason::Requested
+    );
 }
 
 #[tokio::test]
-async fn a_session_is_played_to_its_end_and_its_slot_is_replaced() {
+async fn session_runs_to_its_end_and_its_slot_is_replaced() {
     let (hasura, url) = FakeHasura::serve(Some("PRE_CONNECTION")).await;
     let agent = start_agent(&url);
-    soon(hasura.until(|host| host.slots.len() == 2)).await;
+    within_deadline(hasura.until(|host| host.slots.len() == 2)).await;
     {
         let mut host = hasura.host();
         host.slots[0].status = "ALLOCATED";
         host.slots[0].user = Some(("user", "session"));
     }
-    soon(hasura.until(|host| !host.outcomes("ReplaceSlot").is_empty())).await;
+    within_deadline(hasura.until(|host| !host.outcomes("ReplaceSlot").is_empty())).await;
     {
         let host = hasura.host();
-        let told: Vec<_> = host
+        let outcomes: Vec<_> = host
             .log
             .iter()
             .filter(|(operation, _)| operation.ends_with("Slot"))
             .map(|(_, outcome)| outcome.as_str())
             .collect();
-        assert_eq!(told, ["CLAIMED", "REPORTED", "REPORTED", "REPLACED"]);
+        assert_eq!(outcomes, ["CLAIMED", "REPORTED", "REPORTED", "REPLACED"]);
         let slots: Vec<_> = host
             .slots
             .iter()
@@ -111,23 +117,26 @@ async fn a_session_is_played_to_its_end_and_its_slot_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_draining_instance_goes_when_its_last_session_is_over() {
+async fn draining_instance_is_shut_down_after_its_last_session() {
     let (hasura, url) = FakeHasura::serve(Some("PRE_CONNECTION")).await;
     let agent = start_agent(&url);
-    soon(hasura.until(|host| host.slots.len() == 2)).await;
+    within_deadline(hasura.until(|host| host.slots.len() == 2)).await;
     {
         let mut host = hasura.host();
         host.status = Some("DRAINING");
         host.slots[0].status = "RUNNING";
         host.slots[0].user = Some(("user", "session"));
     }
-    assert_eq!(soon(agent).await.unwrap(), Leaving::Drained);
+    assert_eq!(
+        within_deadline(agent).await.unwrap(),
+        ShutdownReason::Drained
+    );
     assert_eq!(hasura.host().outcomes("ReplaceSlot"), ["REMOVED"]);
     assert_eq!(hasura.host().slots.len(), 1);
 }
 
 #[tokio::test]
-async fn an_agent_outlives_every_failure_of_hasura() {
+async fn agent_survives_every_failure_of_hasura() {
     let (hasura, url) = FakeHasura::serve(Some("PRE_CONNECTION")).await;
     hasura.host().failures = vec![
         Failure::GraphQlError,
@@ -135,8 +144,8 @@ async fn an_agent_outlives_every_failure_of_hasura() {
         Failure::Unavailable,
     ];
     let agent = start_agent(&url);
-    soon(hasura.until(|host| host.outcomes("Heartbeat").len() >= 2)).await;
-    // The first was carried out although its answer was lost: the second finds it done.
+    within_deadline(hasura.until(|host| host.outcomes("Heartbeat").len() >= 2)).await;
+    // The first request was executed although its answer was garbled. The second is a repetition.
     assert_eq!(
         hasura.host().outcomes("RegisterHost"),
         ["REGISTERED", "REGISTERED"]
@@ -144,7 +153,10 @@ async fn an_agent_outlives_every_failure_of_hasura() {
     assert_eq!(hasura.host().slots.len(), 2);
 
     hasura.host().failures = [Failure::Unavailable, Failure::GraphQlError].repeat(10);
-    soon(hasura.until(|host| host.failures.is_empty())).await;
+    within_deadline(hasura.until(|host| host.failures.is_empty())).await;
     hasura.host().status = Some("DRAINING");
-    assert_eq!(soon(agent).await.unwrap(), Leaving::Drained);
+    assert_eq!(
+        within_deadline(agent).await.unwrap(),
+        ShutdownReason::Drained
+    );
 }
