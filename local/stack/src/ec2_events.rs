@@ -124,7 +124,8 @@ impl Buses {
                         }
                         Destination::Bus { .. } => {
                             bail!(
-                                "the rule {rule_arn} is part of a loop: an event passed more than {MAX_HOPS} buses"
+                                "the rule {rule_arn} is part of a loop: \
+                                 an event passed more than {MAX_HOPS} buses"
                             );
                         }
                     }

@@ -321,7 +321,7 @@ async fn forward(aws: &Ministack, service: &str, regions: &[String]) -> Result<(
     if regions.is_empty() {
         return Ok(());
     }
-    let what = format!("forward EC2 events from {}", regions.join(", "));
+    let what = format!("forward EC2 events from {} to {REGION}", regions.join(", "));
     step(what, forward_events(&aws.sdk_config(), service, regions)).await
 }
 

@@ -48,7 +48,10 @@ async fn run(options: &UpOptions) -> Result<()> {
     let insert = seed.insert(&operator, options.stack.ec2.world.as_deref());
     step(format!("set up the region {}", seed.region), insert).await?;
     let payload = json!({"regions": [seed.region]});
-    let first_pass = step("run the first reconcile pass", stack.reconcile(&payload));
+    let first_pass = step(
+        "run the first reconcile pass, which launches instances",
+        stack.reconcile(&payload),
+    );
     let report = first_pass.await?;
     let fill = async {
         let filled = wait_for_free_slots(&stack, seed).await;
@@ -88,7 +91,7 @@ local AWS     {aws}
 EC2 emulator  {ec2}   (its calls and instances: {control}/ledger)
 all of these, as shell variables: {env_path}
 
-Request a slot for the user alice:
+Request a slot, one user's place on an instance, for the user alice:
 
   curl -sS {assign}mandelbox/assign \\
     -H 'content-type: application/json' \\
@@ -99,8 +102,8 @@ Print another user's token:      {binary} token{name} --user bob
 Show the regions' status:        curl -sS -H 'authorization: Bearer {status_token}' {status}
 Check the service's health:      curl -sS {status}healthz
 Show what a pass would change:   {binary} invoke{name} reconcile '{{\"dry_run\":true}}'
-Upgrade the image, first step:   {binary} upgrade{name}
-Once the new image is WARMING with free slots, second step: {binary} app-version{name}
+Request a new image:             {binary} upgrade{name}
+Swap the new image in:           {binary} app-version{name}   (once the status shows free slots on it)
 Watch instances and slots:       watch -n1 \"psql -X '{database}' -c 'TABLE instances' -c 'TABLE slots'\"
 Watch database events:           watch -n1 \"curl -sS '{events}/deliveries?limit=20'\"
 Follow all logs:                 tail -F {logs}/*.log {agents}/*.log

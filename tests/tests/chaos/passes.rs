@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
-use local_stack::random::Random;
 use local_stack::operator::Operator;
+use local_stack::random::Random;
 use scaling_tests::deployed::{Deployed, schedule};
 use serde_json::{Value, json};
 

@@ -25,7 +25,7 @@ const TIMES: [(DayTime, &str); 6] = [
     ),
     (
         DayTime::at(11, 45),
-        "users of the rush hour leave; VMs that are no longer needed are drained, one in each pass",
+        "users of the rush hour leave; VMs that are no longer needed are removed one by one",
     ),
     (
         DayTime::at(20, 0),

@@ -94,7 +94,7 @@ pub(super) async fn run_interruption(
     };
     let ended = result.users.saturating_sub(result.cut_off);
     day.print(&format!(
-        "{region}: EC2 has terminated {}: of its {}, {ended} had ended before and {} were cut off",
+        "{region}: EC2 has terminated {}: of its {}, {ended} had ended before, {} cut off",
         result.instance,
         count(result.users, "session"),
         result.cut_off,

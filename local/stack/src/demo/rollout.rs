@@ -43,7 +43,7 @@ impl Rollout {
     pub(super) fn first_missing_step(&self) -> Option<&'static str> {
         let steps = [
             (self.requested, "the new image was never requested"),
-            (self.warm, "the new image never became warm"),
+            (self.warm, "the new image never became ready"),
             (self.published, "the new client was never published"),
             (self.swapped, "the new image was never swapped in"),
             (self.retired, "the old image was never retired"),
@@ -85,8 +85,8 @@ pub(super) async fn run_rollout(day: &Day<'_>) -> Result<Rollout> {
     day.clock.sleep_until(REQUEST_TIME).await;
     done.requested = Some(day.clock.now());
     day.print(&format!(
-        "a deploy pipeline requests a new image for client version {NEXT_VERSION}: every region \
-         starts a second buffer of VMs on it, while the old image serves the users"
+        "a deploy pipeline requests a new VM image for client version {NEXT_VERSION}: every region \
+         starts VMs with free slots on it, while the VMs of the old image serve the users"
     ));
     let payload = upgrade_payload(NEXT_CLIENT_SHA, &images);
     let response = day.stack.stack.reconcile(&payload).await?;
@@ -98,7 +98,7 @@ pub(super) async fn run_rollout(day: &Day<'_>) -> Result<Rollout> {
         let image = in_state(new(region), "WARMING")?;
         (image.free >= region.target).then(|| {
             let free = count(image.free as usize, "free slot");
-            format!("the new image is warm, with {free}; it gets no users yet")
+            format!("the new image is ready, with {free}; it gets no users yet")
         })
     })
     .await?;

@@ -66,7 +66,11 @@ impl DemoStack {
         demo_stack.print_introduction(options);
         let event = schedule();
         let first_pass = demo_stack.stack.reconcile(&event);
-        step("run the first reconcile pass", first_pass).await?;
+        step(
+            "run the first reconcile pass, which launches VMs",
+            first_pass,
+        )
+        .await?;
         let all = REGIONS.iter().map(async |region: &DemoRegion| {
             let seed = region.seed();
             wait_for_free_slots(&demo_stack.stack, &seed).await

@@ -77,7 +77,7 @@ impl fmt::Display for Summary {
             let ended = it.users.saturating_sub(it.cut_off);
             let users = count(it.users, "user");
             let text = format!(
-                "EC2 terminated {} with {users}: {ended} had finished before, {} were cut off",
+                "EC2 terminated {} with {users}: {ended} had finished before, {} cut off",
                 it.instance, it.cut_off
             );
             row("interruption", &text)?;
@@ -140,7 +140,7 @@ impl Summary {
         };
         format!(
             "{}; {}; {}",
-            step("warm", requested, warm, "the request"),
+            step("ready", requested, warm, "the request"),
             step("swapped in", published, swapped, "its client was published"),
             step("old VMs gone", swapped, gone, "the swap"),
         )
