@@ -18,7 +18,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// The speed of instances and of the agents on them. Unset options have the emulator's defaults.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Ec2Options {
-    /// A JSON file with the subnets, security groups and images that exist
+    /// The EC2 emulator's world: a JSON file with its regions, subnets, security groups and images
     #[arg(long = "ec2-world", value_name = "FILE")]
     pub world: Option<PathBuf>,
     /// Time of an instance from pending to running

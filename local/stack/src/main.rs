@@ -45,7 +45,7 @@ enum Command {
     },
     /// Requests a new image for a region, as a deploy pipeline does
     Upgrade(ImageUpgrade),
-    /// Publishes the client version that users should run; a warm image of that client is swapped in
+    /// Publishes the client version that users should run, which swaps in a warm image of that client
     AppVersion(AppVersion),
     /// Invokes a function of the running stack and prints its response
     Invoke {

@@ -80,7 +80,8 @@ pub struct StackOptions {
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     pub parameters: Vec<(String, String)>,
     /// The regions whose EC2 events are forwarded to the home region, separated by commas;
-    /// without a value, none [default: all other regions of the EC2 world]
+    /// without a value, none [default: all other regions of the
+    /// EC2 emulator]
     #[arg(
         long,
         value_name = "REGIONS",

@@ -210,8 +210,8 @@ fn programs() -> Result<PathBuf> {
         .into_iter()
         .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
         .context(
-            "the PostgreSQL server is not installed (`initdb` and `postgres` are neither on PATH nor \
-             in /usr/lib/postgresql/VERSION/bin): install the package `postgresql`",
+            "the PostgreSQL server is not installed (`initdb` and `postgres` are neither on PATH \
+             nor in /usr/lib/postgresql/VERSION/bin): install the package `postgresql`",
         )
 }
 

@@ -62,27 +62,16 @@ pub(super) async fn run_interruption(
     let affected = count(before.len(), "user");
     let within = day.simulated(warning);
     day.print(&format!(
-        "{region}: EC2 warns that it terminates the spot instance {instance} with {affected} in {within}"
+        "{region}: EC2 warns that it will terminate the spot instance {instance}, which has \
+         {affected}, in {within}"
     ));
-    let drained = day
-        .poll_until(warning, async || {
-            let status = sessions.instance_status(&instance).await?;
-            Ok((status.as_deref() == Some("DRAINING")).then_some(()))
-        })
-        .await?
-        .is_some();
+    let drained = wait_for_status(day, &instance, Some("DRAINING"), warning).await?;
     if drained {
         day.print(&format!(
             "{region}: {instance} is DRAINING: it gets no new users, and a replacement is launched"
         ));
     }
-    let gone = day
-        .poll_until(warning + REMOVAL_TIMEOUT, async || {
-            let status = sessions.instance_status(&instance).await?;
-            Ok(status.is_none().then_some(()))
-        })
-        .await?
-        .is_some();
+    let gone = wait_for_status(day, &instance, None, warning + REMOVAL_TIMEOUT).await?;
     let mut cut_off = sessions.on_instance(&instance).await?;
     cut_off.retain(Session::was_cut_off);
     let result = Interruption {
@@ -115,6 +104,21 @@ pub(super) async fn run_interruption(
         ));
     }
     Ok(Some(result))
+}
+
+/// Waits until an instance has a status, or with `None`, until its row is gone. Returns whether that
+/// happened within the real time `within`.
+async fn wait_for_status(
+    day: &Day<'_>,
+    instance: &str,
+    status: Option<&str>,
+    within: Duration,
+) -> Result<bool> {
+    let reached = day.poll_until(within, async || {
+        let current = day.stack.sessions.instance_status(instance).await?;
+        Ok((current.as_deref() == status).then_some(()))
+    });
+    Ok(reached.await?.is_some())
 }
 
 /// Waits for an instance with two users for half of the window, and then for one with one user.
