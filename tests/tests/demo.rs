@@ -15,12 +15,12 @@ async fn a_short_day_goes_as_it_is_told() {
     };
     let day = play(&options).await.unwrap();
     println!("{day}");
-    assert_eq!(day.wrong, Vec::<String>::new());
+    assert_eq!(day.problems, Vec::<String>::new());
 
-    assert!(day.came > 80, "{day:#?}");
+    assert!(day.arrived > 80, "{day:#?}");
     assert_eq!(day.gave_up, 0, "{day:#?}");
     // Whoever was cut off came again.
-    assert_eq!(day.served, day.came + day.sessions_cut_off, "{day:#?}");
+    assert_eq!(day.served, day.arrived + day.sessions_cut_off, "{day:#?}");
     let taken = day.interruption.expect("a machine was taken");
     assert!(taken.users > 0 && taken.drained && taken.gone, "{taken:?}");
     assert_eq!(day.sessions_cut_off, taken.cut_off, "on no other machine");

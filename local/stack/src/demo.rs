@@ -1,128 +1,111 @@
-//! `local-stack demo`: a day of users in some minutes, on a stack of its own, for somebody who
-//! watches the status page.
+//! `local-stack demo`: simulates a day of users in a few minutes, on a stack of its own, for a
+//! person who watches the status page.
 //!
-//! - `clock`, `day`, `places`: the day as a plan: when users come, where, with which client;
-//! - `stage`: the stack, its regions and its schedule; `show`: a day that is on;
-//! - `users`, `queue`: those who come, over HTTP;
-//! - `story`, `rollout`: what else happens;
-//! - `page`, `witness`: what the status page shows, and what really became of each session;
-//! - `tell`, `summary`, `verdict`: what is printed, and whether the day went as it should.
+//! - `clock`, `regions`, `arrivals`: the plan of the day: when users arrive, where, with which
+//!   client;
+//! - `stack`, `status`, `sessions`: the stack, and what is read from it: the status page, and from
+//!   the database how each session ended;
+//! - `day`, `watch`: the running day, and the loop that reads the status page;
+//! - `users`, `queue`: simulated users, who send HTTP requests;
+//! - `announcements`, `interruption`, `shortage`, `rollout`: the other events of the day;
+//! - `evaluate`, `summary`, `checks`: the result of the day, and whether it is as expected;
+//! - `options`, `text`: the command's options, and the format of printed lines.
 
+mod announcements;
+mod arrivals;
+mod checks;
 mod clock;
 mod day;
-mod page;
-mod places;
+mod evaluate;
+mod interruption;
+mod options;
 mod queue;
+mod regions;
 mod rollout;
-mod show;
-mod stage;
-mod story;
+mod sessions;
+mod shortage;
+mod stack;
+mod status;
 mod summary;
-mod tell;
+mod text;
 mod users;
-mod verdict;
-mod witness;
+mod watch;
 
 use anyhow::{Result, ensure};
-use clap::Args;
+use futures::future::try_join_all;
 
+use self::day::Day;
+pub use self::interruption::Interruption;
+pub use self::options::DemoOptions;
 pub use self::rollout::Rollout;
-use self::show::Show;
-use self::stage::Stage;
-pub use self::story::Interruption;
+pub use self::sessions::RECORD_SESSIONS_SQL;
+use self::stack::DemoStack;
 pub use self::summary::Summary;
 use self::users::Users;
-pub use self::witness::WITNESS;
-use crate::options::parse_name;
-use crate::up::until_stopped;
+use crate::signals::run_until_signal;
 
-/// As many as two cores and a patient reader can follow.
-const USERS_A_MINUTE: u32 = 80;
-
-/// How the day is played.
-#[derive(Args, Clone, Debug)]
-pub struct DemoOptions {
-    /// How long the day takes
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=60))]
-    pub minutes: u32,
-    /// The users to be expected [default: 80 for each minute]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(20..=5_000))]
-    pub users: Option<u32>,
-    /// Another seed is another day; the same one is the same
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Ends when the day is over, and fails if it did not go as it should; else the stack stays,
-    /// to be looked at, until Ctrl-C
-    #[arg(long)]
-    pub leave: bool,
-    /// The stack's name; each has its own folder, ports and data
-    #[arg(long, default_value = "demo", value_parser = parse_name)]
-    pub name: String,
-    /// The first of seven ports in a row [default: any free ones]
-    #[arg(long, value_name = "PORT")]
-    pub ports_from: Option<u16>,
-}
-
-impl DemoOptions {
-    fn users(&self) -> u32 {
-        self.users.unwrap_or(USERS_A_MINUTE * self.minutes)
-    }
-}
-
-/// Plays the day until it is over or told to stop.
+/// Runs the demonstration until the day is over or Ctrl-C.
 ///
 /// # Errors
-/// When a part cannot be started, or ends by itself, or the day did not go as it should.
+/// When a component cannot be started or ends by itself, or with `leave`, when a check of the day
+/// failed.
 pub async fn demo(options: &DemoOptions) -> Result<()> {
-    until_stopped(run(options)).await
+    run_until_signal(run(options)).await
 }
 
 async fn run(options: &DemoOptions) -> Result<()> {
-    let stage = Box::pin(Stage::set(options)).await?;
-    stage
-        .during(async {
-            let summary = Box::pin(day(&stage, options)).await?;
+    let stack = Box::pin(DemoStack::start(options)).await?;
+    stack
+        .run_with_passes(async {
+            let summary = Box::pin(run_day(&stack, options)).await?;
             println!("\n{summary}");
             if options.leave {
-                ensure!(summary.wrong.is_empty(), "the day did not go as it should: see above");
+                ensure!(
+                    summary.problems.is_empty(),
+                    "the day did not go as expected: see the problems above"
+                );
                 return Ok(());
             }
             println!(
-                "The page stays, and the last sessions come to their end: {}\nCtrl-C ends everything.",
-                stage.stack.env().status_url
+                "The stack and the remaining sessions keep running. Status page: {}\n\
+                 Ctrl-C stops everything.",
+                stack.stack.env().status_url
             );
             std::future::pending().await
         })
         .await
 }
 
-/// Plays a day on a stack of its own, which is gone afterwards; what it came to.
+/// Runs a day on a stack of its own, and removes the stack. Returns the day's result.
 ///
 /// # Errors
-/// When a part cannot be started, or ends by itself.
+/// When a component cannot be started or ends by itself.
 pub async fn play(options: &DemoOptions) -> Result<Summary> {
-    let stage = Box::pin(Stage::set(options)).await?;
-    stage.during(Box::pin(day(&stage, options))).await
+    let stack = Box::pin(DemoStack::start(options)).await?;
+    stack
+        .run_with_passes(Box::pin(run_day(&stack, options)))
+        .await
 }
 
-async fn day(stage: &Stage, options: &DemoOptions) -> Result<Summary> {
-    let arrivals = day::arrivals(options.seed, options.users());
-    let show = Show::begin(stage);
-    let users = Users::of(&show, options.seed);
-    let rush_hours = (0..places::PLACES.len()).map(|place| story::rush_hour(&show, &users, place));
-    let happens = Box::pin(async {
+async fn run_day(stack: &DemoStack, options: &DemoOptions) -> Result<Summary> {
+    let arrivals = arrivals::arrivals(options.seed, options.users());
+    let day = Day::begin(stack);
+    let users = Users::new(&day, options.seed);
+    let rush_hours = (0..regions::REGIONS.len())
+        .map(|region| announcements::announce_rush_hour(&day, &users, region));
+    let events = Box::pin(async {
         tokio::try_join!(
-            users.come(&arrivals),
-            story::passes_by(&show),
-            futures::future::try_join_all(rush_hours),
-            story::shortage(&show),
-            story::interruption(&show, &users),
-            rollout::roll_out(&show),
+            users.run(&arrivals),
+            announcements::announce_times(&day),
+            try_join_all(rush_hours),
+            shortage::run_shortage(&day),
+            interruption::run_interruption(&day, &users),
+            rollout::run_rollout(&day),
         )
     });
     let (.., interruption, rollout) = tokio::select! {
-        happened = happens => happened?,
-        error = show.watch(&users) => match error? {},
+        result = events => result?,
+        error = watch::watch(&day, &users) => match error? {},
     };
-    Summary::of(&show, &users, arrivals.len(), interruption, rollout).await
+    evaluate::evaluate(&day, &users, arrivals.len(), interruption, rollout).await
 }

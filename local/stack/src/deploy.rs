@@ -1,4 +1,4 @@
-//! Deploys the template to the local AWS, as one deploys it to the real one.
+//! Deploys a template to the local AWS with `sam deploy`, as to the real AWS.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -18,51 +18,53 @@ use crate::ministack::{ACCESS_KEY_ID, Ministack, REGION, SECRET_ACCESS_KEY};
 use crate::process::Program;
 use crate::project;
 
-/// The secret that the template reads at deployment.
+/// The name of the secret that the template reads at deployment.
 const SECRET_NAME: &str = "scaling/hasura";
 
-/// SAM keeps this in its user's home. Without it, it would look on the network
-/// for a newer version each time; it did so last in the year 2100.
+/// A file that SAM keeps in the home folder. Without it, SAM would check the network for a newer
+/// version each time. Here the last check was in the year 2100.
 const SAM_METADATA: &str = r#"{"telemetryEnabled": false, "lastVersionCheck": 4102444800}"#;
 
-const DEPLOY_TIME: Duration = Duration::from_secs(300);
+const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What one deployment is made of.
+/// A deployment of `template.yaml`.
 #[derive(Clone, Debug)]
 pub struct Deployment {
     pub template: PathBuf,
-    /// Has a folder for each function with its `bootstrap`: what the template
-    /// calls `build/`.
+    /// The folder that the template calls `build/`: a folder for each function with its
+    /// `bootstrap`.
     pub functions: PathBuf,
     pub stack_name: String,
     pub admin_secret: String,
     pub jwt_key: String,
     pub event_secret: String,
     pub status_token: String,
-    /// The template's parameters, but for the secret and the architecture.
+    /// The template's parameters without the secret and the architecture.
     pub parameters: Vec<(String, String)>,
 }
 
-/// What came of it.
+/// The deployed functions and resources.
 #[derive(Clone, Debug)]
 pub struct Deployed {
     pub reconcile_function: String,
     pub assign_user_function: String,
-    /// With a slash at its end, as AWS gives it.
+    /// With a slash at the end, as on AWS.
     pub assign_user_url: String,
-    /// None while the template has no such function.
+    /// `None` when the template has no such function.
     pub hasura_event_url: Option<String>,
-    /// None while the template has no such function.
+    /// `None` when the template has no such function.
     pub instance_state_change_function: Option<String>,
     pub status_function: String,
-    /// With a slash at its end, as AWS gives it.
+    /// With a slash at the end, as on AWS.
     pub status_url: String,
     pub scaling_table: String,
 }
 
 impl Deployment {
+    /// Stores the secret, deploys the template, and looks up what was deployed.
+    ///
     /// # Errors
-    /// Quotes what `sam deploy` printed when that fails.
+    /// When `sam deploy` fails: quotes its output.
     pub async fn run(&self, dir: &StackDir, aws: &Ministack) -> Result<Deployed> {
         let sdk = aws.sdk_config();
         self.store_secret(&sdk).await?;
@@ -74,7 +76,7 @@ impl Deployment {
         let secret = ("HasuraSecret".to_owned(), SECRET_NAME.to_owned());
         let parameters = self.parameters.iter().chain([&secret]);
         template.deploy(dir, aws, parameters).await?;
-        self.deployed(&sdk, aws.endpoint()).await
+        self.find_deployed(&sdk, aws.endpoint()).await
     }
 
     async fn store_secret(&self, sdk: &SdkConfig) -> Result<()> {
@@ -94,9 +96,9 @@ impl Deployment {
         Ok(())
     }
 
-    /// Asks Lambda for what the stack's outputs say too: the outputs name a URL
-    /// on AWS's own domain, and come as XML.
-    async fn deployed(&self, sdk: &SdkConfig, endpoint: &str) -> Result<Deployed> {
+    /// Asks Lambda instead of reading the stack's outputs, because those are XML and name URLs on
+    /// AWS's own domain.
+    async fn find_deployed(&self, sdk: &SdkConfig, endpoint: &str) -> Result<Deployed> {
         let lambda = Lambda::new(sdk);
         let reconcile_function = format!("{}-reconcile", self.stack_name);
         let assign_user_function = format!("{}-assign-user", self.stack_name);
@@ -106,15 +108,15 @@ impl Deployment {
             .with_context(|| format!("{assign_user_function} has no URL"))?;
         let hasura_event_url = function_url(&lambda, endpoint, &hasura_event_function).await?;
         let name = format!("{}-instance-state-change", self.stack_name);
-        let instance_state_change_function = settings(&lambda, &name).await?.map(|_| name);
+        let instance_state_change_function = environment(&lambda, &name).await?.map(|_| name);
         let status_function = format!("{}-status", self.stack_name);
         let status_url = function_url(&lambda, endpoint, &status_function)
             .await?
             .with_context(|| format!("{status_function} has no URL"))?;
-        let scaling_table = settings(&lambda, &reconcile_function)
+        let scaling_table = environment(&lambda, &reconcile_function)
             .await?
             .and_then(|mut variables| variables.remove("SCALING_TABLE"))
-            .with_context(|| format!("{reconcile_function} has no SCALING_TABLE"))?;
+            .with_context(|| format!("{reconcile_function} has no variable SCALING_TABLE"))?;
         Ok(Deployed {
             assign_user_url,
             hasura_event_url,
@@ -128,18 +130,20 @@ impl Deployment {
     }
 }
 
-/// A template of the project, and what its stack is called.
+/// A template of the project, and the name of its stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Template<'a> {
     pub file: &'a Path,
-    /// What the template calls `build/`.
+    /// The folder that the template calls `build/`.
     pub functions: &'a Path,
     pub stack_name: &'a str,
 }
 
 impl Template<'_> {
+    /// Runs `sam deploy` with these parameters and the architecture of this machine.
+    ///
     /// # Errors
-    /// Quotes what `sam deploy` printed when that fails.
+    /// When `sam deploy` fails: quotes its output.
     pub async fn deploy(
         &self,
         dir: &StackDir,
@@ -151,12 +155,13 @@ impl Template<'_> {
             .chain([format!("Architecture={ARCHITECTURE}")]);
         let folder = dir.data(&format!("deploy-{}", self.stack_name));
         fs::create_dir_all(&folder)?;
-        // The template takes the functions from the folder beside it. In the
-        // checkout that is build/, which is for what is deployed for real.
+        // The template takes the functions from the folder build/ beside it. In the checkout, that
+        // folder has the functions of a real deployment.
         let template = folder.join("template.yaml");
         fs::copy(self.file, &template).with_context(|| format!("copy {}", self.file.display()))?;
         symlink(self.functions, folder.join("build"))?;
-        // Nor the samconfig.toml in which somebody keeps the settings of a real deployment.
+        // An own configuration, because the checkout's samconfig.toml may have the settings of a
+        // real deployment.
         let config = folder.join("samconfig.toml");
         fs::write(&config, "version = 0.1\n")?;
         let sam_home = dir.home().join(".aws-sam");
@@ -175,15 +180,15 @@ impl Template<'_> {
             .env("AWS_ENDPOINT_URL", aws.endpoint())
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
             .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
-            // Everything here is local: there is no rate limit to be polite to.
+            // The local AWS has no rate limit, so that polling can be fast.
             .env("SAM_CLI_POLL_DELAY", "0.2")
-            .run(dir, DEPLOY_TIME)
+            .run(dir, DEPLOY_TIMEOUT)
             .await
             .context("deploy the template")
     }
 }
 
-/// A value as SAM reads it: in quotes where it has some of its own, or spaces.
+/// Quotes a value for SAM where it has spaces, quotes or backslashes.
 fn quoted(value: &str) -> String {
     if value.contains(['"', ' ', '\\']) {
         let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
@@ -193,52 +198,54 @@ fn quoted(value: &str) -> String {
     }
 }
 
-/// A function's environment variables; none if there is no such function.
-async fn settings(lambda: &Lambda, name: &str) -> Result<Option<HashMap<String, String>>> {
-    let asked = lambda.get_function_configuration().function_name(name);
-    let answer = found(asked.send().await, || {
-        format!("ask for the settings of {name}")
+/// A function's environment variables; `None` when the function does not exist.
+async fn environment(lambda: &Lambda, name: &str) -> Result<Option<HashMap<String, String>>> {
+    let request = lambda.get_function_configuration().function_name(name);
+    let answer = found(request.send().await, || {
+        format!("get the configuration of the function {name}")
     })?;
-    let environment = |answer: GetFunctionConfigurationOutput| answer.environment?.variables;
-    Ok(answer.map(|answer| environment(answer).unwrap_or_default()))
+    let variables = |answer: GetFunctionConfigurationOutput| answer.environment?.variables;
+    Ok(answer.map(|answer| variables(answer).unwrap_or_default()))
 }
 
-/// Where the local AWS answers for a function's URL; none if there is no such function.
+/// A function's URL on the local AWS; `None` when the function does not exist or has no URL.
 pub(crate) async fn function_url(
     lambda: &Lambda,
     endpoint: &str,
     name: &str,
 ) -> Result<Option<String>> {
-    let asked = lambda.get_function_url_config().function_name(name);
-    let answer = found(asked.send().await, || format!("ask for the URL of {name}"))?;
+    let request = lambda.get_function_url_config().function_name(name);
+    let answer = found(request.send().await, || {
+        format!("get the URL of the function {name}")
+    })?;
     let Some(answer) = answer else {
         return Ok(None);
     };
     let url = answer.function_url;
-    let id = url_id(&url).with_context(|| format!("{url} is not the URL of a function"))?;
+    let id = url_id(&url).with_context(|| format!("{url} is not a function URL"))?;
     Ok(Some(format!("{endpoint}/_aws/lambda-url/{id}/")))
 }
 
-/// None if there is nothing of that name; `what` says in an error what was asked for.
-fn found<T, E>(answer: Result<T, SdkError<E>>, what: impl FnOnce() -> String) -> Result<Option<T>>
+/// Turns "not found" into `None`. `action` describes the request in other errors.
+fn found<T, E>(answer: Result<T, SdkError<E>>, action: impl FnOnce() -> String) -> Result<Option<T>>
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(None),
-        Err(error) => Err(error).with_context(what),
+        Err(error) => Err(error).with_context(action),
     }
 }
 
-/// The functions run on this machine.
+/// The architecture of this machine, where the functions run.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
     "arm64"
 } else {
     "x86_64"
 };
 
-/// The first label of the host's name.
+/// The first label of the host name in a function URL.
 fn url_id(url: &str) -> Option<&str> {
     url.strip_prefix("https://")?
         .split_once('.')

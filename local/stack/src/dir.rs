@@ -1,4 +1,4 @@
-//! The folder of one stack: its data, logs, keys and records.
+//! The folder of one stack: its data, logs, keys, and the records of its processes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -10,12 +10,12 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::leftovers;
 
-/// What stays when the rest of the folder goes: the users' tokens stay valid
-/// from one start to the next, and a failed run can be looked into.
+/// Entries that are not removed with the rest: tokens of users stay valid from one start to the
+/// next, and the logs of a failed run can be read.
 const KEPT: [&str; 3] = ["keys", "lock", "logs"];
 
-/// A stack's folder, held by this process alone. Dropping it removes what is in
-/// it but the keys and the logs.
+/// A stack's folder, locked by this process. Dropping it removes everything but the keys and the
+/// logs.
 #[derive(Debug)]
 pub struct StackDir {
     path: PathBuf,
@@ -23,10 +23,10 @@ pub struct StackDir {
 }
 
 impl StackDir {
-    /// Takes the folder, ends what a crashed run left running, and empties it.
+    /// Locks the folder, ends the processes that a crashed run left behind, and removes its data.
     ///
     /// # Errors
-    /// When another process holds it, or it cannot be written.
+    /// When another process has locked the folder, or it cannot be written.
     pub fn claim(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
         let path = path.canonicalize()?;
@@ -37,7 +37,7 @@ impl StackDir {
         for folder in [dir.records(), dir.home(), dir.tmp(), dir.path.join("logs")] {
             fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         }
-        // A database server that runs as another user keeps its files in here.
+        // A database server that runs as another user has its files in here.
         fs::set_permissions(&dir.path, fs::Permissions::from_mode(0o755))?;
         fs::set_permissions(dir.tmp(), fs::Permissions::from_mode(0o1777))?;
         Ok(dir)
@@ -47,28 +47,32 @@ impl StackDir {
         &self.path
     }
 
-    /// A place for one part's data, which does not exist yet.
+    /// The path for the data of one component. It is not created.
     pub fn data(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
+    /// The log of one component.
     pub fn log(&self, name: &str) -> PathBuf {
         self.path.join("logs").join(format!("{name}.log"))
     }
 
-    /// Keys stay from one start to the next.
+    /// The folder of the users' keys, which stays from one start to the next.
     pub fn keys(&self) -> PathBuf {
         self.path.join("keys")
     }
 
+    /// `HOME` of the stack's processes.
     pub fn home(&self) -> PathBuf {
         self.path.join("home")
     }
 
+    /// `TMPDIR` of the stack's processes.
     pub fn tmp(&self) -> PathBuf {
         self.path.join("tmp")
     }
 
+    /// The file that identifies a child process to a later run.
     pub(crate) fn record(&self, name: &str) -> PathBuf {
         self.records().join(name)
     }
@@ -77,7 +81,7 @@ impl StackDir {
         self.path.join("run")
     }
 
-    /// Ends what still runs and removes everything but the keys and the logs.
+    /// Ends the stack's remaining processes and removes everything but the keys and the logs.
     fn clear(&self) -> Result<()> {
         leftovers::end(&self.records(), &self.path);
         for entry in fs::read_dir(&self.path)? {
@@ -100,12 +104,12 @@ impl StackDir {
 impl Drop for StackDir {
     fn drop(&mut self) {
         if let Err(error) = self.clear() {
-            eprintln!("{error:#}");
+            eprintln!("could not remove the stack's data: {error:#}");
         }
     }
 }
 
-/// The lock goes with the process that holds it, however that ends.
+/// The kernel releases this lock when the process ends, however it ends.
 fn lock(dir: &Path) -> Result<Flock<File>> {
     let path = dir.join("lock");
     let file = OpenOptions::new()
@@ -119,7 +123,7 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
         let mut holder = String::new();
         let _ = file.read_to_string(&mut holder);
         anyhow!(
-            "the stack in {} is in use by process {}: stop that one, or choose another with --name",
+            "the stack in {} is in use by process {}: stop that process, or choose another stack with --name",
             dir.display(),
             holder.trim(),
         )
@@ -134,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_held_by_one_process_only() {
+    fn folder_in_use_is_rejected_until_it_is_released() {
         let folder = tempfile::tempdir().unwrap();
         let held = StackDir::claim(folder.path()).unwrap();
         let error = StackDir::claim(folder.path()).unwrap_err().to_string();
@@ -147,24 +151,24 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_logs_stay_and_data_goes_even_after_a_crash() {
+    fn claim_after_a_crash_keeps_keys_and_logs_and_removes_data() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let dir = StackDir::claim(path).unwrap();
         fs::create_dir_all(dir.keys()).unwrap();
         fs::write(dir.keys().join("key"), "k").unwrap();
-        fs::write(dir.log("part"), "l").unwrap();
+        fs::write(dir.log("component"), "l").unwrap();
         fs::create_dir(dir.data("postgres")).unwrap();
         drop(dir);
         assert!(!path.join("postgres").exists());
 
-        // What a crash leaves.
+        // The state that a crash leaves.
         fs::create_dir(path.join("postgres")).unwrap();
         fs::write(path.join("env"), "e").unwrap();
         let dir = StackDir::claim(path).unwrap();
         assert!(!dir.data("postgres").exists());
         assert!(!dir.data("env").exists());
         assert!(dir.keys().join("key").exists());
-        assert!(dir.log("part").exists());
+        assert!(dir.log("component").exists());
     }
 }

@@ -1,4 +1,4 @@
-//! The project's own EC2, in a process of its own.
+//! The EC2 emulator, in a process of its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,48 +8,47 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::dir::StackDir;
-use crate::http;
-use crate::ports::Reserved;
+use crate::health;
+use crate::ports::ReservedPort;
 use crate::process::{Process, Program};
 use crate::project;
 
-const START_TIME: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How fast instances and the agents on them are; what is not set is the
-/// emulator's own default.
+/// The speed of instances and of the agents on them. Unset options have the emulator's defaults.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Ec2Options {
-    /// The subnets, groups and images that there are, as a JSON file
+    /// The EC2 emulator's world: a JSON file with its regions, subnets, security groups and images
     #[arg(long = "ec2-world", value_name = "FILE")]
     pub world: Option<PathBuf>,
-    /// An instance's time from pending to running
+    /// Time of an instance from pending to running
     #[arg(long = "ec2-pending-ms", value_name = "MS")]
     pub pending_ms: Option<u64>,
-    /// An instance's time from shutting-down to terminated
+    /// Time of an instance from shutting-down to terminated
     #[arg(long = "ec2-shutting-down-ms", value_name = "MS")]
     pub shutting_down_ms: Option<u64>,
-    /// How far listings are behind
+    /// How far listings of instances lag behind
     #[arg(long = "ec2-listing-lag-ms", value_name = "MS")]
     pub listing_lag_ms: Option<u64>,
-    /// How long a terminated instance is still listed
+    /// How long a terminated instance stays listed
     #[arg(long = "ec2-terminated-visible-ms", value_name = "MS")]
     pub terminated_visible_ms: Option<u64>,
-    /// An agent's time from its start to its first request
+    /// Time of a host agent from its start to its first request
     #[arg(long, value_name = "MS")]
     pub agent_boot_ms: Option<u64>,
-    /// From the assignment of a slot to its user's connection
+    /// Time from the assignment of a slot to its user's connection
     #[arg(long, value_name = "MS")]
     pub agent_connect_ms: Option<u64>,
-    /// How long a user's session runs, or at the least if there is a maximum
+    /// Length of a user's session, or the shortest length if there is a maximum
     #[arg(long, value_name = "MS")]
     pub agent_session_ms: Option<u64>,
-    /// How long it runs at the most: then each is of another length
+    /// The longest length of a session; lengths then vary at random
     #[arg(long, value_name = "MS")]
     pub agent_session_max_ms: Option<u64>,
-    /// Between two heartbeats of an agent
+    /// Time between two heartbeats of an agent
     #[arg(long, value_name = "MS")]
     pub agent_heartbeat_ms: Option<u64>,
-    /// Between two looks of an agent at its slots
+    /// Time between two reads of its slots by an agent
     #[arg(long, value_name = "MS")]
     pub agent_poll_ms: Option<u64>,
 }
@@ -79,19 +78,19 @@ impl Ec2Options {
     }
 }
 
-/// Sets what goes wrong at the emulated EC2 from now on; `{}` heals it.
+/// Replaces the faults that the EC2 emulator injects; `{}` removes them all.
 ///
 /// # Errors
-/// When the emulator does not answer, or does not know such a fault.
+/// When the emulator does not answer, or does not know a fault.
 pub async fn set_faults(control_url: &str, faults: &Value) -> Result<()> {
     let put = reqwest::Client::new().put(format!("{control_url}/faults"));
     let answer = put.json(faults).send().await;
     let answer = answer.and_then(reqwest::Response::error_for_status);
-    answer.context("set EC2's faults")?;
+    answer.context("set the faults of the EC2 emulator")?;
     Ok(())
 }
 
-/// A running EC2 emulator; the agents on its instances end with it.
+/// A running EC2 emulator. Dropping it stops it and the agents on its instances.
 #[derive(Debug)]
 pub struct Ec2Emulator {
     process: Process,
@@ -99,10 +98,14 @@ pub struct Ec2Emulator {
 }
 
 impl Ec2Emulator {
-    /// What EC2 tells `EventBridge` is posted to `events_url`.
+    /// Starts the emulator and waits until it responds. It posts its `EventBridge` events to
+    /// `events_url`.
+    ///
+    /// # Errors
+    /// When a program was not built or does not start: quotes its log.
     pub async fn start(
         dir: &StackDir,
-        port: Reserved,
+        port: ReservedPort,
         options: &Ec2Options,
         events_url: &str,
     ) -> Result<Self> {
@@ -126,17 +129,17 @@ impl Ec2Emulator {
         let process = process.start(dir)?;
         let ledger = format!("{endpoint}/_emulator/ledger");
         process
-            .ready(START_TIME, async || http::answers(&ledger).await)
+            .ready(START_TIMEOUT, async || health::responds(&ledger).await)
             .await?;
         Ok(Self { process, endpoint })
     }
 
-    /// Where the EC2 API is, for every region.
+    /// The URL of the EC2 API, for every region.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Where the ledger, the faults and the settings are.
+    /// The URL of the emulator's ledger, faults and settings.
     pub fn control_url(&self) -> String {
         format!("{}/_emulator", self.endpoint)
     }

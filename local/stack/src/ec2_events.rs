@@ -1,10 +1,15 @@
-//! Plays `EventBridge` for the events of the EC2 emulator, since the local AWS takes no events in
-//! EC2's name: what decides is the rules that are deployed there.
+//! Delivers the events of the EC2 emulator by the rules that are deployed on the local AWS.
 //!
-//! An event goes to the default bus of its region. Where the pattern of an enabled rule matches,
-//! functions are invoked asynchronously, as `EventBridge` does, and buses, also those of other
-//! regions if the target has a role, are looked at in the same way. When no rule leads to a function the answer is 204, and
-//! the emulator's ledger says `unwanted`.
+//! The local AWS itself rejects events whose source is EC2. This server therefore receives them in
+//! place of `EventBridge`, and reads the deployed rules:
+//!
+//! - An event goes to the default bus of its region.
+//! - Each enabled rule whose pattern matches sends it to the rule's targets.
+//! - A function is invoked asynchronously, as `EventBridge` does.
+//! - A bus is processed in the same way. A bus in another region needs a target with a role.
+//!
+//! The response is 204 when no rule leads to a function; the emulator's ledger then records
+//! `unwanted`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,33 +29,36 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ministack::sdk_config;
-use crate::ports::Reserved;
+use crate::ports::ReservedPort;
 use crate::thread_server::ThreadServer;
 
 const PATH: &str = "/ec2-events";
 
-/// An event goes from bus to bus so often at most, lest it go round for ever.
+/// How often an event may go from one bus to another, so that a loop of rules ends.
 const MAX_HOPS: u8 = 3;
 
-/// A receiver that goes on while the runtimes of single tests come and go. Dropping it stops it.
+/// The receiver. It is independent of the runtimes of single tests. Dropping it stops it.
 #[derive(Debug)]
 pub struct Ec2Events(ThreadServer);
 
 impl Ec2Events {
-    /// `aws_endpoint` need not answer before the first event.
-    pub fn start(port: Reserved, aws_endpoint: &str) -> Result<Self> {
+    /// Starts the receiver. `aws_endpoint` is first used by the first event.
+    ///
+    /// # Errors
+    /// When the server's thread cannot be started.
+    pub fn start(port: ReservedPort, aws_endpoint: &str) -> Result<Self> {
         let buses = Arc::new(Buses(sdk_config(aws_endpoint)));
         let router = Router::new().route(PATH, post(receive)).with_state(buses);
         ThreadServer::start("ec2-events", port, router).map(Self)
     }
 
-    /// Where the emulator is to post events.
+    /// The URL to which the emulator posts events.
     pub fn url(&self) -> String {
         self.0.url(PATH)
     }
 }
 
-/// A function that was invoked, and the rule that said so.
+/// A function that was invoked, and the rule that named it.
 #[derive(Debug, Serialize)]
 struct Invocation {
     rule: String,
@@ -61,7 +69,8 @@ async fn receive(State(buses): State<Arc<Buses>>, Json(event): Json<Value>) -> R
     match buses.deliver(&event).await {
         Ok(invoked) if invoked.is_empty() => StatusCode::NO_CONTENT.into_response(),
         Ok(invoked) => Json(json!({"invoked": invoked})).into_response(),
-        // It will come again, also for those that were invoked: at least once is the promise.
+        // The emulator sends the event again, and functions may get it twice: delivery is at least
+        // once.
         Err(error) => {
             let error = json!({"error": format!("{error:#}")});
             (StatusCode::INTERNAL_SERVER_ERROR, Json(error)).into_response()
@@ -69,8 +78,8 @@ async fn receive(State(buses): State<Arc<Buses>>, Json(event): Json<Value>) -> R
     }
 }
 
-/// A bus that an event has come to.
-struct Stop {
+/// A bus that an event has reached.
+struct BusVisit {
     region: String,
     bus: String,
     hops: u8,
@@ -80,21 +89,24 @@ struct Stop {
 struct Buses(SdkConfig);
 
 impl Buses {
+    /// Sends the event to every function that a rule leads to, and returns the invocations.
     async fn deliver(&self, event: &Value) -> Result<Vec<Invocation>> {
-        let region = event["region"].as_str().context("an event has a region")?;
+        let region = event["region"]
+            .as_str()
+            .context("the event has no field `region`")?;
         let mut invoked = Vec::new();
-        let mut route = VecDeque::from([Stop {
+        let mut route = VecDeque::from([BusVisit {
             region: region.to_owned(),
             bus: "default".to_owned(),
             hops: 0,
         }]);
-        while let Some(stop) = route.pop_front() {
-            let eventbridge = EventBridge::new(&self.in_region(&stop.region));
-            for rule in matching_rules(&eventbridge, &stop.bus, event).await? {
+        while let Some(visit) = route.pop_front() {
+            let eventbridge = EventBridge::new(&self.in_region(&visit.region));
+            for rule in matching_rules(&eventbridge, &visit.bus, event).await? {
                 let rule_arn = rule.arn().unwrap_or_default();
-                for target in targets(&eventbridge, &stop.bus, &rule).await? {
-                    let target = destination(&target, &stop.region)
-                        .with_context(|| format!("a target of the rule {rule_arn}"))?;
+                for target in targets(&eventbridge, &visit.bus, &rule).await? {
+                    let target = destination(&target, &visit.region)
+                        .with_context(|| format!("read a target of the rule {rule_arn}"))?;
                     match target {
                         Destination::Function { arn, region } => {
                             self.invoke(&region, &arn, event).await?;
@@ -103,15 +115,18 @@ impl Buses {
                                 function: arn,
                             });
                         }
-                        Destination::Bus { name, region } if stop.hops < MAX_HOPS => {
-                            route.push_back(Stop {
+                        Destination::Bus { name, region } if visit.hops < MAX_HOPS => {
+                            route.push_back(BusVisit {
                                 region,
                                 bus: name,
-                                hops: stop.hops + 1,
+                                hops: visit.hops + 1,
                             });
                         }
                         Destination::Bus { .. } => {
-                            bail!("the rule {rule_arn} sends an event round in circles");
+                            bail!(
+                                "the rule {rule_arn} is part of a loop: \
+                                 an event passed more than {MAX_HOPS} buses"
+                            );
                         }
                     }
                 }
@@ -185,7 +200,7 @@ async fn targets(eventbridge: &EventBridge, bus: &str, rule: &Rule) -> Result<Ve
         .send()
         .await
         .with_context(|| format!("list the targets of the rule {name}"))?;
-    // A rule has five targets at most, and a page a hundred.
+    // A rule has at most five targets, and a page has a hundred.
     Ok(listed.targets.unwrap_or_default())
 }
 
@@ -195,13 +210,13 @@ enum Destination {
     Bus { name: String, region: String },
 }
 
-/// Where the target of a rule in the region `here` is.
+/// Parses the target of a rule in the region `here`.
 fn destination(target: &Target, here: &str) -> Result<Destination> {
     if target.input().is_some()
         || target.input_path().is_some()
         || target.input_transformer().is_some()
     {
-        bail!("the local stack delivers events as they are: leave the target's input alone");
+        bail!("the local stack delivers events unchanged: remove the target's input settings");
     }
     let arn = target.arn();
     // arn:aws:lambda:us-east-1:000000000000:function:NAME
@@ -215,7 +230,7 @@ fn destination(target: &Target, here: &str) -> Result<Destination> {
         }
         ["arn", _, "events", at, _, resource] => match resource.strip_prefix("event-bus/") {
             Some(_) if at != here && target.role_arn().is_none() => {
-                bail!("without a role, {here} sends nothing to {arn}")
+                bail!("the target {arn} is in another region than {here} and has no role")
             }
             Some(name) => Ok(Destination::Bus {
                 name: name.to_owned(),
@@ -223,7 +238,9 @@ fn destination(target: &Target, here: &str) -> Result<Destination> {
             }),
             None => bail!("{arn} is not an event bus"),
         },
-        _ => bail!("the local stack delivers events to functions and event buses, not to {arn}"),
+        _ => {
+            bail!("the local stack delivers events to functions and event buses only, not to {arn}")
+        }
     }
 }
 
@@ -231,25 +248,25 @@ fn destination(target: &Target, here: &str) -> Result<Destination> {
 mod tests {
     use super::*;
 
-    /// Of a target in a rule at home.
-    fn to(arn: &str, role: Option<&str>) -> Result<Destination> {
+    /// The destination of a target of a rule in the home region.
+    fn parse(arn: &str, role: Option<&str>) -> Result<Destination> {
         let target = Target::builder().id("1").arn(arn);
         let target = target.set_role_arn(role.map(str::to_owned)).build()?;
         destination(&target, "us-east-1")
     }
 
     #[test]
-    fn functions_and_buses_are_known_by_their_arns() {
+    fn functions_and_buses_are_parsed_and_other_targets_rejected() {
         let function = "arn:aws:lambda:us-east-1:000000000000:function:f:live";
         assert_eq!(
-            to(function, None).unwrap(),
+            parse(function, None).unwrap(),
             Destination::Function {
                 arn: function.to_owned(),
                 region: "us-east-1".to_owned()
             }
         );
         assert_eq!(
-            to(
+            parse(
                 "arn:aws:events:us-east-1:000000000000:event-bus/default",
                 None
             )
@@ -260,18 +277,18 @@ mod tests {
             }
         );
         for other in ["arn:aws:sqs:us-east-1:000000000000:q", "f"] {
-            let error = to(other, None).unwrap_err().to_string();
+            let error = parse(other, None).unwrap_err().to_string();
             assert!(error.contains(other), "{error}");
         }
     }
 
     #[test]
-    fn a_bus_in_another_region_needs_a_role() {
+    fn bus_in_another_region_without_a_role_is_rejected() {
         let bus = "arn:aws:events:eu-west-1:000000000000:event-bus/default";
-        let error = to(bus, None).unwrap_err().to_string();
-        assert!(error.contains("without a role"), "{error}");
+        let error = parse(bus, None).unwrap_err().to_string();
+        assert!(error.contains("has no role"), "{error}");
         assert_eq!(
-            to(bus, Some("arn:aws:iam::000000000000:role/r")).unwrap(),
+            parse(bus, Some("arn:aws:iam::000000000000:role/r")).unwrap(),
             Destination::Bus {
                 name: "default".to_owned(),
                 region: "eu-west-1".to_owned()

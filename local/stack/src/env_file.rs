@@ -1,4 +1,4 @@
-//! The addresses and names of a running stack, as a file that a shell can read.
+//! A running stack's addresses, names and secrets, in a file that a shell can read.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What a person, a script or a test needs to talk to a stack. The field
-/// `database_url` is the variable `DATABASE_URL`, and so on.
+/// Everything that a person, a script or a test needs to use a stack. The field `database_url` is
+/// the variable `DATABASE_URL`, and so on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub struct StackEnv {
@@ -24,13 +24,13 @@ pub struct StackEnv {
     pub hasura_admin_secret: String,
     pub hasura_jwt_key: String,
     pub hasura_event_secret: String,
-    /// Without the function `hasura-event`, no event is captured or delivered.
+    /// `None` without the function `hasura-event`: then no event is captured or delivered.
     pub hasura_event_url: Option<String>,
     pub hasura_events_control_url: Option<String>,
     pub assign_user_url: String,
     pub assign_user_function: String,
     pub reconcile_function: String,
-    /// None while the template has no such function.
+    /// `None` when the template has no such function.
     pub instance_state_change_function: Option<String>,
     pub status_url: String,
     pub status_token: String,
@@ -42,6 +42,10 @@ pub struct StackEnv {
 }
 
 impl StackEnv {
+    /// Writes the file, one variable a line.
+    ///
+    /// # Errors
+    /// When `path` cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let Value::Object(variables) = serde_json::to_value(self)? else {
             return Ok(());
@@ -53,8 +57,10 @@ impl StackEnv {
         fs::write(path, lines).with_context(|| format!("write {}", path.display()))
     }
 
+    /// Reads the file of a running stack.
+    ///
     /// # Errors
-    /// When no stack runs that wrote `path`.
+    /// When the file is missing, because the stack does not run, or lacks a variable.
     pub fn read(path: &Path) -> Result<Self> {
         let content = fs::read_to_string(path)
             .with_context(|| format!("read {}: is the stack running?", path.display()))?;
@@ -68,7 +74,7 @@ impl StackEnv {
     }
 }
 
-/// As a shell reads it: single quotes keep everything but themselves.
+/// Quotes a value for a shell: within single quotes, only a single quote is special.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
     if !value.is_empty() && value.chars().all(plain) {
@@ -125,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_again() {
+    fn written_file_reads_back_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("env");
         sample().write(&path).unwrap();
@@ -133,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_reads_the_same() {
+    fn shell_reads_the_values_that_were_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("env");
         sample().write(&path).unwrap();

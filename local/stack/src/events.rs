@@ -1,8 +1,8 @@
-//! The stack's delivery of database events, which Hasura's engine does by itself:
-//! `local-graphql deliver`, in a process of its own.
+//! Delivery of database events by `local-graphql deliver`, a process of its own. Hasura's engine
+//! includes this.
 //!
-//! The variables that it gets are those that `hasura/metadata` names, so that a
-//! trigger which asks for another one fails here as it would there.
+//! The process gets exactly the variables that `hasura/metadata` names. A trigger that needs
+//! another variable fails here as it would with Hasura.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,34 +11,34 @@ use anyhow::Result;
 
 use crate::dir::StackDir;
 use crate::graphql::program;
-use crate::http;
-use crate::ports::Reserved;
+use crate::health;
+use crate::ports::ReservedPort;
 use crate::process::{Process, Program};
 use crate::project;
 
-const START_TIME: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Hasura's own number of requests at a time.
+/// Hasura's default number of concurrent requests.
 const WORKERS: u16 = 100;
 
-/// Whose events are delivered, and to whom.
+/// Which events are delivered, and to which webhook.
 #[derive(Clone, Debug)]
 pub struct EventOptions {
-    /// What its log is called after; deliveries of one stack need different names.
+    /// Names the log; deliveries of one stack need different names.
     pub name: String,
     pub database_url: String,
     /// The metadata folder of a Hasura project.
     pub metadata: PathBuf,
     /// `HASURA_EVENT_URL`: the webhook.
     pub webhook_url: String,
-    /// `HASURA_EVENT_SECRET`, which the webhook asks for.
+    /// `HASURA_EVENT_SECRET`, which the webhook requires.
     pub secret: String,
-    /// Requests at a time.
+    /// The number of concurrent requests.
     pub workers: u16,
 }
 
 impl EventOptions {
-    /// For the project's own metadata.
+    /// Settings with the project's own metadata.
     pub fn new(database_url: &str, webhook_url: &str, secret: &str) -> Self {
         Self {
             name: "events".to_owned(),
@@ -51,7 +51,7 @@ impl EventOptions {
     }
 }
 
-/// A running delivery. Dropping it ends it; the events that wait stay in the database.
+/// A running delivery. Dropping it stops it; undelivered events stay in the database.
 #[derive(Debug)]
 pub struct Events {
     process: Process,
@@ -59,12 +59,12 @@ pub struct Events {
 }
 
 impl Events {
-    /// Starts it and waits until every change is captured.
+    /// Starts the delivery and waits until it captures every change.
     ///
     /// # Errors
-    /// When it was not built, refuses the metadata, or another one delivers the
-    /// events of this database: its reason is quoted.
-    pub async fn start(dir: &StackDir, port: Reserved, options: &EventOptions) -> Result<Self> {
+    /// When the program was not built, rejects the metadata, or another delivery runs for this
+    /// database: quotes its log.
+    pub async fn start(dir: &StackDir, port: ReservedPort, options: &EventOptions) -> Result<Self> {
         let address = format!("127.0.0.1:{}", port.port());
         let program = Program::new(&options.name, program()?)
             .arg("deliver")
@@ -79,7 +79,7 @@ impl Events {
         let process = program.start(dir)?;
         let control_url = format!("http://{address}");
         process
-            .ready(START_TIME, async || http::answers(&control_url).await)
+            .ready(START_TIMEOUT, async || health::responds(&control_url).await)
             .await?;
         Ok(Self {
             process,
@@ -87,7 +87,7 @@ impl Events {
         })
     }
 
-    /// Where the faults and the log of deliveries are, without a slash at the end.
+    /// The URL of the fault injection and the log of deliveries, without a slash at the end.
     pub fn control_url(&self) -> &str {
         &self.control_url
     }

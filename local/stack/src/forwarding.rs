@@ -1,7 +1,7 @@
-//! Deploys `forward-events.yaml` in the other regions of the local AWS, as one does for real.
+//! Deploys `forward-events.yaml` in the other regions of the local AWS.
 //!
-//! Through `CloudFormation` itself: `sam deploy` would ask it for the same, and take seconds of its
-//! own for each region.
+//! Calls `CloudFormation` directly instead of `sam deploy`, which would send the same request and
+//! take several seconds more for each region.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -15,17 +15,17 @@ use futures::future::try_join_all;
 use crate::ministack::REGION;
 use crate::project;
 
-/// Far longer than the local AWS takes, also while it deploys the service.
-const DEPLOY_TIME: Duration = Duration::from_secs(60);
+/// Far longer than the local AWS takes, even while it deploys the service.
+const DEPLOY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Pause between two looks at a stack.
+/// Pause between two checks of a stack's status.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Sends EC2's events of `regions` to the default bus of [`REGION`]. `service` names the stack
-/// that they are for.
+/// Forwards the EC2 events of `regions` to the default bus of [`REGION`]. `service` is the name of
+/// the stack that receives them.
 ///
 /// # Errors
-/// When one of the regions is [`REGION`] itself, or cannot be deployed in.
+/// When one of the regions is [`REGION`] itself, or when a deployment fails.
 pub async fn forward_events(sdk: &SdkConfig, service: &str, regions: &[String]) -> Result<()> {
     let path = project::root().join("forward-events.yaml");
     let template = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -40,7 +40,8 @@ pub async fn forward_events(sdk: &SdkConfig, service: &str, regions: &[String]) 
 
 async fn deploy(sdk: &SdkConfig, service: &str, region: &str, template: &str) -> Result<()> {
     let region = region.to_owned();
-    // With the region in it: the local AWS gives the roles of stacks of one name one name too.
+    // The name has the region in it because the local AWS names roles after stacks: stacks of the
+    // same name would share a role.
     let name = format!("{service}-forward-events-{region}");
     let sdk = sdk.to_builder().region(Region::new(region)).build();
     let cloudformation = CloudFormation::new(&sdk);
@@ -56,26 +57,29 @@ async fn deploy(sdk: &SdkConfig, service: &str, region: &str, template: &str) ->
         .capabilities(Capability::CapabilityIam)
         .send()
         .await
-        .context("create the stack")?;
-    let deadline = Instant::now() + DEPLOY_TIME;
+        .context("create the CloudFormation stack")?;
+    let deadline = Instant::now() + DEPLOY_TIMEOUT;
     loop {
-        let stack = described(&cloudformation, &name).await?;
+        let stack = describe(&cloudformation, &name).await?;
         match stack.stack_status() {
             Some(StackStatus::CreateComplete) => return Ok(()),
             Some(StackStatus::CreateInProgress) if Instant::now() < deadline => {
                 tokio::time::sleep(POLL).await;
             }
             status => bail!(
-                "the stack {name} is {status:?}: {}",
+                "the CloudFormation stack {name} has the status {status:?}: {}",
                 stack.stack_status_reason().unwrap_or("no reason given")
             ),
         }
     }
 }
 
-async fn described(cloudformation: &CloudFormation, name: &str) -> Result<Stack> {
+async fn describe(cloudformation: &CloudFormation, name: &str) -> Result<Stack> {
     let answer = cloudformation.describe_stacks().stack_name(name).send();
-    let stacks = answer.await.context("describe the stack")?.stacks;
+    let stacks = answer
+        .await
+        .context("describe the CloudFormation stack")?
+        .stacks;
     let stack = stacks.unwrap_or_default().pop();
-    stack.with_context(|| format!("there is no stack {name}"))
+    stack.with_context(|| format!("the CloudFormation stack {name} does not exist"))
 }

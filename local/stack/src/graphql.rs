@@ -1,5 +1,4 @@
-//! The GraphQL engine of the stack: `local-graphql`, built in a workspace of its
-//! own, in the place of Hasura.
+//! The stack's GraphQL engine in place of Hasura: `local-graphql`, built in a workspace of its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,29 +6,28 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::dir::StackDir;
-use crate::http;
-use crate::ports::Reserved;
+use crate::health;
+use crate::ports::ReservedPort;
 use crate::process::{Process, Program};
 use crate::project;
 
-const START_TIME: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What an engine serves, and for whom.
+/// The settings of an engine.
 #[derive(Clone, Debug)]
 pub struct GraphqlOptions {
-    /// What its log is called after; engines of one stack need different names.
+    /// Names the log; engines of one stack need different names.
     pub name: String,
     pub database_url: String,
     /// The metadata folder of a Hasura project.
     pub metadata: PathBuf,
     pub admin_secret: String,
-    /// The key that host agents' tokens are signed with (HS256), at least 32
-    /// bytes.
+    /// The key that signs host agents' tokens (HS256), at least 32 bytes.
     pub jwt_key: String,
 }
 
 impl GraphqlOptions {
-    /// For the project's own metadata.
+    /// Settings with the project's own metadata.
     pub fn new(database_url: &str, admin_secret: &str, jwt_key: &str) -> Self {
         Self {
             name: "graphql".to_owned(),
@@ -41,7 +39,7 @@ impl GraphqlOptions {
     }
 }
 
-/// A running engine. Dropping it ends it.
+/// A running engine. Dropping it stops it.
 #[derive(Debug)]
 pub struct Graphql {
     process: Process,
@@ -49,11 +47,15 @@ pub struct Graphql {
 }
 
 impl Graphql {
-    /// Starts an engine and waits until it answers.
+    /// Starts an engine and waits until it responds.
     ///
     /// # Errors
-    /// When it was not built, or refuses the metadata: its reason is quoted.
-    pub async fn start(dir: &StackDir, port: Reserved, options: &GraphqlOptions) -> Result<Self> {
+    /// When the engine was not built, or rejects the metadata: quotes its log.
+    pub async fn start(
+        dir: &StackDir,
+        port: ReservedPort,
+        options: &GraphqlOptions,
+    ) -> Result<Self> {
         let url = format!("http://127.0.0.1:{}", port.port());
         let jwt_secret = serde_json::json!({"type": "HS256", "key": options.jwt_key});
         let process = Program::new(&options.name, program()?)
@@ -67,12 +69,12 @@ impl Graphql {
             .start(dir)?;
         let health = format!("{url}/healthz");
         process
-            .ready(START_TIME, async || http::answers(&health).await)
+            .ready(START_TIMEOUT, async || health::responds(&health).await)
             .await?;
         Ok(Self { process, url })
     }
 
-    /// `HASURA_URL`: the engine, without a path.
+    /// The engine's address without a path: `HASURA_URL`.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -86,7 +88,7 @@ impl Graphql {
     }
 }
 
-/// The engine's program.
+/// The path of the engine's program.
 ///
 /// # Errors
 /// When it was not built.

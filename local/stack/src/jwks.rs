@@ -1,4 +1,4 @@
-//! Serves a JSON web key set, as the users' login service would.
+//! Serves a JSON web key set, as the users' login service does.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,25 +9,27 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
 
-use crate::ports::Reserved;
+use crate::ports::ReservedPort;
 use crate::thread_server::ThreadServer;
 
-/// Goes on while the runtimes of single tests come and go. Dropping it stops it.
+/// A server that is independent of the runtimes of single tests. Dropping it stops it.
 #[derive(Debug)]
 pub struct JwksServer {
-    state: Arc<Served>,
+    state: Arc<KeySetState>,
     server: ThreadServer,
 }
 
 #[derive(Debug)]
-struct Served {
+struct KeySetState {
     key_set: Mutex<Value>,
     requests: AtomicUsize,
 }
 
 impl JwksServer {
-    pub fn start(port: Reserved, key_set: Value) -> Result<Self> {
-        let state = Arc::new(Served {
+    /// # Errors
+    /// When the server's thread cannot be started.
+    pub fn start(port: ReservedPort, key_set: Value) -> Result<Self> {
+        let state = Arc::new(KeySetState {
             key_set: Mutex::new(key_set),
             requests: AtomicUsize::new(0),
         });
@@ -38,11 +40,12 @@ impl JwksServer {
         Ok(Self { state, server })
     }
 
+    /// The key set's URL.
     pub fn url(&self) -> String {
         self.server.url(PATH)
     }
 
-    /// Serves another key set from now on, as after a rotation.
+    /// Replaces the key set, as a key rotation does.
     pub fn publish(&self, key_set: Value) {
         *self
             .state
@@ -51,7 +54,7 @@ impl JwksServer {
             .unwrap_or_else(PoisonError::into_inner) = key_set;
     }
 
-    /// How often the key set was asked for.
+    /// How often the key set was requested.
     pub fn requests(&self) -> usize {
         self.state.requests.load(Ordering::Relaxed)
     }
@@ -59,7 +62,7 @@ impl JwksServer {
 
 const PATH: &str = "/.well-known/jwks.json";
 
-async fn serve(State(served): State<Arc<Served>>) -> Json<Value> {
+async fn serve(State(served): State<Arc<KeySetState>>) -> Json<Value> {
     served.requests.fetch_add(1, Ordering::Relaxed);
     Json(
         served
@@ -78,7 +81,7 @@ mod tests {
     use crate::ports::Ports;
 
     #[tokio::test]
-    async fn serves_what_was_published_last_and_counts() {
+    async fn server_returns_the_latest_key_set_and_counts_requests() {
         let port = Ports::free().reserve("jwks").unwrap();
         let server = JwksServer::start(port, json!({"keys": []})).unwrap();
         let fetch = async || -> Value {

@@ -1,4 +1,4 @@
-//! The keys that sign users' tokens: what a real deployment's login service has.
+//! The keys that sign users' tokens, in place of a real deployment's login service.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -16,18 +16,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-/// How a token is signed: two ways that are right, and the two classic attacks.
+/// How a token is signed: the two accepted algorithms, and two classic attacks for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     Rs256,
     Es256,
     /// No signature at all.
     None,
-    /// An HMAC whose key is the RSA public key, which everybody has.
+    /// An HMAC whose key is the RSA public key, which is public.
     Hs256WithPublicKey,
 }
 
 impl Algorithm {
+    /// The `alg` header of a token.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
@@ -46,6 +47,8 @@ pub struct UserKeys {
 }
 
 impl UserKeys {
+    /// # Errors
+    /// When the cryptography library fails.
     pub fn generate() -> Result<Self> {
         Ok(Self {
             rsa: RsaKeyPair::generate(KeySize::Rsa2048).context("generate an RSA key")?,
@@ -54,7 +57,10 @@ impl UserKeys {
         })
     }
 
-    /// The keys in `folder`, made when they are not there yet.
+    /// Loads the keys in `folder`, and generates them first when they are missing.
+    ///
+    /// # Errors
+    /// When the files cannot be read or written.
     pub fn load_or_generate(folder: &Path) -> Result<Self> {
         if !folder.join(EC_FILE).exists() {
             Self::generate()?.store(folder)?;
@@ -62,8 +68,10 @@ impl UserKeys {
         Self::load(folder)
     }
 
+    /// Loads the keys in `folder`.
+    ///
     /// # Errors
-    /// When `folder` has no keys, or has something else in their files.
+    /// When a key file is missing or is not a key.
     pub fn load(folder: &Path) -> Result<Self> {
         let read = |name| {
             let path = folder.join(name);
@@ -86,12 +94,12 @@ impl UserKeys {
             .with_context(|| format!("create {}", folder.display()))?;
         let rsa: Pkcs8V1Der<'_> = self.rsa.as_der().context("encode the RSA key")?;
         write_private(&folder.join(RSA_FILE), rsa.as_ref())?;
-        // Written last: its file says that both are there.
+        // Written last: this file means that both keys exist.
         let ec = self.ec.to_pkcs8v1().context("encode the EC key")?;
         write_private(&folder.join(EC_FILE), ec.as_ref())
     }
 
-    /// The id under which the key set lists the key that `algorithm` signs with.
+    /// The id (`kid`) of the key that `algorithm` signs with, as in the key set.
     pub fn key_id(&self, algorithm: Algorithm) -> String {
         let public = match algorithm {
             Algorithm::Es256 => self.ec.public_key().as_ref(),
@@ -104,7 +112,7 @@ impl UserKeys {
     /// The JSON web key set (RFC 7517) of the public keys.
     pub fn key_set(&self) -> Value {
         let rsa = PublicKeyComponents::<Vec<u8>>::from(self.rsa.public_key());
-        // An uncompressed point: a byte 4, then both coordinates.
+        // An uncompressed point: one byte 4, then both coordinates.
         let point = self.ec.public_key().as_ref();
         let (x, y) = point.get(1..).unwrap_or_default().split_at(point.len() / 2);
         json!({"keys": [
@@ -121,7 +129,10 @@ impl UserKeys {
         ]})
     }
 
-    /// The signature of a token's first two parts (RFC 7515).
+    /// Signs `message`, the first two parts of a token (RFC 7515).
+    ///
+    /// # Errors
+    /// When the cryptography library fails.
     pub fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>> {
         let random = SystemRandom::new();
         match algorithm {
@@ -185,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_the_same_after_a_second_load() {
+    fn second_load_returns_the_same_keys() {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys");
         let first = UserKeys::load_or_generate(&keys).unwrap();

@@ -1,47 +1,53 @@
-//! The whole service on one machine, for a person to try and for tests to drive.
+//! Runs the whole service on one machine, for people who try it and for tests.
 //!
-//! Everything runs on loopback, as children of one process, in one folder:
+//! Everything listens on loopback only. All processes are children of one process, and all files
+//! are in one folder:
 //!
-//! - [`dir`]: the folder of a stack, held by one process at a time;
-//! - [`process`], `leftovers`: children that never outlive it;
-//! - [`ports`]: where they listen;
-//! - [`postgres`], [`graphql`], [`events`], [`ministack`], [`ec2`], [`ec2_events`]: the
-//!   parts;
+//! - [`dir`]: the folder of a stack, used by one process at a time;
+//! - [`process`], [`leftovers`], `proc_table`: child processes, and those of a crashed run;
+//! - [`ports`], `health`, `thread_server`: where servers listen, and when they are ready;
+//! - [`postgres`], `migrations`, [`graphql`], [`events`], [`ministack`], [`ec2`], [`ec2_events`]:
+//!   the components;
 //! - [`keys`], [`token`], [`jwks`]: the users' login service;
-//! - [`deploy`], [`invoke`]: `template.yaml` on the local AWS;
-//! - [`forwarding`]: `forward-events.yaml` in its other regions;
-//! - [`stack`], [`options`], [`env_file`]: all of it together;
-//! - [`operator`], [`seed`], [`up`]: what a person does with it;
-//! - [`demo`], [`dice`]: a day of users, to be watched.
+//! - [`deploy`], [`forwarding`], [`invoke`]: `template.yaml` and `forward-events.yaml` on the local
+//!   AWS, and calls of the deployed functions;
+//! - [`stack`], [`options`], [`env_file`]: all components together;
+//! - [`operator`], [`seed`], `fill`, [`upgrade`]: what an operator does with a stack;
+//! - [`up`], [`demo`], `signals`, `steps`: the commands that run until Ctrl-C;
+//! - [`project`], `world`: paths of the checkout, and the EC2 emulator's world file;
+//! - [`random`]: seeded random numbers.
 //!
-//! Tests start the parts that they need (`Postgres::start`, `Ministack::start`),
-//! or all of them (`Stack::start`). Errors are `anyhow`'s: this is a tool, and
-//! whoever reads its errors is a person.
+//! Tests start the components that they need (`Postgres::start`, `Ministack::start`), or all of
+//! them (`Stack::start`). Errors are `anyhow::Error`: people read them, and no code decides by
+//! their kind.
 
 pub mod demo;
 pub mod deploy;
-pub mod dice;
 pub mod dir;
 pub mod ec2;
 pub mod ec2_events;
 pub mod env_file;
 pub mod events;
+mod fill;
 pub mod forwarding;
 pub mod graphql;
-mod http;
+mod health;
 pub mod invoke;
 pub mod jwks;
 pub mod keys;
-mod leftovers;
+pub mod leftovers;
 mod migrations;
 pub mod ministack;
 pub mod operator;
 pub mod options;
 pub mod ports;
 pub mod postgres;
+mod proc_table;
 pub mod process;
 pub mod project;
+pub mod random;
 pub mod seed;
+mod signals;
 pub mod stack;
 mod steps;
 mod thread_server;

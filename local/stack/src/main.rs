@@ -13,7 +13,7 @@ use local_stack::ministack::sdk_config;
 use local_stack::options::StackChoice;
 use local_stack::token::Token;
 use local_stack::up::{UpOptions, up};
-use local_stack::upgrade::{AppVersion, ImageUpgrade, was_refused};
+use local_stack::upgrade::{AppVersion, ImageUpgrade, has_failed};
 
 /// Runs the scaling service on this machine
 #[derive(Parser)]
@@ -25,42 +25,44 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Starts everything and stays until Ctrl-C
+    /// Starts the whole service and runs it until Ctrl-C
     Up(Box<UpOptions>),
-    /// Plays a day of users in some minutes, to be watched on the status page
+    /// Simulates a day of users in a few minutes, to be watched on the status page
     Demo(DemoOptions),
-    /// Prints a token with which a user may ask for a slot
+    /// Prints a token with which a user can request a slot
     Token {
         #[command(flatten)]
         stack: StackChoice,
-        /// The user's id, the token's "sub"
+        /// The user's id: the "sub" claim of the token
         #[arg(long)]
         user: String,
-        /// In so many seconds; less than zero makes an expired token
+        /// Seconds until the token expires; a negative number makes an expired token
         #[arg(long, default_value_t = 3600, allow_negative_numbers = true)]
         expires_in: i64,
+        /// The algorithm that signs the token
         #[arg(long, value_enum, default_value_t)]
-        algorithm: SignedWith,
+        algorithm: SigningAlgorithm,
     },
-    /// Asks for a new image in a region, as a deploy pipeline does
+    /// Requests a new image for a region, as a deploy pipeline does
     Upgrade(ImageUpgrade),
-    /// Says which client users should run; a warm image of that client is swapped in
+    /// Publishes the client version that users should run, which swaps in a warm image of that client
     AppVersion(AppVersion),
-    /// Invokes a function of the running stack and prints its answer
+    /// Invokes a function of the running stack and prints its response
     Invoke {
         #[command(flatten)]
         stack: StackChoice,
+        /// The function
         #[arg(value_enum)]
         function: Function,
         /// The event, as JSON
-        // Named, because clap would rather make a JSON string of any text.
+        // The parser is named because clap would otherwise turn any text into a JSON string.
         #[arg(default_value = "{}", value_parser = <serde_json::Value as FromStr>::from_str)]
         payload: serde_json::Value,
     },
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
-enum SignedWith {
+enum SigningAlgorithm {
     #[default]
     Rs256,
     Es256,
@@ -94,8 +96,8 @@ async fn run(command: Command) -> Result<()> {
             algorithm,
         } => {
             let algorithm = match algorithm {
-                SignedWith::Rs256 => Algorithm::Rs256,
-                SignedWith::Es256 => Algorithm::Es256,
+                SigningAlgorithm::Rs256 => Algorithm::Rs256,
+                SigningAlgorithm::Es256 => Algorithm::Es256,
             };
             let keys = UserKeys::load_or_generate(&stack.dir().join("keys"))?;
             let token = Token::new(&user)
@@ -105,11 +107,11 @@ async fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Upgrade(upgrade) => {
-            let answer = upgrade.ask().await?;
-            println!("{answer:#}");
+            let response = upgrade.request().await?;
+            println!("{response:#}");
             ensure!(
-                !was_refused(&answer),
-                "the upgrade was not asked for: see above"
+                !has_failed(&response),
+                "the image upgrade was rejected: see the response above"
             );
             Ok(())
         }
@@ -124,8 +126,8 @@ async fn run(command: Command) -> Result<()> {
                 Function::AssignUser => &env.assign_user_function,
                 Function::Reconcile => &env.reconcile_function,
             };
-            let answer = invoke(&sdk_config(&env.aws_endpoint_url), name, &payload).await?;
-            println!("{answer:#}");
+            let response = invoke(&sdk_config(&env.aws_endpoint_url), name, &payload).await?;
+            println!("{response:#}");
             Ok(())
         }
     }

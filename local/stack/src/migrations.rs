@@ -1,5 +1,5 @@
-//! Applies the Hasura project's migrations, as the Hasura CLI does: in order,
-//! each once, each in a transaction with the note that it was applied.
+//! Applies the Hasura project's migrations as the Hasura CLI does: in order, each once, each in one
+//! transaction with the row that records it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use tokio_postgres::Client;
 
-/// The notes are in a schema of their own, which GraphQL does not expose.
-const PREPARE: &str = "
+/// The records are in a schema of their own, which GraphQL does not expose.
+const CREATE_RECORDS: &str = "
     CREATE SCHEMA IF NOT EXISTS local_stack;
     CREATE TABLE IF NOT EXISTS local_stack.migrations (
         version bigint PRIMARY KEY,
@@ -16,7 +16,7 @@ const PREPARE: &str = "
         applied_at timestamptz NOT NULL DEFAULT now()
     )";
 
-/// One folder `VERSION_NAME` with an `up.sql`.
+/// A folder `VERSION_NAME` with an `up.sql`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Migration {
     version: i64,
@@ -24,28 +24,28 @@ struct Migration {
     path: PathBuf,
 }
 
-/// Applies what is in `folder` and not applied yet.
+/// Applies the migrations in `folder` that are not applied yet.
 ///
 /// # Errors
-/// Names the migration that failed; it left nothing behind, and those before it
-/// stay applied.
+/// When a migration fails: the error names it. Its transaction is rolled back; the migrations
+/// before it stay applied.
 pub(crate) async fn apply(client: &mut Client, folder: &Path) -> Result<()> {
     client
-        .batch_execute(PREPARE)
+        .batch_execute(CREATE_RECORDS)
         .await
-        .context("prepare for migrations")?;
+        .context("create the table of applied migrations")?;
     for migration in find(folder)? {
         let up = migration.path.join("up.sql");
         let sql = fs::read_to_string(&up).with_context(|| format!("read {}", up.display()))?;
         let transaction = client.transaction().await?;
-        let noted = transaction
+        let recorded = transaction
             .execute(
                 "INSERT INTO local_stack.migrations (version, name) VALUES ($1, $2)
                  ON CONFLICT DO NOTHING",
                 &[&migration.version, &migration.name],
             )
             .await?;
-        if noted == 1 {
+        if recorded == 1 {
             transaction
                 .batch_execute(&sql)
                 .await
@@ -66,7 +66,7 @@ fn find(folder: &Path) -> Result<Vec<Migration>> {
             .and_then(|(version, name)| Some((version.parse().ok()?, name.to_owned())))
             .with_context(|| {
                 format!(
-                    "{}: a migration's folder is called VERSION_NAME",
+                    "{}: name the migration's folder VERSION_NAME, where VERSION is a number",
                     path.display()
                 )
             })?;
@@ -82,7 +82,7 @@ fn find(folder: &Path) -> Result<Vec<Migration>> {
         .all(|pair| pair[0].version != pair[1].version);
     ensure!(
         distinct,
-        "{}: two migrations have one version",
+        "{}: two migrations have the same version: renumber one of them",
         folder.display()
     );
     Ok(migrations)
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn migrations_are_ordered_by_version_as_a_number() {
+    fn migrations_are_sorted_by_numeric_version() {
         let folder = folder(&["10_c", "9_b_and_more", "1_a"]);
         let names: Vec<_> = find(folder.path())
             .unwrap()
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_a_version_or_a_version_twice_is_an_error() {
+    fn missing_or_repeated_version_is_rejected() {
         for names in [&["tables"][..], &["x_tables"], &["1_a", "1_b"]] {
             let folder = folder(names);
             assert!(find(folder.path()).is_err(), "{names:?}");

@@ -8,22 +8,22 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use crate::dir::StackDir;
-use crate::http;
-use crate::ports::Reserved;
+use crate::health;
+use crate::ports::ReservedPort;
 use crate::process::{Process, Program};
 use crate::project;
 
-/// The home region of the stack: where its functions and its table are.
+/// The home region of the stack, with its functions and its table.
 pub const REGION: &str = "us-east-1";
 
-/// The account's root, for the tools and the tests. The functions get
-/// credentials of their own roles, whose policies the local AWS enforces.
+/// The account's root credentials, for tools and tests. The functions get credentials of their own
+/// roles, whose policies the local AWS enforces.
 pub const ACCESS_KEY_ID: &str = "test";
 pub const SECRET_ACCESS_KEY: &str = "test";
 
-const START_TIME: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A running local AWS. Its state is in memory: it ends with the process.
+/// A running local AWS. Its state is in memory and is lost with the process. Dropping it stops it.
 #[derive(Debug)]
 pub struct Ministack {
     process: Process,
@@ -31,14 +31,23 @@ pub struct Ministack {
 }
 
 impl Ministack {
-    /// Functions inherit the environment of the local AWS. That is how they find
-    /// it and `ec2_endpoint`, so that the template needs nothing local, and why
-    /// the environment has nothing else in it that the template could forget.
-    pub async fn start(dir: &StackDir, port: Reserved, ec2_endpoint: Option<&str>) -> Result<Self> {
+    /// Starts the local AWS and waits until it responds.
+    ///
+    /// Functions inherit its environment and find the local AWS and `ec2_endpoint` there, so that
+    /// the template needs no local settings. The environment has nothing else, because a variable
+    /// that the template forgets must be missing here too.
+    ///
+    /// # Errors
+    /// When the program is not installed or does not start: quotes its log.
+    pub async fn start(
+        dir: &StackDir,
+        port: ReservedPort,
+        ec2_endpoint: Option<&str>,
+    ) -> Result<Self> {
         let endpoint = format!("http://127.0.0.1:{}", port.port());
         let mut program = Program::new("ministack", project::python_tool("ministack")?)
             .env("BIND_HOST", "127.0.0.1")
-            // Roles and their policies are checked, as AWS does.
+            // Checks roles and their policies, as AWS does.
             .env("AUTH", "true")
             .env("IOT_MTLS_ENABLED", "0")
             .env("STATE_DIR", dir.data("ministack").join("state"))
@@ -54,7 +63,7 @@ impl Ministack {
             .start(dir)?;
         let health = format!("{endpoint}/_ministack/health");
         process
-            .ready(START_TIME, async || http::answers(&health).await)
+            .ready(START_TIMEOUT, async || health::responds(&health).await)
             .await?;
         Ok(Self { process, endpoint })
     }
@@ -76,10 +85,9 @@ impl Ministack {
     }
 }
 
-/// What clients of the local AWS at `endpoint` are made from.
+/// The configuration for clients of the local AWS at `endpoint`.
 ///
-/// Make a client for each test: its connections belong to the runtime that it
-/// was first used in.
+/// Create a client for each test: its connections belong to the runtime in which it was first used.
 pub fn sdk_config(endpoint: &str) -> SdkConfig {
     let credentials = Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "local-stack");
     SdkConfig::builder()

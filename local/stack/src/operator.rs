@@ -1,10 +1,11 @@
-//! What an operator does over GraphQL, with the administrator's secret.
+//! An operator's GraphQL requests, sent with the administrator's secret.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::env_file::StackEnv;
 
+/// A GraphQL client with the administrator's permissions.
 #[derive(Clone)]
 pub struct Operator {
     url: String,
@@ -12,37 +13,40 @@ pub struct Operator {
 }
 
 impl Operator {
-    pub fn of(env: &StackEnv) -> Self {
+    pub fn new(env: &StackEnv) -> Self {
         Self {
             url: format!("{}/v1/graphql", env.hasura_url),
             admin_secret: env.hasura_admin_secret.clone(),
         }
     }
 
-    /// The `data` of the answer.
+    /// Runs `document` and returns the response's `data`.
     ///
     /// # Errors
     /// When the engine does not answer, or answers with errors.
     pub async fn query(&self, document: &str, variables: Value) -> Result<Value> {
-        let mut answer: Value = reqwest::Client::new()
+        let mut response: Value = reqwest::Client::new()
             .post(&self.url)
             .header("x-hasura-admin-secret", &self.admin_secret)
             .json(&json!({"query": document, "variables": variables}))
             .send()
             .await
-            .context("ask GraphQL")?
+            .context("send a GraphQL request")?
             .json()
             .await
-            .context("read the answer of GraphQL")?;
+            .context("read the GraphQL response")?;
         ensure!(
-            answer.get("errors").is_none(),
-            "GraphQL answered {}",
-            answer["errors"]
+            response.get("errors").is_none(),
+            "the GraphQL response has errors: {}",
+            response["errors"]
         );
-        Ok(answer["data"].take())
+        Ok(response["data"].take())
     }
 
-    /// How many slots of `region` wait for a user.
+    /// The number of `WAITING` slots in `region`.
+    ///
+    /// # Errors
+    /// Those of [`Operator::query`].
     pub async fn free_slots(&self, region: &str) -> Result<usize> {
         let document = "query FreeSlots($region: String!) {
             slots(where: {region: {_eq: $region}, status: {_eq: \"WAITING\"}}) { id }
@@ -52,7 +56,7 @@ impl Operator {
     }
 }
 
-/// Without the secret.
+/// Leaves out the secret.
 impl std::fmt::Debug for Operator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Operator")

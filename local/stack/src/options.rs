@@ -1,4 +1,4 @@
-//! What can be chosen about a stack, on the command line and by tests.
+//! The options of a stack, on the command line and in tests.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use crate::ministack::REGION;
 use crate::project;
 use crate::world::World;
 
-/// The stack that is meant when none is named; its file of variables is `.local/env`.
+/// The name of the default stack. Its file of variables is `.local/env`.
 pub const DEFAULT_NAME: &str = "default";
 
-/// Which stack.
+/// Selects a stack.
 #[derive(Args, Clone, Debug)]
 pub struct StackChoice {
-    /// Which stack; each has its own folder, ports and data
+    /// The stack's name; each stack has its own folder, ports and data
     #[arg(long, default_value = DEFAULT_NAME, value_parser = parse_name)]
     pub name: String,
     /// The stack's folder [default: .local/stacks/NAME]
@@ -37,7 +37,7 @@ impl StackChoice {
         self.dir.clone().unwrap_or_else(default)
     }
 
-    /// Where the variables of the running stack are.
+    /// The file with the running stack's addresses and secrets, as shell variables.
     pub fn env_path(&self) -> PathBuf {
         if self.name == DEFAULT_NAME && self.dir.is_none() {
             project::local().join("env")
@@ -47,17 +47,17 @@ impl StackChoice {
     }
 }
 
-/// It names the folder and the CloudFormation stack.
+/// The name becomes a part of the folder's path and of the CloudFormation stack's name.
 pub(crate) fn parse_name(name: &str) -> Result<String, String> {
     let letters_first = name.starts_with(|c: char| c.is_ascii_alphabetic());
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     if letters_first && plain && name.len() <= 40 {
         return Ok(name.to_owned());
     }
-    Err("it should be a letter and then letters, digits and -, 40 at most".to_owned())
+    Err("use a letter, then letters, digits and hyphens, at most 40 characters".to_owned())
 }
 
-/// Whether every region gets a pass each minute.
+/// Whether the schedule runs a pass for every region each minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Schedule {
     #[default]
@@ -70,17 +70,18 @@ pub enum Schedule {
 pub struct StackOptions {
     #[command(flatten)]
     pub stack: StackChoice,
-    /// The first of seven ports in a row [default: any free ones]
+    /// The first of seven consecutive ports [default: free ports]
     #[arg(long, value_name = "PORT")]
     pub ports_from: Option<u16>,
-    /// Whether a pass runs each minute by itself
+    /// Whether a reconcile pass runs every minute
     #[arg(long, value_enum, default_value_t)]
     pub schedule: Schedule,
     /// Sets a parameter of template.yaml, such as SessionsPerUser=5
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     pub parameters: Vec<(String, String)>,
     /// The regions whose EC2 events are forwarded to the home region, separated by commas;
-    /// without a value none [default: all others of the EC2 world]
+    /// without a value, none [default: all other regions of the
+    /// EC2 emulator]
     #[arg(
         long,
         value_name = "REGIONS",
@@ -105,10 +106,11 @@ impl StackOptions {
         }
     }
 
-    /// The regions whose EC2 events are forwarded to the home region.
+    /// The regions whose EC2 events are forwarded to the home region: the chosen ones, or all
+    /// others of the EC2 world.
     ///
     /// # Errors
-    /// When one of those that were asked for is none of the world's.
+    /// When the EC2 world cannot be read, or has no such region.
     pub(crate) fn forwarded_regions(&self) -> Result<Vec<String>> {
         let world = World::read(self.ec2.world.as_deref())?;
         let Some(chosen) = &self.forward_from else {
@@ -123,7 +125,7 @@ impl StackOptions {
 }
 
 fn parse_parameter(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("it should be NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_no_folder_is_refused() {
+    fn stack_name_that_is_not_a_plain_word_is_rejected() {
         for name in ["", "../up", "1st", "a b", "a/b"] {
             assert!(parse_name(name).is_err(), "{name:?}");
         }
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_forwarded_from_all_other_regions_unless_some_are_chosen() {
+    fn events_are_forwarded_from_all_other_regions_by_default() {
         assert_eq!(
             forwarded(&[]).unwrap(),
             ["eu-west-1", "us-west-1", "us-west-2"]
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_default_stack_has_its_variables_at_the_top() {
+    fn default_stack_alone_has_its_env_file_at_the_top() {
         assert_eq!(
             StackChoice::named(DEFAULT_NAME).env_path(),
             project::local().join("env")

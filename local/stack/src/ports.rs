@@ -1,15 +1,15 @@
-//! Ports on loopback that are free, or that the caller set.
+//! Free or configured ports on loopback for the stack's servers.
 
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Ports are taken from below the range that the kernel gives to outgoing
-/// connections (32768 up, unless set otherwise), so that none of those can take
-/// a port between its choice here and the start of the server it is for.
+/// Below the range from which the kernel takes ports for outgoing connections (from 32768, unless
+/// configured otherwise). An outgoing connection therefore cannot take a port between its choice
+/// here and the start of its server.
 const FREE_RANGE: std::ops::Range<u16> = 20_000..32_000;
 
-/// Hands out the ports of one stack.
+/// Reserves the ports of one stack.
 #[derive(Debug)]
 pub struct Ports {
     next: u16,
@@ -17,9 +17,9 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Any free ports.
+    /// Reserves any free ports.
     pub fn free() -> Self {
-        // Stacks that start at the same time begin at different places.
+        // Stacks that start at the same time begin at different ports.
         let offset = uuid::Uuid::new_v4().as_fields().1 % (FREE_RANGE.end - FREE_RANGE.start);
         Self {
             next: FREE_RANGE.start + offset,
@@ -27,26 +27,26 @@ impl Ports {
         }
     }
 
-    /// `first` and those that follow it, in the order in which the parts start.
-    pub fn from(first: u16) -> Self {
+    /// Reserves `first` and the ports that follow it, in the order of the reservations.
+    pub fn starting_at(first: u16) -> Self {
         Self {
             next: first,
             fixed: true,
         }
     }
 
-    /// A port for the part called `name`, held until its reservation is used.
+    /// Reserves a port for the component `name`.
     ///
     /// # Errors
-    /// When a fixed port is in use, or none is free.
-    pub fn reserve(&mut self, name: &str) -> Result<Reserved> {
+    /// When a configured port is in use, or no port is free.
+    pub fn reserve(&mut self, name: &str) -> Result<ReservedPort> {
         if self.fixed {
             let port = self.next;
             self.next = port
                 .checked_add(1)
-                .with_context(|| format!("no port left for {name}"))?;
+                .with_context(|| format!("no port is left for {name}: use a lower --ports-from"))?;
             return bind(port).with_context(|| {
-                format!("port {port} for {name} is in use: choose others with --ports-from")
+                format!("port {port} for {name} is in use: choose another range with --ports-from")
             });
         }
         for _ in FREE_RANGE {
@@ -68,31 +68,31 @@ impl Ports {
     }
 }
 
-/// A port that nobody else can take until it is released.
+/// A bound port, which no other program can take until it is released.
 #[derive(Debug)]
-pub struct Reserved {
+pub struct ReservedPort {
     listener: TcpListener,
     port: u16,
 }
 
-impl Reserved {
+impl ReservedPort {
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Frees the port for the server that is about to start.
+    /// Releases the port for the server that is about to start.
     pub fn release(self) -> u16 {
         self.port
     }
 
-    /// The listener itself, for a server inside this process.
+    /// The listener, for a server inside this process.
     pub fn into_listener(self) -> TcpListener {
         self.listener
     }
 }
 
-fn bind(port: u16) -> std::io::Result<Reserved> {
-    Ok(Reserved {
+fn bind(port: u16) -> std::io::Result<ReservedPort> {
+    Ok(ReservedPort {
         listener: TcpListener::bind((Ipv4Addr::LOCALHOST, port))?,
         port,
     })
@@ -103,19 +103,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reserved_port_is_not_given_twice() {
+    fn reserved_ports_are_all_different() {
         let mut ports = Ports::free();
-        let reserved: Vec<_> = (0..20).map(|_| ports.reserve("part").unwrap()).collect();
-        let mut numbers: Vec<_> = reserved.iter().map(Reserved::port).collect();
+        let reserved: Vec<_> = (0..20)
+            .map(|_| ports.reserve("component").unwrap())
+            .collect();
+        let mut numbers: Vec<_> = reserved.iter().map(ReservedPort::port).collect();
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 20);
     }
 
     #[test]
-    fn a_fixed_port_in_use_is_said_with_what_it_is_for() {
+    fn configured_port_in_use_error_names_its_component_and_the_flag() {
         let taken = Ports::free().reserve("first").unwrap();
-        let error = Ports::from(taken.port())
+        let error = Ports::starting_at(taken.port())
             .reserve("postgres")
             .unwrap_err()
             .to_string();

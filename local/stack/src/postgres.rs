@@ -1,4 +1,4 @@
-//! A PostgreSQL server of the stack's own, with the project's schema in it.
+//! The stack's own PostgreSQL server, with the project's schema.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
@@ -11,27 +11,27 @@ use nix::unistd::{Uid, User};
 use tokio_postgres::{Client, NoTls};
 
 use crate::dir::StackDir;
-use crate::ports::Reserved;
+use crate::ports::ReservedPort;
 use crate::process::{Process, Program};
 use crate::{migrations, project};
 
-/// The database that has the project's schema.
+/// The database with the project's schema.
 const DATABASE: &str = "scaling";
 
 /// The user who owns everything in the cluster.
 const OWNER: &str = "scaling";
 
-const INIT_TIME: Duration = Duration::from_secs(60);
-const START_TIME: Duration = Duration::from_secs(60);
+const INIT_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Tests put hundreds of users next to each other.
+/// Tests connect hundreds of users at the same time.
 const MAX_CONNECTIONS: u16 = 400;
 
-/// Where Debian and its like keep the server's programs, by version: they are
-/// on no search path.
+/// Where Debian and its derivatives install the server's programs, by version. They are not on the
+/// search path.
 const DEBIAN_VERSIONS: &str = "/usr/lib/postgresql";
 
-/// A running server. Dropping it ends it.
+/// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
@@ -39,15 +39,15 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts the server on `port`, makes its cluster the first time, and
-    /// applies the migrations of `hasura/` that are not applied yet.
+    /// Starts the server on `port`, creates its cluster if there is none, and applies the pending
+    /// migrations of `hasura/`.
     ///
-    /// A cluster that was not shut down recovers, as PostgreSQL does it.
+    /// A cluster that was not shut down is recovered by PostgreSQL itself.
     ///
     /// # Errors
-    /// Without PostgreSQL's programs, when run by root and no user can be found
-    /// to run the server as, and when a migration fails: that one by name.
-    pub async fn start(dir: &StackDir, port: Reserved) -> Result<Self> {
+    /// When PostgreSQL's programs are not installed, when root runs this and there is no other user
+    /// to run the server as, or when a migration fails: the error names that migration.
+    pub async fn start(dir: &StackDir, port: ReservedPort) -> Result<Self> {
         let programs = programs()?;
         let user = server_user()?;
         let data = dir.data("postgres");
@@ -64,22 +64,22 @@ impl Postgres {
         .args(["-c", "listen_addresses=127.0.0.1"])
         .args(["-c", &format!("port={port}")])
         .args(["-c", &format!("max_connections={MAX_CONNECTIONS}")])
-        // No socket in a folder that others share.
+        // Not a socket in a folder that other programs share.
         .args(["-c", "unix_socket_directories="])
-        // Nothing here has to outlive the machine.
+        // The data need not survive a crash of the machine.
         .args(["-c", "fsync=off"])
         .args(["-c", "synchronous_commit=off"])
         .args(["-c", "full_page_writes=off"])
-        // Ends sessions instead of waiting for them.
+        // SIGINT closes sessions instead of waiting for them.
         .stop_signal(Signal::SIGINT)
         .start(dir)?;
         let postgres = Self { process, port };
         let maintenance = postgres.url_of("postgres");
         postgres
             .process
-            .ready(START_TIME, async || connect(&maintenance).await.is_ok())
+            .ready(START_TIMEOUT, async || connect(&maintenance).await.is_ok())
             .await?;
-        postgres.create_scaling_database().await?;
+        postgres.ensure_database().await?;
         migrations::apply(
             &mut postgres.connect(DATABASE).await?,
             &project::root().join("hasura/migrations/default"),
@@ -88,22 +88,22 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// `DATABASE_URL` of the database with the project's schema.
+    /// The URL of the database with the project's schema.
     pub fn url(&self) -> String {
         self.url_of(DATABASE)
     }
 
-    /// The same for another database of the cluster.
+    /// The URL of another database of the cluster.
     pub fn url_of(&self, database: &str) -> String {
         format!("postgres://{OWNER}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Makes a database with the project's schema and nothing in it, and
-    /// answers its URL. `name` must be a plain identifier.
+    /// Creates an empty database with the project's schema and returns its URL. `name` must be a
+    /// plain identifier.
     ///
     /// # Errors
-    /// When there is one of that name, or somebody is connected to the one with
-    /// the project's schema, which is copied.
+    /// When the name is taken, or when somebody is connected to the database with the project's
+    /// schema, which is copied.
     pub async fn create_copy(&self, name: &str) -> Result<String> {
         self.connect("postgres")
             .await?
@@ -125,7 +125,7 @@ impl Postgres {
         connect(&self.url_of(database)).await
     }
 
-    async fn create_scaling_database(&self) -> Result<()> {
+    async fn ensure_database(&self) -> Result<()> {
         let client = self.connect("postgres").await?;
         let found = client
             .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&DATABASE])
@@ -139,7 +139,7 @@ impl Postgres {
     }
 }
 
-/// Makes the cluster aside first: one that is only half made is never used.
+/// Creates the cluster under another name first, so that an incomplete one is never used.
 async fn init(dir: &StackDir, programs: &Path, data: &Path, user: Option<&User>) -> Result<()> {
     let unfinished = data.with_extension("new");
     if unfinished.exists() {
@@ -158,16 +158,16 @@ async fn init(dir: &StackDir, programs: &Path, data: &Path, user: Option<&User>)
         .arg(&unfinished)
         .args(["--username", OWNER, "--encoding", "UTF8"])
         .args(["--locale", "C.UTF-8", "--no-sync"])
-        // Whoever can connect is on this machine, and the data is made up.
+        // Only this machine can connect, and the data is not real.
         .args(["--auth", "trust"])
-        .run(dir, INIT_TIME)
+        .run(dir, INIT_TIMEOUT)
         .await
-        .context("make the database cluster")?;
+        .context("create the database cluster")?;
     fs::rename(&unfinished, data)?;
     Ok(())
 }
 
-/// Whom the server runs as: PostgreSQL refuses to run as root.
+/// The user that the server runs as, if not this one: PostgreSQL refuses to run as root.
 fn server_user() -> Result<Option<User>> {
     if !Uid::effective().is_root() {
         return Ok(None);
@@ -178,8 +178,8 @@ fn server_user() -> Result<Option<User>> {
         }
     }
     bail!(
-        "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`: \
-         run this as an ordinary user"
+        "PostgreSQL does not run as root, and the users `postgres` and `nobody` do not exist: \
+         run this command as an ordinary user"
     )
 }
 
@@ -190,8 +190,8 @@ fn as_user(program: Program, user: Option<&User>) -> Program {
     }
 }
 
-/// The folder with `initdb` and `postgres`: on the search path, or Debian's
-/// with the highest version.
+/// The folder with `initdb` and `postgres`: on the search path, or Debian's folder with the highest
+/// version.
 fn programs() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -210,15 +210,15 @@ fn programs() -> Result<PathBuf> {
         .into_iter()
         .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
         .context(
-            "PostgreSQL's server is not installed (`initdb` and `postgres` are neither on PATH nor \
-             in /usr/lib/postgresql/VERSION/bin): install the package `postgresql`",
+            "the PostgreSQL server is not installed (`initdb` and `postgres` are neither on PATH \
+             nor in /usr/lib/postgresql/VERSION/bin): install the package `postgresql`",
         )
 }
 
-/// A client whose connection ends with it.
+/// Connects. The connection is closed when the client is dropped.
 async fn connect(url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    // An error of the connection is also the client's, which is where it is seen.
+    // An error of the connection also reaches the client, where it is handled.
     tokio::spawn(connection);
     Ok(client)
 }

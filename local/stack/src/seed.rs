@@ -1,5 +1,5 @@
-//! Sets up a region as an operator does who starts with the service: its
-//! settings, its first image, and the app's version.
+//! Sets up a region as an operator does for a new deployment: its settings, its first image, and
+//! the app version.
 
 use std::path::Path;
 
@@ -10,52 +10,59 @@ use serde_json::{Value, json};
 use crate::operator::Operator;
 use crate::world::{World, WorldRegion, WorldSubnet};
 
-/// The build of the client app that the first image serves.
+/// The commit of the client app that the first image serves.
 pub const CLIENT_SHA: &str = "9d4ad9c1f3b0e0b2f6d1f0a7c3f2b8e5a1c6d7e8";
 
-/// The environment that the functions are deployed for locally.
+/// The environment that the local functions are deployed for.
 pub(crate) const ENVIRONMENT: &str = "dev";
 
-/// The first version of the app.
+/// The first version of the client app.
 pub const APP_VERSION: &str = "1.0.0";
 
-/// The region to set up.
+/// A region to set up.
 #[derive(Args, Clone, Debug)]
 pub struct RegionSeed {
-    /// The region that is set up
+    /// The region to set up
     #[arg(long, default_value = "us-east-1")]
     pub region: String,
-    /// The free slots that it should have at all times
+    /// The number of free slots that the region should always have
     #[arg(long, default_value_t = 4)]
     pub target_free: u32,
-    /// The instances that it may have at most
+    /// The largest number of instances in the region
     #[arg(long, default_value_t = 10)]
     pub max_instances: u32,
-    /// The slots of each instance
+    /// The number of slots on each instance
     #[arg(long, default_value_t = 2)]
     pub capacity: u32,
 }
 
 impl RegionSeed {
-    /// Adds the rows; `world` is the emulator's, or its default.
+    /// Inserts the region, its image and the app version. `world` is the EC2 emulator's world file,
+    /// if not the default one.
+    ///
+    /// # Errors
+    /// When the world has no such region, or GraphQL rejects the rows.
     pub async fn insert(&self, operator: &Operator, world: Option<&Path>) -> Result<()> {
         let world = World::read(world)?;
         let (region, image) = self.rows(&world)?;
         insert_rows(operator, &[region], &[image]).await
     }
 
-    /// The region and its image.
+    /// The rows of the region and of its image.
+    ///
+    /// # Errors
+    /// When the world has no such region, or the region has no image or subnet.
     pub(crate) fn rows(&self, world: &World) -> Result<(Value, Value)> {
         let region = world.region(&self.region)?;
         let image = region
             .images
             .first()
-            .context("the world has no image in the region")?;
+            .with_context(|| format!("the EC2 world has no image in {}", self.region))?;
         let row = json!({
             "name": self.region,
             "target_free": self.target_free,
             "max_instances": self.max_instances,
-            // The whole buffer in the first pass.
+            // No limit: the first pass launches the whole buffer.
             "scale_up_step": 0,
             "launch_choices": self.launch_choices(region)?,
             "security_groups": [{"key": "scaling", "value": "hosts"}],
@@ -69,7 +76,8 @@ impl RegionSeed {
         Ok((row, image))
     }
 
-    /// The first subnet by its tag, the others by their ids: both are ways to name one.
+    /// One choice for each of the first two subnets. The first is named by its tag and the second
+    /// by its id, so that both ways are used.
     fn launch_choices(&self, region: &WorldRegion) -> Result<Vec<Value>> {
         let mut subnets: Vec<_> = region
             .subnets
@@ -79,7 +87,7 @@ impl RegionSeed {
         subnets.truncate(2);
         ensure!(
             !subnets.is_empty(),
-            "the world has no subnet for hosts in {}",
+            "the EC2 world has no subnet for hosts in {}",
             self.region
         );
         let choice = |subnet: &&WorldSubnet| {
@@ -96,7 +104,10 @@ impl RegionSeed {
     }
 }
 
-/// Adds regions and their images, and the app's first version.
+/// Inserts regions, their images, and the first app version.
+///
+/// # Errors
+/// When GraphQL does not answer, or rejects a row.
 pub(crate) async fn insert_rows(
     operator: &Operator,
     regions: &[Value],

@@ -1,4 +1,4 @@
-//! All the parts together.
+//! The whole stack: starts all components, deploys the functions, and stops everything again.
 
 use std::fs;
 use std::path::PathBuf;
@@ -29,15 +29,15 @@ use crate::project;
 use crate::steps::step;
 use crate::token::{AUDIENCE, ISSUER, Token};
 
-/// A running stack with the template deployed, and nothing in its database yet.
+/// A running stack with the template deployed and an empty database.
 ///
-/// Dropping it ends every part and removes its data.
+/// Dropping it stops every component and removes the stack's data.
 #[derive(Debug)]
 pub struct Stack {
     env: StackEnv,
     env_path: PathBuf,
     keys: UserKeys,
-    // Dropped from top to bottom: what calls goes before what is called.
+    // Fields are dropped from top to bottom: callers before the components that they call.
     events: Option<Events>,
     ministack: Ministack,
     ec2: Ec2Emulator,
@@ -49,23 +49,29 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// Starts every component and deploys `template.yaml`. Prints each step.
+    ///
+    /// # Errors
+    /// When the stack's folder is in use, or a component does not start.
     pub async fn start(options: &StackOptions) -> Result<Self> {
         let forwarded = options.forwarded_regions()?;
         let dir = StackDir::claim(&options.stack.dir())?;
-        let mut ports = options.ports_from.map_or_else(Ports::free, Ports::from);
+        let mut ports = options
+            .ports_from
+            .map_or_else(Ports::free, Ports::starting_at);
         let aws_port = ports.reserve("the local AWS")?;
         let ec2_port = ports.reserve("the EC2 emulator")?;
         let graphql_port = ports.reserve("GraphQL")?;
         let postgres_port = ports.reserve("PostgreSQL")?;
-        let jwks_port = ports.reserve("the key set")?;
-        let events_port = ports.reserve("the delivery of events")?;
-        let ec2_events_port = ports.reserve("EC2's events")?;
+        let jwks_port = ports.reserve("the key set server")?;
+        let events_port = ports.reserve("the delivery of database events")?;
+        let ec2_events_port = ports.reserve("the receiver of EC2 events")?;
 
         let secrets = Secrets {
-            admin: random(),
-            jwt_key: random(),
-            event: random(),
-            status: random(),
+            admin: random_secret(),
+            jwt_key: random_secret(),
+            event: random_secret(),
+            status: random_secret(),
         };
         let keys = UserKeys::load_or_generate(&dir.keys())?;
         let jwks = JwksServer::start(jwks_port, keys.key_set())?;
@@ -73,24 +79,27 @@ impl Stack {
         let ec2_events = Ec2Events::start(ec2_events_port, &aws_endpoint)?;
         let events_url = ec2_events.url();
         let start = Ec2Emulator::start(&dir, ec2_port, &options.ec2, &events_url);
-        let ec2 = step("EC2 emulator", start).await?;
+        let ec2 = step("start the EC2 emulator", start).await?;
 
-        // The functions need no database to be deployed, so that both go on at the same time.
+        // Deploying the functions needs no database, so both happen at the same time.
         let hasura_url = format!("http://127.0.0.1:{}", graphql_port.port());
         let deployment = deployment(options, &secrets, &hasura_url, &jwks);
         let functions = Box::pin(async {
             let start = Ministack::start(&dir, aws_port, Some(ec2.endpoint()));
-            let ministack = step("local AWS", start).await?;
-            let deploy = step("sam deploy", deployment.run(&dir, &ministack));
+            let ministack = step("start the local AWS", start).await?;
+            let deploy = step(
+                "deploy the functions with sam",
+                deployment.run(&dir, &ministack),
+            );
             let forward = forward(&ministack, &deployment.stack_name, &forwarded);
             let (deployed, ()) = tokio::try_join!(deploy, forward)?;
             Ok((ministack, deployed))
         });
         let database = Box::pin(async {
-            let postgres = step("PostgreSQL", Postgres::start(&dir, postgres_port)).await?;
+            let postgres = step("start PostgreSQL", Postgres::start(&dir, postgres_port)).await?;
             let options = GraphqlOptions::new(&postgres.url(), &secrets.admin, &secrets.jwt_key);
             let start = Graphql::start(&dir, graphql_port, &options);
-            let graphql = step("GraphQL", start).await?;
+            let graphql = step("start the GraphQL engine", start).await?;
             Ok::<_, anyhow::Error>((postgres, graphql))
         });
         let ((ministack, deployed), (postgres, graphql)) = tokio::try_join!(functions, database)?;
@@ -99,7 +108,7 @@ impl Stack {
             Some(url) => {
                 let options = EventOptions::new(&postgres.url(), url, &secrets.event);
                 let start = Events::start(&dir, events_port, &options);
-                Some(step("delivery of events", start).await?)
+                Some(step("start the delivery of database events", start).await?)
             }
             None => None,
         };
@@ -149,7 +158,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Every address and name.
+    /// Every address, name and secret.
     pub fn env(&self) -> &StackEnv {
         &self.env
     }
@@ -158,11 +167,12 @@ impl Stack {
         &self.dir
     }
 
-    /// The keys that the deployed functions trust; see [`Stack::token`].
+    /// The keys that sign users' tokens; see [`Stack::token`].
     pub fn keys(&self) -> &UserKeys {
         &self.keys
     }
 
+    /// The server of the key set that the deployed functions trust.
     pub fn jwks(&self) -> &JwksServer {
         &self.jwks
     }
@@ -171,7 +181,7 @@ impl Stack {
         &self.ministack
     }
 
-    /// None without the function that events go to.
+    /// The delivery of database events; `None` when `hasura-event` is not deployed.
     pub fn events(&self) -> Option<&Events> {
         self.events.as_ref()
     }
@@ -180,30 +190,36 @@ impl Stack {
         &self.postgres
     }
 
-    /// A token with which `user` may ask for a slot.
+    /// A token with which `user` can request a slot.
+    ///
+    /// # Errors
+    /// When the cryptography library fails.
     pub fn token(&self, user: &str) -> Result<String> {
         Token::new(user).sign(&self.keys)
     }
 
-    /// Speaks GraphQL as the administrator.
+    /// A GraphQL client with the administrator's permissions.
     pub fn operator(&self) -> Operator {
-        Operator::of(&self.env)
+        Operator::new(&self.env)
     }
 
     pub fn sdk_config(&self) -> SdkConfig {
         self.ministack.sdk_config()
     }
 
-    /// Invokes `reconcile`, as the schedule or an operator does.
+    /// Invokes `reconcile`, as the schedule or an operator does, and returns its response.
+    ///
+    /// # Errors
+    /// When the function cannot be invoked, or fails.
     pub async fn reconcile(&self, payload: &Value) -> Result<Value> {
         invoke(&self.sdk_config(), &self.env.reconcile_function, payload).await
     }
 
-    /// Deploys a stack for replicas alone beside this one: it shares EC2 and the local AWS, and
-    /// nothing else. The name of its `reconcile` function.
+    /// Deploys `replicas.yaml` beside this stack, with which it shares only EC2 and the local AWS.
+    /// Returns the name of its `reconcile` function.
     ///
     /// # Errors
-    /// Quotes what `sam deploy` printed when that fails.
+    /// When `sam deploy` fails: quotes its output.
     pub async fn deploy_replicas(
         &self,
         name: &str,
@@ -222,17 +238,17 @@ impl Stack {
         Ok(format!("{stack_name}-reconcile"))
     }
 
-    /// Where a function answers over HTTP.
+    /// The URL of a function.
     ///
     /// # Errors
-    /// When it has no URL, or does not exist.
+    /// When the function does not exist or has no URL.
     pub async fn url_of(&self, function: &str) -> Result<String> {
         let lambda = aws_sdk_lambda::Client::new(&self.sdk_config());
         let url = function_url(&lambda, self.ministack.endpoint(), function).await?;
         url.with_context(|| format!("{function} has no URL"))
     }
 
-    /// Resolves with a message when a part of the stack ends by itself.
+    /// Waits until a component ends by itself, and returns a message with the end of its log.
     pub async fn failed(&self) -> String {
         select! {
             message = self.ministack.process().ended() => message,
@@ -250,7 +266,7 @@ impl Stack {
         }
     }
 
-    /// Ends every part and removes the stack's data.
+    /// Stops every component and removes the stack's data.
     pub fn stop(self) {
         drop(self);
     }
@@ -262,7 +278,7 @@ impl Drop for Stack {
     }
 }
 
-/// What the functions, the GraphQL engine, the delivery of events and people share.
+/// Secrets that the functions share with the GraphQL engine, the delivery of events, and people.
 struct Secrets {
     admin: String,
     jwt_key: String,
@@ -300,16 +316,16 @@ fn deployment(
     }
 }
 
-/// Forwards the events of other regions, if there are any, and says so.
+/// Forwards the EC2 events of `regions`, if there are any, to the home region.
 async fn forward(aws: &Ministack, service: &str, regions: &[String]) -> Result<()> {
     if regions.is_empty() {
         return Ok(());
     }
-    let what = format!("EC2 events forwarded from {}", regions.join(", "));
+    let what = format!("forward EC2 events from {} to {REGION}", regions.join(", "));
     step(what, forward_events(&aws.sdk_config(), service, regions)).await
 }
 
-/// Enough for an HS256 key, which has to have 32 bytes.
-fn random() -> String {
+/// 64 hexadecimal digits: an HS256 key needs at least 32 bytes.
+fn random_secret() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }

@@ -1,4 +1,4 @@
-//! HTTP servers inside this process, for what is too small for a process of its own.
+//! HTTP servers inside this process, for components that are too small for a process of their own.
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use axum::Router;
 use tokio::sync::oneshot;
 
-use crate::ports::Reserved;
+use crate::ports::ReservedPort;
 
-/// A server in a thread and a runtime of its own, so that it goes on while the runtimes of
-/// single tests come and go. Dropping it stops it.
+/// A server with a thread and a runtime of its own, because the runtimes of single tests end before
+/// the stack does. Dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct ThreadServer {
     address: SocketAddr,
@@ -19,8 +19,11 @@ pub(crate) struct ThreadServer {
 }
 
 impl ThreadServer {
-    /// `name` is what the thread and its last words are called after.
-    pub(crate) fn start(name: &'static str, port: Reserved, router: Router) -> Result<Self> {
+    /// `name` names the thread, and the server in messages.
+    ///
+    /// # Errors
+    /// When the runtime or the thread cannot be started.
+    pub(crate) fn start(name: &'static str, port: ReservedPort, router: Router) -> Result<Self> {
         let listener = port.into_listener();
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
@@ -39,7 +42,7 @@ impl ThreadServer {
                     };
                     tokio::select! {
                         result = server => if let Err(error) = result {
-                            eprintln!("{name} is no longer served: {error}");
+                            eprintln!("HTTP server {name} failed: {error}");
                         },
                         _ = stopped => {}
                     }
@@ -52,7 +55,7 @@ impl ThreadServer {
         })
     }
 
-    /// Of one of the router's paths.
+    /// The URL of one of the router's paths.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -62,7 +65,7 @@ impl Drop for ThreadServer {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It has nothing left to do but to end.
+            // The thread ends by itself after the stop signal.
             let _ = thread.join();
         }
     }
@@ -78,7 +81,7 @@ mod tests {
     use crate::ports::Ports;
 
     #[tokio::test]
-    async fn it_serves_until_it_is_dropped() {
+    async fn server_releases_its_port_when_dropped() {
         let port = Ports::free().reserve("hello").unwrap();
         let number = port.port();
         let router = Router::new().route("/hello", get(|| async { "hello" }));

@@ -1,4 +1,4 @@
-//! Users' tokens: right ones, and for tests every kind of wrong one.
+//! Users' tokens: valid ones, and for tests every kind of invalid one.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,25 +9,25 @@ use serde_json::{Map, Value, json};
 
 use crate::keys::{Algorithm, UserKeys};
 
-/// The issuer that the local stack is deployed to trust.
+/// The issuer that the deployed functions trust.
 pub const ISSUER: &str = "https://login.local.invalid/";
 
-/// The audience that it asks for.
+/// The audience that the deployed functions require.
 pub const AUDIENCE: &str = "scaling-service";
 
 /// A JSON web token before it is signed.
 ///
-/// It starts as one that is accepted; each method changes one thing.
+/// A new token is valid; each method changes one property.
 #[derive(Clone, Debug)]
 pub struct Token {
     algorithm: Algorithm,
     key_id: Option<String>,
-    names_key: bool,
+    has_key_id: bool,
     claims: Map<String, Value>,
 }
 
 impl Token {
-    /// For `user`, valid for an hour, signed with RS256.
+    /// A token for `user` that is valid for an hour and signed with RS256.
     pub fn new(user: &str) -> Self {
         let mut claims = Map::new();
         claims.insert("iss".to_owned(), json!(ISSUER));
@@ -36,13 +36,13 @@ impl Token {
         Self {
             algorithm: Algorithm::Rs256,
             key_id: None,
-            names_key: true,
+            has_key_id: true,
             claims,
         }
         .expires_in(3600)
     }
 
-    /// In so many seconds from now; less than zero is in the past.
+    /// Sets the expiry to `seconds` from now. A negative number makes an expired token.
     #[must_use]
     pub fn expires_in(self, seconds: i64) -> Self {
         let now = now();
@@ -50,12 +50,14 @@ impl Token {
             .claim("exp", now + seconds)
     }
 
+    /// Sets a claim.
     #[must_use]
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.to_owned(), value.into());
         self
     }
 
+    /// Removes a claim.
     #[must_use]
     pub fn without(mut self, claim: &str) -> Self {
         self.claims.remove(claim);
@@ -68,23 +70,27 @@ impl Token {
         self
     }
 
-    /// Names another key than the one that signs.
+    /// Sets the `kid` header to another key than the one that signs.
     #[must_use]
     pub fn key_id(mut self, key_id: impl Into<String>) -> Self {
         self.key_id = Some(key_id.into());
         self
     }
 
-    /// Names no key.
+    /// Removes the `kid` header.
     #[must_use]
     pub fn without_key_id(mut self) -> Self {
-        self.names_key = false;
+        self.has_key_id = false;
         self
     }
 
+    /// Signs the token and returns it encoded.
+    ///
+    /// # Errors
+    /// When the cryptography library fails.
     pub fn sign(&self, keys: &UserKeys) -> Result<String> {
         let mut header = json!({"typ": "JWT", "alg": self.algorithm.name()});
-        if self.names_key {
+        if self.has_key_id {
             let own = || keys.key_id(self.algorithm);
             header["kid"] = json!(self.key_id.clone().unwrap_or_else(own));
         }
@@ -100,7 +106,7 @@ impl Token {
 }
 
 /// Seconds since 1970.
-// The one place in this crate that asks what time of day it is.
+// The only use of the wall clock in this crate.
 #[allow(clippy::disallowed_methods)]
 fn now() -> i64 {
     let since = SystemTime::now()
@@ -116,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// As `assign-user` does it: the key by its id, then everything checked.
+    /// Verifies like `assign-user`: finds the key by its id, then checks signature and claims.
     fn verify(token: &str, keys: &UserKeys) -> Option<Map<String, Value>> {
         let set: JwkSet = serde_json::from_value(keys.key_set()).unwrap();
         let header = decode_header(token).ok()?;
@@ -130,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_token_is_accepted_under_both_algorithms() {
+    fn valid_token_is_accepted_with_both_algorithms() {
         let keys = UserKeys::generate().unwrap();
         for algorithm in [Algorithm::Rs256, Algorithm::Es256] {
             let token = Token::new("alice")
@@ -142,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_token_is_refused() {
+    fn each_invalid_token_is_rejected() {
         let keys = UserKeys::generate().unwrap();
         let good = || Token::new("mallory");
         let wrong = [

@@ -1,29 +1,25 @@
-//! `local-stack up`: everything started, filled and explained, until Ctrl-C.
+//! `local-stack up`: starts the stack, sets up one region, prints how to use it, and runs until
+//! Ctrl-C.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::options::StackOptions;
-use crate::project;
+use crate::fill::wait_for_free_slots;
+use crate::options::{DEFAULT_NAME, StackOptions};
+use crate::project::relative;
 use crate::seed::{APP_VERSION, RegionSeed};
+use crate::signals::run_until_signal;
 use crate::stack::Stack;
 use crate::steps::step;
 use crate::token::Token;
 
-/// Longer than any instance takes to boot with the emulator's own delays.
-const FILL_TIME: Duration = Duration::from_secs(90);
+/// How long the token in the printed example is valid: a day of trying things out.
+const EXAMPLE_TOKEN_SECONDS: i64 = 24 * 60 * 60;
 
-/// Pause between two looks at the buffer.
-const FILL_POLL: Duration = Duration::from_millis(200);
-
-/// How long the token in the printed example is valid.
-const EXAMPLE_SECONDS: i64 = 24 * 60 * 60;
-
+/// The options of `local-stack up`.
 #[derive(Args, Debug)]
 pub struct UpOptions {
     #[command(flatten)]
@@ -32,80 +28,46 @@ pub struct UpOptions {
     pub seed: RegionSeed,
 }
 
-/// Runs until it is told to stop.
+/// Runs a stack until Ctrl-C.
 ///
 /// # Errors
-/// When a part cannot be started, or ends by itself.
+/// When a component cannot be started, or ends by itself.
 pub async fn up(options: &UpOptions) -> Result<()> {
-    until_stopped(run(options)).await
-}
-
-/// Runs until it is told to stop, and says so then.
-pub(crate) async fn until_stopped(run: impl Future<Output = Result<()>>) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut running = Box::pin(run);
-    tokio::select! {
-        result = &mut running => return result,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
-    println!("\nstopping");
-    // Whatever was started by now ends here.
-    drop(running);
-    println!("stopped: nothing is left running");
-    Ok(())
+    run_until_signal(run(options)).await
 }
 
 async fn run(options: &UpOptions) -> Result<()> {
     let started = Instant::now();
     println!(
-        "starting the stack in {}",
-        shown(&options.stack.stack.dir())
+        "starting the local stack in {}",
+        relative(&options.stack.stack.dir())
     );
     let stack = Stack::start(&options.stack).await?;
     let seed = &options.seed;
     let operator = stack.operator();
     let insert = seed.insert(&operator, options.stack.ec2.world.as_deref());
-    step(format!("{} set up", seed.region), insert).await?;
+    step(format!("set up the region {}", seed.region), insert).await?;
     let payload = json!({"regions": [seed.region]});
-    let report = step("first pass", stack.reconcile(&payload)).await?;
-    let filled = async {
-        let filled = filled(&stack, seed).await;
+    let first_pass = step(
+        "run the first reconcile pass, which launches instances",
+        stack.reconcile(&payload),
+    );
+    let report = first_pass.await?;
+    let fill = async {
+        let filled = wait_for_free_slots(&stack, seed).await;
         filled.with_context(|| format!("the first pass reported {report:#}"))
     };
-    step(format!("{} free slots", seed.target_free), filled).await?;
-    println!("{:7.1} s  in all\n", started.elapsed().as_secs_f32());
-    explain(&stack, options)?;
+    step(format!("wait for {} free slots", seed.target_free), fill).await?;
+    println!("{:7.1} s  in total\n", started.elapsed().as_secs_f32());
+    print_usage(&stack, options)?;
     bail!("{}", stack.failed().await)
 }
 
-pub(crate) async fn filled(stack: &Stack, seed: &RegionSeed) -> Result<()> {
-    let operator = stack.operator();
-    let target = usize::try_from(seed.target_free)?;
-    let deadline = Instant::now() + FILL_TIME;
-    loop {
-        let free = operator.free_slots(&seed.region).await?;
-        if free >= target {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            bail!(
-                "{} has {free} free slots after {FILL_TIME:?}: see the logs in {}",
-                seed.region,
-                shown(&stack.dir().path().join("logs")),
-            );
-        }
-        tokio::time::sleep(FILL_POLL).await;
-    }
-}
-
-fn explain(stack: &Stack, options: &UpOptions) -> Result<()> {
+/// Prints every address with its credentials, and commands to try.
+fn print_usage(stack: &Stack, options: &UpOptions) -> Result<()> {
     let env = stack.env();
     let token = Token::new("alice")
-        .expires_in(EXAMPLE_SECONDS)
+        .expires_in(EXAMPLE_TOKEN_SECONDS)
         .sign(stack.keys())?;
     let request = json!({
         "regions": [options.seed.region],
@@ -116,36 +78,37 @@ fn explain(stack: &Stack, options: &UpOptions) -> Result<()> {
     });
     let choice = &options.stack.stack;
     let name = match choice.name.as_str() {
-        crate::options::DEFAULT_NAME => String::new(),
+        DEFAULT_NAME => String::new(),
         name => format!(" --name {name}"),
     };
-    let binary = std::env::current_exe().context("find the running program")?;
+    let binary = std::env::current_exe().context("find the path of the running program")?;
     println!(
-        "assign-user  {assign}
-status page  {status}   (token: {status_token})
-GraphQL      {hasura}/v1/graphql   (x-hasura-admin-secret: {secret})
-PostgreSQL   {database}
-local AWS    {aws}
-EC2          {ec2}   (ledger: {control}/ledger)
-all of them  {env_path}
+        "assign-user   {assign}
+status page   {status}   (token: {status_token})
+GraphQL       {hasura}/v1/graphql   (x-hasura-admin-secret: {secret})
+PostgreSQL    {database}
+local AWS     {aws}
+EC2 emulator  {ec2}   (its calls and instances: {control}/ledger)
+all of these, as shell variables: {env_path}
 
-Take a slot:
+Request a slot, one user's place on an instance, for the user alice:
 
   curl -sS {assign}mandelbox/assign \\
     -H 'content-type: application/json' \\
     -H 'authorization: Bearer {token}' \\
     -d '{request}'
 
-Another user's token:      {binary} token{name} --user bob
-How it is, and why:        curl -sS -H 'authorization: Bearer {status_token}' {status}
-Is it healthy:             curl -sS {status}healthz
-What a pass would do:      {binary} invoke{name} reconcile '{{\"dry_run\":true}}'
-Bring a new image:         {binary} upgrade{name}, and when it is warm: {binary} app-version{name}
-Watch instances, slots:    watch -n1 \"psql -X '{database}' -c 'TABLE instances' -c 'TABLE slots'\"
-Watch events delivered:    watch -n1 \"curl -sS '{events}/deliveries?limit=20'\"
-Watch passes, EC2, agents: tail -F {logs}/*.log {agents}/*.log
+Print another user's token:      {binary} token{name} --user bob
+Show the regions' status:        curl -sS -H 'authorization: Bearer {status_token}' {status}
+Check the service's health:      curl -sS {status}healthz
+Show what a pass would change:   {binary} invoke{name} reconcile '{{\"dry_run\":true}}'
+Request a new image:             {binary} upgrade{name}
+Swap the new image in:           {binary} app-version{name}   (once the status shows free slots on it)
+Watch instances and slots:       watch -n1 \"psql -X '{database}' -c 'TABLE instances' -c 'TABLE slots'\"
+Watch database events:           watch -n1 \"curl -sS '{events}/deliveries?limit=20'\"
+Follow all logs:                 tail -F {logs}/*.log {agents}/*.log
 
-Ctrl-C ends everything and removes its data.",
+Ctrl-C stops everything and removes the stack's data.",
         assign = env.assign_user_url,
         status = env.status_url,
         status_token = env.status_token,
@@ -155,19 +118,11 @@ Ctrl-C ends everything and removes its data.",
         aws = env.aws_endpoint_url,
         ec2 = env.aws_endpoint_url_ec2,
         control = env.ec2_control_url,
-        env_path = shown(&choice.env_path()),
-        binary = shown(&binary),
+        env_path = relative(&choice.env_path()),
+        binary = relative(&binary),
         events = env.hasura_events_control_url.as_deref().unwrap_or("-"),
-        logs = shown(&stack.dir().path().join("logs")),
-        agents = shown(&stack.dir().path().join("ec2/agents")),
+        logs = relative(&stack.dir().path().join("logs")),
+        agents = relative(&stack.dir().path().join("ec2/agents")),
     );
     Ok(())
-}
-
-/// From the checkout's root, where people are.
-pub(crate) fn shown(path: &Path) -> String {
-    path.strip_prefix(project::root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
 }

@@ -1,4 +1,5 @@
-//! What the local stack reads of the EC2 emulator's world file.
+//! The parts of the EC2 emulator's world file that the local stack reads: which regions, subnets
+//! and images exist.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,7 +38,10 @@ pub(crate) struct WorldImage {
 }
 
 impl World {
-    /// The emulator's own without a `path`.
+    /// Reads the world file at `path`, or the emulator's default one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or parsed.
     pub(crate) fn read(path: Option<&Path>) -> Result<Self> {
         let path = path.map_or_else(
             || project::root().join("local/ec2-emulator/world.json"),
@@ -45,18 +49,23 @@ impl World {
         );
         let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         let mut world: Self = serde_json::from_str(&text)
-            .with_context(|| format!("read the world {}", path.display()))?;
+            .with_context(|| format!("parse the EC2 world file {}", path.display()))?;
         world.path = path;
         Ok(world)
     }
 
+    /// # Errors
+    /// When the world has no such region.
     pub(crate) fn region(&self, name: &str) -> Result<&WorldRegion> {
-        self.regions
-            .get(name)
-            .with_context(|| format!("the world {} has no region {name}", self.path.display()))
+        self.regions.get(name).with_context(|| {
+            format!(
+                "the EC2 world file {} has no region {name}",
+                self.path.display()
+            )
+        })
     }
 
-    /// The names of all regions, in order.
+    /// The names of all regions, sorted.
     pub(crate) fn regions(&self) -> impl Iterator<Item = &str> {
         self.regions.keys().map(String::as_str)
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use local_stack::dice::Dice;
+use local_stack::random::Random;
 use nix::sys::signal::Signal;
 
 use crate::now_ms;
@@ -79,7 +79,7 @@ pub(crate) struct Hunt {
 }
 
 impl Hunt {
-    pub(crate) fn begin(herd: Herd, game: Game, dice: Dice) -> Self {
+    pub(crate) fn begin(herd: Herd, game: Game, dice: Random) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let bag = Arc::default();
         let hunter = Hunter {
@@ -132,7 +132,7 @@ struct Paused {
 struct Hunter {
     herd: Herd,
     game: Game,
-    dice: Dice,
+    dice: Random,
     began: Instant,
     paused: Vec<Paused>,
     bag: Arc<std::sync::Mutex<Bag>>,
@@ -175,7 +175,7 @@ impl Hunter {
         let may_pause = self.began.elapsed() >= self.game.pauses_after
             && self.paused.len() < MOST_PAUSED
             && prey.function != "assign-user";
-        if may_pause && self.dice.happens(self.game.pauses) {
+        if may_pause && self.dice.chance(self.game.pauses) {
             self.pause(prey)
         } else {
             self.kill(&prey)

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use local_stack::dice::Dice;
+use local_stack::random::Random;
 use scaling_tests::deployed::Deployed;
 
 use crate::aws_log::AwsLog;
@@ -67,7 +67,7 @@ impl Chaos<'_> {
         );
     }
 
-    fn dice(&self, who: &str, number: usize) -> Dice {
-        Dice::of(self.seed, &format!("{who} {number}"))
+    fn dice(&self, who: &str, number: usize) -> Random {
+        Random::new(self.seed, &format!("{who} {number}"))
     }
 }

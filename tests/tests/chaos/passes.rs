@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
-use local_stack::dice::Dice;
 use local_stack::operator::Operator;
+use local_stack::random::Random;
 use scaling_tests::deployed::{Deployed, schedule};
 use serde_json::{Value, json};
 
@@ -36,20 +36,20 @@ impl Reconciler {
     }
 
     /// Passes for one region or a few, one invocation after the other.
-    pub(crate) async fn for_some(&self, mut dice: Dice, stop: &AtomicBool) {
+    pub(crate) async fn for_some(&self, mut dice: Random, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
-            let count = if dice.happens(90) {
+            let count = if dice.chance(90) {
                 1
             } else {
                 2 + dice.below(4)
             };
             let regions: Vec<_> = (0..count).map(|_| *dice.pick(&REGIONS)).collect();
             // Most passes should have something to do: a launch, or to drain what is empty.
-            if dice.happens(60) {
+            if dice.chance(60) {
                 self.want(regions[0], *dice.pick(&[0, 0, 1, 3, 6])).await;
             }
             let payload = json!({"regions": regions});
-            if dice.happens(25) {
+            if dice.chance(25) {
                 self.leave(&payload).await;
             } else {
                 self.ask(&payload).await;
@@ -59,9 +59,9 @@ impl Reconciler {
     }
 
     /// Passes for all regions, as each minute brings one.
-    pub(crate) async fn for_all(&self, mut dice: Dice, stop: &AtomicBool) {
+    pub(crate) async fn for_all(&self, mut dice: Random, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
-            if dice.happens(30) {
+            if dice.chance(30) {
                 self.leave(&schedule()).await;
             } else {
                 self.ask(&schedule()).await;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use local_stack::dice::Dice;
+use local_stack::random::Random;
 use local_stack::seed::{APP_VERSION, CLIENT_SHA};
 use reqwest::Method;
 use scaling_tests::deployed::Deployed;
@@ -51,13 +51,13 @@ impl<'a> Users<'a> {
     }
 
     /// One request after the other until it is time to stop.
-    pub(crate) async fn come_and_go(&self, mut dice: Dice, stop: &AtomicBool) {
+    pub(crate) async fn come_and_go(&self, mut dice: Random, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let user = format!("user-{}", dice.below(USERS));
             let session = self.sessions.fetch_add(1, Ordering::Relaxed).to_string();
             let regions: Vec<_> = (0..=dice.below(3))
                 .map(|_| {
-                    let sides = if dice.happens(50) { HOT } else { REGIONS.len() };
+                    let sides = if dice.chance(50) { HOT } else { REGIONS.len() };
                     REGIONS[dice.below(sides)]
                 })
                 .collect();

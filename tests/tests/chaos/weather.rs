@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use local_stack::dice::Dice;
+use local_stack::random::Random;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
 
@@ -27,12 +27,12 @@ pub(crate) async fn clear_up(deployed: &Deployed) {
 }
 
 /// Other faults of EC2 every second or two.
-pub(crate) async fn turns(deployed: &Deployed, mut dice: Dice, stop: &AtomicBool) {
+pub(crate) async fn turns(deployed: &Deployed, mut dice: Random, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let faults = json!({
             "calls": [call_fault(&mut dice)],
-            "capacity": if dice.happens(25) { json!([no_room(&mut dice)]) } else { json!([]) },
-            "instances": if dice.happens(40) { json!([machine_fault(&mut dice)]) } else { json!([]) },
+            "capacity": if dice.chance(25) { json!([no_room(&mut dice)]) } else { json!([]) },
+            "instances": if dice.chance(40) { json!([machine_fault(&mut dice)]) } else { json!([]) },
             "events": [event_fault(&mut dice)],
         });
         deployed.set_faults(&faults).await;
@@ -40,7 +40,7 @@ pub(crate) async fn turns(deployed: &Deployed, mut dice: Dice, stop: &AtomicBool
     }
 }
 
-fn call_fault(dice: &mut Dice) -> Value {
+fn call_fault(dice: &mut Random) -> Value {
     let all = [
         json!({"on": {"action": "RunInstances"}, "effect": "lost", "times": 2}),
         json!({"on": {"action": "RunInstances"}, "effect": {"error": "InternalError"}, "times": 3}),
@@ -54,19 +54,19 @@ fn call_fault(dice: &mut Dice) -> Value {
 }
 
 /// In one region, or in half of all subnets there is no room.
-fn no_room(dice: &mut Dice) -> Value {
+fn no_room(dice: &mut Random) -> Value {
     json!({"region": dice.pick(&REGIONS), "available": dice.below(2)})
 }
 
-fn machine_fault(dice: &mut Dice) -> Value {
-    if dice.happens(50) {
+fn machine_fault(dice: &mut Random) -> Value {
+    if dice.chance(50) {
         json!({"effect": "no_boot", "times": 1})
     } else {
         json!({"effect": {"agent_dies": {"after_ms": 1500}}, "times": 1})
     }
 }
 
-fn event_fault(dice: &mut Dice) -> Value {
+fn event_fault(dice: &mut Random) -> Value {
     let all = [
         json!({"effect": {"duplicate": 1}, "times": 3}),
         json!({"effect": {"delay_ms": 1000}, "times": 3}),

@@ -2,7 +2,7 @@
 //! that its user lost is told by a trigger of its own, which has to see every way of losing one.
 
 use anyhow::Result;
-use local_stack::demo::WITNESS;
+use local_stack::demo::RECORD_SESSIONS_SQL;
 use scaling_tests::database::{Database, REGION, Session, claims_of, text};
 
 /// How the session of a user ended; empty while it lasts.
@@ -33,7 +33,7 @@ async fn running(session: &Session, user: &str) -> Result<String> {
 #[tokio::test]
 async fn a_session_that_its_agent_ends_is_over() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    session.run(WITNESS).await?;
+    session.run(RECORD_SESSIONS_SQL).await?;
     session.host("i-1", 2).await?;
     let slot = running(&session, "ann").await?;
     // Also on an instance that takes nobody any more.
@@ -56,7 +56,7 @@ async fn a_session_that_its_agent_ends_is_over() -> Result<()> {
 #[tokio::test]
 async fn a_session_that_ends_with_its_instance_is_cut_off() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    session.run(WITNESS).await?;
+    session.run(RECORD_SESSIONS_SQL).await?;
     session.host("i-1", 2).await?;
     running(&session, "ann").await?;
     assigned(&session, "bob").await?;
@@ -79,7 +79,7 @@ async fn a_session_that_ends_with_its_instance_is_cut_off() -> Result<()> {
 #[tokio::test]
 async fn a_slot_that_is_taken_from_its_user_is_released_or_cut_off() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    session.run(WITNESS).await?;
+    session.run(RECORD_SESSIONS_SQL).await?;
     session.host("i-1", 2).await?;
     assigned(&session, "ann").await?;
     session

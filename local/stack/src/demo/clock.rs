@@ -1,4 +1,4 @@
-//! The clock of a day that passes in minutes.
+//! The clock of a simulated day that passes in minutes.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const HOUR: u32 = 3_600;
 const DAY: u32 = 24 * HOUR;
 
-/// So many seconds since the day's midnight. It goes on after the next one.
+/// A time of the simulated day, in seconds after midnight. It continues after the next midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct DayTime(pub(super) u32);
 
@@ -28,7 +28,7 @@ impl DayTime {
     }
 }
 
-/// As a clock on the wall shows it.
+/// `HH:MM`, which starts again at 00:00 after midnight.
 impl fmt::Display for DayTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let minutes = self.0 / 60;
@@ -36,32 +36,33 @@ impl fmt::Display for DayTime {
     }
 }
 
-/// How much faster than this machine's clock the day's is.
+/// How fast the simulated day passes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// What a day takes.
+    /// The real time of a simulated day.
     day: Duration,
 }
 
 impl Pace {
-    pub(super) fn of_minutes(minutes: u32) -> Self {
+    /// A day that passes in so many real minutes.
+    pub(super) fn from_minutes(minutes: u32) -> Self {
         let day = Duration::from_secs(60) * minutes;
         Self { day }
     }
 
-    /// What a time of the day takes.
-    pub(super) fn real(self, of_day: Duration) -> Duration {
+    /// Converts simulated time to real time.
+    pub(super) fn to_real(self, simulated: Duration) -> Duration {
         self.day
-            .mul_f64(of_day.as_secs_f64() / Duration::from_secs(DAY.into()).as_secs_f64())
+            .mul_f64(simulated.as_secs_f64() / Duration::from_secs(DAY.into()).as_secs_f64())
     }
 
-    /// What has passed of the day meanwhile.
-    pub(super) fn of_day(self, real: Duration) -> Duration {
+    /// Converts real time to simulated time.
+    pub(super) fn to_simulated(self, real: Duration) -> Duration {
         Duration::from_secs(DAY.into()).mul_f64(real.as_secs_f64() / self.day.as_secs_f64())
     }
 }
 
-/// A day that has begun.
+/// The clock of a day that has begun.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     pub(super) pace: Pace,
@@ -69,19 +70,19 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// It is midnight now.
+    /// Starts the clock at midnight.
     pub(super) fn start(pace: Pace) -> Self {
         let midnight = Instant::now();
         Self { pace, midnight }
     }
 
     pub(super) fn now(&self) -> DayTime {
-        DayTime(0).plus(self.pace.of_day(self.midnight.elapsed()))
+        DayTime(0).plus(self.pace.to_simulated(self.midnight.elapsed()))
     }
 
-    /// Waits until it is so late.
-    pub(super) async fn reach(&self, time: DayTime) {
-        let real = self.pace.real(time.since(DayTime(0)));
+    /// Sleeps until the clock shows `time`.
+    pub(super) async fn sleep_until(&self, time: DayTime) {
+        let real = self.pace.to_real(time.since(DayTime(0)));
         tokio::time::sleep_until(self.midnight + real).await;
     }
 }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clock_shows_hours_and_minutes_also_after_midnight() {
+    fn day_time_is_printed_as_hours_and_minutes_also_after_midnight() {
         assert_eq!(DayTime::at(8, 5).to_string(), "08:05");
         assert_eq!(DayTime(DayTime::at(23, 59).0 + 59).to_string(), "23:59");
         let late = DayTime::END.plus(Duration::from_secs(90 * 60));
@@ -99,10 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn a_day_of_six_minutes_has_an_hour_of_fifteen_seconds() {
-        let pace = Pace::of_minutes(6);
+    fn hour_of_a_six_minute_day_takes_fifteen_seconds() {
+        let pace = Pace::from_minutes(6);
         let hour = Duration::from_secs(3_600);
-        assert_eq!(pace.real(hour), Duration::from_secs(15));
-        assert_eq!(pace.of_day(Duration::from_secs(15)), hour);
+        assert_eq!(pace.to_real(hour), Duration::from_secs(15));
+        assert_eq!(pace.to_simulated(Duration::from_secs(15)), hour);
     }
 }

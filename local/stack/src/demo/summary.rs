@@ -1,196 +1,148 @@
-//! What the day came to, and whether it went as it should.
+//! The result of a day, and how it is printed.
 
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::Result;
-
 use super::clock::{DayTime, Pace};
+use super::interruption::Interruption;
 use super::rollout::Rollout;
-use super::show::{Show, minutes};
-use super::story::Interruption;
-use super::tell::{count, hanging};
-use super::users::Users;
-use super::verdict::{broken_promises, missing};
-use crate::upgrade::{NEXT_CLIENT_SHA, NEXT_VERSION};
+use super::text::{count, duration, hanging};
+use crate::upgrade::NEXT_VERSION;
 
 /// A day in numbers.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    pub came: usize,
-    /// Those who were given a place.
+    /// Users who arrived.
+    pub arrived: usize,
+    /// Slots that users got. A user who was cut off gets a second one.
     pub served: usize,
-    /// Those who were refused first for want of capacity, and how long they waited, sorted.
+    /// The waiting times of users who were first refused for lack of capacity: real time, sorted.
     pub waits: Vec<Duration>,
+    /// Users who left without a slot.
     pub gave_up: usize,
-    /// Errors of the service, after which users asked again.
+    /// Error responses of the service, after which users repeated their request.
     pub failures: Vec<String>,
-    /// Those of the new client.
+    /// Slots that users of the new client got.
     pub served_new: usize,
-    /// Those who learnt by a refusal that their client was old.
+    /// Users who updated their client because the service refused the old one.
     pub updated: usize,
     pub sessions_over: usize,
-    pub sessions_on: usize,
+    pub sessions_running: usize,
     pub sessions_cut_off: usize,
+    /// Instances that EC2 launched.
     pub launched: usize,
+    /// Instances that EC2 terminated.
     pub ended: usize,
     pub interruption: Option<Interruption>,
     pub rollout: Rollout,
-    /// What should not have happened, or should have and did not; empty after a good day.
-    pub wrong: Vec<String>,
+    /// The failed checks, as sentences; empty after a good day.
+    pub problems: Vec<String>,
     pub(super) pace: Pace,
-}
-
-impl Summary {
-    pub(super) async fn of(
-        show: &Show<'_>,
-        users: &Users<'_>,
-        came: usize,
-        interruption: Option<Interruption>,
-        rollout: Rollout,
-    ) -> Result<Self> {
-        let sessions = show.stage.witness.sessions().await?;
-        let (launched, ended) = show.stage.machines().await?;
-        let told = users.told.borrow().clone();
-        let how = |how: Option<&str>| {
-            let those = sessions.iter().filter(|it| it.ended.as_deref() == how);
-            those.count()
-        };
-        let mut waits: Vec<_> = told.iter().filter_map(|told| told.waited).collect();
-        waits.sort_unstable();
-        let wrong = broken_promises(&told, &sessions, interruption.as_ref());
-        let mut summary = Self {
-            came,
-            served: told.len(),
-            waits,
-            gave_up: users.gave_up.get(),
-            failures: users.failures.borrow().clone(),
-            served_new: told
-                .iter()
-                .filter(|told| told.client_sha == NEXT_CLIENT_SHA)
-                .count(),
-            updated: users.updated.get(),
-            sessions_over: how(Some("over")),
-            sessions_on: how(None),
-            sessions_cut_off: how(Some("cut off")),
-            launched,
-            ended,
-            interruption,
-            rollout,
-            wrong,
-            pace: show.clock.pace,
-        };
-        let missing = missing(&summary);
-        summary.wrong.extend(missing);
-        Ok(summary)
-    }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Summary of the day")?;
         let mut row = |name: &str, text: &str| {
             let head = format!("  {name:<14}");
             writeln!(f, "{}", hanging(&head, text))
         };
-        row(
-            "users",
-            &format!(
-                "{} came, {} places were given, {} gave up",
-                self.came, self.served, self.gave_up
-            ),
-        )?;
+        let arrived = count(self.arrived, "user");
+        let slots = count(self.served, "slot");
+        let users = format!(
+            "{arrived} arrived and got {slots}; {} left without a slot",
+            self.gave_up
+        );
+        row("users", &users)?;
         row("waiting", &self.waiting())?;
         if let Some(first) = self.failures.first() {
-            let errors = count(self.failures.len(), "answer");
-            row(
-                "errors",
-                &format!("{errors}, after which users asked again: {first}"),
-            )?;
+            let errors = count(self.failures.len(), "response");
+            let text = format!(
+                "{errors} had an error, and users repeated the request; the first: {first}"
+            );
+            row("errors", &text)?;
         }
-        row(
-            "sessions",
-            &format!(
-                "{} over, {} still on, {} cut off by the interruption",
-                self.sessions_over, self.sessions_on, self.sessions_cut_off
-            ),
-        )?;
-        let still = self.launched.saturating_sub(self.ended);
-        row(
-            "machines",
-            &format!(
-                "{} launched, {} gone again, {still} up",
-                self.launched, self.ended
-            ),
-        )?;
+        let sessions = format!(
+            "{} ended, {} still running, {} cut off by the spot interruption",
+            self.sessions_over, self.sessions_running, self.sessions_cut_off
+        );
+        row("sessions", &sessions)?;
+        let running = self.launched.saturating_sub(self.ended);
+        let vms = format!(
+            "{} launched, {} terminated, {running} running",
+            self.launched, self.ended
+        );
+        row("VMs", &vms)?;
         if let Some(it) = &self.interruption {
-            let over = it.users.saturating_sub(it.cut_off);
+            let ended = it.users.saturating_sub(it.cut_off);
             let users = count(it.users, "user");
-            row(
-                "interruption",
-                &format!(
-                    "{} with {users}: {over} finished, {} cut off",
-                    it.instance, it.cut_off
-                ),
-            )?;
+            let text = format!(
+                "EC2 terminated {} with {users}: {ended} had finished before, {} cut off",
+                it.instance, it.cut_off
+            );
+            row("interruption", &text)?;
         }
         row("new image", &self.upgrade())?;
-        row(
-            "clients",
-            &format!(
-                "{} came with {NEXT_VERSION}, {} of them after a refusal told them to update",
-                self.served_new, self.updated
-            ),
-        )?;
-        if self.wrong.is_empty() {
+        let clients = format!(
+            "{} got a slot with client version {NEXT_VERSION}; {} of them updated after a refusal",
+            count(self.served_new, "user"),
+            self.updated
+        );
+        row("clients", &clients)?;
+        if self.problems.is_empty() {
             return writeln!(
                 f,
-                "\nNobody lost a session but by the interruption; no place was given twice."
+                "\nNo session was lost except by the interruption, and no slot was given to two users."
             );
         }
-        writeln!(f, "\nThis should not be so:")?;
-        self.wrong
+        writeln!(f, "\nProblems:")?;
+        self.problems
             .iter()
-            .try_for_each(|what| writeln!(f, "  - {what}"))
+            .try_for_each(|problem| writeln!(f, "  - {problem}"))
     }
 }
 
 impl Summary {
     fn waiting(&self) -> String {
-        let (Some(longest), Some(middle)) =
+        let (Some(longest), Some(median)) =
             (self.waits.last(), self.waits.get(self.waits.len() / 2))
         else {
-            return "nobody had to wait for a machine".to_owned();
+            return "no user had to wait for a VM".to_owned();
         };
-        let of_day = |real: &Duration| minutes(self.pace.of_day(*real));
+        let simulated = |real: &Duration| duration(self.pace.to_simulated(*real));
         format!(
-            "{} waited for a machine: {} in the middle and {} at the most ({:.1} s and {:.1} s for you)",
+            "{} waited for a VM to start: median {}, longest {} of the simulated day ({:.1} s and \
+             {:.1} s in real time)",
             count(self.waits.len(), "user"),
-            of_day(middle),
-            of_day(longest),
-            middle.as_secs_f64(),
+            simulated(median),
+            simulated(longest),
+            median.as_secs_f64(),
             longest.as_secs_f64(),
         )
     }
 
     fn upgrade(&self) -> String {
         let Rollout {
-            ordered,
+            requested,
             warm,
             published,
             swapped,
             gone,
             ..
         } = &self.rollout;
-        let took = |from: &Option<DayTime>, to: &Option<DayTime>| match (from, to) {
-            (Some(from), Some(to)) => minutes(to.since(*from)),
-            _ => "never".to_owned(),
+        let step = |name: &str, from: &Option<DayTime>, to: &Option<DayTime>, event: &str| match (
+            from, to,
+        ) {
+            (Some(from), Some(to)) => {
+                format!("{name}: {} after {event}", duration(to.since(*from)))
+            }
+            _ => format!("{name}: never"),
         };
         format!(
-            "warm {} after the order, swapped {} after its client was published, the old one gone {} \
-             later",
-            took(ordered, warm),
-            took(published, swapped),
-            took(swapped, gone),
+            "{}; {}; {}",
+            step("ready", requested, warm, "the request"),
+            step("swapped in", published, swapped, "its client was published"),
+            step("old VMs gone", swapped, gone, "the swap"),
         )
     }
 }

@@ -1,5 +1,5 @@
-//! Users who come when they like, ask over HTTP with a token of their own, and come again when
-//! they are refused, as real clients do.
+//! Simulated users. Each arrives at its planned time, requests a slot over HTTP with a token of its
+//! own, and repeats the request when it is refused, as real clients do.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -11,56 +11,61 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
+use super::arrivals::{Arrival, share_of_new};
 use super::clock::DayTime;
-use super::day::{Arrival, share_of_new};
-use super::places::PLACES;
+use super::day::Day;
 use super::queue::Queue;
-use super::show::Show;
-use crate::dice::Dice;
+use super::regions::REGIONS;
+use crate::random::Random;
 use crate::seed::{APP_VERSION, CLIENT_SHA};
 use crate::upgrade::{NEXT_CLIENT_SHA, NEXT_VERSION};
 
-/// Requests that are under way at the same time at the most.
-const AT_ONCE: usize = 24;
+/// The largest number of concurrent requests.
+const MAX_REQUESTS: usize = 24;
 
-/// Longer than the function's own limit.
-const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// Longer than the function's own timeout.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Pauses of a client that was refused: the first, and the longest; each is twice the one before.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(1_200));
+/// The first and the longest pause before a request is repeated. Each pause is twice the one
+/// before.
+const RETRY_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(400), Duration::from_millis(1_200));
 
-/// A user who had no place by then goes away.
+/// A user who has no slot after this time gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A place that a user was given.
+/// A slot that a user got.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct Assignment {
     pub(super) slot: String,
     pub(super) user: String,
     pub(super) client_sha: &'static str,
-    /// From the first request to the place, for one who was refused for want of capacity.
+    /// The real time from the first request to the slot, for a user who was refused for lack of
+    /// capacity.
     pub(super) waited: Option<Duration>,
 }
 
+/// All users of the day, and what happened to them.
 pub(super) struct Users<'a> {
-    show: &'a Show<'a>,
+    day: &'a Day<'a>,
     http: reqwest::Client,
     permits: Semaphore,
-    dice: RefCell<Dice>,
-    queues: [Queue; PLACES.len()],
-    /// Where and when each asked first, and each of those who had to wait.
-    asked: RefCell<Vec<(usize, DayTime)>>,
-    refused: RefCell<Vec<(usize, DayTime)>>,
-    pub(super) told: RefCell<Vec<Told>>,
-    /// Who went away without a place.
+    random: RefCell<Random>,
+    queues: [Queue; REGIONS.len()],
+    /// The region and time of each user's first request.
+    first_requests: RefCell<Vec<(usize, DayTime)>>,
+    /// The same for each user who had to wait.
+    waited: RefCell<Vec<(usize, DayTime)>>,
+    pub(super) assignments: RefCell<Vec<Assignment>>,
+    /// The number of users who left without a slot.
     pub(super) gave_up: Cell<usize>,
-    /// Who had an old client, was refused for it, and brought it up to date.
+    /// The number of users who updated their client after a refusal.
     pub(super) updated: Cell<usize>,
-    /// Answers that are no answer.
+    /// Responses that are neither a slot nor a refusal.
     pub(super) failures: RefCell<Vec<String>>,
 }
 
-enum Answer {
+enum Response {
     Slot(String),
     NoCapacity,
     OtherClient,
@@ -68,30 +73,33 @@ enum Answer {
 }
 
 impl<'a> Users<'a> {
-    pub(super) fn of(show: &'a Show<'a>, seed: u64) -> Self {
+    pub(super) fn new(day: &'a Day<'a>, seed: u64) -> Self {
         Self {
-            show,
+            day,
             http: reqwest::Client::new(),
-            permits: Semaphore::new(AT_ONCE),
-            dice: RefCell::new(Dice::of(seed, "pauses")),
-            queues: PLACES.each_ref().map(|place| Queue::of(place.region)),
-            asked: RefCell::default(),
-            refused: RefCell::default(),
-            told: RefCell::default(),
+            permits: Semaphore::new(MAX_REQUESTS),
+            random: RefCell::new(Random::new(seed, "pauses")),
+            queues: REGIONS.each_ref().map(|region| Queue::new(region.name)),
+            first_requests: RefCell::default(),
+            waited: RefCell::default(),
+            assignments: RefCell::default(),
             gave_up: Cell::default(),
             updated: Cell::default(),
             failures: RefCell::default(),
         }
     }
 
-    /// All come at their time, whatever becomes of the others.
-    pub(super) async fn come(&self, arrivals: &[Arrival]) -> Result<()> {
+    /// Lets every user arrive at its time, and waits until all have a slot or have given up.
+    ///
+    /// # Errors
+    /// Those of [`Users::visit`].
+    pub(super) async fn run(&self, arrivals: &[Arrival]) -> Result<()> {
         let mut visits = FuturesUnordered::new();
         let mut arrivals = arrivals.iter().peekable();
         loop {
             let next = arrivals.peek().map(|arrival| arrival.at);
             tokio::select! {
-                () = self.show.clock.reach(next.unwrap_or(DayTime::END)), if next.is_some() => {
+                () = self.day.clock.sleep_until(next.unwrap_or(DayTime::END)), if next.is_some() => {
                     let arrival = arrivals.next();
                     visits.extend(arrival.map(|it| self.visit(it, 1)));
                 }
@@ -101,52 +109,51 @@ impl<'a> Users<'a> {
         }
     }
 
-    /// A user asks until there is a place, or patience is at its end.
+    /// Requests a slot for a user until there is one, or the user gives up. `session` is the
+    /// session's number.
+    ///
+    /// # Errors
+    /// When the user's token cannot be signed.
     pub(super) async fn visit(&self, arrival: &Arrival, session: u32) -> Result<()> {
-        let token = self.show.stage.stack.token(&arrival.user)?;
-        let (came, asked) = (Instant::now(), (arrival.place, self.show.clock.now()));
-        self.asked.borrow_mut().push(asked);
-        let queue = &self.queues[arrival.place];
+        let token = self.day.stack.stack.token(&arrival.user)?;
+        let arrived = Instant::now();
+        let first_request = (arrival.region, self.day.clock.now());
+        self.first_requests.borrow_mut().push(first_request);
+        let queue = &self.queues[arrival.region];
         let mut client_sha = self.client_of(arrival);
-        let mut pause = PAUSES.0;
+        let mut pause = RETRY_PAUSES.0;
         let mut waits = false;
         let slot = loop {
-            match self.ask(arrival, session, &token, client_sha).await {
-                Answer::Slot(slot) => break Some(slot),
-                Answer::OtherClient if client_sha == CLIENT_SHA => {
+            match self.request(arrival, session, &token, client_sha).await {
+                Response::Slot(slot) => break Some(slot),
+                Response::OtherClient if client_sha == CLIENT_SHA => {
                     client_sha = NEXT_CLIENT_SHA;
-                    if self.updated.get() == 0 {
-                        self.show.say(&format!(
-                            "{APP_VERSION} is not served any more: a client that asks with it is \
-                             told so, updates itself, and asks again"
-                        ));
-                    }
-                    self.updated.update(|updated| updated + 1);
+                    self.record_update();
                     continue;
                 }
-                // The new client was published a moment ago.
-                Answer::OtherClient => {}
-                Answer::NoCapacity if waits => {}
-                Answer::NoCapacity => {
+                // The new client was published, but the images are not swapped yet.
+                Response::OtherClient => {}
+                Response::NoCapacity if waits => {}
+                Response::NoCapacity => {
                     waits = true;
-                    self.refused.borrow_mut().push(asked);
-                    queue.join(self.show);
+                    self.waited.borrow_mut().push(first_request);
+                    queue.join(self.day);
                 }
-                Answer::Failed(what) => self.failures.borrow_mut().push(what),
+                Response::Failed(error) => self.failures.borrow_mut().push(error),
             }
-            if came.elapsed() > PATIENCE {
+            if arrived.elapsed() > PATIENCE {
                 break None;
             }
-            let jitter = self.dice.borrow_mut().part();
+            let jitter = self.random.borrow_mut().fraction();
             sleep(pause.mul_f64(0.75 + jitter / 2.0)).await;
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(RETRY_PAUSES.1);
         };
-        let waited = waits.then(|| came.elapsed());
+        let waited = waits.then(|| arrived.elapsed());
         if let Some(waited) = waited {
             queue.leave(waited);
         }
         match slot {
-            Some(slot) => self.told.borrow_mut().push(Told {
+            Some(slot) => self.assignments.borrow_mut().push(Assignment {
                 slot,
                 user: arrival.user.clone(),
                 client_sha,
@@ -157,72 +164,87 @@ impl<'a> Users<'a> {
         Ok(())
     }
 
-    /// What the user's client is built from, at this time.
+    /// Counts a user who updated the client, and explains the first of them.
+    fn record_update(&self) {
+        if self.updated.get() == 0 {
+            self.day.print(&format!(
+                "client version {APP_VERSION} is no longer served: clients that still run it are \
+                 refused, update themselves, and repeat their request"
+            ));
+        }
+        self.updated.update(|updated| updated + 1);
+    }
+
+    /// The commit of the user's client at this time.
     fn client_of(&self, arrival: &Arrival) -> &'static str {
-        let published = self.show.published.get();
-        let since = published.map(|at| self.show.clock.now().since(at).as_secs());
+        let published = self.day.client_published.get();
+        let since = published.map(|at| self.day.clock.now().since(at).as_secs());
         let share = since.map(|seconds| share_of_new(u32::try_from(seconds).unwrap_or(u32::MAX)));
         match share {
-            Some(share) if arrival.laggard < share => NEXT_CLIENT_SHA,
+            Some(share) if arrival.update_order < share => NEXT_CLIENT_SHA,
             _ => CLIENT_SHA,
         }
     }
 
-    async fn ask(&self, arrival: &Arrival, session: u32, token: &str, sha: &str) -> Answer {
-        let answer = self.answer(arrival, session, token, sha).await;
-        answer.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")))
+    async fn request(&self, arrival: &Arrival, session: u32, token: &str, sha: &str) -> Response {
+        let response = self.send(arrival, session, token, sha).await;
+        response.unwrap_or_else(|error| Response::Failed(format!("{error:#}")))
     }
 
-    async fn answer(
+    async fn send(
         &self,
         arrival: &Arrival,
         session: u32,
         token: &str,
         sha: &str,
-    ) -> Result<Answer> {
+    ) -> Result<Response> {
         let _permit = self.permits.acquire().await?;
         let is_new = sha == NEXT_CLIENT_SHA;
         let body = json!({
-            "regions": [PLACES[arrival.place].region],
+            "regions": [REGIONS[arrival.region].name],
             "client_commit_hash": sha,
             "version": if is_new { NEXT_VERSION } else { APP_VERSION },
             "user_email": format!("{}@example.com", arrival.user),
             "session_id": session,
         });
-        let url = format!(
-            "{}mandelbox/assign",
-            self.show.stage.stack.env().assign_user_url
-        );
+        let env = self.day.stack.stack.env();
+        let url = format!("{}mandelbox/assign", env.assign_user_url);
         let request = self.http.post(url).bearer_auth(token).json(&body);
-        let answer = request.timeout(ANSWER_TIME).send().await;
-        let answer = answer.context("ask for a place")?;
-        let status = answer.status();
-        let body: Value = answer.json().await.context("read the answer")?;
+        let response = request.timeout(REQUEST_TIMEOUT).send().await;
+        let response = response.context("request a slot")?;
+        let status = response.status();
+        let body: Value = response.json().await.context("parse the response")?;
         let slot = body["mandelbox_id"].as_str().unwrap_or_default();
         Ok(match (status, body["error"].as_str().unwrap_or_default()) {
-            (StatusCode::OK, _) => Answer::Slot(slot.to_owned()),
-            (_, "NO_INSTANCE_AVAILABLE") => Answer::NoCapacity,
-            (_, "COMMIT_HASH_MISMATCH") => Answer::OtherClient,
-            (status, error) => Answer::Failed(format!("{status} {error}")),
+            (StatusCode::OK, _) => Response::Slot(slot.to_owned()),
+            (_, "NO_INSTANCE_AVAILABLE") => Response::NoCapacity,
+            (_, "COMMIT_HASH_MISMATCH") => Response::OtherClient,
+            (status, error) => Response::Failed(format!("{status} {error}")),
         })
     }
 
-    /// Says where nobody waits any more.
-    pub(super) fn look_at_queues(&self) {
+    /// Prints a line for each region in which waiting has ended.
+    pub(super) fn report_ended_waits(&self) {
         for queue in &self.queues {
-            queue.look(self.show);
+            queue.report_end(self.day);
         }
     }
 
-    /// How many asked at a place from one time to another, and how many of them had to wait.
-    pub(super) fn between(&self, place: usize, from: DayTime, to: DayTime) -> (usize, usize) {
-        let number = |those: &RefCell<Vec<(usize, DayTime)>>| {
-            let those = those.borrow();
-            let those = those
+    /// The number of users who arrived in a region between two times, and how many of them had to
+    /// wait.
+    pub(super) fn count_between(
+        &self,
+        region: usize,
+        from: DayTime,
+        to: DayTime,
+    ) -> (usize, usize) {
+        let count = |requests: &RefCell<Vec<(usize, DayTime)>>| {
+            let requests = requests.borrow();
+            let requests = requests
                 .iter()
-                .filter(|(there, asked)| *there == place && (from..to).contains(asked));
-            those.count()
+                .filter(|(its_region, time)| *its_region == region && (from..to).contains(time));
+            requests.count()
         };
-        (number(&self.asked), number(&self.refused))
+        (count(&self.first_requests), count(&self.waited))
     }
 }

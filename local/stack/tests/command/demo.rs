@@ -5,26 +5,27 @@ use std::process::Command;
 use local_stack::options::StackChoice;
 use nix::sys::signal::Signal;
 
-use crate::{Running, leaves_nothing, marked};
+use crate::{RunningCommand, assert_nothing_left, processes_of};
 
 #[test]
-fn ctrl_c_in_the_middle_of_a_day_ends_everything() {
+fn ctrl_c_during_the_day_stops_everything() {
     let stack = StackChoice::named("demo-stopped");
-    // If what is waited for never comes, the day ends all the same.
-    let mut demo = Running::start(&["demo", "--minutes", "1", "--leave", "--name", &stack.name]);
-    demo.printed("token:");
-    // Users, passes, and a machine that is about to be taken.
-    demo.printed("EC2 warns");
-    assert!(!marked(&stack.dir()).is_empty());
+    // With --leave, the command ends with the day even if an expected line is never printed.
+    let mut demo =
+        RunningCommand::start(&["demo", "--minutes", "1", "--leave", "--name", &stack.name]);
+    demo.wait_for("token:");
+    // By now there are users, passes, and an instance that is about to be terminated.
+    demo.wait_for("EC2 warns");
+    assert!(!processes_of(&stack.dir()).is_empty());
 
     demo.signal(Signal::SIGINT);
-    demo.printed("nothing is left running");
+    demo.wait_for("no process is left running");
     assert!(demo.child.wait().unwrap().success());
-    leaves_nothing(&stack);
+    assert_nothing_left(&stack);
 }
 
 #[test]
-fn a_day_that_cannot_be_played_is_refused_by_name() {
+fn invalid_option_is_rejected_by_name() {
     for wrong in [
         ["--minutes", "0"],
         ["--minutes", "soon"],
@@ -32,13 +33,13 @@ fn a_day_that_cannot_be_played_is_refused_by_name() {
         ["--seed", "monday"],
         ["--name", "../elsewhere"],
     ] {
-        let refused = Command::new(env!("CARGO_BIN_EXE_local-stack"))
+        let rejected = Command::new(env!("CARGO_BIN_EXE_local-stack"))
             .arg("demo")
             .args(wrong)
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&refused.stderr);
-        assert_eq!(refused.status.code(), Some(2), "{said}");
-        assert!(said.contains(wrong[0]), "{said}");
+        let message = String::from_utf8_lossy(&rejected.stderr);
+        assert_eq!(rejected.status.code(), Some(2), "{message}");
+        assert!(message.contains(wrong[0]), "{message}");
     }
 }

@@ -1,7 +1,6 @@
-//! The commands as a person uses them: they start, are killed, start again, and Ctrl-C leaves
-//! nothing behind.
-// Helpers of tests may unwrap as tests may; clippy knows that of tests alone.
-#![allow(clippy::unwrap_used)]
+//! The commands `up` and `demo` as a person uses them: they start, are killed, start again, and
+//! leave nothing behind after Ctrl-C.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod demo;
 mod up;
@@ -11,18 +10,18 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use local_stack::leftovers::STACK_DIR_VARIABLE;
 use local_stack::options::StackChoice;
-use local_stack::process::MARK;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A command that runs.
-struct Running {
+/// A running `local-stack` command.
+struct RunningCommand {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
-impl Running {
+impl RunningCommand {
     fn start(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_local-stack"))
             .args(args)
@@ -33,12 +32,12 @@ impl Running {
         Self { child, output }
     }
 
-    /// Reads what is printed up to a line with `text`; the rest is in the panic if there is none.
-    fn printed(&mut self, text: &str) {
+    /// Reads the output up to a line with `text`. Panics with the whole output if there is none.
+    fn wait_for(&mut self, text: &str) {
         let mut seen = String::new();
         while !seen.contains(text) {
             let read = self.output.read_line(&mut seen).unwrap();
-            assert!(read > 0, "{text:?} was not printed, but:\n{seen}");
+            assert!(read > 0, "{text:?} was not printed; the output is:\n{seen}");
         }
     }
 
@@ -47,15 +46,15 @@ impl Running {
     }
 }
 
-/// The names of the processes that carry the mark of the stack in `dir`.
-fn marked(dir: &Path) -> Vec<String> {
-    let mark = format!("{MARK}={}", dir.display());
+/// The names of the processes that belong to the stack in `dir`.
+fn processes_of(dir: &Path) -> Vec<String> {
+    let variable = format!("{STACK_DIR_VARIABLE}={}", dir.display());
     let mut names = Vec::new();
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let environ = fs::read(process.path().join("environ")).unwrap_or_default();
         if environ
             .split(|byte| *byte == 0)
-            .any(|entry| entry == mark.as_bytes())
+            .any(|entry| entry == variable.as_bytes())
         {
             names.push(fs::read_to_string(process.path().join("comm")).unwrap_or_default());
         }
@@ -63,9 +62,9 @@ fn marked(dir: &Path) -> Vec<String> {
     names
 }
 
-/// What a stack that has ended leaves: nothing that runs, and no data.
-fn leaves_nothing(stack: &StackChoice) {
-    assert_eq!(marked(&stack.dir()), Vec::<String>::new());
+/// A stopped stack leaves no process and no data.
+fn assert_nothing_left(stack: &StackChoice) {
+    assert_eq!(processes_of(&stack.dir()), Vec::<String>::new());
     assert!(!stack.env_path().exists());
     let mut left: Vec<_> = fs::read_dir(stack.dir())
         .unwrap()

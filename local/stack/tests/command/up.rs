@@ -4,11 +4,11 @@ use local_stack::env_file::StackEnv;
 use local_stack::options::StackChoice;
 use nix::sys::signal::Signal;
 
-use crate::{Running, leaves_nothing, marked};
+use crate::{RunningCommand, assert_nothing_left, processes_of};
 
-/// Without an instance to wait for: other tests watch those.
-fn start(stack: &StackChoice) -> Running {
-    Running::start(&[
+/// Starts `up` without instances to wait for. Other tests cover those.
+fn start(stack: &StackChoice) -> RunningCommand {
+    RunningCommand::start(&[
         "up",
         "--target-free",
         "0",
@@ -20,24 +20,24 @@ fn start(stack: &StackChoice) -> Running {
 }
 
 #[test]
-fn starts_again_after_a_crash_and_leaves_nothing_behind() {
+fn up_starts_again_after_a_crash_and_leaves_nothing_behind() {
     let stack = StackChoice::named("up-test");
 
     let mut crashed = start(&stack);
-    crashed.printed("Ctrl-C ends everything");
+    crashed.wait_for("Ctrl-C stops everything");
     let before = StackEnv::read(&stack.env_path()).unwrap();
     crashed.signal(Signal::SIGKILL);
     crashed.child.wait().unwrap();
 
     let mut second = start(&stack);
-    second.printed("EC2 events forwarded from eu-west-1, us-west-1, us-west-2");
-    second.printed("Ctrl-C ends everything");
+    second.wait_for("forward EC2 events from eu-west-1, us-west-1, us-west-2");
+    second.wait_for("Ctrl-C stops everything");
     let after = StackEnv::read(&stack.env_path()).unwrap();
     assert_ne!(before.hasura_admin_secret, after.hasura_admin_secret);
-    assert!(!marked(&stack.dir()).is_empty());
+    assert!(!processes_of(&stack.dir()).is_empty());
 
     second.signal(Signal::SIGINT);
-    second.printed("nothing is left running");
+    second.wait_for("no process is left running");
     assert!(second.child.wait().unwrap().success());
-    leaves_nothing(&stack);
+    assert_nothing_left(&stack);
 }

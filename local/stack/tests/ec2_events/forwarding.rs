@@ -1,20 +1,22 @@
-//! `forward-events.yaml`, deployed as it is: what it sends home, and what it may do.
+//! `forward-events.yaml` as deployed: which events it forwards, and its permissions.
 
 use local_stack::ec2::{Ec2Emulator, Ec2Options};
 use local_stack::forwarding::forward_events;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::world::{AWAY, HOME, HOME_BUS, STATE_CHANGE, World, event, until};
+use crate::fixture::{
+    Fixture, HOME_BUS, HOME_REGION, OTHER_REGION, STATE_CHANGE, event, poll_until,
+};
 
-/// Of the home rule that hears everything.
+/// The rule in the home region that matches every EC2 event.
 const HOME_RULE: &str = "arn:aws:events:us-east-1:000000000000:rule/everything";
 
-/// Launches an instance, and terminates it once it runs.
+/// Launches an instance in `OTHER_REGION`, and terminates it once it runs.
 const LAUNCH_AND_TERMINATE: &str = r#"
 import boto3, os
 
-ec2 = boto3.client("ec2", region_name=os.environ["AWAY"])
+ec2 = boto3.client("ec2", region_name=os.environ["OTHER_REGION"])
 launched = ec2.run_instances(
     ImageId="ami-04000000000000001",
     InstanceType="m6i.large",
@@ -27,14 +29,14 @@ ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 
 ec2.terminate_instances(InstanceIds=ids)
 "#;
 
-/// Prints whether `ROLE` may do each of `QUESTIONS` (action and resource), and for whose events it
-/// and the queue may be used.
-const GRANTS: &str = r#"
+/// Prints whether `ROLE` may perform each of `REQUESTS` (action and resource), and then the source
+/// ARNs that the role and the queue are restricted to.
+const PRINT_PERMISSIONS: &str = r#"
 import boto3, json, os
 
 role = os.environ["ROLE"]
 iam = boto3.client("iam")
-for action, resource in json.loads(os.environ["QUESTIONS"]):
+for action, resource in json.loads(os.environ["REQUESTS"]):
     answer = iam.simulate_principal_policy(
         PolicySourceArn=role, ActionNames=[action], ResourceArns=[resource]
     )
@@ -42,22 +44,24 @@ for action, resource in json.loads(os.environ["QUESTIONS"]):
 trust = iam.get_role(RoleName=role.split("/")[-1])["Role"]["AssumeRolePolicyDocument"]
 print(trust["Statement"][0]["Condition"]["StringEquals"]["aws:SourceArn"])
 
-sqs = boto3.client("sqs", region_name=os.environ["AWAY"])
+sqs = boto3.client("sqs", region_name=os.environ["OTHER_REGION"])
 url = sqs.get_queue_url(QueueName=os.environ["QUEUE"].split(":")[-1])["QueueUrl"]
 answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
 policy = json.loads(answer["Attributes"]["Policy"])["Statement"][0]
 print(policy["Condition"]["ArnEquals"]["aws:SourceArn"])
 "#;
 
-impl World {
-    /// With a rule at home for everything that EC2 tells, so that whatever is not heard there was
-    /// not sent.
-    async fn listening() -> Self {
-        let world = Self::start().await;
-        let function = world.create_function();
+impl Fixture {
+    /// A fixture whose home region has a rule for every EC2 event: an event that does not match was
+    /// not forwarded.
+    async fn with_home_rule() -> Self {
+        let fixture = Self::start().await;
+        let function = fixture.create_function();
         let everything = json!({"source": ["aws.ec2"]});
-        world.rule(HOME, "everything", &everything, &function).await;
-        world
+        fixture
+            .put_rule(HOME_REGION, "everything", &everything, &function)
+            .await;
+        fixture
     }
 
     async fn forward(&self, regions: &[&str]) -> anyhow::Result<()> {
@@ -65,21 +69,21 @@ impl World {
         forward_events(&self.sdk_config(), "test", &regions).await
     }
 
-    /// The rules through which functions got the event.
-    async fn heard(&self, event: &Value) -> Vec<Value> {
-        let (status, answer) = self.post(event).await;
+    /// Posts an event and returns the rules through which functions got it.
+    async fn matched_rules(&self, event: &Value) -> Vec<Value> {
+        let (status, response) = self.post(event).await;
         if status == StatusCode::NO_CONTENT {
             return Vec::new();
         }
-        assert_eq!(status, StatusCode::OK, "{answer}");
-        let invoked = answer["invoked"].as_array().unwrap().iter();
-        invoked.map(|one| one["rule"].clone()).collect()
+        assert_eq!(status, StatusCode::OK, "{response}");
+        let invoked = response["invoked"].as_array().unwrap().iter();
+        invoked.map(|it| it["rule"].clone()).collect()
     }
 }
 
 #[tokio::test]
-async fn what_the_service_wants_to_know_is_sent_home_and_nothing_else() {
-    let world = World::listening().await;
+async fn only_events_that_the_service_handles_are_forwarded() {
+    let fixture = Fixture::with_home_rule().await;
     let states = [
         "running",
         "stopping",
@@ -95,77 +99,89 @@ async fn what_the_service_wants_to_know_is_sent_home_and_nothing_else() {
         ),
         ("EC2 Instance Rebalance Recommendation", json!({})),
     ];
-    let wanted: Vec<_> = changes.into_iter().chain(warnings).collect();
-    let unwanted = [
+    let handled: Vec<_> = changes.into_iter().chain(warnings).collect();
+    let ignored = [
         (STATE_CHANGE, json!({"state": "pending"})),
         ("EC2 Spot Instance Request Fulfillment", json!({})),
         ("Another Notification", json!({"state": "running"})),
     ];
 
-    let running = event(AWAY, "early", STATE_CHANGE, json!({"state": "running"}));
-    assert!(world.heard(&running).await.is_empty(), "not deployed yet");
-    world.forward(&["us-west-2", AWAY]).await.unwrap();
+    let running = event(
+        OTHER_REGION,
+        "early",
+        STATE_CHANGE,
+        json!({"state": "running"}),
+    );
+    assert!(
+        fixture.matched_rules(&running).await.is_empty(),
+        "the template is not deployed yet"
+    );
+    fixture.forward(&["us-west-2", OTHER_REGION]).await.unwrap();
 
     let mut sent = Vec::new();
-    for (detail_type, detail) in wanted {
-        let id = format!("wanted {}", sent.len());
-        let event = event(AWAY, &id, detail_type, detail);
-        assert_eq!(world.heard(&event).await, [HOME_RULE], "{event}");
+    for (detail_type, detail) in handled {
+        let id = format!("handled {}", sent.len());
+        let event = event(OTHER_REGION, &id, detail_type, detail);
+        assert_eq!(fixture.matched_rules(&event).await, [HOME_RULE], "{event}");
         sent.push(event);
     }
-    for (detail_type, detail) in unwanted {
-        let away = event(AWAY, "away", detail_type, detail.clone());
-        assert!(world.heard(&away).await.is_empty(), "{away}");
-        let home = event(HOME, "home", detail_type, detail);
-        assert_eq!(world.heard(&home).await, [HOME_RULE], "{home}");
+    for (detail_type, detail) in ignored {
+        let remote = event(OTHER_REGION, "remote", detail_type, detail.clone());
+        assert!(fixture.matched_rules(&remote).await.is_empty(), "{remote}");
+        let home = event(HOME_REGION, "home", detail_type, detail);
+        assert_eq!(fixture.matched_rules(&home).await, [HOME_RULE], "{home}");
         sent.push(home);
     }
     let elsewhere = event("us-west-1", "1", STATE_CHANGE, json!({"state": "running"}));
     assert!(
-        world.heard(&elsewhere).await.is_empty(),
-        "not deployed there"
+        fixture.matched_rules(&elsewhere).await.is_empty(),
+        "the template is not deployed there"
     );
 
-    // Unchanged, so that the function sees whose they are.
-    let mut written = world.written(sent.len()).await;
+    // Events arrive unchanged, so that the function sees their region.
+    let mut received = fixture.received(sent.len()).await;
     let by_id = |a: &Value, b: &Value| a["id"].as_str().cmp(&b["id"].as_str());
-    written.sort_by(by_id);
+    received.sort_by(by_id);
     sent.sort_by(by_id);
-    assert_eq!(written, sent);
+    assert_eq!(received, sent);
 }
 
 #[tokio::test]
-async fn an_instance_of_another_region_is_heard_of_at_home() {
-    let mut world = World::listening().await;
-    world.forward(&[AWAY]).await.unwrap();
+async fn instance_events_of_another_region_reach_the_home_region() {
+    let mut fixture = Fixture::with_home_rule().await;
+    fixture.forward(&[OTHER_REGION]).await.unwrap();
     let options = Ec2Options {
         pending_ms: Some(50),
         shutting_down_ms: Some(50),
         listing_lag_ms: Some(0),
         ..Ec2Options::default()
     };
-    let port = world.ports.reserve("the EC2 emulator").unwrap();
-    let url = world.events.url();
-    let ec2 = Ec2Emulator::start(&world.dir, port, &options, &url);
+    let port = fixture.ports.reserve("the EC2 emulator").unwrap();
+    let url = fixture.events.url();
+    let ec2 = Ec2Emulator::start(&fixture.dir, port, &options, &url);
     let ec2 = ec2.await.unwrap();
-    let variables = [("AWS_ENDPOINT_URL_EC2", ec2.endpoint()), ("AWAY", AWAY)];
-    world.python(LAUNCH_AND_TERMINATE, &variables);
+    let variables = [
+        ("AWS_ENDPOINT_URL_EC2", ec2.endpoint()),
+        ("OTHER_REGION", OTHER_REGION),
+    ];
+    fixture.python(LAUNCH_AND_TERMINATE, &variables);
 
     let ledger = format!("{}/ledger", ec2.control_url());
-    let fates = async || -> Vec<Value> {
+    let deliveries = async || -> Vec<Value> {
         let ledger: Value = reqwest::get(&ledger).await.unwrap().json().await.unwrap();
         let events = ledger["events"].as_array().unwrap().iter();
-        let fate = |event: &Value| {
+        let summary = |event: &Value| {
             let delivery = &event["deliveries"][0];
             let rule = &delivery["answer"]["invoked"][0]["rule"];
             json!([event["event"]["detail"]["state"], delivery["outcome"], rule])
         };
-        events.map(fate).collect()
+        events.map(summary).collect()
     };
     let waiting = json!("waiting");
-    let settled = |fates: &[Value]| fates.len() == 4 && fates.iter().all(|fate| fate[1] != waiting);
+    let settled =
+        |all: &[Value]| all.len() == 4 && all.iter().all(|delivery| delivery[1] != waiting);
     assert_eq!(
-        until(fates, settled).await,
+        poll_until(deliveries, settled).await,
         [
             json!(["pending", "unwanted", null]),
             json!(["running", "delivered", HOME_RULE]),
@@ -176,13 +192,13 @@ async fn an_instance_of_another_region_is_heard_of_at_home() {
 }
 
 #[tokio::test]
-async fn the_rule_alone_may_send_to_the_home_bus_alone() {
-    let world = World::start().await;
-    let regions = [AWAY, "us-west-1"];
-    world.forward(&regions).await.unwrap();
+async fn forwarding_role_can_only_put_events_to_the_home_bus() {
+    let fixture = Fixture::start().await;
+    let regions = [OTHER_REGION, "us-west-1"];
+    fixture.forward(&regions).await.unwrap();
     let other_bus = HOME_BUS.replace("default", "other");
-    let other_region = HOME_BUS.replace(HOME, AWAY);
-    let questions = json!([
+    let other_region = HOME_BUS.replace(HOME_REGION, OTHER_REGION);
+    let requests = json!([
         ["events:PutEvents", HOME_BUS],
         ["events:PutEvents", other_bus],
         ["events:PutEvents", other_region],
@@ -191,22 +207,25 @@ async fn the_rule_alone_may_send_to_the_home_bus_alone() {
     .to_string();
     for region in regions {
         let rule = "ec2-events-to-us-east-1";
-        let targets = world.eventbridge(region).list_targets_by_rule().rule(rule);
+        let targets = fixture
+            .eventbridge(region)
+            .list_targets_by_rule()
+            .rule(rule);
         let listed = targets.send().await.unwrap();
         let [target] = listed.targets() else {
-            panic!("one target, not {listed:?}");
+            panic!("expected one target, got {listed:?}");
         };
         let queue = target.dead_letter_config().unwrap().arn().unwrap();
         let variables = [
             ("ROLE", target.role_arn().unwrap()),
-            ("QUESTIONS", &questions),
-            ("AWAY", region),
+            ("REQUESTS", &requests),
+            ("OTHER_REGION", region),
             ("QUEUE", queue),
         ];
-        let grants = world.python(GRANTS, &variables);
+        let permissions = fixture.python(PRINT_PERMISSIONS, &variables);
         let rule = format!("arn:aws:events:{region}:000000000000:rule/{rule}");
         assert_eq!(
-            grants.lines().collect::<Vec<_>>(),
+            permissions.lines().collect::<Vec<_>>(),
             [
                 "allowed",
                 "implicitDeny",
@@ -220,14 +239,19 @@ async fn the_rule_alone_may_send_to_the_home_bus_alone() {
 }
 
 #[tokio::test]
-async fn the_home_region_is_refused() {
-    let world = World::start().await;
-    let error = world.forward(&[HOME]).await.unwrap_err();
+async fn forwarding_from_the_home_region_is_rejected() {
+    let fixture = Fixture::start().await;
+    let error = fixture.forward(&[HOME_REGION]).await.unwrap_err();
     let error = format!("{error:#}");
     assert!(
         error.contains("The home region hears its own events"),
         "{error}"
     );
-    let rules = world.eventbridge(HOME).list_rules().send().await.unwrap();
+    let rules = fixture
+        .eventbridge(HOME_REGION)
+        .list_rules()
+        .send()
+        .await
+        .unwrap();
     assert!(rules.rules().is_empty(), "{rules:?}");
 }

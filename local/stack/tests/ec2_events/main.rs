@@ -1,15 +1,16 @@
-//! EC2's events reach the functions that the rules of the local AWS name, and no others.
+//! EC2 events reach the functions that the deployed rules name, and no others.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod fixture;
 mod forwarding;
-mod world;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use world::{AWAY, HOME, HOME_BUS, STATE_CHANGE, World, event};
+use fixture::{Fixture, HOME_BUS, HOME_REGION, OTHER_REGION, STATE_CHANGE, event};
 
-fn becomes(state: &str) -> Value {
+/// A pattern for instances that enter `state`.
+fn state_pattern(state: &str) -> Value {
     json!({
         "source": ["aws.ec2"],
         "detail-type": [STATE_CHANGE],
@@ -17,65 +18,89 @@ fn becomes(state: &str) -> Value {
     })
 }
 
-fn became(region: &str, id: &str, state: &str) -> Value {
+fn state_event(region: &str, id: &str, state: &str) -> Value {
     event(region, id, STATE_CHANGE, json!({"state": state}))
 }
 
 #[tokio::test]
-async fn the_deployed_rules_decide_who_gets_an_event() {
-    let world = World::start().await;
-    let function = world.create_function();
-    let running = becomes("running");
-    world.rule(HOME, "running", &running, &function).await;
+async fn event_reaches_the_functions_that_deployed_rules_name() {
+    let fixture = Fixture::start().await;
+    let function = fixture.create_function();
+    let running = state_pattern("running");
+    fixture
+        .put_rule(HOME_REGION, "running", &running, &function)
+        .await;
 
-    let (status, _) = world.post(&became(HOME, "a", "stopped")).await;
+    let (status, _) = fixture
+        .post(&state_event(HOME_REGION, "a", "stopped"))
+        .await;
     assert_eq!(status, StatusCode::NO_CONTENT, "no pattern matches");
 
-    let heard = became(HOME, "b", "running");
-    let (status, answer) = world.post(&heard).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
-    let invoked = &answer["invoked"][0];
+    let delivered = state_event(HOME_REGION, "b", "running");
+    let (status, response) = fixture.post(&delivered).await;
+    assert_eq!(status, StatusCode::OK, "{response}");
+    let invoked = &response["invoked"][0];
     assert!(invoked["function"].as_str().unwrap().ends_with(":writer"));
     assert!(invoked["rule"].as_str().unwrap().ends_with("/running"));
-    assert_eq!(world.written(1).await, [heard]);
+    assert_eq!(fixture.received(1).await, [delivered]);
 
-    let (status, _) = world.post(&became(AWAY, "c", "running")).await;
+    let (status, _) = fixture
+        .post(&state_event(OTHER_REGION, "c", "running"))
+        .await;
     assert_eq!(
         status,
         StatusCode::NO_CONTENT,
-        "rules hear their own region only"
+        "rules get the events of their own region only"
     );
 
-    world.rule(AWAY, "forward", &running, HOME_BUS).await;
-    let forwarded = became(AWAY, "d", "running");
-    let (status, answer) = world.post(&forwarded).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
-    assert_eq!(world.written(2).await[1], forwarded);
+    fixture
+        .put_rule(OTHER_REGION, "forward", &running, HOME_BUS)
+        .await;
+    let forwarded = state_event(OTHER_REGION, "d", "running");
+    let (status, response) = fixture.post(&forwarded).await;
+    assert_eq!(status, StatusCode::OK, "{response}");
+    assert_eq!(fixture.received(2).await[1], forwarded);
 
-    let disable = world.eventbridge(HOME).disable_rule().name("running");
+    let disable = fixture
+        .eventbridge(HOME_REGION)
+        .disable_rule()
+        .name("running");
     disable.send().await.unwrap();
-    let (status, _) = world.post(&became(HOME, "e", "running")).await;
+    let (status, _) = fixture
+        .post(&state_event(HOME_REGION, "e", "running"))
+        .await;
     assert_eq!(status, StatusCode::NO_CONTENT, "the rule is disabled");
 }
 
 #[tokio::test]
-async fn what_cannot_be_delivered_is_an_error_and_says_why() {
-    let world = World::start().await;
+async fn undeliverable_event_is_an_error_with_its_reason() {
+    let fixture = Fixture::start().await;
     let queue = "arn:aws:sqs:us-east-1:000000000000:queue";
-    world.rule(HOME, "queue", &becomes("pending"), queue).await;
-    let (status, answer) = world.post(&became(HOME, "a", "pending")).await;
+    fixture
+        .put_rule(HOME_REGION, "queue", &state_pattern("pending"), queue)
+        .await;
+    let (status, response) = fixture
+        .post(&state_event(HOME_REGION, "a", "pending"))
+        .await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(
-        answer["error"].as_str().unwrap().contains(queue),
-        "{answer}"
+        response["error"].as_str().unwrap().contains(queue),
+        "{response}"
     );
 
-    let stopped = becomes("stopped");
-    world.rule(HOME, "circle", &stopped, HOME_BUS).await;
-    let (status, answer) = world.post(&became(HOME, "b", "stopped")).await;
+    let stopped = state_pattern("stopped");
+    fixture
+        .put_rule(HOME_REGION, "loop", &stopped, HOME_BUS)
+        .await;
+    let (status, response) = fixture
+        .post(&state_event(HOME_REGION, "b", "stopped"))
+        .await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(
-        answer["error"].as_str().unwrap().contains("circles"),
-        "{answer}"
+        response["error"]
+            .as_str()
+            .unwrap()
+            .contains("part of a loop"),
+        "{response}"
     );
 }

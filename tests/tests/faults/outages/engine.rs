@@ -50,7 +50,9 @@ impl Engine {
         let keys = (&env.hasura_admin_secret, &env.hasura_jwt_key);
         let mut options = GraphqlOptions::new(&env.database_url, keys.0, keys.1);
         options.name = "graphql-again".to_owned();
-        let port = Ports::from(self.port).reserve("GraphQL").expect("its port");
+        let port = Ports::starting_at(self.port)
+            .reserve("GraphQL")
+            .expect("its port");
         let engine = Graphql::start(deployed.stack.dir(), port, &options).await;
         self.again = Some(engine.expect("the engine starts"));
     }

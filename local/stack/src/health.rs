@@ -1,12 +1,12 @@
-//! Asking the stack's own servers whether they are there.
+//! Readiness checks of the stack's own HTTP servers.
 
 use std::time::Duration;
 
-/// A server that accepts but never answers must not hold up the wait for it.
+/// A server that accepts a connection but never answers must not block the wait for it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether a `GET` of `url` is answered with success.
-pub(crate) async fn answers(url: &str) -> bool {
+/// Whether a `GET` of `url` is answered with a success status.
+pub(crate) async fn responds(url: &str) -> bool {
     let Ok(client) = reqwest::Client::builder().timeout(PROBE_TIMEOUT).build() else {
         return false;
     };

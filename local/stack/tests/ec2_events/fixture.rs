@@ -1,4 +1,4 @@
-//! A local AWS whose rules lead to a function, and the receiver of EC2's events beside it.
+//! A local AWS whose rules lead to a function, and the receiver of EC2 events.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::fs;
@@ -18,17 +18,17 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub(crate) const HOME: &str = REGION;
-pub(crate) const AWAY: &str = "eu-west-1";
+pub(crate) const HOME_REGION: &str = REGION;
+pub(crate) const OTHER_REGION: &str = "eu-west-1";
 pub(crate) const HOME_BUS: &str = "arn:aws:events:us-east-1:000000000000:event-bus/default";
 pub(crate) const STATE_CHANGE: &str = "EC2 Instance State-change Notification";
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/writer";
 
 /// Far longer than an invocation takes.
-const DEADLINE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Makes a function that adds its events to the file `GOT`, and prints its ARN.
+/// Creates a function that appends its events to the file `EVENTS_FILE`. Prints the function's ARN.
 const CREATE_FUNCTION: &str = r#"
 import boto3, io, json, os, zipfile
 
@@ -36,9 +36,9 @@ source = """
 import json
 
 def handler(event, context):
-    with open(%r, "a") as got:
-        print(json.dumps(event), file=got)
-""" % os.environ["GOT"]
+    with open(%r, "a") as events_file:
+        print(json.dumps(event), file=events_file)
+""" % os.environ["EVENTS_FILE"]
 code = io.BytesIO()
 with zipfile.ZipFile(code, "w") as archive:
     archive.writestr("writer.py", source)
@@ -60,8 +60,8 @@ function = boto3.client("lambda").create_function(
 print(function["FunctionArn"])
 "#;
 
-pub(crate) struct World {
-    // Dropped from top to bottom.
+pub(crate) struct Fixture {
+    // Fields are dropped from top to bottom: the receiver before the local AWS that it calls.
     pub(crate) events: Ec2Events,
     aws: Ministack,
     pub(crate) dir: StackDir,
@@ -69,14 +69,14 @@ pub(crate) struct World {
     folder: TempDir,
 }
 
-impl World {
+impl Fixture {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let dir = StackDir::claim(&folder.path().join("stack")).unwrap();
         let mut ports = Ports::free();
         let aws_port = ports.reserve("the local AWS").unwrap();
         let aws = Ministack::start(&dir, aws_port, None).await.unwrap();
-        let events_port = ports.reserve("EC2's events").unwrap();
+        let events_port = ports.reserve("the receiver of EC2 events").unwrap();
         let events = Ec2Events::start(events_port, aws.endpoint()).unwrap();
         Self {
             events,
@@ -96,12 +96,12 @@ impl World {
         EventBridge::new(&sdk.build())
     }
 
-    /// What a script prints that uses AWS's own SDK for Python.
+    /// Runs a Python script that uses boto3, and returns its output.
     pub(crate) fn python(&self, script: &str, variables: &[(&str, &str)]) -> String {
         let ran = Command::new(project::python_tool("python3").unwrap())
             .args(["-c", script])
             .env("AWS_ENDPOINT_URL", self.aws.endpoint())
-            .env("AWS_DEFAULT_REGION", HOME)
+            .env("AWS_DEFAULT_REGION", HOME_REGION)
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
             .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
             .envs(variables.iter().copied())
@@ -112,19 +112,19 @@ impl World {
         String::from_utf8(ran.stdout).unwrap().trim().to_owned()
     }
 
-    /// Where the function writes what it gets.
-    fn got(&self) -> PathBuf {
-        self.folder.path().join("got")
+    /// The file to which the function appends its events.
+    fn events_file(&self) -> PathBuf {
+        self.folder.path().join("events")
     }
 
-    /// A function at home that writes its events to a file.
+    /// Creates a function in the home region that writes its events to a file. Returns its ARN.
     pub(crate) fn create_function(&self) -> String {
-        let got = self.got();
-        self.python(CREATE_FUNCTION, &[("GOT", got.to_str().unwrap())])
+        let file = self.events_file();
+        self.python(CREATE_FUNCTION, &[("EVENTS_FILE", file.to_str().unwrap())])
     }
 
-    /// A rule of that name, for what matches the pattern.
-    pub(crate) async fn rule(
+    /// Creates an enabled rule that sends events which match `pattern` to `target`, an ARN.
+    pub(crate) async fn put_rule(
         &self,
         region: &'static str,
         name: &str,
@@ -134,51 +134,51 @@ impl World {
         let eventbridge = self.eventbridge(region);
         let put = eventbridge.put_rule().name(name).state(RuleState::Enabled);
         put.event_pattern(pattern.to_string()).send().await.unwrap();
-        // Buses of other regions need a role; functions do not mind one.
+        // Buses in other regions need a role; functions ignore it.
         let target = Target::builder().id("1").arn(target).role_arn(ROLE);
         let target = target.build().unwrap();
         let targets = eventbridge.put_targets().rule(name).targets(target);
         targets.send().await.unwrap();
     }
 
-    /// What the receiver says to an event.
+    /// Posts an event to the receiver and returns the response.
     pub(crate) async fn post(&self, event: &Value) -> (StatusCode, Value) {
         let http = reqwest::Client::new();
         let request = http.post(self.events.url()).json(event);
-        let answer = request.send().await.unwrap();
-        let status = answer.status();
-        let text = answer.text().await.unwrap();
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
-    /// What the function has got, once that is so many events.
-    pub(crate) async fn written(&self, count: usize) -> Vec<Value> {
+    /// The events that the function has received, as soon as there are `count` of them.
+    pub(crate) async fn received(&self, count: usize) -> Vec<Value> {
         let read = async || {
-            let text = fs::read_to_string(self.got()).unwrap_or_default();
+            let text = fs::read_to_string(self.events_file()).unwrap_or_default();
             let events = text.lines().map(serde_json::from_str);
             events.filter_map(Result::ok).collect::<Vec<Value>>()
         };
-        until(read, |events| events.len() >= count).await
+        poll_until(read, |events| events.len() >= count).await
     }
 }
 
-/// What `look` sees, once it is `good`.
-pub(crate) async fn until(
-    look: impl AsyncFn() -> Vec<Value>,
-    good: impl Fn(&[Value]) -> bool,
+/// Calls `read` until its result meets `condition`, and returns that result.
+pub(crate) async fn poll_until(
+    read: impl AsyncFn() -> Vec<Value>,
+    condition: impl Fn(&[Value]) -> bool,
 ) -> Vec<Value> {
     let start = Instant::now();
     loop {
-        let seen = look().await;
-        if good(&seen) {
-            return seen;
+        let values = read().await;
+        if condition(&values) {
+            return values;
         }
-        assert!(start.elapsed() < DEADLINE, "only {seen:?}");
+        assert!(start.elapsed() < TIMEOUT, "timeout with {values:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Something that EC2 tells of an instance.
+/// An EC2 event about an instance.
 pub(crate) fn event(region: &str, id: &str, detail_type: &str, mut detail: Value) -> Value {
     detail["instance-id"] = json!("i-1");
     json!({

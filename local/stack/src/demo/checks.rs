@@ -1,96 +1,100 @@
-//! Whether a day went as it should.
+//! Checks of a finished day: that the service kept its guarantees, and that every planned event
+//! happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::story::Interruption;
+use super::interruption::Interruption;
+use super::sessions::Session;
 use super::summary::Summary;
-use super::tell::count;
-use super::users::Told;
-use super::witness::Session;
+use super::text::count;
+use super::users::Assignment;
 
-/// One answer in so many may be an error of the service, on a busy machine: users ask again.
-const FAILED_ANSWERS: usize = 20;
+/// One of this many responses may be an error, because the machine may be busy and users repeat
+/// their requests.
+const RESPONSES_PER_ERROR: usize = 20;
 
-/// What the service promises, and did not keep on this day.
-pub(super) fn broken_promises(
-    told: &[Told],
+/// The guarantees of the service that were broken on this day, as sentences.
+pub(super) fn violations(
+    assignments: &[Assignment],
     sessions: &[Session],
     interruption: Option<&Interruption>,
 ) -> Vec<String> {
-    let mut broken = Vec::new();
+    let mut violations = Vec::new();
     let known: BTreeMap<_, _> = sessions
         .iter()
         .map(|session| ((session.slot.as_str(), session.user.as_str()), session))
         .collect();
     let mut slots = BTreeSet::new();
-    for Told {
+    for Assignment {
         slot,
         user,
         client_sha,
         ..
-    } in told
+    } in assignments
     {
         if !slots.insert(slot) {
-            broken.push(format!("the place {slot} was given to two users"));
+            violations.push(format!("slot {slot} was given to two users"));
         }
         match known.get(&(slot.as_str(), user.as_str())) {
-            None => broken.push(format!(
-                "{user} was told of a place that is not held: {slot}"
+            None => violations.push(format!(
+                "user {user} got slot {slot}, but the database does not record it"
             )),
             Some(session) if session.client_sha != *client_sha => {
-                broken.push(format!("{user} is on a machine for another client"));
+                violations.push(format!(
+                    "user {user} got slot {slot} on an instance for another client"
+                ));
             }
             Some(_) => {}
         }
     }
     for session in sessions {
-        let taken = interruption.is_some_and(|it| it.instance == session.instance);
-        if session.was_cut_off() && !taken {
-            broken.push(format!(
-                "{} lost a session on {}",
+        let interrupted = interruption.is_some_and(|it| it.instance == session.instance);
+        if session.was_cut_off() && !interrupted {
+            violations.push(format!(
+                "user {} lost a session on {}, which EC2 did not interrupt",
                 session.user, session.instance
             ));
         }
         if session.ended.as_deref() == Some("released") {
-            broken.push(format!(
-                "{} lost a place before the session began",
+            violations.push(format!(
+                "user {} lost a slot before the session began",
                 session.user
             ));
         }
     }
-    broken
+    violations
 }
 
-/// Parts of the story that did not happen.
-pub(super) fn missing(day: &Summary) -> Vec<String> {
+/// Planned events of the day that did not happen, as sentences.
+pub(super) fn missing_events(day: &Summary) -> Vec<String> {
     let mut missing = Vec::new();
     if day.gave_up > 0 {
         missing.push(format!(
-            "{} went away without a place",
+            "{} left without a slot",
             count(day.gave_up, "user")
         ));
     }
-    if day.failures.len() > day.served / FAILED_ANSWERS {
+    if day.failures.len() > day.served / RESPONSES_PER_ERROR {
         missing.push(format!(
-            "{} were errors: {}",
-            count(day.failures.len(), "answer"),
+            "{} had an error, more than one in {RESPONSES_PER_ERROR}; the first: {}",
+            count(day.failures.len(), "response"),
             day.failures[0]
         ));
     }
     match &day.interruption {
-        None => missing.push("no machine with users on it was interrupted".to_owned()),
+        None => missing.push("no instance with users was interrupted".to_owned()),
         Some(it) if !it.drained || !it.gone => {
             missing.push(format!(
-                "{} was not drained before EC2 took it",
+                "instance {} was not drained before EC2 terminated it, or not removed afterwards",
                 it.instance
             ));
         }
         Some(_) => {}
     }
-    if let Some(step) = day.rollout.missing() {
-        missing.push(format!("the new image was never {step}"));
+    if let Some(step) = day.rollout.first_missing_step() {
+        missing.push(step.to_owned());
     } else if day.served_new == 0 {
-        missing.push("nobody came with the new client".to_owned());
+        missing.push("no user got a slot with the new client".to_owned());
     }
     missing
 }
@@ -103,8 +107,8 @@ mod tests {
     use crate::seed::CLIENT_SHA;
     use crate::upgrade::NEXT_CLIENT_SHA;
 
-    fn told(slot: &str, user: &str) -> Told {
-        Told {
+    fn assignment(slot: &str, user: &str) -> Assignment {
+        Assignment {
             slot: slot.to_owned(),
             user: user.to_owned(),
             client_sha: CLIENT_SHA,
@@ -122,7 +126,7 @@ mod tests {
         }
     }
 
-    fn taken(instance: &str) -> Interruption {
+    fn interruption_of(instance: &str) -> Interruption {
         Interruption {
             instance: instance.to_owned(),
             users: 1,
@@ -137,45 +141,45 @@ mod tests {
     fn good_day() -> Summary {
         let time = Some(DayTime::at(18, 0));
         Summary {
-            came: 20,
+            arrived: 20,
             served: 20,
             waits: Vec::new(),
             gave_up: 0,
-            // The service may be busy now and then: who asks again is served.
+            // One error in twenty is tolerated.
             failures: vec!["503".to_owned()],
             served_new: 3,
             updated: 1,
             sessions_over: 9,
-            sessions_on: 1,
+            sessions_running: 1,
             sessions_cut_off: 0,
             launched: 5,
             ended: 2,
-            interruption: Some(taken("i-1")),
+            interruption: Some(interruption_of("i-1")),
             rollout: Rollout {
-                ordered: time,
+                requested: time,
                 warm: time,
                 published: time,
                 swapped: time,
                 retired: time,
                 gone: time,
             },
-            wrong: Vec::new(),
-            pace: Pace::of_minutes(6),
+            problems: Vec::new(),
+            pace: Pace::from_minutes(6),
         }
     }
 
     #[test]
-    fn whoever_has_the_place_that_he_was_told_has_nothing_to_complain_of() {
+    fn recorded_assignments_are_not_violations() {
         let sessions = [session("a", "ann", Some("over")), session("b", "bob", None)];
-        let told = [told("a", "ann"), told("b", "bob")];
+        let assignments = [assignment("a", "ann"), assignment("b", "bob")];
         assert_eq!(
-            broken_promises(&told, &sessions, None),
+            violations(&assignments, &sessions, None),
             Vec::<String>::new()
         );
     }
 
     #[test]
-    fn each_broken_promise_is_named() {
+    fn each_violation_is_reported() {
         let ann = session("a", "ann", None);
         let other = Session {
             client_sha: NEXT_CLIENT_SHA.to_owned(),
@@ -183,13 +187,21 @@ mod tests {
         };
         let cases = [
             (
-                vec![told("a", "ann"), told("a", "ann")],
+                vec![assignment("a", "ann"), assignment("a", "ann")],
                 vec![ann.clone()],
                 "two users",
             ),
-            (vec![told("b", "ann")], vec![ann.clone()], "not held"),
-            (vec![told("a", "bob")], vec![ann], "not held"),
-            (vec![told("a", "ann")], vec![other], "another client"),
+            (
+                vec![assignment("b", "ann")],
+                vec![ann.clone()],
+                "does not record it",
+            ),
+            (
+                vec![assignment("a", "bob")],
+                vec![ann],
+                "does not record it",
+            ),
+            (vec![assignment("a", "ann")], vec![other], "another client"),
             (
                 vec![],
                 vec![session("a", "ann", Some("cut off"))],
@@ -198,55 +210,55 @@ mod tests {
             (
                 vec![],
                 vec![session("a", "ann", Some("released"))],
-                "lost a place",
+                "lost a slot",
             ),
         ];
-        for (told, sessions, named) in cases {
-            let broken = broken_promises(&told, &sessions, Some(&taken("i-2")));
-            assert_eq!(broken.len(), 1, "{broken:?}");
-            assert!(broken[0].contains(named), "{broken:?}");
+        for (assignments, sessions, expected) in cases {
+            let violations = violations(&assignments, &sessions, Some(&interruption_of("i-2")));
+            assert_eq!(violations.len(), 1, "{violations:?}");
+            assert!(violations[0].contains(expected), "{violations:?}");
         }
     }
 
     #[test]
-    fn a_session_on_the_machine_that_ec2_took_may_be_cut_off() {
+    fn session_cut_off_by_the_interruption_is_not_a_violation() {
         let sessions = [session("a", "ann", Some("cut off"))];
         assert_eq!(
-            broken_promises(&[], &sessions, Some(&taken("i-1"))),
+            violations(&[], &sessions, Some(&interruption_of("i-1"))),
             Vec::<String>::new()
         );
     }
 
     #[test]
-    fn each_part_of_the_story_that_did_not_happen_is_named() {
-        assert_eq!(missing(&good_day()), Vec::<String>::new());
+    fn each_missing_event_is_reported() {
+        assert_eq!(missing_events(&good_day()), Vec::<String>::new());
         let changes: [(Change, &str); 7] = [
-            (|day| day.gave_up = 1, "1 user went away"),
+            (|day| day.gave_up = 1, "1 user left"),
             (|day| day.interruption = None, "interrupted"),
             (
                 |day| {
                     let drained = false;
                     day.interruption = Some(Interruption {
                         drained,
-                        ..taken("i-1")
+                        ..interruption_of("i-1")
                     });
                 },
                 "drained",
             ),
             (|day| day.rollout.swapped = None, "never swapped in"),
-            (|day| day.rollout.gone = None, "never alone on machines"),
+            (|day| day.rollout.gone = None, "never removed"),
             (|day| day.served_new = 0, "new client"),
             (
                 |day| day.failures = vec!["503".to_owned(); 2],
-                "2 answers were errors",
+                "2 responses had an error",
             ),
         ];
-        for (change, named) in changes {
+        for (change, expected) in changes {
             let mut day = good_day();
             change(&mut day);
-            let missing = missing(&day);
+            let missing = missing_events(&day);
             assert_eq!(missing.len(), 1, "{missing:?}");
-            assert!(missing[0].contains(named), "{missing:?}");
+            assert!(missing[0].contains(expected), "{missing:?}");
         }
     }
 }

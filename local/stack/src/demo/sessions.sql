@@ -1,5 +1,5 @@
--- What became of each session, noted in the transaction in which it happened: the demonstration's
--- own, in a schema that the service does not know.
+-- Records how each session ended, in the transaction that ended it. The demonstration owns this
+-- schema; the service does not use it.
 CREATE SCHEMA demo;
 
 CREATE TABLE demo.sessions (
@@ -8,8 +8,8 @@ CREATE TABLE demo.sessions (
     session_id  text NOT NULL,
     instance_id text NOT NULL,
     client_sha  text NOT NULL,
-    -- Null while it lasts; then 'over', 'cut off' (it ended with its instance), or 'released'
-    -- (nobody claimed it).
+    -- Null while the session lasts. Then 'over', 'cut off' (the instance ended first), or 'released'
+    -- (the user never claimed the slot).
     ended       text,
     PRIMARY KEY (slot_id, user_id, session_id)
 );
@@ -25,8 +25,8 @@ BEGIN
     THEN
         UPDATE demo.sessions s
         SET ended = CASE
-            -- An agent reports the end while its instance lives; the service does when that is
-            -- given up.
+            -- The host agent reports the end of a session while its instance lives. On an instance
+            -- that is TERMINATING, the service ended the session.
             WHEN TG_OP = 'DELETE' OR EXISTS (SELECT FROM instances i
                 WHERE i.id = OLD.instance_id AND i.status = 'TERMINATING') THEN 'cut off'
             WHEN NEW.status = 'DYING' THEN 'over'
