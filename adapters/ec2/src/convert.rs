@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{Instance, InstanceStateName};
 use aws_smithy_types::date_time::DateTime;
 use jiff::Timestamp;
 
-use shared::host::ec2_errors::classify;
+use crate::error_codes::classify;
 use shared::host::{HostError, HostErrorKind, tags};
 use shared::ids::LaunchId;
 use shared::model::{Machine, MachineState};

@@ -2,7 +2,7 @@
 //!
 //! Codes and their meaning: "Error codes for the Amazon EC2 API" in the EC2 developer guide.
 
-use super::HostErrorKind;
+use shared::host::HostErrorKind;
 
 /// Codes that mean the same for the service. What is not named here is [`HostErrorKind::Invalid`]
 /// when EC2 answered with a client error, and [`HostErrorKind::Unclear`] otherwise.
@@ -73,7 +73,7 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
 ];
 
 /// What the caller can do about an error that EC2 answered with this code.
-pub fn classify(code: &str, server_fault: bool) -> HostErrorKind {
+pub(crate) fn classify(code: &str, server_fault: bool) -> HostErrorKind {
     TABLE
         .iter()
         .find(|(_, codes)| codes.contains(&code))

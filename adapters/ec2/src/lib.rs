@@ -2,6 +2,7 @@
 
 mod addresses;
 mod convert;
+mod error_codes;
 mod launch;
 mod retries;
 mod terminate;
@@ -18,8 +19,8 @@ use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::types::{Filter, ImageState};
 
-use super::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation, tags};
 use convert::{failure, machine};
+use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation, tags};
 use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
 use shared::model::{ExternalAddress, LaunchRequest, Machine};
 use shared::settings::{AddressTag, Selector};

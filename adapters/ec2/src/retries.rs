@@ -5,8 +5,8 @@ use aws_sdk_ec2::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_ec2::error::ProvideErrorMetadata;
 use aws_sdk_ec2::operation::run_instances::RunInstancesError;
 
+use crate::error_codes::classify;
 use shared::host::HostErrorKind;
-use shared::host::ec2_errors::classify;
 
 /// EC2 says "insufficient capacity" with status 500, which the SDK takes for a fault that will
 /// pass. Asking again at once only costs requests: the next launch choice is what may help.

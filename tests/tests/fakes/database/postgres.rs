@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use shared::assign::Assigner;
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ImageState, InstanceStatus};
-use shared::settings::ReplicaSettings;
+use shared::settings::Columns;
 use testing::Database;
 use testing::{AgentAnswer, AgentOutcome, SlotStatus, Tables, image};
 
@@ -78,7 +78,7 @@ impl PostgresSide {
             client: HasuraDatabase {
                 client,
                 environment: ENVIRONMENT.to_owned(),
-                replicas: ReplicaSettings::default(),
+                defaults: Columns::default(),
             },
             _engine: engine,
         })
