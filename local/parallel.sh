@@ -74,10 +74,11 @@ remaining() {
 
 # Prints what runs, and the longest of the estimates.
 print_progress() {
-    local name elapsed count left longest=0 line=''
+    local name elapsed newest count left longest=0 line=''
     for name in "${!group[@]}"; do
         elapsed=$(awk -v from="${began[$name]}" -v to="$EPOCHREALTIME" 'BEGIN { print to - from }')
-        count=$(tail -c 400 "$LOGS/$name.log" | grep -oE '[0-9]+/[0-9]+' | tail -n 1 || true)
+        newest=$(tail -c 400 "$LOGS/$name.log" | tr '\r' '\n')
+        count=$(grep -oE '[0-9]+/[0-9]+' <<<"$newest" | tail -n 1 || true)
         if [[ -n $count && $count != "${crates[$name]}" ]]; then
             crates[$name]=$count moved[$name]=$elapsed
         fi
@@ -85,6 +86,7 @@ print_progress() {
         ((left > longest)) && longest=$left
         count=${crates[$name]}
         line+="${line:+; }$name${count:+: ${count%/*} of ${count#*/} crates}"
+        [[ ${newest##*$'\n'} == *Blocking* ]] && line+=" (waits for another cargo)"
     done
     line+="; about $((longest / 60 + 1)) min left"
     if [[ -t 2 ]]; then
