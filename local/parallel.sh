@@ -1,4 +1,4 @@
-# Runs steps side by side and prints what remains. Sourced by `local/setup.sh`.
+# Runs steps side by side and prints what remains. Sourced by `setup.sh` and `test.sh`.
 #
 #   start NAME PACE COMMAND...   starts a step; its output goes to .local/logs/NAME.log
 #   finish                       waits for all steps, and fails if one of them failed
