@@ -1,37 +1,43 @@
-# `make run` starts everything on this machine, `make test` checks everything.
+# `make run` starts everything on this machine, `make check` is for while you work, and
+# `make test` is what CI runs.
 
 STACK := target/debug/local-stack
 
 .PHONY: help
-help: ## Lists what there is
+help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "The times are those of two cores."
 
 .PHONY: setup
-setup: ## Builds and installs what is missing, into .local/ and target/
+setup: ## Builds and installs what is missing, into .local/ and target/: 6 min the first time, then seconds
 	@local/setup.sh
 
 .PHONY: run
-run: setup ## Starts the service on this machine until Ctrl-C; ARGS="--name two" and others: ARGS=--help
+run: setup ## Sets up, and starts the service on this machine until Ctrl-C: 15 s; ARGS="--name two", ARGS=--help
 	@exec $(STACK) up $(ARGS)
 
 .PHONY: demo
-demo: setup ## Plays a day of users in six minutes, to be watched in a browser; ARGS="--minutes 10"
+demo: setup ## Sets up, and plays a day of users to watch in a browser: 6 min; ARGS="--minutes 10"
 	@exec $(STACK) demo $(ARGS)
 
 .PHONY: token
-token: ## Prints a token for USER=name; ARGS="--expires-in 60"
-	@$(if $(filter command line,$(origin USER)),,$(error say whose: make token USER=bob))$(STACK) token --user '$(USER)' $(ARGS)
+token: ## Prints a token for a user of the running service: USER=bob; ARGS="--expires-in 60"
+	@$(if $(filter command line,$(origin USER)),,$(error name the user: make token USER=bob))$(STACK) token --user '$(USER)' $(ARGS)
+
+.PHONY: check
+check: ## Checks format and lints, and runs the tests that need no stack: 8 min the first time, then 1 to 2 min
+	@local/check.sh
 
 .PHONY: test
-test: ## Runs every check and every test
+test: ## Sets up, and runs every check and every test: 40 min the first time, then 25 min
 	@local/test.sh
 
 .PHONY: simulate
-simulate: ## Runs schedules with faults and checks what always holds: SEEDS=1000, or one again: SEED=7
+simulate: ## Runs schedules with faults and checks the invariants: 1 min once built; SEEDS=1000, or one again: SEED=7
 	@cargo run --quiet --locked -p scaling-simulation -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) $(ARGS)
 
 .PHONY: bench
-bench: setup ## Prints the figures that the service should reach
+bench: setup ## Sets up, and prints what the service reaches beside its goals: 10 min
 	@local/bench.sh
 
 .PHONY: clean

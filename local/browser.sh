@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What the tests of the status page need besides `local/setup.sh`: a browser and its
-# driver from the system's packages, and the rules of accessibility (axe-core, as a
-# package of Python brings it). A second run does nothing.
+# Installs what the tests of the status page need besides `local/setup.sh`: a browser and
+# its driver from the system's packages, and the accessibility rules of axe-core, which
+# come in a Python package. A second run does nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ fi
 
 if [[ ! -e $FOLDER/$AXE ]]; then
     rm -rf "$FOLDER"
-    # Without what it needs to be used from Python: only its script is read.
+    # Without its dependencies: only the script of axe-core is read.
     .local/venv/bin/pip install --quiet --disable-pip-version-check --no-deps \
         --target "$FOLDER" "$AXE"
     touch "$FOLDER/$AXE"

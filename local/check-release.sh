@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds assign-user as it is deployed and checks what only shows in a release
-# build: that Lambda's C library is new enough for it, and that it stays small.
-# The other functions have the AWS SDK for EC2 in them: a release build of it
-# takes a quarter of an hour, and its C library is the same.
+# Builds assign-user as it is deployed and checks what only a release build shows: that
+# it needs no newer C library than Lambda has, and that it stays small. The other
+# functions contain the AWS SDK for EC2: its release build takes a quarter of an hour,
+# and they need the same C library.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ cargo build --locked --release -p assign-user
 
 newest=$(objdump -T "$BINARY" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -n 1)
 if [[ $(printf '%s\n%s\n' "$newest" "$LAMBDA_GLIBC" | sort -V | tail -n 1) != "$LAMBDA_GLIBC" ]]; then
-    echo "$BINARY needs glibc $newest, Lambda's provided.al2023 has $LAMBDA_GLIBC: build it with Zig" >&2
+    echo "$BINARY needs glibc $newest, but Lambda's provided.al2023 has $LAMBDA_GLIBC: build it with Zig" >&2
     exit 1
 fi
 
@@ -28,7 +28,7 @@ print(len(packed.getvalue()))
 EOF
 )
 if ((zipped > LARGEST_ZIP)); then
-    echo "$BINARY is $zipped bytes zipped, more than $LARGEST_ZIP: what was added to it?" >&2
+    echo "$BINARY is $zipped bytes zipped, more than $LARGEST_ZIP: find out which dependency made it grow" >&2
     exit 1
 fi
 echo "assign-user: $zipped bytes zipped, needs glibc $newest"

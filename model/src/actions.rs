@@ -1,44 +1,45 @@
-//! What may happen next.
+//! What may happen next in a state.
 
 use stateright::{Model, Property};
 
 use crate::properties;
-use crate::protocol::{Protocol, ROUNDS, TOO_MANY};
-use crate::state::{At, Event, Run, State};
+use crate::protocol::{Protocol, ROUNDS, TOO_MANY_ACQUISITIONS};
+use crate::state::{Event, Invocation, Request, State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The world changes, and with it the event that announces it is stored.
+    /// The region's state changes, and the event that announces the change is stored.
     Change,
     Deliver(Event),
-    /// With the last scheduled pass, events and faults are over.
+    /// A scheduled pass starts. After the final one there are no more events and faults.
     Schedule {
-        is_last: bool,
+        is_final: bool,
     },
-    LeaseEnds,
-    LateClear,
-    /// A run sends its next request.
-    Step(Run, How),
+    EndLease,
+    /// A clear that was on its way arrives.
+    DeliverDelayedClear,
+    /// An invocation sends its next request.
+    Send(Invocation, Outcome),
 }
 
-/// What becomes of a request.
+/// How a request ends, and what its sender learns of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum Outcome {
     Answered,
-    /// It says that the region is wanted, but there is no time left for another round.
+    /// The answer says that a mark is set, but there is no time left for another round.
     OutOfTime,
-    /// Its sender dies before it sends it.
-    Dies,
-    /// It has no effect, and its sender is told or gives it up.
+    /// The sender dies before it sends the request.
+    SenderDies,
+    /// The request has no effect. Its sender is told so, or gives it up.
     Fails,
-    /// It has its effect, and its sender does not hear of it.
-    Unanswered,
-    /// A transaction touches the lock's item: nothing is written.
+    /// The request takes effect, but its sender gets no answer.
+    AnswerLost,
+    /// A transaction touches the lock's item, so nothing is written.
     Conflict,
-    /// It was sent twice, and one of the two is still on its way.
-    Doubled,
-    /// Its sender gives it up, but it is still on its way.
-    Late,
+    /// The request was sent twice. One copy is answered, the other is still on its way.
+    Duplicated,
+    /// The sender gives the request up, but it is still on its way.
+    Delayed,
 }
 
 impl Model for Protocol {
@@ -49,81 +50,82 @@ impl Model for Protocol {
         vec![State {
             fence: self.bounds.fence,
             duplicates: self.bounds.duplicates,
-            schedules: self.bounds.schedules,
+            scheduled: self.bounds.scheduled,
             faults: self.bounds.faults,
             ..State::default()
         }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        let faulty = state.faults > 0 && !state.quiet;
-        for run in &state.runs {
-            let fails_anyway = self.is_never_cleared(run.at);
-            let faults = match faulty && !fails_anyway {
-                true => faults_of(run),
+        let may_fail = state.faults > 0 && !state.is_final;
+        for invocation in &state.invocations {
+            let fails_anyway = self.always_fails(invocation.next);
+            let faults = match may_fail && !fails_anyway {
+                true => possible_faults(invocation),
                 false => &[],
             };
-            let ways = self.answers_to(run).iter().chain(faults);
-            actions.extend(ways.map(|how| Action::Step(*run, *how)));
-            if faulty {
-                actions.push(Action::Step(*run, How::Dies));
+            let outcomes = self.regular_outcomes(invocation).iter().chain(faults);
+            actions.extend(outcomes.map(|outcome| Action::Send(*invocation, *outcome)));
+            if may_fail {
+                actions.push(Action::Send(*invocation, Outcome::SenderDies));
             }
         }
-        if state.lock.held && (faulty || !state.any(|run| run.holds(&state.lock))) {
-            actions.push(Action::LeaseEnds);
+        if state.lock.held && (may_fail || !state.any(|one| one.holds(&state.lock))) {
+            actions.push(Action::EndLease);
         }
-        if state.late_clear > 0 {
-            actions.push(Action::LateClear);
+        if state.delayed_clear > 0 {
+            actions.push(Action::DeliverDelayedClear);
         }
-        if state.quiet {
+        if state.is_final {
             return;
         }
-        if state.world < self.bounds.events {
+        if state.changed < self.bounds.events {
             actions.push(Action::Change);
         }
-        if state.runs.len() < self.bounds.at_once {
-            let mut due: Vec<_> = (1..=state.world).collect();
-            due.retain(|event| state.duplicates > 0 || !state.was_sent(*event));
+        if state.invocations.len() < self.bounds.invocations {
+            let mut due: Vec<_> = (1..=state.changed).collect();
+            due.retain(|event| state.duplicates > 0 || !state.is_duplicate(*event));
             actions.extend(due.into_iter().map(Action::Deliver));
-            if state.schedules > 0 {
-                actions.push(Action::Schedule { is_last: false });
+            if state.scheduled > 0 {
+                actions.push(Action::Schedule { is_final: false });
             }
         }
         if state.is_settled() && !state.lock.held {
-            actions.push(Action::Schedule { is_last: true });
+            actions.push(Action::Schedule { is_final: true });
         }
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         match action {
-            Action::Change => state.world += 1,
+            Action::Change => state.changed += 1,
             Action::Deliver(event) => {
-                state.duplicates -= u8::from(state.was_sent(event));
-                state.runs.push(Run::webhook(event));
+                state.duplicates -= u8::from(state.is_duplicate(event));
+                state.invocations.push(Invocation::webhook(event));
             }
-            Action::Schedule { is_last } => {
-                state.quiet = is_last;
-                state.schedules -= u8::from(!is_last);
-                state.runs.push(Run::default());
+            Action::Schedule { is_final } => {
+                state.is_final = is_final;
+                state.scheduled -= u8::from(!is_final);
+                state.invocations.push(Invocation::default());
             }
-            Action::LeaseEnds => state.end_lease(),
-            Action::LateClear => {
-                let id = std::mem::take(&mut state.late_clear);
+            Action::EndLease => state.end_lease(),
+            Action::DeliverDelayedClear => {
+                let id = std::mem::take(&mut state.delayed_clear);
                 self.clear(&mut state, id);
             }
-            Action::Step(run, how) => {
-                let at = state.runs.iter().position(|other| *other == run)?;
-                state.runs.swap_remove(at);
-                self.step(&mut state, run, how);
+            Action::Send(invocation, outcome) => {
+                let mut all = state.invocations.iter();
+                let index = all.position(|other| *other == invocation)?;
+                state.invocations.swap_remove(index);
+                self.send(&mut state, invocation, outcome);
             }
         }
-        state.runs.sort_unstable();
+        state.invocations.sort_unstable();
         Some(state)
     }
 
     fn within_boundary(&self, state: &State) -> bool {
-        state.lock.owner <= TOO_MANY
+        state.lock.owner <= TOO_MANY_ACQUISITIONS
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -132,48 +134,49 @@ impl Model for Protocol {
 }
 
 impl Protocol {
-    fn answers_to(&self, run: &Run) -> &'static [How] {
-        match run.at {
-            At::Reread if run.rounds >= ROUNDS => &[How::OutOfTime],
-            At::Reread => &[How::Answered, How::OutOfTime],
-            at if self.is_never_cleared(at) => &[How::Fails],
-            _ => &[How::Answered],
+    /// The outcomes that do not count as faults.
+    fn regular_outcomes(&self, invocation: &Invocation) -> &'static [Outcome] {
+        match invocation.next {
+            Request::RereadMark if invocation.rounds >= ROUNDS => &[Outcome::OutOfTime],
+            Request::RereadMark => &[Outcome::Answered, Outcome::OutOfTime],
+            next if self.always_fails(next) => &[Outcome::Fails],
+            _ => &[Outcome::Answered],
         }
     }
 
-    /// What fails each time is not counted among the faults.
-    pub(crate) fn is_never_cleared(&self, at: At) -> bool {
-        at == At::ClearMark && !self.bounds.clears
+    /// A permanent failure does not count as a fault.
+    pub(crate) fn always_fails(&self, request: Request) -> bool {
+        request == Request::ClearMark && !self.bounds.clears_succeed
     }
 }
 
-fn faults_of(run: &Run) -> &'static [How] {
-    match run.at {
-        At::Acquire if run.lease.owner > 0 => &[How::Conflict],
-        At::Acquire => &[How::Conflict, How::Unanswered],
-        At::List => &[How::Fails],
-        At::BeginPass => &[How::Unanswered],
-        At::Record => &[How::Conflict],
-        At::ClearMark => &[How::Fails, How::Doubled, How::Late],
-        At::Release { settled: true } => &[How::Unanswered, How::Fails],
+fn possible_faults(invocation: &Invocation) -> &'static [Outcome] {
+    match invocation.next {
+        Request::Acquire if invocation.lease.owner > 0 => &[Outcome::Conflict],
+        Request::Acquire => &[Outcome::Conflict, Outcome::AnswerLost],
+        Request::ListInstances => &[Outcome::Fails],
+        Request::BeginPass => &[Outcome::AnswerLost],
+        Request::RecordDecision => &[Outcome::Conflict],
+        Request::ClearMark => &[Outcome::Fails, Outcome::Duplicated, Outcome::Delayed],
+        Request::Release { settled: true } => &[Outcome::AnswerLost, Outcome::Fails],
         _ => &[],
     }
 }
 
 impl State {
-    /// Was answered, or somebody is at it.
-    fn was_sent(&self, event: Event) -> bool {
-        self.is_answered(event) || self.any(|run| run.event == event)
+    /// Another delivery of the event would be a duplicate: it was answered or is being handled.
+    fn is_duplicate(&self, event: Event) -> bool {
+        self.is_answered(event) || self.any(|one| one.event == event)
     }
 
-    /// Of a dead holder; or of a living one, that does not notice.
+    /// Ends the lease of a dead holder, or that of a living one, which does not notice.
     fn end_lease(&mut self) {
         let lock = self.lock;
         self.lock.held = false;
-        if let Some(holder) = self.runs.iter_mut().find(|run| run.holds(&lock)) {
+        if let Some(holder) = self.invocations.iter_mut().find(|one| one.holds(&lock)) {
             holder.lease.ended = true;
             self.faults -= 1;
-            self.noted.disturbed = true;
+            self.history.disturbed = true;
         }
     }
 }

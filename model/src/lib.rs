@@ -1,61 +1,77 @@
-//! A small model of a region's lock, wake mark and fence, for a checker that visits all of its
-//! states ([`stateright`]). Tests of the real thing try some orders of events; this tries all.
+//! A model of a region's lock, wake mark and fence. The checker [`stateright`] visits every state
+//! of it. Tests of the real code try some orders of events; the model tries all of them.
 //!
 //! # What is modelled
 //!
-//! One region. The world changes, and each change is announced by an event that is delivered
-//! until it is answered with 2xx, perhaps twice. Its webhook asks whether the event was seen,
-//! marks the region (with a new id, over whatever mark there is), records the event as seen, and
-//! tries the lock. A pass on schedule, or one handed over to, goes straight for the lock. The
-//! holder reads the mark, lists the machines, begins its pass (which raises the fence and reads
-//! the database, in one transaction), writes under the fence, records its decision (which shows
-//! that the lock is still its own), clears the mark that it read, releases and reads the mark
-//! again. If it could not look, record or clear, it releases and leaves the rest to the schedule.
-//! So `shared::pass`, `shared::observe` and `shared::lock`, request by request. A request to a
-//! store is one step; between any two, everybody else may take theirs. A change between the two
-//! halves of a look counts as not seen: so it makes no difference which of them is sent first.
+//! One region. Its state changes, and each change is announced by an event. The event is delivered
+//! until it is answered with 2xx, perhaps twice. A request to a store is one step, and between any
+//! two steps every other invocation may take its own. The steps follow `shared`'s pass, its
+//! observation and its lock, request by request:
+//!
+//! 1. A webhook checks whether its event was seen before. If not, it sets the region's wake mark
+//!    (with a new id, replacing the mark that is there), records the event as seen, and tries to
+//!    acquire the lock. A pass that is scheduled or handed over starts with the lock.
+//! 2. The holder reads the mark, lists the instances, and begins its pass: one transaction that
+//!    raises the fence and reads the database.
+//! 3. It writes under the fence and records its decision, which proves that it still holds the lock.
+//! 4. It clears the mark that it read, releases the lock, and reads the mark again. If a mark is
+//!    set, it starts another round.
+//!
+//! A holder that could not observe, record or clear only releases the lock. The schedule does the
+//! rest. A change between listing the instances and reading the database counts as not observed, so
+//! the order of these two requests does not matter.
 //!
 //! Time is only an order here. A lease may end at any moment after it was granted, whether its
-//! holder is dead, paused or merely thinks that it has time left: what a margin for clocks keeps
-//! rare has to be harmless. A pass may be told at any time that another round would take too long.
+//! holder is dead, paused, or believes that it has time left. A margin for clock differences makes
+//! this rare in reality; here it has to be harmless. A pass may be told at any time that another
+//! round would take too long.
 //!
-//! Faults, up to a number of all kinds together ([`How`]): an invocation dies before any of its
-//! requests; a lease ends under a holder that goes on; an acquisition takes effect unanswered (its
-//! sender asks again and finds its own name), or is refused since a transaction touches the lock
-//! (its sender takes it for held); a look fails before or after it raised the fence; a record fails;
-//! a clear is sent twice and the second copy comes at any later time, or it is given up by its
-//! sender and comes late, or never; a release is not answered, or never arrives. One fault may
-//! last: that no clear ever works ([`Bounds::clears`]).
+//! # Faults
+//!
+//! The number of faults of all kinds ([`Outcome`]) is bounded:
+//!
+//! - An invocation dies before any of its requests.
+//! - A lease ends while its holder continues.
+//! - An acquisition takes effect but its answer is lost. The sender asks again and finds its own name.
+//! - An acquisition is rejected because a transaction touches the lock. The sender takes it for held.
+//! - An observation fails before or after it raised the fence.
+//! - A decision cannot be recorded.
+//! - A clear is sent twice and the second copy arrives later; or its sender gives it up and it
+//!   arrives later, or never.
+//! - The answer to a release is lost, or the release never arrives.
+//!
+//! One fault can be permanent: no clear ever succeeds ([`Bounds::clears_succeed`]).
 //!
 //! # Bounds
 //!
-//! [`Bounds`], one or two of which the tests stretch at a time: three events, or two and one of
-//! them twice; two scheduled passes and one last; three invocations at once; three rounds, as the
-//! real pass; three faults. Every path ends ([`name::NO_LOOP`]), with a last scheduled pass without
-//! faults. What has to happen *eventually* is asked of the states there.
+//! [`Bounds`], of which each test raises one or two: three events, or two of which one is delivered
+//! twice; two scheduled passes and a final one; three invocations at once; three rounds, as in the
+//! real pass; three faults. Every path ends ([`name::PASSES_END`]) with a final scheduled pass
+//! without faults. What must happen *eventually* is checked in the states there.
 //!
 //! # What is left out
 //!
-//! - Steps that fail, or that there is no time for. They are reported and recorded, and the mark
-//!   goes all the same: to have acted is to have tried.
-//! - Requests that fail again and again, other than clears.
-//! - EC2, which cannot be fenced, and DynamoDB's intents, whose transactions check the lock's own
-//!   item. Deciding and acting is one fenced write.
-//! - Requests that fail or go unanswered where their sender gives up: a webhook's are as good as
-//!   its death, since the event comes again; an outbid's, or a release's by a holder that leaves,
-//!   as the holder's. An acquisition that takes effect late is to all others a pass that dies at
-//!   once. A marking that comes twice or late costs a look and no more: it only adds a mark.
-//! - The second look of an event that speaks for a bucket of time, which marks and looks like an
-//!   event of its own; orders by hand, which mark like events; several regions, which share
-//!   nothing; a retry of a pass that was handed over to and died.
-//! - How long anything takes. That the schedule comes within a minute is not shown here.
+//! - Plan steps that fail, or that there is no time for. They are reported and recorded, and the mark
+//!   is cleared anyway: an attempt counts as acting.
+//! - Requests that fail repeatedly, other than clears.
+//! - EC2, which cannot be fenced, and the intents in DynamoDB, whose transactions check the lock's
+//!   item. Deciding and executing is one fenced write.
+//! - Failed or unanswered requests whose sender gives up. For a webhook this equals its death, since
+//!   the event is delivered again. For a holder that advances past the fence, or releases after a
+//!   failure, it equals the holder's death. An acquisition that takes effect late equals a pass that
+//!   dies at once. A mark that is set twice or late only causes one more observation.
+//! - The second observation for an event that stands for a bucket of time: it marks and observes
+//!   like an event of its own. Passes requested by hand, which mark like events. Several regions,
+//!   which share nothing. A retry of a pass that was handed over and died.
+//! - Durations. That the schedule comes within a minute is not shown here.
 //!
 //! # What it shows
 //!
-//! No mark is lost, whoever dies and whatever comes late: it lasts until what it was set for was
-//! acted on ([`name::MARK_LASTS`]). Whoever looks next, for whatever reason, finds it. One that
-//! cannot be cleared brings forth no passes of its own ([`name::NO_LOOP`]). For each
-//! rule there is a [`Variant`] without it, and the checker tells what goes wrong then.
+//! No mark is lost, whichever invocation dies and whatever arrives late: a mark stays until the change
+//! that it was set for was acted on ([`name::MARK_KEPT`]). The next pass finds it, whatever triggered
+//! that pass. A mark that cannot be cleared does not cause passes by itself ([`name::PASSES_END`]).
+//! For each rule of the protocol there is a [`Variant`] without it, and the checker shows which
+//! properties are violated then.
 
 mod actions;
 mod properties;
@@ -63,7 +79,7 @@ mod protocol;
 mod state;
 mod steps;
 
-pub use actions::{Action, How};
+pub use actions::{Action, Outcome};
 pub use properties::name;
 pub use protocol::{Bounds, Protocol, Variant};
-pub use state::{At, Event, Lease, Lock, Noted, Run, State};
+pub use state::{Event, History, Invocation, Lease, Lock, Request, State};

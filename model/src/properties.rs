@@ -2,87 +2,95 @@
 
 use stateright::{Model, Property};
 
-use crate::protocol::{Protocol, ROUNDS, TOO_MANY};
-use crate::state::{At, State};
+use crate::protocol::{Protocol, ROUNDS, TOO_MANY_ACQUISITIONS};
+use crate::state::{Request, State};
 
-/// The names of the properties, and then of the examples.
+/// The names of the properties, followed by those of the examples.
 pub mod name {
     pub const ONE_WRITER: &str = "no write is accepted once a newer holder's pass has begun";
-    pub const LEASE_KEPT: &str = "nobody takes a lock whose lease has not ended";
+    pub const LEASE_RESPECTED: &str = "the lock is not acquired while its holder's lease lasts";
     pub const VERSIONS_GROW: &str = "each holder's version is higher than all before";
-    /// A holder that dies takes no mark with it, nor does anything that comes late.
-    pub const MARK_LASTS: &str = "a mark lasts until what it was set for was acted on";
-    pub const WAKE_DURABLE: &str = "a seen event is marked or acted on";
-    pub const NONE_WAITS: &str = "undisturbed, no event waits for the schedule";
-    /// So that whoever looks next knows of it.
-    pub const WAITS_MARKED: &str = "an event that waits for the schedule is marked";
-    pub const NO_LOOP: &str = "passes that follow from each other come to an end";
-    pub const ALL_DONE: &str = "in the end every change was seen and acted on";
-    pub const AT_REST: &str = "in the end the mark is clear and the lock free";
-    /// Of the model itself: else its end might never be asked for.
-    pub const NEVER_STUCK: &str = "something can happen, or all is over";
+    /// Neither a holder that dies nor a request that arrives late removes a mark.
+    pub const MARK_KEPT: &str = "a mark stays until the change that it was set for was acted on";
+    pub const SEEN_IS_MARKED: &str = "a seen event is marked or acted on";
+    pub const NONE_LEFT: &str = "without disturbance, no event is left to the schedule";
+    /// So the next pass knows of it.
+    pub const LEFT_IS_MARKED: &str = "an event that is left to the schedule is marked";
+    pub const PASSES_END: &str = "passes that follow from each other come to an end";
+    pub const ALL_ACTED_ON: &str = "in the end every change was observed and acted on";
+    pub const AT_REST: &str = "in the end the mark is not set and the lock is free";
+    /// A property of the model itself: without it, the end might never be reached and checked.
+    pub const NEVER_STUCK: &str = "an action is possible, or the end is reached";
 
-    pub const TURNED_AWAY: &str = "a webhook finds the lock held";
-    pub const HANDED_OVER: &str = "the rounds are used up and the region is wanted";
-    pub const SEEN_BEFORE: &str = "an event is delivered that was seen before";
-    pub const OUTRUN: &str = "an outrun holder wants to write";
-    pub const LIFTED: &str = "a lock is lifted above the fence";
-    pub const LATE_CLEAR: &str = "a late clear is on its way while a newer mark is set";
-    pub const LEFT_MARKED: &str = "an event waits for the schedule";
+    pub const LOCK_HELD: &str = "a webhook finds the lock held";
+    pub const HANDED_OVER: &str = "a mark is set after the last round";
+    pub const DELIVERED_AGAIN: &str = "an event is delivered that was seen before";
+    pub const STALE_HOLDER: &str = "a holder whose version is below the fence is about to write";
+    pub const ADVANCED: &str = "a lock is raised above the fence";
+    pub const DELAYED_CLEAR: &str = "a clear is delayed while a newer mark is set";
+    pub const LEFT_TO_SCHEDULE: &str = "an event is left to the schedule";
 }
 
 type Must = Property<Protocol>;
 
 pub(crate) fn all() -> Vec<Must> {
     vec![
-        Must::always(name::ONE_WRITER, |_, s| !s.noted.stale_write),
-        Must::always(name::LEASE_KEPT, |_, s| !s.noted.robbed),
-        Must::always(name::VERSIONS_GROW, |_, s| !s.noted.version_reused),
-        Must::always(name::MARK_LASTS, |_, s| {
-            s.mark > 0 || s.noted.marked <= s.noted.acted
+        Must::always(name::ONE_WRITER, |_, s| !s.history.stale_write),
+        Must::always(name::LEASE_RESPECTED, |_, s| !s.history.lease_ignored),
+        Must::always(name::VERSIONS_GROW, |_, s| !s.history.version_reused),
+        Must::always(name::MARK_KEPT, |_, s| {
+            s.mark > 0 || s.history.marked <= s.history.acted
         }),
-        Must::always(name::WAKE_DURABLE, |_, s| {
-            let mut undone = s.noted.acted + 1..=s.world;
-            s.mark > 0 || !undone.any(|event| s.is_seen(event))
+        Must::always(name::SEEN_IS_MARKED, |_, s| {
+            let mut pending = s.history.acted + 1..=s.changed;
+            s.mark > 0 || !pending.any(|event| s.is_seen(event))
         }),
-        Must::always(name::NONE_WAITS, |_, s| s.noted.disturbed || !s.waits()),
-        Must::always(name::WAITS_MARKED, |_, s| s.mark > 0 || !s.waits()),
-        Must::always(name::NO_LOOP, |_, s| s.lock.owner < TOO_MANY),
-        Must::always(name::ALL_DONE, |_, s| !s.is_over() || !s.waits()),
+        Must::always(name::NONE_LEFT, |_, s| {
+            s.history.disturbed || !s.is_left_to_schedule()
+        }),
+        Must::always(name::LEFT_IS_MARKED, |_, s| {
+            s.mark > 0 || !s.is_left_to_schedule()
+        }),
+        Must::always(name::PASSES_END, |_, s| {
+            s.lock.owner < TOO_MANY_ACQUISITIONS
+        }),
+        Must::always(name::ALL_ACTED_ON, |_, s| {
+            !s.is_over() || !s.is_left_to_schedule()
+        }),
         Must::always(name::AT_REST, |_, s| {
             !s.is_over() || (s.mark == 0 && !s.lock.held)
         }),
         Must::always(name::NEVER_STUCK, |p, s| {
             s.is_over() || !p.next_steps(s).is_empty()
         }),
-        Must::sometimes(name::TURNED_AWAY, |_, s| {
-            s.lock.held && s.any(|run| run.event > 0 && run.at == At::Acquire)
+        Must::sometimes(name::LOCK_HELD, |_, s| {
+            s.lock.held && s.any(|one| one.event > 0 && one.next == Request::Acquire)
         }),
         Must::sometimes(name::HANDED_OVER, |_, s| {
-            s.mark > 0 && s.any(|run| run.at == At::Reread && run.rounds == ROUNDS)
+            s.mark > 0 && s.any(|one| one.next == Request::RereadMark && one.rounds == ROUNDS)
         }),
-        Must::sometimes(name::SEEN_BEFORE, |_, s| {
-            s.any(|run| run.at == At::AskSeen && s.is_seen(run.event))
+        Must::sometimes(name::DELIVERED_AGAIN, |_, s| {
+            s.any(|one| one.next == Request::CheckSeen && s.is_seen(one.event))
         }),
-        Must::sometimes(name::OUTRUN, |_, s| {
-            s.any(|run| run.at == At::Write && run.lease.version < s.fence)
+        Must::sometimes(name::STALE_HOLDER, |_, s| {
+            s.any(|one| one.next == Request::Write && one.lease.version < s.fence)
         }),
-        Must::sometimes(name::LIFTED, |_, s| s.any(|run| run.lifted)),
-        Must::sometimes(name::LATE_CLEAR, |_, s| {
-            s.late_clear > 0 && s.mark > 0 && s.late_clear != s.mark
+        Must::sometimes(name::ADVANCED, |_, s| s.any(|one| one.advanced)),
+        Must::sometimes(name::DELAYED_CLEAR, |_, s| {
+            s.delayed_clear > 0 && s.mark > 0 && s.delayed_clear != s.mark
         }),
-        Must::sometimes(name::LEFT_MARKED, |_, s| s.waits()),
+        Must::sometimes(name::LEFT_TO_SCHEDULE, |_, s| s.is_left_to_schedule()),
     ]
 }
 
 impl State {
-    /// Nothing will ever happen again, until the schedule comes once more.
+    /// Nothing more can happen: the final scheduled pass has ended.
     fn is_over(&self) -> bool {
-        self.quiet && self.is_settled()
+        self.is_final && self.is_settled()
     }
 
-    /// Nothing but the schedule will make good for a change that nobody has acted on.
-    fn waits(&self) -> bool {
-        self.is_settled() && self.noted.acted < self.world
+    /// A change was not acted on, and only the schedule can start the pass that does.
+    fn is_left_to_schedule(&self) -> bool {
+        self.is_settled() && self.history.acted < self.changed
     }
 }

@@ -1,60 +1,60 @@
-//! What is checked: the protocol or a variant of it, and how much may happen.
+//! What is checked: the protocol or a variant of it, within bounds.
 
-/// Looks of one pass before it hands over, as in `shared::pass`.
+/// Rounds of one pass before it hands over; the same number as in `shared`'s pass.
 pub(crate) const ROUNDS: u8 = 3;
 
-/// So many holders there are only if each brings forth another.
-pub(crate) const TOO_MANY: u8 = 12;
+/// The bounds allow fewer acquisitions than this, unless passes trigger each other without end.
+pub(crate) const TOO_MANY_ACQUISITIONS: u8 = 12;
 
-/// The protocol, or what it would be with one rule changed.
+/// The protocol, or the protocol with one rule changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
     AsBuilt,
-    /// Postgres takes every write, whatever its version.
+    /// Postgres accepts every write, whatever its version.
     NoFence,
-    /// A lock that is behind the fence is not lifted above it.
-    NoOutbid,
-    /// The holder leaves after its release, without a look at the mark.
+    /// A lock whose version is below the fence is not raised above it.
+    NoAdvancePastFence,
+    /// The holder ends after its release and does not read the mark again.
     NoReread,
-    /// So does one whose release was not answered.
-    UnansweredReleaseLeaves,
-    /// An event's id is recorded before its region is marked.
+    /// A holder whose release was not answered ends, and does not read the mark again.
+    UnansweredReleaseEndsPass,
+    /// An event is recorded as seen before its region is marked.
     SeenBeforeMarked,
-    /// A region that is marked is not marked anew.
+    /// A region that is marked already keeps its old mark.
     MarkOnlyIfUnset,
-    /// A clear takes whatever mark it finds.
+    /// A clear removes any mark, not only the one that was read.
     MarksWithoutIds,
-    /// The mark is read while the region is looked at, not before.
-    ReadWithLook,
-    /// The mark is cleared before the look.
-    ClearBeforeLook,
-    /// The mark is cleared after the look, before it is acted on.
-    ClearAfterLook,
-    /// The mark is cleared although it was not shown that the lock was still the holder's.
-    ClearUnrecorded,
-    /// A holder goes on after a decision that was not recorded, or a mark that was not cleared.
-    UnsettledGoesOn,
+    /// The mark is read during the observation, not before it.
+    ReadDuringObserve,
+    /// The mark is cleared before the observation.
+    ClearBeforeObserve,
+    /// The mark is cleared after the observation and before the plan is executed.
+    ClearBeforeExecute,
+    /// The mark is cleared although no record proves that the holder still has the lock.
+    ClearWithoutRecord,
+    /// A holder continues after a decision that was not recorded, or a mark that was not cleared.
+    UnsettledContinues,
     /// A new holder gets its predecessor's version.
-    VersionsStandStill,
-    /// A release frees the lock, whoever holds it.
-    ReleaseOfAnyLock,
+    VersionsRepeat,
+    /// A release frees the lock, whichever invocation holds it.
+    ReleaseWithoutOwner,
 }
 
-/// How much happens at most.
+/// The most that may happen.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Changes of the world, each with one event.
+    /// Changes of the region's state, each with one event.
     pub events: u8,
-    /// Events delivered once more although nothing failed.
+    /// Deliveries of an event that was answered or is being handled.
     pub duplicates: u8,
-    /// Scheduled passes, besides the last one.
-    pub schedules: u8,
+    /// Scheduled passes, besides the final one.
+    pub scheduled: u8,
     pub faults: u8,
-    /// Marks can be cleared. If not, each clear fails, in the last scheduled pass too.
-    pub clears: bool,
+    /// If false, every clear fails, in the final pass too.
+    pub clears_succeed: bool,
     /// Invocations at the same time.
-    pub at_once: usize,
-    /// The fence at the beginning. Above 0: the lock's table was made anew.
+    pub invocations: usize,
+    /// The fence at the beginning. Above 0 it means that the lock's table was recreated.
     pub fence: u8,
 }
 
@@ -62,10 +62,10 @@ impl Bounds {
     pub const SMALL: Self = Self {
         events: 1,
         duplicates: 0,
-        schedules: 1,
+        scheduled: 1,
         faults: 0,
-        clears: true,
-        at_once: 3,
+        clears_succeed: true,
+        invocations: 3,
         fence: 0,
     };
 }

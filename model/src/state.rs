@@ -1,115 +1,123 @@
-//! Everything that a step may depend on, and what the properties ask for.
+//! A state of the model: the stores, the invocations, and what the properties need to know.
 
 use std::fmt;
 
-/// Event `n` announces the world's `n`th change. Where many are meant, the last of them; 0: none.
+/// Event `n` announces the `n`th change. Where it stands for several events, it is the last of
+/// them; 0 means none.
 pub type Event = u8;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State {
     pub lock: Lock,
-    /// The wake mark's id; 0: there is none.
+    /// The wake mark's id; 0 if it is not set.
     pub mark: u8,
-    /// Ids of events that were recorded as seen: a bit for each.
+    /// Ids of events that were recorded as seen, one bit each.
     pub seen: u8,
-    /// How often the world has changed.
-    pub world: Event,
+    /// The last change, which is also the number of changes so far.
+    pub changed: Event,
     pub fence: u8,
-    /// Events that were answered with 2xx: a bit for each.
+    /// Events that were answered with 2xx, one bit each.
     pub answered: u8,
-    /// Invocations, sorted: their order means nothing.
-    pub runs: Vec<Run>,
-    /// The mark that a clear is for which is still on its way; 0: there is none.
-    pub late_clear: u8,
+    /// Sorted, since their order means nothing and equal states must compare as equal.
+    pub invocations: Vec<Invocation>,
+    /// The id of the mark for which a clear is still on its way; 0 if there is none.
+    pub delayed_clear: u8,
+    /// How many duplicates, scheduled passes and faults are still allowed.
     pub duplicates: u8,
-    pub schedules: u8,
+    pub scheduled: u8,
     pub faults: u8,
-    /// Nothing happens any more but the last scheduled pass.
-    pub quiet: bool,
-    pub noted: Noted,
+    /// The final scheduled pass has started: there are no more events and faults.
+    pub is_final: bool,
+    pub history: History,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lock {
-    /// The how-manieth acquisition it was: unique, like the random owner that it stands for.
+    /// The number of the acquisition: unique, like the random owner that it stands for.
     pub owner: u8,
     pub version: u8,
     /// Neither released nor expired.
     pub held: bool,
 }
 
+/// A function that was started and has not ended.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Run {
-    /// What its webhook was called for; 0: a pass on schedule or handed over to, which leaves
-    /// no mark.
+pub struct Invocation {
+    /// The event that the webhook was called for; 0 for a pass that is scheduled or handed over,
+    /// which sets no mark.
     pub event: Event,
-    pub at: At,
+    /// The request that it sends next.
+    pub next: Request,
     pub lease: Lease,
     pub rounds: u8,
-    /// The id of the mark that it read, or 0.
-    pub read: u8,
-    /// What its look sees, until it has acted on it.
-    pub sees: Event,
-    /// Its lock was behind the fence, and is above it now.
-    pub lifted: bool,
+    /// The id of the mark that it read; 0 if it read none.
+    pub mark: u8,
+    /// The last change in its observation; 0 before the observation and after its write.
+    pub observed: Event,
+    /// Its lock was below the fence and has been raised above it.
+    pub advanced: bool,
 }
 
-/// What a run knows of the lock that it holds, or has held; owner 0: none.
+/// What an invocation knows of the lock that it holds or held; owner 0 if it never did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lease {
     pub owner: u8,
     pub version: u8,
-    /// It has ended, which its holder does not know.
+    /// The lease has ended. Only the properties know; its holder does not.
     pub ended: bool,
 }
 
-/// The request that a run sends next.
+/// A request to a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum At {
-    AskSeen,
-    Mark,
+pub enum Request {
+    CheckSeen,
+    SetMark,
     RecordSeen,
     #[default]
     Acquire,
     ReadMark,
-    List,
+    ListInstances,
     BeginPass,
-    Outbid {
-        in_force: u8,
+    AdvancePastFence {
+        fence: u8,
     },
     Write,
-    /// The decision, in a transaction that checks the lock.
-    Record,
+    /// In a transaction that checks the lock.
+    RecordDecision,
     ClearMark,
     Release {
         settled: bool,
     },
-    Reread,
+    RereadMark,
 }
 
-/// What no part of the system knows, for the properties.
+/// What happened so far. The properties need it; no part of the system knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Noted {
+pub struct History {
     /// The last event that the region was marked for.
     pub marked: Event,
-    /// Every change up to this was seen by a look, and what came of that look was written.
+    /// Every change up to this one was observed, and the plan that followed was written.
     pub acted: Event,
     /// The last owner whose pass has begun.
     pub begun: u8,
     /// The highest version that was granted.
     pub granted: u8,
-    /// Something happened after which an event may have to wait for the schedule.
+    /// Something happened after which an event may be left to the schedule.
     pub disturbed: bool,
+    /// A write was accepted after a newer holder's pass had begun.
     pub stale_write: bool,
-    pub robbed: bool,
+    /// The lock was acquired before its holder's lease had ended.
+    pub lease_ignored: bool,
     pub version_reused: bool,
 }
 
-impl Run {
+impl Invocation {
     pub(crate) fn webhook(event: Event) -> Self {
-        let mut run = Self::default();
-        (run.event, run.at) = (event, At::AskSeen);
-        run
+        Self {
+            event,
+            next: Request::CheckSeen,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn holds(&self, lock: &Lock) -> bool {
@@ -117,7 +125,7 @@ impl Run {
     }
 }
 
-impl fmt::Debug for Run {
+impl fmt::Debug for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.event {
             0 => write!(f, "pass")?,
@@ -126,21 +134,21 @@ impl fmt::Debug for Run {
         if self.lease.owner > 0 {
             write!(f, ", holder {}", self.lease.owner)?;
         }
-        write!(f, ": {:?}", self.at)
+        write!(f, ": {:?}", self.next)
     }
 }
 
 impl State {
-    pub(crate) fn any(&self, is: impl Fn(&Run) -> bool) -> bool {
-        self.runs.iter().any(is)
+    pub(crate) fn any(&self, is: impl Fn(&Invocation) -> bool) -> bool {
+        self.invocations.iter().any(is)
     }
 
     /// Sets a mark with a new id.
     pub(crate) fn set_mark(&mut self) {
-        let is_known =
-            |id| self.mark == id || self.late_clear == id || self.any(|run: &Run| run.read == id);
-        // Random ids never meet again. The smallest that nobody knows keeps equal states equal.
-        let new = (1..).find(|id| !is_known(*id));
+        let is_used =
+            |id| self.mark == id || self.delayed_clear == id || self.any(|one| one.mark == id);
+        // Random ids never repeat. The smallest id that is not in use keeps equal states equal.
+        let new = (1..).find(|id| !is_used(*id));
         self.mark = new.unwrap_or_default();
     }
 
@@ -152,10 +160,10 @@ impl State {
         self.answered & (1 << event) != 0
     }
 
-    /// Nothing is under way, and nothing to be sent again.
+    /// Nothing is in progress, and no event has to be delivered again.
     pub(crate) fn is_settled(&self) -> bool {
-        self.runs.is_empty()
-            && self.late_clear == 0
-            && (1..=self.world).all(|event| self.is_answered(event))
+        self.invocations.is_empty()
+            && self.delayed_clear == 0
+            && (1..=self.changed).all(|event| self.is_answered(event))
     }
 }

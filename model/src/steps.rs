@@ -1,229 +1,255 @@
-//! What comes of a run's request, in the stores and for the run.
+//! What a request changes in the stores, and which request its sender sends next.
 
-use crate::actions::How;
+use crate::actions::Outcome;
 use crate::protocol::{Protocol, Variant};
-use crate::state::{At, Lease, Lock, Run, State};
+use crate::state::{Invocation, Lease, Lock, Request, State};
 
-/// After a round that could not look, or is not settled: its decision is not recorded, or the
-/// mark that it read not cleared. The mark, if there is one, waits for the schedule.
-const LEAVES: At = At::Release { settled: false };
-const SETTLED: At = At::Release { settled: true };
+/// The end of a round that could not observe, record its decision, or clear the mark that it read.
+/// A mark that is set is left to the schedule.
+const RELEASE_UNSETTLED: Request = Request::Release { settled: false };
+const RELEASE_SETTLED: Request = Request::Release { settled: true };
 
 impl Protocol {
-    /// Sends a run's request, and puts the run back unless this was its last.
-    pub(crate) fn step(&self, state: &mut State, mut run: Run, how: How) {
-        let is_fault = !matches!(how, How::Answered | How::OutOfTime);
-        // What is made good at once: the sender of an acquisition asks again, that of a release
-        // goes on, and a clear that was sent twice has worked.
-        let is_mended = match run.at {
-            At::Acquire | At::Release { .. } => how == How::Unanswered,
-            At::ClearMark => how == How::Doubled,
+    /// Sends an invocation's request, and puts the invocation back unless the request was its last.
+    pub(crate) fn send(&self, state: &mut State, mut invocation: Invocation, outcome: Outcome) {
+        let request = invocation.next;
+        let is_fault = !matches!(outcome, Outcome::Answered | Outcome::OutOfTime);
+        // Faults without consequences: the sender of an acquisition asks again, that of a release
+        // continues, and a clear that was sent twice has worked.
+        let is_harmless = match request {
+            Request::Acquire | Request::Release { .. } => outcome == Outcome::AnswerLost,
+            Request::ClearMark => outcome == Outcome::Duplicated,
             _ => false,
         };
-        let is_counted = is_fault && !(how == How::Fails && self.is_never_cleared(run.at));
-        state.faults -= u8::from(is_counted);
-        state.noted.disturbed |= is_fault && !is_mended;
-        if how == How::Dies {
+        let is_permanent = outcome == Outcome::Fails && self.always_fails(request);
+        state.faults -= u8::from(is_fault && !is_permanent);
+        state.history.disturbed |= is_fault && !is_harmless;
+        if outcome == Outcome::SenderDies {
             return;
         }
-        let next = match run.at {
-            At::AskSeen | At::Mark | At::RecordSeen => self.wake(state, &run),
-            At::Acquire => self.acquire(state, &mut run, how),
-            At::ReadMark => Some(self.read_mark(state, &mut run)),
-            At::List => Some(list(state, &mut run, how)),
-            At::BeginPass => Some(self.begin_pass(state, &mut run, how)),
-            At::Outbid { in_force } => Some(self.outbid(state, &mut run, in_force)),
-            At::Write => Some(self.write(state, &mut run)),
-            At::Record => Some(self.record(state, &run, how)),
-            At::ClearMark => Some(self.clear_mark(state, &mut run, how)),
-            At::Release { settled } => self.release(state, &mut run, settled, how),
-            At::Reread => reread(state, how),
+        let one = &mut invocation;
+        let next = match request {
+            Request::CheckSeen => self.check_seen(state, one),
+            Request::SetMark => Some(self.set_mark(state, one)),
+            Request::RecordSeen => Some(self.record_seen(state, one)),
+            Request::Acquire => self.acquire(state, one, outcome),
+            Request::ReadMark => Some(self.read_mark(state, one)),
+            Request::ListInstances => Some(list_instances(state, one, outcome)),
+            Request::BeginPass => Some(self.begin_pass(state, one, outcome)),
+            Request::AdvancePastFence { fence } => Some(advance_past_fence(state, one, fence)),
+            Request::Write => Some(self.write(state, one)),
+            Request::RecordDecision => Some(self.record_decision(state, one, outcome)),
+            Request::ClearMark => Some(self.clear_mark(state, one, outcome)),
+            Request::Release { settled } => self.release(state, one, settled, outcome),
+            Request::RereadMark => reread_mark(state, outcome),
         };
         match next {
-            Some(at) => state.runs.push(run.going(at)),
-            // Its last request was answered, and so is the event.
-            None if run.event > 0 => state.answered |= 1 << run.event,
+            Some(next) => state.invocations.push(invocation.with_next(next)),
+            // A webhook answers its event when it ends.
+            None if invocation.event > 0 => state.answered |= 1 << invocation.event,
             None => {}
         }
     }
 
-    /// An event is asked for, marked, and only then recorded as seen.
-    fn wake(&self, state: &mut State, run: &Run) -> Option<At> {
-        let hasty = self.is(Variant::SeenBeforeMarked);
-        match run.at {
-            At::AskSeen if state.is_seen(run.event) => None,
-            At::AskSeen if hasty => Some(At::RecordSeen),
-            At::AskSeen => Some(At::Mark),
-            At::Mark => {
-                state.noted.marked = state.noted.marked.max(run.event);
-                if state.mark == 0 || !self.is(Variant::MarkOnlyIfUnset) {
-                    state.set_mark();
-                }
-                Some(if hasty { At::Acquire } else { At::RecordSeen })
-            }
-            _ => {
-                state.seen |= 1 << run.event;
-                Some(if hasty { At::Mark } else { At::Acquire })
-            }
+    /// An event that was not seen is marked, and only then recorded as seen.
+    fn check_seen(&self, state: &State, one: &Invocation) -> Option<Request> {
+        if state.is_seen(one.event) {
+            return None;
+        }
+        match self.is(Variant::SeenBeforeMarked) {
+            true => Some(Request::RecordSeen),
+            false => Some(Request::SetMark),
         }
     }
 
-    fn acquire(&self, state: &mut State, run: &mut Run, how: How) -> Option<At> {
+    fn set_mark(&self, state: &mut State, one: &Invocation) -> Request {
+        state.history.marked = state.history.marked.max(one.event);
+        if state.mark == 0 || !self.is(Variant::MarkOnlyIfUnset) {
+            state.set_mark();
+        }
+        match self.is(Variant::SeenBeforeMarked) {
+            true => Request::Acquire,
+            false => Request::RecordSeen,
+        }
+    }
+
+    fn record_seen(&self, state: &mut State, one: &Invocation) -> Request {
+        state.seen |= 1 << one.event;
+        match self.is(Variant::SeenBeforeMarked) {
+            true => Request::SetMark,
+            false => Request::Acquire,
+        }
+    }
+
+    fn acquire(
+        &self,
+        state: &mut State,
+        one: &mut Invocation,
+        outcome: Outcome,
+    ) -> Option<Request> {
         let Lock { version, held, .. } = state.lock;
-        if how == How::Conflict || (held && !run.holds(&state.lock)) {
+        if outcome == Outcome::Conflict || (held && !one.holds(&state.lock)) {
             return None;
         }
         if !held {
-            state.noted.robbed |= state.any(|run| run.lease.owner > 0 && !run.lease.ended);
-            let stands_still = self.is(Variant::VersionsStandStill) && version > 0;
+            state.history.lease_ignored |=
+                state.any(|other| other.lease.owner > 0 && !other.lease.ended);
+            let repeats = self.is(Variant::VersionsRepeat) && version > 0;
             state.lock.owner += 1;
             state.lock.held = true;
-            state.grant(run, version + u8::from(!stands_still));
+            state.grant(one, version + u8::from(!repeats));
         }
-        if how == How::Unanswered {
-            return Some(At::Acquire);
+        if outcome == Outcome::AnswerLost {
+            return Some(Request::Acquire);
         }
-        run.rounds += 1;
-        Some(At::ReadMark)
+        one.rounds += 1;
+        Some(Request::ReadMark)
     }
 
-    fn read_mark(&self, state: &State, run: &mut Run) -> At {
-        run.read = state.mark;
-        match self.is(Variant::ClearBeforeLook) && run.read > 0 {
-            true => At::ClearMark,
-            false => At::List,
+    fn read_mark(&self, state: &State, one: &mut Invocation) -> Request {
+        one.mark = state.mark;
+        match self.is(Variant::ClearBeforeObserve) && one.mark > 0 {
+            true => Request::ClearMark,
+            false => Request::ListInstances,
         }
     }
 
-    fn begin_pass(&self, state: &mut State, run: &mut Run, how: How) -> At {
-        let Lease { owner, version, .. } = run.lease;
-        let in_force = state.fence;
-        if version < in_force && !self.is(Variant::NoFence) {
-            return match run.lifted || self.is(Variant::NoOutbid) {
-                true => LEAVES,
-                false => At::Outbid { in_force },
+    fn begin_pass(&self, state: &mut State, one: &mut Invocation, outcome: Outcome) -> Request {
+        let Lease { owner, version, .. } = one.lease;
+        let fence = state.fence;
+        if version < fence && !self.is(Variant::NoFence) {
+            return match one.advanced || self.is(Variant::NoAdvancePastFence) {
+                true => RELEASE_UNSETTLED,
+                false => Request::AdvancePastFence { fence },
             };
         }
-        state.fence = in_force.max(version);
-        state.noted.begun = state.noted.begun.max(owner);
-        if how == How::Unanswered {
-            return LEAVES;
+        state.fence = fence.max(version);
+        state.history.begun = state.history.begun.max(owner);
+        if outcome == Outcome::AnswerLost {
+            return RELEASE_UNSETTLED;
         }
-        if self.is(Variant::ReadWithLook) {
-            run.read = state.mark;
+        if self.is(Variant::ReadDuringObserve) {
+            one.mark = state.mark;
         }
-        match self.is(Variant::ClearAfterLook) && run.read > 0 {
-            true => At::ClearMark,
-            false => At::Write,
+        match self.is(Variant::ClearBeforeExecute) && one.mark > 0 {
+            true => Request::ClearMark,
+            false => Request::Write,
         }
     }
 
-    fn outbid(&self, state: &mut State, run: &mut Run, in_force: u8) -> At {
-        if run.holds(&state.lock) {
-            state.grant(run, in_force + 1);
-            (run.lifted, run.sees) = (true, 0);
-            return At::ReadMark;
-        }
-        LEAVES
-    }
-
-    fn write(&self, state: &mut State, run: &mut Run) -> At {
-        let Lease { owner, version, .. } = run.lease;
+    fn write(&self, state: &mut State, one: &mut Invocation) -> Request {
+        let Lease { owner, version, .. } = one.lease;
         if version >= state.fence || self.is(Variant::NoFence) {
-            state.noted.stale_write |= owner < state.noted.begun;
-            state.noted.acted = state.noted.acted.max(run.sees);
+            state.history.stale_write |= owner < state.history.begun;
+            state.history.acted = state.history.acted.max(one.observed);
         }
-        run.sees = 0;
-        At::Record
+        one.observed = 0;
+        Request::RecordDecision
     }
 
-    /// A holder that was outrun may have written nothing: the mark is its successor's.
-    fn record(&self, state: &State, run: &Run, how: How) -> At {
-        let recorded = how == How::Answered && run.holds(&state.lock);
-        match recorded || self.is(Variant::ClearUnrecorded) {
-            true if run.read > 0 => At::ClearMark,
-            true => SETTLED,
-            false => self.unsettled(),
-        }
-    }
-
-    /// Its sender does not go again at once: the mark, which it left, would be found each time.
-    fn unsettled(&self) -> At {
-        match self.is(Variant::UnsettledGoesOn) {
-            true => SETTLED,
-            false => LEAVES,
+    /// A holder that lost the lock may have written nothing, so it leaves the mark to the next one.
+    fn record_decision(&self, state: &State, one: &Invocation, outcome: Outcome) -> Request {
+        let recorded = outcome == Outcome::Answered && one.holds(&state.lock);
+        match recorded || self.is(Variant::ClearWithoutRecord) {
+            true if one.mark > 0 => Request::ClearMark,
+            true => RELEASE_SETTLED,
+            false => self.release_unsettled(),
         }
     }
 
-    fn clear_mark(&self, state: &mut State, run: &mut Run, how: How) -> At {
-        if matches!(how, How::Late | How::Doubled) {
-            state.late_clear = run.read;
+    /// A holder that left its mark does not start another round: it would find the mark each time.
+    fn release_unsettled(&self) -> Request {
+        match self.is(Variant::UnsettledContinues) {
+            true => RELEASE_SETTLED,
+            false => RELEASE_UNSETTLED,
         }
-        if matches!(how, How::Late | How::Fails) {
-            return self.unsettled();
+    }
+
+    fn clear_mark(&self, state: &mut State, one: &mut Invocation, outcome: Outcome) -> Request {
+        if matches!(outcome, Outcome::Delayed | Outcome::Duplicated) {
+            state.delayed_clear = one.mark;
         }
-        self.clear(state, run.read);
-        run.read = 0;
+        if matches!(outcome, Outcome::Delayed | Outcome::Fails) {
+            return self.release_unsettled();
+        }
+        self.clear(state, one.mark);
+        one.mark = 0;
         match self.variant {
-            Variant::ClearBeforeLook => At::List,
-            Variant::ClearAfterLook => At::Write,
-            _ => SETTLED,
+            Variant::ClearBeforeObserve => Request::ListInstances,
+            Variant::ClearBeforeExecute => Request::Write,
+            _ => RELEASE_SETTLED,
         }
     }
 
-    /// Takes the mark away if it is this one.
+    /// Removes the mark if it has this id.
     pub(crate) fn clear(&self, state: &mut State, id: u8) {
         if state.mark == id || self.is(Variant::MarksWithoutIds) {
             state.mark = 0;
         }
     }
 
-    fn release(&self, state: &mut State, run: &mut Run, settled: bool, how: How) -> Option<At> {
-        let frees = run.holds(&state.lock) || self.is(Variant::ReleaseOfAnyLock);
-        if frees && how != How::Fails {
+    fn release(
+        &self,
+        state: &mut State,
+        one: &mut Invocation,
+        settled: bool,
+        outcome: Outcome,
+    ) -> Option<Request> {
+        let may_free = one.holds(&state.lock) || self.is(Variant::ReleaseWithoutOwner);
+        if may_free && outcome != Outcome::Fails {
             state.lock.held = false;
         }
-        (run.lease, run.lifted) = (Lease::default(), false);
-        let leaves = match self.variant {
+        (one.lease, one.advanced) = (Lease::default(), false);
+        let ends = match self.variant {
             Variant::NoReread => true,
-            Variant::UnansweredReleaseLeaves => how != How::Answered,
+            Variant::UnansweredReleaseEndsPass => outcome != Outcome::Answered,
             _ => false,
         };
-        (settled && !leaves).then_some(At::Reread)
+        (settled && !ends).then_some(Request::RereadMark)
     }
 }
 
-fn list(state: &State, run: &mut Run, how: How) -> At {
-    if how == How::Fails {
-        return LEAVES;
+fn list_instances(state: &State, one: &mut Invocation, outcome: Outcome) -> Request {
+    if outcome == Outcome::Fails {
+        return RELEASE_UNSETTLED;
     }
-    run.sees = state.world;
-    At::BeginPass
+    one.observed = state.changed;
+    Request::BeginPass
 }
 
-fn reread(state: &mut State, how: How) -> Option<At> {
-    if state.mark > 0 && how == How::OutOfTime {
-        state.runs.push(Run::default());
+fn advance_past_fence(state: &mut State, one: &mut Invocation, fence: u8) -> Request {
+    if !one.holds(&state.lock) {
+        return RELEASE_UNSETTLED;
+    }
+    state.grant(one, fence + 1);
+    (one.advanced, one.observed) = (true, 0);
+    Request::ReadMark
+}
+
+fn reread_mark(state: &mut State, outcome: Outcome) -> Option<Request> {
+    if state.mark > 0 && outcome == Outcome::OutOfTime {
+        // Handed over to another invocation.
+        state.invocations.push(Invocation::default());
         return None;
     }
-    (state.mark > 0).then_some(At::Acquire)
+    (state.mark > 0).then_some(Request::Acquire)
 }
 
-impl Run {
-    fn going(mut self, at: At) -> Self {
-        if matches!(at, At::Release { .. }) {
-            (self.read, self.sees) = (0, 0);
+impl Invocation {
+    fn with_next(mut self, next: Request) -> Self {
+        if matches!(next, Request::Release { .. }) {
+            (self.mark, self.observed) = (0, 0);
         }
-        Self { at, ..self }
+        Self { next, ..self }
     }
 }
 
 impl State {
-    fn grant(&mut self, run: &mut Run, version: u8) {
-        self.noted.version_reused |= version <= self.noted.granted;
-        self.noted.granted = version;
+    fn grant(&mut self, one: &mut Invocation, version: u8) {
+        self.history.version_reused |= version <= self.history.granted;
+        self.history.granted = version;
         self.lock.version = version;
-        run.lease = Lease {
+        one.lease = Lease {
             owner: self.lock.owner,
             version,
             ended: !self.lock.held,

@@ -1,4 +1,4 @@
-//! All states of the model, within bounds; and that each property can be violated.
+//! Checks all states of the model within bounds, and that each property can be violated.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use stateright::{Checker, DiscoveryClassification, Model, Path};
 type Names = BTreeSet<&'static str>;
 
 const SMALL: Bounds = Bounds::SMALL;
-const A_FAULT: Bounds = Bounds { faults: 1, ..SMALL };
+const ONE_FAULT: Bounds = Bounds { faults: 1, ..SMALL };
+const TWO_FAULTS: Bounds = Bounds { faults: 2, ..SMALL };
 const THREE_FAULTS: Bounds = Bounds { faults: 3, ..SMALL };
 const THREE_EVENTS: Bounds = Bounds { events: 3, ..SMALL };
 
@@ -18,35 +19,41 @@ const TWO_EVENTS: Bounds = Bounds {
     ..SMALL
 };
 
-const TWO_EVENTS_AND_A_FAULT: Bounds = Bounds {
+const TWO_EVENTS_ONE_FAULT: Bounds = Bounds {
     events: 2,
-    ..A_FAULT
+    ..ONE_FAULT
 };
 
-const TWO_PASSES_AND_FAULTS: Bounds = Bounds {
-    schedules: 2,
+const TWO_PASSES_TWO_FAULTS: Bounds = Bounds {
+    scheduled: 2,
     faults: 2,
     ..SMALL
 };
 
-const TABLE_MADE_ANEW: Bounds = Bounds {
-    fence: 9,
+const TABLE_RECREATED: Bounds = Bounds { fence: 9, ..SMALL };
+
+const TABLE_RECREATED_TWO_FAULTS: Bounds = Bounds {
     faults: 2,
+    ..TABLE_RECREATED
+};
+
+const CLEARS_FAIL: Bounds = Bounds {
+    clears_succeed: false,
     ..SMALL
 };
 
-const NOTHING_CLEARS: Bounds = Bounds {
-    clears: false,
+const NO_INVOCATIONS: Bounds = Bounds {
+    invocations: 0,
     ..SMALL
 };
 
-/// What the checker came upon in all states: properties that do not hold, and examples.
+/// What the checker found in all states: properties that are violated, and examples.
 struct Found {
     violated: Names,
     examples: Names,
 }
 
-/// Visits every state, and prints how many there are and how a violation comes about.
+/// Visits every state. Prints the number of states, and the steps to each violation.
 fn check(variant: Variant, bounds: Bounds) -> Found {
     let protocol = Protocol { variant, bounds };
     let checker = protocol.checker().spawn_bfs().join();
@@ -59,15 +66,15 @@ fn check(variant: Variant, bounds: Bounds) -> Found {
         });
     for property in &violated {
         println!("  violated: {property}");
-        for action in shortest(protocol, property) {
+        for action in shortest_path(protocol, property) {
             println!("    {action:?}");
         }
     }
     Found { violated, examples }
 }
 
-/// The shortest way to a violation: the checker keeps the last that it finds.
-fn shortest(protocol: Protocol, property: &'static str) -> Vec<Action> {
+/// The shortest path to a violation. The checker itself keeps the last one that it finds.
+fn shortest_path(protocol: Protocol, property: &'static str) -> Vec<Action> {
     let found = (1..).find_map(|depth| {
         let checker = protocol.checker().target_max_depth(depth);
         checker.spawn_bfs().join().discovery(property)
@@ -75,7 +82,8 @@ fn shortest(protocol: Protocol, property: &'static str) -> Vec<Action> {
     found.map(Path::into_actions).unwrap_or_default()
 }
 
-fn holds(bounds: Bounds, examples: &[&'static str]) {
+/// No property is violated, and the examples occur.
+fn assert_holds(bounds: Bounds, examples: &[&'static str]) {
     let found = check(Variant::AsBuilt, bounds);
     assert_eq!(found.violated, Names::new());
     let examples: Names = examples.iter().copied().collect();
@@ -83,79 +91,74 @@ fn holds(bounds: Bounds, examples: &[&'static str]) {
     assert!(missing.is_empty(), "never happened: {missing:?}");
 }
 
-fn breaks(variant: Variant, bounds: Bounds, properties: &[&'static str]) {
+/// Exactly these properties are violated.
+fn assert_violates(variant: Variant, bounds: Bounds, properties: &[&'static str]) {
     let found = check(variant, bounds);
     let properties: Names = properties.iter().copied().collect();
     assert_eq!(found.violated, properties, "{variant:?}");
 }
 
 #[test]
-fn undisturbed_no_wake_is_lost_and_none_waits() {
-    use name::{HANDED_OVER, SEEN_BEFORE, TURNED_AWAY};
-    holds(TWO_EVENTS, &[TURNED_AWAY, SEEN_BEFORE, HANDED_OVER]);
-    holds(THREE_EVENTS, &[TURNED_AWAY, HANDED_OVER]);
+fn events_without_faults_are_all_acted_on_before_the_schedule() {
+    use name::{DELIVERED_AGAIN, HANDED_OVER, LOCK_HELD};
+    assert_holds(TWO_EVENTS, &[LOCK_HELD, DELIVERED_AGAIN, HANDED_OVER]);
+    assert_holds(THREE_EVENTS, &[LOCK_HELD, HANDED_OVER]);
 }
 
 #[test]
-fn a_fault_while_two_events_come_loses_no_wake() {
-    use name::{LATE_CLEAR, OUTRUN, SEEN_BEFORE};
-    holds(TWO_EVENTS_AND_A_FAULT, &[OUTRUN, SEEN_BEFORE, LATE_CLEAR]);
+fn one_fault_during_two_events_loses_no_mark() {
+    use name::{DELAYED_CLEAR, DELIVERED_AGAIN, STALE_HOLDER};
+    assert_holds(
+        TWO_EVENTS_ONE_FAULT,
+        &[STALE_HOLDER, DELIVERED_AGAIN, DELAYED_CLEAR],
+    );
 }
 
 #[test]
-fn two_faults_among_several_passes_lose_no_wake() {
-    holds(TWO_PASSES_AND_FAULTS, &[name::OUTRUN]);
+fn two_faults_during_several_passes_lose_no_mark() {
+    assert_holds(TWO_PASSES_TWO_FAULTS, &[name::STALE_HOLDER]);
 }
 
-/// What the schedule is for: a mark that is left.
+/// A mark that is left is what the schedule is for.
 #[test]
-fn three_faults_around_an_event_leave_it_to_the_schedule_at_worst() {
-    holds(THREE_FAULTS, &[name::LEFT_MARKED]);
+fn three_faults_during_one_event_leave_it_to_the_schedule_at_worst() {
+    assert_holds(THREE_FAULTS, &[name::LEFT_TO_SCHEDULE]);
 }
 
 #[test]
-fn a_lock_behind_the_fence_is_lifted_whatever_fails() {
-    holds(TABLE_MADE_ANEW, &[name::LIFTED, name::OUTRUN]);
+fn lock_below_fence_is_raised_above_it_despite_two_faults() {
+    use name::{ADVANCED, STALE_HOLDER};
+    assert_holds(TABLE_RECREATED_TWO_FAULTS, &[ADVANCED, STALE_HOLDER]);
 }
 
-/// Only the mark stays: nobody follows it without an end.
+/// The mark stays set, but no endless chain of passes follows from it.
 #[test]
-fn a_mark_that_is_never_cleared_waits_for_each_schedule() {
-    breaks(Variant::AsBuilt, NOTHING_CLEARS, &[name::AT_REST]);
+fn mark_that_cannot_be_cleared_is_left_to_each_scheduled_pass() {
+    assert_violates(Variant::AsBuilt, CLEARS_FAIL, &[name::AT_REST]);
 }
 
-/// With one rule broken, the checker says which properties go with it.
 #[test]
-fn every_rule_is_needed_and_every_property_can_fail() {
+fn each_changed_rule_violates_its_properties_and_each_property_can_fail() {
     use Variant as V;
     use name::*;
-    let nobody_there = Bounds {
-        at_once: 0,
-        ..SMALL
-    };
-    let undisturbed_and_anew = Bounds {
-        faults: 0,
-        ..TABLE_MADE_ANEW
-    };
-    let two_faults = Bounds { faults: 2, ..SMALL };
-    let lost = [MARK_LASTS, WAKE_DURABLE, WAITS_MARKED];
-    let lost_at_once = [MARK_LASTS, WAKE_DURABLE, WAITS_MARKED, NONE_WAITS];
-    let never_done = [NONE_WAITS, ALL_DONE, AT_REST];
-    breaks(V::AsBuilt, nobody_there, &[NEVER_STUCK]);
-    breaks(V::NoFence, A_FAULT, &[ONE_WRITER]);
-    breaks(V::NoOutbid, undisturbed_and_anew, &never_done);
-    breaks(V::NoReread, SMALL, &[NONE_WAITS]);
-    breaks(V::UnansweredReleaseLeaves, A_FAULT, &[NONE_WAITS]);
-    breaks(V::SeenBeforeMarked, SMALL, &[WAKE_DURABLE]);
-    breaks(V::MarkOnlyIfUnset, TWO_EVENTS, &lost_at_once);
-    breaks(V::MarksWithoutIds, TWO_EVENTS, &lost_at_once);
-    breaks(V::ReadWithLook, SMALL, &lost_at_once);
-    // A mark that is taken too soon does harm when its holder does not come to act.
-    breaks(V::ClearAfterLook, SMALL, &[MARK_LASTS, WAKE_DURABLE]);
-    breaks(V::ClearAfterLook, A_FAULT, &lost);
-    breaks(V::ClearBeforeLook, A_FAULT, &lost);
-    breaks(V::ClearUnrecorded, two_faults, &lost);
-    breaks(V::UnsettledGoesOn, NOTHING_CLEARS, &[NO_LOOP]);
-    breaks(V::VersionsStandStill, A_FAULT, &[VERSIONS_GROW, ONE_WRITER]);
-    breaks(V::ReleaseOfAnyLock, A_FAULT, &[LEASE_KEPT]);
+    let lost = [MARK_KEPT, SEEN_IS_MARKED, LEFT_IS_MARKED];
+    let lost_without_fault = [MARK_KEPT, SEEN_IS_MARKED, LEFT_IS_MARKED, NONE_LEFT];
+    let never_done = [NONE_LEFT, ALL_ACTED_ON, AT_REST];
+    assert_violates(V::AsBuilt, NO_INVOCATIONS, &[NEVER_STUCK]);
+    assert_violates(V::NoFence, ONE_FAULT, &[ONE_WRITER]);
+    assert_violates(V::NoAdvancePastFence, TABLE_RECREATED, &never_done);
+    assert_violates(V::NoReread, SMALL, &[NONE_LEFT]);
+    assert_violates(V::UnansweredReleaseEndsPass, ONE_FAULT, &[NONE_LEFT]);
+    assert_violates(V::SeenBeforeMarked, SMALL, &[SEEN_IS_MARKED]);
+    assert_violates(V::MarkOnlyIfUnset, TWO_EVENTS, &lost_without_fault);
+    assert_violates(V::MarksWithoutIds, TWO_EVENTS, &lost_without_fault);
+    assert_violates(V::ReadDuringObserve, SMALL, &lost_without_fault);
+    // A mark that is cleared too early does harm if its holder does not get to the write.
+    assert_violates(V::ClearBeforeExecute, SMALL, &[MARK_KEPT, SEEN_IS_MARKED]);
+    assert_violates(V::ClearBeforeExecute, ONE_FAULT, &lost);
+    assert_violates(V::ClearBeforeObserve, ONE_FAULT, &lost);
+    assert_violates(V::ClearWithoutRecord, TWO_FAULTS, &lost);
+    assert_violates(V::UnsettledContinues, CLEARS_FAIL, &[PASSES_END]);
+    assert_violates(V::VersionsRepeat, ONE_FAULT, &[VERSIONS_GROW, ONE_WRITER]);
+    assert_violates(V::ReleaseWithoutOwner, ONE_FAULT, &[LEASE_RESPECTED]);
 }
