@@ -1,4 +1,4 @@
-//! Images: which states they may be in, and who may move them.
+//! Images: which states they may have, and who may change them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,18 +7,18 @@ use shared::ids::{ImageId, RegionName};
 use shared::model::{Image, ImageState};
 use testing::Tables;
 
-use super::{Check, Violation};
-use crate::facts::Fact;
-use crate::gate::ProcessId;
+use super::rule::{Check, Violation};
+use crate::effects::Effect;
+use crate::yield_points::ProcessId;
 
-/// Who may move an image, each by edges of its own.
+/// Who changes the state of an image. Each may do so along different edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Mover {
-    /// A pass under a fence that is in force.
+    /// A pass under the fence that is in force.
     Pass,
-    /// Whoever asks for an image.
+    /// A request for an upgrade.
     Asking,
-    /// An operator, by a write of their own.
+    /// An operator, with a write of their own.
     Hand,
 }
 
@@ -42,9 +42,9 @@ impl Mover {
 #[derive(Debug, Default)]
 pub(super) struct Images {
     before: BTreeMap<(RegionName, ImageId), Image>,
-    /// The highest version under which a region was shown.
+    /// The highest version under which a pass observed the region.
     fence: BTreeMap<RegionName, i64>,
-    /// In this step.
+    /// Who changed images in this step.
     movers: BTreeSet<(RegionName, Mover)>,
 }
 
@@ -56,17 +56,17 @@ impl Images {
     pub(super) fn step(
         &mut self,
         tables: &Tables,
-        facts: &[(ProcessId, Fact)],
+        effects: &[(ProcessId, Effect)],
         found: &mut Vec<Violation>,
     ) {
-        for (_, fact) in facts {
-            self.fact(tables, fact, found);
+        for (_, effect) in effects {
+            self.effect(tables, effect, found);
         }
         let movers = std::mem::take(&mut self.movers);
         if tables.images == self.before {
             return;
         }
-        // What was there from the start was moved by nobody.
+        // The images that exist at the start were not moved.
         if !self.before.is_empty() {
             for (key, image) in &tables.images {
                 let before = self.before.get(key).map(|image| image.state);
@@ -79,22 +79,22 @@ impl Images {
         self.before.clone_from(&tables.images);
     }
 
-    fn fact(&mut self, tables: &Tables, fact: &Fact, found: &mut Vec<Violation>) {
-        match fact {
-            Fact::Began { fence } => {
+    fn effect(&mut self, tables: &Tables, effect: &Effect, found: &mut Vec<Violation>) {
+        match effect {
+            Effect::PassBegan { fence } => {
                 let in_force = self.fence.entry(fence.region.clone()).or_default();
                 *in_force = fence.version.max(*in_force);
             }
-            Fact::ImageMoved { fence, .. } => {
+            Effect::ImageMoved { fence, .. } => {
                 let in_force = self.fence.get(&fence.region).copied().unwrap_or(0);
                 if fence.version >= in_force {
                     self.movers.insert((fence.region.clone(), Mover::Pass));
                 }
             }
-            Fact::AskedForImage { region, .. } => {
+            Effect::UpgradeRequested { region, .. } => {
                 self.movers.insert((region.clone(), Mover::Asking));
             }
-            Fact::Assigned {
+            Effect::SlotAssigned {
                 slot,
                 client,
                 repeated: false,
@@ -127,11 +127,11 @@ fn moved(
         .collect();
     if !here.iter().any(|mover| mover.may(from, to)) {
         let text = format!("{}, and those who moved any are {here:?}", text());
-        found.push(Violation::new(Check::ImagesMovedByWhoMay, text));
+        found.push(Violation::new(Check::ImagesMovedByPermitted, text));
     }
 }
 
-/// One image is current, and one warms.
+/// Checks that at most one image is current, and at most one warms.
 fn alone(tables: &Tables, found: &mut Vec<Violation>) {
     let mut seen = BTreeMap::new();
     for ((region, id), image) in &tables.images {
@@ -145,7 +145,7 @@ fn alone(tables: &Tables, found: &mut Vec<Violation>) {
     }
 }
 
-/// A client is served by the build that it fits.
+/// Checks that a client got a slot of the build that it requested.
 fn assigned(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<Violation>) {
     let Some(row) = tables
         .slots
@@ -163,12 +163,13 @@ fn assigned(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<V
     });
     if !fits {
         let text = format!("{client:?} was given {slot}, which is of {image:?}");
-        found.push(Violation::new(Check::AssignedOwnBuild, text));
+        found.push(Violation::new(Check::AssignedRequestedBuild, text));
     }
 }
 
-/// How many instances a region may have now: more than its maximum as long as an upgrade is
-/// on, which is over when the last instance of an image that is not served any more has gone.
+/// The number of instances that a region may have now. It may have the surge in addition to its
+/// maximum during an upgrade, which is over when the last instance of a retired or failed image is
+/// gone.
 pub(super) fn most(tables: &Tables, region: &RegionName) -> u32 {
     let settings = &tables.regions[region].settings;
     let state_of = |id: &ImageId| {

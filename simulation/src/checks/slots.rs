@@ -6,26 +6,26 @@ use shared::ids::InstanceId;
 use shared::model::InstanceStatus;
 use testing::{SlotRow, SlotStatus, Tables};
 
-use super::{Check, Violation};
-use crate::facts::Fact;
+use super::rule::{Check, Violation};
+use crate::effects::Effect;
 use crate::world::USER_LIMIT;
 
 type Who = (String, String);
 
-/// The slots as the last step left them.
+/// The slots as the previous step left them.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     before: BTreeMap<String, SlotRow>,
 }
 
 impl Slots {
-    pub(super) fn fact(&self, fact: &Fact, found: &mut Vec<Violation>) {
-        let Fact::Assigned {
+    pub(super) fn effect(&self, effect: &Effect, found: &mut Vec<Violation>) {
+        let Effect::SlotAssigned {
             user,
             session,
             slot,
             ..
-        } = fact
+        } = effect
         else {
             return;
         };
@@ -81,7 +81,7 @@ impl Slots {
 fn changed(id: &str, before: &SlotRow, after: &SlotRow, found: &mut Vec<Violation>) {
     let handed_on = before.user.is_some() && after.user.is_some() && before.user != after.user;
     let without_user = after.user.is_some() == (after.status == SlotStatus::Waiting);
-    // A user whose connection the host let in is there until the host says otherwise.
+    // After the host has admitted a user's connection, only the host ends it.
     let thrown_out = matches!(before.status, SlotStatus::Connecting | SlotStatus::Running)
         && matches!(after.status, SlotStatus::Waiting | SlotStatus::Allocated);
     if handed_on || without_user || thrown_out {

@@ -1,4 +1,4 @@
-//! What EC2, the operator and bad luck do.
+//! Random changes from outside: EC2's conditions, failures of machines and agents, operators.
 
 use jiff::SignedDuration;
 use shared::host::HostErrorKind;
@@ -7,54 +7,55 @@ use shared::model::LaunchRequest;
 use shared::settings::Selector;
 use testing::Delays;
 
-use crate::ec2_events::Says;
+use crate::ec2_events::Ec2EventKind;
 use crate::faults::Fault;
-use crate::simulation::{Happening, Simulation};
+use crate::scheduled::Event;
+use crate::simulation::Simulation;
 
 fn seconds(seconds: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 impl Simulation {
-    /// What EC2 can and cannot do in a region, until the weather changes again.
-    pub(crate) fn weather(&mut self, region: RegionName) {
-        self.clear_weather(&region);
-        if self.over {
+    /// Draws what EC2 can and cannot do in a region until the next change.
+    pub(crate) fn change_ec2_conditions(&mut self, region: RegionName) {
+        self.reset_ec2_conditions(&region);
+        if self.winding_down {
             return;
         }
         let host = self.world.host(&region);
-        if self.faults.strikes(Fault::NoCapacity) {
-            self.fill_up(&region);
+        if self.faults.occurs(Fault::NoCapacity) {
+            self.exhaust_pools(&region);
         }
         let mut state = host.state();
-        if self.faults.strikes(Fault::PartialCapacity) {
+        if self.faults.occurs(Fault::PartialCapacity) {
             state.ec2.at_most_next = Some(1);
         }
-        if self.faults.strikes(Fault::LaunchRefused) {
-            let kind = *self.dice.pick(&[
+        if self.faults.occurs(Fault::LaunchRefused) {
+            let kind = *self.random.pick(&[
                 HostErrorKind::Denied,
                 HostErrorKind::Invalid,
                 HostErrorKind::Unclear,
             ]);
             state.refuse_launches.push_back(kind);
         }
-        if self.faults.strikes(Fault::Throttled) {
+        if self.faults.occurs(Fault::Throttled) {
             self.checks.fault(Fault::Throttled);
             state.throttled = true;
         }
-        if self.faults.strikes(Fault::ListingLags) {
-            state.ec2.delays.listing_lag = seconds(self.dice.between(1..=50));
-            state.ec2.delays.lookup_lag = seconds(self.dice.between(0..=8));
+        if self.faults.occurs(Fault::ListingLags) {
+            state.ec2.delays.listing_lag = seconds(self.random.between(1..=50));
+            state.ec2.delays.lookup_lag = seconds(self.random.between(0..=8));
         }
         drop(state);
-        if self.faults.strikes(Fault::ListingEmpty) {
-            self.world.blind.set(&region, true);
+        if self.faults.occurs(Fault::ListingEmpty) {
+            self.world.empty_listings.set(&region, true);
         }
-        let wait = self.dice.between(15..=90);
-        self.happens_in(seconds(wait), Happening::Weather(region));
+        let wait = self.random.between(15..=90);
+        self.schedule_in(seconds(wait), Event::Ec2ConditionsChange(region));
     }
 
-    pub(crate) fn clear_weather(&mut self, region: &RegionName) {
+    pub(crate) fn reset_ec2_conditions(&mut self, region: &RegionName) {
         let host = self.world.host(region);
         let mut state = host.state();
         state.ec2.room.clear();
@@ -62,11 +63,11 @@ impl Simulation {
         state.ec2.delays = Delays::default();
         state.refuse_launches.clear();
         state.throttled = false;
-        self.world.blind.set(region, false);
+        self.world.empty_listings.set(region, false);
     }
 
-    /// No room in some of the places that the region's choices name.
-    fn fill_up(&mut self, region: &RegionName) {
+    /// Takes the capacity away from some of the pools that the region's launch choices name.
+    fn exhaust_pools(&mut self, region: &RegionName) {
         let choices = self.world.settings(region).launch_choices;
         let host = self.world.host(region);
         let mut state = host.state();
@@ -76,8 +77,8 @@ impl Simulation {
                 Selector::Tag { value, .. } => vec![format!("{value}-1"), format!("{value}-2")],
             };
             for subnet in subnets {
-                if self.dice.chance(600) {
-                    let room = u32::try_from(self.dice.below(2)).unwrap_or(0);
+                if self.random.chance(600) {
+                    let room = u32::try_from(self.random.below(2)).unwrap_or(0);
                     state
                         .ec2
                         .room
@@ -87,74 +88,74 @@ impl Simulation {
         }
     }
 
-    pub(crate) fn misfortune(&mut self) {
-        if self.over {
+    pub(crate) fn inject_failure(&mut self) {
+        if self.winding_down {
             return;
         }
         let now = self.now();
-        if self.faults.strikes(Fault::MachineDies)
-            && let Some(id) = self.some_agent()
+        if self.faults.occurs(Fault::MachineDies)
+            && let Some(id) = self.random_agent()
             && let Some(region) = self.agents.get(&id).map(|agent| agent.region.clone())
         {
             self.world.host(&region).state().ec2.terminate(&id, now);
-            self.announce_end(&region, &id);
+            self.send_end_events(&region, &id);
         }
-        if self.faults.strikes(Fault::Interruption) {
-            self.notice(Says::Interruption);
+        if self.faults.occurs(Fault::Interruption) {
+            self.send_spot_notice(Ec2EventKind::Interruption);
         }
-        if self.faults.strikes(Fault::Rebalance) {
-            self.notice(Says::Rebalance);
+        if self.faults.occurs(Fault::Rebalance) {
+            self.send_spot_notice(Ec2EventKind::Rebalance);
         }
-        if self.faults.strikes(Fault::AgentDies)
-            && let Some(id) = self.some_agent()
+        if self.faults.occurs(Fault::AgentDies)
+            && let Some(id) = self.random_agent()
             && let Some(agent) = self.agents.get_mut(&id)
         {
             agent.alive = false;
         }
-        if self.faults.strikes(Fault::AgentSilent)
-            && let Some(id) = self.some_agent()
+        if self.faults.occurs(Fault::AgentSilent)
+            && let Some(id) = self.random_agent()
         {
-            let silence = seconds(self.dice.between(20..=300));
+            let silence = seconds(self.random.between(20..=300));
             if let Some(agent) = self.agents.get_mut(&id) {
                 agent.silent_until = Some(now + silence);
             }
         }
-        if self.faults.strikes(Fault::StrayMachine) {
-            self.stray();
+        if self.faults.occurs(Fault::StrayMachine) {
+            self.launch_stray();
         }
-        let wait = self.dice.between(5..=40);
-        self.happens_in(seconds(wait), Happening::Misfortune);
+        let wait = self.random.between(5..=40);
+        self.schedule_in(seconds(wait), Event::RandomFailure);
     }
 
-    /// EC2 says that it takes a machine in two minutes, or that it may.
-    fn notice(&mut self, says: Says) {
-        let Some(id) = self.some_agent() else {
+    /// Sends a spot interruption notice (two minutes before the end) or a rebalance recommendation.
+    fn send_spot_notice(&mut self, kind: Ec2EventKind) {
+        let Some(id) = self.random_agent() else {
             return;
         };
         let Some(region) = self.agents.get(&id).map(|agent| agent.region.clone()) else {
             return;
         };
-        self.announce(&region, &id, says, SignedDuration::ZERO);
-        if says == Says::Interruption {
-            self.happens_in(SignedDuration::from_mins(2), Happening::IsTaken(id));
+        self.send_ec2_event(&region, &id, kind, SignedDuration::ZERO);
+        if kind == Ec2EventKind::Interruption {
+            self.schedule_in(SignedDuration::from_mins(2), Event::InstanceReclaimed(id));
         }
     }
 
-    /// What EC2 said that it would take, it takes.
-    pub(crate) fn is_taken(&mut self, id: &InstanceId) {
+    /// EC2 terminates a machine at the end of its interruption notice.
+    pub(crate) fn reclaim_instance(&mut self, id: &InstanceId) {
         let now = self.now();
         let Some(region) = self.agents.get(id).map(|agent| agent.region.clone()) else {
             return;
         };
         self.world.host(&region).state().ec2.terminate(id, now);
-        self.announce_end(&region, id);
+        self.send_end_events(&region, id);
     }
 
-    /// A machine of ours by its tags, of which nothing is written anywhere.
-    fn stray(&mut self) {
+    /// Launches a machine with this stack's tags that is recorded nowhere.
+    fn launch_stray(&mut self) {
         let now = self.now();
-        let regions = self.scenario.names();
-        let region = self.dice.pick(&regions).clone();
+        let regions = self.scenario.region_names();
+        let region = self.random.pick(&regions).clone();
         let name = format!("stray-{}", now.as_millisecond());
         let image = self.scenario.first_image(&region);
         let request = LaunchRequest {
@@ -172,23 +173,23 @@ impl Simulation {
             capacity: 1,
         };
         let host = self.world.host(&region);
-        // There is room elsewhere; if there is none, nobody strays.
+        // A launch that finds no capacity is ignored: then there is no stray machine.
         let _ = host
             .state()
             .ec2
             .launch(&name.as_str().into(), &request, now);
-        self.expect_boots();
+        self.schedule_boots();
     }
 
-    /// Somebody changes the settings, or asks for a pass by hand.
-    pub(crate) fn operator(&mut self) {
-        if self.over {
+    /// An operator changes settings or invokes `reconcile`.
+    pub(crate) fn operator_acts(&mut self) {
+        if self.winding_down {
             return;
         }
-        let regions = self.scenario.names();
-        let region = self.dice.pick(&regions).clone();
-        let number = u32::try_from(self.dice.below(9)).unwrap_or(0);
-        let turn = self.dice.below(8);
+        let regions = self.scenario.region_names();
+        let region = self.random.pick(&regions).clone();
+        let number = u32::try_from(self.random.below(9)).unwrap_or(0);
+        let turn = self.random.below(8);
         if let Some(settings) = self.world.database.rows().tables.settings_mut(&region) {
             match turn {
                 0 => settings.target_free = number,
@@ -207,7 +208,7 @@ impl Simulation {
             let event = serde_json::json!({"dry_run": true});
             self.reconcile("dry run", event);
         }
-        let wait = self.dice.between(20..=120);
-        self.happens_in(seconds(wait), Happening::Operator);
+        let wait = self.random.between(20..=120);
+        self.schedule_in(seconds(wait), Event::OperatorActs);
     }
 }

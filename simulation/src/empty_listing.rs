@@ -1,5 +1,5 @@
-//! A wrong view of EC2: for a while, a region's listing is empty, and complete as far as it
-//! says. Wrong credentials, or a wrong tag, look like that.
+//! A wrong view of EC2: for a while, a region's listing succeeds and is empty. Wrong credentials or
+//! a wrong tag look like this.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +12,12 @@ use shared::settings::{AddressTag, Selector};
 use testing::FakeHosts;
 
 #[derive(Debug)]
-pub struct Blind {
+pub struct EmptyListings {
     inner: Arc<FakeHosts>,
     regions: Arc<Mutex<BTreeSet<RegionName>>>,
 }
 
-impl Blind {
+impl EmptyListings {
     pub fn new(inner: Arc<FakeHosts>) -> Self {
         Self {
             inner,
@@ -25,9 +25,9 @@ impl Blind {
         }
     }
 
-    pub fn set(&self, region: &RegionName, blind: bool) {
+    pub fn set(&self, region: &RegionName, empty_listings: bool) {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        if blind {
+        if empty_listings {
             regions.insert(region.clone());
         } else {
             regions.remove(region);
@@ -35,12 +35,12 @@ impl Blind {
     }
 }
 
-impl HostHandlers for Blind {
+impl HostHandlers for EmptyListings {
     fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
         Arc::new(InRegion {
             region: region.clone(),
             inner: self.inner.in_region(region),
-            blind: self.regions.clone(),
+            empty_listings: self.regions.clone(),
         })
     }
 }
@@ -48,15 +48,18 @@ impl HostHandlers for Blind {
 struct InRegion {
     region: RegionName,
     inner: Arc<dyn HostHandler>,
-    blind: Arc<Mutex<BTreeSet<RegionName>>>,
+    empty_listings: Arc<Mutex<BTreeSet<RegionName>>>,
 }
 
 #[async_trait]
 impl HostHandler for InRegion {
     async fn list(&self) -> Result<Vec<Machine>, HostError> {
         let listed = self.inner.list().await?;
-        let blind = self.blind.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(if blind.contains(&self.region) {
+        let empty_listings = self
+            .empty_listings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(if empty_listings.contains(&self.region) {
             Vec::new()
         } else {
             listed
