@@ -1,4 +1,4 @@
-//! Passes that find nothing to do, on the deployed stack: what they ask for, how long they take.
+//! Passes that find nothing to do, on the deployed stack: their requests and their duration.
 
 use std::time::{Duration, Instant};
 
@@ -17,15 +17,15 @@ use tokio_postgres::Client;
 use crate::fleet;
 
 const PASSES: usize = 20;
-/// Each of these is counted, and the most of them is the figure.
+/// The number of counted passes; the figure is their maximum.
 const COUNTED: usize = 5;
 
-/// For all passes together that it takes until there is nothing more to do.
+/// The time limit of all passes together until nothing is left to do.
 const SETTLING: Duration = Duration::from_secs(120);
 const EMULATOR_START: Duration = Duration::from_secs(30);
 
 /// Goals of a pass: one request to GraphQL and one to EC2 for each thousand instances, which is
-/// what both give at once, and so many to DynamoDB.
+/// what both return at once, and five to DynamoDB.
 const PAGE: usize = 1_000;
 const DYNAMODB_GOAL: u64 = 5;
 
@@ -43,10 +43,10 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     fill_small(stack).await?;
     small.settle().await?;
     let times = small.times().await?;
-    let (mut rows, asked) = small.counts().await?;
+    let (mut rows, requested) = small.counts().await?;
     rows.extend(times);
 
-    // The schedule looks at every region, and one at a time is to be counted.
+    // The schedule starts a pass for every region, and only one region's is to be counted.
     fleet::remove(sql, SMALL).await?;
     let (_emulator, endpoint) = emulator_without_agents(stack).await?;
     let large = Watched {
@@ -68,13 +68,13 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
             "Scheduled invocations of the deployed `reconcile`, a dev build, warm. Proxies before \
              the GraphQL engine and DynamoDB count; EC2's calls are in the emulator's ledger. The \
              small region was filled with host agents, the large one without; both by the service \
-             itself. A pass of the small one asked: {asked}."
+             itself. A pass of the small one requested: {requested}."
         ),
         rows,
     })
 }
 
-/// A region whose passes are measured; the only one that there is.
+/// The region whose passes are measured. No other region exists.
 struct Watched<'a> {
     stack: &'a Stack,
     region: &'a str,
@@ -83,7 +83,7 @@ struct Watched<'a> {
 }
 
 impl Watched<'_> {
-    /// As EventBridge does it, and nothing may be left to be done.
+    /// Invokes `reconcile` as EventBridge does. The pass must find nothing to do.
     async fn scheduled(&self) -> Result<Value> {
         let event = serde_json::from_str(include_str!("../../events/reconcile-schedule.json"))?;
         let report = self.stack.reconcile(&event).await?["regions"].take();
@@ -95,7 +95,7 @@ impl Watched<'_> {
         Ok(report[0].clone())
     }
 
-    /// Passes, until there is nothing to do and nothing starting any more.
+    /// Runs passes until nothing is left to do and nothing is starting.
     async fn settle(&self) -> Result<()> {
         let deadline = Instant::now() + SETTLING;
         let only = json!({"regions": [self.region]});
@@ -120,7 +120,9 @@ impl Watched<'_> {
             let started = Instant::now();
             let report = self.scheduled().await?;
             invocations.push(started.elapsed());
-            let millis = report["duration_ms"].as_u64().context("no duration_ms")?;
+            let millis = report["duration_ms"]
+                .as_u64()
+                .context("the report has no duration_ms")?;
             passes.push(Duration::from_millis(millis));
         }
         Ok(vec![
@@ -129,7 +131,7 @@ impl Watched<'_> {
         ])
     }
 
-    /// What passes ask for, and what the last one asked in words.
+    /// Counts the requests of passes. Returns the rows, and the requests of the last pass by name.
     async fn counts(&self) -> Result<(Vec<Row>, String)> {
         let env = self.stack.env();
         let graphql = Proxy::before(&env.hasura_url, proxy::graphql_operation)?;
@@ -190,12 +192,13 @@ impl Watched<'_> {
         let ledger: Value = reqwest::get(&url).await?.json().await.context(url)?;
         let calls = ledger["calls"]
             .as_array()
-            .context("the ledger has no calls")?;
+            .context("EC2's ledger has no list of calls")?;
         let actions = calls.iter().filter_map(|call| call["action"].as_str());
         Ok(actions.map(str::to_owned).collect())
     }
 
-    /// The service launches them all; what their agents would do is done in Postgres.
+    /// Lets the service launch all instances, and registers them in PostgreSQL as their agents
+    /// would.
     async fn fill_large(&self, sql: &Client) -> Result<()> {
         let capacity = 2;
         let (region, instances) = (self.region, self.instances);

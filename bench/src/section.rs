@@ -1,13 +1,13 @@
-//! Sections of the report, as Markdown that reads well in a terminal too.
+//! Sections of the report, in Markdown that is also readable in a terminal.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Samples;
+use crate::samples::Samples;
 
-/// A value with its unit. Quantities of one kind compare with each other.
+/// A value with its unit. Quantities of the same kind can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Quantity {
     Time(Duration),
@@ -30,7 +30,7 @@ impl fmt::Display for Quantity {
                 };
                 write!(f, "{} {unit}", ThreeDigits(value))
             }
-            // The sizes that Lambda gives are powers of ten too, to be on the safe side.
+            // Lambda's limits on sizes are read as powers of ten, too, to be on the safe side.
             Self::Bytes(bytes) => write!(f, "{:.2} MB", bytes as f64 / 1e6),
             Self::Count(count) => write!(f, "{count}"),
             Self::PerSecond(rate) => write!(f, "{}/s", ThreeDigits(rate)),
@@ -39,7 +39,7 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// More digits than three are noise.
+/// More than three digits would be noise.
 struct ThreeDigits(f64);
 
 impl fmt::Display for ThreeDigits {
@@ -53,7 +53,7 @@ impl fmt::Display for ThreeDigits {
     }
 }
 
-/// One figure. What is compared with the goal is `value`: the median, where there are samples.
+/// One figure. `value` is compared with the goal; with samples, it is their median.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     what: String,
@@ -86,7 +86,7 @@ impl Row {
         }
     }
 
-    /// Of how many samples a value is the mean or the maximum.
+    /// Sets the number of samples of which the value is the mean or the maximum.
     #[must_use]
     pub fn samples(mut self, samples: usize) -> Self {
         self.samples = samples;
@@ -128,11 +128,11 @@ impl Row {
     }
 }
 
-/// Figures that were taken in the same way.
+/// Figures that were measured in the same way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Section {
     pub title: String,
-    /// How they were taken.
+    /// How they were measured.
     pub how: String,
     pub rows: Vec<Row>,
 }
@@ -148,7 +148,7 @@ impl fmt::Display for Section {
                 cells.max().unwrap_or(0).max(HEADERS[column].len())
             })
             .collect();
-        // Numbers to the right, text to the left.
+        // Text is aligned to the left, numbers to the right.
         let is_text = |column| column == 0 || column == HEADERS.len() - 1;
         writeln!(f, "## {}\n\n{}\n", self.title, self.how)?;
         let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantity_has_three_digits_and_its_unit() {
+    fn quantity_is_printed_with_three_digits_and_unit() {
         let time = |nanos| Quantity::Time(Duration::from_nanos(nanos)).to_string();
         assert_eq!(time(87), "87.0 ns");
         assert_eq!(time(1_234_567), "1.23 ms");
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_a_table() {
+    fn section_is_printed_as_table() {
         let section = Section {
             title: "assign".to_owned(),
             how: "with a clock".to_owned(),

@@ -22,7 +22,7 @@ struct PanicsIn(RegionName, Arc<FakeHosts>);
 
 impl HostHandlers for PanicsIn {
     fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
-        assert_ne!(*region, self.0, "broken on kind");
+        assert_ne!(*region, self.0, "broken on purpose");
         self.1.in_region(region)
     }
 }

@@ -107,7 +107,7 @@ fn set(tables: &mut Tables, id: &InstanceId, status: InstanceStatus) {
 #[async_trait]
 impl RegionDatabase for BrokenDatabase {
     async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
-        assert!(!self.is(DatabaseDefect::Panics), "broken on kind");
+        assert!(!self.is(DatabaseDefect::Panics), "broken on purpose");
         self.inner.regions().await
     }
 
