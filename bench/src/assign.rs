@@ -59,7 +59,7 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
             "assign, {INSTANCES} instances with {} slots",
             INSTANCES * SLOTS
         ),
-        how: format!(
+        method: format!(
             "SQL: the function's execution time in PostgreSQL {version} (EXPLAIN ANALYZE), warm, \
              without waiting for the disk (fsync and synchronous_commit are off). GraphQL: a \
              round trip of the service's own client, through a counting proxy and the local engine \

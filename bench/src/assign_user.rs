@@ -38,7 +38,7 @@ pub(crate) async fn measure() -> Result<Section> {
     rows.extend(requests(&dir, &binary, &keys)?);
     Ok(Section {
         title: "assign-user, the release binary".to_owned(),
-        how: "Stand-ins in this process play Lambda's runtime API, the key set and Hasura, so that no \
+        method: "Stand-ins in this process play Lambda's runtime API, the key set and Hasura, so that no \
               database time is included. Own work is the time from an event to its response, \
               without the time in which Hasura has the request; it includes the check of an RS256 \
               signature. From its start means from fork to the first poll of the runtime API."

@@ -44,7 +44,7 @@ pub(crate) async fn measure(stack: &Stack) -> Result<Section> {
     }
     Ok(Section {
         title: "bursts of users".to_owned(),
-        how: format!(
+        method: format!(
             "Each user requests one slot, over HTTP, in the region of {INSTANCES} instances with {} \
              slots. Function, GraphQL engine and client are dev builds, and share the machine's \
              cores with PostgreSQL and with the local AWS, which runs the function. After each \

@@ -76,7 +76,7 @@ impl Report {
         };
         let missed: Vec<_> = with_goal()
             .filter(|row| row.is_met() == Some(false))
-            .map(Row::what)
+            .map(Row::name)
             .collect();
         let all = with_goal().count();
         println!("{} of {all} goals are met", all - missed.len());

@@ -38,17 +38,17 @@ pub(crate) async fn measure() -> Result<Section> {
         Row::single("the time limit of one request", Quantity::Time(limit)),
         Row::timed(
             format!("{REPLICAS} replicas, all answer"),
-            &times(&machines, &all_answer, 0).await?,
+            &measure_poll(&machines, &all_answer, 0).await?,
         ),
         Row::timed(
             format!("{REPLICAS} replicas, {hanging} of them hang"),
-            &times(&machines, &some_hang, hanging).await?,
+            &measure_poll(&machines, &some_hang, hanging).await?,
         )
         .at_most(Quantity::Time(limit + MARGIN)),
     ];
     Ok(Section {
         title: "replicas' status".to_owned(),
-        how: "Each replica has a loopback address of its own. One server in this process, a dev build, \
+        method: "Each replica has a loopback address of its own. One server in this process, a dev build, \
               listens on all of them and tells them apart by their addresses; the service's own \
               poller asks, over one connection each."
             .to_owned(),
@@ -56,7 +56,7 @@ pub(crate) async fn measure() -> Result<Section> {
     })
 }
 
-async fn times(
+async fn measure_poll(
     machines: &BTreeMap<InstanceId, Machine>,
     server: &ReplicaServer,
     hanging: u32,

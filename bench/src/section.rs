@@ -56,33 +56,33 @@ impl fmt::Display for ThreeDigits {
 /// One figure. `value` is compared with the goal; with samples, it is their median.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
-    what: String,
+    name: String,
     value: Quantity,
     /// The 95th percentile and the maximum.
     spread: Option<(Quantity, Quantity)>,
     samples: usize,
-    at_most: Option<Quantity>,
+    goal: Option<Quantity>,
 }
 
 impl Row {
-    pub fn timed(what: impl Into<String>, samples: &Samples) -> Self {
+    pub fn timed(name: impl Into<String>, samples: &Samples) -> Self {
         Self {
             spread: Some((
                 Quantity::Time(samples.percentile(95)),
                 Quantity::Time(samples.max()),
             )),
             samples: samples.count(),
-            ..Self::single(what, Quantity::Time(samples.median()))
+            ..Self::single(name, Quantity::Time(samples.median()))
         }
     }
 
-    pub fn single(what: impl Into<String>, value: Quantity) -> Self {
+    pub fn single(name: impl Into<String>, value: Quantity) -> Self {
         Self {
-            what: what.into(),
+            name: name.into(),
             value,
             spread: None,
             samples: 1,
-            at_most: None,
+            goal: None,
         }
     }
 
@@ -95,30 +95,30 @@ impl Row {
 
     #[must_use]
     pub fn at_most(mut self, goal: Quantity) -> Self {
-        self.at_most = Some(goal);
+        self.goal = Some(goal);
         self
     }
 
     /// Whether the goal is met; none without a goal.
     pub fn is_met(&self) -> Option<bool> {
-        self.at_most.map(|goal| self.value <= goal)
+        self.goal.map(|goal| self.value <= goal)
     }
 
-    pub fn what(&self) -> &str {
-        &self.what
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     fn cells(&self) -> [String; 6] {
         let (p95, max) = self.spread.map_or_else(Default::default, |(p95, max)| {
             (p95.to_string(), max.to_string())
         });
-        let goal = match (self.at_most, self.is_met()) {
+        let goal = match (self.goal, self.is_met()) {
             (Some(goal), Some(true)) => format!("≤ {goal}: met"),
             (Some(goal), _) => format!("≤ {goal}: MISSED"),
             (None, _) => String::new(),
         };
         [
-            self.what.clone(),
+            self.name.clone(),
             self.value.to_string(),
             p95,
             max,
@@ -133,7 +133,7 @@ impl Row {
 pub struct Section {
     pub title: String,
     /// How they were measured.
-    pub how: String,
+    pub method: String,
     pub rows: Vec<Row>,
 }
 
@@ -150,7 +150,7 @@ impl fmt::Display for Section {
             .collect();
         // Text is aligned to the left, numbers to the right.
         let is_text = |column| column == 0 || column == HEADERS.len() - 1;
-        writeln!(f, "## {}\n\n{}\n", self.title, self.how)?;
+        writeln!(f, "## {}\n\n{}\n", self.title, self.method)?;
         let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
             for (column, cell) in cells.iter().enumerate() {
                 let width = widths[column];
@@ -189,7 +189,7 @@ mod tests {
     fn section_is_printed_as_table() {
         let section = Section {
             title: "assign".to_owned(),
-            how: "with a clock".to_owned(),
+            method: "with a clock".to_owned(),
             rows: vec![
                 Row::single("requests", Quantity::Count(1)).at_most(Quantity::Count(1)),
                 Row::single("size", Quantity::Bytes(3_000_000)).at_most(Quantity::Bytes(2_500_000)),

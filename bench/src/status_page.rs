@@ -58,7 +58,7 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     }
     Ok(Section {
         title: "the status page".to_owned(),
-        how: format!(
+        method: format!(
             "Over HTTP, one request after the other, to the deployed `status`: {REGIONS} regions, \
              {INSTANCES} instances in one of them, a pass a minute in each for {} hours. Function, \
              GraphQL engine and local AWS are as above.",

@@ -33,25 +33,25 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
-    let bench = Bench {
+    let bench = WakeBench {
         stack,
         sql,
         http: Http::new(),
         function: format!("{}-hasura-event", stack.env().stack_name),
     };
-    let pace = bench.pace().await?;
+    let settings_before = bench.emulator_settings().await?;
     bench.set_up().await?;
     bench.call_event_delivery("POST", "resume").await?;
-    let mut rows = bench.times().await?;
-    let (counts, requested) = bench.counts().await?;
+    let mut rows = bench.measure_times().await?;
+    let (counts, requested) = bench.count_requests().await?;
     rows.extend(counts);
     // Later sections are measured without the passes that their events would start.
     bench.call_event_delivery("POST", "pause").await?;
-    bench.set_pace(&pace).await?;
+    bench.set_emulator_settings(&settings_before).await?;
     fleet::remove(sql, REGION).await?;
     Ok(Section {
         title: "wake to launch".to_owned(),
-        how: format!(
+        method: format!(
             "A user takes a slot over HTTP, which leaves {} of {TARGET} free in a region of \
              {TARGET} instances; no schedule runs. Time is from the start of the assign's \
              transaction to RunInstances at the emulator, by way of the event trigger (the local \
@@ -65,7 +65,7 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     })
 }
 
-struct Bench<'a> {
+struct WakeBench<'a> {
     stack: &'a Stack,
     sql: &'a Client,
     http: Http,
@@ -80,7 +80,7 @@ struct Moments {
     launched: i64,
 }
 
-impl Bench<'_> {
+impl WakeBench<'_> {
     async fn set_up(&self) -> Result<()> {
         self.sql
             .batch_execute(&format!(
@@ -95,22 +95,22 @@ impl Bench<'_> {
             ))
             .await?;
         // Users leave soon, so that what was launched for them can go before the next one comes.
-        let pace = json!({
+        let fast = json!({
             "pending_ms": 200, "shutting_down_ms": 100, "listing_lag_ms": 0,
             "agent": {"boot_ms": 0, "connect_ms": 1000, "session_ms": 1000},
         });
-        self.set_pace(&pace).await
+        self.set_emulator_settings(&fast).await
     }
 
-    /// The speed of the emulator's instances and agents.
-    async fn pace(&self) -> Result<Value> {
+    /// The settings of the emulator: how fast its instances and agents are.
+    async fn emulator_settings(&self) -> Result<Value> {
         let url = format!("{}/settings", self.stack.env().ec2_control_url);
         self.http.get(&url).send().await?.json().await.context(url)
     }
 
-    async fn set_pace(&self, pace: &Value) -> Result<()> {
+    async fn set_emulator_settings(&self, values: &Value) -> Result<()> {
         let url = format!("{}/settings", self.stack.env().ec2_control_url);
-        let answer = self.http.patch(&url).json(pace).send().await?;
+        let answer = self.http.patch(&url).json(values).send().await?;
         answer.error_for_status().context(url)?;
         Ok(())
     }
@@ -123,14 +123,14 @@ impl Bench<'_> {
         Ok(request.send().await?.json().await?)
     }
 
-    async fn times(&self) -> Result<Vec<Row>> {
+    async fn measure_times(&self) -> Result<Vec<Row>> {
         let (mut launches, mut deliveries) = (Samples::default(), Samples::default());
         for round in 0..WARM_UP + ROUNDS {
             self.wait_until_full().await?;
             let moments = self.wake(&format!("timed-{round}")).await?;
             if round >= WARM_UP {
-                launches.push(between(moments.assigned, moments.launched));
-                deliveries.push(between(moments.assigned, moments.sent));
+                launches.push(duration(moments.assigned, moments.launched));
+                deliveries.push(duration(moments.assigned, moments.sent));
             }
         }
         let fastest = Row::single("- the fastest of them", Quantity::Time(launches.min()));
@@ -142,16 +142,16 @@ impl Bench<'_> {
     }
 
     /// Counts the requests of wakes. Returns the rows, and the requests of the last wake by name.
-    async fn counts(&self) -> Result<(Vec<Row>, String)> {
+    async fn count_requests(&self) -> Result<(Vec<Row>, String)> {
         let env = self.stack.env();
         let graphql = Proxy::before(&env.hasura_url, proxy::graphql_operation)?;
         let dynamodb = Proxy::before(&env.aws_endpoint_url, proxy::dynamodb_action)?;
-        let between = [
+        let proxied = [
             ("HASURA_URL", graphql.url()),
             ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url()),
         ];
-        settings::set(self.stack, &self.function, &between).await?;
-        let (mut most, mut last) = ([0; 3], String::new());
+        settings::set(self.stack, &self.function, &proxied).await?;
+        let (mut max, mut last) = ([0; 3], String::new());
         // The first wake starts the process.
         for round in 0..=COUNTED {
             self.wait_until_full().await?;
@@ -163,7 +163,7 @@ impl Bench<'_> {
             let ec2 = self.ec2_calls().await.split_off(calls_before);
             let counts = [graphql.len(), ec2.len(), dynamodb.len()];
             if round > 0 {
-                most = std::array::from_fn(|n| counts[n].max(most[n]));
+                max = std::array::from_fn(|n| counts[n].max(max[n]));
             }
             last = format!(
                 "{} of GraphQL; {} of EC2; {} of DynamoDB",
@@ -172,14 +172,14 @@ impl Bench<'_> {
                 dynamodb.join(", ")
             );
         }
-        let back = [
+        let direct = [
             ("HASURA_URL", env.hasura_url.as_str()),
             ("AWS_ENDPOINT_URL_DYNAMODB", env.aws_endpoint_url.as_str()),
         ];
-        settings::set(self.stack, &self.function, &back).await?;
+        settings::set(self.stack, &self.function, &direct).await?;
         let row =
             |what, count: usize| Row::single(what, Quantity::Count(count as u64)).samples(COUNTED);
-        let [graphql, ec2, dynamodb] = most;
+        let [graphql, ec2, dynamodb] = max;
         let rows = vec![
             row("GraphQL requests of both passes", graphql),
             row("EC2 calls of both passes", ec2),
@@ -265,7 +265,7 @@ impl Bench<'_> {
     }
 }
 
-fn between(from_ms: i64, to_ms: i64) -> Duration {
+fn duration(from_ms: i64, to_ms: i64) -> Duration {
     Duration::from_millis((to_ms - from_ms).max(0).unsigned_abs())
 }
 

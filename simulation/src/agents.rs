@@ -16,7 +16,7 @@ pub struct Agent {
     pub registered: bool,
     pub alive: bool,
     /// When the database last got a heartbeat.
-    pub heard_at: Option<Timestamp>,
+    pub last_heartbeat_at: Option<Timestamp>,
     /// Until then, the agent runs and cannot reach the database.
     pub silent_until: Option<Timestamp>,
     /// The slots with a connected user.
@@ -43,7 +43,7 @@ impl Agents {
             launch,
             registered: false,
             alive: true,
-            heard_at: None,
+            last_heartbeat_at: None,
             silent_until: None,
             sessions: BTreeSet::new(),
         };
@@ -76,7 +76,7 @@ impl Agents {
     /// one that has sent no heartbeat.
     pub fn silence(&self, id: &InstanceId, now: Timestamp) -> Option<SignedDuration> {
         let agent = self.of.get(id).filter(|agent| agent.alive)?;
-        Some(now.duration_since(agent.heard_at?))
+        Some(now.duration_since(agent.last_heartbeat_at?))
     }
 
     /// A running machine of a region whose agent is dead or has not registered.

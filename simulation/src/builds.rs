@@ -37,8 +37,8 @@ impl ReleaseSettings {
     }
 }
 
-/// Short enough that whole upgrades happen within a run.
-pub fn upgrades(random: &mut Random) -> Upgrades {
+/// The settings of a region's upgrades: times short enough that whole upgrades happen within a run.
+pub fn random_upgrade_settings(random: &mut Random) -> Upgrades {
     let mut seconds = |of: &[i64]| SignedDuration::from_secs(*random.pick(of));
     let (deadline, bake) = (seconds(&[40, 150, 240, 400]), seconds(&[1, 30, 90, 200]));
     Upgrades {

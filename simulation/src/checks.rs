@@ -39,53 +39,54 @@ pub struct Checks {
 
 impl Checks {
     /// Checks the effects of one step, and the state after it.
-    pub fn after_step(&mut self, context: &StepContext<'_>, effects: &[(ProcessId, Effect)]) {
+    pub fn check_step(&mut self, context: &StepContext<'_>, effects: &[(ProcessId, Effect)]) {
         let found = &mut self.found;
         for (process, effect) in effects {
-            self.lock.effect(context, *process, effect, found);
-            self.launches.effect(context, effect, found);
-            self.wakes.effect(context, *process, effect, found);
-            self.slots.effect(effect, found);
+            self.lock.check_effect(context, *process, effect, found);
+            self.launches.check_effect(context, effect, found);
+            self.wakes.check_effect(context, *process, effect, found);
+            self.slots.check_effect(effect, found);
         }
         let rows = context.world.database.rows();
-        self.slots.state(&rows.tables, found);
-        self.machines.state(context, &rows.tables, found);
-        self.images.step(&rows.tables, effects, found);
-        self.decisions.step(context, &rows.tables, effects, found);
+        self.slots.check_state(&rows.tables, found);
+        self.machines.check_state(context, &rows.tables, found);
+        self.images.check_step(&rows.tables, effects, found);
+        self.decisions
+            .check_step(context, &rows.tables, effects, found);
         drop(rows);
         for (_, effect) in effects {
-            self.machines.effect(effect, found);
+            self.machines.check_effect(effect, found);
         }
     }
 
     /// Tells the checks that a fault hit a function: a wake may then have to wait for the schedule.
-    pub fn fault(&mut self, fault: Fault) {
-        self.wakes.fault(fault);
+    pub fn note_fault(&mut self, fault: Fault) {
+        self.wakes.note_fault(fault);
     }
 
     /// Tells the checks that an event was accepted: the sender does not send it again.
-    pub fn event_accepted(&mut self, event: &DatabaseEvent) {
-        self.wakes.event_accepted(event, &mut self.found);
+    pub fn note_event_accepted(&mut self, event: &DatabaseEvent) {
+        self.wakes.check_event_accepted(event, &mut self.found);
     }
 
     /// Tells the checks of an intent that existed before the run.
-    pub fn recorded_before(&mut self, region: &RegionName, intent: &Intent) {
-        self.launches.recorded_before(region, intent);
+    pub fn note_intent_before(&mut self, region: &RegionName, intent: &Intent) {
+        self.launches.note_recorded_before(region, intent);
     }
 
     /// Tells the checks that an operator set an image's state.
-    pub fn image_set_by_hand(&mut self, region: &RegionName) {
-        self.images.by_hand(region);
+    pub fn note_image_set_by_hand(&mut self, region: &RegionName) {
+        self.images.note_manual_change(region);
     }
 
     /// Tells the checks that an event was created.
-    pub fn event_created(&mut self, id: &str) {
-        self.wakes.event_created(id);
+    pub fn note_event_created(&mut self, id: &str) {
+        self.wakes.note_event_created(id);
     }
 
     /// Tells the checks that no function runs.
-    pub fn idle(&mut self, world: &World) {
-        self.wakes.idle(world, &mut self.found);
+    pub fn check_idle(&mut self, world: &World) {
+        self.wakes.check_idle(world, &mut self.found);
     }
 
     pub fn report(&mut self, violation: Violation) {

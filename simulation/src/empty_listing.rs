@@ -11,6 +11,7 @@ use shared::model::{ExternalAddress, LaunchRequest, Machine};
 use shared::settings::{AddressTag, Selector};
 use testing::FakeHosts;
 
+/// EC2 with empty listings in some regions.
 #[derive(Debug)]
 pub struct EmptyListings {
     inner: Arc<FakeHosts>,
@@ -25,9 +26,10 @@ impl EmptyListings {
         }
     }
 
-    pub fn set(&self, region: &RegionName, empty_listings: bool) {
+    /// Starts or stops returning empty listings in a region.
+    pub fn set(&self, region: &RegionName, is_empty: bool) {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        if empty_listings {
+        if is_empty {
             regions.insert(region.clone());
         } else {
             regions.remove(region);
@@ -40,7 +42,7 @@ impl HostHandlers for EmptyListings {
         Arc::new(InRegion {
             region: region.clone(),
             inner: self.inner.in_region(region),
-            empty_listings: self.regions.clone(),
+            regions_with_empty_listings: self.regions.clone(),
         })
     }
 }
@@ -48,22 +50,19 @@ impl HostHandlers for EmptyListings {
 struct InRegion {
     region: RegionName,
     inner: Arc<dyn HostHandler>,
-    empty_listings: Arc<Mutex<BTreeSet<RegionName>>>,
+    regions_with_empty_listings: Arc<Mutex<BTreeSet<RegionName>>>,
 }
 
 #[async_trait]
 impl HostHandler for InRegion {
     async fn list(&self) -> Result<Vec<Machine>, HostError> {
         let listed = self.inner.list().await?;
-        let empty_listings = self
-            .empty_listings
+        let is_empty = self
+            .regions_with_empty_listings
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        Ok(if empty_listings.contains(&self.region) {
-            Vec::new()
-        } else {
-            listed
-        })
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&self.region);
+        Ok(if is_empty { Vec::new() } else { listed })
     }
 
     async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {

@@ -12,6 +12,9 @@ use crate::faults::Fault;
 use crate::scheduled::Event;
 use crate::simulation::Simulation;
 
+/// EC2 terminates a spot instance this long after its interruption notice.
+const INTERRUPTION_NOTICE: SignedDuration = SignedDuration::from_mins(2);
+
 fn seconds(seconds: u64) -> SignedDuration {
     SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
@@ -40,7 +43,7 @@ impl Simulation {
             state.refuse_launches.push_back(kind);
         }
         if self.faults.occurs(Fault::Throttled) {
-            self.checks.fault(Fault::Throttled);
+            self.checks.note_fault(Fault::Throttled);
             state.throttled = true;
         }
         if self.faults.occurs(Fault::ListingLags) {
@@ -55,6 +58,7 @@ impl Simulation {
         self.schedule_in(seconds(wait), Event::Ec2ConditionsChange(region));
     }
 
+    /// Removes all restrictions on EC2 in a region.
     pub(crate) fn reset_ec2_conditions(&mut self, region: &RegionName) {
         let host = self.world.host(region);
         let mut state = host.state();
@@ -88,6 +92,7 @@ impl Simulation {
         }
     }
 
+    /// Draws failures of machines and agents.
     pub(crate) fn inject_failure(&mut self) {
         if self.winding_down {
             return;
@@ -137,7 +142,7 @@ impl Simulation {
         };
         self.send_ec2_event(&region, &id, kind, SignedDuration::ZERO);
         if kind == Ec2EventKind::Interruption {
-            self.schedule_in(SignedDuration::from_mins(2), Event::InstanceReclaimed(id));
+            self.schedule_in(INTERRUPTION_NOTICE, Event::InstanceReclaimed(id));
         }
     }
 
@@ -182,16 +187,16 @@ impl Simulation {
     }
 
     /// An operator changes settings or invokes `reconcile`.
-    pub(crate) fn operator_acts(&mut self) {
+    pub(crate) fn act_as_operator(&mut self) {
         if self.winding_down {
             return;
         }
         let regions = self.scenario.region_names();
         let region = self.random.pick(&regions).clone();
         let number = u32::try_from(self.random.below(9)).unwrap_or(0);
-        let turn = self.random.below(8);
+        let choice = self.random.below(8);
         if let Some(settings) = self.world.database.rows().tables.settings_mut(&region) {
-            match turn {
+            match choice {
                 0 => settings.target_free = number,
                 1 => settings.max_instances = number,
                 2 => settings.paused = !settings.paused,
@@ -200,11 +205,11 @@ impl Simulation {
                 _ => {}
             }
         }
-        if turn == 5 {
+        if choice == 5 {
             let event = serde_json::json!({"regions": [region]});
             self.reconcile("by hand", event);
         }
-        if turn == 6 {
+        if choice == 6 {
             let event = serde_json::json!({"dry_run": true});
             self.reconcile("dry run", event);
         }

@@ -54,7 +54,7 @@ impl Simulation {
             Event::InstanceReclaimed(instance) => self.reclaim_instance(&instance),
             Event::Ec2ConditionsChange(region) => self.change_ec2_conditions(region),
             Event::RandomFailure => self.inject_failure(),
-            Event::OperatorActs => self.operator_acts(),
+            Event::OperatorActs => self.act_as_operator(),
             Event::ReleaseActivity => self.do_release_activity(),
             Event::UpgradeRequested(request) => self.request_upgrade(&request),
             Event::AppVersionSet(build) => self.set_app_version(build),
@@ -113,7 +113,7 @@ impl Simulation {
                     .and_then(|answer| answer.body.as_deref());
                 self.report_rejected_plan(body.unwrap_or_default());
                 if (200..300).contains(&status) {
-                    self.checks.event_accepted(&event);
+                    self.checks.note_event_accepted(&event);
                 } else if (400..500).contains(&status) {
                     let text = format!("hasura-event answered {} with {status}", event.id);
                     self.checks

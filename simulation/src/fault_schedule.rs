@@ -12,7 +12,7 @@ use crate::yield_points::{Delivery, Port, Reached, Side};
 pub struct FaultSchedule {
     rates: BTreeMap<Fault, u64>,
     /// The usual duration of half a call, in milliseconds.
-    pace: u64,
+    half_call_ms: u64,
     random: Random,
     pub counts: Counts,
     /// The number of yield points that functions have reached; sleeps are not counted.
@@ -42,10 +42,9 @@ pub enum Action {
     Pause(Duration),
 }
 
-/// A client gives up on a call after eight seconds (EC2's limit; the limits of the others are five
-/// and ten seconds). Each half of a call that is answered takes less than half of the least of
-/// them.
-const LONGEST_HALF: u64 = 2400;
+/// Half a call takes at most this long, in milliseconds. A client gives up on a call to EC2 after
+/// eight seconds, and on others after five or ten: a whole call takes less than the least of these.
+const LONGEST_HALF_CALL_MS: u64 = 2400;
 
 impl FaultSchedule {
     /// The seed's own choice: about half of the kinds, each at a rate of its own.
@@ -58,10 +57,10 @@ impl FaultSchedule {
                 chosen.then(|| (fault, (fault.permille() * share / 4).max(1)))
             })
             .collect();
-        let pace = *random.pick(&[5, 40, 300, 1200]);
+        let half_call_ms = *random.pick(&[5, 40, 300, 1200]);
         Self {
             rates,
-            pace,
+            half_call_ms,
             random,
             counts: Counts::new(),
             reached: 0,
@@ -73,7 +72,7 @@ impl FaultSchedule {
     pub fn none(random: Random) -> Self {
         Self {
             rates: BTreeMap::new(),
-            pace: 40,
+            half_call_ms: 40,
             random,
             counts: Counts::new(),
             reached: 0,
@@ -101,7 +100,7 @@ impl FaultSchedule {
     /// Stops all faults.
     pub fn stop(&mut self) {
         self.rates.clear();
-        self.pace = self.pace.min(40);
+        self.half_call_ms = self.half_call_ms.min(40);
     }
 
     /// Draws whether a fault occurs this time, and counts it if so.
@@ -125,13 +124,13 @@ impl FaultSchedule {
     }
 
     fn half_call(&mut self) -> Duration {
-        let (shorter, longer) = (self.pace / 4 + 1, self.pace * 2);
+        let (shorter, longer) = (self.half_call_ms / 4 + 1, self.half_call_ms * 2);
         let millis = if self.random.chance(50) {
-            self.random.between(0..=self.pace * 8)
+            self.random.between(0..=self.half_call_ms * 8)
         } else {
             self.random.between(shorter..=longer)
         };
-        Duration::from_millis(millis.min(LONGEST_HALF))
+        Duration::from_millis(millis.min(LONGEST_HALF_CALL_MS))
     }
 
     fn seconds(&mut self, range: std::ops::RangeInclusive<u64>) -> Duration {
@@ -140,7 +139,7 @@ impl FaultSchedule {
     }
 
     /// Draws what happens to a process at a yield point.
-    pub fn at(&mut self, reached: &Reached) -> Injection {
+    pub fn draw(&mut self, reached: &Reached) -> Injection {
         let (after, side) = match reached.side {
             Side::Sleep(duration) => (duration, Side::After),
             side => (self.half_call(), side),

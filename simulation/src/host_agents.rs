@@ -88,7 +88,7 @@ impl Simulation {
         match answer.outcome {
             AgentOutcome::Registered => {
                 agent.registered = true;
-                agent.heard_at = Some(now);
+                agent.last_heartbeat_at = Some(now);
                 self.schedule_in(HEARTBEAT_INTERVAL, Event::Heartbeat(id));
             }
             // Its row is not written yet.
@@ -116,7 +116,7 @@ impl Simulation {
             if answer.outcome == AgentOutcome::ShutDown {
                 return self.shut_down(&id);
             }
-            agent.heard_at = Some(now);
+            agent.last_heartbeat_at = Some(now);
             if answer.status == Some(InstanceStatus::Draining) && empty {
                 return self.shut_down(&id);
             }

@@ -57,7 +57,7 @@ impl Simulation {
         if fault == Fault::TimeLimit {
             self.faults.count(fault);
         }
-        self.checks.fault(fault);
+        self.checks.note_fault(fault);
         if let Some(process) = self.processes.remove(&id) {
             self.trace
                 .line(|| format!("{id} {} dies: {fault}", process.name));
@@ -69,7 +69,7 @@ impl Simulation {
     /// Runs the checks for an idle system, if no function runs.
     fn check_idle(&mut self) {
         if !self.is_busy() {
-            self.checks.idle(&self.world);
+            self.checks.check_idle(&self.world);
         }
     }
 
@@ -81,14 +81,14 @@ impl Simulation {
             call,
             side,
         } = *reached;
-        let injection = self.faults.at(reached);
+        let injection = self.faults.draw(reached);
         if side == Side::Before {
             *self.calls.entry(call.name).or_default() += 1;
         }
         if let Some(fault) = injection.fault {
             self.trace
                 .line(|| format!("{process} {call} {side:?}: {fault}"));
-            self.checks.fault(fault);
+            self.checks.note_fault(fault);
         } else if side == Side::Before {
             self.trace.line(|| format!("{process} {call}"));
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use shared::assign::AppVersion;
 use shared::model::ImageState;
 
-use crate::builds::{ImageDefect, UpgradeRequest, image_id, seconds, upgrade_event, upgrades};
+use crate::builds::{
+    ImageDefect, UpgradeRequest, image_id, random_upgrade_settings, seconds, upgrade_event,
+};
 use crate::faults::Fault;
 use crate::scheduled::Event;
 use crate::simulation::Simulation;
@@ -60,7 +62,7 @@ impl Simulation {
             10 | 11 => self.fail_images_by_hand(),
             12 => {
                 let mut request = self.upgrade_request_for(self.builds.latest());
-                request.client_sha = "somebody else's".into();
+                request.client_sha = "another-commit".into();
                 self.request_upgrade(&request);
             }
             _ => self.change_upgrade_settings(),
@@ -155,7 +157,7 @@ impl Simulation {
     /// An operator sets warming or baking images to `FAILED`.
     fn fail_images_by_hand(&mut self) {
         let now = self.now();
-        let wanted = if self.builds.random.chance(700) {
+        let state = if self.builds.random.chance(700) {
             ImageState::Warming
         } else {
             ImageState::Baking
@@ -164,13 +166,13 @@ impl Simulation {
         let keys: Vec<_> = tables
             .images
             .iter()
-            .filter(|(_, image)| image.state == wanted)
+            .filter(|(_, image)| image.state == state)
             .map(|(key, _)| key.clone())
             .collect();
         for key in keys {
             if self.builds.random.chance(700) {
                 tables.set_image_state(&key, ImageState::Failed, now);
-                self.checks.image_set_by_hand(&key.0);
+                self.checks.note_image_set_by_hand(&key.0);
             }
         }
     }
@@ -179,7 +181,7 @@ impl Simulation {
     fn change_upgrade_settings(&mut self) {
         let regions = self.scenario.region_names();
         let region = self.builds.random.pick(&regions).clone();
-        let upgrades = upgrades(&mut self.builds.random);
+        let upgrades = random_upgrade_settings(&mut self.builds.random);
         if let Some(settings) = self.world.database.rows().tables.settings_mut(&region) {
             settings.upgrades = upgrades;
         }

@@ -35,18 +35,19 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The scenario of a seed.
     pub fn random(random: &mut Random) -> Self {
         let count = *random.pick(&[1, 1, 1, 2, 2, 3]);
         let regions = REGIONS[..count]
             .iter()
-            .map(|name| region(name, random))
+            .map(|name| random_region(name, random))
             .collect();
         let scenario = Self {
             regions,
             fault_minutes: random.between(2..=6),
             user_interval: *random.pick(&[3000, 10_000, 30_000, 90_000]),
             longest_session: *random.pick(&[20, 90, 400]),
-            limits: limits(random),
+            limits: random_limits(random),
             token_ends: *random.pick(&[TokenEnds::WithAll, TokenEnds::WithAny]),
             claim: SignedDuration::from_secs(*random.pick(&[20, 45, 90])),
             images: (0..count).map(builds::first_image).collect(),
@@ -55,11 +56,12 @@ impl Scenario {
         scenario.with_upgrades(random)
     }
 
+    /// Draws what only a run with upgrades needs.
     fn with_upgrades(mut self, random: &mut Random) -> Self {
         if let Some(releases) = &mut self.releases {
             self.fault_minutes += random.between(0..=4);
             for settings in &mut self.regions {
-                settings.upgrades = builds::upgrades(random);
+                settings.upgrades = builds::random_upgrade_settings(random);
             }
             releases.without_images = random.chance(100);
         }
@@ -117,7 +119,7 @@ impl Scenario {
 
 /// Mostly those of production; otherwise short ones, so that leases expire while passes run. A
 /// lease is at least ten seconds longer than the budget, as the settings of a function require.
-fn limits(random: &mut Random) -> PassLimits {
+fn random_limits(random: &mut Random) -> PassLimits {
     let seconds = Duration::from_secs;
     let short = PassLimits {
         budget: seconds(random.between(3..=20)),
@@ -127,13 +129,13 @@ fn limits(random: &mut Random) -> PassLimits {
     if random.chance(300) { short } else { LIMITS }
 }
 
-fn region(name: &str, random: &mut Random) -> RegionSettings {
-    let target_free = number(random, 0..=6);
+fn random_region(name: &str, random: &mut Random) -> RegionSettings {
+    let target_free = random_number(random, 0..=6);
     let launch_choices = (1..=random.between(1..=3))
         .map(|n| LaunchChoice {
             spot: false,
             instance_type: format!("type-{}", random.between(1..=2)),
-            capacity: number(random, 1..=4),
+            capacity: random_number(random, 1..=4),
             subnet: if random.chance(200) {
                 let (key, value) = ("tier".to_owned(), format!("subnet-{name}-{n}"));
                 Selector::Tag { key, value }
@@ -145,18 +147,18 @@ fn region(name: &str, random: &mut Random) -> RegionSettings {
     RegionSettings {
         name: name.into(),
         target_free,
-        max_instances: number(random, 1..=8),
-        scale_up_step: number(random, 0..=2),
-        scale_down_step: number(random, 0..=2),
+        max_instances: random_number(random, 1..=8),
+        scale_up_step: random_number(random, 0..=2),
+        scale_down_step: random_number(random, 0..=2),
         launch_choices,
-        timeouts: waits(random),
+        timeouts: random_timeouts(random),
         ..settings()
     }
 }
 
 /// Shorter than in production, so that a few minutes show what takes hours there. Each is still
 /// longer than what it waits for.
-pub fn waits(random: &mut Random) -> Timeouts {
+fn random_timeouts(random: &mut Random) -> Timeouts {
     let mut seconds = |of: &[i64]| SignedDuration::from_secs(*random.pick(of));
     Timeouts {
         heartbeat: seconds(&[40, 60]),
@@ -169,6 +171,6 @@ pub fn waits(random: &mut Random) -> Timeouts {
     }
 }
 
-fn number(random: &mut Random, range: std::ops::RangeInclusive<u64>) -> u32 {
+fn random_number(random: &mut Random, range: std::ops::RangeInclusive<u64>) -> u32 {
     u32::try_from(random.between(range)).unwrap_or_default()
 }

@@ -178,7 +178,7 @@ impl Simulation {
             delayed: &self.delayed,
             late_request,
         };
-        self.checks.after_step(&context, &effects);
+        self.checks.check_step(&context, &effects);
         for (process, effect) in &effects {
             if let Effect::TerminateRequested { region, ids } = effect {
                 for id in ids {
@@ -198,7 +198,7 @@ impl Simulation {
             .event_triggers
             .collect(&self.world.database.rows().tables);
         for event in events {
-            self.checks.event_created(&event.id);
+            self.checks.note_event_created(&event.id);
             self.send_hasura_event(&event);
         }
     }

@@ -52,6 +52,7 @@ impl fmt::Display for Call {
     }
 }
 
+/// Where in a call a process waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// The call is about to have its effect.
@@ -106,7 +107,7 @@ pub struct YieldPoints(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    closed: BTreeSet<YieldPointId>,
+    waiting: BTreeSet<YieldPointId>,
     deliveries: BTreeMap<YieldPointId, Delivery>,
     reached: Vec<Reached>,
     late_requests: Vec<LateRequest>,
@@ -131,11 +132,11 @@ impl YieldPoints {
     /// waits there.
     pub fn resume(&self, point: YieldPointId, delivery: Delivery) -> bool {
         let mut state = self.state();
-        let stands = state.closed.remove(&point);
-        if stands {
+        let waits = state.waiting.remove(&point);
+        if waits {
             state.deliveries.insert(point, delivery);
         }
-        stands
+        waits
     }
 
     /// The yield points that processes have reached since the last call, in order.
@@ -154,8 +155,8 @@ impl YieldPoints {
 }
 
 /// A process that waits at a yield point.
-struct Waiting<'g> {
-    yield_points: &'g YieldPoints,
+struct Waiting<'p> {
+    yield_points: &'p YieldPoints,
     of: (ProcessId, Call, Side),
     point: Option<YieldPointId>,
 }
@@ -168,7 +169,7 @@ impl Future for Waiting<'_> {
         let Some(point) = self.point else {
             let point = YieldPointId(state.next);
             state.next += 1;
-            state.closed.insert(point);
+            state.waiting.insert(point);
             let (process, call, side) = self.of;
             state.reached.push(Reached {
                 point,
@@ -191,7 +192,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(point) = self.point {
             let mut state = self.yield_points.state();
-            state.closed.remove(&point);
+            state.waiting.remove(&point);
             state.deliveries.remove(&point);
             state.reached.retain(|reached| reached.point != point);
         }

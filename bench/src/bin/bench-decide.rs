@@ -35,7 +35,7 @@ const PROFILE: &str = if cfg!(debug_assertions) {
 fn main() -> serde_json::Result<()> {
     let section = Section {
         title: "decide".to_owned(),
-        how: format!(
+        method: format!(
             "The default algorithm and the invariants of its plan, in the {PROFILE} profile. In a \
              quiet region nothing has to be done; in a busy one, one instance in {BUSY} needs an \
              action; in a disturbed one every instance does, and an operator has approved the removal \

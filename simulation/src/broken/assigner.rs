@@ -85,7 +85,7 @@ fn is_open(tables: &Tables, slot: &SlotRow, fits: impl Fn(ImageState) -> bool) -
 #[async_trait]
 impl Assigner for BrokenAssigner {
     async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError> {
-        let taken = match self.defect {
+        let outcome = match self.defect {
             AssignerDefect::IgnoresHolder => {
                 self.take(request, |_, slot| slot.status != SlotStatus::Dying)
             }
@@ -114,7 +114,7 @@ impl Assigner for BrokenAssigner {
                 return unlimited.assign(request).await;
             }
         };
-        match taken {
+        match outcome {
             Some(outcome) => Ok(outcome),
             None => self.inner.assign(request).await,
         }

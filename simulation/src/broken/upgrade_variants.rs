@@ -10,7 +10,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "users are assigned to a warming image",
         Check::AssignedOnlyServed,
-        4,
+        9,
         |world| {
             break_assigner(world, AssignerDefect::AssignsWarming);
         },
@@ -18,7 +18,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the build of the client is not checked",
         Check::AssignedRequestedBuild,
-        2,
+        1,
         |world| {
             break_assigner(world, AssignerDefect::IgnoresBuild);
         },
@@ -26,7 +26,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "two images are current",
         Check::OneCurrentOneWarming,
-        2,
+        7,
         |world| {
             break_database(
                 world,
@@ -34,7 +34,7 @@ pub(super) const VARIANTS: &[Variant] = &[
             );
         },
     ),
-    variant("two images warm", Check::OneCurrentOneWarming, 2, |world| {
+    variant("two images warm", Check::OneCurrentOneWarming, 1, |world| {
         break_database(
             world,
             DatabaseDefect::Upgrade(UpgradeDefect::KeepsPreviousWarming),
@@ -43,7 +43,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "images are moved without the fence",
         Check::NoWriteBelowFence,
-        41,
+        204,
         |world| {
             break_database(world, DatabaseDefect::Upgrade(UpgradeDefect::IgnoresFence));
         },
@@ -51,7 +51,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the previous image retires early",
         Check::ImagesMoveOnEdges,
-        2,
+        7,
         |world| {
             break_database(
                 world,
@@ -61,8 +61,8 @@ pub(super) const VARIANTS: &[Variant] = &[
     ),
     variant(
         "reading a region fails its warming image",
-        Check::ImagesMovedByPermitted,
-        2,
+        Check::ImagesMovedByPermittedActor,
+        1,
         |world| {
             break_database(
                 world,
@@ -73,7 +73,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the app version is misread",
         Check::ImagesMoveForAReason,
-        3,
+        1,
         |world| {
             break_database(
                 world,
@@ -84,7 +84,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "a warming image is drained",
         Check::WarmingNotDrained,
-        28,
+        16,
         |world| {
             break_database(world, DatabaseDefect::Upgrade(UpgradeDefect::DrainsWarming));
         },
@@ -92,18 +92,18 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the current image is drained with each drain",
         Check::UpgradeKeepsFreeSlots,
-        3,
+        1,
         |world| {
             break_database(world, DatabaseDefect::Upgrade(UpgradeDefect::DrainsCurrent));
         },
     ),
-    variant("images never retire", Check::Converges, 2, |world| {
+    variant("images never retire", Check::Converges, 9, |world| {
         break_database(world, DatabaseDefect::Upgrade(UpgradeDefect::NeverRetires));
     }),
     variant(
         "the surge is added without an upgrade",
         Check::LiveWithinMaximum,
-        5,
+        11,
         |world| {
             break_database(
                 world,

@@ -14,7 +14,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "a slot that is held is given to another user",
         Check::SlotHasOneUser,
-        2,
+        3,
         |world| {
             break_assigner(world, AssignerDefect::IgnoresHolder);
         },
@@ -22,7 +22,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the limit of slots per user is not checked",
         Check::UserLimit,
-        11,
+        5,
         |world| {
             break_assigner(world, AssignerDefect::IgnoresLimit);
         },
@@ -38,7 +38,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "assigning ignores the state of the instance",
         Check::AssignedOnlyInService,
-        3,
+        1,
         |world| {
             break_assigner(world, AssignerDefect::IgnoresInstanceState);
         },
@@ -47,7 +47,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "occupied instances are drained",
         Check::OccupiedNotDrained,
-        219,
+        312,
         |world| {
             break_database(world, DatabaseDefect::DrainsOccupied);
         },
@@ -55,7 +55,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "heartbeats are ignored",
         Check::OccupiedNotTerminated,
-        11,
+        3,
         |world| {
             break_database(world, DatabaseDefect::IgnoresHeartbeats);
         },
@@ -63,7 +63,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "TERMINATING is not written",
         Check::TerminateOnlyIfCommitted,
-        3,
+        1,
         |world| {
             break_database(world, DatabaseDefect::WritesNoTerminating);
         },
@@ -79,7 +79,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "rows are removed before their machines",
         Check::NothingRunningRemoved,
-        4,
+        27,
         |world| {
             break_database(world, DatabaseDefect::RemovesRowsEarly);
         },
@@ -87,7 +87,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "recording overwrites existing rows",
         Check::StatesGoForward,
-        6,
+        18,
         |world| {
             break_database(world, DatabaseDefect::OverwritesRows);
         },
@@ -144,7 +144,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "open intents are not read",
         Check::LiveWithinMaximum,
-        5,
+        4,
         |world| {
             break_table(world, TableDefect::ReturnsNoIntents);
         },
@@ -152,7 +152,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "intents are closed before their launches",
         Check::MachinesWithinMaximum,
-        129,
+        93,
         |world| {
             break_table(world, TableDefect::ClosesIntentsEarly);
         },
@@ -169,7 +169,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "event ids are recorded as seen too early",
         Check::WakeBeforeEventSeen,
-        6,
+        8,
         |world| {
             break_table(world, TableDefect::RecordsSeenEarly);
         },
@@ -177,7 +177,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the wake mark is not read after the release",
         Check::WakeNotLost,
-        1,
+        6,
         |world| {
             break_table(world, TableDefect::FindsNoWakeMark);
         },
@@ -202,7 +202,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "leases expire without a margin",
         Check::OneLockHolder,
-        11,
+        86,
         |world| {
             break_table(world, TableDefect::IgnoresClockMargin);
         },
@@ -210,7 +210,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the fence is not checked",
         Check::NoWriteBelowFence,
-        6,
+        28,
         |world| {
             break_database(world, DatabaseDefect::IgnoresFence);
         },
@@ -218,7 +218,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "writes to the table do not check the lock",
         Check::NoWriteWithoutLock,
-        11,
+        3,
         |world| {
             break_table(world, TableDefect::IgnoresLock);
         },

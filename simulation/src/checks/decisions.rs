@@ -23,7 +23,7 @@ pub(super) struct Decisions {
 }
 
 impl Decisions {
-    pub(super) fn step(
+    pub(super) fn check_step(
         &mut self,
         context: &StepContext<'_>,
         tables: &Tables,
@@ -43,12 +43,12 @@ impl Decisions {
                     call: "drain",
                     fence,
                     ..
-                } => self.drained(context, tables, fence, found),
+                } => self.check_drained(context, tables, fence, found),
                 Effect::ImageMoved {
                     fence,
                     image,
                     states,
-                } => self.moved(context, tables, fence, (image, *states), found),
+                } => self.check_move(context, tables, fence, (image, *states), found),
                 _ => {}
             }
         }
@@ -68,7 +68,7 @@ impl Decisions {
         }
     }
 
-    fn drained(
+    fn check_drained(
         &self,
         context: &StepContext<'_>,
         tables: &Tables,
@@ -102,7 +102,10 @@ impl Decisions {
             let short = view.short_of(context, &fence.region);
             match view.images.get(&row.image).map(|image| image.state) {
                 Some(ImageState::Warming) if short.is_empty() => {
-                    let text = format!("{id} of {} warms, and no user needs its room", row.image);
+                    let text = format!(
+                        "{id} of {} warms and was drained, and no served image needs its room",
+                        row.image
+                    );
                     found.push(Violation::new(Check::WarmingNotDrained, text));
                 }
                 Some(state @ (ImageState::Current | ImageState::Baking)) => {
@@ -125,7 +128,7 @@ impl Decisions {
     }
 
     /// Checks that an image was moved for a reason.
-    fn moved(
+    fn check_move(
         &self,
         context: &StepContext<'_>,
         tables: &Tables,
@@ -148,7 +151,7 @@ impl Decisions {
             |image: &shared::model::Image| view.named.as_ref() == Some(&image.client_sha);
         let live = view::live(context, tables, region).max(view.live);
         let free = view.free_without(id, &[]);
-        let why_not = match (from, to) {
+        let objection = match (from, to) {
             // The first image of a region becomes current without conditions.
             (Warming, Current) if current.is_none() => None,
             (Warming, Current) if !is_named(image) && !view.upgrades.swap_when_warm => {
@@ -171,8 +174,8 @@ impl Decisions {
             }
             _ => None,
         };
-        if let Some(why_not) = why_not {
-            let text = format!("{id} in {region} went from {from} to {to}: {why_not}");
+        if let Some(objection) = objection {
+            let text = format!("{id} in {region} went from {from} to {to}: {objection}");
             found.push(Violation::new(Check::ImagesMoveForAReason, text));
         }
     }

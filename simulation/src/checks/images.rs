@@ -17,23 +17,23 @@ enum Mover {
     /// A pass under the fence that is in force.
     Pass,
     /// A request for an upgrade.
-    Asking,
+    Request,
     /// An operator, with a write of their own.
-    Hand,
+    Operator,
 }
 
 impl Mover {
-    const ALL: [Self; 3] = [Self::Pass, Self::Asking, Self::Hand];
+    const ALL: [Self; 3] = [Self::Pass, Self::Request, Self::Operator];
 
     fn may(self, from: Option<ImageState>, to: ImageState) -> bool {
         use ImageState::{Baking, Current, Failed, Retired, Warming};
         match (from, to) {
             // The other half of a swap.
-            (Some(Current), Baking) | (Some(Baking), Current) => self != Self::Hand,
+            (Some(Current), Baking) | (Some(Baking), Current) => self != Self::Operator,
             (Some(Warming), Current) | (Some(Baking), Retired) => self == Self::Pass,
-            (None | Some(Retired | Failed), Warming) => self == Self::Asking,
+            (None | Some(Retired | Failed), Warming) => self == Self::Request,
             (Some(Warming), Failed) => true,
-            (Some(Baking), Failed) => self == Self::Hand,
+            (Some(Baking), Failed) => self == Self::Operator,
             _ => false,
         }
     }
@@ -49,18 +49,18 @@ pub(super) struct Images {
 }
 
 impl Images {
-    pub(super) fn by_hand(&mut self, region: &RegionName) {
-        self.movers.insert((region.clone(), Mover::Hand));
+    pub(super) fn note_manual_change(&mut self, region: &RegionName) {
+        self.movers.insert((region.clone(), Mover::Operator));
     }
 
-    pub(super) fn step(
+    pub(super) fn check_step(
         &mut self,
         tables: &Tables,
         effects: &[(ProcessId, Effect)],
         found: &mut Vec<Violation>,
     ) {
         for (_, effect) in effects {
-            self.effect(tables, effect, found);
+            self.check_effect(tables, effect, found);
         }
         let movers = std::mem::take(&mut self.movers);
         if tables.images == self.before {
@@ -71,15 +71,15 @@ impl Images {
             for (key, image) in &tables.images {
                 let before = self.before.get(key).map(|image| image.state);
                 if before != Some(image.state) {
-                    moved(key, before, image.state, &movers, found);
+                    check_move(key, before, image.state, &movers, found);
                 }
             }
         }
-        alone(tables, found);
+        check_single(tables, found);
         self.before.clone_from(&tables.images);
     }
 
-    fn effect(&mut self, tables: &Tables, effect: &Effect, found: &mut Vec<Violation>) {
+    fn check_effect(&mut self, tables: &Tables, effect: &Effect, found: &mut Vec<Violation>) {
         match effect {
             Effect::PassBegan { fence } => {
                 let in_force = self.fence.entry(fence.region.clone()).or_default();
@@ -92,20 +92,20 @@ impl Images {
                 }
             }
             Effect::UpgradeRequested { region, .. } => {
-                self.movers.insert((region.clone(), Mover::Asking));
+                self.movers.insert((region.clone(), Mover::Request));
             }
             Effect::SlotAssigned {
                 slot,
                 client,
                 repeated: false,
                 ..
-            } => assigned(tables, slot, client, found),
+            } => check_build(tables, slot, client, found),
             _ => {}
         }
     }
 }
 
-fn moved(
+fn check_move(
     (region, image): &(RegionName, ImageId),
     from: Option<ImageState>,
     to: ImageState,
@@ -126,13 +126,13 @@ fn moved(
         .map(|(_, mover)| *mover)
         .collect();
     if !here.iter().any(|mover| mover.may(from, to)) {
-        let text = format!("{}, and those who moved any are {here:?}", text());
-        found.push(Violation::new(Check::ImagesMovedByPermitted, text));
+        let text = format!("{}; images of the region were moved by {here:?}", text());
+        found.push(Violation::new(Check::ImagesMovedByPermittedActor, text));
     }
 }
 
 /// Checks that at most one image is current, and at most one warms.
-fn alone(tables: &Tables, found: &mut Vec<Violation>) {
+fn check_single(tables: &Tables, found: &mut Vec<Violation>) {
     let mut seen = BTreeMap::new();
     for ((region, id), image) in &tables.images {
         if !matches!(image.state, ImageState::Current | ImageState::Warming) {
@@ -146,7 +146,7 @@ fn alone(tables: &Tables, found: &mut Vec<Violation>) {
 }
 
 /// Checks that a client got a slot of the build that it requested.
-fn assigned(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<Violation>) {
+fn check_build(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<Violation>) {
     let Some(row) = tables
         .slots
         .get(slot)
@@ -162,7 +162,7 @@ fn assigned(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<V
         ClientBuild::Sha(sha) => image.client_sha == *sha && row.client_sha == *sha,
     });
     if !fits {
-        let text = format!("{client:?} was given {slot}, which is of {image:?}");
+        let text = format!("{client:?} was assigned {slot}, which has the image {image:?}");
         found.push(Violation::new(Check::AssignedRequestedBuild, text));
     }
 }
@@ -170,7 +170,7 @@ fn assigned(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<V
 /// The number of instances that a region may have now. It may have the surge in addition to its
 /// maximum during an upgrade, which is over when the last instance of a retired or failed image is
 /// gone.
-pub(super) fn most(tables: &Tables, region: &RegionName) -> u32 {
+pub(super) fn max_live(tables: &Tables, region: &RegionName) -> u32 {
     let settings = &tables.regions[region].settings;
     let state_of = |id: &ImageId| {
         let image = tables.images.get(&(region.clone(), id.clone()));

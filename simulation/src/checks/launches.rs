@@ -7,7 +7,7 @@ use shared::model::Intent;
 use testing::Tables;
 
 use super::context::StepContext;
-use super::images::most;
+use super::images::max_live;
 use super::rule::{Check, Violation};
 use crate::effects::Effect;
 
@@ -29,7 +29,7 @@ pub(super) struct Launches {
 }
 
 impl Launches {
-    pub(super) fn effect(
+    pub(super) fn check_effect(
         &mut self,
         context: &StepContext<'_>,
         effect: &Effect,
@@ -37,24 +37,24 @@ impl Launches {
     ) {
         match effect {
             Effect::PassBegan { fence } => {
-                let max = most(&context.world.database.rows().tables, &fence.region);
+                let max = max_live(&context.world.database.rows().tables, &fence.region);
                 self.seen_max.insert(fence.region.clone(), max);
             }
             Effect::IntentOpened(lease, intent) => {
-                self.opened(context, &lease.region, intent, found);
+                self.check_opened(context, &lease.region, intent, found);
             }
-            Effect::IntentClosed(_, launch) => self.closed(context, launch, found),
+            Effect::IntentClosed(_, launch) => self.check_closed(context, launch, found),
             Effect::LaunchRequested {
                 region,
                 token,
                 launch_id,
                 ..
-            } => self.asked(context, region, token, launch_id.as_ref(), found),
+            } => self.check_launch(context, region, token, launch_id.as_ref(), found),
             _ => {}
         }
     }
 
-    pub(super) fn recorded_before(&mut self, region: &RegionName, intent: &Intent) {
+    pub(super) fn note_recorded_before(&mut self, region: &RegionName, intent: &Intent) {
         let launch = intent.launch_id.clone();
         self.tokens
             .insert(intent.client_token.clone(), launch.clone());
@@ -67,7 +67,7 @@ impl Launches {
         self.recorded.insert(launch, recorded);
     }
 
-    fn opened(
+    fn check_opened(
         &mut self,
         context: &StepContext<'_>,
         region: &RegionName,
@@ -85,7 +85,7 @@ impl Launches {
             );
             found.push(Violation::new(Check::OneLaunchPerIntent, text));
         }
-        let now_max = most(&context.world.database.rows().tables, region);
+        let now_max = max_live(&context.world.database.rows().tables, region);
         let max = self.seen_max.get(region).copied().unwrap_or(0).max(now_max);
         self.recorded.insert(
             launch.clone(),
@@ -98,12 +98,19 @@ impl Launches {
         );
         let live = live_in_stores(context, &context.world.database.rows().tables, region);
         if live > max {
-            let text = format!("{launch} makes {live} live in {region}, where {max} may be");
+            let text = format!(
+                "{launch} makes {live} live instances in {region}, and the maximum is {max}"
+            );
             found.push(Violation::new(Check::LiveWithinMaximum, text));
         }
     }
 
-    fn closed(&mut self, context: &StepContext<'_>, launch: &LaunchId, found: &mut Vec<Violation>) {
+    fn check_closed(
+        &mut self,
+        context: &StepContext<'_>,
+        launch: &LaunchId,
+        found: &mut Vec<Violation>,
+    ) {
         let Some(recorded) = self.recorded.get_mut(launch) else {
             return;
         };
@@ -121,7 +128,7 @@ impl Launches {
         }
     }
 
-    fn asked(
+    fn check_launch(
         &self,
         context: &StepContext<'_>,
         region: &RegionName,
@@ -130,18 +137,18 @@ impl Launches {
         found: &mut Vec<Violation>,
     ) {
         let Some((launch, recorded)) = launch.and_then(|l| Some((l, self.recorded.get(l)?))) else {
-            let text = format!("EC2 was asked to launch under {token}, which nobody recorded");
+            let text = format!("EC2 got a launch request under {token}, which is not recorded");
             return found.push(Violation::new(Check::LaunchOnlyIfRecorded, text));
         };
         if !is_in_store(context, region, launch) {
-            let text = format!("EC2 was asked to launch {launch}, which is not in the table");
+            let text = format!("EC2 got the launch request {launch}, which is not in the table");
             found.push(Violation::new(Check::LaunchOnlyIfRecorded, text));
         }
         let machines = machines_of(context, region, launch);
-        let asked_for = recorded.intent.request.count as usize;
-        if machines.tokens > 1 || machines.all > asked_for {
+        let requested = recorded.intent.request.count as usize;
+        if machines.tokens > 1 || machines.all > requested {
             let text = format!(
-                "{launch} asked for {asked_for} and has {} machines under {} tokens",
+                "{launch} requested {requested} and has {} machines under {} tokens",
                 machines.all, machines.tokens
             );
             found.push(Violation::new(Check::OneLaunchPerIntent, text));
@@ -149,7 +156,7 @@ impl Launches {
         let counted = self.counted_machines(context, region);
         if machines.all > 0 && !recorded.closed && counted > recorded.max {
             let text = format!(
-                "{launch} makes {counted} machines in {region}, where {} may be",
+                "{launch} makes {counted} machines in {region}, and the maximum is {}",
                 recorded.max
             );
             found.push(Violation::new(Check::MachinesWithinMaximum, text));
@@ -179,14 +186,18 @@ impl Launches {
     }
 }
 
-struct OfLaunch {
+struct LaunchedMachines {
     all: usize,
     live: Vec<InstanceId>,
     tokens: usize,
 }
 
 /// The machines that EC2 ever launched for an intent.
-fn machines_of(context: &StepContext<'_>, region: &RegionName, launch: &LaunchId) -> OfLaunch {
+fn machines_of(
+    context: &StepContext<'_>,
+    region: &RegionName,
+    launch: &LaunchId,
+) -> LaunchedMachines {
     let host = context.world.host(region);
     let state = host.state();
     let now = context.world.now();
@@ -208,7 +219,7 @@ fn machines_of(context: &StepContext<'_>, region: &RegionName, launch: &LaunchId
         let machine = state.ec2.machines.get(id);
         machine.is_some_and(|machine| machine.is_live(now))
     };
-    OfLaunch {
+    LaunchedMachines {
         all: ids.len(),
         live: ids
             .iter()

@@ -23,7 +23,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    pub(super) fn effect(
+    pub(super) fn check_effect(
         &mut self,
         context: &StepContext<'_>,
         process: ProcessId,
@@ -31,7 +31,7 @@ impl Lock {
         found: &mut Vec<Violation>,
     ) {
         match effect {
-            Effect::LockAcquired(lease) => self.acquired(context, process, lease, found),
+            Effect::LockAcquired(lease) => self.check_acquired(context, process, lease, found),
             Effect::LockReleased(lease) => {
                 if self.is_holder(lease) {
                     self.free.insert(lease.region.clone());
@@ -45,18 +45,19 @@ impl Lock {
                 let in_force = self.fence.get(&fence.region).copied().unwrap_or(0);
                 if fence.version < in_force {
                     let version = fence.version;
-                    let text = format!("{call} under {version}, with the fence at {in_force}");
+                    let text =
+                        format!("{call} under version {version}, below the fence at {in_force}");
                     found.push(Violation::new(Check::NoWriteBelowFence, text));
                 }
             }
-            Effect::IntentOpened(lease, _) => self.wrote("open_intent", lease, found),
-            Effect::IntentClosed(lease, _) => self.wrote("close_intent", lease, found),
-            Effect::DecisionRecorded(lease) => self.wrote("record_decision", lease, found),
+            Effect::IntentOpened(lease, _) => self.check_write("open_intent", lease, found),
+            Effect::IntentClosed(lease, _) => self.check_write("close_intent", lease, found),
+            Effect::DecisionRecorded(lease) => self.check_write("record_decision", lease, found),
             Effect::LaunchRequested { region, .. } => {
-                self.asked("launch", context, process, region, found);
+                self.check_ec2_call("launch", context, process, region, found);
             }
             Effect::TerminateRequested { region, .. } => {
-                self.asked("terminate", context, process, region, found);
+                self.check_ec2_call("terminate", context, process, region, found);
             }
             Effect::WakeMarkSet(_)
             | Effect::WakeMarkCleared(_)
@@ -71,7 +72,7 @@ impl Lock {
         holder.is_some_and(|h| h.owner == lease.owner && h.version == lease.version)
     }
 
-    fn acquired(
+    fn check_acquired(
         &mut self,
         context: &StepContext<'_>,
         process: ProcessId,
@@ -84,11 +85,11 @@ impl Lock {
             let relied_on =
                 !self.free.contains(&lease.region) && context.world.now() < holder.expires_at;
             if holder.owner != lease.owner && relied_on {
-                let text = format!("{lease:?} was granted while {holder:?} is in force");
+                let text = format!("{lease:?} was granted while {holder:?} is valid");
                 found.push(Violation::new(Check::OneLockHolder, text));
             }
             if holder.owner != lease.owner && holder.version >= lease.version {
-                let text = format!("{lease:?} is no newer than {holder:?}");
+                let text = format!("{lease:?} is not newer than {holder:?}");
                 found.push(Violation::new(Check::OneLockHolder, text));
             }
         }
@@ -98,15 +99,15 @@ impl Lock {
         self.held_by.insert(key, lease.clone());
     }
 
-    fn wrote(&self, call: &str, lease: &Lease, found: &mut Vec<Violation>) {
+    fn check_write(&self, call: &str, lease: &Lease, found: &mut Vec<Violation>) {
         if !self.is_holder(lease) {
             let holder = self.holder.get(&lease.region);
-            let text = format!("{call} under {lease:?}, and the holder is {holder:?}");
+            let text = format!("{call} under {lease:?}, but the holder is {holder:?}");
             found.push(Violation::new(Check::NoWriteWithoutLock, text));
         }
     }
 
-    fn asked(
+    fn check_ec2_call(
         &self,
         what: &str,
         context: &StepContext<'_>,
@@ -120,7 +121,7 @@ impl Lock {
         let own = self.held_by.get(&(process, region.clone()));
         if !own.is_some_and(|lease| self.is_holder(lease)) {
             let holder = self.holder.get(region);
-            let text = format!("{process} asked EC2 to {what}, and the holder is {holder:?}");
+            let text = format!("{process} called {what} at EC2, but the holder is {holder:?}");
             found.push(Violation::new(Check::NoEc2CallWithoutLock, text));
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Machines {
 }
 
 impl Machines {
-    pub(super) fn effect(&self, effect: &Effect, found: &mut Vec<Violation>) {
+    pub(super) fn check_effect(&self, effect: &Effect, found: &mut Vec<Violation>) {
         let Effect::TerminateRequested { ids, .. } = effect else {
             return;
         };
@@ -34,7 +34,7 @@ impl Machines {
         }
     }
 
-    pub(super) fn state(
+    pub(super) fn check_state(
         &mut self,
         context: &StepContext<'_>,
         tables: &Tables,
@@ -43,10 +43,10 @@ impl Machines {
         for (id, before) in &self.before {
             match tables.instances.get(id) {
                 Some(row) if row.status != before.row.status => {
-                    moved(context, tables, id, before, row, found);
+                    check_transition(context, tables, id, before, row, found);
                 }
                 Some(_) => {}
-                None => removed(context, id, before, found),
+                None => check_removal(context, id, before, found),
             }
         }
         let mut occupied: BTreeSet<&InstanceId> = BTreeSet::new();
@@ -73,7 +73,7 @@ impl Machines {
     }
 }
 
-fn moved(
+fn check_transition(
     context: &StepContext<'_>,
     tables: &Tables,
     id: &InstanceId,
@@ -82,15 +82,15 @@ fn moved(
     found: &mut Vec<Violation>,
 ) {
     let (from, to) = (before.row.status, after.status);
-    let mut violated = |check, why: &str| {
-        let text = format!("{id} went from {from} to {to}: {why}");
+    let mut violated = |check, reason: &str| {
+        let text = format!("{id} went from {from} to {to}: {reason}");
         found.push(Violation::new(check, text));
     };
     if to < from {
-        violated(Check::StatesGoForward, "backwards");
+        violated(Check::StatesGoForward, "a step back");
     }
     if to == InstanceStatus::Draining && before.occupied && after.notice.is_none() {
-        violated(Check::OccupiedNotDrained, "a user is there");
+        violated(Check::OccupiedNotDrained, "it has a user");
     }
     if to != InstanceStatus::Terminating || !is_running(context, id, &before.row) {
         return;
@@ -100,31 +100,34 @@ fn moved(
     if before.occupied && silence.is_some_and(|silence| silence < timeouts.lost) {
         violated(
             Check::OccupiedNotTerminated,
-            "a user is there, and its agent lives",
+            "it has a user and a living agent",
         );
     }
     let in_service = from == InstanceStatus::Active;
     if in_service && silence.is_some_and(|silence| silence < timeouts.heartbeat) {
         violated(
             Check::NothingRunningRemoved,
-            "in service, and its agent is heard",
+            "it was ACTIVE, and its agent sends heartbeats",
         );
     }
 }
 
 /// Checks that a row is removed only after its machine.
-fn removed(
+fn check_removal(
     context: &StepContext<'_>,
     id: &InstanceId,
     before: &Before,
     found: &mut Vec<Violation>,
 ) {
     if is_running(context, id, &before.row) {
-        let text = format!("the row of {id} was removed, and its machine runs");
+        let text = format!("the row of {id} was removed while its machine runs");
         found.push(Violation::new(Check::NothingRunningRemoved, text));
     }
     if before.row.status != InstanceStatus::Terminating {
-        let text = format!("the row of {id} was removed while {}", before.row.status);
+        let text = format!(
+            "the row of {id} was removed in the state {}",
+            before.row.status
+        );
         found.push(Violation::new(Check::StatesGoForward, text));
     }
 }

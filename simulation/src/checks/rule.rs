@@ -47,7 +47,7 @@ pub enum Check {
     ImagesMoveOnEdges,
     /// 8: only a pass under the fence, a request, or an operator moves an image, each along its own
     /// edges.
-    ImagesMovedByPermitted,
+    ImagesMovedByPermittedActor,
     /// A pass moves an image only for a reason that it has observed: the image is warm and named,
     /// the app version was reverted, or its time is over.
     ImagesMoveForAReason,
@@ -98,7 +98,7 @@ impl Check {
         Self::WarmingNotDrained,
         Self::OneCurrentOneWarming,
         Self::ImagesMoveOnEdges,
-        Self::ImagesMovedByPermitted,
+        Self::ImagesMovedByPermittedActor,
         Self::ImagesMoveForAReason,
         Self::WakeBeforeEventSeen,
         Self::WakeNotLost,

@@ -45,7 +45,7 @@ impl View {
     pub(super) fn of(context: &StepContext<'_>, tables: &Tables, region: &RegionName) -> Self {
         let now = context.world.now();
         let settings = &tables.regions[region].settings;
-        let heard_after = now - settings.timeouts.heartbeat;
+        let oldest_valid = now - settings.timeouts.heartbeat;
         let mut rows: BTreeMap<_, _> = tables
             .instances
             .iter()
@@ -68,7 +68,7 @@ impl View {
             // A heartbeat counts as the pass counts it: no older than the database's last outage.
             active
                 && heard.is_some_and(|beat| {
-                    beat.beat_at > heard_after || is_new(tables, region, heard_after)
+                    beat.beat_at > oldest_valid || is_observed_since(tables, region, oldest_valid)
                 })
         };
         for slot in tables.slots.values() {
@@ -98,7 +98,7 @@ impl View {
                 false => 0,
             },
             live: live(context, tables, region),
-            max: images::most(tables, region),
+            max: images::max_live(tables, region),
             upgrades: settings.upgrades,
             named: tables
                 .app_versions
@@ -161,11 +161,11 @@ impl View {
 }
 
 /// Whether passes observe the region only since then: before that, no heartbeat could be missed.
-fn is_new(tables: &Tables, region: &RegionName, heard_after: Timestamp) -> bool {
+fn is_observed_since(tables: &Tables, region: &RegionName, oldest_valid: Timestamp) -> bool {
     let fence = tables.fences.get(region);
     fence
         .and_then(|fence| fence.watched_since)
-        .is_some_and(|since| since > heard_after)
+        .is_some_and(|since| since > oldest_valid)
 }
 
 /// Rows, machines without a row, and the machines that open intents may still become.

@@ -18,11 +18,11 @@ pub(super) struct Wakes {
     /// When each region was last marked or observed.
     woken: BTreeMap<RegionName, u64>,
     /// When each region was marked, if it was not observed since.
-    unseen: BTreeMap<RegionName, u64>,
+    unobserved: BTreeMap<RegionName, u64>,
     /// When each region was last marked.
     marked: BTreeMap<RegionName, u64>,
     /// When each process last observed a region.
-    looked: BTreeMap<(ProcessId, RegionName), u64>,
+    observed: BTreeMap<(ProcessId, RegionName), u64>,
     /// The latest observation of each region whose decision was recorded.
     acted_on: BTreeMap<RegionName, u64>,
     /// When each event was created.
@@ -33,7 +33,7 @@ pub(super) struct Wakes {
 }
 
 impl Wakes {
-    pub(super) fn effect(
+    pub(super) fn check_effect(
         &mut self,
         context: &StepContext<'_>,
         process: ProcessId,
@@ -45,22 +45,22 @@ impl Wakes {
         match effect {
             Effect::WakeMarkSet(region) => {
                 self.woken.insert(region.clone(), self.moment);
-                self.unseen.insert(region.clone(), self.moment);
+                self.unobserved.insert(region.clone(), self.moment);
                 self.marked.insert(region.clone(), self.moment);
             }
-            Effect::WakeMarkCleared(region) => self.cleared(context, region, found),
+            Effect::WakeMarkCleared(region) => self.check_cleared(context, region, found),
             Effect::DecisionRecorded(lease) => {
                 let key = (process, lease.region.clone());
-                let look = self.looked.get(&key).copied().unwrap_or(0);
+                let observation = self.observed.get(&key).copied().unwrap_or(0);
                 let latest = self.acted_on.entry(lease.region.clone()).or_default();
-                *latest = look.max(*latest);
+                *latest = observation.max(*latest);
             }
             // A late request observes nothing: nobody reads its answer.
             Effect::PassBegan { fence } if !context.late_request => {
                 let key = (process, fence.region.clone());
-                self.looked.insert(key, self.moment);
+                self.observed.insert(key, self.moment);
                 self.woken.insert(fence.region.clone(), self.moment);
-                self.unseen.remove(&fence.region);
+                self.unobserved.remove(&fence.region);
             }
             _ => {}
         }
@@ -68,38 +68,50 @@ impl Wakes {
 
     /// Checks that a mark is cleared only after an observation that is newer than the mark was
     /// acted on, even if processes die.
-    fn cleared(&self, context: &StepContext<'_>, region: &RegionName, found: &mut Vec<Violation>) {
+    fn check_cleared(
+        &self,
+        context: &StepContext<'_>,
+        region: &RegionName,
+        found: &mut Vec<Violation>,
+    ) {
         let marked = self.marked.get(region).copied().unwrap_or(0);
         let acted_on = self.acted_on.get(region).copied().unwrap_or(0);
         let is_gone = context.world.store.items().of(region).wanted.is_none();
         if is_gone && acted_on < marked {
-            let text = format!("the mark of {region} was cleared, and nobody has acted on it");
+            let text = format!("the wake mark of {region} was cleared before a pass acted on it");
             found.push(Violation::new(Check::WakeNotLost, text));
         }
     }
 
-    pub(super) fn fault(&mut self, fault: Fault) {
+    pub(super) fn note_fault(&mut self, fault: Fault) {
         // Clock skew within the margin must not delay a wake.
         self.disturbed |= fault != Fault::ClockSkew;
     }
 
-    pub(super) fn event_created(&mut self, event: &str) {
+    pub(super) fn note_event_created(&mut self, event: &str) {
         self.moment += 1;
         self.events.insert(event.to_owned(), self.moment);
     }
 
-    pub(super) fn event_accepted(&mut self, event: &DatabaseEvent, found: &mut Vec<Violation>) {
+    pub(super) fn check_event_accepted(
+        &mut self,
+        event: &DatabaseEvent,
+        found: &mut Vec<Violation>,
+    ) {
         let made = self.events.get(&event.id).copied().unwrap_or(0);
         for region in &event.regions {
             let woken = self.woken.get(region).copied().unwrap_or(0);
             if woken < made {
-                let text = format!("{} was taken, and {region} was not woken since", event.id);
+                let text = format!(
+                    "{} was accepted, but {region} was neither marked nor observed since",
+                    event.id
+                );
                 found.push(Violation::new(Check::WakeBeforeEventSeen, text));
             }
         }
     }
 
-    pub(super) fn idle(&mut self, world: &World, found: &mut Vec<Violation>) {
+    pub(super) fn check_idle(&mut self, world: &World, found: &mut Vec<Violation>) {
         let now = world.now().as_millisecond();
         let mut items = world.store.items();
         let marked: Vec<_> = items
@@ -115,8 +127,8 @@ impl Wakes {
             .any(|i| i.lock.as_ref().is_some_and(is_held));
         drop(items);
         if !self.disturbed {
-            for region in marked.iter().chain(self.unseen.keys()) {
-                let text = format!("{region} is wanted, and nobody is there to look");
+            for region in marked.iter().chain(self.unobserved.keys()) {
+                let text = format!("{region} is marked or unobserved, and no function runs");
                 found.push(Violation::new(Check::WakeNotLost, text));
             }
         }
@@ -128,7 +140,7 @@ impl Wakes {
             .any(|region| world.host(region).state().throttled);
         self.disturbed &= locked || !marked.is_empty();
         self.disturbed |= throttled;
-        self.unseen.clear();
+        self.unobserved.clear();
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn add_instance(simulation: &mut Simulation, instance: &Instance) {
     simulation.agents.add(id.clone(), region(), launch);
     if let Some(agent) = simulation.agents.get_mut(&id) {
         agent.registered = instance.active_at.is_some();
-        agent.heard_at = instance.beat_at;
+        agent.last_heartbeat_at = instance.beat_at;
     }
     let event = if instance.active_at.is_some() {
         Event::Heartbeat(id)
@@ -65,27 +65,32 @@ pub(super) fn add_instance(simulation: &mut Simulation, instance: &Instance) {
     simulation.schedule_in(SignedDuration::from_secs(9), event);
 }
 
+/// Adds a row without a machine.
 pub(super) fn add_row(simulation: &mut Simulation, instance: &Instance) {
     let tables = &mut simulation.world.database.rows().tables;
     tables.add_instance(&region(), instance);
 }
 
+/// The buffer is complete, so that a pass has nothing to do.
 pub(super) fn buffer(simulation: &mut Simulation) {
     for id in ["i-1", "i-2"] {
         add_instance(simulation, &instance(id));
     }
 }
 
+/// The pool of the first launch choice has no capacity.
 pub(super) fn no_capacity(simulation: &mut Simulation) {
     let host = simulation.world.host(&region());
     let pool = ("c5.large".to_owned(), "subnet-a".to_owned());
     host.state().ec2.room.insert(pool, 0);
 }
 
+/// EC2 launches one machine for the next request, whatever number it requests.
 pub(super) fn partial_capacity(simulation: &mut Simulation) {
     simulation.world.host(&region()).state().ec2.at_most_next = Some(1);
 }
 
+/// The request of the recorded intent: two machines, which are the buffer.
 pub(super) fn request() -> LaunchRequest {
     LaunchRequest {
         image_id: "ami-1".into(),
@@ -103,6 +108,7 @@ pub(super) fn request() -> LaunchRequest {
     }
 }
 
+/// An earlier pass recorded an intent, and died before it asked EC2.
 pub(super) fn add_intent(simulation: &mut Simulation, created_at: jiff::Timestamp) {
     let intent = Intent {
         launch_id: "before".into(),
@@ -110,7 +116,7 @@ pub(super) fn add_intent(simulation: &mut Simulation, created_at: jiff::Timestam
         created_at,
         request: request(),
     };
-    simulation.checks.recorded_before(&region(), &intent);
+    simulation.checks.note_intent_before(&region(), &intent);
     let mut items = simulation.world.store.items();
     items
         .of(&region())
@@ -118,6 +124,7 @@ pub(super) fn add_intent(simulation: &mut Simulation, created_at: jiff::Timestam
         .insert(intent.launch_id.clone(), intent);
 }
 
+/// An earlier pass died after EC2 had carried out its launch.
 pub(super) fn carried_out_launch(simulation: &mut Simulation) {
     add_intent(simulation, at(-30));
     let host = simulation.world.host(&region());
@@ -129,6 +136,7 @@ pub(super) fn carried_out_launch(simulation: &mut Simulation) {
     simulation.schedule_boots();
 }
 
+/// An earlier pass died after its launch, and the machines have terminated since.
 pub(super) fn terminated_launch(simulation: &mut Simulation) {
     carried_out_launch(simulation);
     let host = simulation.world.host(&region());
@@ -140,6 +148,8 @@ pub(super) fn terminated_launch(simulation: &mut Simulation) {
     }
 }
 
+/// The intent is 13 hours old: EC2 may have forgotten its client token, and the launch must not be
+/// repeated.
 pub(super) fn old_intent(simulation: &mut Simulation) {
     carried_out_launch(simulation);
     let mut items = simulation.world.store.items();
@@ -148,6 +158,7 @@ pub(super) fn old_intent(simulation: &mut Simulation) {
     }
 }
 
+/// There is one instance more than the buffer needs.
 pub(super) fn surplus(simulation: &mut Simulation) {
     buffer(simulation);
     add_instance(simulation, &instance("i-3"));
@@ -161,6 +172,7 @@ pub(super) fn instance_in_state(id: &str, status: InstanceStatus) -> Instance {
     }
 }
 
+/// One instance more than the buffer has been draining for ten minutes.
 pub(super) fn drained(simulation: &mut Simulation) {
     buffer(simulation);
     add_instance(
@@ -169,6 +181,7 @@ pub(super) fn drained(simulation: &mut Simulation) {
     );
 }
 
+/// A pass set an instance to `TERMINATING`, and died before it asked EC2 to terminate it.
 pub(super) fn terminating(simulation: &mut Simulation) {
     buffer(simulation);
     add_instance(
@@ -177,6 +190,7 @@ pub(super) fn terminating(simulation: &mut Simulation) {
     );
 }
 
+/// The machine of a `TERMINATING` instance has terminated.
 pub(super) fn terminated(simulation: &mut Simulation) {
     terminating(simulation);
     set_machine_state(simulation, "i-3", MachineState::Terminated);
@@ -187,12 +201,14 @@ pub(super) fn set_machine_state(simulation: &mut Simulation, id: &str, state: Ma
     host.state().ec2.set_state(&id.into(), state, at(0));
 }
 
+/// A machine with this stack's tags has neither a row nor an intent.
 pub(super) fn orphan(simulation: &mut Simulation) {
     buffer(simulation);
     let host = simulation.world.host(&region());
     host.state().ec2.add(machine(&instance("i-orphan")));
 }
 
+/// EC2 does not list the machine of a row: since now, or since `since` seconds from the start.
 pub(super) fn missing(simulation: &mut Simulation, since: Option<i64>) {
     buffer(simulation);
     let missing = Instance {
@@ -203,6 +219,7 @@ pub(super) fn missing(simulation: &mut Simulation, since: Option<i64>) {
     add_row(simulation, &missing);
 }
 
+/// EC2 lists a machine again that was recorded as missing.
 pub(super) fn listed_again(simulation: &mut Simulation) {
     buffer(simulation);
     let back = Instance {
@@ -212,11 +229,13 @@ pub(super) fn listed_again(simulation: &mut Simulation) {
     add_instance(simulation, &back);
 }
 
+/// EC2 has terminated the machine of an `ACTIVE` instance.
 pub(super) fn machine_terminated(simulation: &mut Simulation) {
     buffer(simulation);
     set_machine_state(simulation, "i-1", MachineState::Terminated);
 }
 
+/// The agent of an `ACTIVE` instance has sent no heartbeat for ten minutes.
 pub(super) fn lost(simulation: &mut Simulation) {
     buffer(simulation);
     record_observed(simulation);
@@ -238,26 +257,29 @@ pub(super) fn record_observed(simulation: &mut Simulation) {
     fence.watched_since = Some(jiff::Timestamp::UNIX_EPOCH);
 }
 
+/// An instance has not registered within its boot time.
 pub(super) fn boot_timed_out(simulation: &mut Simulation) {
     record_observed(simulation);
     buffer(simulation);
     add_unbooted(simulation, instance("i-3"));
 }
 
+/// Adds `instance`, whose id is `i-3`, without a registered agent.
 pub(super) fn add_unbooted(simulation: &mut Simulation, instance: Instance) {
-    let stuck = Instance {
+    let unbooted = Instance {
         status: InstanceStatus::PreConnection,
         active_at: None,
         beat_at: None,
         slots: SlotCounts::default(),
         ..instance
     };
-    add_instance(simulation, &stuck);
+    add_instance(simulation, &unbooted);
     if let Some(agent) = simulation.agents.get_mut(&"i-3".into()) {
         agent.alive = false;
     }
 }
 
+/// A slot is allocated to a user who has not connected in time.
 pub(super) fn unclaimed(simulation: &mut Simulation) {
     buffer(simulation);
     let unclaimed = Instance {
@@ -271,6 +293,7 @@ pub(super) fn unclaimed(simulation: &mut Simulation) {
     add_instance(simulation, &unclaimed);
 }
 
+/// An instance of a retired image is left.
 pub(super) fn retired_image(simulation: &mut Simulation) {
     buffer(simulation);
     let old = Instance {
@@ -282,6 +305,7 @@ pub(super) fn retired_image(simulation: &mut Simulation) {
     tables.add_image(&region(), image("ami-0", ImageState::Retired));
 }
 
+/// The fence is at a higher version than the lock, as after the loss of the table.
 pub(super) fn behind_fence(simulation: &mut Simulation) {
     simulation
         .world
@@ -292,13 +316,15 @@ pub(super) fn behind_fence(simulation: &mut Simulation) {
         .version = 7;
 }
 
+/// The region is marked again during each of the next three rounds.
 pub(super) fn woken_repeatedly(simulation: &mut Simulation) {
     simulation.world.store.items().wake_again = 3;
 }
 
+/// EC2 throttles every call.
 pub(super) fn throttled(simulation: &mut Simulation) {
     simulation.world.host(&region()).state().throttled = true;
-    simulation.checks.fault(Fault::Throttled);
+    simulation.checks.note_fault(Fault::Throttled);
 }
 
 /// EC2 carried the launch out and does not list it yet, and a repeated request is denied.
