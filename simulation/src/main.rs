@@ -53,8 +53,7 @@ fn run_one(seed: u64, args: &Args) -> ExitCode {
         None => {
             let (steps, passes) = (outcome.steps, outcome.passes_to_converge);
             println!(
-                "seed {seed}: no violation in {steps} steps; converged {passes} passes after the \
-                 faults"
+                "seed {seed}: no violation in {steps} steps; passes until convergence: {passes}"
             );
             ExitCode::SUCCESS
         }

@@ -80,8 +80,8 @@ impl fmt::Display for Event {
             }
             Self::Ec2EventDelivered(event) => write!(
                 f,
-                "delivery of {}: {} is {:?}",
-                event.id, event.instance, event.kind
+                "delivery of {}: {:?} of {}",
+                event.id, event.kind, event.instance
             ),
             other => write!(f, "{other:?}"),
         }

@@ -90,7 +90,7 @@ pub(super) const VARIANTS: &[Variant] = &[
         },
     ),
     variant(
-        "the current image is drained with each drain",
+        "each drain also drains the current image",
         Check::UpgradeKeepsFreeSlots,
         1,
         |world| {

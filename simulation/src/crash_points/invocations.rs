@@ -21,7 +21,7 @@ use super::upgrade_setup::{
 use crate::ec2_events::Ec2EventKind;
 use crate::simulation::Simulation;
 
-/// One invocation of invocation.
+/// One kind of invocation.
 #[derive(Clone, Copy)]
 pub struct Invocation {
     pub name: &'static str,

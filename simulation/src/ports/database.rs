@@ -195,7 +195,7 @@ impl InstanceDatabase for Intercepted<dyn Database> {
         let (inner, region) = (self.inner.clone(), region.clone());
         let (image, client_sha) = (image.clone(), client_sha.clone());
         let (effects, process) = (self.context.effects.clone(), self.context.process);
-        self.call_database("ask_upgrade", async move {
+        self.call_database("request_upgrade", async move {
             let answer = inner.request_upgrade(&region, &image, &client_sha).await;
             if let Ok(outcome) = &answer {
                 let outcome = *outcome;
@@ -221,7 +221,7 @@ impl InstanceDatabase for Intercepted<dyn Database> {
         notice: SpotNotice,
     ) -> Result<WriteOutcome, DbError> {
         let (inner, id) = (self.inner.clone(), id.clone());
-        self.call_database("give_notice", async move {
+        self.call_database("record_spot_notice", async move {
             inner.record_spot_notice(&id, notice).await
         })
         .await
