@@ -1,4 +1,4 @@
-//! Assigning in a large region: the SQL function alone, and one round trip of GraphQL.
+//! Assigning a slot in a large region: the SQL function alone, and a round trip over GraphQL.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::fleet::{FIRST_HALF, INSTANCES, NOWHERE, REGION, SECOND_HALF, SLOTS};
 
 const WARM_UP: usize = 20;
 const ASSIGNS: usize = 500;
-/// Of those that take long.
+/// For the cases that take long.
 const SLOW_ASSIGNS: usize = 50;
 
 pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
@@ -29,19 +29,19 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
             ASSIGNS,
         ),
         (
-            "the same again: the slot held already",
+            "the same requests again: the slot is held already",
             FIRST_HALF,
             "ALREADY_ASSIGNED",
             ASSIGNS,
         ),
         (
-            "the image asked for is on the last half",
+            "the requested image is on the last half",
             SECOND_HALF,
             "ASSIGNED",
             SLOW_ASSIGNS,
         ),
         (
-            "it is on no instance: refused",
+            "the requested image is on no instance: refused",
             NOWHERE,
             "NO_INSTANCE_AVAILABLE",
             SLOW_ASSIGNS,
@@ -59,18 +59,19 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
             "assign, {INSTANCES} instances with {} slots",
             INSTANCES * SLOTS
         ),
-        how: format!(
-            "SQL is what PostgreSQL {version} says of the function's execution (EXPLAIN ANALYZE), \
-             warm; it does not wait for the disk (fsync and synchronous_commit are off). GraphQL \
-             is a round trip of the service's own client through a counting proxy and the local \
-             engine (postrust in the place of Hasura); all three are dev builds."
+        method: format!(
+            "SQL: the function's execution time in PostgreSQL {version} (EXPLAIN ANALYZE), warm, \
+             without waiting for the disk (fsync and synchronous_commit are off). GraphQL: a \
+             round trip of the service's own client, through a counting proxy and the local engine \
+             (postrust in place of Hasura). All three are dev builds."
         ),
         rows,
     })
 }
 
 async fn in_postgres(sql: &Client, sha: &str, outcome: &str, times: usize) -> Result<Samples> {
-    // `ASSIGNED` and `ALREADY_ASSIGNED` are the same requests, so that the second is a repetition.
+    // The requests of `ASSIGNED` and `ALREADY_ASSIGNED` are the same, so that the second case
+    // repeats the first.
     let session = |n: usize| format!("'{sha}-{n}', 'session'");
     let call = |n| {
         format!(
@@ -87,12 +88,13 @@ async fn in_postgres(sql: &Client, sha: &str, outcome: &str, times: usize) -> Re
         let plan: Value = sql.query_one(&explain, &[]).await?.get(0);
         let millis = plan[0]["Execution Time"]
             .as_f64()
-            .context("EXPLAIN gives no execution time")?;
+            .context("the plan of EXPLAIN has no Execution Time")?;
         if n >= WARM_UP {
             samples.push(Duration::from_secs_f64(millis / 1e3));
         }
     }
-    // EXPLAIN keeps the answer to itself; a last call shows that it was what is claimed.
+    // EXPLAIN does not return the function's answer; one more call shows that it was the expected
+    // one.
     let last = if outcome == "ASSIGNED" {
         WARM_UP + times
     } else {
@@ -100,7 +102,10 @@ async fn in_postgres(sql: &Client, sha: &str, outcome: &str, times: usize) -> Re
     };
     let check = format!("SELECT outcome FROM {}", call(last));
     let found: String = sql.query_one(&check, &[]).await?.get(0);
-    ensure!(found == outcome, "answers {found}, not {outcome}");
+    ensure!(
+        found == outcome,
+        "assign_slot answered {found}, not {outcome}"
+    );
     Ok(samples)
 }
 
@@ -129,7 +134,7 @@ async fn over_graphql(stack: &Stack) -> Result<Vec<Row>> {
         }
         ensure!(
             matches!(outcome, AssignOutcome::Assigned(_)),
-            "the answer is {outcome:?}"
+            "assign answered {outcome:?}"
         );
     }
     let requests = u64::try_from(counter.take().len().div_ceil(WARM_UP + ASSIGNS))?;

@@ -1,4 +1,4 @@
-//! Many users at once, at the function URL of the deployed `assign-user`.
+//! Many users at the same time, at the function URL of the deployed `assign-user`.
 
 use std::time::{Duration, Instant};
 
@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 
 use crate::fleet::{FIRST_HALF, INSTANCES, REGION, SLOTS};
 
-/// How many users ask at the same time, and how many in all.
+/// The number of concurrent users, and the number of all users.
 const BURSTS: [(usize, usize); 3] = [(1, 100), (8, 400), (32, 800)];
 
 const REFUSALS: usize = 100;
 
-/// For one answer, when 32 share two cores.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For one answer, when 32 users share two cores.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn measure(stack: &Stack) -> Result<Section> {
-    let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
     let mut rows = vec![refusals(stack, &http).await?];
     for (at_once, users) in BURSTS {
-        // Not measured: these start a process of the function for each user at once.
+        // Warm-up, not measured: it starts a process of the function for each concurrent user.
         burst(
             stack,
             &http,
@@ -44,22 +44,22 @@ pub(crate) async fn measure(stack: &Stack) -> Result<Section> {
     }
     Ok(Section {
         title: "bursts of users".to_owned(),
-        how: format!(
-            "Each user asks once for a slot, over HTTP, in the region of {INSTANCES} instances \
-             with {} slots. Function, GraphQL engine and client are dev builds, and they share \
-             the machine's cores with the local AWS, which runs the function, and PostgreSQL. \
-             After each invocation, the local AWS waits up to 50 ms for a line on standard error. \
-             So this says how all of it behaves when pressed, not how fast AWS is.",
+        method: format!(
+            "Each user requests one slot, over HTTP, in the region of {INSTANCES} instances with {} \
+             slots. Function, GraphQL engine and client are dev builds, and share the machine's \
+             cores with PostgreSQL and with the local AWS, which runs the function. After each \
+             invocation, the local AWS waits up to 50 ms for a line on standard error. This shows \
+             how the whole stack behaves under load, not how fast AWS is.",
             INSTANCES * SLOTS
         ),
         rows,
     })
 }
 
-/// What the way to the function costs: it refuses these at once, asking nobody.
+/// The cost of the way to the function: it refuses these requests without calling anything.
 async fn refusals(stack: &Stack, http: &reqwest::Client) -> Result<Row> {
     let mut samples = Samples::default();
-    // The first starts the process.
+    // The first request starts the process.
     for n in 0..=REFUSALS {
         let started = Instant::now();
         let status = request(stack, http, REGION, FIRST_HALF)
@@ -75,7 +75,7 @@ async fn refusals(stack: &Stack, http: &reqwest::Client) -> Result<Row> {
         }
     }
     Ok(Row::timed(
-        "1 at once: refused for want of a token",
+        "1 at once: refused, the token is missing",
         &samples,
     ))
 }
@@ -89,7 +89,7 @@ async fn burst(
 ) -> Result<Samples> {
     let users = (0..users).map(|user| {
         let user = format!("{name}-{user}");
-        // Before the clock runs.
+        // Before the time is taken.
         let token = stack.token(&user);
         (user, token)
     });
@@ -116,7 +116,7 @@ async fn assign(stack: &Stack, http: &reqwest::Client, token: &str) -> Result<()
     Ok(())
 }
 
-/// Without a token yet.
+/// An assign request without its token.
 pub(crate) fn request(
     stack: &Stack,
     http: &reqwest::Client,

@@ -1,15 +1,16 @@
-//! A large region, made in Postgres alone by the calls that passes and host agents make.
+//! A large region that exists in PostgreSQL only, made by the calls that passes and host agents
+//! make.
 
 use anyhow::{Context as _, Result};
 use tokio_postgres::{Client, NoTls};
 
 pub(crate) const REGION: &str = "eu-west-1";
 pub(crate) const INSTANCES: u32 = 10_000;
-/// Of each instance.
+/// Slots of each instance.
 pub(crate) const SLOTS: u32 = 4;
 
-/// What clients of three builds find. Users are put on the lowest ids first, so that who asks for
-/// the second half of the instances has the whole first half before him.
+/// The builds of three kinds of clients. Users are assigned to the lowest ids first, so that a
+/// client of the second half comes after all instances of the first half.
 pub(crate) const FIRST_HALF: &str = "build-of-the-first-half";
 pub(crate) const SECOND_HALF: &str = "build-of-the-second-half";
 pub(crate) const NOWHERE: &str = "build-that-runs-nowhere";
@@ -18,12 +19,13 @@ pub(crate) async fn connect(database_url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(database_url, NoTls)
         .await
         .context("connect to Postgres")?;
-    // An error of the connection is also the client's, which is where it is seen.
+    // An error of the connection is also returned by the client, where it is reported.
     tokio::spawn(connection);
     Ok(client)
 }
 
-/// All slots free. Heartbeats last for a day, so that no agents are needed.
+/// Creates the region with all slots free. Heartbeats are valid for a day, so that no agents are
+/// needed.
 pub(crate) async fn create(sql: &Client) -> Result<()> {
     let statements = format!(
         "INSERT INTO regions
@@ -50,12 +52,12 @@ pub(crate) async fn create(sql: &Client) -> Result<()> {
         .await
         .context("record the instances")?;
     register_all(sql, REGION).await?;
-    // As autovacuum does it, sooner or later.
+    // Autovacuum would do this some time later.
     sql.batch_execute("VACUUM ANALYZE").await?;
     Ok(())
 }
 
-/// What the host agents of a region's instances do first.
+/// Registers the instances of a region, as their host agents do.
 pub(crate) async fn register_all(sql: &Client, region: &str) -> Result<()> {
     let register = "SELECT count(*) FROM instances i, LATERAL register_host(
                         i.id, '10.0.0.1', json_build_object('x-hasura-launch-id', i.launch_id))
@@ -66,7 +68,7 @@ pub(crate) async fn register_all(sql: &Client, region: &str) -> Result<()> {
     Ok(())
 }
 
-/// Takes a region's rows away; its agents end their machines.
+/// Removes the rows of a region; its agents then shut their machines down.
 pub(crate) async fn remove(sql: &Client, region: &str) -> Result<()> {
     let tables = [
         ("instances", "region"),

@@ -1,4 +1,4 @@
-//! What is printed: figures, each beside its goal.
+//! The report of the benchmarks: figures, each with its goal.
 
 mod samples;
 mod section;

@@ -1,14 +1,14 @@
-//! What the figures were taken on: without it they say nothing.
+//! The machine that the figures were measured on: without it they mean nothing.
 
 use std::fs;
 
 use shared::clock::Clock as _;
 use startup::SystemClock;
 
-/// The workspace's own, so that the report cannot say anything else than what was built.
+/// The workspace's own manifest, so that the report always states what was built.
 const MANIFEST: &str = include_str!("../../Cargo.toml");
 
-/// The date, the machine, and how busy it is.
+/// The date, the machine, and its load.
 pub(crate) fn description() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
@@ -24,7 +24,7 @@ pub(crate) fn description() -> String {
     )
 }
 
-/// The first value of a field in a file of `name: value` or `name=value` lines.
+/// The first value of a field in a file with `name: value` or `name=value` lines.
 fn field(path: &str, name: &str) -> String {
     let content = fs::read_to_string(path).unwrap_or_default();
     let value = content.lines().find_map(|line| {
@@ -49,7 +49,7 @@ fn first_word(path: &str) -> String {
         .to_owned()
 }
 
-/// Its settings, and those of single packages behind their names.
+/// The settings of the release profile, and those of single packages after their names.
 fn release_profile() -> String {
     let mut settings = String::new();
     let mut inside = false;
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_release_profile_is_found() {
+    fn release_profile_is_found_in_manifest() {
         let profile = release_profile();
         assert!(profile.starts_with("opt-level = "), "{profile}");
     }

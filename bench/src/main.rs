@@ -1,16 +1,16 @@
-//! `make bench`: the figures that the service should reach, taken in one run, each beside its
-//! goal. They are printed and nothing fails on them: on a busy machine a time says little.
+//! `make bench`: measures the figures that the service should reach in one run, and prints each
+//! with its goal. A missed goal does not fail the run: on a busy machine a time says little.
 
 mod assign;
+mod assign_user;
 mod burst;
+mod fake_services;
 mod fleet;
-mod function;
-mod lambda;
 mod machine;
-mod pages;
 mod quiet_pass;
-mod replicas;
-mod wake;
+mod replica_status;
+mod status_page;
+mod wake_to_launch;
 
 use std::process::Command;
 
@@ -27,24 +27,24 @@ async fn main() -> Result<()> {
     let only = std::env::args().nth(1);
     ensure!(
         matches!(only.as_deref(), None | Some("pages")),
-        "the argument can only be `pages`: the status page alone"
+        "unknown argument: it must be `pages` (only the status page) or missing"
     );
     let all = only.is_none();
     if all {
-        // First what is measured to the microsecond: the stack keeps the machine busy.
-        report.add(decide()?);
-        report.add(function::measure().await?);
-        report.add(replicas::measure().await?);
+        // The measurements in microseconds come first, because the stack keeps the machine busy.
+        report.add(measure_decisions()?);
+        report.add(assign_user::measure().await?);
+        report.add(replica_status::measure().await?);
     }
 
     let mut options = StackOptions::named("bench");
-    // A pass that comes by itself would be counted too.
+    // A scheduled pass would be counted, too.
     options.schedule = Schedule::Off;
     let stack = Stack::start(&options).await?;
     println!();
     let sql = fleet::connect(&stack.env().database_url).await?;
     if all {
-        report.add(wake::measure(&stack, &sql).await?);
+        report.add(wake_to_launch::measure(&stack, &sql).await?);
         report.add(quiet_pass::measure(&stack, &sql).await?);
     }
     fleet::create(&sql).await?;
@@ -52,9 +52,9 @@ async fn main() -> Result<()> {
         report.add(assign::measure(&stack, &sql).await?);
         report.add(burst::measure(&stack).await?);
     }
-    report.add(pages::measure(&stack, &sql).await?);
+    report.add(status_page::measure(&stack, &sql).await?);
     stack.stop();
-    report.sum_up();
+    report.print_goals();
     Ok(())
 }
 
@@ -62,35 +62,36 @@ async fn main() -> Result<()> {
 struct Report(Vec<Section>);
 
 impl Report {
-    /// Printed at once: whoever waits sees that it goes on.
+    /// Prints each section immediately, as a sign of progress.
     fn add(&mut self, section: Section) {
         println!("{section}");
         self.0.push(section);
     }
 
-    fn sum_up(&self) {
+    /// Prints how many goals are met, and which ones are missed.
+    fn print_goals(&self) {
         let with_goal = || {
             let rows = self.0.iter().flat_map(|section| &section.rows);
             rows.filter(|row| row.is_met().is_some())
         };
         let missed: Vec<_> = with_goal()
             .filter(|row| row.is_met() == Some(false))
-            .map(Row::what)
+            .map(Row::name)
             .collect();
         let all = with_goal().count();
-        println!("{} of {all} goals met", all - missed.len());
+        println!("{} of {all} goals are met", all - missed.len());
         if !missed.is_empty() {
             println!("missed: {}", missed.join("; "));
         }
     }
 }
 
-/// Times decisions in a release build, which this program is not.
-fn decide() -> Result<Section> {
+/// Times decisions with a program in a release build, which this program is not.
+fn measure_decisions() -> Result<Section> {
     let program = project::root().join("target/release/bench-decide");
     let output = Command::new(&program)
         .output()
         .with_context(|| format!("run {}: `make bench` builds it", program.display()))?;
     ensure!(output.status.success(), "{} failed", program.display());
-    serde_json::from_slice(&output.stdout).context("read what bench-decide printed")
+    serde_json::from_slice(&output.stdout).context("parse the output of bench-decide")
 }

@@ -1,4 +1,4 @@
-//! Passes that find nothing to do, on the deployed stack: what they ask for, how long they take.
+//! Passes that find nothing to do, on the deployed stack: their requests and their duration.
 
 use std::time::{Duration, Instant};
 
@@ -17,15 +17,15 @@ use tokio_postgres::Client;
 use crate::fleet;
 
 const PASSES: usize = 20;
-/// Each of these is counted, and the most of them is the figure.
+/// The number of counted passes; the figure is their maximum.
 const COUNTED: usize = 5;
 
-/// For all passes together that it takes until there is nothing more to do.
-const SETTLING: Duration = Duration::from_secs(120);
-const EMULATOR_START: Duration = Duration::from_secs(30);
+/// The time limit of all passes together until nothing is left to do.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
+const EMULATOR_START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Goals of a pass: one request to GraphQL and one to EC2 for each thousand instances, which is
-/// what both give at once, and so many to DynamoDB.
+/// what both return at once, and five to DynamoDB.
 const PAGE: usize = 1_000;
 const DYNAMODB_GOAL: u64 = 5;
 
@@ -34,7 +34,7 @@ const LARGE: &str = "us-west-2";
 const LARGE_INSTANCES: usize = 2_500;
 
 pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
-    let small = Watched {
+    let small = MeasuredRegion {
         stack,
         region: SMALL,
         instances: 2,
@@ -42,14 +42,14 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     };
     fill_small(stack).await?;
     small.settle().await?;
-    let times = small.times().await?;
-    let (mut rows, asked) = small.counts().await?;
+    let times = small.measure_times().await?;
+    let (mut rows, requested) = small.count_requests().await?;
     rows.extend(times);
 
-    // The schedule looks at every region, and one at a time is to be counted.
+    // The schedule starts a pass for every region, and only one region's is to be counted.
     fleet::remove(sql, SMALL).await?;
     let (_emulator, endpoint) = emulator_without_agents(stack).await?;
-    let large = Watched {
+    let large = MeasuredRegion {
         stack,
         region: LARGE,
         instances: LARGE_INSTANCES,
@@ -59,32 +59,32 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     settings::set(stack, function, &[("AWS_ENDPOINT_URL_EC2", &endpoint)]).await?;
     large.fill_large(sql).await?;
     large.settle().await?;
-    rows.extend(large.counts().await?.0);
-    rows.extend(large.times().await?);
+    rows.extend(large.count_requests().await?.0);
+    rows.extend(large.measure_times().await?);
 
     Ok(Section {
         title: "a quiet region's pass".to_owned(),
-        how: format!(
+        method: format!(
             "Scheduled invocations of the deployed `reconcile`, a dev build, warm. Proxies before \
              the GraphQL engine and DynamoDB count; EC2's calls are in the emulator's ledger. The \
              small region was filled with host agents, the large one without; both by the service \
-             itself. A pass of the small one asked: {asked}."
+             itself. A pass of the small one requested: {requested}."
         ),
         rows,
     })
 }
 
-/// A region whose passes are measured; the only one that there is.
-struct Watched<'a> {
+/// The region whose passes are measured. No other region exists.
+struct MeasuredRegion<'a> {
     stack: &'a Stack,
     region: &'a str,
     instances: usize,
     ec2_control: String,
 }
 
-impl Watched<'_> {
-    /// As EventBridge does it, and nothing may be left to be done.
-    async fn scheduled(&self) -> Result<Value> {
+impl MeasuredRegion<'_> {
+    /// Invokes `reconcile` as EventBridge does. The pass must find nothing to do.
+    async fn run_scheduled_pass(&self) -> Result<Value> {
         let event = serde_json::from_str(include_str!("../../events/reconcile-schedule.json"))?;
         let report = self.stack.reconcile(&event).await?["regions"].take();
         ensure!(
@@ -95,9 +95,9 @@ impl Watched<'_> {
         Ok(report[0].clone())
     }
 
-    /// Passes, until there is nothing to do and nothing starting any more.
+    /// Runs passes until nothing is left to do and nothing is starting.
     async fn settle(&self) -> Result<()> {
-        let deadline = Instant::now() + SETTLING;
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
         let only = json!({"regions": [self.region]});
         loop {
             let report = self.stack.reconcile(&only).await?["regions"][0].take();
@@ -106,47 +106,49 @@ impl Watched<'_> {
             }
             if Instant::now() > deadline {
                 bail!(
-                    "{} is not quiet after {SETTLING:?}: {report:#}",
+                    "{} is not quiet after {SETTLE_TIMEOUT:?}: {report:#}",
                     self.region
                 );
             }
         }
     }
 
-    async fn times(&self) -> Result<Vec<Row>> {
-        self.scheduled().await?;
+    async fn measure_times(&self) -> Result<Vec<Row>> {
+        self.run_scheduled_pass().await?;
         let (mut passes, mut invocations) = (Samples::default(), Samples::default());
         for _ in 0..PASSES {
             let started = Instant::now();
-            let report = self.scheduled().await?;
+            let report = self.run_scheduled_pass().await?;
             invocations.push(started.elapsed());
-            let millis = report["duration_ms"].as_u64().context("no duration_ms")?;
+            let millis = report["duration_ms"]
+                .as_u64()
+                .context("the report has no duration_ms")?;
             passes.push(Duration::from_millis(millis));
         }
         Ok(vec![
-            Row::timed(self.named("the pass, by its own report"), &passes),
-            Row::timed(self.named("the invocation, for its caller"), &invocations),
+            Row::timed(self.title("the pass, by its own report"), &passes),
+            Row::timed(self.title("the invocation, for its caller"), &invocations),
         ])
     }
 
-    /// What passes ask for, and what the last one asked in words.
-    async fn counts(&self) -> Result<(Vec<Row>, String)> {
+    /// Counts the requests of passes. Returns the rows, and the requests of the last pass by name.
+    async fn count_requests(&self) -> Result<(Vec<Row>, String)> {
         let env = self.stack.env();
         let graphql = Proxy::before(&env.hasura_url, proxy::graphql_operation)?;
         let dynamodb = Proxy::before(&env.aws_endpoint_url, proxy::dynamodb_action)?;
-        let between = [
+        let proxied = [
             ("HASURA_URL", graphql.url()),
             ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url()),
         ];
-        settings::set(self.stack, &env.reconcile_function, &between).await?;
+        settings::set(self.stack, &env.reconcile_function, &proxied).await?;
         // The first invocation starts the process.
-        self.scheduled().await?;
-        let (mut most, mut last) = ([0; 4], String::new());
+        self.run_scheduled_pass().await?;
+        let (mut max, mut last) = ([0; 4], String::new());
         for _ in 0..COUNTED {
             let calls_before = self.ec2_calls().await?.len();
             graphql.take();
             dynamodb.take();
-            self.scheduled().await?;
+            self.run_scheduled_pass().await?;
             let (graphql, dynamodb) = (graphql.take(), dynamodb.take());
             let ec2 = self.ec2_calls().await?.split_off(calls_before);
             let of_regions = graphql.iter().filter(|name| *name == "Regions").count();
@@ -156,7 +158,7 @@ impl Watched<'_> {
                 ec2.len(),
                 dynamodb.len(),
             ];
-            most = std::array::from_fn(|n| counts[n].max(most[n]));
+            max = std::array::from_fn(|n| counts[n].max(max[n]));
             last = format!(
                 "{} of GraphQL, {} of EC2, {} of DynamoDB",
                 graphql.join(", "),
@@ -164,16 +166,16 @@ impl Watched<'_> {
                 dynamodb.join(", ")
             );
         }
-        let back = [
+        let direct = [
             ("HASURA_URL", env.hasura_url.as_str()),
             ("AWS_ENDPOINT_URL_DYNAMODB", env.aws_endpoint_url.as_str()),
         ];
-        settings::set(self.stack, &env.reconcile_function, &back).await?;
+        settings::set(self.stack, &env.reconcile_function, &direct).await?;
 
         let row = |what: &str, count: usize| {
-            Row::single(self.named(what), Quantity::Count(count as u64)).samples(COUNTED)
+            Row::single(self.title(what), Quantity::Count(count as u64)).samples(COUNTED)
         };
-        let [pass, of_regions, ec2, dynamodb] = most;
+        let [pass, of_regions, ec2, dynamodb] = max;
         let pages = Quantity::Count(self.instances.div_ceil(PAGE) as u64);
         let rows = vec![
             row("GraphQL requests of the pass", pass).at_most(pages),
@@ -190,12 +192,13 @@ impl Watched<'_> {
         let ledger: Value = reqwest::get(&url).await?.json().await.context(url)?;
         let calls = ledger["calls"]
             .as_array()
-            .context("the ledger has no calls")?;
+            .context("EC2's ledger has no list of calls")?;
         let actions = calls.iter().filter_map(|call| call["action"].as_str());
         Ok(actions.map(str::to_owned).collect())
     }
 
-    /// The service launches them all; what their agents would do is done in Postgres.
+    /// Lets the service launch all instances, and registers them in PostgreSQL as their agents
+    /// would.
     async fn fill_large(&self, sql: &Client) -> Result<()> {
         let capacity = 2;
         let (region, instances) = (self.region, self.instances);
@@ -216,7 +219,7 @@ impl Watched<'_> {
             .with_context(|| format!("the pass that launches reported {report:#}"))
     }
 
-    fn named(&self, what: &str) -> String {
+    fn title(&self, what: &str) -> String {
         format!("{} instances: {what}", self.instances)
     }
 }
@@ -246,7 +249,9 @@ async fn emulator_without_agents(stack: &Stack) -> Result<(Process, String)> {
         .start(stack.dir())?;
     let ledger = format!("{endpoint}/_emulator/ledger");
     process
-        .ready(EMULATOR_START, async || reqwest::get(&ledger).await.is_ok())
+        .ready(EMULATOR_START_TIMEOUT, async || {
+            reqwest::get(&ledger).await.is_ok()
+        })
         .await?;
     Ok((process, endpoint))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 pub struct Samples(Vec<Duration>);
 
 impl Samples {
-    /// Times `work`, again and again.
+    /// Times `work`, `times` times.
     pub fn of<T>(times: usize, mut work: impl FnMut() -> T) -> Self {
         (0..times)
             .map(|_| {
@@ -25,7 +25,8 @@ impl Samples {
         self.0.len()
     }
 
-    /// The smallest sample that so many percent of all do not exceed; zero without samples.
+    /// The smallest sample that at least `percent` percent of the samples do not exceed; zero
+    /// without samples.
     pub fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_samples() {
+    fn percentile_is_one_of_the_samples() {
         let samples: Samples = (1..=100).rev().map(Duration::from_millis).collect();
         assert_eq!(samples.min(), Duration::from_millis(1));
         assert_eq!(samples.median(), Duration::from_millis(50));

@@ -1,13 +1,13 @@
-//! Sections of the report, as Markdown that reads well in a terminal too.
+//! Sections of the report, in Markdown that is also readable in a terminal.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Samples;
+use crate::samples::Samples;
 
-/// A value with its unit. Quantities of one kind compare with each other.
+/// A value with its unit. Quantities of the same kind can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Quantity {
     Time(Duration),
@@ -30,7 +30,7 @@ impl fmt::Display for Quantity {
                 };
                 write!(f, "{} {unit}", ThreeDigits(value))
             }
-            // The sizes that Lambda gives are powers of ten too, to be on the safe side.
+            // Lambda's limits on sizes are read as powers of ten, too, to be on the safe side.
             Self::Bytes(bytes) => write!(f, "{:.2} MB", bytes as f64 / 1e6),
             Self::Count(count) => write!(f, "{count}"),
             Self::PerSecond(rate) => write!(f, "{}/s", ThreeDigits(rate)),
@@ -39,7 +39,7 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// More digits than three are noise.
+/// More than three digits would be noise.
 struct ThreeDigits(f64);
 
 impl fmt::Display for ThreeDigits {
@@ -53,40 +53,40 @@ impl fmt::Display for ThreeDigits {
     }
 }
 
-/// One figure. What is compared with the goal is `value`: the median, where there are samples.
+/// One figure. `value` is compared with the goal; with samples, it is their median.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
-    what: String,
+    name: String,
     value: Quantity,
     /// The 95th percentile and the maximum.
     spread: Option<(Quantity, Quantity)>,
     samples: usize,
-    at_most: Option<Quantity>,
+    goal: Option<Quantity>,
 }
 
 impl Row {
-    pub fn timed(what: impl Into<String>, samples: &Samples) -> Self {
+    pub fn timed(name: impl Into<String>, samples: &Samples) -> Self {
         Self {
             spread: Some((
                 Quantity::Time(samples.percentile(95)),
                 Quantity::Time(samples.max()),
             )),
             samples: samples.count(),
-            ..Self::single(what, Quantity::Time(samples.median()))
+            ..Self::single(name, Quantity::Time(samples.median()))
         }
     }
 
-    pub fn single(what: impl Into<String>, value: Quantity) -> Self {
+    pub fn single(name: impl Into<String>, value: Quantity) -> Self {
         Self {
-            what: what.into(),
+            name: name.into(),
             value,
             spread: None,
             samples: 1,
-            at_most: None,
+            goal: None,
         }
     }
 
-    /// Of how many samples a value is the mean or the maximum.
+    /// Sets the number of samples of which the value is the mean or the maximum.
     #[must_use]
     pub fn samples(mut self, samples: usize) -> Self {
         self.samples = samples;
@@ -95,30 +95,30 @@ impl Row {
 
     #[must_use]
     pub fn at_most(mut self, goal: Quantity) -> Self {
-        self.at_most = Some(goal);
+        self.goal = Some(goal);
         self
     }
 
     /// Whether the goal is met; none without a goal.
     pub fn is_met(&self) -> Option<bool> {
-        self.at_most.map(|goal| self.value <= goal)
+        self.goal.map(|goal| self.value <= goal)
     }
 
-    pub fn what(&self) -> &str {
-        &self.what
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     fn cells(&self) -> [String; 6] {
         let (p95, max) = self.spread.map_or_else(Default::default, |(p95, max)| {
             (p95.to_string(), max.to_string())
         });
-        let goal = match (self.at_most, self.is_met()) {
+        let goal = match (self.goal, self.is_met()) {
             (Some(goal), Some(true)) => format!("≤ {goal}: met"),
             (Some(goal), _) => format!("≤ {goal}: MISSED"),
             (None, _) => String::new(),
         };
         [
-            self.what.clone(),
+            self.name.clone(),
             self.value.to_string(),
             p95,
             max,
@@ -128,12 +128,12 @@ impl Row {
     }
 }
 
-/// Figures that were taken in the same way.
+/// Figures that were measured in the same way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Section {
     pub title: String,
-    /// How they were taken.
-    pub how: String,
+    /// How they were measured.
+    pub method: String,
     pub rows: Vec<Row>,
 }
 
@@ -148,9 +148,9 @@ impl fmt::Display for Section {
                 cells.max().unwrap_or(0).max(HEADERS[column].len())
             })
             .collect();
-        // Numbers to the right, text to the left.
+        // Text is aligned to the left, numbers to the right.
         let is_text = |column| column == 0 || column == HEADERS.len() - 1;
-        writeln!(f, "## {}\n\n{}\n", self.title, self.how)?;
+        writeln!(f, "## {}\n\n{}\n", self.title, self.method)?;
         let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
             for (column, cell) in cells.iter().enumerate() {
                 let width = widths[column];
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantity_has_three_digits_and_its_unit() {
+    fn quantity_is_printed_with_three_digits_and_unit() {
         let time = |nanos| Quantity::Time(Duration::from_nanos(nanos)).to_string();
         assert_eq!(time(87), "87.0 ns");
         assert_eq!(time(1_234_567), "1.23 ms");
@@ -186,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_a_table() {
+    fn section_is_printed_as_table() {
         let section = Section {
             title: "assign".to_owned(),
-            how: "with a clock".to_owned(),
+            method: "with a clock".to_owned(),
             rows: vec![
                 Row::single("requests", Quantity::Count(1)).at_most(Quantity::Count(1)),
                 Row::single("size", Quantity::Bytes(3_000_000)).at_most(Quantity::Bytes(2_500_000)),

@@ -1,5 +1,5 @@
-//! The host agents: the user's own programs on the machines. They are not under test; what they
-//! do to the database is, so they ask it what the real one asks, in single steps.
+//! The host agents: the programs on the machines. They are not under test themselves. They make the
+//! same calls to the database as the real ones, one call at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,27 +8,27 @@ use shared::ids::{InstanceId, LaunchId, RegionName};
 
 use crate::world::World;
 
-/// One machine's agent.
+/// The agent of one machine.
 #[derive(Clone, Debug)]
 pub struct Agent {
     pub region: RegionName,
     pub launch: LaunchId,
     pub registered: bool,
     pub alive: bool,
-    /// When the database last heard it.
-    pub heard_at: Option<Timestamp>,
-    /// It lives, and reaches nobody until then.
+    /// When the database last got a heartbeat.
+    pub last_heartbeat_at: Option<Timestamp>,
+    /// Until then, the agent runs and cannot reach the database.
     pub silent_until: Option<Timestamp>,
-    /// Slots with a connected user.
+    /// The slots with a connected user.
     pub sessions: BTreeSet<String>,
 }
 
-/// Whether an agent acts now.
+/// Whether an agent can act now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Says {
-    Nothing,
-    Later(Timestamp),
-    Now,
+pub enum AgentState {
+    Dead,
+    SilentUntil(Timestamp),
+    Reachable,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Agents {
             launch,
             registered: false,
             alive: true,
-            heard_at: None,
+            last_heartbeat_at: None,
             silent_until: None,
             sessions: BTreeSet::new(),
         };
@@ -62,7 +62,7 @@ impl Agents {
         self.of.get(id)
     }
 
-    /// Those that registered and live, by id.
+    /// The agents that have registered and are alive, by id.
     pub fn in_service(&self) -> Vec<InstanceId> {
         let serves = |(_, agent): &(&InstanceId, &Agent)| agent.alive && agent.registered;
         self.of
@@ -72,14 +72,14 @@ impl Agents {
             .collect()
     }
 
-    /// How long the database has not heard a living agent; none for a dead one, and for one
-    /// that was never heard.
+    /// How long the database has had no heartbeat of a living agent. None for a dead agent, and for
+    /// one that has sent no heartbeat.
     pub fn silence(&self, id: &InstanceId, now: Timestamp) -> Option<SignedDuration> {
         let agent = self.of.get(id).filter(|agent| agent.alive)?;
-        Some(now.duration_since(agent.heard_at?))
+        Some(now.duration_since(agent.last_heartbeat_at?))
     }
 
-    /// A machine of a region that runs without an agent.
+    /// A running machine of a region whose agent is dead or has not registered.
     pub fn silent_in(&self, region: &RegionName, world: &World) -> Option<&InstanceId> {
         let host = world.host(region);
         let state = host.state();
@@ -90,22 +90,22 @@ impl Agents {
         })
     }
 
-    /// An agent dies with its machine.
-    pub fn says(&mut self, id: &InstanceId, world: &World) -> Says {
+    /// Updates an agent (it dies with its machine), and returns whether it can act.
+    pub fn update(&mut self, id: &InstanceId, world: &World) -> AgentState {
         let now = world.now();
         let Some(agent) = self.of.get_mut(id).filter(|agent| agent.alive) else {
-            return Says::Nothing;
+            return AgentState::Dead;
         };
         let host = world.host(&agent.region);
         let state = host.state();
         let machine = state.ec2.machines.get(id);
         if !machine.is_some_and(|machine| machine.is_live(now)) {
             agent.alive = false;
-            return Says::Nothing;
+            return AgentState::Dead;
         }
         match agent.silent_until {
-            Some(until) if until > now => Says::Later(until),
-            _ => Says::Now,
+            Some(until) if until > now => AgentState::SilentUntil(until),
+            _ => AgentState::Reachable,
         }
     }
 }

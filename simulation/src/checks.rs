@@ -1,166 +1,30 @@
-//! What always holds, checked after each step. Numbers are those of the design's list.
+//! The invariants of the design, checked after each step. A rule's number is the one in the
+//! design's list.
 
+mod context;
 mod decisions;
 mod images;
 mod launches;
 mod lock;
 mod machines;
+mod rule;
 mod slots;
 mod view;
 mod wakes;
 
-use std::collections::BTreeSet;
-use std::fmt;
-
 use shared::ids::RegionName;
 use shared::model::Intent;
-use thiserror::Error;
 
-use crate::facts::Fact;
+use crate::effects::Effect;
 use crate::faults::Fault;
-use crate::gate::ProcessId;
+use crate::hasura_events::DatabaseEvent;
 use crate::world::World;
+use crate::yield_points::ProcessId;
 
-/// A rule, under a name that does not change: the tests that each check can fail name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Check {
-    /// 1: a slot changes hands only by way of being free.
-    SlotHasOneUser,
-    /// 1: a user never holds more than the limit.
-    UserLimit,
-    /// 1: a repeated request gets the slot that the session holds.
-    RepeatedRequestSameSlot,
-    /// 1: users are put only where users may be.
-    AssignedOnlyInService,
-    /// 1: and only on an image that is served at that moment.
-    AssignedOnlyServed,
-    /// A client gets a slot of the build that it asks for.
-    AssignedOwnBuild,
-    /// 2: no occupied instance is drained by choice.
-    OccupiedNotDrained,
-    /// 2: none with a user and a living agent is given up.
-    OccupiedNotTerminated,
-    /// 3: an intent has one token, a token one intent, and no more machines than asked for.
-    OneLaunchPerIntent,
-    /// 3: EC2 is asked to launch only what was recorded.
-    LaunchOnlyRecorded,
-    /// 4: an intent is closed only when its machines have rows.
-    ClosedOnlyWhenCovered,
-    /// 5: rows, and what open intents may become, stay within `max_instances`, and within that
-    /// and `upgrade_surge` while an upgrade is on.
-    LiveWithinMaximum,
-    /// 5: so do EC2's machines, those apart that a late request launched.
-    MachinesWithinMaximum,
-    /// 6: nothing of a served image is drained that its buffer needs, unless EC2 takes it, the
-    /// maximum is exceeded, or the current image needs the room of the one before.
-    UpgradeTakesNoFreeSlot,
-    /// 6: what warms is drained only when a served image is short.
-    WarmingIsLeft,
-    /// A region has one current image at most, and one that warms.
-    OneCurrentOneWarming,
-    /// Images take only the ways that there are.
-    ImagesMoveOnEdges,
-    /// 8: and only a pass under the fence, a wish, or an operator moves them, each on its own ways.
-    ImagesMovedByWhoMay,
-    /// A pass moves an image only when it was shown what that is done for: it is warm and named,
-    /// the app version turned back, its time is over.
-    ImagesMoveForAReason,
-    /// 7: whoever is told that its event was taken finds its region marked or looked at.
-    WakeBeforeSeen,
-    /// 7: a mark goes only when it was acted on; and when all functions have ended undisturbed,
-    /// no region is wanted.
-    WakeNotLost,
-    /// 8: nobody takes a lock that another still relies on.
-    OneHolder,
-    /// 8: the database accepts no write from below the fence.
-    NoWriteBelowFence,
-    /// 8: the table accepts no write from who has lost the lock.
-    NoWriteWithoutLock,
-    /// 8: only a paused holder asks EC2 after another has taken the lock.
-    NoAskWithoutLock,
-    /// 8: EC2 is asked to end only what was committed to its end.
-    TerminateOnlyCommitted,
-    /// 9: no row goes, and no agent that is heard is given up, while the machine runs.
-    NothingLivingRemoved,
-    /// States of instances go forward only.
-    StatesGoForward,
-    /// A function understands what it is sent, panics at nothing, and makes no plan that it has
-    /// to refuse.
-    Answers,
-    /// 4, 7: when faults stop, everything comes to rest within a bounded number of passes.
-    Settles,
-}
+pub use context::StepContext;
+pub use rule::{Check, Violation};
 
-impl Check {
-    pub const ALL: [Self; 30] = [
-        Self::SlotHasOneUser,
-        Self::UserLimit,
-        Self::RepeatedRequestSameSlot,
-        Self::AssignedOnlyInService,
-        Self::AssignedOnlyServed,
-        Self::AssignedOwnBuild,
-        Self::OccupiedNotDrained,
-        Self::OccupiedNotTerminated,
-        Self::OneLaunchPerIntent,
-        Self::LaunchOnlyRecorded,
-        Self::ClosedOnlyWhenCovered,
-        Self::LiveWithinMaximum,
-        Self::MachinesWithinMaximum,
-        Self::UpgradeTakesNoFreeSlot,
-        Self::WarmingIsLeft,
-        Self::OneCurrentOneWarming,
-        Self::ImagesMoveOnEdges,
-        Self::ImagesMovedByWhoMay,
-        Self::ImagesMoveForAReason,
-        Self::WakeBeforeSeen,
-        Self::WakeNotLost,
-        Self::OneHolder,
-        Self::NoWriteBelowFence,
-        Self::NoWriteWithoutLock,
-        Self::NoAskWithoutLock,
-        Self::TerminateOnlyCommitted,
-        Self::NothingLivingRemoved,
-        Self::StatesGoForward,
-        Self::Answers,
-        Self::Settles,
-    ];
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
-/// A rule that did not hold, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{check}: {text}")]
-pub struct Violation {
-    pub check: Check,
-    pub text: String,
-}
-
-impl Violation {
-    pub fn new(check: Check, text: impl Into<String>) -> Self {
-        Self {
-            check,
-            text: text.into(),
-        }
-    }
-}
-
-/// What the checks may look at besides the world.
-#[derive(Debug)]
-pub struct Scene<'s> {
-    pub world: &'s World,
-    pub agents: &'s crate::agents::Agents,
-    /// Whom a fault has struck that makes it act when it should not any more.
-    pub late: &'s BTreeSet<ProcessId>,
-    /// The effect is of a request whose sender has given up or is dead.
-    pub straggler: bool,
-}
-
-/// All checks, with what they remember of earlier steps.
+/// All checks, with the state that they keep between steps.
 #[derive(Debug, Default)]
 pub struct Checks {
     slots: slots::Slots,
@@ -174,60 +38,62 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// One step's facts, and the state that it left.
-    pub fn after_step(&mut self, scene: &Scene<'_>, facts: &[(ProcessId, Fact)]) {
+    /// Checks the effects of one step, and the state after it.
+    pub fn check_step(&mut self, context: &StepContext<'_>, effects: &[(ProcessId, Effect)]) {
         let found = &mut self.found;
-        for (process, fact) in facts {
-            self.lock.fact(scene, *process, fact, found);
-            self.launches.fact(scene, fact, found);
-            self.wakes.fact(scene, *process, fact, found);
-            self.slots.fact(fact, found);
+        for (process, effect) in effects {
+            self.lock.check_effect(context, *process, effect, found);
+            self.launches.check_effect(context, effect, found);
+            self.wakes.check_effect(context, *process, effect, found);
+            self.slots.check_effect(effect, found);
         }
-        let rows = scene.world.database.rows();
-        self.slots.state(&rows.tables, found);
-        self.machines.state(scene, &rows.tables, found);
-        self.images.step(&rows.tables, facts, found);
-        self.decisions.step(scene, &rows.tables, facts, found);
+        let rows = context.world.database.rows();
+        self.slots.check_state(&rows.tables, found);
+        self.machines.check_state(context, &rows.tables, found);
+        self.images.check_step(&rows.tables, effects, found);
+        self.decisions
+            .check_step(context, &rows.tables, effects, found);
         drop(rows);
-        for (_, fact) in facts {
-            self.machines.fact(fact, found);
+        for (_, effect) in effects {
+            self.machines.check_effect(effect, found);
         }
     }
 
-    /// A fault struck a function; every region that it looks at may have to wait.
-    pub fn fault(&mut self, fault: Fault) {
-        self.wakes.fault(fault);
+    /// Tells the checks that a fault hit a function: a wake may then have to wait for the schedule.
+    pub fn note_fault(&mut self, fault: Fault) {
+        self.wakes.note_fault(fault);
     }
 
-    /// An event was taken from its sender for good: the sender sends it no more.
-    pub fn event_taken(&mut self, event: &crate::events::DatabaseEvent) {
-        self.wakes.taken(event, &mut self.found);
+    /// Tells the checks that an event was accepted: the sender does not send it again.
+    pub fn note_event_accepted(&mut self, event: &DatabaseEvent) {
+        self.wakes.check_event_accepted(event, &mut self.found);
     }
 
-    /// An intent that was there before the run.
-    pub fn recorded_before(&mut self, region: &RegionName, intent: &Intent) {
-        self.launches.recorded_before(region, intent);
+    /// Tells the checks of an intent that existed before the run.
+    pub fn note_intent_before(&mut self, region: &RegionName, intent: &Intent) {
+        self.launches.note_recorded_before(region, intent);
     }
 
-    /// An operator set an image's state.
-    pub fn image_set_by_hand(&mut self, region: &RegionName) {
-        self.images.by_hand(region);
+    /// Tells the checks that an operator set an image's state.
+    pub fn note_image_set_by_hand(&mut self, region: &RegionName) {
+        self.images.note_manual_change(region);
     }
 
-    pub fn event_made(&mut self, id: &str) {
-        self.wakes.made(id);
+    /// Tells the checks that an event was created.
+    pub fn note_event_created(&mut self, id: &str) {
+        self.wakes.note_event_created(id);
     }
 
-    /// No function runs.
-    pub fn quiet(&mut self, world: &World) {
-        self.wakes.quiet(world, &mut self.found);
+    /// Tells the checks that no function runs.
+    pub fn check_idle(&mut self, world: &World) {
+        self.wakes.check_idle(world, &mut self.found);
     }
 
     pub fn report(&mut self, violation: Violation) {
         self.found.push(violation);
     }
 
-    /// The first rule that did not hold.
+    /// The first violation.
     pub fn first(&self) -> Option<&Violation> {
         self.found.first()
     }

@@ -1,12 +1,13 @@
-//! Every crash point: each kind of invocation is run once to number its gates, and then once
-//! more for each gate, dying there. What the next passes leave must be what an undisturbed run
-//! leaves: EC2's machines are the rows, one launch for each intent, nothing open.
+//! Crash points: each invocation of invocation runs once to number its yield points, and then once more
+//! for each of them, dying there. What the next passes make of it must equal what a run without a
+//! crash leaves: each machine has a row, each intent at most one launch, and nothing is open.
 //!
-//! Nothing is listed by hand but the kinds: a call that a pass makes anew has gates of its own.
+//! Only the invocations of invocations are listed by hand. A call that is added to a pass has yield
+//! points of its own.
 
-mod furnish;
-mod kinds;
-mod upgrades;
+mod invocations;
+mod setup;
+mod upgrade_setup;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,21 +16,21 @@ use shared::ids::ImageId;
 use shared::model::ImageState;
 
 use crate::checks::Violation;
-use crate::dice::Dice;
-use crate::plan::{Plan, Then};
+use crate::fault_schedule::{Action, FaultSchedule};
+use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::simulation::Simulation;
 
-pub use kinds::{KINDS, Kind};
+pub use invocations::{INVOCATIONS, Invocation};
 
-/// A request that was sent when its sender died arrives this much later: when the next holder is
-/// at work, or long after.
+/// A request whose sender has died arrives this much later: while the next holder of the lock
+/// works, or long after it.
 const IN_FLIGHT: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(75)];
 
-/// What is left when all is at rest.
+/// What is left when the system has converged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ledger {
-    /// Live machines, which are the rows.
+pub struct FinalState {
+    /// Live machines. Each of them has a row.
     pub machines: usize,
     /// Launches that EC2 carried out.
     pub launches: usize,
@@ -38,70 +39,70 @@ pub struct Ledger {
     pub images: BTreeMap<ImageId, ImageState>,
 }
 
-/// One run of one kind.
+/// The result of one run of one invocation.
 #[derive(Clone, Debug)]
-pub struct Ending {
-    pub ledger: Ledger,
-    pub gates: u64,
+pub struct RunResult {
+    pub final_state: FinalState,
+    pub yield_points: u64,
     pub violation: Option<Violation>,
     pub trace: Vec<String>,
-    /// The calls that were come to, and how often.
+    /// The calls that were made, and how often.
     pub calls: BTreeMap<&'static str, u64>,
 }
 
-/// How a run dies.
+/// Where and how a function dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Death {
-    pub gate: u64,
-    pub then: Then,
+pub struct CrashPoint {
+    pub point: u64,
+    pub action: Action,
 }
 
-impl Kind {
-    /// Runs one invocation of this kind to its end or death, and then lets passes come until
-    /// all is at rest.
-    pub fn run(&self, death: Option<Death>, traced: bool) -> Ending {
-        let mut dice = Dice::new(1);
-        let plan = match death {
-            None => Plan::calm(dice.fork()),
-            Some(Death { gate, then }) => Plan::once(gate, then, dice.fork()),
+impl Invocation {
+    /// Runs this invocation until it ends or dies, and then scheduled passes until the system has
+    /// converged.
+    pub fn run(&self, crash_point: Option<CrashPoint>, traced: bool) -> RunResult {
+        let mut random = Random::new(1);
+        let faults = match crash_point {
+            None => FaultSchedule::none(random.fork()),
+            Some(CrashPoint { point, action }) => FaultSchedule::once(point, action, random.fork()),
         };
-        let scenario = Scenario::quiet(furnish::settings());
-        let mut simulation = Simulation::new(scenario, plan, &mut dice, traced);
-        (self.furnish)(&mut simulation);
+        let scenario = Scenario::quiet(setup::settings());
+        let mut simulation = Simulation::new(scenario, faults, &mut random, traced);
+        (self.set_up)(&mut simulation);
         (self.invoke)(&mut simulation);
         while simulation.is_busy() && simulation.violation().is_none() {
             simulation.step();
         }
-        let gates = simulation.faults.arrivals;
+        let yield_points = simulation.faults.reached;
         let calls = simulation.calls.clone();
-        if self.again && death.is_some() {
+        if self.retried && crash_point.is_some() {
             (self.invoke)(&mut simulation);
         }
-        simulation.schedule();
-        simulation.settle();
-        Ending {
-            ledger: ledger(&simulation),
-            gates,
+        simulation.start_schedule();
+        simulation.converge();
+        RunResult {
+            final_state: final_state(&simulation),
+            yield_points,
             violation: simulation.violation().cloned(),
             trace: simulation.trace.last(300),
             calls,
         }
     }
 
-    /// All ways to die in an invocation of this kind.
-    pub fn deaths(&self) -> Vec<Death> {
-        let gates = self.run(None, false).gates;
-        let ways = |gate| {
-            let in_flight = IN_FLIGHT.map(Then::CrashInFlight);
-            let ways = [Then::Crash].into_iter().chain(in_flight);
-            ways.map(move |then| Death { gate, then })
+    /// Every crash at every yield point of this invocation.
+    pub fn crash_points(&self) -> Vec<CrashPoint> {
+        let yield_points = self.run(None, false).yield_points;
+        let crashes_at = |point| {
+            let in_flight = IN_FLIGHT.map(Action::CrashInFlight);
+            let actions = [Action::Crash].into_iter().chain(in_flight);
+            actions.map(move |action| CrashPoint { point, action })
         };
-        (0..gates).flat_map(ways).collect()
+        (0..yield_points).flat_map(crashes_at).collect()
     }
 }
 
-fn ledger(simulation: &Simulation) -> Ledger {
-    let host = simulation.world.host(&furnish::settings().name);
+fn final_state(simulation: &Simulation) -> FinalState {
+    let host = simulation.world.host(&setup::settings().name);
     let state = host.state();
     let bindings = state
         .ec2
@@ -110,7 +111,7 @@ fn ledger(simulation: &Simulation) -> Ledger {
         .filter(|binding| !binding.ids.is_empty());
     let rows = simulation.world.database.rows();
     let images = rows.tables.images.values();
-    Ledger {
+    FinalState {
         images: images.map(|i| (i.id.clone(), i.state)).collect(),
         machines: state.ec2.live(simulation.world.now()).count(),
         launches: bindings.clone().count(),

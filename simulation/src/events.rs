@@ -1,119 +1,164 @@
-//! Hasura's event triggers: which rows make events, and how each is delivered until it is taken.
+//! Handles the events of the simulated world, and what follows from the end of a process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::any::Any;
 
-use jiff::Timestamp;
+use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
+use jiff::SignedDuration;
+use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
-use shared::assign::AppVersion;
-use shared::ids::{InstanceId, RegionName};
-use shared::model::InstanceStatus;
-use testing::{ENVIRONMENT, Tables};
+use shared::report::PassOutcome;
+use shared::scaling::DecideError;
 
-/// The header's secret.
-pub const SECRET: &str = "the secret that Hasura sends";
+use crate::checks::{Check, Violation};
+use crate::faults::Fault;
+use crate::scheduled::{AssignAnswer, Event, ProcessKind};
+use crate::simulation::Simulation;
 
-/// One event, as it is delivered until somebody takes it.
-#[derive(Clone, Debug)]
-pub struct DatabaseEvent {
-    pub id: String,
-    /// Those that have to be looked at because of it.
-    pub regions: Vec<RegionName>,
-    pub trigger: &'static str,
-    row: Value,
-    pub attempts: u32,
-}
+impl Simulation {
+    /// Schedules the events that start a run.
+    pub(crate) fn schedule_first_events(&mut self) {
+        self.start_schedule();
+        self.schedule_in(SignedDuration::from_secs(1), Event::UserArrives);
+        self.schedule_in(SignedDuration::from_secs(40), Event::OperatorActs);
+        self.schedule_in(SignedDuration::from_secs(30), Event::RandomFailure);
+        for region in self.scenario.region_names() {
+            self.schedule_in(
+                SignedDuration::from_secs(10),
+                Event::Ec2ConditionsChange(region),
+            );
+        }
+        self.start_releases();
+    }
 
-impl DatabaseEvent {
-    /// What the function's URL receives.
-    pub fn request(&self) -> Value {
-        let body = json!({
-            "id": self.id,
-            "created_at": "2026-01-01T12:00:00.000000",
-            "delivery_info": {"current_retry": self.attempts, "max_retries": 5},
-            "trigger": {"name": self.trigger},
-            "table": {"schema": "public", "name": "simulated"},
-            "event": {
-                "op": "INSERT",
-                "session_variables": null,
-                "trace_context": null,
-                "data": {"old": null, "new": self.row},
-            },
+    /// Starts the schedule of EventBridge. A minute is long enough for a pass to end before the
+    /// next one.
+    pub(crate) fn start_schedule(&mut self) {
+        self.schedule_in(SignedDuration::from_secs(5), Event::ScheduleTick);
+    }
+
+    /// Applies an event to the world.
+    pub(crate) fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::ScheduleTick => self.tick(),
+            Event::UserArrives => self.user_arrives(),
+            Event::AssignRetry(attempt) => self.send_assign(attempt),
+            Event::UserConnects {
+                instance,
+                slot,
+                attempt,
+            } => self.connect_user(&instance, &slot, &attempt),
+            Event::SessionEnds { instance, slot } => self.end_session(instance, slot),
+            Event::SlotCleared { instance, slot } => self.clear_slot(instance, slot),
+            Event::AgentBoots(instance) => self.boot_agent(instance),
+            Event::Heartbeat(instance) => self.send_heartbeat(instance),
+            Event::InstanceReclaimed(instance) => self.reclaim_instance(&instance),
+            Event::Ec2ConditionsChange(region) => self.change_ec2_conditions(region),
+            Event::RandomFailure => self.inject_failure(),
+            Event::OperatorActs => self.act_as_operator(),
+            Event::ReleaseActivity => self.do_release_activity(),
+            Event::UpgradeRequested(request) => self.request_upgrade(&request),
+            Event::AppVersionSet(build) => self.set_app_version(build),
+            Event::AgentDies(instance) => self.kill_agent(&instance),
+            Event::HasuraEventDelivered(event) => self.deliver_hasura_event(event),
+            Event::Ec2EventDelivered(event) => self.deliver_ec2_event(event),
+        }
+    }
+
+    /// A tick of EventBridge's schedule. It does not wait for earlier invocations.
+    fn tick(&mut self) {
+        let event = || json!({"source": "aws.events", "detail-type": "Scheduled Event"});
+        if !self.faults.occurs(Fault::ScheduleMissed) {
+            self.reconcile("reconcile", event());
+            if self.faults.occurs(Fault::ScheduleTwice) {
+                self.reconcile("reconcile again", event());
+            }
+        }
+        self.schedule_in(SignedDuration::from_mins(1), Event::ScheduleTick);
+    }
+
+    /// Starts an invocation of `reconcile`.
+    pub(crate) fn reconcile(&mut self, name: &str, event: Value) {
+        let skew = self.random_skew();
+        self.spawn(name, ProcessKind::Reconcile, |world, id| {
+            let reconciler = world.reconciler(id, skew);
+            Box::pin(async move { reconcile::handle(&reconciler, event, &id.to_string()).await })
         });
-        json!({
-            "version": "2.0",
-            "rawPath": "/",
-            "headers": {"content-type": "application/json", "x-event-secret": SECRET},
-            "requestContext": {"http": {"method": "POST"}, "timeEpoch": 0},
-            "body": body.to_string(),
-            "isBase64Encoded": false,
-        })
     }
-}
 
-/// Sees by the rows what Hasura's triggers see.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    wakeups: BTreeSet<(RegionName, Timestamp)>,
-    statuses: BTreeMap<InstanceId, InstanceStatus>,
-    app_version: Option<AppVersion>,
-    made: u32,
-}
-
-impl Outbox {
-    /// The events of the last step.
-    pub fn collect(&mut self, tables: &Tables) -> Vec<DatabaseEvent> {
-        let mut events = Vec::new();
-        if tables.wakeups != self.wakeups {
-            for (region, bucket) in tables.wakeups.difference(&self.wakeups) {
-                let row = json!({"region": region, "bucket": bucket});
-                self.made += 1;
-                let regions = vec![region.clone()];
-                events.push(event(self.made, "region_wake", regions, row));
+    /// Handles the answer of a process that ended.
+    pub(crate) fn handle_end(&mut self, kind: ProcessKind, output: &(dyn Any + Send)) {
+        match kind {
+            ProcessKind::Reconcile => {
+                let answer = output.downcast_ref::<Result<reconcile::Response, Diagnostic>>();
+                if let Some(Err(error)) = answer
+                    && error.error_type == "BadRequest"
+                {
+                    let text = format!("reconcile: {}", error.error_message);
+                    self.checks
+                        .report(Violation::new(Check::FunctionsRespond, text));
+                }
+                let reports = answer.and_then(|answer| answer.as_ref().ok());
+                for report in reports.iter().flat_map(|response| &response.regions) {
+                    if let PassOutcome::Failed { error } = &report.outcome {
+                        self.report_rejected_plan(error);
+                    }
+                }
             }
-            self.wakeups.clone_from(&tables.wakeups);
-        }
-        for (id, instance) in &tables.instances {
-            let before = self.statuses.insert(id.clone(), instance.status);
-            let has_changed = before.is_some_and(|before| before != instance.status);
-            if has_changed && instance.status == InstanceStatus::Draining {
-                let row = json!({"id": id, "region": instance.region, "status": "DRAINING"});
-                self.made += 1;
-                let trigger = "instance_status_changed";
-                let regions = vec![instance.region.clone()];
-                events.push(event(self.made, trigger, regions, row));
+            ProcessKind::HasuraEvent(event) => {
+                let status = output
+                    .downcast_ref::<LambdaFunctionUrlResponse>()
+                    .map_or(0, |answer| answer.status_code);
+                let body = output
+                    .downcast_ref::<LambdaFunctionUrlResponse>()
+                    .and_then(|answer| answer.body.as_deref());
+                self.report_rejected_plan(body.unwrap_or_default());
+                if (200..300).contains(&status) {
+                    self.checks.note_event_accepted(&event);
+                } else if (400..500).contains(&status) {
+                    let text = format!("hasura-event answered {} with {status}", event.id);
+                    self.checks
+                        .report(Violation::new(Check::FunctionsRespond, text));
+                } else {
+                    self.trace
+                        .line(|| format!("* {}: the response is {status}", event.id));
+                    self.retry_hasura_event(event);
+                }
+            }
+            ProcessKind::Ec2Event(event) => {
+                let answer = output.downcast_ref::<Result<Value, Diagnostic>>();
+                if let Some(Ok(response)) = answer {
+                    self.report_rejected_plan(&response.to_string());
+                }
+                if answer.is_none_or(Result::is_err) {
+                    self.retry_ec2_event(event);
+                }
+            }
+            ProcessKind::Client(attempt) => {
+                if let Some(answer) = output.downcast_ref::<AssignAnswer>() {
+                    self.handle_assign_answer(attempt, answer);
+                }
             }
         }
-        let app_version = tables.app_versions.get(ENVIRONMENT);
-        if let Some(app) = app_version.filter(|app| Some(*app) != self.app_version.as_ref()) {
-            let row = json!({
-                "environment": ENVIRONMENT,
-                "version": app.version,
-                "client_sha": app.client_sha,
-            });
-            self.app_version = Some(app.clone());
-            self.made += 1;
-            let regions = tables.regions.keys().cloned().collect();
-            events.push(event(self.made, "app_version_changed", regions, row));
-        }
-        if self.statuses.len() > tables.instances.len() {
-            self.statuses
-                .retain(|id, _| tables.instances.contains_key(id));
-        }
-        events
     }
-}
 
-fn event(
-    number: u32,
-    trigger: &'static str,
-    regions: Vec<RegionName>,
-    row: Value,
-) -> DatabaseEvent {
-    DatabaseEvent {
-        id: format!("event-{number}"),
-        regions,
-        trigger,
-        row,
-        attempts: 0,
+    /// Reports a plan that its own check rejected. The pass then has done nothing, so that no other
+    /// check would find it.
+    fn report_rejected_plan(&mut self, text: &str) {
+        let rejection = DecideError::Unsafe(String::new()).to_string();
+        if text.contains(&rejection) {
+            self.checks
+                .report(Violation::new(Check::FunctionsRespond, text));
+        }
+    }
+
+    /// Handles the death of a process.
+    pub(crate) fn handle_death(&mut self, kind: ProcessKind) {
+        match kind {
+            ProcessKind::Reconcile => {}
+            ProcessKind::HasuraEvent(event) => self.retry_hasura_event(event),
+            ProcessKind::Ec2Event(event) => self.retry_ec2_event(event),
+            // A client without an answer retries.
+            ProcessKind::Client(attempt) => self.retry_assign(attempt),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Runs processes one step at a time, on one thread, without a runtime's own scheduling.
+//! Runs processes step by step on one thread, without a runtime that would decide on their order.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -8,26 +8,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use crate::gate::ProcessId;
+use crate::yield_points::ProcessId;
 
-/// What a process leaves behind when it ends by itself.
+/// The result of a process that ended by itself.
 pub type Ended = Box<dyn Any + Send>;
 
 type Body = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
-/// What became of a process in one step.
+/// The result of one step of a process.
 #[derive(Debug)]
 pub enum Step {
-    /// It stands at its gates.
+    /// The process waits at its yield points.
     Waiting,
     Ended(Ended),
-    /// A fault of the code under test.
+    /// A bug in the code under test.
     Panicked(String),
-    /// There is no such process, or no longer.
+    /// The process does not exist, or has already ended.
     NoSuchProcess,
 }
 
-/// The processes that run.
+/// The running processes.
 #[derive(Default)]
 pub struct Executor {
     next: u32,
@@ -43,13 +43,14 @@ impl fmt::Debug for Executor {
 }
 
 impl Executor {
-    /// An id for a process to be; its ports need it before it can be made.
+    /// Reserves the id of a process. The ports of the process need it before the process can be
+    /// created.
     pub fn reserve(&mut self) -> ProcessId {
         self.next += 1;
         ProcessId(self.next)
     }
 
-    /// The process stands still until it is stepped.
+    /// Adds a process, which runs only when it is stepped.
     pub fn spawn<T: Send + 'static>(
         &mut self,
         id: ProcessId,
@@ -59,8 +60,8 @@ impl Executor {
         self.running.insert(id, Box::pin(body));
     }
 
-    /// Runs the process up to its next gates. Nobody wakes it: the scheduler opens gates and
-    /// then steps whoever stood there.
+    /// Runs a process up to its next yield points. No waker is involved: the scheduler resumes a
+    /// yield point and then steps the process that waited there.
     pub fn step(&mut self, id: ProcessId) -> Step {
         let Some(body) = self.running.get_mut(&id) else {
             return Step::NoSuchProcess;
@@ -79,7 +80,7 @@ impl Executor {
         }
     }
 
-    /// The process dies where it stands. False when it had ended.
+    /// Kills a process where it waits. Returns false when it had already ended.
     pub fn kill(&mut self, id: ProcessId) -> bool {
         self.running.remove(&id).is_some()
     }
@@ -94,5 +95,5 @@ fn message(panic: &(dyn Any + Send)) -> String {
         .downcast_ref::<&str>()
         .map(ToString::to_string)
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }

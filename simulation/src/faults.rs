@@ -1,55 +1,55 @@
-//! What goes wrong, and how often. A seed chooses its own kinds and rates: a run with two kinds
-//! of faults finds what one with all of them drowns.
+//! What can go wrong, and how often. A seed chooses its own kinds and rates, because a run with two
+//! kinds of faults finds what a run with all of them hides.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
 pub enum Fault {
-    // To a function
+    // Faults of functions
     CrashBefore,
     CrashAfter,
-    /// It dies, and its last request still arrives, much later.
+    /// The function dies, and its last request arrives much later.
     CrashInFlight,
     TimeLimit,
     NoAnswerBefore,
     NoAnswerAfter,
     /// The caller gives up, and the request arrives later.
     LateRequest,
-    /// The whole function stands still, past its lease perhaps.
+    /// The whole function stands still, perhaps past the end of its lease.
     Pause,
     ClockSkew,
-    // To events
+    // Faults of events and the schedule
     EventLost,
     EventTwice,
     EventDelayed,
     ScheduleMissed,
     ScheduleTwice,
-    // To EC2
+    // Faults of EC2
     NoCapacity,
     PartialCapacity,
     Throttled,
     ListingLags,
     ListingEmpty,
     MachineDies,
-    /// EC2 gives two minutes' notice, and takes the machine.
+    /// EC2 announces that it takes the machine in two minutes, and does so.
     Interruption,
-    /// EC2 says that it may take the machine.
+    /// EC2 announces that it may take the machine.
     Rebalance,
-    /// Somebody launches a machine with our tags.
+    /// A machine with this stack's tags is launched that is recorded nowhere.
     StrayMachine,
-    /// Permissions or settings do not let a launch through.
+    /// Permissions or settings do not allow a launch.
     LaunchRefused,
-    // To host agents
+    // Faults of host agents and users
     NeverBoots,
     AgentDies,
     AgentSilent,
     SlotNotClaimed,
-    // To images
+    // Faults of images
     ImageNeverBoots,
-    /// Its agents die soon after they came up.
+    /// The image's agents die soon after they started.
     ImageDies,
-    /// It was not copied to the region.
+    /// The image was not copied to the region.
     ImageMissing,
 }
 
@@ -88,15 +88,7 @@ impl Fault {
         Self::ImageMissing,
     ];
 
-    /// Only upgrades meet them.
-    pub(crate) fn is_of_images(self) -> bool {
-        matches!(
-            self,
-            Self::ImageNeverBoots | Self::ImageDies | Self::ImageMissing
-        )
-    }
-
-    /// How often it happens at each occasion, in a thousand, when a seed has it at full rate.
+    /// The probability of the fault at each occasion, in a thousand, at its full rate.
     pub(crate) fn permille(self) -> u64 {
         match self {
             Self::CrashBefore
@@ -105,7 +97,7 @@ impl Fault {
             | Self::LateRequest
             | Self::Pause => 15,
             Self::NoAnswerBefore | Self::NoAnswerAfter => 25,
-            // Not chosen: it follows from others.
+            // It is not drawn: it follows from other faults.
             Self::TimeLimit => 0,
             Self::ClockSkew => 700,
             Self::EventLost
@@ -113,7 +105,7 @@ impl Fault {
             | Self::EventDelayed
             | Self::ScheduleMissed
             | Self::ScheduleTwice => 250,
-            // At each change of EC2's weather.
+            // Drawn at each change of EC2's conditions.
             Self::NoCapacity
             | Self::PartialCapacity
             | Self::Throttled
@@ -127,7 +119,7 @@ impl Fault {
             | Self::AgentSilent
             | Self::StrayMachine => 150,
             Self::NeverBoots | Self::SlotNotClaimed => 200,
-            // At each image of each build.
+            // Drawn for each image of each build.
             Self::ImageNeverBoots | Self::ImageDies => 300,
             Self::ImageMissing => 100,
         }

@@ -1,92 +1,94 @@
-//! Nothing lost, nothing leaked: the proof by many runs.
+//! Many random schedules of the whole service, with faults: nothing may be lost or leaked.
 //!
 //! The functions' own code (`reconcile::handle`, `HasuraEvents::handle`,
 //! `instance_state_change::handle`, and with them [`shared::pass`] and the real algorithms) runs
-//! over the stateful fakes of [`testing`]: a database, a lock table, EC2, a clock. Nothing
-//! of it is real but the code. So a run takes milliseconds, can be had again from its seed, and
-//! everything that a cloud does rarely can happen often.
+//! over the stateful fakes of [`testing`]: a database, a lock table, EC2, a clock. A run therefore
+//! takes milliseconds, its seed repeats it, and what a cloud does rarely can happen often.
 //!
-//! # How a run goes
+//! # A run
 //!
-//! A seed draws a [`scenario`] (regions, settings, how many users) and a [`plan`] (which faults,
-//! how often). Then things happen in the order in which they are due:
+//! A seed draws a [`scenario`] (regions, settings, number of users) and a [`fault_schedule`] (which
+//! faults, how often). Then everything happens in the order of its time:
 //!
 //! | what | where |
 //! |---|---|
-//! | a process is a future; each call that leaves it stands at a [`gate`] before its effect and at one after it | [`ports`], `processes` |
-//! | the plan says how long it stands there, and whether it dies, gets no answer, sends its request late, or is paused | [`plan`], [`faults`] |
-//! | processes are stepped one at a time, by hand: no runtime, no threads, no real time | [`executor`], [`queue`] |
-//! | schedules, users, sessions, host agents, EC2's moods, operators, new images, events | `happenings`, `users`, `weather`, [`rollouts`], `releases`, [`events`], `ec2_events`, [`agents`] |
-//! | what a call did is told by the wrapper around its port | [`facts`] |
-//! | after each step the rules of the design's list "What always holds" are checked | [`checks`] |
-//! | when the storm is over, all has to come to rest in so many passes | [`settle`] |
+//! | A process is a future. Each call that leaves it waits at a [yield point](yield_points) before its effect, and at another one after it. | [`ports`], `processes` |
+//! | The fault schedule decides how long it waits there, and whether it dies, gets no answer, sends its request late, or is paused. | [`fault_schedule`], [`faults`] |
+//! | Processes are stepped one at a time: no runtime, no threads, no real time. | [`executor`], [`queue`] |
+//! | The world changes: the schedule, users, sessions, host agents, EC2's conditions, operators, new images, events. | `events`, `users`, `host_agents`, [`agents`], `environment`, [`builds`], `releases`, `event_delivery`, [`hasura_events`], `ec2_events` |
+//! | The wrapper around a port records the effects of each call. | [`effects`] |
+//! | After each step, the invariants of the design are checked. | [`checks`] |
+//! | After the faults, the system has to converge within a number of passes. | [`convergence`] |
 //!
-//! A request is not tied to its sender: one that is late, or whose sender died, arrives all the
-//! same. That is what the fence and the client tokens are for.
+//! A request does not depend on its sender: one that is late, or whose sender has died, still has
+//! its effect. The fence and the client tokens exist for this.
 //!
-//! # What proves what
+//! # Tests
 //!
-//! - `tests/seeds.rs`: a fixed set of seeds, and those in `regressions.txt` that found something.
-//!   `make simulate SEEDS=100000` runs as many as there is time for.
-//! - `tests/crash_points.rs`: each kind of invocation dies at each of its gates ([`crash_points`]).
-//! - `tests/broken.rs`: each check can fail. [`broken`] puts something wrong behind the gates, and
-//!   the check that is there for it has to find it.
+//! - `tests/seeds.rs`: a fixed set of seeds, and those in `regressions.txt` that once found a bug.
+//!   `make simulate SEEDS=100000` runs more of them.
+//! - `tests/crash_points.rs`: each kind of invocation dies at each of its yield points
+//!   ([`crash_points`]).
+//! - `tests/broken.rs`: every check can fail. [`broken`] puts a defect behind the yield points, and
+//!   its check has to find it.
 //!
 //! # When a seed fails
 //!
-//! The test prints the last steps and the command that shows them again:
+//! The test prints the last steps and the command that prints them again:
 //! `make simulate SEED=7 ARGS="--lines 1000"`. A line has the step, the time since the start, the
-//! process, and the call with what befell it; what is indented is what it did:
+//! process, and its call, with the fault that hit it. An indented line is an effect of the call:
 //!
 //! ```text
 //!   3642   4:03.646 p573 launch After: crash after
-//!   4152   4:50.246 p707   Closed(Lease { … version: 7 … }, LaunchId("u196"))
+//!   4152   4:50.246 p707   IntentClosed(Lease { … version: 7 … }, LaunchId("u196"))
 //! ```
 //!
-//! Find the root cause, mend it with a unit test of its own, and keep the seed in
-//! `regressions.txt`.
+//! Find the root cause, fix it with a unit test of its own, and add the seed to `regressions.txt`.
 //!
-//! # What is not here
+//! # Limits
 //!
-//! Host agents and clients are played by the simulation; their own code has tests of its own. So
-//! have the adapters behind the ports: that Postgres, DynamoDB and EC2 do what the fakes do is
-//! tested against them. A call of a port is one request here, where an adapter may need several.
+//! The simulation plays host agents and clients; their own code has tests of its own. So have the
+//! adapters behind the ports: other tests compare PostgreSQL, DynamoDB and EC2 with the fakes. A
+//! call of a port is one request here, where an adapter may need several.
 
 pub mod agents;
-pub mod blind;
 pub mod broken;
+pub mod builds;
 pub mod checks;
+pub mod convergence;
 pub mod crash_points;
-pub mod dice;
-mod due;
 mod ec2_events;
-pub mod events;
+pub mod effects;
+pub mod empty_listing;
+mod environment;
+mod event_delivery;
+mod events;
 pub mod executor;
-pub mod facts;
+pub mod fault_schedule;
 pub mod faults;
-pub mod gate;
-mod happenings;
-pub mod plan;
+pub mod hand_overs;
+pub mod hasura_events;
+mod host_agents;
 pub mod ports;
 mod processes;
 pub mod queue;
+pub mod random;
 pub mod regressions;
 mod releases;
-pub mod rollouts;
 pub mod run;
 pub mod scenario;
-pub mod settle;
+mod scheduled;
 pub mod simulation;
 pub mod trace;
 mod users;
-mod weather;
 pub mod world;
+pub mod yield_points;
 
-/// Runs within a tokio runtime that drives nothing: a time-out that a function sets needs one to
-/// be made, and never fires, since the time of a simulation is its own.
+/// Runs within a tokio runtime that drives nothing. A function that sets a timeout needs a runtime
+/// to create it; the timeout never fires, because a simulation has its own time.
 ///
 /// # Panics
-/// When the machine has no room for a runtime.
+/// When the machine cannot create a runtime.
 pub fn with_timers<T>(run: impl FnOnce() -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -95,7 +97,7 @@ pub fn with_timers<T>(run: impl FnOnce() -> T) -> T {
         clippy::expect_used,
         reason = "a tool without its runtime can only end"
     )]
-    let runtime = runtime.expect("a runtime");
+    let runtime = runtime.expect("create a tokio runtime");
     let _entered = runtime.enter();
     run()
 }

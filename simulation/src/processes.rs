@@ -1,168 +1,173 @@
-//! The life of a process: it begins, stands at gates, goes on, ends or dies.
+//! The life of a process: it starts, waits at yield points, is resumed, and ends or dies.
 
 use jiff::SignedDuration;
 
 use crate::checks::{Check, Violation};
 use crate::executor::Step;
+use crate::fault_schedule::Action;
 use crate::faults::Fault;
-use crate::gate::{Arrival, GateId, ProcessId, Side, Verdict};
-use crate::plan::Then;
-use crate::simulation::{Due, Process, Purpose, Simulation};
-use crate::world::World;
+use crate::scheduled::{Process, ProcessKind, Scheduled};
+use crate::simulation::Simulation;
+use crate::world::{FUNCTION_TIMEOUT, World};
+use crate::yield_points::{Delivery, ProcessId, Reached, Side, YieldPointId};
 
 impl Simulation {
-    pub(crate) fn gate(&mut self, gate: GateId, id: ProcessId, verdict: Verdict) {
+    /// Resumes the process that waits at `point`, or does so later if the process is paused.
+    pub(crate) fn resume(&mut self, point: YieldPointId, id: ProcessId, delivery: Delivery) {
         if let Some(until) = self.processes.get(&id).and_then(|p| p.paused_until)
             && until > self.now()
         {
-            let due = Due::Gate {
-                gate,
+            let resume = Scheduled::Resume {
+                point,
                 process: id,
-                verdict,
+                delivery,
             };
-            return self.queue.add(until, due);
+            return self.queue.add(until, resume);
         }
-        if self.world.gates.open(gate, verdict) {
-            self.run(id);
+        if self.world.yield_points.resume(point, delivery) {
+            self.step_process(id);
         }
     }
 
-    /// Lets a process go on to its next gates or to its end.
-    fn run(&mut self, id: ProcessId) {
+    /// Lets a process continue to its next yield point or to its end.
+    fn step_process(&mut self, id: ProcessId) {
         match self.executor.step(id) {
             Step::Waiting | Step::NoSuchProcess => {}
-            Step::Ended(left) => {
+            Step::Ended(output) => {
                 if let Some(process) = self.processes.remove(&id) {
                     self.trace.line(|| format!("{id} {} ends", process.name));
-                    self.ended(process.purpose, &*left);
+                    self.handle_end(process.kind, &*output);
                 }
-                self.look_around();
+                self.check_idle();
             }
             Step::Panicked(message) => {
                 let name = self.processes.remove(&id).map(|process| process.name);
                 let text = format!("{} panicked: {message}", name.unwrap_or_default());
-                self.checks.report(Violation::new(Check::Answers, text));
+                self.checks
+                    .report(Violation::new(Check::FunctionsRespond, text));
             }
         }
     }
 
-    pub(crate) fn die(&mut self, id: ProcessId, fault: Fault) {
+    /// Kills a process, if it still runs.
+    pub(crate) fn kill(&mut self, id: ProcessId, fault: Fault) {
         if !self.executor.kill(id) {
             return;
         }
         if fault == Fault::TimeLimit {
-            self.faults.note(fault);
+            self.faults.count(fault);
         }
-        self.checks.fault(fault);
+        self.checks.note_fault(fault);
         if let Some(process) = self.processes.remove(&id) {
             self.trace
                 .line(|| format!("{id} {} dies: {fault}", process.name));
-            self.died(process.purpose);
+            self.handle_death(process.kind);
         }
-        self.look_around();
+        self.check_idle();
     }
 
-    fn look_around(&mut self) {
+    /// Runs the checks for an idle system, if no function runs.
+    fn check_idle(&mut self) {
         if !self.is_busy() {
-            self.checks.quiet(&self.world);
+            self.checks.check_idle(&self.world);
         }
     }
 
-    /// Decides what becomes of a process at its gate.
-    pub(crate) fn arrived(&mut self, arrival: &Arrival) {
-        let Arrival {
-            gate,
+    /// Decides what happens to a process at its yield point.
+    pub(crate) fn schedule_resume(&mut self, reached: &Reached) {
+        let Reached {
+            point,
             process,
             call,
             side,
-        } = *arrival;
-        let fate = self.faults.at(arrival);
+        } = *reached;
+        let injection = self.faults.draw(reached);
         if side == Side::Before {
             *self.calls.entry(call.name).or_default() += 1;
         }
-        if let Some(fault) = fate.fault {
+        if let Some(fault) = injection.fault {
             self.trace
                 .line(|| format!("{process} {call} {side:?}: {fault}"));
-            self.checks.fault(fault);
+            self.checks.note_fault(fault);
         } else if side == Side::Before {
             self.trace.line(|| format!("{process} {call}"));
         }
-        let due = self.now() + fate.after;
-        let opened = |verdict| Due::Gate {
-            gate,
+        let at = self.now() + injection.after;
+        let resume = |delivery| Scheduled::Resume {
+            point,
             process,
-            verdict,
+            delivery,
         };
-        match fate.then {
-            Then::Open(verdict) => {
-                if matches!(verdict, Verdict::Late(_)) {
-                    self.late.insert(process);
+        match injection.action {
+            Action::Resume(delivery) => {
+                if matches!(delivery, Delivery::Late(_)) {
+                    self.delayed.insert(process);
                 }
-                self.queue.add(due, opened(verdict));
+                self.queue.add(at, resume(delivery));
             }
-            Then::Crash => {
-                let fault = fate.fault.unwrap_or(Fault::CrashBefore);
-                self.queue.add(due, Due::Death(process, fault));
+            Action::Crash => {
+                let fault = injection.fault.unwrap_or(Fault::CrashBefore);
+                self.queue.add(at, Scheduled::Death(process, fault));
             }
-            Then::CrashInFlight(after) => {
-                let verdict = Verdict::Late(after);
-                let last = Due::LastGate {
-                    gate,
+            Action::CrashInFlight(after) => {
+                let delivery = Delivery::Late(after);
+                let last = Scheduled::LastResume {
+                    point,
                     process,
-                    verdict,
+                    delivery,
                 };
-                self.queue.add(due, last);
+                self.queue.add(at, last);
             }
-            Then::Pause(pause) => {
-                self.late.insert(process);
+            Action::Pause(pause) => {
+                self.delayed.insert(process);
                 if let Some(p) = self.processes.get_mut(&process) {
-                    let until = due + pause;
+                    let until = at + pause;
                     p.paused_until = p.paused_until.max(Some(until));
                 }
-                self.queue.add(due + pause, opened(Verdict::Pass));
+                self.queue.add(at + pause, resume(Delivery::Normal));
             }
         }
     }
 
-    /// A process whose ports stand at gates, made by `body` and run up to the first of them.
+    /// Starts a process, which `body` makes, and lets it run up to its first yield point.
     pub(crate) fn spawn<T: Send + 'static>(
         &mut self,
         name: impl Into<String>,
-        purpose: Purpose,
+        kind: ProcessKind,
         body: impl FnOnce(&World, ProcessId) -> futures::future::BoxFuture<'static, T>,
     ) -> ProcessId {
         let id = self.executor.reserve();
         let name = name.into();
-        self.trace.line(|| format!("{id} {name} begins"));
-        *self.done.entry(purpose.name()).or_default() += 1;
+        self.trace.line(|| format!("{id} {name} starts"));
+        *self.done.entry(kind.name()).or_default() += 1;
         let body = body(&self.world, id);
-        let limit = purpose.is_function();
+        let has_timeout = kind.is_function();
         self.processes.insert(
             id,
             Process {
                 name,
-                purpose,
+                kind,
                 paused_until: None,
             },
         );
         self.executor.spawn(id, body);
-        if limit {
-            let at = self.now() + crate::world::FUNCTION_LIMIT;
-            self.queue.add(at, Due::Death(id, Fault::TimeLimit));
+        if has_timeout {
+            let at = self.now() + FUNCTION_TIMEOUT;
+            self.queue.add(at, Scheduled::Death(id, Fault::TimeLimit));
         }
-        self.run(id);
+        self.step_process(id);
         id
     }
 
-    /// How far off a new process's clock is.
-    pub(crate) fn skew(&mut self) -> SignedDuration {
-        if !self.faults.strikes(Fault::ClockSkew) {
+    /// Draws how far off the clock of a new process is.
+    pub(crate) fn random_skew(&mut self) -> SignedDuration {
+        if !self.faults.occurs(Fault::ClockSkew) {
             return SignedDuration::ZERO;
         }
         let margin = shared::lock::CLOCK_MARGIN.as_millis().unsigned_abs();
         let off = self
             .faults
-            .dice()
+            .random_numbers()
             .between(0..=u64::try_from(2 * margin).unwrap_or(0));
         SignedDuration::from_millis(i64::try_from(off).unwrap_or(0)) - shared::lock::CLOCK_MARGIN
     }

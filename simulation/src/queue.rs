@@ -1,30 +1,32 @@
-//! What is due when. Of things due at the same moment, chance says which comes first.
+//! A queue of items with the time at which each is due. Items that are due at the same time have a
+//! random order.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::dice::Dice;
+use crate::random::Random;
 
 #[derive(Debug)]
 pub struct Queue<T> {
     items: BTreeMap<(Timestamp, u64, u64), T>,
     added: u64,
-    dice: Dice,
+    random: Random,
 }
 
 impl<T> Queue<T> {
-    pub fn new(dice: Dice) -> Self {
+    pub fn new(random: Random) -> Self {
         Self {
             items: BTreeMap::new(),
             added: 0,
-            dice,
+            random,
         }
     }
 
     pub fn add(&mut self, at: Timestamp, item: T) {
         self.added += 1;
-        self.items.insert((at, self.dice.throw(), self.added), item);
+        let order = self.random.next_u64();
+        self.items.insert((at, order, self.added), item);
     }
 
     pub fn next_at(&self) -> Option<Timestamp> {

@@ -1,97 +1,107 @@
-//! What operators and pipelines do with images: releases, second thoughts, mistakes.
+//! What operators and pipelines do with images: releases, rollbacks, mistakes.
 
 use std::collections::BTreeMap;
 
 use shared::assign::AppVersion;
 use shared::model::ImageState;
 
+use crate::builds::{
+    ImageDefect, UpgradeRequest, image_id, random_upgrade_settings, seconds, upgrade_event,
+};
 use crate::faults::Fault;
-use crate::rollouts::{Flaw, Wish, image_id, seconds, upgrade_event, upgrades};
-use crate::simulation::{Happening, Simulation};
+use crate::scheduled::Event;
+use crate::simulation::Simulation;
 use crate::world::ENVIRONMENT;
 
 impl Simulation {
-    /// The first of it, in a run that has any.
-    pub(crate) fn begin_rollouts(&mut self) {
-        let Some(rolling) = self.scenario.rolling.clone() else {
+    /// Schedules the first activity, in a run with upgrades.
+    pub(crate) fn start_releases(&mut self) {
+        let Some(settings) = self.scenario.releases.clone() else {
             return;
         };
-        if rolling.is_named {
-            self.names(1);
+        if settings.app_version_set {
+            self.set_app_version(1);
         }
-        self.happens_in(seconds(rolling.every / 2), Happening::Rollout);
+        self.schedule_in(seconds(settings.interval / 2), Event::ReleaseActivity);
     }
 
-    pub(crate) fn rollout(&mut self) {
-        let Some(rolling) = self.scenario.rolling.clone().filter(|_| !self.over) else {
+    /// Does something with images, and schedules the next time.
+    pub(crate) fn do_release_activity(&mut self) {
+        let Some(settings) = self
+            .scenario
+            .releases
+            .clone()
+            .filter(|_| !self.winding_down)
+        else {
             return;
         };
-        match self.rollouts.dice.below(14) {
+        match self.builds.random.below(14) {
             0..=3 => self.release(true),
             4 => self.release(false),
-            5 => self.wish(self.rollouts.latest()),
+            5 => self.request_build(self.builds.latest()),
             6 => {
-                let build = self.rollouts.any();
-                self.wish(build);
+                let build = self.builds.random_build();
+                self.request_build(build);
             }
             7 => {
                 self.release(true);
-                let build = if self.rollouts.dice.chance(500) {
+                let build = if self.builds.random.chance(500) {
                     self.make_build(true)
                 } else {
-                    self.rollouts.any()
+                    self.builds.random_build()
                 };
-                let wish = self.wish_for(build);
-                let soon = self.rollouts.dice.between(0..=20);
-                self.happens_in(seconds(soon), Happening::AsksFor(wish));
+                let request = self.upgrade_request_for(build);
+                let soon = self.builds.random.between(0..=20);
+                self.schedule_in(seconds(soon), Event::UpgradeRequested(request));
             }
             8 => {
-                let build = self.rollouts.any();
-                self.names(build);
+                let build = self.builds.random_build();
+                self.set_app_version(build);
             }
-            9 => self.names(self.rollouts.latest()),
-            10 | 11 => self.give_up_by_hand(),
+            9 => self.set_app_version(self.builds.latest()),
+            10 | 11 => self.fail_images_by_hand(),
             12 => {
-                let mut wish = self.wish_for(self.rollouts.latest());
-                wish.client_sha = "somebody else's".into();
-                self.asks_for(&wish);
+                let mut request = self.upgrade_request_for(self.builds.latest());
+                request.client_sha = "another-commit".into();
+                self.request_upgrade(&request);
             }
-            _ => self.change_upgrades(),
+            _ => self.change_upgrade_settings(),
         }
-        let wait = self.rollouts.dice.between(1..=2 * rolling.every);
-        self.happens_in(seconds(wait), Happening::Rollout);
+        let wait = self.builds.random.between(1..=2 * settings.interval);
+        self.schedule_in(seconds(wait), Event::ReleaseActivity);
     }
 
-    /// A build, asked for, and named by the app version before that, after it, or never.
+    /// Makes a build and requests it. The app version names it before that, after it, or never.
     fn release(&mut self, new_commit: bool) {
         let build = self.make_build(new_commit);
-        let wait = seconds(self.rollouts.dice.between(1..=150));
-        match self.rollouts.dice.below(5) {
-            0 | 1 => self.names(build),
-            2 | 3 => self.happens_in(wait, Happening::Names(build)),
+        let wait = seconds(self.builds.random.between(1..=150));
+        match self.builds.random.below(5) {
+            0 | 1 => self.set_app_version(build),
+            2 | 3 => self.schedule_in(wait, Event::AppVersionSet(build)),
             _ => {}
         }
-        self.wish(build);
+        self.request_build(build);
     }
 
-    /// A new build: some cannot boot, some do not last, some were not copied everywhere.
+    /// Makes a build. Some of its images cannot boot, some fail soon, and some are missing in a
+    /// region.
     fn make_build(&mut self, new_commit: bool) -> u32 {
-        let commit = self.rollouts.commits.last().copied().unwrap_or(1) + u32::from(new_commit);
-        self.rollouts.commits.push(commit);
-        let build = self.rollouts.latest();
-        for (place, region) in self.scenario.names().iter().enumerate() {
+        let commit = self.builds.commits.last().copied().unwrap_or(1) + u32::from(new_commit);
+        self.builds.commits.push(commit);
+        let build = self.builds.latest();
+        for (place, region) in self.scenario.region_names().iter().enumerate() {
             let image = image_id(place, build);
-            let flaw = if self.faults.strikes(Fault::ImageNeverBoots) {
-                Some(Flaw::NeverBoots)
-            } else if self.faults.strikes(Fault::ImageDies) {
-                Some(Flaw::Dies)
+            let defect = if self.faults.occurs(Fault::ImageNeverBoots) {
+                Some(ImageDefect::NeverBoots)
+            } else if self.faults.occurs(Fault::ImageDies) {
+                Some(ImageDefect::Dies)
             } else {
                 None
             };
-            if let Some(flaw) = flaw {
-                self.rollouts.flaws.insert(image.clone(), flaw);
+            if let Some(defect) = defect {
+                self.builds.defects.insert(image.clone(), defect);
             }
-            if self.faults.strikes(Fault::ImageMissing) {
+            if self.faults.occurs(Fault::ImageMissing) {
                 let host = self.world.host(region);
                 host.state().unknown_images.insert(image);
             }
@@ -99,42 +109,43 @@ impl Simulation {
         build
     }
 
-    fn wish(&mut self, build: u32) {
-        let wish = self.wish_for(build);
-        self.asks_for(&wish);
+    fn request_build(&mut self, build: u32) {
+        let request = self.upgrade_request_for(build);
+        self.request_upgrade(&request);
     }
 
-    /// In most regions.
-    fn wish_for(&mut self, build: u32) -> Wish {
-        let regions = self.scenario.names();
+    /// A request for an upgrade of most regions to `build`.
+    fn upgrade_request_for(&mut self, build: u32) -> UpgradeRequest {
+        let regions = self.scenario.region_names();
         let mut chosen: Vec<_> = regions
             .iter()
-            .filter(|_| self.rollouts.dice.chance(800))
+            .filter(|_| self.builds.random.chance(800))
             .cloned()
             .collect();
         if chosen.is_empty() {
             chosen = regions;
         }
-        Wish {
+        UpgradeRequest {
             build,
-            client_sha: self.rollouts.sha_of(build),
+            client_sha: self.builds.sha_of(build),
             regions: chosen,
         }
     }
 
-    pub(crate) fn asks_for(&mut self, wish: &Wish) {
-        let all = self.scenario.names();
+    pub(crate) fn request_upgrade(&mut self, request: &UpgradeRequest) {
+        let all = self.scenario.region_names();
         let images: BTreeMap<_, _> = all
             .iter()
             .enumerate()
-            .filter(|(_, region)| wish.regions.contains(region))
-            .map(|(place, region)| (region.clone(), image_id(place, wish.build)))
+            .filter(|(_, region)| request.regions.contains(region))
+            .map(|(place, region)| (region.clone(), image_id(place, request.build)))
             .collect();
-        self.reconcile("image upgrade", upgrade_event(&wish.client_sha, &images));
+        self.reconcile("image upgrade", upgrade_event(&request.client_sha, &images));
     }
 
-    pub(crate) fn names(&mut self, build: u32) {
-        let client_sha = self.rollouts.sha_of(build);
+    /// Sets the app version to the commit of `build`.
+    pub(crate) fn set_app_version(&mut self, build: u32) {
+        let client_sha = self.builds.sha_of(build);
         let tables = &mut self.world.database.rows().tables;
         let version = AppVersion {
             version: format!("1.{build}"),
@@ -143,10 +154,10 @@ impl Simulation {
         tables.app_versions.insert(ENVIRONMENT.to_owned(), version);
     }
 
-    /// An operator sets an image that is not current to `FAILED`.
-    fn give_up_by_hand(&mut self) {
+    /// An operator sets warming or baking images to `FAILED`.
+    fn fail_images_by_hand(&mut self) {
         let now = self.now();
-        let wanted = if self.rollouts.dice.chance(700) {
+        let state = if self.builds.random.chance(700) {
             ImageState::Warming
         } else {
             ImageState::Baking
@@ -155,21 +166,22 @@ impl Simulation {
         let keys: Vec<_> = tables
             .images
             .iter()
-            .filter(|(_, image)| image.state == wanted)
+            .filter(|(_, image)| image.state == state)
             .map(|(key, _)| key.clone())
             .collect();
         for key in keys {
-            if self.rollouts.dice.chance(700) {
+            if self.builds.random.chance(700) {
                 tables.set_image_state(&key, ImageState::Failed, now);
-                self.checks.image_set_by_hand(&key.0);
+                self.checks.note_image_set_by_hand(&key.0);
             }
         }
     }
 
-    fn change_upgrades(&mut self) {
-        let regions = self.scenario.names();
-        let region = self.rollouts.dice.pick(&regions).clone();
-        let upgrades = upgrades(&mut self.rollouts.dice);
+    /// An operator changes how a region does upgrades.
+    fn change_upgrade_settings(&mut self) {
+        let regions = self.scenario.region_names();
+        let region = self.builds.random.pick(&regions).clone();
+        let upgrades = random_upgrade_settings(&mut self.builds.random);
         if let Some(settings) = self.world.database.rows().tables.settings_mut(&region) {
             settings.upgrades = upgrades;
         }

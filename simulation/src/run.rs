@@ -1,18 +1,18 @@
-//! One seed, from its first throw to its verdict.
+//! Runs one seed from its first random number to its outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
 use crate::checks::Violation;
-use crate::dice::Dice;
+use crate::fault_schedule::FaultSchedule;
 use crate::faults::{Counts, Fault};
-use crate::plan::Plan;
+use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::simulation::Simulation;
 use crate::world::World;
 
-/// What came of one schedule.
+/// The outcome of one schedule.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub seed: u64,
@@ -22,43 +22,43 @@ pub struct Outcome {
     pub done: BTreeMap<&'static str, u64>,
     /// The calls that processes made.
     pub calls: BTreeSet<&'static str>,
-    /// Passes until all was at rest.
-    pub settled_after: u32,
+    /// The number of passes until the system had converged.
+    pub passes_to_converge: u32,
     pub violation: Option<Violation>,
-    /// The last lines, if they were asked for.
+    /// The last lines, if they were requested.
     pub trace: Vec<String>,
 }
 
 /// How a seed is run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// So many of the last steps are kept to be read.
+    /// The number of the last steps that are kept.
     pub traced: usize,
-    /// Only these faults, often, instead of the seed's own choice.
+    /// Only these faults, at their full rate, instead of the seed's own choice.
     pub only: Option<Vec<Fault>>,
 }
 
-/// Runs a seed over the world as it is.
+/// Runs a seed.
 pub fn run(seed: u64, options: &Options) -> Outcome {
     run_broken(seed, options, |_| {})
 }
 
-/// Runs a seed over the world as `break_it` makes it.
+/// Runs a seed in a world that `break_it` has changed.
 pub fn run_broken(seed: u64, options: &Options, break_it: impl FnOnce(&mut World)) -> Outcome {
-    let mut dice = Dice::new(seed);
-    let scenario = Scenario::drawn(&mut dice.fork());
+    let mut random = Random::new(seed);
+    let scenario = Scenario::random(&mut random.fork());
     let faults = match &options.only {
-        None => Plan::drawn(dice.fork()),
-        Some(only) => Plan::only(only, dice.fork()),
+        None => FaultSchedule::random(random.fork()),
+        Some(only) => FaultSchedule::only(only, random.fork()),
     };
-    let mut simulation = Simulation::new(scenario, faults, &mut dice, options.traced > 0);
+    let mut simulation = Simulation::new(scenario, faults, &mut random, options.traced > 0);
     break_it(&mut simulation.world);
-    simulation.set_off();
-    let storm = i64::try_from(simulation.scenario.storm_minutes).unwrap_or(1);
-    let until = simulation.world.now() + SignedDuration::from_mins(storm);
+    simulation.schedule_first_events();
+    let minutes = i64::try_from(simulation.scenario.fault_minutes).unwrap_or(1);
+    let until = simulation.world.now() + SignedDuration::from_mins(minutes);
     simulation.run_until(until);
-    let settled_after = match simulation.violation() {
-        None => simulation.settle(),
+    let passes_to_converge = match simulation.violation() {
+        None => simulation.converge(),
         Some(_) => 0,
     };
     Outcome {
@@ -67,7 +67,7 @@ pub fn run_broken(seed: u64, options: &Options, break_it: impl FnOnce(&mut World
         faults: simulation.faults.counts.clone(),
         done: simulation.done.clone(),
         calls: simulation.calls.keys().copied().collect(),
-        settled_after,
+        passes_to_converge,
         violation: simulation.violation().cloned(),
         trace: simulation.trace.last(options.traced),
     }

@@ -1,4 +1,4 @@
-//! What a seed decides before anything happens: the regions, their settings, how much goes on.
+//! What a seed decides before the run starts: the regions, their settings, how many users come.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use shared::pass::PassLimits;
 use shared::settings::{LaunchChoice, RegionSettings, Selector, Timeouts};
 use testing::{TokenEnds, image, settings};
 
-use crate::dice::Dice;
-use crate::rollouts::{self, Rolling};
+use crate::builds::{self, ReleaseSettings};
+use crate::random::Random;
 use crate::world::{LIMITS, World};
 
 const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
@@ -18,72 +18,73 @@ const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub regions: Vec<RegionSettings>,
-    /// How long things may go wrong, in minutes.
-    pub storm_minutes: u64,
-    /// The mean time from one user to the next, in milliseconds.
-    pub user_every: u64,
+    /// How long faults may occur, in minutes.
+    pub fault_minutes: u64,
+    /// The mean time between two users, in milliseconds.
+    pub user_interval: u64,
     /// The longest session, in seconds.
     pub longest_session: u64,
     pub limits: PassLimits,
     pub token_ends: TokenEnds,
-    /// How long a user has to claim a slot.
+    /// How long a user may take to claim a slot.
     pub claim: SignedDuration,
-    /// What each region boots from at first.
+    /// The image from which each region boots at the start.
     pub images: Vec<Image>,
     /// None in a run without upgrades.
-    pub rolling: Option<Rolling>,
+    pub releases: Option<ReleaseSettings>,
 }
 
 impl Scenario {
-    pub fn drawn(dice: &mut Dice) -> Self {
-        let count = *dice.pick(&[1, 1, 1, 2, 2, 3]);
+    /// The scenario of a seed.
+    pub fn random(random: &mut Random) -> Self {
+        let count = *random.pick(&[1, 1, 1, 2, 2, 3]);
         let regions = REGIONS[..count]
             .iter()
-            .map(|name| region(name, dice))
+            .map(|name| random_region(name, random))
             .collect();
         let scenario = Self {
             regions,
-            storm_minutes: dice.between(2..=6),
-            user_every: *dice.pick(&[3000, 10_000, 30_000, 90_000]),
-            longest_session: *dice.pick(&[20, 90, 400]),
-            limits: limits(dice),
-            token_ends: *dice.pick(&[TokenEnds::WithAll, TokenEnds::WithAny]),
-            claim: SignedDuration::from_secs(*dice.pick(&[20, 45, 90])),
-            images: (0..count).map(rollouts::first_image).collect(),
-            rolling: Rolling::drawn(dice),
+            fault_minutes: random.between(2..=6),
+            user_interval: *random.pick(&[3000, 10_000, 30_000, 90_000]),
+            longest_session: *random.pick(&[20, 90, 400]),
+            limits: random_limits(random),
+            token_ends: *random.pick(&[TokenEnds::WithAll, TokenEnds::WithAny]),
+            claim: SignedDuration::from_secs(*random.pick(&[20, 45, 90])),
+            images: (0..count).map(builds::first_image).collect(),
+            releases: ReleaseSettings::random(random),
         };
-        scenario.with_upgrades(dice)
+        scenario.with_upgrades(random)
     }
 
-    /// Drawn last: what is drawn for a run without upgrades is what it always was.
-    fn with_upgrades(mut self, dice: &mut Dice) -> Self {
-        if let Some(rolling) = &mut self.rolling {
-            self.storm_minutes += dice.between(0..=4);
+    /// Draws what only a run with upgrades needs.
+    fn with_upgrades(mut self, random: &mut Random) -> Self {
+        if let Some(releases) = &mut self.releases {
+            self.fault_minutes += random.between(0..=4);
             for settings in &mut self.regions {
-                settings.upgrades = rollouts::upgrades(dice);
+                settings.upgrades = builds::random_upgrade_settings(random);
             }
-            rolling.from_nothing = dice.chance(100);
+            releases.without_images = random.chance(100);
         }
         self
     }
 
-    /// One region, and nobody comes.
+    /// One region without users.
     pub fn quiet(settings: RegionSettings) -> Self {
         Self {
             regions: vec![settings],
-            storm_minutes: 0,
-            user_every: 60_000,
+            fault_minutes: 0,
+            user_interval: 60_000,
             longest_session: 60,
             limits: LIMITS,
             token_ends: TokenEnds::WithAll,
             claim: SignedDuration::from_secs(90),
             images: vec![image("ami-1", ImageState::Current)],
-            rolling: None,
+            releases: None,
         }
     }
 
-    /// Puts the regions and their image where passes find them.
-    pub fn furnish(&self, world: &mut World) {
+    /// Creates the regions and their images in the world.
+    pub fn set_up(&self, world: &mut World) {
         world.limits = self.limits;
         let tables = &mut world.database.rows().tables;
         for (settings, image) in self.regions.iter().zip(&self.images) {
@@ -93,22 +94,22 @@ impl Scenario {
             if let Some(row) = tables.regions.get_mut(&region) {
                 row.claim = self.claim;
             }
-            if !self.rolling.as_ref().is_some_and(|r| r.from_nothing) {
+            if !self.releases.as_ref().is_some_and(|r| r.without_images) {
                 tables.add_image(&region, image.clone());
             }
         }
     }
 
-    /// What a region boots from at first.
+    /// The image from which a region boots at the start.
     ///
     /// # Panics
-    /// When there is no such region.
+    /// When the region does not exist.
     pub fn first_image(&self, region: &RegionName) -> Image {
         let place = self.regions.iter().position(|r| r.name == *region);
         self.images[place.unwrap_or(usize::MAX)].clone()
     }
 
-    pub fn names(&self) -> Vec<RegionName> {
+    pub fn region_names(&self) -> Vec<RegionName> {
         self.regions
             .iter()
             .map(|region| region.name.clone())
@@ -116,26 +117,26 @@ impl Scenario {
     }
 }
 
-/// Mostly production's; else short ones, so that leases expire under passes at work. A lease is
-/// ten seconds longer than the budget at least, as the settings of a function demand.
-fn limits(dice: &mut Dice) -> PassLimits {
+/// Mostly those of production; otherwise short ones, so that leases expire while passes run. A
+/// lease is at least ten seconds longer than the budget, as the settings of a function require.
+fn random_limits(random: &mut Random) -> PassLimits {
     let seconds = Duration::from_secs;
     let short = PassLimits {
-        budget: seconds(dice.between(3..=20)),
-        lease: seconds(dice.between(30..=40)),
+        budget: seconds(random.between(3..=20)),
+        lease: seconds(random.between(30..=40)),
         ec2_call: LIMITS.ec2_call,
     };
-    if dice.chance(300) { short } else { LIMITS }
+    if random.chance(300) { short } else { LIMITS }
 }
 
-fn region(name: &str, dice: &mut Dice) -> RegionSettings {
-    let target_free = number(dice, 0..=6);
-    let launch_choices = (1..=dice.between(1..=3))
+fn random_region(name: &str, random: &mut Random) -> RegionSettings {
+    let target_free = random_number(random, 0..=6);
+    let launch_choices = (1..=random.between(1..=3))
         .map(|n| LaunchChoice {
             spot: false,
-            instance_type: format!("type-{}", dice.between(1..=2)),
-            capacity: number(dice, 1..=4),
-            subnet: if dice.chance(200) {
+            instance_type: format!("type-{}", random.between(1..=2)),
+            capacity: random_number(random, 1..=4),
+            subnet: if random.chance(200) {
                 let (key, value) = ("tier".to_owned(), format!("subnet-{name}-{n}"));
                 Selector::Tag { key, value }
             } else {
@@ -146,30 +147,30 @@ fn region(name: &str, dice: &mut Dice) -> RegionSettings {
     RegionSettings {
         name: name.into(),
         target_free,
-        max_instances: number(dice, 1..=8),
-        scale_up_step: number(dice, 0..=2),
-        scale_down_step: number(dice, 0..=2),
+        max_instances: random_number(random, 1..=8),
+        scale_up_step: random_number(random, 0..=2),
+        scale_down_step: random_number(random, 0..=2),
         launch_choices,
-        timeouts: waits(dice),
+        timeouts: random_timeouts(random),
         ..settings()
     }
 }
 
-/// Shorter than in production, so that a few minutes show what takes hours there; each is still
+/// Shorter than in production, so that a few minutes show what takes hours there. Each is still
 /// longer than what it waits for.
-pub fn waits(dice: &mut Dice) -> Timeouts {
-    let mut seconds = |of: &[i64]| SignedDuration::from_secs(*dice.pick(of));
+fn random_timeouts(random: &mut Random) -> Timeouts {
+    let mut seconds = |of: &[i64]| SignedDuration::from_secs(*random.pick(of));
     Timeouts {
         heartbeat: seconds(&[40, 60]),
         lost: seconds(&[100, 150, 240]),
         boot: seconds(&[90, 150, 240]),
         drain: seconds(&[30, 90, 180]),
         missing: seconds(&[60, 120]),
-        // Longer than listings ever lag here.
+        // Longer than listings ever lag in the simulation.
         orphan: seconds(&[100, 180]),
     }
 }
 
-fn number(dice: &mut Dice, range: std::ops::RangeInclusive<u64>) -> u32 {
-    u32::try_from(dice.between(range)).unwrap_or_default()
+fn random_number(random: &mut Random, range: std::ops::RangeInclusive<u64>) -> u32 {
+    u32::try_from(random.between(range)).unwrap_or_default()
 }

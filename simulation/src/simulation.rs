@@ -1,72 +1,81 @@
-//! One schedule: what is due happens, step by step, until the storm is over and all is at rest.
+//! One schedule: runs whatever is scheduled next, step by step, until the faults are over and the
+//! system has converged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::agents::Agents;
-use crate::checks::{Checks, Scene, Violation};
-use crate::dice::Dice;
-pub(crate) use crate::due::{Ask, Due, Happening, Process, Purpose, Told};
-use crate::events::Outbox;
+use crate::builds::Builds;
+use crate::checks::{Checks, StepContext, Violation};
+use crate::effects::Effect;
 use crate::executor::Executor;
-use crate::facts::Fact;
+use crate::fault_schedule::FaultSchedule;
 use crate::faults::Fault;
-use crate::gate::{ProcessId, Straggler};
-use crate::plan::Plan;
+use crate::hand_overs::HandOver;
+use crate::hasura_events::EventTriggers;
 use crate::queue::Queue;
-use crate::rollouts::Rollouts;
+use crate::random::Random;
 use crate::scenario::Scenario;
+use crate::scheduled::{Event, Process, Scheduled};
 use crate::trace::Trace;
-use crate::world::{HandOver, World};
+use crate::world::World;
+use crate::yield_points::ProcessId;
 
 #[derive(Debug)]
 pub struct Simulation {
     pub world: World,
     pub scenario: Scenario,
-    pub faults: Plan,
+    pub faults: FaultSchedule,
     pub trace: Trace,
     pub(crate) agents: Agents,
-    pub(crate) rollouts: Rollouts,
-    pub(crate) queue: Queue<Due>,
-    pub(crate) dice: Dice,
+    pub(crate) builds: Builds,
+    pub(crate) queue: Queue<Scheduled>,
+    pub(crate) random: Random,
     pub(crate) checks: Checks,
-    /// The calls that were come to, and how often.
+    /// The calls that processes have made, and how often.
     pub calls: BTreeMap<&'static str, u64>,
-    /// What was done, and how often.
+    /// What was done, and how often; for the summary of a run.
     pub done: BTreeMap<&'static str, u64>,
-    /// Events that EC2 has made.
-    pub(crate) said: u64,
-    /// No more users, no more changes of the settings: what was begun is finished.
-    pub(crate) over: bool,
+    /// The number of events that EC2 has made.
+    pub(crate) ec2_events: u64,
+    /// The faults are over: no more users arrive and nobody changes settings any more, so that only
+    /// what has begun is finished.
+    pub(crate) winding_down: bool,
     pub(crate) executor: Executor,
     pub(crate) processes: BTreeMap<ProcessId, Process>,
-    pub(crate) late: BTreeSet<ProcessId>,
-    outbox: Outbox,
+    /// Processes that a fault makes act later than they should.
+    pub(crate) delayed: BTreeSet<ProcessId>,
+    event_triggers: EventTriggers,
 }
 
 impl Simulation {
-    pub fn new(scenario: Scenario, faults: Plan, dice: &mut Dice, traced: bool) -> Self {
+    pub fn new(
+        scenario: Scenario,
+        faults: FaultSchedule,
+        random: &mut Random,
+        traced: bool,
+    ) -> Self {
         let mut world = World::default();
-        scenario.furnish(&mut world);
+        scenario.set_up(&mut world);
         Self {
             world,
             scenario,
             faults,
             trace: Trace::new(traced),
             agents: Agents::default(),
-            queue: Queue::new(dice.fork()),
-            dice: dice.fork(),
-            rollouts: Rollouts::new(dice.fork()),
+            queue: Queue::new(random.fork()),
+            random: random.fork(),
+            builds: Builds::new(random.fork()),
             checks: Checks::default(),
             calls: BTreeMap::new(),
             done: BTreeMap::new(),
-            said: 0,
-            over: false,
+            ec2_events: 0,
+            winding_down: false,
             executor: Executor::default(),
             processes: BTreeMap::new(),
-            late: BTreeSet::new(),
-            outbox: Outbox::default(),
+            delayed: BTreeSet::new(),
+            event_triggers: EventTriggers::default(),
         }
     }
 
@@ -78,17 +87,17 @@ impl Simulation {
         self.world.now()
     }
 
-    pub(crate) fn happens_in(&mut self, after: SignedDuration, happening: Happening) {
+    pub(crate) fn schedule_in(&mut self, after: SignedDuration, event: Event) {
         let at = self.now() + after;
-        self.queue.add(at, Due::Happening(happening));
+        self.queue.add(at, Scheduled::Event(event));
     }
 
     /// Whether a function runs.
     pub fn is_busy(&self) -> bool {
-        self.processes.values().any(|p| p.purpose.is_function())
+        self.processes.values().any(|p| p.kind.is_function())
     }
 
-    /// Runs until then, or until a rule does not hold.
+    /// Runs until `until`, or until the first violation.
     pub fn run_until(&mut self, until: Timestamp) {
         while self.violation().is_none() {
             match self.queue.next_at() {
@@ -101,106 +110,103 @@ impl Simulation {
         }
     }
 
-    /// The next thing that is due.
+    /// Runs what is scheduled next.
     pub fn step(&mut self) {
-        let Some((at, due)) = self.queue.pop() else {
+        let Some((at, item)) = self.queue.pop() else {
             return;
         };
         if at > self.now() {
             self.world.clock.advance(at.duration_since(self.now()));
         }
         self.trace.step(at);
-        let straggler = matches!(due, Due::Straggler(_));
-        let by_itself = matches!(due, Due::Happening(_));
-        match due {
-            Due::Gate {
-                gate,
+        let late_request = matches!(item, Scheduled::LateRequest(_));
+        let from_event = matches!(item, Scheduled::Event(_));
+        match item {
+            Scheduled::Resume {
+                point,
                 process,
-                verdict,
-            } => self.gate(gate, process, verdict),
-            Due::LastGate {
-                gate,
+                delivery,
+            } => self.resume(point, process, delivery),
+            Scheduled::LastResume {
+                point,
                 process,
-                verdict,
+                delivery,
             } => {
-                self.gate(gate, process, verdict);
-                self.die(process, Fault::CrashInFlight);
+                self.resume(point, process, delivery);
+                self.kill(process, Fault::CrashInFlight);
             }
-            Due::Death(process, fault) => self.die(process, fault),
-            Due::Straggler(late) => {
-                let Straggler {
-                    call,
-                    process,
-                    effect,
-                    ..
-                } = late;
+            Scheduled::Death(process, fault) => self.kill(process, fault),
+            Scheduled::LateRequest(late) => {
+                let (process, call) = (late.process, late.call);
                 self.trace.line(|| format!("{process} {call} arrives late"));
-                at_once(effect);
+                poll_once(late.effect);
             }
-            Due::Happening(happening) => {
-                self.trace.line(|| format!("* {happening}"));
-                self.happen(happening);
+            Scheduled::Event(event) => {
+                self.trace.line(|| format!("* {event}"));
+                self.handle_event(event);
             }
         }
-        self.follow_up(straggler, by_itself);
+        self.process_effects(late_request, from_event);
     }
 
-    /// What was changed from outside of a step is noticed.
-    pub fn follow_up_now(&mut self) {
-        self.follow_up(false, true);
+    /// Processes the effects of a change that was made outside of a step.
+    pub fn process_outside_changes(&mut self) {
+        self.process_effects(false, true);
     }
 
-    /// What the step has led to is put where it is due, and the rules are checked.
-    fn follow_up(&mut self, straggler: bool, by_itself: bool) {
-        for HandOver { region, id } in self.world.mail.handed_over() {
+    /// Schedules what follows from the effects of a step, and runs the checks.
+    fn process_effects(&mut self, late_request: bool, from_event: bool) {
+        for HandOver { region, id } in self.world.hand_overs.take() {
             let event = serde_json::json!({"regions": [region], "hand_over": id});
             self.reconcile("handed over", event);
         }
-        for arrival in self.world.gates.arrivals() {
-            self.arrived(&arrival);
+        for reached in self.world.yield_points.reached() {
+            self.schedule_resume(&reached);
         }
-        for late in self.world.gates.stragglers() {
+        for late in self.world.yield_points.late_requests() {
             let at = self.now() + late.after;
-            self.queue.add(at, Due::Straggler(late));
+            self.queue.add(at, Scheduled::LateRequest(late));
         }
-        let facts = self.world.facts.take();
-        // What only waited or was answered has changed nothing.
-        if facts.is_empty() && !by_itself {
+        let effects = self.world.effects.take();
+        // A step that only waited, or only delivered an answer, has changed nothing.
+        if effects.is_empty() && !from_event {
             return;
         }
-        let scene = Scene {
+        let context = StepContext {
             world: &self.world,
             agents: &self.agents,
-            late: &self.late,
-            straggler,
+            delayed: &self.delayed,
+            late_request,
         };
-        self.checks.after_step(&scene, &facts);
-        for (process, fact) in &facts {
-            if let Fact::AskedToTerminate { region, ids } = fact {
+        self.checks.check_step(&context, &effects);
+        for (process, effect) in &effects {
+            if let Effect::TerminateRequested { region, ids } = effect {
                 for id in ids {
-                    self.announce_end(region, id);
+                    self.send_end_events(region, id);
                 }
             }
-            if let Some((what, often)) = fact.done() {
+            if let Some((what, often)) = effect.done() {
                 *self.done.entry(what).or_default() += often;
             }
-            self.trace.line(|| format!("{process}   {fact:?}"));
+            self.trace.line(|| format!("{process}   {effect:?}"));
         }
-        let launched = |(_, fact): &(_, Fact)| matches!(fact, Fact::AskedToLaunch { .. });
-        if facts.iter().any(launched) {
-            self.expect_boots();
+        let launched = |(_, effect): &(_, Effect)| matches!(effect, Effect::LaunchRequested { .. });
+        if effects.iter().any(launched) {
+            self.schedule_boots();
         }
-        let events = self.outbox.collect(&self.world.database.rows().tables);
+        let events = self
+            .event_triggers
+            .collect(&self.world.database.rows().tables);
         for event in events {
-            self.checks.event_made(&event.id);
-            self.send(&event);
+            self.checks.note_event_created(&event.id);
+            self.send_hasura_event(&event);
         }
     }
 }
 
-/// What waits for nothing.
-fn at_once(effect: impl Future<Output = ()>) {
+/// Polls a future that is known not to wait.
+fn poll_once(effect: impl Future<Output = ()>) {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    // Behind the gates nothing waits: one poll does it.
+    // The fakes behind the yield points never wait, so that one poll is enough.
     let _ = std::pin::pin!(effect).poll(&mut context);
 }

@@ -1,4 +1,4 @@
-//! What happened, a short line for each step; kept only when somebody is going to read it.
+//! What happened, one short line each. Lines are kept only when they will be printed.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use testing::NOW;
 
-/// A reader wants the end: what went wrong and what led to it.
+/// The end matters to a reader: what went wrong and what led to it.
 const KEPT: usize = 20_000;
 
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Formatting costs more than most steps: without `kept`, nothing is.
+    /// Formatting costs more than most steps, so that nothing is formatted unless `kept` is set.
     pub fn new(kept: bool) -> Self {
         Self {
             lines: kept.then(VecDeque::new),
@@ -26,7 +26,7 @@ impl Trace {
         }
     }
 
-    /// A new step begins.
+    /// Starts a new step.
     pub fn step(&mut self, at: Timestamp) {
         self.step += 1;
         self.at = Some(at);
@@ -36,6 +36,7 @@ impl Trace {
         self.step
     }
 
+    /// Adds a line to the trace, if lines are kept.
     pub fn line(&mut self, text: impl FnOnce() -> String) {
         let Some(lines) = &mut self.lines else {
             return;
@@ -47,7 +48,7 @@ impl Trace {
         lines.push_back(format!("{:>6} {at} {}", self.step, text()));
     }
 
-    /// The last lines, in order.
+    /// The last `most` lines, in order.
     pub fn last(&self, most: usize) -> Vec<String> {
         let lines = self.lines.iter().flatten();
         let skipped = self
@@ -58,7 +59,7 @@ impl Trace {
     }
 }
 
-/// Minutes and seconds since the simulation began.
+/// Minutes and seconds since the start of the run.
 struct At(Timestamp);
 
 impl fmt::Display for At {

@@ -1,4 +1,4 @@
-//! Users, their clients, and what host agents tell the database about them.
+//! Users and their clients, and what host agents report to the database about them.
 
 use futures::FutureExt;
 use jiff::SignedDuration;
@@ -6,60 +6,60 @@ use shared::assign::{
     AssignOutcome, AssignRefusal, AssignRequest, Assigner, ClientBuild, SessionId, UserId,
 };
 use shared::ids::InstanceId;
-use shared::model::InstanceStatus;
 use testing::{AgentOutcome, SlotStatus};
 
-use crate::agents::Says;
+use crate::agents::AgentState;
+use crate::builds;
 use crate::faults::Fault;
-use crate::ports::Gated;
-use crate::rollouts;
-use crate::simulation::{Ask, Happening, Purpose, Simulation, Told};
+use crate::ports::Intercepted;
+use crate::scheduled::{AssignAnswer, AssignAttempt, Event, ProcessKind, Scheduled};
+use crate::simulation::Simulation;
 
-/// A client that was refused or not answered asks again so often.
-const TRIES: u32 = 4;
-/// Agents say that they live this often.
-const BEAT: SignedDuration = SignedDuration::from_secs(15);
+/// How often a client that was refused or not answered tries again.
+const RETRIES: u32 = 4;
 
 fn millis(millis: u64) -> SignedDuration {
     SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
 impl Simulation {
-    pub(crate) fn user_comes(&mut self) {
-        if self.over {
+    pub(crate) fn user_arrives(&mut self) {
+        if self.winding_down {
             return;
         }
-        let wait = self.dice.between(1..=2 * self.scenario.user_every);
-        self.happens_in(millis(wait), Happening::UserComes);
-        // Few users with many sessions: limits and repeated requests matter.
-        let user = format!("user-{}", self.dice.below(12));
-        let session = format!("session-{}", self.dice.below(3));
-        let ask = Ask {
+        let wait = self.random.between(1..=2 * self.scenario.user_interval);
+        self.schedule_in(millis(wait), Event::UserArrives);
+        // Few users with many sessions, so that limits and repeated requests matter.
+        let user = format!("user-{}", self.random.below(12));
+        let session = format!("session-{}", self.random.below(3));
+        let attempt = AssignAttempt {
             user,
             session,
-            tries: 0,
+            retries: 0,
         };
-        if self.dice.chance(150) {
-            // Twice at the same moment, as an impatient client does.
-            self.ask(ask.clone());
+        if self.random.chance(150) {
+            // Two requests at the same moment, as an impatient client sends.
+            self.send_assign(attempt.clone());
         }
-        self.ask(ask);
+        self.send_assign(attempt);
     }
 
-    pub(crate) fn ask(&mut self, ask: Ask) {
-        let mut regions = self.scenario.names();
-        let turn = self.dice.below(regions.len() as u64);
+    pub(crate) fn send_assign(&mut self, attempt: AssignAttempt) {
+        let mut regions = self.scenario.region_names();
+        let turn = self.random.below(regions.len() as u64);
         regions.rotate_left(usize::try_from(turn).unwrap_or(0));
-        let (Ok(user), Ok(session)) = (UserId::parse(&ask.user), SessionId::parse(&ask.session))
-        else {
+        let (Ok(user), Ok(session)) = (
+            UserId::parse(&attempt.user),
+            SessionId::parse(&attempt.session),
+        ) else {
             return;
         };
-        let client = if self.scenario.rolling.is_some() {
-            self.rollouts.client()
-        } else if self.dice.chance(500) {
+        let client = if self.scenario.releases.is_some() {
+            self.builds.random_client()
+        } else if self.random.chance(500) {
             ClientBuild::CurrentImage
         } else {
-            ClientBuild::Sha(rollouts::first_image(0).client_sha)
+            ClientBuild::Sha(builds::first_image(0).client_sha)
         };
         let request = AssignRequest {
             user,
@@ -67,52 +67,59 @@ impl Simulation {
             regions,
             client,
         };
-        let name = format!("assign {}/{}", ask.user, ask.session);
-        self.spawn(name, Purpose::Client(ask), |world, id| {
-            let assigner =
-                Gated::<dyn Assigner>::new(world.behind.assigner.clone(), world.seat(id));
+        let name = format!("assign {}/{}", attempt.user, attempt.session);
+        self.spawn(name, ProcessKind::Client(attempt), |world, id| {
+            let assigner = Intercepted::<dyn Assigner>::new(
+                world.backends.assigner.clone(),
+                world.call_context(id),
+            );
             async move { assigner.assign(&request).await }.boxed()
         });
     }
 
     /// The client reads its answer.
-    pub(crate) fn told(&mut self, ask: Ask, told: &Told) {
-        match told {
-            Err(_) => self.asks_again(ask),
+    pub(crate) fn handle_assign_answer(&mut self, attempt: AssignAttempt, answer: &AssignAnswer) {
+        match answer {
+            Err(_) => self.retry_assign(attempt),
             Ok(AssignOutcome::Refused { reason, .. }) => {
                 if *reason == AssignRefusal::NoInstanceAvailable {
-                    self.asks_again(ask);
+                    self.retry_assign(attempt);
                 }
             }
             Ok(AssignOutcome::Assigned(assignment)) => {
-                if self.dice.chance(100) {
-                    // It asks again although it was answered.
-                    self.asks_again(ask.clone());
+                if self.random.chance(100) {
+                    // The client repeats a request that was answered.
+                    self.retry_assign(attempt.clone());
                 }
-                if self.faults.strikes(Fault::SlotNotClaimed) {
+                if self.faults.occurs(Fault::SlotNotClaimed) {
                     return;
                 }
-                let connects = Happening::Connects {
+                let connects = Event::UserConnects {
                     instance: assignment.instance_id.clone(),
                     slot: assignment.slot_id.clone(),
-                    ask,
+                    attempt,
                 };
-                let wait = self.dice.between(100..=15_000);
-                self.happens_in(millis(wait), connects);
+                let wait = self.random.between(100..=15_000);
+                self.schedule_in(millis(wait), connects);
             }
         }
     }
 
-    pub(crate) fn asks_again(&mut self, mut ask: Ask) {
-        if ask.tries < TRIES && !self.over {
-            ask.tries += 1;
-            let wait = self.dice.between(300..=6000);
-            self.happens_in(millis(wait), Happening::AsksAgain(ask));
+    pub(crate) fn retry_assign(&mut self, mut attempt: AssignAttempt) {
+        if attempt.retries < RETRIES && !self.winding_down {
+            attempt.retries += 1;
+            let wait = self.random.between(300..=6000);
+            self.schedule_in(millis(wait), Event::AssignRetry(attempt));
         }
     }
 
-    pub(crate) fn connects(&mut self, instance: &InstanceId, slot: &str, ask: &Ask) {
-        if self.agents.says(instance, &self.world) != Says::Now {
+    pub(crate) fn connect_user(
+        &mut self,
+        instance: &InstanceId,
+        slot: &str,
+        attempt: &AssignAttempt,
+    ) {
+        if self.agents.update(instance, &self.world) != AgentState::Reachable {
             return;
         }
         let Some(agent) = self.agents.get_mut(instance) else {
@@ -120,115 +127,53 @@ impl Simulation {
         };
         let launch = agent.launch.clone();
         let tables = &mut self.world.database.rows().tables;
-        let claim = tables.claim_slot(slot, &ask.user, &ask.session, &launch);
+        let claim = tables.claim_slot(slot, &attempt.user, &attempt.session, &launch);
         if claim.outcome != AgentOutcome::Claimed {
             return;
         }
         tables.report_slot(slot, SlotStatus::Running, &launch);
         if agent.sessions.insert(slot.to_owned()) {
-            let length = self.dice.between(1..=self.scenario.longest_session);
+            let length = self.random.between(1..=self.scenario.longest_session);
             let (instance, slot) = (instance.clone(), slot.to_owned());
-            let ends = Happening::SessionEnds { instance, slot };
+            let ends = Event::SessionEnds { instance, slot };
             let at = self.world.now() + millis(length * 1000);
-            self.queue.add(at, crate::simulation::Due::Happening(ends));
+            self.queue.add(at, Scheduled::Event(ends));
         }
     }
 
-    pub(crate) fn session_ends(&mut self, instance: InstanceId, slot: String) {
-        match self.agents.says(&instance, &self.world) {
-            Says::Nothing => {}
-            Says::Later(until) => {
+    pub(crate) fn end_session(&mut self, instance: InstanceId, slot: String) {
+        match self.agents.update(&instance, &self.world) {
+            AgentState::Dead => {}
+            AgentState::SilentUntil(until) => {
                 let wait = until.duration_since(self.now());
-                self.happens_in(wait, Happening::SessionEnds { instance, slot });
+                self.schedule_in(wait, Event::SessionEnds { instance, slot });
             }
-            Says::Now => {
+            AgentState::Reachable => {
                 if let Some(agent) = self.agents.get_mut(&instance) {
                     agent.sessions.remove(&slot);
                     let launch = agent.launch.clone();
                     let tables = &mut self.world.database.rows().tables;
                     tables.report_slot(&slot, SlotStatus::Dying, &launch);
                 }
-                let wait = self.dice.between(50..=3000);
-                self.happens_in(millis(wait), Happening::SlotIsCleared { instance, slot });
+                let wait = self.random.between(50..=3000);
+                self.schedule_in(millis(wait), Event::SlotCleared { instance, slot });
             }
         }
     }
 
-    pub(crate) fn slot_is_cleared(&mut self, instance: InstanceId, slot: String) {
-        match self.agents.says(&instance, &self.world) {
-            Says::Nothing => {}
-            Says::Later(until) => {
+    pub(crate) fn clear_slot(&mut self, instance: InstanceId, slot: String) {
+        match self.agents.update(&instance, &self.world) {
+            AgentState::Dead => {}
+            AgentState::SilentUntil(until) => {
                 let wait = until.duration_since(self.now());
-                self.happens_in(wait, Happening::SlotIsCleared { instance, slot });
+                self.schedule_in(wait, Event::SlotCleared { instance, slot });
             }
-            Says::Now => {
+            AgentState::Reachable => {
                 if let Some(agent) = self.agents.get(&instance) {
                     let tables = &mut self.world.database.rows().tables;
                     tables.replace_slot(&slot, &agent.launch);
                 }
             }
-        }
-    }
-
-    pub(crate) fn boots(&mut self, id: InstanceId) {
-        if self.agents.says(&id, &self.world) != Says::Now {
-            return;
-        }
-        let now = self.now();
-        let Some(agent) = self.agents.get_mut(&id) else {
-            return;
-        };
-        let answer = {
-            let tables = &mut self.world.database.rows().tables;
-            tables.register_host(&id, &format!("address of {id}"), &agent.launch, now)
-        };
-        match answer.outcome {
-            AgentOutcome::Registered => {
-                agent.registered = true;
-                agent.heard_at = Some(now);
-                self.happens_in(BEAT, Happening::Beats(id));
-            }
-            // Its row is on its way.
-            AgentOutcome::Retry => self.happens_in(millis(2500), Happening::Boots(id)),
-            _ => self.shut_down(&id),
-        }
-    }
-
-    pub(crate) fn beats(&mut self, id: InstanceId) {
-        let wait = match self.agents.says(&id, &self.world) {
-            Says::Nothing => return,
-            Says::Later(until) => until.duration_since(self.now()),
-            Says::Now => BEAT,
-        };
-        if wait == BEAT {
-            let now = self.now();
-            let Some(agent) = self.agents.get_mut(&id) else {
-                return;
-            };
-            let (answer, empty) = {
-                let tables = &mut self.world.database.rows().tables;
-                let answer = tables.heartbeat(&id, &agent.launch, now);
-                (answer, !tables.is_occupied(&id))
-            };
-            if answer.outcome == AgentOutcome::ShutDown {
-                return self.shut_down(&id);
-            }
-            agent.heard_at = Some(now);
-            if answer.status == Some(InstanceStatus::Draining) && empty {
-                return self.shut_down(&id);
-            }
-        }
-        self.happens_in(wait, Happening::Beats(id));
-    }
-
-    /// The agent's machine ends itself.
-    fn shut_down(&mut self, id: &InstanceId) {
-        let now = self.now();
-        if let Some(agent) = self.agents.get_mut(id) {
-            agent.alive = false;
-            let region = agent.region.clone();
-            self.world.host(&region).state().ec2.terminate(id, now);
-            self.announce_end(&region, id);
         }
     }
 }

@@ -1,62 +1,61 @@
-//! Everything that is not a function: the database, the lock table, EC2, the time. One world
-//! for a whole run; processes come and go.
+//! Everything that is not a function: the database, the lock table, EC2, the clock. A run has one
+//! world, in which processes start and end.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use shared::agent_token::AgentTokens;
-use shared::alerts::{Alerts, Problem};
+use shared::alerts::Alerts;
 use shared::assign::Assigner;
 use shared::clock::Clock;
 use shared::execute::LaunchSettings;
 use shared::host::HostHandlers;
 use shared::ids::{RegionName, UniqueIds};
 use shared::lock::RegionLock;
-use shared::pass::{HandOverError, PassLimits, ReconcileInvoker, Reconciler};
+use shared::pass::{PassLimits, ReconcileInvoker, Reconciler};
 use shared::settings::RegionSettings;
 use shared::store::StateStore;
-use testing::{FakeAssigner, FakeClock, FakeDatabase, FakeHost, FakeHosts, FakeStore};
+use testing::{Database, FakeAssigner, FakeClock, FakeDatabase, FakeHost, FakeHosts, FakeStore};
 
-use crate::blind::Blind;
-use crate::facts::Facts;
-use crate::gate::{Gates, ProcessId};
-use testing::Database;
+use crate::effects::EffectLog;
+use crate::empty_listing::EmptyListings;
+use crate::hand_overs::{DiscardedAlerts, HandOvers};
+use crate::ports::{CallContext, Intercepted, SkewedClock};
+use crate::yield_points::{ProcessId, YieldPoints};
 
-use crate::ports::{Gated, Seat, SkewedClock};
-
-/// A pass's limits as in production.
+/// The same limits of a pass as in production.
 pub const LIMITS: PassLimits = PassLimits {
     budget: Duration::from_secs(40),
     lease: Duration::from_secs(50),
     ec2_call: Duration::from_secs(8),
 };
 
-/// Lambda ends an invocation after this.
-pub const FUNCTION_LIMIT: SignedDuration = SignedDuration::from_secs(60);
+/// Lambda's timeout of a function.
+pub const FUNCTION_TIMEOUT: SignedDuration = SignedDuration::from_secs(60);
 
 /// Slots that one user may hold.
 pub const USER_LIMIT: u32 = 2;
 
 pub use testing::ENVIRONMENT;
 
-/// What is behind the gates. A test that a check can fail puts something broken here.
+/// What the ports call, behind their yield points. The tests of the checks put broken variants
+/// here.
 #[derive(Clone)]
-pub struct Behind {
+pub struct Backends {
     pub database: Arc<dyn Database>,
     pub lock: Arc<dyn RegionLock>,
-    pub log: Arc<dyn StateStore>,
+    pub store: Arc<dyn StateStore>,
     pub hosts: Arc<dyn HostHandlers>,
     pub assigner: Arc<dyn Assigner>,
     pub ids: Arc<dyn UniqueIds>,
 }
 
-impl fmt::Debug for Behind {
+impl fmt::Debug for Backends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Behind").finish_non_exhaustive()
+        f.debug_struct("Backends").finish_non_exhaustive()
     }
 }
 
@@ -66,15 +65,16 @@ pub struct World {
     pub database: Arc<FakeDatabase>,
     pub store: Arc<FakeStore>,
     pub hosts: Arc<FakeHosts>,
-    /// What passes see of them.
-    pub blind: Arc<Blind>,
-    pub behind: Behind,
-    pub gates: Arc<Gates>,
-    pub facts: Arc<Facts>,
-    pub mail: Arc<Mail>,
-    /// How long passes and leases may take.
+    /// What passes see of `hosts`.
+    pub empty_listings: Arc<EmptyListings>,
+    pub backends: Backends,
+    pub yield_points: Arc<YieldPoints>,
+    pub effects: Arc<EffectLog>,
+    pub hand_overs: Arc<HandOvers>,
+    pub alerts: Arc<DiscardedAlerts>,
+    /// The time limits of passes and leases.
     pub limits: PassLimits,
-    /// A process's clock shows the time of its start: broken on purpose.
+    /// A process's clock stays at the time of its start. Only a broken variant sets it.
     pub clocks_stand_still: bool,
 }
 
@@ -84,12 +84,12 @@ impl Default for World {
         let database = Arc::new(FakeDatabase::new(clock.clone()));
         let store = Arc::new(FakeStore::default());
         let hosts = Arc::new(FakeHosts::new(clock.clone()));
-        let blind = Arc::new(Blind::new(hosts.clone()));
-        let behind = Behind {
+        let empty_listings = Arc::new(EmptyListings::new(hosts.clone()));
+        let backends = Backends {
             database: database.clone(),
             lock: store.clone(),
-            log: store.clone(),
-            hosts: blind.clone(),
+            store: store.clone(),
+            hosts: empty_listings.clone(),
             assigner: Arc::new(FakeAssigner {
                 database: database.clone(),
                 user_limit: USER_LIMIT,
@@ -102,11 +102,12 @@ impl Default for World {
             database,
             store,
             hosts,
-            blind,
-            behind,
-            gates: Arc::default(),
-            facts: Arc::default(),
-            mail: Arc::default(),
+            empty_listings,
+            backends,
+            yield_points: Arc::default(),
+            effects: Arc::default(),
+            hand_overs: Arc::default(),
+            alerts: Arc::default(),
             limits: LIMITS,
             clocks_stand_still: false,
         }
@@ -132,53 +133,57 @@ impl World {
             .collect()
     }
 
-    /// A region's row, as an operator left it.
+    /// A region's row as the operator left it.
     ///
     /// # Panics
-    /// When there is no such region: a simulation makes its regions first.
+    /// When the region does not exist: a simulation creates its regions first.
     pub fn settings(&self, region: &RegionName) -> RegionSettings {
         let rows = self.database.rows();
         rows.tables.regions[region].settings.clone()
     }
 
-    pub fn seat(&self, process: ProcessId) -> Seat {
-        Seat {
+    pub fn call_context(&self, process: ProcessId) -> CallContext {
+        CallContext {
             process,
-            gates: self.gates.clone(),
-            facts: self.facts.clone(),
+            yield_points: self.yield_points.clone(),
+            effects: self.effects.clone(),
         }
     }
 
-    /// The passes of one invocation: `main`'s wiring, with gates in place of the network.
+    /// The reconciler of one invocation. It is wired as in `main`, with yield points in place of
+    /// the network.
     pub fn reconciler(&self, process: ProcessId, skew: SignedDuration) -> Reconciler {
-        let seat = || self.seat(process);
-        let database = Arc::new(Gated::new(self.behind.database.clone(), seat()));
+        let context = || self.call_context(process);
+        let database = Arc::new(Intercepted::new(self.backends.database.clone(), context()));
         Reconciler {
             regions: database.clone(),
             instances: Some(database),
-            lock: Arc::new(Gated::new(self.behind.lock.clone(), seat())),
-            store: Arc::new(Gated::new(self.behind.log.clone(), seat())),
+            lock: Arc::new(Intercepted::new(self.backends.lock.clone(), context())),
+            store: Arc::new(Intercepted::new(self.backends.store.clone(), context())),
             replicas: Arc::new(testing::FakeReplicas::default()),
-            hosts: Arc::new(Gated::new(self.behind.hosts.clone(), seat())),
-            alerts: Arc::new(Gated::<dyn Alerts>::new(self.mail.clone(), seat())),
-            invoker: Arc::new(Gated::<dyn ReconcileInvoker>::new(
-                self.mail.clone(),
-                seat(),
+            hosts: Arc::new(Intercepted::new(self.backends.hosts.clone(), context())),
+            alerts: Arc::new(Intercepted::<dyn Alerts>::new(
+                self.alerts.clone(),
+                context(),
+            )),
+            invoker: Arc::new(Intercepted::<dyn ReconcileInvoker>::new(
+                self.hand_overs.clone(),
+                context(),
             )),
             clock: Arc::new(SkewedClock {
                 world: self.clock.clone(),
                 skew,
                 stands_at: self.clocks_stand_still.then(|| self.now()),
-                seat: seat(),
+                context: context(),
             }),
-            ids: self.behind.ids.clone(),
+            ids: self.backends.ids.clone(),
             launches: launch_settings(),
             limits: self.limits,
         }
     }
 
-    /// Passes without gates: what they ask is answered at once. For looking, not for acting.
-    pub fn onlooker(&self) -> Reconciler {
+    /// A reconciler without yield points: every call is answered at once. It is meant for dry runs.
+    pub fn direct_reconciler(&self) -> Reconciler {
         Reconciler {
             regions: self.database.clone(),
             instances: Some(self.database.clone()),
@@ -186,10 +191,10 @@ impl World {
             store: self.store.clone(),
             replicas: Arc::new(testing::FakeReplicas::default()),
             hosts: self.hosts.clone(),
-            alerts: self.mail.clone(),
-            invoker: self.mail.clone(),
+            alerts: self.alerts.clone(),
+            invoker: self.hand_overs.clone(),
             clock: self.clock.clone(),
-            ids: self.behind.ids.clone(),
+            ids: self.backends.ids.clone(),
             launches: launch_settings(),
             limits: LIMITS,
         }
@@ -207,7 +212,7 @@ fn launch_settings() -> LaunchSettings {
     }
 }
 
-/// Ids that never repeat in a run, and are the same in the next.
+/// Ids that are unique within a run and the same in every run of a seed.
 #[derive(Debug, Default)]
 pub struct CountedIds(Mutex<u64>);
 
@@ -216,51 +221,5 @@ impl UniqueIds for CountedIds {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *made += 1;
         format!("u{made}")
-    }
-}
-
-/// A region that a pass leaves to another invocation, and the id of what it came from.
-#[derive(Clone, Debug)]
-pub struct HandOver {
-    pub region: RegionName,
-    pub id: String,
-}
-
-/// What passes leave for somebody else: regions handed over, problems told.
-#[derive(Debug, Default)]
-pub struct Mail {
-    handed_over: Mutex<Vec<HandOver>>,
-}
-
-impl Mail {
-    /// Since this was last asked.
-    pub fn handed_over(&self) -> Vec<HandOver> {
-        let mut regions = self
-            .handed_over
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut regions)
-    }
-}
-
-#[async_trait]
-impl ReconcileInvoker for Mail {
-    async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError> {
-        let mut regions = self
-            .handed_over
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        regions.push(HandOver {
-            region: region.clone(),
-            id: id.to_owned(),
-        });
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Alerts for Mail {
-    async fn send(&self, _region: &RegionName, _problems: &[Problem]) -> bool {
-        true
     }
 }

@@ -1,5 +1,5 @@
-//! Each check can fail: a world with one thing broken on purpose is found out, and by the check
-//! that is there for it.
+//! Every check can fail: it finds the defect of a world that is broken on purpose, before any other
+//! check does.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use scaling_simulation::checks::Check;
 use scaling_simulation::run::{Options, run_broken};
 use scaling_simulation::with_timers;
 
-/// More seeds than the rarest of these faults needs, should the known ones draw something else
-/// one day.
+/// More seeds than the rarest of these defects needs, in case the known seeds come to stand for
+/// other schedules.
 const SEEDS: u64 = 600;
 
-/// A seed in which its check finds the fault before any other does.
+/// A seed in which the expected check finds the defect before any other check.
 fn find(variant: &Variant) -> Option<(u64, String)> {
     let mut seeds = [variant.seed].into_iter().chain(1..=SEEDS);
     seeds.find_map(|seed| {
@@ -23,23 +23,23 @@ fn find(variant: &Variant) -> Option<(u64, String)> {
 }
 
 #[test]
-fn each_broken_variant_is_found_by_its_check() {
+fn every_broken_variant_is_found_by_its_check() {
     with_timers(|| {
-        let mut unfound = vec![];
+        let mut undetected = vec![];
         for variant in variants() {
             let Variant { name, found_by, .. } = variant;
             match find(variant) {
                 Some((seed, text)) => println!("seed {seed:>3}, {found_by}: {name}: {text:.120}"),
-                None => unfound.push(format!("{found_by}: {name}")),
+                None => undetected.push(format!("{found_by}: {name}")),
             }
         }
-        assert!(unfound.is_empty(), "not found: {unfound:?}");
+        assert!(undetected.is_empty(), "not found: {undetected:?}");
     });
 }
 
 #[test]
-fn each_check_is_seen_to_fail() {
+fn every_check_has_a_broken_variant() {
     let all: BTreeSet<_> = Check::ALL.into_iter().collect();
-    let seen: BTreeSet<_> = variants().map(|variant| variant.found_by).collect();
-    assert_eq!(seen, all);
+    let failing: BTreeSet<_> = variants().map(|variant| variant.found_by).collect();
+    assert_eq!(failing, all);
 }

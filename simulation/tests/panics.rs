@@ -1,4 +1,4 @@
-//! A fault of our own in one region, found by no fault from outside.
+//! A bug of the code under test in one region, which no fault from outside would trigger.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
-use scaling_simulation::rollouts::upgrade_event;
+use scaling_simulation::builds::upgrade_event;
 use scaling_simulation::world::World;
 use shared::host::{HostHandler, HostHandlers};
 use shared::ids::RegionName;
@@ -28,7 +28,7 @@ impl HostHandlers for PanicsIn {
 }
 
 #[test]
-fn a_panic_in_one_region_leaves_the_upgrades_of_the_others_alone() {
+fn panic_in_one_region_does_not_affect_upgrades_of_others() {
     let world = World::default();
     let names = ["ap-south-1", "eu-west-1", "us-east-1"].map(RegionName::from);
     for name in &names {
@@ -41,7 +41,7 @@ fn a_panic_in_one_region_leaves_the_upgrades_of_the_others_alone() {
     }
     let passes = Reconciler {
         hosts: Arc::new(PanicsIn(names[1].clone(), world.hosts.clone())),
-        ..world.onlooker()
+        ..world.direct_reconciler()
     };
     let images = names
         .iter()

@@ -1,4 +1,4 @@
-//! A fixed set of schedules, and those that once found something.
+//! A fixed set of schedules, and the seeds that once found a bug.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -7,17 +7,18 @@
 
 use std::collections::BTreeSet;
 
-use scaling_simulation::crash_points::KINDS;
+use scaling_simulation::crash_points::INVOCATIONS;
 use scaling_simulation::faults::Fault;
 use scaling_simulation::regressions;
 use scaling_simulation::run::{Options, Outcome, run};
 use scaling_simulation::with_timers;
 
-/// As many as a minute allows three times over on a slow machine.
+/// As many as take a third of a minute on a slow machine.
 const SEEDS: u64 = 240;
 
-/// Runs a seed in which nothing may be violated; else its end is shown, and how to see it again.
-fn holds(seed: u64) -> Outcome {
+/// Runs a seed, which must not violate an invariant. If it does, the panic shows the end of the
+/// trace and the command that repeats the run.
+fn run_without_violation(seed: u64) -> Outcome {
     let outcome = run(seed, &Options::default());
     let Some(violation) = &outcome.violation else {
         return outcome;
@@ -27,38 +28,38 @@ fn holds(seed: u64) -> Outcome {
         ..Options::default()
     };
     let trace = run(seed, &traced).trace.join("\n");
-    panic!("{trace}\nseed {seed}: {violation}\nagain: make simulate SEED={seed}");
+    panic!("{trace}\nseed {seed}: {violation}\nrepeat it: make simulate SEED={seed}");
 }
 
 #[test]
-fn every_rule_holds_in_a_fixed_set_of_schedules() {
+fn fixed_seeds_violate_no_invariant() {
     with_timers(|| {
-        let mut struck = BTreeSet::new();
+        let mut occurred = BTreeSet::new();
         let mut steps = 0;
         for seed in 1..=SEEDS {
-            let outcome = holds(seed);
+            let outcome = run_without_violation(seed);
             steps += outcome.steps;
-            struck.extend(outcome.faults.into_keys());
+            occurred.extend(outcome.faults.into_keys());
         }
         println!("{SEEDS} schedules, {steps} steps");
         let all = BTreeSet::from(Fault::ALL);
-        assert_eq!(struck, all, "every kind of fault strikes somewhere");
+        assert_eq!(occurred, all, "every kind of fault occurs in some schedule");
     });
 }
 
 #[test]
-fn what_was_found_once_does_not_come_back() {
-    let kept = regressions::kept();
-    assert!(!kept.is_empty());
+fn regression_seeds_violate_no_invariant() {
+    let seeds = regressions::seeds();
+    assert!(!seeds.is_empty());
     with_timers(|| {
-        for seed in kept {
-            holds(seed);
+        for seed in seeds {
+            run_without_violation(seed);
         }
     });
 }
 
 #[test]
-fn a_seed_runs_the_same_every_time() {
+fn same_seed_gives_same_trace() {
     let traced = Options {
         traced: usize::MAX,
         ..Options::default()
@@ -73,22 +74,22 @@ fn a_seed_runs_the_same_every_time() {
 }
 
 #[test]
-fn every_call_that_a_schedule_makes_has_its_crash_points() {
+fn every_call_has_crash_points() {
     with_timers(|| {
-        let numbered: BTreeSet<_> = KINDS
+        let covered: BTreeSet<_> = INVOCATIONS
             .iter()
-            .flat_map(|kind| kind.run(None, false).calls.into_keys())
+            .flat_map(|invocation| invocation.run(None, false).calls.into_keys())
             .collect();
         let made: BTreeSet<_> = (1..=60)
             .flat_map(|seed| run(seed, &Options::default()).calls)
-            // A client's call, and a wait: the one is no function's, the other changes nothing.
+            // A client makes `assign`, and `sleep` has no effect.
             .filter(|call| !["assign", "sleep"].contains(call))
             .collect();
-        let missing: Vec<_> = made.difference(&numbered).collect();
+        let missing: Vec<_> = made.difference(&covered).collect();
         assert!(
             missing.is_empty(),
-            "no kind of invocation makes {missing:?}"
+            "no invocation makes the calls {missing:?}"
         );
-        assert!(numbered.len() > 20, "{numbered:?}");
+        assert!(covered.len() > 20, "{covered:?}");
     });
 }

@@ -1,7 +1,7 @@
-//! Times decisions, and prints the section of the report as JSON.
+//! Times decisions, and prints a section of the report as JSON.
 //!
-//! A program of its own, because only optimised code says something, and a release build of all
-//! that `bench` needs would compile the AWS SDK once more.
+//! It is a program of its own because only optimised code gives useful times: a release build of
+//! everything that `bench` needs would compile the AWS SDK once more.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use testing::{NOW, at, image, instance, machine, snapshot};
 
 const SIZES: [u32; 5] = [1_000, 2_000, 5_000, 10_000, 20_000];
 
-/// The size that the goal is about, and the goal.
+/// The size to which the goal applies, and the goal.
 const GOAL: (u32, Duration) = (10_000, Duration::from_millis(5));
 
-/// In a busy region, there is something to do about one instance in so many.
+/// In a busy region, one in this many instances needs an action.
 const BUSY: u32 = 20;
 
 const RUNS: usize = 50;
@@ -25,7 +25,7 @@ const RUNS: usize = 50;
 /// B-trees, which get deeper, and a large region leaves the processor's caches.
 const LINEAR: f64 = 1.3;
 
-/// What this program was built with.
+/// The profile of this build.
 const PROFILE: &str = if cfg!(debug_assertions) {
     "dev"
 } else {
@@ -35,17 +35,17 @@ const PROFILE: &str = if cfg!(debug_assertions) {
 fn main() -> serde_json::Result<()> {
     let section = Section {
         title: "decide".to_owned(),
-        how: format!(
-            "The default algorithm and the check of its plan, in the {PROFILE} profile. In a quiet \
-             region there is nothing to do; in a busy one there is something to do about one \
-             instance in {BUSY}; in an upset one about every instance, and an operator has \
-             approved that they all go. An exponent of 1 is linear."
+        method: format!(
+            "The default algorithm and the invariants of its plan, in the {PROFILE} profile. In a \
+             quiet region nothing has to be done; in a busy one, one instance in {BUSY} needs an \
+             action; in a disturbed one every instance does, and an operator has approved the removal \
+             of all of them. An exponent of 1 is linear."
         ),
         rows: [
             rows("quiet", Some(GOAL), quiet),
-            rows("busy", Some(GOAL), |size| upset(size, BUSY)),
-            // Nobody waits for the end of a whole region: it only has to stay linear.
-            rows("upset", None, |size| upset(size, 1)),
+            rows("busy", Some(GOAL), |size| disturbed(size, BUSY)),
+            // Nobody waits while a whole region is replaced: this only has to stay linear.
+            rows("disturbed", None, |size| disturbed(size, 1)),
         ]
         .concat(),
     };
@@ -93,7 +93,7 @@ fn growth(medians: &[(u32, Samples)]) -> f64 {
     times.ln() / f64::from(large / small).ln()
 }
 
-/// Three in four instances are full, the others empty, and as many slots free as should be.
+/// Three in four instances are full and the others empty, so that the target of free slots is met.
 fn quiet(size: u32) -> Snapshot {
     let mut snapshot = snapshot(
         ids(size)
@@ -106,15 +106,15 @@ fn quiet(size: u32) -> Snapshot {
     snapshot
 }
 
-/// The same, but that of one in `every` instances something is found: each kind in turn.
-fn upset(size: u32, every: u32) -> Snapshot {
+/// The same, but one in `every` instances needs an action, with the kinds in turn.
+fn disturbed(size: u32, every: u32) -> Snapshot {
     let kind = |n: usize| {
         let every = every as usize;
         n.is_multiple_of(every).then_some(n / every % 8)
     };
     let ids = ids(size);
     let instances = ids.iter().enumerate().map(|(n, id)| match kind(n) {
-        Some(kind) => unwell(id, kind),
+        Some(kind) => needing_action(id, kind),
         None => in_use(id, n),
     });
     let mut snapshot = snapshot(instances);
@@ -159,45 +159,45 @@ fn in_use(id: &str, n: usize) -> Instance {
     }
 }
 
-fn unwell(id: &str, kind: usize) -> Instance {
-    let well = instance(id);
+fn needing_action(id: &str, kind: usize) -> Instance {
+    let healthy = instance(id);
     match kind {
         1 => Instance {
             beat_at: Some(at(-120)),
-            ..well
+            ..healthy
         },
         2 => Instance {
             status: InstanceStatus::PreConnection,
             active_at: None,
             beat_at: None,
-            ..well
+            ..healthy
         },
         3 => Instance {
             status: InstanceStatus::Draining,
             draining_since: Some(at(-1_800)),
-            ..well
+            ..healthy
         },
         5 => Instance {
             missing_since: Some(at(-1_800)),
-            ..well
+            ..healthy
         },
         6 => Instance {
             beat_at: Some(at(-1_800)),
-            ..well
+            ..healthy
         },
         7 => Instance {
             image_id: "ami-retired".into(),
-            ..well
+            ..healthy
         },
-        // 0: empty, and perhaps a surplus; 4: its machine is gone.
-        _ => well,
+        // 0: empty, and perhaps surplus; 4: its machine is terminated.
+        _ => healthy,
     }
 }
 
-/// As EC2 gives them: without order, so that they differ from their first digits on. Sorted, as
-/// the database sends them.
+/// Ids like EC2's: they differ from the first digits on. They are sorted as the database sends
+/// them.
 fn ids(size: u32) -> Vec<String> {
-    // Knuth's multiplicative hash: odd, so that no two are the same.
+    // Knuth's multiplicative hash: the factor is odd, so that all ids differ.
     let scattered = |n: u32| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut ids: Vec<_> = (0..size)
         .map(|n| format!("i-0{:016x}", scattered(n)))

@@ -1,4 +1,4 @@
-//! Assigning, done wrong.
+//! An assigner with a defect.
 
 use std::sync::Arc;
 
@@ -9,29 +9,43 @@ use shared::db::DbError;
 use shared::model::{ImageState, InstanceStatus};
 use testing::{FakeAssigner, FakeClock, FakeDatabase, SlotRow, SlotStatus, Tables};
 
+use crate::world::World;
+
+/// A defect of the assigner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Assigning {
-    /// An update by the slot's id, without a look at who has it.
-    ByIdOnly,
-    WithoutLimit,
-    /// Nobody looks for what the session holds.
-    AsIfNew,
-    /// Free is free, whatever becomes of the instance.
-    AnyState,
-    /// What warms for an upgrade serves already.
-    AlsoWarming,
-    /// One build is as good as another.
-    AnyBuild,
+pub(super) enum AssignerDefect {
+    /// A slot is taken by its id, without a check of who holds it.
+    IgnoresHolder,
+    /// The limit of slots per user is not checked.
+    IgnoresLimit,
+    /// The slot that the session already holds is not looked up.
+    IgnoresRepetition,
+    /// The state of the instance is not checked.
+    IgnoresInstanceState,
+    /// Slots of warming images are given to users.
+    AssignsWarming,
+    /// The build that the client requests is not checked.
+    IgnoresBuild,
 }
 
-pub(super) struct BadAssigner {
-    pub(super) inner: Arc<dyn Assigner>,
-    pub(super) database: Arc<FakeDatabase>,
-    pub(super) clock: Arc<FakeClock>,
-    pub(super) how: Assigning,
+pub(super) fn break_assigner(world: &mut World, defect: AssignerDefect) {
+    let inner = world.backends.assigner.clone();
+    world.backends.assigner = Arc::new(BrokenAssigner {
+        inner,
+        database: world.database.clone(),
+        clock: world.clock.clone(),
+        defect,
+    });
 }
 
-impl BadAssigner {
+struct BrokenAssigner {
+    inner: Arc<dyn Assigner>,
+    database: Arc<FakeDatabase>,
+    clock: Arc<FakeClock>,
+    defect: AssignerDefect,
+}
+
+impl BrokenAssigner {
     fn take(
         &self,
         request: &AssignRequest,
@@ -56,7 +70,7 @@ impl BadAssigner {
     }
 }
 
-/// Free, on an instance in service of an image in a state.
+/// Whether a slot is free, on an `ACTIVE` instance, and of an image in a fitting state.
 fn is_open(tables: &Tables, slot: &SlotRow, fits: impl Fn(ImageState) -> bool) -> bool {
     let Some(row) = tables.instances.get(&slot.instance_id) else {
         return false;
@@ -69,36 +83,38 @@ fn is_open(tables: &Tables, slot: &SlotRow, fits: impl Fn(ImageState) -> bool) -
 }
 
 #[async_trait]
-impl Assigner for BadAssigner {
+impl Assigner for BrokenAssigner {
     async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError> {
-        let taken = match self.how {
-            Assigning::ByIdOnly => self.take(request, |_, slot| slot.status != SlotStatus::Dying),
-            Assigning::AsIfNew => self.take(request, |tables, slot| {
+        let outcome = match self.defect {
+            AssignerDefect::IgnoresHolder => {
+                self.take(request, |_, slot| slot.status != SlotStatus::Dying)
+            }
+            AssignerDefect::IgnoresRepetition => self.take(request, |tables, slot| {
                 let host = tables.instances.get(&slot.instance_id);
                 slot.status == SlotStatus::Waiting
                     && host.is_some_and(|row| row.status == InstanceStatus::Active)
             }),
-            Assigning::AnyState => self.take(request, |tables, slot| {
+            AssignerDefect::IgnoresInstanceState => self.take(request, |tables, slot| {
                 let host = tables.instances.get(&slot.instance_id);
                 slot.status == SlotStatus::Waiting
                     && host.is_some_and(|row| row.status != InstanceStatus::Active)
             }),
-            Assigning::AlsoWarming => self.take(request, |tables, slot| {
+            AssignerDefect::AssignsWarming => self.take(request, |tables, slot| {
                 is_open(tables, slot, |state| state == ImageState::Warming)
             }),
-            Assigning::AnyBuild => self.take(request, |tables, slot| {
+            AssignerDefect::IgnoresBuild => self.take(request, |tables, slot| {
                 is_open(tables, slot, ImageState::is_served)
             }),
-            Assigning::WithoutLimit => {
-                let generous = FakeAssigner {
+            AssignerDefect::IgnoresLimit => {
+                let unlimited = FakeAssigner {
                     database: self.database.clone(),
                     user_limit: 1000,
                     environment: String::new(),
                 };
-                return generous.assign(request).await;
+                return unlimited.assign(request).await;
             }
         };
-        match taken {
+        match outcome {
             Some(outcome) => Ok(outcome),
             None => self.inner.assign(request).await,
         }

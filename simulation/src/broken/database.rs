@@ -1,4 +1,4 @@
-//! The pass's side of the database, done wrong.
+//! A database with a defect in what passes call.
 
 use std::sync::Arc;
 
@@ -8,67 +8,77 @@ use shared::db::{
     WriteOutcome, WriteResult,
 };
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::TerminateIf;
-use shared::model::{ImageState, InstanceStatus, NewInstance, SpotNotice};
-use testing::Database;
-use testing::{FakeDatabase, Tables};
+use shared::model::{ImageState, InstanceStatus, NewInstance, SpotNotice, TerminateIf};
+use testing::{Database, FakeDatabase, Tables};
 
-use super::upgrades::Upgrading;
+use super::upgrades::UpgradeDefect;
+use crate::world::World;
 
 type Written = Result<Vec<WriteResult>, DbError>;
 
+/// A defect of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writing {
-    /// Every write comes under the version in force.
-    WithoutFence,
+pub(super) enum DatabaseDefect {
+    /// Each write is made under the version in force.
+    IgnoresFence,
+    /// Occupied instances are drained, too.
     DrainsOccupied,
-    /// No heartbeat is shown, and none keeps an instance.
-    HearsNoAgent,
-    /// `TERMINATING` is answered and not written.
-    CommitsNothing,
-    /// The row of whatever is committed to its end goes at once.
-    RemovesAtOnce,
-    /// Rows are answered and not written.
+    /// Heartbeats are reported as old, and do not prevent a termination.
+    IgnoresHeartbeats,
+    /// `TERMINATING` is reported as written and not written.
+    WritesNoTerminating,
+    /// A row is removed as soon as its instance is `TERMINATING`.
+    RemovesRowsEarly,
+    /// Rows are reported as written and not written.
     RecordsNoRows,
-    /// A row that is there is written over.
-    RecordsAnew,
+    /// A row that exists is overwritten.
+    OverwritesRows,
+    /// `max_instances` is reported as 2 more than it is.
     MisreadsMaximum,
+    /// A call panics.
     Panics,
-    Upgrading(Upgrading),
+    /// A defect of what the database does for upgrades.
+    Upgrade(UpgradeDefect),
 }
 
-pub(super) struct BadDatabase {
+pub(super) fn break_database(world: &mut World, defect: DatabaseDefect) {
+    let inner = world.backends.database.clone();
+    let tables = world.database.clone();
+    world.backends.database = Arc::new(BrokenDatabase {
+        inner,
+        tables,
+        defect,
+    });
+}
+
+struct BrokenDatabase {
     inner: Arc<dyn Database>,
     tables: Arc<FakeDatabase>,
-    how: Writing,
+    defect: DatabaseDefect,
 }
 
-impl BadDatabase {
-    pub(super) fn new(inner: Arc<dyn Database>, tables: Arc<FakeDatabase>, how: Writing) -> Self {
-        Self { inner, tables, how }
-    }
-
-    fn is(&self, how: Writing) -> bool {
-        self.how == how
+impl BrokenDatabase {
+    fn is(&self, defect: DatabaseDefect) -> bool {
+        self.defect == defect
     }
 
     fn fence(&self, fence: &Fence) -> Fence {
         let mut fence = fence.clone();
-        if self.is(Writing::WithoutFence) {
+        if self.is(DatabaseDefect::IgnoresFence) {
             let in_force = self.tables.rows().tables.fence_mut(&fence.region).version;
             fence.version = fence.version.max(in_force);
         }
         fence
     }
 
-    /// Does to each id what should not be done, if the fence lets it.
-    async fn wrongly(
+    /// Makes a wrong change to each id, if the fence permits a write.
+    async fn write_wrongly(
         &self,
         fence: &Fence,
         ids: &[InstanceId],
         change: impl Fn(&mut Tables, &InstanceId) + Send,
     ) -> Written {
-        // The fence is not what is broken here.
+        // A write of nothing checks the fence, which is not what is broken here.
         self.inner.note_missing(fence, &[], &[]).await?;
         let tables = &mut self.tables.rows().tables;
         Ok(ids
@@ -95,21 +105,21 @@ fn set(tables: &mut Tables, id: &InstanceId, status: InstanceStatus) {
 }
 
 #[async_trait]
-impl RegionDatabase for BadDatabase {
+impl RegionDatabase for BrokenDatabase {
     async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
-        assert!(!self.is(Writing::Panics), "broken on purpose");
+        assert!(!self.is(DatabaseDefect::Panics), "broken on purpose");
         self.inner.regions().await
     }
 
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
         let mut seen = self.inner.begin_pass(fence).await?;
-        if let Writing::Upgrading(how) = self.how {
-            how.when_shown(&mut self.tables.rows().tables, &mut seen);
+        if let DatabaseDefect::Upgrade(defect) = self.defect {
+            defect.change_observation(&mut self.tables.rows().tables, &mut seen);
         }
-        if self.is(Writing::MisreadsMaximum) {
+        if self.is(DatabaseDefect::MisreadsMaximum) {
             seen.settings.max_instances += 2;
         }
-        if self.is(Writing::HearsNoAgent) {
+        if self.is(DatabaseDefect::IgnoresHeartbeats) {
             seen.watched_since = jiff::Timestamp::UNIX_EPOCH;
             for row in &mut seen.instances {
                 row.beat_at = row.active_at.map(|_| jiff::Timestamp::UNIX_EPOCH);
@@ -124,14 +134,14 @@ impl RegionDatabase for BadDatabase {
 }
 
 #[async_trait]
-impl InstanceDatabase for BadDatabase {
+impl InstanceDatabase for BrokenDatabase {
     async fn record_instances(&self, fence: &Fence, instances: &[NewInstance]) -> Written {
         let ids: Vec<_> = instances.iter().map(|new| new.id.clone()).collect();
-        match self.how {
-            Writing::RecordsNoRows => self.wrongly(fence, &ids, |_, _| {}).await,
-            Writing::RecordsAnew => {
+        match self.defect {
+            DatabaseDefect::RecordsNoRows => self.write_wrongly(fence, &ids, |_, _| {}).await,
+            DatabaseDefect::OverwritesRows => {
                 self.inner.record_instances(fence, instances).await?;
-                self.wrongly(fence, &ids, |tables, id| {
+                self.write_wrongly(fence, &ids, |tables, id| {
                     set(tables, id, InstanceStatus::PreConnection);
                 })
                 .await
@@ -148,15 +158,15 @@ impl InstanceDatabase for BadDatabase {
     }
 
     async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
-        if self.is(Writing::DrainsOccupied) {
+        if self.is(DatabaseDefect::DrainsOccupied) {
             return self
-                .wrongly(fence, ids, |tables, id| {
+                .write_wrongly(fence, ids, |tables, id| {
                     set(tables, id, InstanceStatus::Draining);
                 })
                 .await;
         }
-        if let Writing::Upgrading(how) = self.how {
-            let more = how.drained_as_well(&self.tables.rows().tables, &fence.region);
+        if let DatabaseDefect::Upgrade(defect) = self.defect {
+            let more = defect.also_drained(&self.tables.rows().tables, &fence.region);
             let ids: Vec<_> = ids.iter().cloned().chain(more).collect();
             return self.inner.drain(fence, &ids).await;
         }
@@ -164,15 +174,15 @@ impl InstanceDatabase for BadDatabase {
     }
 
     async fn terminate(&self, fence: &Fence, ids: &[InstanceId], when: TerminateIf) -> Written {
-        match self.how {
-            Writing::CommitsNothing => self.wrongly(fence, ids, |_, _| {}).await,
-            Writing::HearsNoAgent => {
-                self.wrongly(fence, ids, |tables, id| {
+        match self.defect {
+            DatabaseDefect::WritesNoTerminating => self.write_wrongly(fence, ids, |_, _| {}).await,
+            DatabaseDefect::IgnoresHeartbeats => {
+                self.write_wrongly(fence, ids, |tables, id| {
                     set(tables, id, InstanceStatus::Terminating);
                 })
                 .await
             }
-            Writing::RemovesAtOnce => {
+            DatabaseDefect::RemovesRowsEarly => {
                 let answer = self.inner.terminate(fence, ids, when).await?;
                 let ended: Vec<_> = answer
                     .iter()
@@ -212,18 +222,18 @@ impl InstanceDatabase for BadDatabase {
         reason: &str,
     ) -> Written {
         let mut fence = self.fence(fence);
-        if let Writing::Upgrading(how) = self.how {
-            if how == Upgrading::NeverRetires && states.1 == ImageState::Retired {
-                return self.wrongly(&fence, &[], |_, _| {}).await;
+        if let DatabaseDefect::Upgrade(defect) = self.defect {
+            if defect == UpgradeDefect::NeverRetires && states.1 == ImageState::Retired {
+                return self.write_wrongly(&fence, &[], |_, _| {}).await;
             }
-            if how == Upgrading::WithoutFence {
+            if defect == UpgradeDefect::IgnoresFence {
                 let in_force = self.tables.rows().tables.fence_mut(&fence.region).version;
                 fence.version = fence.version.max(in_force);
             }
             let before = self.tables.rows().tables.images.clone();
             let answer = self.inner.move_image(&fence, image, states, reason).await?;
             let tables = &mut self.tables.rows().tables;
-            how.when_moved(tables, &before, &fence.region, image);
+            defect.change_moved_images(tables, &before, &fence.region, image);
             return Ok(answer);
         }
         self.inner.move_image(&fence, image, states, reason).await
@@ -235,13 +245,13 @@ impl InstanceDatabase for BadDatabase {
         image: &ImageId,
         client_sha: &ClientSha,
     ) -> Result<UpgradeRequested, DbError> {
-        let warming = self.tables.rows().tables.images.clone();
+        let before = self.tables.rows().tables.images.clone();
         let answer = self
             .inner
             .request_upgrade(region, image, client_sha)
             .await?;
-        if self.is(Writing::Upgrading(Upgrading::WarmsTwo)) {
-            Upgrading::put_back(&mut self.tables.rows().tables, &warming, |state| {
+        if self.is(DatabaseDefect::Upgrade(UpgradeDefect::KeepsPreviousWarming)) {
+            UpgradeDefect::restore(&mut self.tables.rows().tables, &before, |state| {
                 state == ImageState::Warming
             });
         }

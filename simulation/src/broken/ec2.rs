@@ -1,4 +1,4 @@
-//! EC2, asked or read wrongly.
+//! An EC2 that is called or read wrongly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,46 +10,43 @@ use shared::model::{ExternalAddress, LaunchRequest, Machine, MachineState};
 use shared::settings::{AddressTag, Selector};
 use testing::FakeDatabase;
 
+use crate::world::World;
+
+/// A defect of the calls to EC2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Launching {
-    /// As if nothing were kept from one attempt to the next.
-    FreshTokens,
-    /// The same token for every launch.
-    FixedToken,
-    /// A view in which every machine has ended.
-    SaysAllAreGone,
-    /// Only what has a row is listed.
+pub(super) enum Ec2Defect {
+    /// Each attempt has another token, as if nothing were kept between attempts.
+    NewTokenEachAttempt,
+    /// All launches have the same token.
+    OneTokenForAll,
+    /// Every machine is listed as terminated.
+    ListsAllAsTerminated,
+    /// Only machines with a row are listed.
     HidesStrays,
 }
 
-pub(super) struct BadEc2 {
+pub(super) fn break_ec2(world: &mut World, defect: Ec2Defect) {
+    world.backends.hosts = Arc::new(BrokenEc2 {
+        inner: world.backends.hosts.clone(),
+        database: world.database.clone(),
+        defect,
+        attempts: Arc::default(),
+    });
+}
+
+struct BrokenEc2 {
     inner: Arc<dyn HostHandlers>,
     database: Arc<FakeDatabase>,
-    how: Launching,
+    defect: Ec2Defect,
     attempts: Arc<AtomicU64>,
 }
 
-impl BadEc2 {
-    pub(super) fn new(
-        inner: Arc<dyn HostHandlers>,
-        database: Arc<FakeDatabase>,
-        how: Launching,
-    ) -> Self {
-        Self {
-            inner,
-            database,
-            how,
-            attempts: Arc::default(),
-        }
-    }
-}
-
-impl HostHandlers for BadEc2 {
+impl HostHandlers for BrokenEc2 {
     fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
         Arc::new(InRegion {
             inner: self.inner.in_region(region),
             database: self.database.clone(),
-            how: self.how,
+            defect: self.defect,
             attempts: self.attempts.clone(),
         })
     }
@@ -58,7 +55,7 @@ impl HostHandlers for BadEc2 {
 struct InRegion {
     inner: Arc<dyn HostHandler>,
     database: Arc<FakeDatabase>,
-    how: Launching,
+    defect: Ec2Defect,
     attempts: Arc<AtomicU64>,
 }
 
@@ -66,12 +63,12 @@ struct InRegion {
 impl HostHandler for InRegion {
     async fn list(&self) -> Result<Vec<Machine>, HostError> {
         let mut listed = self.inner.list().await?;
-        if self.how == Launching::SaysAllAreGone {
+        if self.defect == Ec2Defect::ListsAllAsTerminated {
             for machine in &mut listed {
                 machine.state = MachineState::Terminated;
             }
         }
-        if self.how == Launching::HidesStrays {
+        if self.defect == Ec2Defect::HidesStrays {
             let rows = self.database.rows();
             listed.retain(|machine| rows.tables.instances.contains_key(&machine.id));
         }
@@ -103,12 +100,12 @@ impl HostHandler for InRegion {
         token: &ClientToken,
         request: &LaunchRequest,
     ) -> Result<Vec<Machine>, HostError> {
-        let token = match self.how {
-            Launching::FreshTokens => {
+        let token = match self.defect {
+            Ec2Defect::NewTokenEachAttempt => {
                 let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
                 ClientToken::new(format!("attempt-{attempt}"))
             }
-            Launching::FixedToken => ClientToken::from("the token"),
+            Ec2Defect::OneTokenForAll => ClientToken::from("the token"),
             _ => token.clone(),
         };
         self.inner.launch(&token, request).await

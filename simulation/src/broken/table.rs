@@ -1,4 +1,4 @@
-//! The lock, the marks and the launch log, done wrong.
+//! A table with a defect: the lock, the wake marks, the intents.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,47 +12,56 @@ use shared::report::Decision;
 use shared::store::{IntentClosure, RegionState, ReplicaRecord, StateStore};
 use testing::FakeStore;
 
+use crate::world::World;
+
+/// A defect of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Locking {
-    /// Whoever asks gets the lock.
-    GrantsAlways,
-    /// Expired is expired, by the clock of whoever asks.
-    WithoutMargin,
-    /// Writes check no lock.
-    WritesUnchecked,
+pub(super) enum TableDefect {
+    /// The lock is granted to everyone.
+    GrantsToEveryone,
+    /// A lease expires by the caller's clock, without a margin.
+    IgnoresClockMargin,
+    /// Writes do not check the lock.
+    IgnoresLock,
+    /// Intents are reported as written and not written.
     RecordsNoIntent,
     /// A pass reads no open intents.
-    ForgetsIntents,
-    /// An intent is closed with the same write that opens it.
-    ClosesAtOnce,
-    /// What is kept has another token than what is sent.
-    KeepsAnotherToken,
-    /// An event's id is recorded when it is first looked for.
-    SeesTooEarly,
-    /// The mark is not read again after the release.
-    NeverWanted,
-    /// Whichever mark there is now is cleared, not the one that was read.
+    ReturnsNoIntents,
+    /// An intent is closed as soon as it is opened.
+    ClosesIntentsEarly,
+    /// The recorded intent has another token than the launch request.
+    RecordsAnotherToken,
+    /// An event's id is recorded as seen when it is looked up.
+    RecordsSeenEarly,
+    /// The wake mark is never found after the release.
+    FindsNoWakeMark,
+    /// Any wake mark is cleared, not only the one that was read.
     ClearsAnyMark,
 }
 
-pub(super) struct BadTable {
-    inner: Arc<FakeStore>,
-    how: Locking,
+pub(super) fn break_table(world: &mut World, defect: TableDefect) {
+    let broken = Arc::new(BrokenTable {
+        inner: world.store.clone(),
+        defect,
+    });
+    world.backends.lock = broken.clone();
+    world.backends.store = broken;
 }
 
-impl BadTable {
-    pub(super) fn new(inner: Arc<FakeStore>, how: Locking) -> Self {
-        Self { inner, how }
+struct BrokenTable {
+    inner: Arc<FakeStore>,
+    defect: TableDefect,
+}
+
+impl BrokenTable {
+    fn is(&self, defect: TableDefect) -> bool {
+        self.defect == defect
     }
 
-    fn is(&self, how: Locking) -> bool {
-        self.how == how
-    }
-
-    /// The lease of whoever holds the lock now.
+    /// The lease of the present holder.
     fn lease(&self, lease: &Lease) -> Lease {
         let mut lease = lease.clone();
-        if self.is(Locking::WritesUnchecked)
+        if self.is(TableDefect::IgnoresLock)
             && let Some(held) = &self.inner.items().of(&lease.region).lock
         {
             lease.owner = held.owner.clone();
@@ -63,7 +72,7 @@ impl BadTable {
 }
 
 #[async_trait]
-impl RegionLock for BadTable {
+impl RegionLock for BrokenTable {
     async fn acquire(
         &self,
         region: &RegionName,
@@ -71,15 +80,15 @@ impl RegionLock for BadTable {
         now: Timestamp,
         lease: Duration,
     ) -> Result<LockAttempt, LockError> {
-        match self.how {
-            Locking::GrantsAlways => {
+        match self.defect {
+            TableDefect::GrantsToEveryone => {
                 if let Some(held) = &mut self.inner.items().of(region).lock {
                     held.expires_at = 0;
                 }
                 self.inner.acquire(region, owner, now, lease).await
             }
-            Locking::WithoutMargin => {
-                // Takes off again what the table puts on.
+            TableDefect::IgnoresClockMargin => {
+                // Cancels the margin that the table adds.
                 let later = now + CLOCK_MARGIN;
                 self.inner.acquire(region, owner, later, lease).await
             }
@@ -105,7 +114,7 @@ impl RegionLock for BadTable {
     }
 
     async fn clear_wake_mark(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
-        if self.is(Locking::ClearsAnyMark) {
+        if self.is(TableDefect::ClearsAnyMark) {
             self.inner.items().of(region).wanted = None;
             return Ok(());
         }
@@ -113,11 +122,11 @@ impl RegionLock for BadTable {
     }
 
     async fn has_wake_mark(&self, region: &RegionName) -> Result<bool, LockError> {
-        Ok(!self.is(Locking::NeverWanted) && self.inner.has_wake_mark(region).await?)
+        Ok(!self.is(TableDefect::FindsNoWakeMark) && self.inner.has_wake_mark(region).await?)
     }
 
     async fn is_seen(&self, event_id: &str) -> Result<bool, LockError> {
-        if self.is(Locking::SeesTooEarly) {
+        if self.is(TableDefect::RecordsSeenEarly) {
             let new = self
                 .inner
                 .record_seen(event_id, Timestamp::UNIX_EPOCH)
@@ -133,29 +142,29 @@ impl RegionLock for BadTable {
 }
 
 #[async_trait]
-impl StateStore for BadTable {
+impl StateStore for BrokenTable {
     async fn region_state(
         &self,
         region: &RegionName,
         now: Timestamp,
     ) -> Result<RegionState, LockError> {
-        let mut memory = self.inner.region_state(region, now).await?;
-        if self.is(Locking::ForgetsIntents) {
-            memory.open_intents.clear();
+        let mut state = self.inner.region_state(region, now).await?;
+        if self.is(TableDefect::ReturnsNoIntents) {
+            state.open_intents.clear();
         }
-        Ok(memory)
+        Ok(state)
     }
 
     async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError> {
-        if self.is(Locking::RecordsNoIntent) {
+        if self.is(TableDefect::RecordsNoIntent) {
             return Ok(());
         }
         let mut intent = intent.clone();
-        if self.is(Locking::KeepsAnotherToken) {
+        if self.is(TableDefect::RecordsAnotherToken) {
             intent.client_token = ClientToken::new(format!("not {}", intent.client_token));
         }
         self.inner.open_intent(&self.lease(lease), &intent).await?;
-        if self.is(Locking::ClosesAtOnce) {
+        if self.is(TableDefect::ClosesIntentsEarly) {
             let closing = IntentClosure {
                 launch_id: intent.launch_id.clone(),
                 outcome: "too early".to_owned(),
@@ -170,8 +179,12 @@ impl StateStore for BadTable {
         self.inner.close_intent(&self.lease(lease), closing).await
     }
 
-    async fn record_replicas(&self, lease: &Lease, notes: &ReplicaRecord) -> Result<(), LockError> {
-        self.inner.record_replicas(&self.lease(lease), notes).await
+    async fn record_replicas(
+        &self,
+        lease: &Lease,
+        record: &ReplicaRecord,
+    ) -> Result<(), LockError> {
+        self.inner.record_replicas(&self.lease(lease), record).await
     }
 
     async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError> {

@@ -1,4 +1,4 @@
-//! Upgrades, done wrong.
+//! A database with a defect in upgrades.
 
 use std::collections::BTreeMap;
 
@@ -7,44 +7,38 @@ use shared::ids::{ImageId, InstanceId, RegionName};
 use shared::model::{Image, ImageState, InstanceStatus};
 use testing::Tables;
 
-use super::Variant;
-use super::assigner::Assigning;
-use super::database::Writing;
-use super::{assigner, database, variant};
-use crate::checks::Check;
-use crate::world::World;
-
 type Images = BTreeMap<(RegionName, ImageId), Image>;
 
+/// A defect of what the database does for upgrades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Upgrading {
-    /// The current image stays current when another takes its place.
-    LeavesTwoCurrent,
-    /// Who asks for another image leaves the one before warming.
-    WarmsTwo,
-    /// An image is moved under the version in force, whoever asks.
-    WithoutFence,
-    /// The image before goes at once, without a way back.
-    RetiresAtOnce,
-    /// Looking at a region gives up what warms there.
-    MovesByLooking,
-    /// Whatever is drained, something that warms goes with it.
-    DrainsWhatWarms,
-    /// What warms is taken for the buffer: the one in service goes already.
-    DrainsWhatServes,
-    /// The app version is taken to name what warms.
+pub(super) enum UpgradeDefect {
+    /// The current image stays current when another one becomes current.
+    KeepsPreviousCurrent,
+    /// A request for another image leaves the previous one warming.
+    KeepsPreviousWarming,
+    /// An image is moved under the version in force, and not under the caller's.
+    IgnoresFence,
+    /// The previous image retires immediately, so that there is no way back.
+    RetiresPreviousEarly,
+    /// Reading a region fails its warming image.
+    FailsWarmingOnRead,
+    /// With each drain, an instance of the warming image is drained, too.
+    DrainsWarming,
+    /// With each drain, an instance of the current image is drained, too.
+    DrainsCurrent,
+    /// The app version is reported to name the warming image.
     MisreadsAppVersion,
-    /// It is not written that an image retires.
+    /// The retirement of an image is reported as written and not written.
     NeverRetires,
-    /// The surge is taken for a part of the maximum.
-    SurgesAlways,
+    /// The surge is reported as a part of the maximum at all times.
+    AlwaysAddsSurge,
 }
 
-impl Upgrading {
-    /// What a pass is shown, and what becomes of the rows by that.
-    pub(super) fn when_shown(self, tables: &mut Tables, seen: &mut Observation) {
+impl UpgradeDefect {
+    /// Changes what a pass observes, and the rows with it.
+    pub(super) fn change_observation(self, tables: &mut Tables, seen: &mut Observation) {
         match self {
-            Self::SurgesAlways => {
+            Self::AlwaysAddsSurge => {
                 seen.settings.max_instances += seen.settings.upgrades.surge;
             }
             Self::MisreadsAppVersion => {
@@ -53,7 +47,7 @@ impl Upgrading {
                     seen.app_sha = Some(image.client_sha.clone());
                 }
             }
-            Self::MovesByLooking => {
+            Self::FailsWarmingOnRead => {
                 let now = seen.now;
                 for image in &seen.images {
                     if image.state == ImageState::Warming && image.since < now {
@@ -66,8 +60,8 @@ impl Upgrading {
         }
     }
 
-    /// An image was moved by the book.
-    pub(super) fn when_moved(
+    /// Changes the rows after an image was moved correctly.
+    pub(super) fn change_moved_images(
         self,
         tables: &mut Tables,
         before: &Images,
@@ -75,10 +69,10 @@ impl Upgrading {
         image: &ImageId,
     ) {
         match self {
-            Self::LeavesTwoCurrent => {
-                Self::put_back(tables, before, |state| state == ImageState::Current);
+            Self::KeepsPreviousCurrent => {
+                Self::restore(tables, before, |state| state == ImageState::Current);
             }
-            Self::RetiresAtOnce => {
+            Self::RetiresPreviousEarly => {
                 let key = (region.clone(), image.clone());
                 let Some(since) = tables.images.get(&key).map(|image| image.since) else {
                     return;
@@ -97,122 +91,30 @@ impl Upgrading {
         }
     }
 
-    /// Images that were in such a state are in it again.
-    pub(super) fn put_back(tables: &mut Tables, before: &Images, of: impl Fn(ImageState) -> bool) {
+    /// Restores the images that were in such a state before.
+    pub(super) fn restore(tables: &mut Tables, before: &Images, of: impl Fn(ImageState) -> bool) {
         for (key, image) in before.iter().filter(|(_, image)| of(image.state)) {
             tables.images.insert(key.clone(), image.clone());
         }
     }
 
-    /// An instance in service that is drained, too.
-    pub(super) fn drained_as_well(
-        self,
-        tables: &Tables,
-        region: &RegionName,
-    ) -> Option<InstanceId> {
-        let wanted = match self {
-            Self::DrainsWhatWarms => ImageState::Warming,
-            Self::DrainsWhatServes => ImageState::Current,
+    /// Another instance that is drained, too.
+    pub(super) fn also_drained(self, tables: &Tables, region: &RegionName) -> Option<InstanceId> {
+        let state = match self {
+            Self::DrainsWarming => ImageState::Warming,
+            Self::DrainsCurrent => ImageState::Current,
             _ => return None,
         };
         let state_of = |id: &ImageId| {
             let image = tables.images.get(&(region.clone(), id.clone()));
             image.map(|image| image.state)
         };
-        let own = tables.instances.iter().find(|(id, row)| {
+        let instance = tables.instances.iter().find(|(id, row)| {
             row.region == *region
                 && row.status == InstanceStatus::Active
-                && state_of(&row.image_id) == Some(wanted)
+                && state_of(&row.image_id) == Some(state)
                 && !tables.is_occupied(id)
         });
-        own.map(|(id, _)| id.clone())
+        instance.map(|(id, _)| id.clone())
     }
 }
-
-fn upgrading(world: &mut World, how: Upgrading) {
-    database(world, Writing::Upgrading(how));
-}
-
-pub(super) const VARIANTS: &[Variant] = &[
-    variant(
-        "users are put on what warms",
-        Check::AssignedOnlyServed,
-        4,
-        |world| {
-            assigner(world, Assigning::AlsoWarming);
-        },
-    ),
-    variant(
-        "any build will do for a client",
-        Check::AssignedOwnBuild,
-        2,
-        |world| {
-            assigner(world, Assigning::AnyBuild);
-        },
-    ),
-    variant(
-        "two images are current",
-        Check::OneCurrentOneWarming,
-        2,
-        |world| {
-            upgrading(world, Upgrading::LeavesTwoCurrent);
-        },
-    ),
-    variant("two images warm", Check::OneCurrentOneWarming, 2, |world| {
-        upgrading(world, Upgrading::WarmsTwo);
-    }),
-    variant(
-        "an image is moved without the fence",
-        Check::NoWriteBelowFence,
-        41,
-        |world| {
-            upgrading(world, Upgrading::WithoutFence);
-        },
-    ),
-    variant(
-        "the image before retires at once",
-        Check::ImagesMoveOnEdges,
-        2,
-        |world| {
-            upgrading(world, Upgrading::RetiresAtOnce);
-        },
-    ),
-    variant(
-        "who looks moves an image",
-        Check::ImagesMovedByWhoMay,
-        2,
-        |world| {
-            upgrading(world, Upgrading::MovesByLooking);
-        },
-    ),
-    variant(
-        "the app version is misread",
-        Check::ImagesMoveForAReason,
-        3,
-        |world| {
-            upgrading(world, Upgrading::MisreadsAppVersion);
-        },
-    ),
-    variant("what warms is drained", Check::WarmingIsLeft, 28, |world| {
-        upgrading(world, Upgrading::DrainsWhatWarms);
-    }),
-    variant(
-        "what serves is drained for what warms",
-        Check::UpgradeTakesNoFreeSlot,
-        3,
-        |world| {
-            upgrading(world, Upgrading::DrainsWhatServes);
-        },
-    ),
-    variant("no image retires", Check::Settles, 2, |world| {
-        upgrading(world, Upgrading::NeverRetires);
-    }),
-    variant(
-        "the surge is there without an upgrade",
-        Check::LiveWithinMaximum,
-        5,
-        |world| {
-            upgrading(world, Upgrading::SurgesAlways);
-        },
-    ),
-];

@@ -1,5 +1,5 @@
-//! What passes decide of upgrades: each drain, and each move of an image, is judged by what its
-//! pass was shown.
+//! The decisions of passes about upgrades: each drain and each move of an image is compared with
+//! what the pass had observed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,46 +8,47 @@ use shared::ids::{ImageId, InstanceId, RegionName};
 use shared::model::{ImageState, InstanceStatus};
 use testing::Tables;
 
+use super::context::StepContext;
+use super::rule::{Check, Violation};
 use super::view::{self, View};
-use super::{Check, Scene, Violation};
-use crate::facts::Fact;
-use crate::gate::ProcessId;
+use crate::effects::Effect;
+use crate::yield_points::ProcessId;
 
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
-    /// The last that was shown in each region, and under which version of the lock.
+    /// What passes observed last, by region and by version of the lock.
     views: BTreeMap<RegionName, BTreeMap<i64, View>>,
-    /// The instances that are in service.
+    /// The instances that may serve users, before this step.
     serving: BTreeSet<InstanceId>,
 }
 
 impl Decisions {
-    pub(super) fn step(
+    pub(super) fn check_step(
         &mut self,
-        scene: &Scene<'_>,
+        context: &StepContext<'_>,
         tables: &Tables,
-        facts: &[(ProcessId, Fact)],
+        effects: &[(ProcessId, Effect)],
         found: &mut Vec<Violation>,
     ) {
-        for (_, fact) in facts {
-            match fact {
-                Fact::Began { fence } => {
-                    let view = View::of(scene, tables, &fence.region);
+        for (_, effect) in effects {
+            match effect {
+                Effect::PassBegan { fence } => {
+                    let view = View::of(context, tables, &fence.region);
                     let views = self.views.entry(fence.region.clone()).or_default();
-                    // Below it nothing is accepted any more.
+                    // The database accepts nothing below this version any more.
                     *views = views.split_off(&fence.version);
                     views.insert(fence.version, view);
                 }
-                Fact::Wrote {
+                Effect::DatabaseWrite {
                     call: "drain",
                     fence,
                     ..
-                } => self.drained(scene, tables, fence, found),
-                Fact::ImageMoved {
+                } => self.check_drained(context, tables, fence, found),
+                Effect::ImageMoved {
                     fence,
                     image,
                     states,
-                } => self.moved(scene, tables, fence, (image, *states), found),
+                } => self.check_move(context, tables, fence, (image, *states), found),
                 _ => {}
             }
         }
@@ -67,9 +68,9 @@ impl Decisions {
         }
     }
 
-    fn drained(
+    fn check_drained(
         &self,
-        scene: &Scene<'_>,
+        context: &StepContext<'_>,
         tables: &Tables,
         fence: &Fence,
         found: &mut Vec<Violation>,
@@ -88,9 +89,9 @@ impl Decisions {
                 })
             })
             .collect();
-        let live = view::live(scene, tables, &fence.region).max(view.live);
+        let live = view::live(context, tables, &fence.region).max(view.live);
         for id in &drained {
-            // What EC2 is about to take is left for that.
+            // An instance that EC2 is about to take may be drained.
             let noticed = tables
                 .instances
                 .get(*id)
@@ -98,11 +99,14 @@ impl Decisions {
             let Some(row) = view.rows.get(*id).filter(|row| !row.noticed && !noticed) else {
                 continue;
             };
-            let short = view.short_of(scene, &fence.region);
+            let short = view.short_of(context, &fence.region);
             match view.images.get(&row.image).map(|image| image.state) {
                 Some(ImageState::Warming) if short.is_empty() => {
-                    let text = format!("{id} of {} warms, and no user needs its room", row.image);
-                    found.push(Violation::new(Check::WarmingIsLeft, text));
+                    let text = format!(
+                        "{id} of {} warms and was drained, and no served image needs its room",
+                        row.image
+                    );
+                    found.push(Violation::new(Check::WarmingNotDrained, text));
                 }
                 Some(state @ (ImageState::Current | ImageState::Baking)) => {
                     let free = view.free_without(&row.image, &drained);
@@ -115,7 +119,7 @@ impl Decisions {
                              left, with {live} of {} live",
                             row.image, view.max
                         );
-                        found.push(Violation::new(Check::UpgradeTakesNoFreeSlot, text));
+                        found.push(Violation::new(Check::UpgradeKeepsFreeSlots, text));
                     }
                 }
                 _ => {}
@@ -123,10 +127,10 @@ impl Decisions {
         }
     }
 
-    /// An image is not moved without what it is moved for.
-    fn moved(
+    /// Checks that an image was moved for a reason.
+    fn check_move(
         &self,
-        scene: &Scene<'_>,
+        context: &StepContext<'_>,
         tables: &Tables,
         fence: &Fence,
         (id, (from, to)): (&ImageId, (ImageState, ImageState)),
@@ -145,32 +149,33 @@ impl Decisions {
         let current = view.images.values().find(|image| image.state == Current);
         let is_named =
             |image: &shared::model::Image| view.named.as_ref() == Some(&image.client_sha);
-        let live = view::live(scene, tables, region).max(view.live);
+        let live = view::live(context, tables, region).max(view.live);
         let free = view.free_without(id, &[]);
-        let why_not = match (from, to) {
-            // A region's first image waits for nobody.
+        let objection = match (from, to) {
+            // The first image of a region becomes current without conditions.
             (Warming, Current) if current.is_none() => None,
             (Warming, Current) if !is_named(image) && !view.upgrades.swap_when_warm => {
-                Some("nobody has named it")
+                Some("the app version does not name it")
             }
             (Warming, Current) if free < view.demand(Warming) && live < view.max => {
-                Some("it is not warm, and there is room")
+                Some("it is not warm, and the maximum leaves room")
             }
             (Baking, Current) if !is_named(image) || current.is_some_and(is_named) => {
-                Some("the app version has not turned back to it")
+                Some("the app version was not reverted to it")
             }
             (Baking, Retired) if age < view.upgrades.bake => {
                 Some("it has not baked for long enough")
             }
             (Warming, Failed)
-                if age < view.upgrades.deadline && view.free_and_running(scene, region, id) > 0 =>
+                if age < view.upgrades.deadline
+                    && view.free_and_running(context, region, id) > 0 =>
             {
-                Some("it is in time, and users could be put there")
+                Some("its deadline is not over, and it has free slots")
             }
             _ => None,
         };
-        if let Some(why_not) = why_not {
-            let text = format!("{id} in {region} went from {from} to {to}: {why_not}");
+        if let Some(objection) = objection {
+            let text = format!("{id} in {region} went from {from} to {to}: {objection}");
             found.push(Violation::new(Check::ImagesMoveForAReason, text));
         }
     }

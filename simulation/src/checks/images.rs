@@ -1,4 +1,4 @@
-//! Images: which states they may be in, and who may move them.
+//! Images: which states they may have, and who may change them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,33 +7,33 @@ use shared::ids::{ImageId, RegionName};
 use shared::model::{Image, ImageState};
 use testing::Tables;
 
-use super::{Check, Violation};
-use crate::facts::Fact;
-use crate::gate::ProcessId;
+use super::rule::{Check, Violation};
+use crate::effects::Effect;
+use crate::yield_points::ProcessId;
 
-/// Who may move an image, each by edges of its own.
+/// Who changes the state of an image. Each may do so along different edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Mover {
-    /// A pass under a fence that is in force.
+    /// A pass under the fence that is in force.
     Pass,
-    /// Whoever asks for an image.
-    Asking,
-    /// An operator, by a write of their own.
-    Hand,
+    /// A request for an upgrade.
+    Request,
+    /// An operator, with a write of their own.
+    Operator,
 }
 
 impl Mover {
-    const ALL: [Self; 3] = [Self::Pass, Self::Asking, Self::Hand];
+    const ALL: [Self; 3] = [Self::Pass, Self::Request, Self::Operator];
 
     fn may(self, from: Option<ImageState>, to: ImageState) -> bool {
         use ImageState::{Baking, Current, Failed, Retired, Warming};
         match (from, to) {
             // The other half of a swap.
-            (Some(Current), Baking) | (Some(Baking), Current) => self != Self::Hand,
+            (Some(Current), Baking) | (Some(Baking), Current) => self != Self::Operator,
             (Some(Warming), Current) | (Some(Baking), Retired) => self == Self::Pass,
-            (None | Some(Retired | Failed), Warming) => self == Self::Asking,
+            (None | Some(Retired | Failed), Warming) => self == Self::Request,
             (Some(Warming), Failed) => true,
-            (Some(Baking), Failed) => self == Self::Hand,
+            (Some(Baking), Failed) => self == Self::Operator,
             _ => false,
         }
     }
@@ -42,70 +42,70 @@ impl Mover {
 #[derive(Debug, Default)]
 pub(super) struct Images {
     before: BTreeMap<(RegionName, ImageId), Image>,
-    /// The highest version under which a region was shown.
+    /// The highest version under which a pass observed the region.
     fence: BTreeMap<RegionName, i64>,
-    /// In this step.
+    /// Who changed images in this step.
     movers: BTreeSet<(RegionName, Mover)>,
 }
 
 impl Images {
-    pub(super) fn by_hand(&mut self, region: &RegionName) {
-        self.movers.insert((region.clone(), Mover::Hand));
+    pub(super) fn note_manual_change(&mut self, region: &RegionName) {
+        self.movers.insert((region.clone(), Mover::Operator));
     }
 
-    pub(super) fn step(
+    pub(super) fn check_step(
         &mut self,
         tables: &Tables,
-        facts: &[(ProcessId, Fact)],
+        effects: &[(ProcessId, Effect)],
         found: &mut Vec<Violation>,
     ) {
-        for (_, fact) in facts {
-            self.fact(tables, fact, found);
+        for (_, effect) in effects {
+            self.check_effect(tables, effect, found);
         }
         let movers = std::mem::take(&mut self.movers);
         if tables.images == self.before {
             return;
         }
-        // What was there from the start was moved by nobody.
+        // The images that exist at the start were not moved.
         if !self.before.is_empty() {
             for (key, image) in &tables.images {
                 let before = self.before.get(key).map(|image| image.state);
                 if before != Some(image.state) {
-                    moved(key, before, image.state, &movers, found);
+                    check_move(key, before, image.state, &movers, found);
                 }
             }
         }
-        alone(tables, found);
+        check_single(tables, found);
         self.before.clone_from(&tables.images);
     }
 
-    fn fact(&mut self, tables: &Tables, fact: &Fact, found: &mut Vec<Violation>) {
-        match fact {
-            Fact::Began { fence } => {
+    fn check_effect(&mut self, tables: &Tables, effect: &Effect, found: &mut Vec<Violation>) {
+        match effect {
+            Effect::PassBegan { fence } => {
                 let in_force = self.fence.entry(fence.region.clone()).or_default();
                 *in_force = fence.version.max(*in_force);
             }
-            Fact::ImageMoved { fence, .. } => {
+            Effect::ImageMoved { fence, .. } => {
                 let in_force = self.fence.get(&fence.region).copied().unwrap_or(0);
                 if fence.version >= in_force {
                     self.movers.insert((fence.region.clone(), Mover::Pass));
                 }
             }
-            Fact::AskedForImage { region, .. } => {
-                self.movers.insert((region.clone(), Mover::Asking));
+            Effect::UpgradeRequested { region, .. } => {
+                self.movers.insert((region.clone(), Mover::Request));
             }
-            Fact::Assigned {
+            Effect::SlotAssigned {
                 slot,
                 client,
                 repeated: false,
                 ..
-            } => assigned(tables, slot, client, found),
+            } => check_build(tables, slot, client, found),
             _ => {}
         }
     }
 }
 
-fn moved(
+fn check_move(
     (region, image): &(RegionName, ImageId),
     from: Option<ImageState>,
     to: ImageState,
@@ -126,13 +126,13 @@ fn moved(
         .map(|(_, mover)| *mover)
         .collect();
     if !here.iter().any(|mover| mover.may(from, to)) {
-        let text = format!("{}, and those who moved any are {here:?}", text());
-        found.push(Violation::new(Check::ImagesMovedByWhoMay, text));
+        let text = format!("{}; images of the region were moved by {here:?}", text());
+        found.push(Violation::new(Check::ImagesMovedByPermittedActor, text));
     }
 }
 
-/// One image is current, and one warms.
-fn alone(tables: &Tables, found: &mut Vec<Violation>) {
+/// Checks that at most one image is current, and at most one warms.
+fn check_single(tables: &Tables, found: &mut Vec<Violation>) {
     let mut seen = BTreeMap::new();
     for ((region, id), image) in &tables.images {
         if !matches!(image.state, ImageState::Current | ImageState::Warming) {
@@ -145,8 +145,8 @@ fn alone(tables: &Tables, found: &mut Vec<Violation>) {
     }
 }
 
-/// A client is served by the build that it fits.
-fn assigned(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<Violation>) {
+/// Checks that a client got a slot of the build that it requested.
+fn check_build(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<Violation>) {
     let Some(row) = tables
         .slots
         .get(slot)
@@ -162,14 +162,15 @@ fn assigned(tables: &Tables, slot: &str, client: &ClientBuild, found: &mut Vec<V
         ClientBuild::Sha(sha) => image.client_sha == *sha && row.client_sha == *sha,
     });
     if !fits {
-        let text = format!("{client:?} was given {slot}, which is of {image:?}");
-        found.push(Violation::new(Check::AssignedOwnBuild, text));
+        let text = format!("{client:?} was assigned {slot}, which has the image {image:?}");
+        found.push(Violation::new(Check::AssignedRequestedBuild, text));
     }
 }
 
-/// How many instances a region may have now: more than its maximum as long as an upgrade is
-/// on, which is over when the last instance of an image that is not served any more has gone.
-pub(super) fn most(tables: &Tables, region: &RegionName) -> u32 {
+/// The number of instances that a region may have now. It may have the surge in addition to its
+/// maximum during an upgrade, which is over when the last instance of a retired or failed image is
+/// gone.
+pub(super) fn max_live(tables: &Tables, region: &RegionName) -> u32 {
     let settings = &tables.regions[region].settings;
     let state_of = |id: &ImageId| {
         let image = tables.images.get(&(region.clone(), id.clone()));

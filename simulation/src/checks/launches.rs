@@ -1,22 +1,22 @@
-//! Launches: recorded first, once each, and never more than there is room for.
+//! Launches: each is recorded first, happens once, and stays within the maximum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
 use shared::model::Intent;
-
 use testing::Tables;
 
-use super::images::most;
-use super::{Check, Scene, Violation};
-use crate::facts::Fact;
+use super::context::StepContext;
+use super::images::max_live;
+use super::rule::{Check, Violation};
+use crate::effects::Effect;
 
 #[derive(Debug)]
 struct Recorded {
     region: RegionName,
     intent: Intent,
     closed: bool,
-    /// What the region might have when it was recorded.
+    /// The maximum of the region when the intent was recorded.
     max: u32,
 }
 
@@ -24,30 +24,37 @@ struct Recorded {
 pub(super) struct Launches {
     recorded: BTreeMap<LaunchId, Recorded>,
     tokens: BTreeMap<ClientToken, LaunchId>,
-    /// The maximum that each region's last pass saw.
+    /// The maximum that the last pass of each region observed.
     seen_max: BTreeMap<RegionName, u32>,
 }
 
 impl Launches {
-    pub(super) fn fact(&mut self, scene: &Scene<'_>, fact: &Fact, found: &mut Vec<Violation>) {
-        match fact {
-            Fact::Began { fence } => {
-                let max = most(&scene.world.database.rows().tables, &fence.region);
+    pub(super) fn check_effect(
+        &mut self,
+        context: &StepContext<'_>,
+        effect: &Effect,
+        found: &mut Vec<Violation>,
+    ) {
+        match effect {
+            Effect::PassBegan { fence } => {
+                let max = max_live(&context.world.database.rows().tables, &fence.region);
                 self.seen_max.insert(fence.region.clone(), max);
             }
-            Fact::Opened(lease, intent) => self.opened(scene, &lease.region, intent, found),
-            Fact::Closed(_, launch) => self.closed(scene, launch, found),
-            Fact::AskedToLaunch {
+            Effect::IntentOpened(lease, intent) => {
+                self.check_opened(context, &lease.region, intent, found);
+            }
+            Effect::IntentClosed(_, launch) => self.check_closed(context, launch, found),
+            Effect::LaunchRequested {
                 region,
                 token,
                 launch_id,
                 ..
-            } => self.asked(scene, region, token, launch_id.as_ref(), found),
+            } => self.check_launch(context, region, token, launch_id.as_ref(), found),
             _ => {}
         }
     }
 
-    pub(super) fn recorded_before(&mut self, region: &RegionName, intent: &Intent) {
+    pub(super) fn note_recorded_before(&mut self, region: &RegionName, intent: &Intent) {
         let launch = intent.launch_id.clone();
         self.tokens
             .insert(intent.client_token.clone(), launch.clone());
@@ -60,9 +67,9 @@ impl Launches {
         self.recorded.insert(launch, recorded);
     }
 
-    fn opened(
+    fn check_opened(
         &mut self,
-        scene: &Scene<'_>,
+        context: &StepContext<'_>,
         region: &RegionName,
         intent: &Intent,
         found: &mut Vec<Violation>,
@@ -73,12 +80,12 @@ impl Launches {
             .insert(intent.client_token.clone(), launch.clone())
         {
             let text = format!(
-                "{other} and {launch} share the token {}",
+                "{other} and {launch} have the same token {}",
                 intent.client_token
             );
             found.push(Violation::new(Check::OneLaunchPerIntent, text));
         }
-        let now_max = most(&scene.world.database.rows().tables, region);
+        let now_max = max_live(&context.world.database.rows().tables, region);
         let max = self.seen_max.get(region).copied().unwrap_or(0).max(now_max);
         self.recorded.insert(
             launch.clone(),
@@ -89,20 +96,27 @@ impl Launches {
                 max,
             },
         );
-        let live = live_in_stores(scene, &scene.world.database.rows().tables, region);
+        let live = live_in_stores(context, &context.world.database.rows().tables, region);
         if live > max {
-            let text = format!("{launch} makes {live} live in {region}, where {max} may be");
+            let text = format!(
+                "{launch} makes {live} live instances in {region}, and the maximum is {max}"
+            );
             found.push(Violation::new(Check::LiveWithinMaximum, text));
         }
     }
 
-    fn closed(&mut self, scene: &Scene<'_>, launch: &LaunchId, found: &mut Vec<Violation>) {
+    fn check_closed(
+        &mut self,
+        context: &StepContext<'_>,
+        launch: &LaunchId,
+        found: &mut Vec<Violation>,
+    ) {
         let Some(recorded) = self.recorded.get_mut(launch) else {
             return;
         };
         recorded.closed = true;
-        let machines = machines_of(scene, &recorded.region, launch);
-        let rows = scene.world.database.rows();
+        let machines = machines_of(context, &recorded.region, launch);
+        let rows = context.world.database.rows();
         let unknown: Vec<_> = machines
             .live
             .iter()
@@ -110,52 +124,52 @@ impl Launches {
             .collect();
         if !unknown.is_empty() {
             let text = format!("{launch} was closed without rows for {unknown:?}");
-            found.push(Violation::new(Check::ClosedOnlyWhenCovered, text));
+            found.push(Violation::new(Check::ClosedOnlyWithRows, text));
         }
     }
 
-    fn asked(
+    fn check_launch(
         &self,
-        scene: &Scene<'_>,
+        context: &StepContext<'_>,
         region: &RegionName,
         token: &ClientToken,
         launch: Option<&LaunchId>,
         found: &mut Vec<Violation>,
     ) {
         let Some((launch, recorded)) = launch.and_then(|l| Some((l, self.recorded.get(l)?))) else {
-            let text = format!("EC2 was asked to launch under {token}, which nobody recorded");
-            return found.push(Violation::new(Check::LaunchOnlyRecorded, text));
+            let text = format!("EC2 got a launch request under {token}, which is not recorded");
+            return found.push(Violation::new(Check::LaunchOnlyIfRecorded, text));
         };
-        if !is_in_store(scene, region, launch) {
-            let text = format!("EC2 was asked to launch {launch}, which is not in the table");
-            found.push(Violation::new(Check::LaunchOnlyRecorded, text));
+        if !is_in_store(context, region, launch) {
+            let text = format!("EC2 got the launch request {launch}, which is not in the table");
+            found.push(Violation::new(Check::LaunchOnlyIfRecorded, text));
         }
-        let machines = machines_of(scene, region, launch);
-        let asked_for = recorded.intent.request.count as usize;
-        if machines.tokens > 1 || machines.all > asked_for {
+        let machines = machines_of(context, region, launch);
+        let requested = recorded.intent.request.count as usize;
+        if machines.tokens > 1 || machines.all > requested {
             let text = format!(
-                "{launch} asked for {asked_for} and has {} machines under {} tokens",
+                "{launch} requested {requested} and has {} machines under {} tokens",
                 machines.all, machines.tokens
             );
             found.push(Violation::new(Check::OneLaunchPerIntent, text));
         }
-        let counted = self.counted_machines(scene, region);
+        let counted = self.counted_machines(context, region);
         if machines.all > 0 && !recorded.closed && counted > recorded.max {
             let text = format!(
-                "{launch} makes {counted} machines in {region}, where {} may be",
+                "{launch} makes {counted} machines in {region}, and the maximum is {}",
                 recorded.max
             );
             found.push(Violation::new(Check::MachinesWithinMaximum, text));
         }
     }
 
-    /// EC2's live machines without those of a request that came after its intent was closed:
-    /// EC2 cannot be fenced, and a late launch is over the maximum until it is found.
-    fn counted_machines(&self, scene: &Scene<'_>, region: &RegionName) -> u32 {
-        let rows = scene.world.database.rows();
-        let host = scene.world.host(region);
+    /// EC2's live machines, apart from those of a request that arrived after its intent was closed:
+    /// EC2 cannot be fenced, so that a late launch exceeds the maximum until a pass finds it.
+    fn counted_machines(&self, context: &StepContext<'_>, region: &RegionName) -> u32 {
+        let rows = context.world.database.rows();
+        let host = context.world.host(region);
         let state = host.state();
-        let now = scene.world.now();
+        let now = context.world.now();
         let late: BTreeSet<&InstanceId> = state
             .ec2
             .tokens
@@ -172,17 +186,21 @@ impl Launches {
     }
 }
 
-struct OfLaunch {
+struct LaunchedMachines {
     all: usize,
     live: Vec<InstanceId>,
     tokens: usize,
 }
 
-/// What EC2 ever launched for an intent.
-fn machines_of(scene: &Scene<'_>, region: &RegionName, launch: &LaunchId) -> OfLaunch {
-    let host = scene.world.host(region);
+/// The machines that EC2 ever launched for an intent.
+fn machines_of(
+    context: &StepContext<'_>,
+    region: &RegionName,
+    launch: &LaunchId,
+) -> LaunchedMachines {
+    let host = context.world.host(region);
     let state = host.state();
-    let now = scene.world.now();
+    let now = context.world.now();
     let is_of_launch = |(key, value): &(String, String)| {
         key == shared::host::tags::LAUNCH && value == launch.as_str()
     };
@@ -201,7 +219,7 @@ fn machines_of(scene: &Scene<'_>, region: &RegionName, launch: &LaunchId) -> OfL
         let machine = state.ec2.machines.get(id);
         machine.is_some_and(|machine| machine.is_live(now))
     };
-    OfLaunch {
+    LaunchedMachines {
         all: ids.len(),
         live: ids
             .iter()
@@ -212,18 +230,22 @@ fn machines_of(scene: &Scene<'_>, region: &RegionName, launch: &LaunchId) -> OfL
     }
 }
 
-fn is_in_store(scene: &Scene<'_>, region: &RegionName, launch: &LaunchId) -> bool {
-    let mut items = scene.world.store.items();
+fn is_in_store(context: &StepContext<'_>, region: &RegionName, launch: &LaunchId) -> bool {
+    let mut items = context.world.store.items();
     let items = items.of(region);
     items.open.contains_key(launch) || items.closed.iter().any(|c| c.launch_id == *launch)
 }
 
-/// Rows, and what open intents may still become.
-pub(super) fn live_in_stores(scene: &Scene<'_>, tables: &Tables, region: &RegionName) -> u32 {
+/// Rows, and the machines that open intents may still become.
+pub(super) fn live_in_stores(
+    context: &StepContext<'_>,
+    tables: &Tables,
+    region: &RegionName,
+) -> u32 {
     let of_region = |row: &&testing::InstanceRow| row.region == *region;
     let all = tables.instances.values().filter(of_region).count();
     let mut live = u32::try_from(all).unwrap_or(u32::MAX);
-    let mut items = scene.world.store.items();
+    let mut items = context.world.store.items();
     for intent in items.of(region).open.values() {
         let covered = tables
             .instances

@@ -1,67 +1,69 @@
-//! The lock and the fence, as seen from outside: who holds what is told by what was granted,
-//! not by what the table or the database say of themselves.
+//! The lock and the fence, seen from outside. Who holds a lock follows from what was granted, and
+//! not from what the table or the database report.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ids::RegionName;
 use shared::lock::Lease;
 
-use super::{Check, Scene, Violation};
-use crate::facts::Fact;
-use crate::gate::ProcessId;
+use super::context::StepContext;
+use super::rule::{Check, Violation};
+use crate::effects::Effect;
+use crate::yield_points::ProcessId;
 
 #[derive(Debug, Default)]
 pub(super) struct Lock {
-    /// The last that was granted: its owner may write until somebody else is granted the next.
+    /// The last lease that was granted. Its owner may write until the next one is granted.
     holder: BTreeMap<RegionName, Lease>,
-    /// Given back: anybody may take it.
+    /// Regions whose lock was released.
     free: BTreeSet<RegionName>,
     held_by: BTreeMap<(ProcessId, RegionName), Lease>,
-    /// The highest version under which a region was shown.
+    /// The highest version under which a pass observed the region.
     fence: BTreeMap<RegionName, i64>,
 }
 
 impl Lock {
-    pub(super) fn fact(
+    pub(super) fn check_effect(
         &mut self,
-        scene: &Scene<'_>,
+        context: &StepContext<'_>,
         process: ProcessId,
-        fact: &Fact,
+        effect: &Effect,
         found: &mut Vec<Violation>,
     ) {
-        match fact {
-            Fact::Acquired(lease) => self.acquired(scene, process, lease, found),
-            Fact::Released(lease) => {
+        match effect {
+            Effect::LockAcquired(lease) => self.check_acquired(context, process, lease, found),
+            Effect::LockReleased(lease) => {
                 if self.is_holder(lease) {
                     self.free.insert(lease.region.clone());
                 }
             }
-            Fact::Began { fence } => {
+            Effect::PassBegan { fence } => {
                 let in_force = self.fence.entry(fence.region.clone()).or_default();
                 *in_force = fence.version.max(*in_force);
             }
-            Fact::Wrote { call, fence, .. } => {
+            Effect::DatabaseWrite { call, fence, .. } => {
                 let in_force = self.fence.get(&fence.region).copied().unwrap_or(0);
                 if fence.version < in_force {
                     let version = fence.version;
-                    let text = format!("{call} under {version}, with the fence at {in_force}");
+                    let text =
+                        format!("{call} under version {version}, below the fence at {in_force}");
                     found.push(Violation::new(Check::NoWriteBelowFence, text));
                 }
             }
-            Fact::Opened(lease, _) => self.wrote("open_intent", lease, found),
-            Fact::Closed(lease, _) => self.wrote("close_intent", lease, found),
-            Fact::Decided(lease) => self.wrote("record_decision", lease, found),
-            Fact::AskedToLaunch { region, .. } => {
-                self.asked("launch", scene, process, region, found);
+            Effect::IntentOpened(lease, _) => self.check_write("open_intent", lease, found),
+            Effect::IntentClosed(lease, _) => self.check_write("close_intent", lease, found),
+            Effect::DecisionRecorded(lease) => self.check_write("record_decision", lease, found),
+            Effect::LaunchRequested { region, .. } => {
+                self.check_ec2_call("launch", context, process, region, found);
             }
-            Fact::AskedToTerminate { region, .. } => {
-                self.asked("terminate", scene, process, region, found);
+            Effect::TerminateRequested { region, .. } => {
+                self.check_ec2_call("terminate", context, process, region, found);
             }
-            Fact::Marked(_)
-            | Fact::Cleared(_)
-            | Fact::Assigned { .. }
-            | Fact::AskedForImage { .. }
-            | Fact::ImageMoved { .. } => {}
+            Effect::WakeMarkSet(_)
+            | Effect::WakeMarkCleared(_)
+            | Effect::SlotAssigned { .. }
+            | Effect::UpgradeRequested { .. }
+            | Effect::ImageMoved { .. } => {}
         }
     }
 
@@ -70,24 +72,25 @@ impl Lock {
         holder.is_some_and(|h| h.owner == lease.owner && h.version == lease.version)
     }
 
-    fn acquired(
+    fn check_acquired(
         &mut self,
-        scene: &Scene<'_>,
+        context: &StepContext<'_>,
         process: ProcessId,
         lease: &Lease,
         found: &mut Vec<Violation>,
     ) {
         if let Some(holder) = self.holder.get(&lease.region) {
-            // Its own clock may be behind by as much as it stops early.
+            // The holder's clock may be behind by as much as the holder stops before the end of its
+            // lease.
             let relied_on =
-                !self.free.contains(&lease.region) && scene.world.now() < holder.expires_at;
+                !self.free.contains(&lease.region) && context.world.now() < holder.expires_at;
             if holder.owner != lease.owner && relied_on {
-                let text = format!("{lease:?} was granted while {holder:?} is in force");
-                found.push(Violation::new(Check::OneHolder, text));
+                let text = format!("{lease:?} was granted while {holder:?} is valid");
+                found.push(Violation::new(Check::OneLockHolder, text));
             }
             if holder.owner != lease.owner && holder.version >= lease.version {
-                let text = format!("{lease:?} is no newer than {holder:?}");
-                found.push(Violation::new(Check::OneHolder, text));
+                let text = format!("{lease:?} is not newer than {holder:?}");
+                found.push(Violation::new(Check::OneLockHolder, text));
             }
         }
         self.free.remove(&lease.region);
@@ -96,30 +99,30 @@ impl Lock {
         self.held_by.insert(key, lease.clone());
     }
 
-    fn wrote(&self, call: &str, lease: &Lease, found: &mut Vec<Violation>) {
+    fn check_write(&self, call: &str, lease: &Lease, found: &mut Vec<Violation>) {
         if !self.is_holder(lease) {
             let holder = self.holder.get(&lease.region);
-            let text = format!("{call} under {lease:?}, and the holder is {holder:?}");
+            let text = format!("{call} under {lease:?}, but the holder is {holder:?}");
             found.push(Violation::new(Check::NoWriteWithoutLock, text));
         }
     }
 
-    fn asked(
+    fn check_ec2_call(
         &self,
         what: &str,
-        scene: &Scene<'_>,
+        context: &StepContext<'_>,
         process: ProcessId,
         region: &RegionName,
         found: &mut Vec<Violation>,
     ) {
-        if scene.straggler || scene.late.contains(&process) {
+        if context.late_request || context.delayed.contains(&process) {
             return;
         }
         let own = self.held_by.get(&(process, region.clone()));
         if !own.is_some_and(|lease| self.is_holder(lease)) {
             let holder = self.holder.get(region);
-            let text = format!("{process} asked EC2 to {what}, and the holder is {holder:?}");
-            found.push(Violation::new(Check::NoAskWithoutLock, text));
+            let text = format!("{process} called {what} at EC2, but the holder is {holder:?}");
+            found.push(Violation::new(Check::NoEc2CallWithoutLock, text));
         }
     }
 }

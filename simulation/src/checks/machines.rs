@@ -1,4 +1,4 @@
-//! Instances and machines: what leaves, and whether it may.
+//! Instances and machines: which of them may be drained, terminated and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,9 @@ use shared::ids::InstanceId;
 use shared::model::{InstanceStatus, MachineState};
 use testing::{InstanceRow, SlotStatus, Tables};
 
-use super::{Check, Scene, Violation};
-use crate::facts::Fact;
+use super::context::StepContext;
+use super::rule::{Check, Violation};
+use crate::effects::Effect;
 
 #[derive(Clone, Debug)]
 struct Before {
@@ -18,29 +19,34 @@ struct Before {
 #[derive(Debug, Default)]
 pub(super) struct Machines {
     before: BTreeMap<InstanceId, Before>,
-    /// Ever seen as `TERMINATING`.
+    /// The instances that were ever `TERMINATING`.
     committed: BTreeSet<InstanceId>,
 }
 
 impl Machines {
-    pub(super) fn fact(&self, fact: &Fact, found: &mut Vec<Violation>) {
-        let Fact::AskedToTerminate { ids, .. } = fact else {
+    pub(super) fn check_effect(&self, effect: &Effect, found: &mut Vec<Violation>) {
+        let Effect::TerminateRequested { ids, .. } = effect else {
             return;
         };
         for id in ids.iter().filter(|id| !self.committed.contains(*id)) {
             let text = format!("EC2 was asked to terminate {id}, which was never TERMINATING");
-            found.push(Violation::new(Check::TerminateOnlyCommitted, text));
+            found.push(Violation::new(Check::TerminateOnlyIfCommitted, text));
         }
     }
 
-    pub(super) fn state(&mut self, scene: &Scene<'_>, tables: &Tables, found: &mut Vec<Violation>) {
+    pub(super) fn check_state(
+        &mut self,
+        context: &StepContext<'_>,
+        tables: &Tables,
+        found: &mut Vec<Violation>,
+    ) {
         for (id, before) in &self.before {
             match tables.instances.get(id) {
                 Some(row) if row.status != before.row.status => {
-                    moved(scene, tables, id, before, row, found);
+                    check_transition(context, tables, id, before, row, found);
                 }
                 Some(_) => {}
-                None => removed(scene, id, before, found),
+                None => check_removal(context, id, before, found),
             }
         }
         let mut occupied: BTreeSet<&InstanceId> = BTreeSet::new();
@@ -67,8 +73,8 @@ impl Machines {
     }
 }
 
-fn moved(
-    scene: &Scene<'_>,
+fn check_transition(
+    context: &StepContext<'_>,
     tables: &Tables,
     id: &InstanceId,
     before: &Before,
@@ -76,56 +82,64 @@ fn moved(
     found: &mut Vec<Violation>,
 ) {
     let (from, to) = (before.row.status, after.status);
-    let mut violated = |check, why: &str| {
-        let text = format!("{id} went from {from} to {to}: {why}");
+    let mut violated = |check, reason: &str| {
+        let text = format!("{id} went from {from} to {to}: {reason}");
         found.push(Violation::new(check, text));
     };
     if to < from {
-        violated(Check::StatesGoForward, "backwards");
+        violated(Check::StatesGoForward, "a step back");
     }
     if to == InstanceStatus::Draining && before.occupied && after.notice.is_none() {
-        violated(Check::OccupiedNotDrained, "a user is there");
+        violated(Check::OccupiedNotDrained, "it has a user");
     }
-    if to != InstanceStatus::Terminating || !is_running(scene, id, &before.row) {
+    if to != InstanceStatus::Terminating || !is_running(context, id, &before.row) {
         return;
     }
-    let silence = scene.agents.silence(id, scene.world.now());
+    let silence = context.agents.silence(id, context.world.now());
     let timeouts = tables.regions[&before.row.region].settings.timeouts;
     if before.occupied && silence.is_some_and(|silence| silence < timeouts.lost) {
         violated(
             Check::OccupiedNotTerminated,
-            "a user is there, and its agent lives",
+            "it has a user and a living agent",
         );
     }
     let in_service = from == InstanceStatus::Active;
     if in_service && silence.is_some_and(|silence| silence < timeouts.heartbeat) {
         violated(
-            Check::NothingLivingRemoved,
-            "in service, and its agent is heard",
+            Check::NothingRunningRemoved,
+            "it was ACTIVE, and its agent sends heartbeats",
         );
     }
 }
 
-/// A row goes only when its machine does.
-fn removed(scene: &Scene<'_>, id: &InstanceId, before: &Before, found: &mut Vec<Violation>) {
-    if is_running(scene, id, &before.row) {
-        let text = format!("the row of {id} was removed, and its machine runs");
-        found.push(Violation::new(Check::NothingLivingRemoved, text));
+/// Checks that a row is removed only after its machine.
+fn check_removal(
+    context: &StepContext<'_>,
+    id: &InstanceId,
+    before: &Before,
+    found: &mut Vec<Violation>,
+) {
+    if is_running(context, id, &before.row) {
+        let text = format!("the row of {id} was removed while its machine runs");
+        found.push(Violation::new(Check::NothingRunningRemoved, text));
     }
     if before.row.status != InstanceStatus::Terminating {
-        let text = format!("the row of {id} was removed while {}", before.row.status);
+        let text = format!(
+            "the row of {id} was removed in the state {}",
+            before.row.status
+        );
         found.push(Violation::new(Check::StatesGoForward, text));
     }
 }
 
-/// In truth, whatever a listing says.
-fn is_running(scene: &Scene<'_>, id: &InstanceId, row: &InstanceRow) -> bool {
-    let host = scene.world.host(&row.region);
+/// The real state, whatever a listing says.
+fn is_running(context: &StepContext<'_>, id: &InstanceId, row: &InstanceRow) -> bool {
+    let host = context.world.host(&row.region);
     let state = host.state();
     let state = state
         .ec2
         .machines
         .get(id)
-        .and_then(|m| m.state_at(scene.world.now()));
+        .and_then(|m| m.state_at(context.world.now()));
     matches!(state, Some(MachineState::Pending | MachineState::Running))
 }

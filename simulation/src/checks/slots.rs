@@ -6,26 +6,27 @@ use shared::ids::InstanceId;
 use shared::model::InstanceStatus;
 use testing::{SlotRow, SlotStatus, Tables};
 
-use super::{Check, Violation};
-use crate::facts::Fact;
+use super::rule::{Check, Violation};
+use crate::effects::Effect;
 use crate::world::USER_LIMIT;
 
-type Who = (String, String);
+/// A user and a session.
+type Holder = (String, String);
 
-/// The slots as the last step left them.
+/// The slots as the previous step left them.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     before: BTreeMap<String, SlotRow>,
 }
 
 impl Slots {
-    pub(super) fn fact(&self, fact: &Fact, found: &mut Vec<Violation>) {
-        let Fact::Assigned {
+    pub(super) fn check_effect(&self, effect: &Effect, found: &mut Vec<Violation>) {
+        let Effect::SlotAssigned {
             user,
             session,
             slot,
             ..
-        } = fact
+        } = effect
         else {
             return;
         };
@@ -36,35 +37,35 @@ impl Slots {
         if let Some((held, _)) = held
             && held != slot
         {
-            let text = format!("{user}/{session} held {held} and was given {slot}");
+            let text = format!("{user}/{session} held {held} and was assigned {slot}");
             found.push(Violation::new(Check::RepeatedRequestSameSlot, text));
         }
     }
 
-    pub(super) fn state(&mut self, tables: &Tables, found: &mut Vec<Violation>) {
+    pub(super) fn check_state(&mut self, tables: &Tables, found: &mut Vec<Violation>) {
         if tables.slots == self.before {
             return;
         }
         let mut of_user: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut of_session: BTreeMap<&Who, &String> = BTreeMap::new();
+        let mut of_session: BTreeMap<&Holder, &String> = BTreeMap::new();
         for (id, slot) in &tables.slots {
             if let Some(before) = self.before.get(id) {
-                changed(id, before, slot, found);
+                check_change(id, before, slot, found);
             }
             let is_new = self
                 .before
                 .get(id)
                 .is_none_or(|b| b.status == SlotStatus::Waiting);
             if slot.status == SlotStatus::Allocated && is_new {
-                put(tables, id, &slot.instance_id, found);
+                check_assignment(tables, id, &slot.instance_id, found);
             }
-            let Some(who) = &slot.user else { continue };
+            let Some(holder) = &slot.user else { continue };
             if !slot.status.is_held() {
                 continue;
             }
-            *of_user.entry(&who.0).or_default() += 1;
-            if let Some(other) = of_session.insert(who, id) {
-                let text = format!("{who:?} holds {other} and {id}");
+            *of_user.entry(&holder.0).or_default() += 1;
+            if let Some(other) = of_session.insert(holder, id) {
+                let text = format!("{holder:?} holds {other} and {id}");
                 found.push(Violation::new(Check::RepeatedRequestSameSlot, text));
             }
         }
@@ -78,31 +79,31 @@ impl Slots {
     }
 }
 
-fn changed(id: &str, before: &SlotRow, after: &SlotRow, found: &mut Vec<Violation>) {
-    let handed_on = before.user.is_some() && after.user.is_some() && before.user != after.user;
-    let without_user = after.user.is_some() == (after.status == SlotStatus::Waiting);
-    // A user whose connection the host let in is there until the host says otherwise.
-    let thrown_out = matches!(before.status, SlotStatus::Connecting | SlotStatus::Running)
+fn check_change(id: &str, before: &SlotRow, after: &SlotRow, found: &mut Vec<Violation>) {
+    let changed_user = before.user.is_some() && after.user.is_some() && before.user != after.user;
+    let user_contradicts_status = after.user.is_some() == (after.status == SlotStatus::Waiting);
+    // After the host has admitted a user's connection, only the host ends it.
+    let user_evicted = matches!(before.status, SlotStatus::Connecting | SlotStatus::Running)
         && matches!(after.status, SlotStatus::Waiting | SlotStatus::Allocated);
-    if handed_on || without_user || thrown_out {
+    if changed_user || user_contradicts_status || user_evicted {
         let text = format!("slot {id} went from {before:?} to {after:?}");
         found.push(Violation::new(Check::SlotHasOneUser, text));
     }
 }
 
-fn put(tables: &Tables, slot: &str, id: &InstanceId, found: &mut Vec<Violation>) {
+fn check_assignment(tables: &Tables, slot: &str, id: &InstanceId, found: &mut Vec<Violation>) {
     let row = tables.instances.get(id);
     let image = row.and_then(|row| {
         let key = (row.region.clone(), row.image_id.clone());
         tables.images.get(&key)
     });
     if !image.is_some_and(|image| image.state.is_served()) {
-        let text = format!("slot {slot} was given away on {id}, of {image:?}");
+        let text = format!("slot {slot} was assigned on {id} with the image {image:?}");
         found.push(Violation::new(Check::AssignedOnlyServed, text));
     }
     let status = row.map(|row| row.status);
     if status != Some(InstanceStatus::Active) {
-        let text = format!("slot {slot} was given away on {id}, which is {status:?}");
+        let text = format!("slot {slot} was assigned on {id}, which is {status:?}");
         found.push(Violation::new(Check::AssignedOnlyInService, text));
     }
 }

@@ -1,4 +1,4 @@
-//! A region as a pass was shown it: what it decides is judged by that.
+//! A region as a pass observed it, with which its decisions are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,17 +8,17 @@ use shared::model::{Image, ImageState, InstanceStatus};
 use shared::settings::Upgrades;
 use testing::{ENVIRONMENT, SlotStatus, Tables};
 
-use super::Scene;
+use super::context::StepContext;
 use super::images;
 use super::launches::live_in_stores;
 
-/// A refused user counts as waiting for so long.
+/// A refused user counts as waiting for this time.
 const WAITING: SignedDuration = SignedDuration::from_mins(1);
 
-/// As long as listings ever lag here.
+/// The longest lag of listings in the simulation.
 const LONGEST_LAG: SignedDuration = SignedDuration::from_mins(1);
 
-/// A region as a pass was shown it.
+/// A region as a pass observed it.
 #[derive(Debug)]
 pub(super) struct View {
     pub images: BTreeMap<ImageId, Image>,
@@ -28,7 +28,7 @@ pub(super) struct View {
     pub live: u32,
     pub max: u32,
     pub upgrades: Upgrades,
-    /// What the app version names.
+    /// The commit that the app version names.
     pub named: Option<ClientSha>,
     pub at: Timestamp,
 }
@@ -36,16 +36,16 @@ pub(super) struct View {
 #[derive(Debug)]
 pub(super) struct Row {
     pub image: ImageId,
-    /// Its free slots, if users may be put there.
+    /// The number of free slots to which users may be assigned.
     pub free: u32,
     pub noticed: bool,
 }
 
 impl View {
-    pub(super) fn of(scene: &Scene<'_>, tables: &Tables, region: &RegionName) -> Self {
-        let now = scene.world.now();
+    pub(super) fn of(context: &StepContext<'_>, tables: &Tables, region: &RegionName) -> Self {
+        let now = context.world.now();
         let settings = &tables.regions[region].settings;
-        let heard_after = now - settings.timeouts.heartbeat;
+        let oldest_valid = now - settings.timeouts.heartbeat;
         let mut rows: BTreeMap<_, _> = tables
             .instances
             .iter()
@@ -65,10 +65,10 @@ impl View {
                 .instances
                 .get(id)
                 .is_some_and(|row| row.status == InstanceStatus::Active && row.notice.is_none());
-            // As heard as the pass takes it to be: since its database was down, too.
+            // A heartbeat counts as the pass counts it: no older than the database's last outage.
             active
                 && heard.is_some_and(|beat| {
-                    beat.beat_at > heard_after || is_new(tables, region, heard_after)
+                    beat.beat_at > oldest_valid || is_observed_since(tables, region, oldest_valid)
                 })
         };
         for slot in tables.slots.values() {
@@ -97,8 +97,8 @@ impl View {
                 true => u32::try_from(waiting.len()).unwrap_or(u32::MAX),
                 false => 0,
             },
-            live: live(scene, tables, region),
-            max: images::most(tables, region),
+            live: live(context, tables, region),
+            max: images::max_live(tables, region),
             upgrades: settings.upgrades,
             named: tables
                 .app_versions
@@ -108,7 +108,7 @@ impl View {
         }
     }
 
-    /// Who waits is taken for a client of the current image.
+    /// The demand for free slots. A waiting user counts as a client of the current image.
     pub(super) fn demand(&self, state: ImageState) -> u32 {
         match state {
             ImageState::Current => self.target.saturating_add(self.waiting),
@@ -116,6 +116,7 @@ impl View {
         }
     }
 
+    /// The free slots of an image, without those of the `drained` instances.
     pub(super) fn free_without(&self, image: &ImageId, drained: &[&InstanceId]) -> u32 {
         let of_image =
             |(id, row): &(&InstanceId, &Row)| row.image == *image && !drained.contains(id);
@@ -123,10 +124,14 @@ impl View {
         rows.map(|(_, row)| row.free).sum()
     }
 
-    /// The served images with too few free slots, machines that are down not counted.
-    pub(super) fn short_of(&self, scene: &Scene<'_>, region: &RegionName) -> BTreeSet<ImageState> {
+    /// The states of the served images with too few free slots on running machines.
+    pub(super) fn short_of(
+        &self,
+        context: &StepContext<'_>,
+        region: &RegionName,
+    ) -> BTreeSet<ImageState> {
         let is_short = |image: &Image| {
-            self.free_and_running(scene, region, &image.id) < self.demand(image.state)
+            self.free_and_running(context, region, &image.id) < self.demand(image.state)
         };
         self.images
             .values()
@@ -135,16 +140,16 @@ impl View {
             .collect()
     }
 
-    /// Free slots of an image, without those of machines that have gone since.
+    /// The free slots of an image, without those of machines that have ended since.
     pub(super) fn free_and_running(
         &self,
-        scene: &Scene<'_>,
+        context: &StepContext<'_>,
         region: &RegionName,
         image: &ImageId,
     ) -> u32 {
-        let host = scene.world.host(region);
+        let host = context.world.host(region);
         let state = host.state();
-        let now = scene.world.now();
+        let now = context.world.now();
         let runs = |id: &InstanceId| {
             let machine = state.ec2.machines.get(id);
             machine.is_some_and(|machine| machine.is_live(now))
@@ -155,23 +160,23 @@ impl View {
     }
 }
 
-/// Nobody could be heard before passes looked.
-fn is_new(tables: &Tables, region: &RegionName, heard_after: Timestamp) -> bool {
+/// Whether passes observe the region only since then: before that, no heartbeat could be missed.
+fn is_observed_since(tables: &Tables, region: &RegionName, oldest_valid: Timestamp) -> bool {
     let fence = tables.fences.get(region);
     fence
         .and_then(|fence| fence.watched_since)
-        .is_some_and(|since| since > heard_after)
+        .is_some_and(|since| since > oldest_valid)
 }
 
-/// Rows, machines without one, and what open intents may still become.
-pub(super) fn live(scene: &Scene<'_>, tables: &Tables, region: &RegionName) -> u32 {
-    let host = scene.world.host(region);
+/// Rows, machines without a row, and the machines that open intents may still become.
+pub(super) fn live(context: &StepContext<'_>, tables: &Tables, region: &RegionName) -> u32 {
+    let host = context.world.host(region);
     let state = host.state();
-    // Listings show what has gone as it was.
-    let (now, listed) = (scene.world.now(), scene.world.now() - LONGEST_LAG);
+    // A listing may show terminated machines as they were.
+    let (now, listed) = (context.world.now(), context.world.now() - LONGEST_LAG);
     let strays = state.ec2.machines.iter().filter(|(id, machine)| {
         (machine.is_live(now) || machine.is_live(listed)) && !tables.instances.contains_key(*id)
     });
     let strays = u32::try_from(strays.count()).unwrap_or(u32::MAX);
-    live_in_stores(scene, tables, region).saturating_add(strays)
+    live_in_stores(context, tables, region).saturating_add(strays)
 }

@@ -1,4 +1,4 @@
-//! Hasura, as a pass asks it.
+//! Hasura, as a pass calls it.
 
 use async_trait::async_trait;
 use shared::db::{
@@ -6,14 +6,12 @@ use shared::db::{
     WriteOutcome, WriteResult,
 };
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::TerminateIf;
-use shared::model::{ImageState, NewInstance, SpotNotice};
-
+use shared::model::{ImageState, NewInstance, SpotNotice, TerminateIf};
 use testing::Database;
 
-use super::Gated;
-use crate::facts::Fact;
-use crate::gate::Port;
+use super::intercept::Intercepted;
+use crate::effects::Effect;
+use crate::yield_points::Port;
 
 type Written = Result<Vec<WriteResult>, DbError>;
 
@@ -24,31 +22,35 @@ fn unavailable(operation: &'static str) -> DbError {
     }
 }
 
-impl Gated<dyn Database> {
-    async fn ask<A: Send + 'static>(
+impl Intercepted<dyn Database> {
+    async fn call_database<A: Send + 'static>(
         &self,
         name: &'static str,
         effect: impl Future<Output = Result<A, DbError>> + Send + 'static,
     ) -> Result<A, DbError> {
-        self.seat
+        self.context
             .call(Port::Database, name, effect, || Err(unavailable(name)))
             .await
     }
 
-    /// A write under a fence: what the database let through is a fact.
+    /// A write under a fence. It is recorded as an effect when the database accepted it.
     async fn write(
         &self,
         name: &'static str,
         fence: &Fence,
         effect: impl Future<Output = Written> + Send + 'static,
     ) -> Written {
-        let (facts, process, fence) = (self.seat.facts.clone(), self.seat.process, fence.clone());
-        self.ask(name, async move {
+        let (effects, process, fence) = (
+            self.context.effects.clone(),
+            self.context.process,
+            fence.clone(),
+        );
+        self.call_database(name, async move {
             let answer = effect.await;
             if let Ok(results) = &answer {
-                facts.add(
+                effects.add(
                     process,
-                    Fact::Wrote {
+                    Effect::DatabaseWrite {
                         call: name,
                         fence,
                         results: results.clone(),
@@ -62,20 +64,20 @@ impl Gated<dyn Database> {
 }
 
 #[async_trait]
-impl RegionDatabase for Gated<dyn Database> {
+impl RegionDatabase for Intercepted<dyn Database> {
     async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
         let inner = self.inner.clone();
-        self.ask("regions", async move { inner.regions().await })
+        self.call_database("regions", async move { inner.regions().await })
             .await
     }
 
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError> {
         let (inner, fence) = (self.inner.clone(), fence.clone());
-        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
-        self.ask("begin_pass", async move {
+        let (effects, process) = (self.context.effects.clone(), self.context.process);
+        self.call_database("begin_pass", async move {
             let answer = inner.begin_pass(&fence).await;
             if answer.is_ok() {
-                facts.add(process, Fact::Began { fence });
+                effects.add(process, Effect::PassBegan { fence });
             }
             answer
         })
@@ -84,13 +86,13 @@ impl RegionDatabase for Gated<dyn Database> {
 
     async fn observe(&self, region: &RegionName) -> Result<Observation, DbError> {
         let (inner, region) = (self.inner.clone(), region.clone());
-        self.ask("observe", async move { inner.observe(&region).await })
+        self.call_database("observe", async move { inner.observe(&region).await })
             .await
     }
 }
 
 #[async_trait]
-impl InstanceDatabase for Gated<dyn Database> {
+impl InstanceDatabase for Intercepted<dyn Database> {
     async fn record_instances(&self, fence: &Fence, instances: &[NewInstance]) -> Written {
         let (inner, under, rows) = (self.inner.clone(), fence.clone(), instances.to_vec());
         self.write("record_instances", fence, async move {
@@ -166,18 +168,18 @@ impl InstanceDatabase for Gated<dyn Database> {
     ) -> Written {
         let (inner, under) = (self.inner.clone(), fence.clone());
         let (image, reason) = (image.clone(), reason.to_owned());
-        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
+        let (effects, process) = (self.context.effects.clone(), self.context.process);
         self.write("move_image", fence, async move {
             let answer = inner.move_image(&under, &image, states, &reason).await;
             let is_done = |row: &WriteResult| row.outcome == WriteOutcome::Done;
             if answer.as_ref().is_ok_and(|rows| rows.iter().any(is_done)) {
                 let fence = under;
-                let fact = Fact::ImageMoved {
+                let effect = Effect::ImageMoved {
                     fence,
                     image,
                     states,
                 };
-                facts.add(process, fact);
+                effects.add(process, effect);
             }
             answer
         })
@@ -192,12 +194,12 @@ impl InstanceDatabase for Gated<dyn Database> {
     ) -> Result<UpgradeRequested, DbError> {
         let (inner, region) = (self.inner.clone(), region.clone());
         let (image, client_sha) = (image.clone(), client_sha.clone());
-        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
-        self.ask("ask_upgrade", async move {
+        let (effects, process) = (self.context.effects.clone(), self.context.process);
+        self.call_database("request_upgrade", async move {
             let answer = inner.request_upgrade(&region, &image, &client_sha).await;
-            if let Ok(asked) = &answer {
-                let asked = *asked;
-                facts.add(process, Fact::AskedForImage { region, asked });
+            if let Ok(outcome) = &answer {
+                let outcome = *outcome;
+                effects.add(process, Effect::UpgradeRequested { region, outcome });
             }
             answer
         })
@@ -206,7 +208,7 @@ impl InstanceDatabase for Gated<dyn Database> {
 
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError> {
         let (inner, id) = (self.inner.clone(), id.clone());
-        self.ask(
+        self.call_database(
             "find_instance",
             async move { inner.find_instance(&id).await },
         )
@@ -219,7 +221,7 @@ impl InstanceDatabase for Gated<dyn Database> {
         notice: SpotNotice,
     ) -> Result<WriteOutcome, DbError> {
         let (inner, id) = (self.inner.clone(), id.clone());
-        self.ask("give_notice", async move {
+        self.call_database("record_spot_notice", async move {
             inner.record_spot_notice(&id, notice).await
         })
         .await

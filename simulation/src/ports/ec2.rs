@@ -8,23 +8,23 @@ use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
 use shared::model::{ExternalAddress, LaunchRequest, Machine};
 use shared::settings::{AddressTag, Selector};
 
-use super::{Gated, Seat};
-use crate::facts::Fact;
-use crate::gate::Port;
+use super::intercept::{CallContext, Intercepted};
+use crate::effects::Effect;
+use crate::yield_points::Port;
 
-/// One region's handler, which knows its region: EC2's answers do not name it.
+/// The handler of one region. It keeps the region's name, because EC2's answers do not contain it.
 struct InRegion {
     region: RegionName,
     inner: Arc<dyn HostHandler>,
-    seat: Seat,
+    context: CallContext,
 }
 
-impl HostHandlers for Gated<dyn HostHandlers> {
+impl HostHandlers for Intercepted<dyn HostHandlers> {
     fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
         Arc::new(InRegion {
             region: region.clone(),
             inner: self.inner.in_region(region),
-            seat: self.seat.clone(),
+            context: self.context.clone(),
         })
     }
 }
@@ -39,12 +39,12 @@ fn no_answer(operation: &'static str) -> HostError {
 }
 
 impl InRegion {
-    async fn ask<A: Send + 'static>(
+    async fn call<A: Send + 'static>(
         &self,
         name: &'static str,
         effect: impl Future<Output = Result<A, HostError>> + Send + 'static,
     ) -> Result<A, HostError> {
-        self.seat
+        self.context
             .call(Port::Ec2, name, effect, || Err(no_answer(name)))
             .await
     }
@@ -54,12 +54,12 @@ impl InRegion {
 impl HostHandler for InRegion {
     async fn list(&self) -> Result<Vec<Machine>, HostError> {
         let inner = self.inner.clone();
-        self.ask("list", async move { inner.list().await }).await
+        self.call("list", async move { inner.list().await }).await
     }
 
     async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
         let (inner, token) = (self.inner.clone(), token.clone());
-        self.ask("launched_under", async move {
+        self.call("launched_under", async move {
             inner.launched_under(&token).await
         })
         .await
@@ -67,25 +67,25 @@ impl HostHandler for InRegion {
 
     async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
         let (inner, ids) = (self.inner.clone(), ids.to_vec());
-        self.ask("unknown", async move { inner.unknown(&ids).await })
+        self.call("unknown", async move { inner.unknown(&ids).await })
             .await
     }
 
     async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {
         let (inner, image) = (self.inner.clone(), image.clone());
-        self.ask("has_image", async move { inner.has_image(&image).await })
+        self.call("has_image", async move { inner.has_image(&image).await })
             .await
     }
 
     async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {
         let (inner, selector) = (self.inner.clone(), selector.clone());
-        self.ask("subnets", async move { inner.subnets(&selector).await })
+        self.call("subnets", async move { inner.subnets(&selector).await })
             .await
     }
 
     async fn security_groups(&self, selectors: &[Selector]) -> Result<Vec<String>, HostError> {
         let (inner, selectors) = (self.inner.clone(), selectors.to_vec());
-        self.ask("security_groups", async move {
+        self.call("security_groups", async move {
             inner.security_groups(&selectors).await
         })
         .await
@@ -97,13 +97,13 @@ impl HostHandler for InRegion {
         request: &LaunchRequest,
     ) -> Result<Vec<Machine>, HostError> {
         let (inner, token, request) = (self.inner.clone(), token.clone(), request.clone());
-        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
+        let (effects, process) = (self.context.effects.clone(), self.context.process);
         let region = self.region.clone();
-        self.ask("launch", async move {
+        self.call("launch", async move {
             let answer = inner.launch(&token, &request).await;
-            facts.add(
+            effects.add(
                 process,
-                Fact::AskedToLaunch {
+                Effect::LaunchRequested {
                     region,
                     token,
                     launch_id: request.tags.iter().find_map(|(key, value)| {
@@ -118,25 +118,27 @@ impl HostHandler for InRegion {
     }
 
     async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)> {
-        let (inner, asked) = (self.inner.clone(), ids.to_vec());
-        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
+        let (inner, requested) = (self.inner.clone(), ids.to_vec());
+        let (effects, process) = (self.context.effects.clone(), self.context.process);
         let region = self.region.clone();
         let effect = async move {
-            let ids = asked.clone();
-            facts.add(process, Fact::AskedToTerminate { region, ids });
-            inner.terminate(&asked).await
+            let ids = requested.clone();
+            effects.add(process, Effect::TerminateRequested { region, ids });
+            inner.terminate(&requested).await
         };
         let failed = || {
             ids.iter()
                 .map(|id| (id.clone(), Err(no_answer("terminate"))))
                 .collect()
         };
-        self.seat.call(Port::Ec2, "terminate", effect, failed).await
+        self.context
+            .call(Port::Ec2, "terminate", effect, failed)
+            .await
     }
 
     async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError> {
         let (inner, tag) = (self.inner.clone(), tag.clone());
-        self.ask("addresses", async move { inner.addresses(&tag).await })
+        self.call("addresses", async move { inner.addresses(&tag).await })
             .await
     }
 
@@ -148,7 +150,7 @@ impl HostHandler for InRegion {
     ) -> Result<(), HostError> {
         let inner = self.inner.clone();
         let (address, to) = (address.clone(), to.clone());
-        self.ask("associate", async move {
+        self.call("associate", async move {
             inner.associate(&address, &to, allowed).await
         })
         .await

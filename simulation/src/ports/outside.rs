@@ -1,5 +1,4 @@
-//! Whom a pass tells or leaves something to, each process's own clock, and what a user's client
-//! asks.
+//! Everything else that a process calls: alerts, hand-overs, its clock, and a client's `assign`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,41 +12,41 @@ use shared::db::DbError;
 use shared::ids::RegionName;
 use shared::pass::{HandOverError, ReconcileInvoker};
 
-use super::{Gated, Seat};
-use crate::facts::Fact;
-use crate::gate::{Call, Port, Side};
+use super::intercept::{CallContext, Intercepted};
+use crate::effects::Effect;
+use crate::yield_points::{Call, Port, Side};
 
 #[async_trait]
-impl Alerts for Gated<dyn Alerts> {
+impl Alerts for Intercepted<dyn Alerts> {
     async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool {
         let (inner, region, problems) = (self.inner.clone(), region.clone(), problems.to_vec());
         let effect = async move { inner.send(&region, &problems).await };
-        self.seat
+        self.context
             .call(Port::Outside, "alert", effect, || false)
             .await
     }
 }
 
 #[async_trait]
-impl ReconcileInvoker for Gated<dyn ReconcileInvoker> {
+impl ReconcileInvoker for Intercepted<dyn ReconcileInvoker> {
     async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError> {
         let (inner, region, id) = (self.inner.clone(), region.clone(), id.to_owned());
         let effect = async move { inner.hand_over(&region, &id).await };
         let no_answer = || Err(HandOverError("simulated".to_owned()));
-        self.seat
+        self.context
             .call(Port::Outside, "hand_over", effect, no_answer)
             .await
     }
 }
 
-/// The clock of one process's machine: a little off.
+/// The clock of one process: it may be off by a constant skew.
 #[derive(Debug)]
 pub struct SkewedClock {
     pub world: Arc<dyn Clock>,
     pub skew: SignedDuration,
-    /// It does not go on from there.
+    /// The time at which the clock stands still, if it does.
     pub stands_at: Option<Timestamp>,
-    pub seat: Seat,
+    pub context: CallContext,
 }
 
 #[async_trait]
@@ -61,27 +60,33 @@ impl Clock for SkewedClock {
             port: Port::Sleep,
             name: "sleep",
         };
-        let Seat { gates, process, .. } = &self.seat;
-        gates.arrive(*process, call, Side::Sleep(duration)).await;
+        let CallContext {
+            yield_points,
+            process,
+            ..
+        } = &self.context;
+        yield_points
+            .wait(*process, call, Side::Sleep(duration))
+            .await;
     }
 }
 
 #[async_trait]
-impl Assigner for Gated<dyn Assigner> {
+impl Assigner for Intercepted<dyn Assigner> {
     async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError> {
         let (inner, request) = (self.inner.clone(), request.clone());
-        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
+        let (effects, process) = (self.context.effects.clone(), self.context.process);
         let effect = async move {
             let answer = inner.assign(&request).await;
             if let Ok(AssignOutcome::Assigned(assignment)) = &answer {
-                let fact = Fact::Assigned {
+                let effect = Effect::SlotAssigned {
                     user: request.user.to_string(),
                     session: request.session.to_string(),
                     slot: assignment.slot_id.clone(),
                     client: request.client.clone(),
                     repeated: assignment.repeated,
                 };
-                facts.add(process, fact);
+                effects.add(process, effect);
             }
             answer
         };
@@ -91,7 +96,7 @@ impl Assigner for Gated<dyn Assigner> {
                 reason: "simulated".to_owned(),
             })
         };
-        self.seat
+        self.context
             .call(Port::Users, "assign", effect, no_answer)
             .await
     }

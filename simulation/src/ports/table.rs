@@ -1,4 +1,4 @@
-//! DynamoDB's table: the lock, the marks, the launch log.
+//! DynamoDB's table: the lock, the wake marks, the intents and decisions.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use shared::model::Intent;
 use shared::report::Decision;
 use shared::store::{IntentClosure, RegionState, ReplicaRecord, StateStore};
 
-use super::Gated;
-use crate::facts::Fact;
-use crate::gate::Port;
+use super::intercept::Intercepted;
+use crate::effects::Effect;
+use crate::yield_points::Port;
 
 fn unavailable(operation: &'static str) -> LockError {
     LockError::Unavailable {
@@ -21,30 +21,30 @@ fn unavailable(operation: &'static str) -> LockError {
     }
 }
 
-impl<T: ?Sized + Send + Sync> Gated<T> {
-    /// What the table let through is a fact.
-    async fn item<A: Send + 'static>(
+impl<T: ?Sized + Send + Sync> Intercepted<T> {
+    /// Makes a call. `recorded` returns the effect, if there is one, of a call that succeeded.
+    async fn call_table<A: Send + 'static>(
         &self,
         name: &'static str,
         effect: impl Future<Output = Result<A, LockError>> + Send + 'static,
-        fact: impl FnOnce(&A) -> Option<Fact> + Send + 'static,
+        recorded: impl FnOnce(&A) -> Option<Effect> + Send + 'static,
     ) -> Result<A, LockError> {
-        let (facts, process) = (self.seat.facts.clone(), self.seat.process);
+        let (effects, process) = (self.context.effects.clone(), self.context.process);
         let effect = async move {
             let answer = effect.await;
-            if let Some(fact) = answer.as_ref().ok().and_then(fact) {
-                facts.add(process, fact);
+            if let Some(effect) = answer.as_ref().ok().and_then(recorded) {
+                effects.add(process, effect);
             }
             answer
         };
-        self.seat
+        self.context
             .call(Port::Table, name, effect, || Err(unavailable(name)))
             .await
     }
 }
 
 #[async_trait]
-impl RegionLock for Gated<dyn RegionLock> {
+impl RegionLock for Intercepted<dyn RegionLock> {
     async fn acquire(
         &self,
         region: &RegionName,
@@ -53,11 +53,11 @@ impl RegionLock for Gated<dyn RegionLock> {
         lease: Duration,
     ) -> Result<LockAttempt, LockError> {
         let (inner, region, owner) = (self.inner.clone(), region.clone(), owner.clone());
-        self.item(
+        self.call_table(
             "acquire",
             async move { inner.acquire(&region, &owner, now, lease).await },
             |attempt| match attempt {
-                LockAttempt::Acquired(lease) => Some(Fact::Acquired(lease.clone())),
+                LockAttempt::Acquired(lease) => Some(Effect::LockAcquired(lease.clone())),
                 LockAttempt::Held { .. } => None,
             },
         )
@@ -66,21 +66,21 @@ impl RegionLock for Gated<dyn RegionLock> {
 
     async fn release(&self, lease: &Lease) -> Result<(), LockError> {
         let (inner, lease) = (self.inner.clone(), lease.clone());
-        let fact = Fact::Released(lease.clone());
-        self.item(
+        let effect = Effect::LockReleased(lease.clone());
+        self.call_table(
             "release",
             async move { inner.release(&lease).await },
-            |()| Some(fact),
+            |()| Some(effect),
         )
         .await
     }
 
     async fn advance_past_fence(&self, lease: &Lease, in_force: i64) -> Result<Lease, LockError> {
         let (inner, lease) = (self.inner.clone(), lease.clone());
-        self.item(
+        self.call_table(
             "advance_past_fence",
             async move { inner.advance_past_fence(&lease, in_force).await },
-            |lifted| Some(Fact::Acquired(lifted.clone())),
+            |raised| Some(Effect::LockAcquired(raised.clone())),
         )
         .await
     }
@@ -92,29 +92,29 @@ impl RegionLock for Gated<dyn RegionLock> {
         now: Timestamp,
     ) -> Result<(), LockError> {
         let (inner, region, by) = (self.inner.clone(), region.clone(), by.to_owned());
-        let fact = Fact::Marked(region.clone());
-        self.item(
+        let effect = Effect::WakeMarkSet(region.clone());
+        self.call_table(
             "set_wake_mark",
             async move { inner.set_wake_mark(&region, &by, now).await },
-            |()| Some(fact),
+            |()| Some(effect),
         )
         .await
     }
 
     async fn clear_wake_mark(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
         let (inner, region, mark) = (self.inner.clone(), region.clone(), mark.clone());
-        let fact = Fact::Cleared(region.clone());
-        self.item(
+        let effect = Effect::WakeMarkCleared(region.clone());
+        self.call_table(
             "clear_wake_mark",
             async move { inner.clear_wake_mark(&region, &mark).await },
-            |()| Some(fact),
+            |()| Some(effect),
         )
         .await
     }
 
     async fn has_wake_mark(&self, region: &RegionName) -> Result<bool, LockError> {
         let (inner, region) = (self.inner.clone(), region.clone());
-        self.item(
+        self.call_table(
             "has_wake_mark",
             async move { inner.has_wake_mark(&region).await },
             |_| None,
@@ -124,13 +124,13 @@ impl RegionLock for Gated<dyn RegionLock> {
 
     async fn is_seen(&self, event_id: &str) -> Result<bool, LockError> {
         let (inner, id) = (self.inner.clone(), event_id.to_owned());
-        self.item("is_seen", async move { inner.is_seen(&id).await }, |_| None)
+        self.call_table("is_seen", async move { inner.is_seen(&id).await }, |_| None)
             .await
     }
 
     async fn record_seen(&self, event_id: &str, now: Timestamp) -> Result<bool, LockError> {
         let (inner, id) = (self.inner.clone(), event_id.to_owned());
-        self.item(
+        self.call_table(
             "record_seen",
             async move { inner.record_seen(&id, now).await },
             |_| None,
@@ -140,15 +140,15 @@ impl RegionLock for Gated<dyn RegionLock> {
 }
 
 #[async_trait]
-impl StateStore for Gated<dyn StateStore> {
+impl StateStore for Intercepted<dyn StateStore> {
     async fn region_state(
         &self,
         region: &RegionName,
         now: Timestamp,
     ) -> Result<RegionState, LockError> {
         let (inner, region) = (self.inner.clone(), region.clone());
-        self.item(
-            "memory",
+        self.call_table(
+            "region_state",
             async move { inner.region_state(&region, now).await },
             |_| None,
         )
@@ -157,31 +157,35 @@ impl StateStore for Gated<dyn StateStore> {
 
     async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError> {
         let (inner, lease, intent) = (self.inner.clone(), lease.clone(), intent.clone());
-        let fact = Fact::Opened(lease.clone(), Box::new(intent.clone()));
-        self.item(
+        let effect = Effect::IntentOpened(lease.clone(), Box::new(intent.clone()));
+        self.call_table(
             "open_intent",
             async move { inner.open_intent(&lease, &intent).await },
-            |()| Some(fact),
+            |()| Some(effect),
         )
         .await
     }
 
     async fn close_intent(&self, lease: &Lease, closing: &IntentClosure) -> Result<(), LockError> {
         let (inner, lease, closing) = (self.inner.clone(), lease.clone(), closing.clone());
-        let fact = Fact::Closed(lease.clone(), closing.launch_id.clone());
-        self.item(
+        let effect = Effect::IntentClosed(lease.clone(), closing.launch_id.clone());
+        self.call_table(
             "close_intent",
             async move { inner.close_intent(&lease, &closing).await },
-            |()| Some(fact),
+            |()| Some(effect),
         )
         .await
     }
 
-    async fn record_replicas(&self, lease: &Lease, notes: &ReplicaRecord) -> Result<(), LockError> {
-        let (inner, lease, notes) = (self.inner.clone(), lease.clone(), notes.clone());
-        self.item(
+    async fn record_replicas(
+        &self,
+        lease: &Lease,
+        record: &ReplicaRecord,
+    ) -> Result<(), LockError> {
+        let (inner, lease, record) = (self.inner.clone(), lease.clone(), record.clone());
+        self.call_table(
             "record_replicas",
-            async move { inner.record_replicas(&lease, &notes).await },
+            async move { inner.record_replicas(&lease, &record).await },
             |()| None,
         )
         .await
@@ -189,11 +193,11 @@ impl StateStore for Gated<dyn StateStore> {
 
     async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError> {
         let (inner, lease, decision) = (self.inner.clone(), lease.clone(), decision.clone());
-        let fact = Fact::Decided(lease.clone());
-        self.item(
+        let effect = Effect::DecisionRecorded(lease.clone());
+        self.call_table(
             "record_decision",
             async move { inner.record_decision(&lease, &decision).await },
-            |()| Some(fact),
+            |()| Some(effect),
         )
         .await
     }

@@ -1,4 +1,4 @@
-//! `assign-user` as it is deployed: its size, its start, its own work for a request.
+//! `assign-user` as it is deployed: its size, its start, and its own work for a request.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use local_stack::project;
 use local_stack::token::{AUDIENCE, ISSUER};
 use scaling_bench::{Quantity, Row, Samples, Section};
 
-use crate::lambda::Lambda;
+use crate::fake_services::FakeServices;
 
 const STARTS: usize = 30;
 const WARM_UP: usize = 50;
@@ -38,18 +38,17 @@ pub(crate) async fn measure() -> Result<Section> {
     rows.extend(requests(&dir, &binary, &keys)?);
     Ok(Section {
         title: "assign-user, the release binary".to_owned(),
-        how: "Stand-ins in this process play Lambda's runtime API, the key set and Hasura, so \
-              that no time of a database is in it. Own work is what passes between an event given \
-              and its response, without the time in which Hasura has the question; it includes \
-              the check of an RS256 signature. From its start means from fork to the first poll \
-              of the runtime API."
+        method: "Stand-ins in this process play Lambda's runtime API, the key set and Hasura, so that no \
+              database time is included. Own work is the time from an event to its response, \
+              without the time in which Hasura has the request; it includes the check of an RS256 \
+              signature. From its start means from fork to the first poll of the runtime API."
             .to_owned(),
         rows,
     })
 }
 
 async fn sizes(dir: &StackDir, binary: &Path) -> Result<Vec<Row>> {
-    // A package has the binary under this name.
+    // The name of the binary in a deployment package.
     let bootstrap = dir.data("bootstrap");
     fs::copy(binary, &bootstrap).with_context(|| format!("copy {}", binary.display()))?;
     let zipped = dir.data("assign-user.zip");
@@ -68,48 +67,48 @@ async fn sizes(dir: &StackDir, binary: &Path) -> Result<Vec<Row>> {
 fn starts(dir: &StackDir, binary: &Path, keys: &UserKeys) -> Result<Row> {
     let mut samples = Samples::default();
     for _ in 0..STARTS {
-        let lambda = Lambda::start(keys)?;
+        let services = FakeServices::start(keys)?;
         let started = Instant::now();
-        let _function = start(dir, binary, &lambda)?;
-        samples.push(lambda.poll()? - started);
+        let _function = start(dir, binary, &services)?;
+        samples.push(services.next_poll()? - started);
     }
     let row = Row::timed("from its start to its first poll", &samples);
     Ok(row.at_most(Quantity::Time(INIT_GOAL)))
 }
 
 fn requests(dir: &StackDir, binary: &Path, keys: &UserKeys) -> Result<Vec<Row>> {
-    let lambda = Lambda::start(keys)?;
-    let function = start(dir, binary, &lambda)?;
-    let first = lambda.invoke()?;
+    let services = FakeServices::start(keys)?;
+    let function = start(dir, binary, &services)?;
+    let first = services.invoke()?;
     for _ in 1..WARM_UP {
-        lambda.invoke()?;
+        services.invoke()?;
     }
-    lambda.questions();
+    services.take_hasura_requests();
     let processor_before = processor_time(&function)?;
     let mut samples = Samples::default();
     for _ in 0..REQUESTS {
-        samples.push(lambda.invoke()?);
+        samples.push(services.invoke()?);
     }
     let processor = (processor_time(&function)? - processor_before) / u32::try_from(REQUESTS)?;
-    let questions = lambda.questions().div_ceil(REQUESTS);
+    let graphql = services.take_hasura_requests().div_ceil(REQUESTS);
     let work = Row::timed("own work for a request, warm", &samples);
-    let questions = Row::single(
+    let graphql = Row::single(
         "GraphQL requests for an assign",
-        Quantity::Count(u64::try_from(questions)?),
+        Quantity::Count(u64::try_from(graphql)?),
     );
     Ok(vec![
         Row::single("own work for the first request", Quantity::Time(first)),
         work.at_most(Quantity::Time(WORK_GOAL)),
         Row::single("- of it on the processor, mean", Quantity::Time(processor)).samples(REQUESTS),
-        questions.samples(REQUESTS).at_most(Quantity::Count(1)),
+        graphql.samples(REQUESTS).at_most(Quantity::Count(1)),
         Row::single("memory (resident), after all of them", resident(&function)?),
     ])
 }
 
-fn start(dir: &StackDir, binary: &Path, lambda: &Lambda) -> Result<Process> {
-    let url = format!("http://{}", lambda.address());
+fn start(dir: &StackDir, binary: &Path, services: &FakeServices) -> Result<Process> {
+    let url = format!("http://{}", services.address());
     Program::new("assign-user", binary)
-        .env("AWS_LAMBDA_RUNTIME_API", lambda.address())
+        .env("AWS_LAMBDA_RUNTIME_API", services.address())
         .env("AWS_LAMBDA_FUNCTION_NAME", "assign-user")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
@@ -123,7 +122,7 @@ fn start(dir: &StackDir, binary: &Path, lambda: &Lambda) -> Result<Process> {
         .start(dir)
 }
 
-/// How long the threads of a process have run on a processor, all together.
+/// The time that all threads of a process have spent on a processor.
 fn processor_time(process: &Process) -> Result<Duration> {
     let tasks = format!("/proc/{}/task", process.pid());
     let mut nanos = 0;
@@ -141,6 +140,6 @@ fn resident(process: &Process) -> Result<Quantity> {
     let kib = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())
-        .context("no VmRSS in the process's status")?;
+        .context("the process's status has no VmRSS line")?;
     Ok(Quantity::Bytes(kib.parse::<u64>()? * 1024))
 }

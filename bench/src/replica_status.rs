@@ -14,11 +14,11 @@ use shared::replicas::ask_all;
 use shared::settings::StatusApi;
 
 const REPLICAS: u32 = 1_000;
-/// One in so many hangs.
+/// One in this many replicas hangs.
 const HANGING: u32 = 10;
 const RUNS: usize = 5;
 
-/// Connecting to a thousand, and a busy machine.
+/// For connections to a thousand replicas on a busy machine.
 const MARGIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn measure() -> Result<Section> {
@@ -35,28 +35,28 @@ pub(crate) async fn measure() -> Result<Section> {
     let limit = StatusApi::default().time_limit;
     let hanging = REPLICAS / HANGING;
     let rows = vec![
-        Row::single("the time limit of one question", Quantity::Time(limit)),
+        Row::single("the time limit of one request", Quantity::Time(limit)),
         Row::timed(
             format!("{REPLICAS} replicas, all answer"),
-            &times(&machines, &all_answer, 0).await?,
+            &measure_poll(&machines, &all_answer, 0).await?,
         ),
         Row::timed(
             format!("{REPLICAS} replicas, {hanging} of them hang"),
-            &times(&machines, &some_hang, hanging).await?,
+            &measure_poll(&machines, &some_hang, hanging).await?,
         )
         .at_most(Quantity::Time(limit + MARGIN)),
     ];
     Ok(Section {
         title: "replicas' status".to_owned(),
-        how: "Each replica has a loopback address of its own. One server in this process, a dev \
-              build, listens on all of them and tells them apart by it; the service's own poller \
-              asks, over a connection for each."
+        method: "Each replica has a loopback address of its own. One server in this process, a dev build, \
+              listens on all of them and tells them apart by their addresses; the service's own \
+              poller asks, over one connection each."
             .to_owned(),
         rows,
     })
 }
 
-async fn times(
+async fn measure_poll(
     machines: &BTreeMap<InstanceId, Machine>,
     server: &ReplicaServer,
     hanging: u32,
@@ -78,7 +78,7 @@ async fn times(
             .count();
         ensure!(
             silent == hanging as usize,
-            "{silent} of {} gave no answer, not {hanging}",
+            "{silent} of {} gave no answer, instead of {hanging}",
             answers.len()
         );
     }

@@ -1,5 +1,5 @@
-//! A wrong view of EC2: for a while, a region's listing is empty, and complete as far as it
-//! says. Wrong credentials, or a wrong tag, look like that.
+//! A wrong view of EC2: for a while, a region's listing succeeds and is empty. Wrong credentials or
+//! a wrong tag look like this.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,13 +11,14 @@ use shared::model::{ExternalAddress, LaunchRequest, Machine};
 use shared::settings::{AddressTag, Selector};
 use testing::FakeHosts;
 
+/// EC2 with empty listings in some regions.
 #[derive(Debug)]
-pub struct Blind {
+pub struct EmptyListings {
     inner: Arc<FakeHosts>,
     regions: Arc<Mutex<BTreeSet<RegionName>>>,
 }
 
-impl Blind {
+impl EmptyListings {
     pub fn new(inner: Arc<FakeHosts>) -> Self {
         Self {
             inner,
@@ -25,9 +26,10 @@ impl Blind {
         }
     }
 
-    pub fn set(&self, region: &RegionName, blind: bool) {
+    /// Starts or stops returning empty listings in a region.
+    pub fn set(&self, region: &RegionName, is_empty: bool) {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        if blind {
+        if is_empty {
             regions.insert(region.clone());
         } else {
             regions.remove(region);
@@ -35,12 +37,12 @@ impl Blind {
     }
 }
 
-impl HostHandlers for Blind {
+impl HostHandlers for EmptyListings {
     fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
         Arc::new(InRegion {
             region: region.clone(),
             inner: self.inner.in_region(region),
-            blind: self.regions.clone(),
+            regions_with_empty_listings: self.regions.clone(),
         })
     }
 }
@@ -48,19 +50,19 @@ impl HostHandlers for Blind {
 struct InRegion {
     region: RegionName,
     inner: Arc<dyn HostHandler>,
-    blind: Arc<Mutex<BTreeSet<RegionName>>>,
+    regions_with_empty_listings: Arc<Mutex<BTreeSet<RegionName>>>,
 }
 
 #[async_trait]
 impl HostHandler for InRegion {
     async fn list(&self) -> Result<Vec<Machine>, HostError> {
         let listed = self.inner.list().await?;
-        let blind = self.blind.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(if blind.contains(&self.region) {
-            Vec::new()
-        } else {
-            listed
-        })
+        let is_empty = self
+            .regions_with_empty_listings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&self.region);
+        Ok(if is_empty { Vec::new() } else { listed })
     }
 
     async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {

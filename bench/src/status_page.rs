@@ -1,4 +1,4 @@
-//! The status page of a large service, as a browser asks for it.
+//! The status page of a large service, as a browser requests it.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use tokio_postgres::Client;
 use crate::fleet::{INSTANCES, REGION};
 
 const REGIONS: usize = 30;
-/// Each has had a pass every minute since then.
+/// Each region has had a pass every minute for this time.
 const HISTORY: SignedDuration = SignedDuration::from_hours(3);
 const AT_ONCE: usize = 8;
 const SAMPLES: usize = 30;
@@ -42,7 +42,7 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     for (what, path, accept) in [
         ("page of all regions", String::new(), "text/html"),
         (
-            "the same as JSON, without a past",
+            "the same as JSON, without history",
             String::new(),
             "application/json",
         ),
@@ -58,7 +58,7 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     }
     Ok(Section {
         title: "the status page".to_owned(),
-        how: format!(
+        method: format!(
             "Over HTTP, one request after the other, to the deployed `status`: {REGIONS} regions, \
              {INSTANCES} instances in one of them, a pass a minute in each for {} hours. Function, \
              GraphQL engine and local AWS are as above.",
@@ -68,7 +68,7 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     })
 }
 
-/// What passes leave in DynamoDB.
+/// Writes to DynamoDB what passes of the last hours would have written.
 async fn passes(stack: &Stack, region: &RegionName) -> Result<()> {
     let client = aws_sdk_dynamodb::Client::new(&stack.sdk_config());
     let store = DynamoStore::new(client, stack.env().scaling_table.clone());
@@ -111,13 +111,13 @@ async fn passes(stack: &Stack, region: &RegionName) -> Result<()> {
     Ok(())
 }
 
-/// The times, and the size of one answer.
+/// Requests a page. Returns the times, and the size of one answer in bytes.
 async fn ask(stack: &Stack, path: &str, accept: &str) -> Result<(Samples, u64)> {
     let env = stack.env();
     let http = reqwest::Client::new();
     let mut samples = Samples::default();
     let mut bytes = 0;
-    // The first one starts the process.
+    // The first request starts the process.
     for n in 0..=SAMPLES {
         let started = Instant::now();
         let request = http.get(format!("{}{path}", env.status_url));

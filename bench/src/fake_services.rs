@@ -1,4 +1,5 @@
-//! Plays all that `assign-user` talks to: Lambda's runtime API, the login service's keys, Hasura.
+//! Stand-ins for everything that `assign-user` calls: Lambda's runtime API, the identity provider's
+//! key set, Hasura.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
@@ -16,24 +17,25 @@ use scaling_tests::http::{self, Message};
 use serde_json::{Value, json};
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(crate) struct Lambda {
+/// The stand-ins, and the measurements that they take.
+pub(crate) struct FakeServices {
     address: String,
     polled: Receiver<Instant>,
     work: Sender<()>,
     answered: Receiver<(Duration, Vec<u8>)>,
-    asked: Arc<AtomicUsize>,
+    hasura_requests: Arc<AtomicUsize>,
 }
 
-impl Lambda {
+impl FakeServices {
     pub(crate) fn start(keys: &UserKeys) -> Result<Self> {
         let port = Ports::free().reserve("the runtime API")?;
         let address = format!("127.0.0.1:{}", port.port());
         let (polled_tx, polled) = mpsc::channel();
         let (work, work_rx) = mpsc::channel();
         let (answered_tx, answered) = mpsc::channel();
-        let asked = Arc::new(AtomicUsize::new(0));
+        let hasura_requests = Arc::new(AtomicUsize::new(0));
         let script = Script {
             key_set: keys.key_set().to_string().into_bytes(),
             event: event(&Token::new("alice").sign(keys)?)?,
@@ -41,16 +43,16 @@ impl Lambda {
             polled: polled_tx,
             work: Mutex::new(work_rx),
             answered: answered_tx,
-            asked: asked.clone(),
+            hasura_requests: hasura_requests.clone(),
             clock: Mutex::new(Stopwatch::default()),
         };
-        http::serve(port.into_listener(), move |request| script.answer(request));
+        http::serve(port.into_listener(), move |request| script.respond(request));
         Ok(Self {
             address,
             polled,
             work,
             answered,
-            asked,
+            hasura_requests,
         })
     }
 
@@ -58,22 +60,22 @@ impl Lambda {
         &self.address
     }
 
-    /// When the function asked for its next event.
-    pub(crate) fn poll(&self) -> Result<Instant> {
+    /// The time at which the function polled for its next event.
+    pub(crate) fn next_poll(&self) -> Result<Instant> {
         self.polled
-            .recv_timeout(PATIENCE)
-            .context("assign-user asks for no event")
+            .recv_timeout(TIMEOUT)
+            .context("assign-user has not polled for an event")
     }
 
-    /// Gives the function one event, and tells for how long it was at work itself: without the
-    /// time in which Hasura had its question.
+    /// Gives the function one event. Returns the time that the function itself worked, without the
+    /// time in which Hasura had its request.
     pub(crate) fn invoke(&self) -> Result<Duration> {
-        self.poll()?;
+        self.next_poll()?;
         self.work.send(())?;
         let (own, answer) = self
             .answered
-            .recv_timeout(PATIENCE)
-            .context("assign-user does not answer")?;
+            .recv_timeout(TIMEOUT)
+            .context("assign-user has not answered")?;
         let status =
             serde_json::from_slice(&answer).map(|answer: Value| answer["statusCode"] == 200);
         ensure!(
@@ -84,12 +86,13 @@ impl Lambda {
         Ok(own)
     }
 
-    /// How often Hasura was asked since the last call.
-    pub(crate) fn questions(&self) -> usize {
-        self.asked.swap(0, Ordering::Relaxed)
+    /// The number of requests to Hasura since the last call.
+    pub(crate) fn take_hasura_requests(&self) -> usize {
+        self.hasura_requests.swap(0, Ordering::Relaxed)
     }
 }
 
+/// The answers of the stand-ins.
 struct Script {
     key_set: Vec<u8>,
     event: Vec<u8>,
@@ -97,24 +100,24 @@ struct Script {
     polled: Sender<Instant>,
     work: Mutex<Receiver<()>>,
     answered: Sender<(Duration, Vec<u8>)>,
-    asked: Arc<AtomicUsize>,
+    hasura_requests: Arc<AtomicUsize>,
     clock: Mutex<Stopwatch>,
 }
 
 impl Script {
-    fn answer(&self, request: &Message) -> io::Result<Vec<u8>> {
+    fn respond(&self, request: &Message) -> io::Result<Vec<u8>> {
         let path = request.path();
         if path.ends_with("/invocation/next") {
-            self.next()
+            self.next_event()
         } else if path == "/v1/graphql" {
             self.clock(Stopwatch::pause);
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            self.clock(Stopwatch::go);
+            self.hasura_requests.fetch_add(1, Ordering::Relaxed);
+            self.clock(Stopwatch::start);
             Ok(http::json("200 OK", &[], &self.slot))
         } else if path == "/keys" {
             Ok(http::json("200 OK", &[], &self.key_set))
         } else {
-            // The response, or the report of an error.
+            // The response of the function, or its report of an error.
             let own = self.clock(Stopwatch::pause);
             self.clock(|clock| *clock = Stopwatch::default());
             let answer = (own, request.body.clone());
@@ -123,7 +126,8 @@ impl Script {
         }
     }
 
-    fn next(&self) -> io::Result<Vec<u8>> {
+    /// Keeps the poll for an event open until there is work.
+    fn next_event(&self) -> io::Result<Vec<u8>> {
         self.polled.send(Instant::now()).map_err(io::Error::other)?;
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         work.recv().map_err(io::Error::other)?;
@@ -132,7 +136,7 @@ impl Script {
                 "lambda-runtime-aws-request-id",
                 "11111111-1111-4111-8111-111111111111",
             ),
-            // In the year 2100.
+            // The year 2100.
             ("lambda-runtime-deadline-ms", "4102444800000"),
             (
                 "lambda-runtime-invoked-function-arn",
@@ -140,15 +144,17 @@ impl Script {
             ),
         ];
         let event = http::json("200 OK", &headers, &self.event);
-        self.clock(Stopwatch::go);
+        self.clock(Stopwatch::start);
         Ok(event)
     }
 
-    fn clock<T>(&self, turn: impl FnOnce(&mut Stopwatch) -> T) -> T {
-        turn(&mut self.clock.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Changes the stopwatch of the function's own work.
+    fn clock<T>(&self, change: impl FnOnce(&mut Stopwatch) -> T) -> T {
+        change(&mut self.clock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
+/// Adds up the time in which the function works itself.
 #[derive(Default)]
 struct Stopwatch {
     since: Option<Instant>,
@@ -156,11 +162,11 @@ struct Stopwatch {
 }
 
 impl Stopwatch {
-    fn go(&mut self) {
+    fn start(&mut self) {
         self.since = Some(Instant::now());
     }
 
-    /// The time so far.
+    /// Stops the time, and returns the total.
     fn pause(&mut self) -> Duration {
         self.total += self
             .since
@@ -176,7 +182,7 @@ fn event(token: &str) -> Result<Vec<u8>> {
     Ok(event.to_string().into_bytes())
 }
 
-/// What Hasura answers: a slot.
+/// Hasura's answer: a slot.
 fn slot() -> Vec<u8> {
     let row = json!({
         "outcome": "ASSIGNED", "slot_id": "6f1c2b9e-3d0a-4f0e-9a70-2f5d3a1b7c11",

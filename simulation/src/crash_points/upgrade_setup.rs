@@ -1,39 +1,25 @@
-//! Upgrades, at each of their moments.
+//! The states of an upgrade before an invocation.
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
 use shared::assign::AppVersion;
 use shared::ids::{ClientSha, ImageId};
 use shared::model::{Image, ImageState, Instance};
-use shared::settings::Upgrades;
 use testing::{ENVIRONMENT, at, image, instance};
 
-use super::furnish::{add, buffer, never_came_up_of, region, watched};
-use crate::rollouts::upgrade_event;
+use super::setup::{add_instance, add_unbooted, buffer, record_observed, region, step_until_busy};
+use crate::builds::upgrade_event;
 use crate::simulation::Simulation;
 
 const NEW: &str = "ami-00000002";
-
-/// Whole upgrades happen while all comes to rest. Both are longer than a wish may be late: one that
-/// arrives when its upgrade is over begins it anew.
-pub(super) fn bounds() -> Upgrades {
-    Upgrades {
-        surge: 0,
-        deadline: SignedDuration::from_mins(4),
-        swap_when_warm: false,
-        bake: SignedDuration::from_mins(2),
-        old_image: Some(SignedDuration::from_mins(1)),
-    }
-}
 
 fn add_image(simulation: &mut Simulation, image: Image) {
     let tables = &mut simulation.world.database.rows().tables;
     tables.add_image(&region(), image);
 }
 
-/// The app version names an image's commit.
-fn name(simulation: &mut Simulation, id: &str) {
+/// Sets the app version to the commit of an image.
+fn set_app_version(simulation: &mut Simulation, id: &str) {
     let version = AppVersion {
         version: "1.0".to_owned(),
         client_sha: image(id, ImageState::Current).client_sha,
@@ -42,7 +28,7 @@ fn name(simulation: &mut Simulation, id: &str) {
     tables.app_versions.insert(ENVIRONMENT.to_owned(), version);
 }
 
-fn of_new(id: &str) -> Instance {
+fn instance_of_new_image(id: &str) -> Instance {
     let Image {
         id: image_id,
         client_sha,
@@ -55,9 +41,9 @@ fn of_new(id: &str) -> Instance {
     }
 }
 
-/// An upgrade was asked for: the new image warms, with its instances.
+/// An upgrade was requested: the new image warms, with these instances.
 fn warming(simulation: &mut Simulation, ids: &[&str]) {
-    watched(simulation);
+    record_observed(simulation);
     buffer(simulation);
     add_image(
         simulation,
@@ -67,20 +53,20 @@ fn warming(simulation: &mut Simulation, ids: &[&str]) {
         },
     );
     for id in ids {
-        add(simulation, &of_new(id));
+        add_instance(simulation, &instance_of_new_image(id));
     }
 }
 
-/// Nothing is asked for yet, and whoever asks has named it.
-pub(super) fn to_be_asked_for(simulation: &mut Simulation) {
+/// No upgrade is requested yet, and the app version names the new image.
+pub(super) fn upgrade_not_requested(simulation: &mut Simulation) {
     buffer(simulation);
-    name(simulation, NEW);
+    set_app_version(simulation, NEW);
 }
 
-/// Another one warms, and gives way.
-pub(super) fn another_warms(simulation: &mut Simulation) {
+/// Another image warms, and has to give way to the new one.
+pub(super) fn another_image_warming(simulation: &mut Simulation) {
     buffer(simulation);
-    name(simulation, NEW);
+    set_app_version(simulation, NEW);
     let other = "ami-00000001";
     add_image(simulation, image(other, ImageState::Warming));
     let row = Instance {
@@ -88,43 +74,43 @@ pub(super) fn another_warms(simulation: &mut Simulation) {
         client_sha: format!("sha-of-{other}").as_str().into(),
         ..instance("i-3")
     };
-    add(simulation, &row);
+    add_instance(simulation, &row);
 }
 
-pub(super) fn asked_for(simulation: &mut Simulation) {
+pub(super) fn upgrade_requested(simulation: &mut Simulation) {
     warming(simulation, &[]);
-    name(simulation, NEW);
+    set_app_version(simulation, NEW);
 }
 
-pub(super) fn warm(simulation: &mut Simulation) {
+pub(super) fn new_image_warm(simulation: &mut Simulation) {
     warming(simulation, &["i-3", "i-4"]);
-    name(simulation, NEW);
+    set_app_version(simulation, NEW);
 }
 
-/// All is warm, and clients are told just now.
-pub(super) fn warm_and_not_named(simulation: &mut Simulation) {
+/// The new image is warm, and the app version does not name it yet.
+pub(super) fn new_image_warm_old_app_version(simulation: &mut Simulation) {
     warming(simulation, &["i-3", "i-4"]);
-    name(simulation, "ami-1");
+    set_app_version(simulation, "ami-1");
 }
 
-pub(super) fn late(simulation: &mut Simulation) {
-    warm_and_not_named(simulation);
+pub(super) fn upgrade_past_deadline(simulation: &mut Simulation) {
+    new_image_warm_old_app_version(simulation);
     let tables = &mut simulation.world.database.rows().tables;
     if let Some(image) = tables.images.get_mut(&(region(), NEW.into())) {
         image.since = at(-300);
     }
 }
 
-/// Its only instance did not come up.
-pub(super) fn flawed(simulation: &mut Simulation) {
+/// The only instance of the new image did not boot.
+pub(super) fn new_image_did_not_boot(simulation: &mut Simulation) {
     warming(simulation, &[]);
-    never_came_up_of(simulation, of_new("i-3"));
+    add_unbooted(simulation, instance_of_new_image("i-3"));
 }
 
-/// The new image is current, and the one before bakes with its buffer.
+/// The new image is current, and the previous one bakes with its buffer.
 pub(super) fn swapped(simulation: &mut Simulation, named: &str, since: i64) {
     warming(simulation, &["i-3", "i-4"]);
-    name(simulation, named);
+    set_app_version(simulation, named);
     let tables = &mut simulation.world.database.rows().tables;
     let mut set = |id: &str, state, since| {
         if let Some(image) = tables.images.get_mut(&(region(), id.into())) {
@@ -139,20 +125,20 @@ pub(super) fn baked(simulation: &mut Simulation) {
     swapped(simulation, NEW, -300);
 }
 
-pub(super) fn turned_back(simulation: &mut Simulation) {
+pub(super) fn app_version_reverted(simulation: &mut Simulation) {
     swapped(simulation, "ami-1", -30);
 }
 
-/// Somebody asks, and again if nobody answered.
-pub(super) fn ask(simulation: &mut Simulation) {
+/// Requests the upgrade; `retried` repeats it when there was no answer.
+pub(super) fn request_upgrade(simulation: &mut Simulation) {
     let sha: ClientSha = image(NEW, ImageState::Warming).client_sha;
     let images = BTreeMap::from([(region(), ImageId::from(NEW))]);
     simulation.reconcile("image upgrade", upgrade_event(&sha, &images));
-    simulation.follow_up_now();
+    simulation.process_outside_changes();
 }
 
-/// The app version is changed while an image is warm.
-pub(super) fn names_new(simulation: &mut Simulation) {
-    name(simulation, NEW);
-    super::kinds::until_busy(simulation);
+/// The app version is changed while the new image is warm.
+pub(super) fn set_app_version_to_new(simulation: &mut Simulation) {
+    set_app_version(simulation, NEW);
+    step_until_busy(simulation);
 }

@@ -1,4 +1,4 @@
-//! What a region is like before an invocation of some kind.
+//! The state of a region before an invocation.
 
 use jiff::SignedDuration;
 use shared::host::HostErrorKind;
@@ -6,12 +6,14 @@ use shared::ids::{ClientToken, RegionName};
 use shared::model::{
     ImageState, Instance, InstanceStatus, Intent, LaunchRequest, MachineState, SlotCounts,
 };
-use shared::settings::{RegionSettings, Timeouts};
+use shared::settings::{RegionSettings, Timeouts, Upgrades};
 use testing::{at, image, instance, machine};
 
-use crate::simulation::{Happening, Simulation};
+use crate::faults::Fault;
+use crate::scheduled::Event;
+use crate::simulation::Simulation;
 
-/// Two instances of two slots each are the buffer.
+/// The buffer is two instances with two slots each.
 pub(super) fn settings() -> RegionSettings {
     let minutes = SignedDuration::from_mins;
     RegionSettings {
@@ -23,8 +25,20 @@ pub(super) fn settings() -> RegionSettings {
             missing: minutes(2),
             orphan: minutes(3),
         },
-        upgrades: super::upgrades::bounds(),
+        upgrades: upgrade_settings(),
         ..testing::settings()
+    }
+}
+
+/// Whole upgrades happen while the system converges. Deadline and bake are longer than a request
+/// may be late: a request that arrives after its upgrade begins it again.
+fn upgrade_settings() -> Upgrades {
+    Upgrades {
+        surge: 0,
+        deadline: SignedDuration::from_mins(4),
+        swap_when_warm: false,
+        bake: SignedDuration::from_mins(2),
+        old_image: Some(SignedDuration::from_mins(1)),
     }
 }
 
@@ -32,8 +46,8 @@ pub(super) fn region() -> RegionName {
     settings().name
 }
 
-/// A row, its machine and its agent.
-pub(super) fn add(simulation: &mut Simulation, instance: &Instance) {
+/// Adds a row, its machine and its agent.
+pub(super) fn add_instance(simulation: &mut Simulation, instance: &Instance) {
     add_row(simulation, instance);
     let host = simulation.world.host(&region());
     host.state().ec2.add(machine(instance));
@@ -41,37 +55,42 @@ pub(super) fn add(simulation: &mut Simulation, instance: &Instance) {
     simulation.agents.add(id.clone(), region(), launch);
     if let Some(agent) = simulation.agents.get_mut(&id) {
         agent.registered = instance.active_at.is_some();
-        agent.heard_at = instance.beat_at;
+        agent.last_heartbeat_at = instance.beat_at;
     }
-    let happening = if instance.active_at.is_some() {
-        Happening::Beats(id)
+    let event = if instance.active_at.is_some() {
+        Event::Heartbeat(id)
     } else {
-        Happening::Boots(id)
+        Event::AgentBoots(id)
     };
-    simulation.happens_in(SignedDuration::from_secs(9), happening);
+    simulation.schedule_in(SignedDuration::from_secs(9), event);
 }
 
+/// Adds a row without a machine.
 pub(super) fn add_row(simulation: &mut Simulation, instance: &Instance) {
     let tables = &mut simulation.world.database.rows().tables;
     tables.add_instance(&region(), instance);
 }
 
+/// The buffer is complete, so that a pass has nothing to do.
 pub(super) fn buffer(simulation: &mut Simulation) {
     for id in ["i-1", "i-2"] {
-        add(simulation, &instance(id));
+        add_instance(simulation, &instance(id));
     }
 }
 
+/// The pool of the first launch choice has no capacity.
 pub(super) fn no_capacity(simulation: &mut Simulation) {
     let host = simulation.world.host(&region());
     let pool = ("c5.large".to_owned(), "subnet-a".to_owned());
     host.state().ec2.room.insert(pool, 0);
 }
 
-pub(super) fn partly(simulation: &mut Simulation) {
+/// EC2 launches one machine for the next request, whatever number it requests.
+pub(super) fn partial_capacity(simulation: &mut Simulation) {
     simulation.world.host(&region()).state().ec2.at_most_next = Some(1);
 }
 
+/// The request of the recorded intent: two machines, which are the buffer.
 pub(super) fn request() -> LaunchRequest {
     LaunchRequest {
         image_id: "ami-1".into(),
@@ -89,14 +108,15 @@ pub(super) fn request() -> LaunchRequest {
     }
 }
 
-pub(super) fn intent(simulation: &mut Simulation, created_at: jiff::Timestamp) {
+/// An earlier pass recorded an intent, and died before it asked EC2.
+pub(super) fn add_intent(simulation: &mut Simulation, created_at: jiff::Timestamp) {
     let intent = Intent {
         launch_id: "before".into(),
         client_token: ClientToken::from("token"),
         created_at,
         request: request(),
     };
-    simulation.checks.recorded_before(&region(), &intent);
+    simulation.checks.note_intent_before(&region(), &intent);
     let mut items = simulation.world.store.items();
     items
         .of(&region())
@@ -104,19 +124,21 @@ pub(super) fn intent(simulation: &mut Simulation, created_at: jiff::Timestamp) {
         .insert(intent.launch_id.clone(), intent);
 }
 
-pub(super) fn launched(simulation: &mut Simulation) {
-    intent(simulation, at(-30));
+/// An earlier pass died after EC2 had carried out its launch.
+pub(super) fn carried_out_launch(simulation: &mut Simulation) {
+    add_intent(simulation, at(-30));
     let host = simulation.world.host(&region());
     let launched = host
         .state()
         .ec2
         .launch(&"token".into(), &request(), at(-20));
     assert!(launched.is_ok(), "{launched:?}");
-    simulation.expect_boots();
+    simulation.schedule_boots();
 }
 
-pub(super) fn launched_and_ended(simulation: &mut Simulation) {
-    launched(simulation);
+/// An earlier pass died after its launch, and the machines have terminated since.
+pub(super) fn terminated_launch(simulation: &mut Simulation) {
+    carried_out_launch(simulation);
     let host = simulation.world.host(&region());
     let ids: Vec<_> = host.state().ec2.machines.keys().cloned().collect();
     for id in ids {
@@ -126,20 +148,23 @@ pub(super) fn launched_and_ended(simulation: &mut Simulation) {
     }
 }
 
-pub(super) fn of_yesterday(simulation: &mut Simulation) {
-    launched(simulation);
+/// The intent is 13 hours old: EC2 may have forgotten its client token, and the launch must not be
+/// repeated.
+pub(super) fn old_intent(simulation: &mut Simulation) {
+    carried_out_launch(simulation);
     let mut items = simulation.world.store.items();
     for intent in items.of(&region()).open.values_mut() {
         intent.created_at = at(-13 * 3600);
     }
 }
 
+/// There is one instance more than the buffer needs.
 pub(super) fn surplus(simulation: &mut Simulation) {
     buffer(simulation);
-    add(simulation, &instance("i-3"));
+    add_instance(simulation, &instance("i-3"));
 }
 
-pub(super) fn in_state(id: &str, status: InstanceStatus) -> Instance {
+pub(super) fn instance_in_state(id: &str, status: InstanceStatus) -> Instance {
     Instance {
         status,
         draining_since: Some(at(-600)),
@@ -147,100 +172,117 @@ pub(super) fn in_state(id: &str, status: InstanceStatus) -> Instance {
     }
 }
 
+/// One instance more than the buffer has been draining for ten minutes.
 pub(super) fn drained(simulation: &mut Simulation) {
     buffer(simulation);
-    add(simulation, &in_state("i-3", InstanceStatus::Draining));
+    add_instance(
+        simulation,
+        &instance_in_state("i-3", InstanceStatus::Draining),
+    );
 }
 
-pub(super) fn committed(simulation: &mut Simulation) {
+/// A pass set an instance to `TERMINATING`, and died before it asked EC2 to terminate it.
+pub(super) fn terminating(simulation: &mut Simulation) {
     buffer(simulation);
-    add(simulation, &in_state("i-3", InstanceStatus::Terminating));
+    add_instance(
+        simulation,
+        &instance_in_state("i-3", InstanceStatus::Terminating),
+    );
 }
 
-pub(super) fn ended(simulation: &mut Simulation) {
-    committed(simulation);
-    set(simulation, "i-3", MachineState::Terminated);
+/// The machine of a `TERMINATING` instance has terminated.
+pub(super) fn terminated(simulation: &mut Simulation) {
+    terminating(simulation);
+    set_machine_state(simulation, "i-3", MachineState::Terminated);
 }
 
-pub(super) fn set(simulation: &mut Simulation, id: &str, state: MachineState) {
+pub(super) fn set_machine_state(simulation: &mut Simulation, id: &str, state: MachineState) {
     let host = simulation.world.host(&region());
     host.state().ec2.set_state(&id.into(), state, at(0));
 }
 
+/// A machine with this stack's tags has neither a row nor an intent.
 pub(super) fn orphan(simulation: &mut Simulation) {
     buffer(simulation);
     let host = simulation.world.host(&region());
     host.state().ec2.add(machine(&instance("i-orphan")));
 }
 
+/// EC2 does not list the machine of a row: since now, or since `since` seconds from the start.
 pub(super) fn missing(simulation: &mut Simulation, since: Option<i64>) {
     buffer(simulation);
-    let gone = Instance {
+    let missing = Instance {
         missing_since: since.map(at),
         beat_at: Some(at(-600)),
         ..instance("i-3")
     };
-    add_row(simulation, &gone);
+    add_row(simulation, &missing);
 }
 
+/// EC2 lists a machine again that was recorded as missing.
 pub(super) fn listed_again(simulation: &mut Simulation) {
     buffer(simulation);
     let back = Instance {
         missing_since: Some(at(-600)),
         ..instance("i-3")
     };
-    add(simulation, &back);
+    add_instance(simulation, &back);
 }
 
-pub(super) fn taken(simulation: &mut Simulation) {
+/// EC2 has terminated the machine of an `ACTIVE` instance.
+pub(super) fn machine_terminated(simulation: &mut Simulation) {
     buffer(simulation);
-    set(simulation, "i-1", MachineState::Terminated);
+    set_machine_state(simulation, "i-1", MachineState::Terminated);
 }
 
+/// The agent of an `ACTIVE` instance has sent no heartbeat for ten minutes.
 pub(super) fn lost(simulation: &mut Simulation) {
     buffer(simulation);
-    watched(simulation);
+    record_observed(simulation);
     let silent = Instance {
         beat_at: Some(at(-600)),
         ..instance("i-3")
     };
-    add(simulation, &silent);
+    add_instance(simulation, &silent);
     if let Some(agent) = simulation.agents.get_mut(&"i-3".into()) {
         agent.alive = false;
     }
 }
 
-/// Passes have always looked: silence counts.
-pub(super) fn watched(simulation: &mut Simulation) {
+/// Passes have observed this region all the time, so that a missing heartbeat counts.
+pub(super) fn record_observed(simulation: &mut Simulation) {
     let tables = &mut simulation.world.database.rows().tables;
     let fence = tables.fence_mut(&region());
     fence.last_pass_at = Some(at(-60));
     fence.watched_since = Some(jiff::Timestamp::UNIX_EPOCH);
 }
 
-pub(super) fn never_came_up(simulation: &mut Simulation) {
-    watched(simulation);
+/// An instance has not registered within its boot time.
+pub(super) fn boot_timed_out(simulation: &mut Simulation) {
+    record_observed(simulation);
     buffer(simulation);
-    never_came_up_of(simulation, instance("i-3"));
+    add_unbooted(simulation, instance("i-3"));
 }
 
-pub(super) fn never_came_up_of(simulation: &mut Simulation, instance: Instance) {
-    let stuck = Instance {
+/// Adds `instance`, whose id is `i-3`, without a registered agent.
+pub(super) fn add_unbooted(simulation: &mut Simulation, instance: Instance) {
+    let unbooted = Instance {
         status: InstanceStatus::PreConnection,
         active_at: None,
         beat_at: None,
         slots: SlotCounts::default(),
         ..instance
     };
-    add(simulation, &stuck);
+    add_instance(simulation, &unbooted);
     if let Some(agent) = simulation.agents.get_mut(&"i-3".into()) {
         agent.alive = false;
     }
 }
 
+/// A slot is allocated to a user who has not connected in time.
 pub(super) fn unclaimed(simulation: &mut Simulation) {
     buffer(simulation);
-    let forgotten = Instance {
+    let unclaimed = Instance {
         slots: SlotCounts {
             waiting: 1,
             occupied: 1,
@@ -248,20 +290,22 @@ pub(super) fn unclaimed(simulation: &mut Simulation) {
         },
         ..instance("i-3")
     };
-    add(simulation, &forgotten);
+    add_instance(simulation, &unclaimed);
 }
 
-pub(super) fn retired(simulation: &mut Simulation) {
+/// An instance of a retired image is left.
+pub(super) fn retired_image(simulation: &mut Simulation) {
     buffer(simulation);
     let old = Instance {
         image_id: "ami-0".into(),
         ..instance("i-3")
     };
-    add(simulation, &old);
+    add_instance(simulation, &old);
     let tables = &mut simulation.world.database.rows().tables;
     tables.add_image(&region(), image("ami-0", ImageState::Retired));
 }
 
+/// The fence is at a higher version than the lock, as after the loss of the table.
 pub(super) fn behind_fence(simulation: &mut Simulation) {
     simulation
         .world
@@ -272,20 +316,30 @@ pub(super) fn behind_fence(simulation: &mut Simulation) {
         .version = 7;
 }
 
-pub(super) fn wanted_again(simulation: &mut Simulation) {
+/// The region is marked again during each of the next three rounds.
+pub(super) fn woken_repeatedly(simulation: &mut Simulation) {
     simulation.world.store.items().wake_again = 3;
 }
 
+/// EC2 throttles every call.
 pub(super) fn throttled(simulation: &mut Simulation) {
     simulation.world.host(&region()).state().throttled = true;
-    simulation.checks.fault(crate::faults::Fault::Throttled);
+    simulation.checks.note_fault(Fault::Throttled);
 }
 
-/// EC2 carried the launch out, does not list it yet, and lets nobody ask again.
-pub(super) fn denied(simulation: &mut Simulation) {
-    launched(simulation);
+/// EC2 carried the launch out and does not list it yet, and a repeated request is denied.
+pub(super) fn retry_denied(simulation: &mut Simulation) {
+    carried_out_launch(simulation);
     let host = simulation.world.host(&region());
     let mut state = host.state();
     state.ec2.delays.listing_lag = SignedDuration::from_secs(50);
     state.refuse_launches.push_back(HostErrorKind::Denied);
+}
+
+/// Steps until the event has been sent and delivered.
+pub(super) fn step_until_busy(simulation: &mut Simulation) {
+    simulation.process_outside_changes();
+    while !simulation.is_busy() {
+        simulation.step();
+    }
 }

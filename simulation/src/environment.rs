@@ -1,0 +1,219 @@
+//! Random changes from outside: EC2's conditions, failures of machines and agents, operators.
+
+use jiff::SignedDuration;
+use shared::host::HostErrorKind;
+use shared::ids::{InstanceId, RegionName};
+use shared::model::LaunchRequest;
+use shared::settings::Selector;
+use testing::Delays;
+
+use crate::ec2_events::Ec2EventKind;
+use crate::faults::Fault;
+use crate::scheduled::Event;
+use crate::simulation::Simulation;
+
+/// EC2 terminates a spot instance this long after its interruption notice.
+const INTERRUPTION_NOTICE: SignedDuration = SignedDuration::from_mins(2);
+
+fn seconds(seconds: u64) -> SignedDuration {
+    SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+impl Simulation {
+    /// Draws what EC2 can and cannot do in a region until the next change.
+    pub(crate) fn change_ec2_conditions(&mut self, region: RegionName) {
+        self.reset_ec2_conditions(&region);
+        if self.winding_down {
+            return;
+        }
+        let host = self.world.host(&region);
+        if self.faults.occurs(Fault::NoCapacity) {
+            self.exhaust_pools(&region);
+        }
+        let mut state = host.state();
+        if self.faults.occurs(Fault::PartialCapacity) {
+            state.ec2.at_most_next = Some(1);
+        }
+        if self.faults.occurs(Fault::LaunchRefused) {
+            let kind = *self.random.pick(&[
+                HostErrorKind::Denied,
+                HostErrorKind::Invalid,
+                HostErrorKind::Unclear,
+            ]);
+            state.refuse_launches.push_back(kind);
+        }
+        if self.faults.occurs(Fault::Throttled) {
+            self.checks.note_fault(Fault::Throttled);
+            state.throttled = true;
+        }
+        if self.faults.occurs(Fault::ListingLags) {
+            state.ec2.delays.listing_lag = seconds(self.random.between(1..=50));
+            state.ec2.delays.lookup_lag = seconds(self.random.between(0..=8));
+        }
+        drop(state);
+        if self.faults.occurs(Fault::ListingEmpty) {
+            self.world.empty_listings.set(&region, true);
+        }
+        let wait = self.random.between(15..=90);
+        self.schedule_in(seconds(wait), Event::Ec2ConditionsChange(region));
+    }
+
+    /// Removes all restrictions on EC2 in a region.
+    pub(crate) fn reset_ec2_conditions(&mut self, region: &RegionName) {
+        let host = self.world.host(region);
+        let mut state = host.state();
+        state.ec2.room.clear();
+        state.ec2.at_most_next = None;
+        state.ec2.delays = Delays::default();
+        state.refuse_launches.clear();
+        state.throttled = false;
+        self.world.empty_listings.set(region, false);
+    }
+
+    /// Takes the capacity away from some of the pools that the region's launch choices name.
+    fn exhaust_pools(&mut self, region: &RegionName) {
+        let choices = self.world.settings(region).launch_choices;
+        let host = self.world.host(region);
+        let mut state = host.state();
+        for choice in choices {
+            let subnets = match &choice.subnet {
+                Selector::Id(id) => vec![id.clone()],
+                Selector::Tag { value, .. } => vec![format!("{value}-1"), format!("{value}-2")],
+            };
+            for subnet in subnets {
+                if self.random.chance(600) {
+                    let room = u32::try_from(self.random.below(2)).unwrap_or(0);
+                    state
+                        .ec2
+                        .room
+                        .insert((choice.instance_type.clone(), subnet), room);
+                }
+            }
+        }
+    }
+
+    /// Draws failures of machines and agents.
+    pub(crate) fn inject_failure(&mut self) {
+        if self.winding_down {
+            return;
+        }
+        let now = self.now();
+        if self.faults.occurs(Fault::MachineDies)
+            && let Some(id) = self.random_agent()
+            && let Some(region) = self.agents.get(&id).map(|agent| agent.region.clone())
+        {
+            self.world.host(&region).state().ec2.terminate(&id, now);
+            self.send_end_events(&region, &id);
+        }
+        if self.faults.occurs(Fault::Interruption) {
+            self.send_spot_notice(Ec2EventKind::Interruption);
+        }
+        if self.faults.occurs(Fault::Rebalance) {
+            self.send_spot_notice(Ec2EventKind::Rebalance);
+        }
+        if self.faults.occurs(Fault::AgentDies)
+            && let Some(id) = self.random_agent()
+            && let Some(agent) = self.agents.get_mut(&id)
+        {
+            agent.alive = false;
+        }
+        if self.faults.occurs(Fault::AgentSilent)
+            && let Some(id) = self.random_agent()
+        {
+            let silence = seconds(self.random.between(20..=300));
+            if let Some(agent) = self.agents.get_mut(&id) {
+                agent.silent_until = Some(now + silence);
+            }
+        }
+        if self.faults.occurs(Fault::StrayMachine) {
+            self.launch_stray();
+        }
+        let wait = self.random.between(5..=40);
+        self.schedule_in(seconds(wait), Event::RandomFailure);
+    }
+
+    /// Sends a spot interruption notice (two minutes before the end) or a rebalance recommendation.
+    fn send_spot_notice(&mut self, kind: Ec2EventKind) {
+        let Some(id) = self.random_agent() else {
+            return;
+        };
+        let Some(region) = self.agents.get(&id).map(|agent| agent.region.clone()) else {
+            return;
+        };
+        self.send_ec2_event(&region, &id, kind, SignedDuration::ZERO);
+        if kind == Ec2EventKind::Interruption {
+            self.schedule_in(INTERRUPTION_NOTICE, Event::InstanceReclaimed(id));
+        }
+    }
+
+    /// EC2 terminates a machine at the end of its interruption notice.
+    pub(crate) fn reclaim_instance(&mut self, id: &InstanceId) {
+        let now = self.now();
+        let Some(region) = self.agents.get(id).map(|agent| agent.region.clone()) else {
+            return;
+        };
+        self.world.host(&region).state().ec2.terminate(id, now);
+        self.send_end_events(&region, id);
+    }
+
+    /// Launches a machine with this stack's tags that is recorded nowhere.
+    fn launch_stray(&mut self) {
+        let now = self.now();
+        let regions = self.scenario.region_names();
+        let region = self.random.pick(&regions).clone();
+        let name = format!("stray-{}", now.as_millisecond());
+        let image = self.scenario.first_image(&region);
+        let request = LaunchRequest {
+            image_id: image.id,
+            client_sha: image.client_sha,
+            instance_type: "type-1".to_owned(),
+            subnet_id: "elsewhere".to_owned(),
+            security_group_ids: vec![],
+            instance_profile: None,
+            user_data: String::new(),
+            spot: false,
+            imds_hop_limit: None,
+            tags: vec![(shared::host::tags::LAUNCH.to_owned(), name.clone())],
+            count: 1,
+            capacity: 1,
+        };
+        let host = self.world.host(&region);
+        // A launch that finds no capacity is ignored: then there is no stray machine.
+        let _ = host
+            .state()
+            .ec2
+            .launch(&name.as_str().into(), &request, now);
+        self.schedule_boots();
+    }
+
+    /// An operator changes settings or invokes `reconcile`.
+    pub(crate) fn act_as_operator(&mut self) {
+        if self.winding_down {
+            return;
+        }
+        let regions = self.scenario.region_names();
+        let region = self.random.pick(&regions).clone();
+        let number = u32::try_from(self.random.below(9)).unwrap_or(0);
+        let choice = self.random.below(8);
+        if let Some(settings) = self.world.database.rows().tables.settings_mut(&region) {
+            match choice {
+                0 => settings.target_free = number,
+                1 => settings.max_instances = number,
+                2 => settings.paused = !settings.paused,
+                3 => settings.enabled = !settings.enabled,
+                4 => settings.scale_up_step = number / 3,
+                _ => {}
+            }
+        }
+        if choice == 5 {
+            let event = serde_json::json!({"regions": [region]});
+            self.reconcile("by hand", event);
+        }
+        if choice == 6 {
+            let event = serde_json::json!({"dry_run": true});
+            self.reconcile("dry run", event);
+        }
+        let wait = self.random.between(20..=120);
+        self.schedule_in(seconds(wait), Event::OperatorActs);
+    }
+}

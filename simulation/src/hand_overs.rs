@@ -1,0 +1,52 @@
+//! Where hand-overs and alerts of passes go.
+
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use shared::alerts::{Alerts, Problem};
+use shared::ids::RegionName;
+use shared::pass::{HandOverError, ReconcileInvoker};
+
+/// A region that a pass hands over to another invocation, and the id of the original trigger.
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    pub region: RegionName,
+    pub id: String,
+}
+
+/// Collects the regions that passes hand over.
+#[derive(Debug, Default)]
+pub struct HandOvers(Mutex<Vec<HandOver>>);
+
+impl HandOvers {
+    /// The hand-overs since the last call.
+    pub fn take(&self) -> Vec<HandOver> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl ReconcileInvoker for HandOvers {
+    async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError> {
+        let hand_over = HandOver {
+            region: region.clone(),
+            id: id.to_owned(),
+        };
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(hand_over);
+        Ok(())
+    }
+}
+
+/// Accepts every alert and keeps none: no rule depends on them.
+#[derive(Debug, Default)]
+pub struct DiscardedAlerts;
+
+#[async_trait]
+impl Alerts for DiscardedAlerts {
+    async fn send(&self, _region: &RegionName, _problems: &[Problem]) -> bool {
+        true
+    }
+}
