@@ -1,17 +1,22 @@
-//! The algorithm `replica`, which is SimpleScaleVM's: EC2's list says which replicas exist, and each
+//! The algorithm `replica`, from SimpleScaleVM: EC2's list says which replicas exist, and each
 //! replica reports its own status and free capacity over HTTP. It needs no database rows.
+//!
+//! [`ReplicaAlgorithm::decide`] lists the decisions in their order.
+
+mod census;
 
 use std::collections::BTreeMap;
 
+use census::Census;
 use jiff::Timestamp;
 
 use super::algorithm::{Fleet, ScalingAlgorithm};
-use super::plan::{Action, Counts, Plan, ReplicaView};
+use super::plan::{Action, Counts, Plan};
 use super::reason::Reason;
 use super::snapshot::Snapshot;
 use super::{addresses, guard, intents, launch_options};
 use crate::ids::InstanceId;
-use crate::model::{Image, ImageState, Machine, MachineState, ReplicaAnswer, ReplicaStatus};
+use crate::model::{Image, ImageState, MachineState, ReplicaAnswer, ReplicaStatus};
 use crate::settings::REPLICA;
 
 #[derive(Debug)]
@@ -33,18 +38,20 @@ impl ScalingAlgorithm for ReplicaAlgorithm {
         } else {
             // What an earlier pass began is completed before anything new begins.
             intents::resume_open(snapshot, now, &mut plan);
+            // The clock of an unknown replica starts even if the guard keeps it.
             record_unknown(snapshot, &census, now, &mut plan);
             delete_ended(&census, &mut plan);
             delete_unknown(snapshot, &census, now, &mut plan);
-            // After a move, the pass observes the region again at once: that round creates.
+            // Images before launches: after a move, this round creates nothing, because the pass
+            // observes the region again at once.
             if !move_images(snapshot, &mut plan) {
                 create_missing(snapshot, now, &mut plan);
             }
             delete_surplus(snapshot, &census, &mut plan);
-            // Last, because an address moves away from a replica that the plan deletes.
+            // After all deletions, because a deleted replica's address moves to another one.
             addresses::assign_addresses(snapshot, census.iter(), now, &mut plan);
         }
-        // The views show the decisions: they come after all of them.
+        // Last, because the views show what was decided about each replica.
         plan.replicas = census.views(snapshot, &plan);
         plan
     }
@@ -74,138 +81,6 @@ impl ScalingAlgorithm for ReplicaAlgorithm {
                 })
             }
             _ => false,
-        }
-    }
-}
-
-/// Every replica that EC2 lists, with its status. A machine with a row is not a replica but an
-/// instance, from before the region had this algorithm: an operator has to end it.
-struct Census<'s>(BTreeMap<&'s InstanceId, (&'s Machine, ReplicaStatus)>);
-
-impl<'s> Census<'s> {
-    fn of(snapshot: &'s Snapshot, now: Timestamp) -> Self {
-        let machines = snapshot.machines.values();
-        let has_row = |machine: &&Machine| snapshot.instances.contains_key(&machine.id);
-        Self(
-            machines
-                .filter(|machine| !has_row(machine))
-                .map(|machine| (&machine.id, (machine, status(snapshot, machine, now))))
-                .collect(),
-        )
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&'s Machine, &ReplicaStatus)> {
-        self.0.values().map(|(machine, status)| (*machine, status))
-    }
-
-    fn counts(&self, snapshot: &Snapshot) -> Counts {
-        let settings = &snapshot.settings;
-        let free = self
-            .iter()
-            .map(|(_, status)| match status {
-                ReplicaStatus::Healthy { capacity } => *capacity,
-                _ => 0,
-            })
-            .fold(0, u32::saturating_add);
-        Counts {
-            target: if settings.enabled {
-                settings.replicas.min_available
-            } else {
-                0
-            },
-            waiting: 0,
-            free,
-            starting: settings
-                .replicas
-                .capacity
-                .saturating_mul(self.creating_count(snapshot)),
-            occupied: 0,
-            live: snapshot.live(),
-            max: snapshot.max_instances(),
-        }
-    }
-
-    /// How many replicas are being created: those that are listed as such, and those that open
-    /// intents requested and EC2 does not list yet, because listings lag.
-    fn creating_count(&self, snapshot: &Snapshot) -> u32 {
-        let listed = self
-            .iter()
-            .filter(|(_, status)| **status == ReplicaStatus::Creating)
-            .count();
-        let not_listed = snapshot.open_intents.iter().map(|intent| {
-            let listed = self
-                .iter()
-                .filter(|(machine, _)| machine.launch_id.as_ref() == Some(&intent.launch_id));
-            let listed = u32::try_from(listed.count()).unwrap_or(u32::MAX);
-            intent.request.count.saturating_sub(listed)
-        });
-        u32::try_from(listed)
-            .unwrap_or(u32::MAX)
-            .saturating_add(not_listed.sum())
-    }
-
-    /// Each replica with the plan's decision about it, and the reason.
-    fn views(&self, snapshot: &Snapshot, plan: &Plan) -> Vec<ReplicaView> {
-        let deleted: BTreeMap<_, _> = plan
-            .steps
-            .iter()
-            .filter_map(|step| match &step.action {
-                Action::DeleteReplica { instance } => Some((instance, step.reason.to_string())),
-                _ => None,
-            })
-            .collect();
-        self.iter()
-            .map(|(machine, status)| ReplicaView {
-                instance: machine.id.clone(),
-                status: status.clone(),
-                decided: match deleted.get(&machine.id) {
-                    Some(reason) => format!("delete: {reason}"),
-                    None => decision_to_keep(snapshot, status),
-                },
-                address: addresses::report_addresses(snapshot, machine, status, plan),
-            })
-            .collect()
-    }
-}
-
-fn status(snapshot: &Snapshot, machine: &Machine, now: Timestamp) -> ReplicaStatus {
-    let boot = snapshot.settings.replicas.boot;
-    let is_booting = || boot.is_some_and(|boot| now.duration_since(machine.launched_at) < boot);
-    match machine.state {
-        MachineState::ShuttingDown | MachineState::Terminated => ReplicaStatus::Deleting,
-        MachineState::Pending => ReplicaStatus::Creating,
-        state @ (MachineState::Stopping | MachineState::Stopped) => {
-            ReplicaStatus::InError { state }
-        }
-        MachineState::Running if machine.address.is_none() => ReplicaStatus::Creating,
-        MachineState::Running => match snapshot.answers.get(&machine.id) {
-            Some(ReplicaAnswer::Healthy { capacity }) => ReplicaStatus::Healthy {
-                capacity: *capacity,
-            },
-            Some(ReplicaAnswer::Terminated) => ReplicaStatus::Terminated,
-            // Its program may not have started yet.
-            Some(ReplicaAnswer::Unknown { .. }) if is_booting() => ReplicaStatus::Creating,
-            Some(ReplicaAnswer::Unknown { why }) => ReplicaStatus::Unknown { why: why.clone() },
-            None => ReplicaStatus::Unknown {
-                why: "it was not asked".to_owned(),
-            },
-        },
-    }
-}
-
-fn decision_to_keep(snapshot: &Snapshot, status: &ReplicaStatus) -> String {
-    match status {
-        ReplicaStatus::Creating => format!(
-            "kept: counts with {} (REPLICA_CAPACITY)",
-            snapshot.settings.replicas.capacity
-        ),
-        ReplicaStatus::Healthy { capacity } => format!("kept: counts with {capacity}"),
-        ReplicaStatus::Unknown { .. } => "kept: neither deleted nor counted".to_owned(),
-        ReplicaStatus::Deleting => {
-            "nothing: EC2 deletes it already, and it does not count".to_owned()
-        }
-        ReplicaStatus::Terminated | ReplicaStatus::InError { .. } => {
-            "kept: the region is paused".to_owned()
         }
     }
 }
@@ -261,7 +136,7 @@ fn delete_unknown(snapshot: &Snapshot, census: &Census<'_>, now: Timestamp, plan
             (unknown_for >= limit).then(|| (machine.id.clone(), unknown_for))
         })
         .collect();
-    let most = guard::removal_limit(census.0.len());
+    let most = guard::removal_limit(census.len());
     if due.len() > most && !snapshot.mass_removal_approved {
         let unknown = due.len();
         plan.alert(None, Reason::ReplicaGuard { unknown, most });

@@ -362,7 +362,7 @@ fn record_move(
 }
 
 #[test]
-fn list_from_before_a_move_causes_no_other_move() {
+fn move_that_is_not_listed_yet_is_repeated_and_causes_no_other() {
     let mut lagging = region(&[Healthy, Healthy], &[Nobody, Nobody]);
     record_move(&mut lagging, 1, 2, &[None], 20, 20);
     let plan = assert_moves(
@@ -381,7 +381,10 @@ fn list_from_before_a_move_causes_no_other_move() {
         (at(-20), NOW),
         "requested first then, and last now"
     );
+}
 
+#[test]
+fn move_that_is_not_listed_is_given_up_after_two_minutes() {
     let mut refused = region(&[Healthy, Healthy], &[Nobody]);
     record_move(&mut refused, 1, 1, &[None], 130, 70);
     assert_moves(
@@ -391,7 +394,10 @@ fn list_from_before_a_move_causes_no_other_move() {
     );
     record_move(&mut refused, 1, 1, &[None], 190, 130);
     assert_moves("then another replica gets it", &refused, &[(1, 2, 0)]);
+}
 
+#[test]
+fn every_possible_carrier_of_a_recorded_move_is_respected() {
     let mut ended = region(&[Healthy, Silent, Healthy], &[Replica(9)]);
     record_move(&mut ended, 1, 2, &[Some(9)], 20, 20);
     assert_moves("it may be on i-2, which went silent", &ended, &[(1, 1, 2)]);

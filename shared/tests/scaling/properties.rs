@@ -167,80 +167,7 @@ prop_compose! {
 /// shut themselves down, terminated ones are gone, and EC2's list shows all of it.
 fn executed(mut snapshot: Snapshot, plan: &Plan, round: usize) -> Snapshot {
     for step in &plan.steps {
-        match &step.action {
-            Action::NoteMissing { instance } => {
-                snapshot.instances.get_mut(instance).unwrap().missing_since =
-                    Some(NOW - SignedDuration::from_mins(5));
-            }
-            Action::NotePresent { instance } => {
-                snapshot.instances.get_mut(instance).unwrap().missing_since = None;
-            }
-            Action::Terminate { instance, .. } => {
-                if let Some(row) = snapshot.instances.get_mut(instance) {
-                    row.status = InstanceStatus::Terminating;
-                }
-                if let Some(machine) = snapshot.machines.get_mut(instance) {
-                    machine.state = MachineState::Terminated;
-                }
-            }
-            Action::TerminateOrphan { orphan } => {
-                let machine = snapshot.machines.get_mut(&orphan.id).unwrap();
-                machine.state = MachineState::Terminated;
-                let row = Instance {
-                    status: InstanceStatus::Terminating,
-                    slots: SlotCounts::default(),
-                    ..instance(orphan.id.as_str())
-                };
-                snapshot.instances.insert(orphan.id.clone(), row);
-            }
-            Action::Remove { instance } => {
-                snapshot.instances.remove(instance);
-            }
-            Action::ReleaseUnclaimed { .. } => {
-                for row in snapshot.instances.values_mut() {
-                    row.slots.occupied -= row.slots.unclaimed;
-                    row.slots.waiting += row.slots.unclaimed;
-                    row.slots.unclaimed = 0;
-                }
-            }
-            Action::Drain { instance } => {
-                let row = snapshot.instances.get_mut(instance).unwrap();
-                row.status = InstanceStatus::Draining;
-                row.draining_since = Some(NOW);
-                row.slots.waiting = 0;
-                if let Some(machine) = snapshot.machines.get_mut(instance) {
-                    machine.state = MachineState::Terminated;
-                }
-            }
-            Action::Launch { image, options, .. } => {
-                for n in 0..options[0].count {
-                    let id = format!("i-new-{image}-{round}-{n}");
-                    let new = Instance {
-                        image_id: image.clone(),
-                        launched_at: NOW,
-                        ..instance(&id)
-                    };
-                    snapshot.machines.insert(new.id.clone(), machine(&new));
-                    snapshot.instances.insert(new.id.clone(), new);
-                }
-            }
-            Action::MoveImage { image, to, .. } => {
-                for row in &mut snapshot.images {
-                    let next = match row.state {
-                        _ if row.id == *image => *to,
-                        ImageState::Current if *to == ImageState::Current => ImageState::Baking,
-                        state => state,
-                    };
-                    if next != row.state {
-                        (row.state, row.since) = (next, NOW);
-                    }
-                }
-            }
-            Action::ResumeLaunch { .. }
-            | Action::DeleteReplica { .. }
-            | Action::MoveAddress { .. }
-            | Action::RememberUnknown { .. } => {}
-        }
+        execute_action(&mut snapshot, &step.action, round);
     }
     snapshot.unknown_to_ec2 = snapshot
         .instances
@@ -249,6 +176,83 @@ fn executed(mut snapshot: Snapshot, plan: &Plan, round: usize) -> Snapshot {
         .cloned()
         .collect();
     snapshot
+}
+
+fn execute_action(snapshot: &mut Snapshot, action: &Action, round: usize) {
+    match action {
+        Action::NoteMissing { instance } => {
+            snapshot.instances.get_mut(instance).unwrap().missing_since =
+                Some(NOW - SignedDuration::from_mins(5));
+        }
+        Action::NotePresent { instance } => {
+            snapshot.instances.get_mut(instance).unwrap().missing_since = None;
+        }
+        Action::Terminate { instance, .. } => {
+            if let Some(row) = snapshot.instances.get_mut(instance) {
+                row.status = InstanceStatus::Terminating;
+            }
+            if let Some(machine) = snapshot.machines.get_mut(instance) {
+                machine.state = MachineState::Terminated;
+            }
+        }
+        Action::TerminateOrphan { orphan } => {
+            let machine = snapshot.machines.get_mut(&orphan.id).unwrap();
+            machine.state = MachineState::Terminated;
+            let row = Instance {
+                status: InstanceStatus::Terminating,
+                slots: SlotCounts::default(),
+                ..instance(orphan.id.as_str())
+            };
+            snapshot.instances.insert(orphan.id.clone(), row);
+        }
+        Action::Remove { instance } => {
+            snapshot.instances.remove(instance);
+        }
+        Action::ReleaseUnclaimed { .. } => {
+            for row in snapshot.instances.values_mut() {
+                row.slots.occupied -= row.slots.unclaimed;
+                row.slots.waiting += row.slots.unclaimed;
+                row.slots.unclaimed = 0;
+            }
+        }
+        Action::Drain { instance } => {
+            let row = snapshot.instances.get_mut(instance).unwrap();
+            row.status = InstanceStatus::Draining;
+            row.draining_since = Some(NOW);
+            row.slots.waiting = 0;
+            if let Some(machine) = snapshot.machines.get_mut(instance) {
+                machine.state = MachineState::Terminated;
+            }
+        }
+        Action::Launch { image, options, .. } => {
+            for n in 0..options[0].count {
+                let id = format!("i-new-{image}-{round}-{n}");
+                let new = Instance {
+                    image_id: image.clone(),
+                    launched_at: NOW,
+                    ..instance(&id)
+                };
+                snapshot.machines.insert(new.id.clone(), machine(&new));
+                snapshot.instances.insert(new.id.clone(), new);
+            }
+        }
+        Action::MoveImage { image, to, .. } => {
+            for row in &mut snapshot.images {
+                let next = match row.state {
+                    _ if row.id == *image => *to,
+                    ImageState::Current if *to == ImageState::Current => ImageState::Baking,
+                    state => state,
+                };
+                if next != row.state {
+                    (row.state, row.since) = (next, NOW);
+                }
+            }
+        }
+        Action::ResumeLaunch { .. }
+        | Action::DeleteReplica { .. }
+        | Action::MoveAddress { .. }
+        | Action::RememberUnknown { .. } => {}
+    }
 }
 
 /// The number of instances launched from each image.

@@ -160,7 +160,7 @@ fn warming_image_becomes_current_once_warm_and_named() {
 }
 
 #[test]
-fn failing_upgrade_keeps_the_old_image_and_has_a_reason() {
+fn warming_image_fails_if_its_instances_die_or_its_deadline_passes() {
     let young = warming([booting("i-3", 60), booting("i-4", 60)]);
     assert_table(
         &young,
@@ -229,6 +229,17 @@ fn failing_upgrade_keeps_the_old_image_and_has_a_reason() {
             ),
         ],
     );
+    let lost = warming([silent("i-3", 700), silent("i-4", 700)]);
+    assert_eq!(
+        moves(&lost),
+        [
+            "move ami-2 from WARMING to FAILED: i-3 of this image did not come up or died, and none is healthy: the old image stays"
+        ]
+    );
+}
+
+#[test]
+fn warm_image_at_its_deadline_fails_unless_named() {
     let mut warm = warming([instance("i-3"), instance("i-4")]);
     warm.images[1].since = at(-9000);
     assert_table(
@@ -250,17 +261,10 @@ fn failing_upgrade_keeps_the_old_image_and_has_a_reason() {
             ),
         ],
     );
-    let dead = warming([silent("i-3", 700), silent("i-4", 700)]);
-    assert_eq!(
-        moves(&dead),
-        [
-            "move ami-2 from WARMING to FAILED: i-3 of this image did not come up or died, and none is healthy: the old image stays"
-        ]
-    );
 }
 
 #[test]
-fn upgrade_without_room_fails_and_with_little_room_warms_what_fits() {
+fn upgrade_without_room_fails_unless_room_is_coming() {
     let none = warming([]);
     assert_table(
         &none,
@@ -300,6 +304,10 @@ fn upgrade_without_room_fails_and_with_little_room_warms_what_fits() {
             ),
         ],
     );
+}
+
+#[test]
+fn upgrade_with_little_room_is_warm_with_what_fits() {
     let mut some = warming([instance("i-3")]);
     some.settings.max_instances = 3;
     name_ami_2(&mut some);
