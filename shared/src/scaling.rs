@@ -1,7 +1,8 @@
 //! Deciding: a snapshot and the time go in, a plan with its reasons comes out.
 //!
-//! Everything here is synchronous and pure: no I/O, no clock, no logging. Start with [`default`],
-//! which lists the decisions in their order; each has a file of its own beside it.
+//! Everything here is synchronous and pure: no I/O, no clock, no logging. Start with `default.rs`,
+//! which lists the decisions in their order; each has a file of its own beside it. Every plan is
+//! checked against the rules in `invariants.rs` before it is executed.
 
 mod addresses;
 mod algorithm;
@@ -75,7 +76,7 @@ pub fn algorithm_of(
     })
 }
 
-/// The plan of the region's algorithm, after a check of the [invariants].
+/// The plan of the region's algorithm. It breaks no invariant.
 ///
 /// # Errors
 /// When the algorithm is unknown, or its plan breaks an invariant.

@@ -1,5 +1,5 @@
-//! The algorithm `default`: a buffer of free slots for each image, and no occupied instance is
-//! touched by choice. It is Whist's algorithm, with upgrades, spot instances and drift added.
+//! The algorithm `default`, based on Whist's: it keeps a buffer of free slots for each image, and never
+//! drains an occupied instance by choice.
 //!
 //! [`DefaultAlgorithm::decide`] lists the decisions in their order. Each one adds steps and notes
 //! to the plan, and a later one does not end or drain an instance that an earlier one did.
