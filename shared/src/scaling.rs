@@ -1,14 +1,19 @@
 //! Deciding: a snapshot and the time go in, a plan with its reasons comes out.
 //!
-//! Everything here is synchronous and pure: no I/O, no clock, no logging.
+//! Everything here is synchronous and pure: no I/O, no clock, no logging. Start with `default.rs`,
+//! which lists the decisions in their order; each has a file of its own beside it. Every plan is
+//! checked against the rules in `invariants.rs` before it is executed.
 
 mod addresses;
 mod algorithm;
 mod buffer;
+mod counts;
 mod default;
 mod drift;
+mod guard;
 mod intents;
 mod invariants;
+mod launch_options;
 mod lifecycle;
 mod plan;
 mod reason;
@@ -20,9 +25,9 @@ mod upgrade;
 use jiff::Timestamp;
 use thiserror::Error;
 
-pub use addresses::to_record as address_moves_to_record;
+pub use addresses::moves_to_record as address_moves_to_record;
 pub use algorithm::{Fleet, ScalingAlgorithm};
-pub use invariants::Violation;
+pub use invariants::{Violation, violations};
 pub use plan::{
     Action, AddressReport, Counts, ImageCounts, LaunchOption, Note, Plan, ReplicaView, Step,
 };
@@ -32,7 +37,8 @@ pub use snapshot::Snapshot;
 use crate::ids::RegionName;
 use crate::settings::RegionSettings;
 
-static ALGORITHMS: [&dyn ScalingAlgorithm; 2] = [&default::Default, &replica::Replica];
+static ALGORITHMS: [&dyn ScalingAlgorithm; 2] =
+    [&default::DefaultAlgorithm, &replica::ReplicaAlgorithm];
 
 #[derive(Debug, Error)]
 pub enum DecideError {
@@ -42,7 +48,7 @@ pub enum DecideError {
     )]
     UnknownAlgorithm { region: RegionName, name: String },
     #[error("the plan breaks an invariant, so nothing was done: {0}")]
-    Unsafe(String),
+    UnsafePlan(String),
 }
 
 /// The algorithm with this name, if there is one.
@@ -70,17 +76,17 @@ pub fn algorithm_of(
     })
 }
 
-/// The plan of the region's algorithm, checked against the rules that no algorithm may break.
+/// The plan of the region's algorithm. It breaks no invariant.
 ///
 /// # Errors
 /// When the algorithm is unknown, or its plan breaks an invariant.
 pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Result<Plan, DecideError> {
     let algorithm = algorithm_of(&snapshot.settings)?;
     let plan = algorithm.decide(snapshot, now);
-    let violations = algorithm.violations(snapshot, &plan, now);
+    let violations = violations(algorithm, snapshot, &plan, now);
     if violations.is_empty() {
         return Ok(plan);
     }
     let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
-    Err(DecideError::Unsafe(violations.join("; ")))
+    Err(DecideError::UnsafePlan(violations.join("; ")))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use scaling_bench::{Quantity, Row, Samples, Section};
 use shared::ids::InstanceId;
 use shared::model::{ImageState, Instance, InstanceStatus, MachineState, SlotCounts};
-use shared::scaling::{Snapshot, algorithm};
+use shared::scaling::{Snapshot, algorithm, violations};
 use testing::{NOW, at, image, instance, machine, snapshot};
 
 const SIZES: [u32; 5] = [1_000, 2_000, 5_000, 10_000, 20_000];
@@ -79,7 +79,7 @@ fn time(snapshot: &Snapshot) -> Samples {
     Samples::of(RUNS, || {
         algorithm("default").map(|default| {
             let plan = default.decide(snapshot, NOW);
-            default.violations(snapshot, &plan, NOW)
+            violations(default, snapshot, &plan, NOW)
         })
     })
 }

@@ -1,30 +1,34 @@
-//! Whist's algorithm: a buffer of free slots, nothing occupied ever touched.
-
-use std::collections::BTreeSet;
+//! The algorithm `default`, based on Whist's: it keeps a buffer of free slots for each image, and never
+//! drains an occupied instance by choice.
+//!
+//! [`DefaultAlgorithm::decide`] lists the decisions in their order. Each one adds steps and notes
+//! to the plan, and a later one does not end or drain an instance that an earlier one did.
 
 use jiff::Timestamp;
 
 use super::algorithm::{Fleet, ScalingAlgorithm};
-use super::plan::{Action, Counts, ImageCounts, Plan};
+use super::plan::{Action, Plan};
 use super::reason::Reason;
 use super::snapshot::Snapshot;
-use super::{buffer, drift, intents, lifecycle, spot, upgrade};
+use super::{buffer, counts, drift, intents, lifecycle, spot, upgrade};
 use crate::ids::InstanceId;
-use crate::model::{ImageState, InstanceStatus};
 
 #[derive(Debug)]
-pub(super) struct Default;
+pub(super) struct DefaultAlgorithm;
 
-impl ScalingAlgorithm for Default {
+impl ScalingAlgorithm for DefaultAlgorithm {
     fn name(&self) -> &'static str {
         "default"
     }
 
     fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Plan {
-        let down = snapshot.down();
-        let images = buffers(snapshot, &down, now);
+        let down = snapshot.down_machines();
+
+        // Counting comes first: the decisions compare these numbers, and a paused region shows
+        // them, too.
+        let images = counts::count_images(snapshot, &down, now);
         let mut plan = Plan {
-            counts: counts(snapshot, &images),
+            counts: counts::count_region(snapshot, &images),
             images,
             ..Plan::default()
         };
@@ -32,19 +36,30 @@ impl ScalingAlgorithm for Default {
             plan.note(None, Reason::Paused);
             return plan;
         }
-        intents::resume(snapshot, now, &mut plan);
-        drift::detect_drift(snapshot, now, &mut plan);
-        lifecycle::finish(snapshot, &down, now, &mut plan);
+
+        // Open launches: what an earlier pass began is completed before anything new begins.
+        intents::resume_open(snapshot, now, &mut plan);
+        // Drift: what is gone, missing, lost or orphaned is settled before anything is decided
+        // about the instances that are left. The guard applies here.
+        drift::resolve_drift(snapshot, now, &mut plan);
+        // Overdue states: an instance that drift did not end has a time limit for each state.
+        lifecycle::end_overdue(snapshot, &down, now, &mut plan);
+        // Unclaimed slots are returned to users. Nothing below counts on them in this round.
         release_unclaimed(snapshot, &mut plan);
-        let removed = plan.removed_rows();
-        plan.counts.live -= removed;
-        spot::leave(snapshot, &down, &mut plan);
-        let moved = upgrade::advance(snapshot, &down, now, &mut plan);
-        // The pass looks again at once after a move: each image's buffer depends on it.
-        if !moved {
-            buffer::fill(snapshot, &down, now, &mut plan);
-            buffer::shrink(snapshot, &down, now, &mut plan);
+        // Deleted rows make room under the maximum, which everything below has to keep.
+        plan.counts.live -= removed_rows(&plan);
+        // Spot notices: before the buffer is filled, so that the room that they make is known.
+        spot::drain_noticed(snapshot, &down, &mut plan);
+        // Images: before the buffer, because each image's buffer depends on its state. After a
+        // move this round decides nothing else: the pass observes the region again at once.
+        let moved = upgrade::advance_images(snapshot, &down, now, &mut plan);
+        if moved {
+            return plan;
         }
+        // Launches come before drains for surplus: a launch at the maximum may drain instances to
+        // make room, and those are not drained twice.
+        buffer::fill(snapshot, &down, now, &mut plan);
+        buffer::shrink(snapshot, &down, now, &mut plan);
         plan
     }
 
@@ -58,117 +73,6 @@ impl ScalingAlgorithm for Default {
     }
 }
 
-impl Plan {
-    fn removed_rows(&self) -> u32 {
-        let removed = self
-            .steps
-            .iter()
-            .filter(|step| matches!(step.action, Action::Remove { .. }))
-            .count();
-        u32::try_from(removed).unwrap_or(u32::MAX)
-    }
-}
-
-fn counts(snapshot: &Snapshot, images: &[ImageCounts]) -> Counts {
-    let current = images
-        .iter()
-        .find(|image| image.state == ImageState::Current);
-    Counts {
-        target: target(snapshot),
-        waiting: waiting(snapshot),
-        free: current.map_or(0, |image| image.free),
-        starting: current.map_or(0, |image| image.starting),
-        occupied: snapshot
-            .instances
-            .values()
-            .map(|instance| instance.slots.occupied)
-            .sum(),
-        live: snapshot.live(),
-        max: snapshot.max_instances(),
-    }
-}
-
-/// A disabled region takes no users: it needs no buffer.
-fn target(snapshot: &Snapshot) -> u32 {
-    let settings = &snapshot.settings;
-    if settings.enabled {
-        settings.target_free
-    } else {
-        0
-    }
-}
-
-fn waiting(snapshot: &Snapshot) -> u32 {
-    if snapshot.settings.enabled {
-        snapshot.waiting
-    } else {
-        0
-    }
-}
-
-/// The buffer of each image, in the order in which they are filled.
-fn buffers(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, now: Timestamp) -> Vec<ImageCounts> {
-    let mut images: Vec<_> = snapshot
-        .images
-        .iter()
-        .filter(|image| image.state.has_buffer())
-        .map(|image| {
-            // Who waits is taken for a client of the current image.
-            let waiting = match image.state {
-                ImageState::Current => waiting(snapshot),
-                _ => 0,
-            };
-            ImageCounts {
-                image: image.id.clone(),
-                client_sha: image.client_sha.clone(),
-                state: image.state,
-                demand: target(snapshot).saturating_add(waiting),
-                free: 0,
-                starting: 0,
-            }
-        })
-        .collect();
-    images.sort_by(|a, b| (order(a.state), &a.image).cmp(&(order(b.state), &b.image)));
-    for instance in snapshot.instances.values() {
-        let buffer = images
-            .iter_mut()
-            .find(|counts| counts.image == instance.image_id);
-        // What EC2 is about to take has to be replaced, not counted on.
-        let Some(buffer) =
-            buffer.filter(|_| !down.contains(&instance.id) && instance.notice.is_none())
-        else {
-            continue;
-        };
-        match instance.status {
-            InstanceStatus::Active if snapshot.counts_as_free(instance, down, now) => {
-                buffer.free += instance.slots.waiting;
-            }
-            InstanceStatus::PreConnection if !lifecycle::never_came_up(snapshot, instance, now) => {
-                buffer.starting += instance.capacity;
-            }
-            _ => {}
-        }
-    }
-    for intent in &snapshot.open_intents {
-        let buffer = images
-            .iter_mut()
-            .find(|counts| counts.image == intent.request.image_id);
-        if let Some(buffer) = buffer.filter(|_| intent.is_resumable(now)) {
-            buffer.starting += snapshot.unrecorded_count(intent) * intent.request.capacity;
-        }
-    }
-    images
-}
-
-/// Users come first, then those who are still on the image before, then the upgrade.
-fn order(state: ImageState) -> u8 {
-    match state {
-        ImageState::Current => 0,
-        ImageState::Baking => 1,
-        ImageState::Warming | ImageState::Retired | ImageState::Failed => 2,
-    }
-}
-
 fn release_unclaimed(snapshot: &Snapshot, plan: &mut Plan) {
     let slots = snapshot
         .instances
@@ -178,4 +82,13 @@ fn release_unclaimed(snapshot: &Snapshot, plan: &mut Plan) {
     if slots > 0 {
         plan.push(Action::ReleaseUnclaimed { slots }, Reason::NotClaimed);
     }
+}
+
+fn removed_rows(plan: &Plan) -> u32 {
+    let removed = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.action, Action::Remove { .. }))
+        .count();
+    u32::try_from(removed).unwrap_or(u32::MAX)
 }

@@ -1,39 +1,39 @@
-//! The database against EC2: what is gone, what is missing, what nobody knows of. And the
-//! guard: a wrong view of the world must remove nothing.
+//! Drift between the database's rows and EC2's listing: machines that are gone, instances that
+//! are missing or lost, and orphans. The [guard](super::guard) keeps a wrong view from removing
+//! anything.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::lifecycle;
+use super::guard;
 use super::plan::{Action, Plan};
 use super::reason::Reason;
 use super::snapshot::Snapshot;
 use crate::ids::InstanceId;
-use crate::model::TerminateIf;
-use crate::model::{Instance, InstanceStatus, Machine, MachineState, NewInstance, SpotNotice};
+use crate::model::{
+    Instance, InstanceStatus, Machine, MachineState, NewInstance, SpotNotice, TerminateIf,
+};
 
-/// Listings lag behind launches; a row younger than this is not yet called missing.
+/// Listings lag behind launches: a row younger than this is not yet called missing.
 const LISTING_LAG: SignedDuration = SignedDuration::from_secs(60);
 
-/// A pass may find this many instances gone, orphaned or lost, or a tenth of the region's,
-/// without an operator's word.
-const GUARD_FLOOR: usize = 3;
-const GUARD_SHARE: usize = 10;
+/// The capacity of an orphan comes from a tag, which anybody may have written: its row gets at
+/// least one slot and at most this many.
+const MAX_ORPHAN_CAPACITY: u32 = 1000;
 
-/// Of so many, the most that a pass may find gone without an operator's word.
-pub(super) fn most_at_once(of: usize) -> usize {
-    GUARD_FLOOR.max(of / GUARD_SHARE)
-}
-
+/// What the guard has to allow.
 #[derive(Default)]
 struct Findings<'a> {
-    /// Rows whose machine is down although nobody here asked for it.
+    /// Rows whose machine is down although the service did not request it.
     unexpectedly_gone: Vec<(&'a Instance, MachineState)>,
     missing: Vec<&'a Instance>,
+    /// Machines without a row, with their age.
     orphans: Vec<(&'a Machine, SignedDuration)>,
     lost: Vec<&'a Instance>,
 }
 
-pub(super) fn detect_drift(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+/// Compares rows with machines. Expected ends are settled at once, everything else only if the
+/// guard allows it.
+pub(super) fn resolve_drift(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
     let mut findings = Findings::default();
     for pair in snapshot.rows_with_machines() {
         match pair {
@@ -46,12 +46,12 @@ pub(super) fn detect_drift(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan)
                 }
             }
             (None, Some(machine)) => {
-                consider_stray(snapshot, machine, now, plan, &mut findings);
+                check_stray(snapshot, machine, now, plan, &mut findings);
             }
             (None, None) => {}
         }
     }
-    // The clocks of missing instances run whatever the guard says: they remove nothing.
+    // The clocks of missing instances start even while the guard holds: they remove nothing.
     for instance in &findings.missing {
         if instance.missing_since.is_none() {
             plan.push(
@@ -62,24 +62,29 @@ pub(super) fn detect_drift(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan)
             );
         }
     }
-    if allowed_by_guard(snapshot, &findings, now, plan) {
+    let found = guard::Found {
+        gone: findings.unexpectedly_gone.len() + findings.missing.len(),
+        orphaned: findings.orphans.len(),
+        lost: findings.lost.len(),
+    };
+    if guard::allows_removal(snapshot, found, now, plan) {
         remove(snapshot, &findings, now, plan);
     }
 }
 
-/// A machine without a row: of a launch under way, on its way out, or an orphan.
-fn consider_stray<'a>(
+/// A machine without a row belongs to an open launch, is about to end, or is an orphan.
+fn check_stray<'a>(
     snapshot: &Snapshot,
     machine: &'a Machine,
     now: Timestamp,
     plan: &mut Plan,
     findings: &mut Findings<'a>,
 ) {
-    let under_way = machine
+    let is_of_open_launch = machine
         .launch_id
         .as_ref()
         .is_some_and(|id| snapshot.has_open_intent(id));
-    if under_way || machine.state.is_going() {
+    if is_of_open_launch || machine.state.is_going() {
         return;
     }
     let age = now.duration_since(machine.launched_at);
@@ -113,78 +118,31 @@ fn compare_listed<'a>(
     }
     if machine.state.is_down() {
         match instance.status {
-            // It said so before: no wrong view of the world.
+            // EC2 announced it: this is not a wrong view of the world.
             InstanceStatus::PreConnection | InstanceStatus::Active
                 if instance.notice == Some(SpotNotice::Interruption) =>
             {
-                gone(instance, machine.state, plan);
+                end_down(instance, machine.state, plan);
             }
             InstanceStatus::PreConnection | InstanceStatus::Active => {
                 findings.unexpectedly_gone.push((instance, machine.state));
             }
             // A host agent that is draining and empty shuts its machine down: the normal end.
-            InstanceStatus::Draining => gone(instance, machine.state, plan),
+            InstanceStatus::Draining => end_down(instance, machine.state, plan),
             InstanceStatus::Terminating => {
                 if machine.state == MachineState::Terminated {
                     remove_row(&instance.id, Reason::TerminatedAtEc2, plan);
                 }
             }
         }
-    } else if lifecycle::is_lost(snapshot, instance, now) {
+    } else if snapshot.is_lost(instance, now) {
         findings.lost.push(instance);
     }
 }
 
-fn allowed_by_guard(
-    snapshot: &Snapshot,
-    findings: &Findings<'_>,
-    now: Timestamp,
-    plan: &mut Plan,
-) -> bool {
-    let gone = findings.unexpectedly_gone.len() + findings.missing.len();
-    let orphaned = findings.orphans.len();
-    let lost = if findings.lost.is_empty() {
-        0
-    } else {
-        unheard(snapshot, now)
-    };
-    let allowed = most_at_once(snapshot.instances.len());
-    if gone + orphaned + lost <= allowed || snapshot.mass_removal_approved {
-        return true;
-    }
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    plan.alert(
-        None,
-        Reason::Guard {
-            gone: count(gone),
-            orphaned: count(orphaned),
-            lost: count(lost),
-            allowed: count(allowed),
-        },
-    );
-    false
-}
-
-/// Agents that were not heard of lately, or only just again. When the way between agents and
-/// database breaks, they cross the bound one by one, and come back one by one: each pass would
-/// see a few lost ones and give them up.
-fn unheard(snapshot: &Snapshot, now: Timestamp) -> usize {
-    let timeouts = &snapshot.settings.timeouts;
-    let just_again = |at: Timestamp| now.duration_since(at) < timeouts.lost / 2;
-    snapshot
-        .instances
-        .values()
-        .filter(|i| matches!(i.status, InstanceStatus::Active | InstanceStatus::Draining))
-        .filter(|instance| {
-            snapshot.silence(instance, now) >= timeouts.heartbeat
-                || instance.resumed_at.is_some_and(just_again)
-        })
-        .count()
-}
-
 fn remove(snapshot: &Snapshot, findings: &Findings<'_>, now: Timestamp, plan: &mut Plan) {
     for (instance, state) in &findings.unexpectedly_gone {
-        gone(instance, *state, plan);
+        end_down(instance, *state, plan);
     }
     for instance in &findings.missing {
         remove_missing(snapshot, instance, now, plan);
@@ -196,7 +154,7 @@ fn remove(snapshot: &Snapshot, findings: &Findings<'_>, now: Timestamp, plan: &m
         };
         plan.push(
             Action::TerminateOrphan {
-                orphan: as_row(machine),
+                orphan: row_of_orphan(machine),
             },
             reason.clone(),
         );
@@ -207,13 +165,13 @@ fn remove(snapshot: &Snapshot, findings: &Findings<'_>, now: Timestamp, plan: &m
             silent_seconds: snapshot.silence(instance, now).as_secs(),
             occupied: instance.slots.occupied,
         };
-        commit(instance, TerminateIf::Lost, true, reason.clone(), plan);
+        terminate(instance, TerminateIf::Lost, true, reason.clone(), plan);
         plan.alert(Some(&instance.id), reason);
     }
 }
 
-/// Not found does not mean terminated: it takes two complete listings far enough apart, EC2's
-/// word that it does not know the id, and an agent that is silent, too.
+/// A missing instance is not necessarily terminated. Its row is deleted only after two complete
+/// listings far enough apart, if EC2 does not know its id and its agent is silent.
 fn remove_missing(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
     let Some(since) = instance.missing_since else {
         return;
@@ -227,28 +185,29 @@ fn remove_missing(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan
     if !snapshot.unknown_to_ec2.contains(&instance.id) {
         return plan.alert(Some(&instance.id), Reason::NotListedButKnown { seconds });
     }
-    let heard = instance.beat_at.map(|beat| now.duration_since(beat));
-    if heard.is_some_and(|silence| silence < timeouts.heartbeat) {
+    let silence = instance.beat_at.map(|beat| now.duration_since(beat));
+    if silence.is_some_and(|silence| silence < timeouts.heartbeat) {
         return plan.alert(Some(&instance.id), Reason::MissingButBeating { seconds });
     }
     let reason = Reason::MissingAndUnknown { seconds };
-    commit(instance, TerminateIf::Missing, false, reason.clone(), plan);
+    terminate(instance, TerminateIf::Missing, false, reason.clone(), plan);
     remove_row(&instance.id, reason, plan);
 }
 
-/// The machine is down: nobody is assigned there any more, and once it is terminated the row
-/// goes. One that was only stopped is terminated: it would cost its disks for ever.
-fn gone(instance: &Instance, state: MachineState, plan: &mut Plan) {
+/// The machine is down: the instance gets no more users, and its row is deleted once the machine
+/// is terminated. A machine that was only stopped is terminated, or it would cost its disks
+/// forever.
+fn end_down(instance: &Instance, state: MachineState, plan: &mut Plan) {
     let reason = Reason::DownAtEc2 {
         state,
         status: instance.status,
         occupied: instance.slots.occupied,
     };
     let ask_ec2 = !state.is_going();
-    commit(instance, TerminateIf::Gone, ask_ec2, reason.clone(), plan);
-    if instance.notice == Some(SpotNotice::Interruption) {
-        // As EC2 had announced.
-    } else if instance.status != InstanceStatus::Draining || !instance.is_empty() {
+    terminate(instance, TerminateIf::Gone, ask_ec2, reason.clone(), plan);
+    let was_announced = instance.notice == Some(SpotNotice::Interruption);
+    let was_drained = instance.status == InstanceStatus::Draining && instance.is_empty();
+    if !was_announced && !was_drained {
         plan.alert(Some(&instance.id), reason);
     }
     if state == MachineState::Terminated {
@@ -256,7 +215,7 @@ fn gone(instance: &Instance, state: MachineState, plan: &mut Plan) {
     }
 }
 
-fn commit(
+fn terminate(
     instance: &Instance,
     condition: TerminateIf,
     ask_ec2: bool,
@@ -284,15 +243,14 @@ fn remove_row(id: &InstanceId, reason: Reason, plan: &mut Plan) {
     );
 }
 
-fn as_row(machine: &Machine) -> NewInstance {
+fn row_of_orphan(machine: &Machine) -> NewInstance {
     NewInstance {
         id: machine.id.clone(),
         launch_id: machine.launch_id.clone().unwrap_or_else(|| "none".into()),
         image_id: machine.image_id.clone(),
         client_sha: machine.client_sha.clone(),
         instance_type: machine.instance_type.clone(),
-        // From a tag, which anybody may have written.
-        capacity: machine.capacity.clamp(1, 1000),
+        capacity: machine.capacity.clamp(1, MAX_ORPHAN_CAPACITY),
         launched_at: machine.launched_at,
     }
 }

@@ -1,4 +1,4 @@
-//! What earlier passes recorded and may not have finished comes first.
+//! Open launch intents: what earlier passes recorded and may not have completed.
 
 use jiff::Timestamp;
 
@@ -6,7 +6,9 @@ use super::plan::{Action, Plan};
 use super::reason::Reason;
 use super::snapshot::Snapshot;
 
-pub(super) fn resume(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+/// Resumes every open intent, the oldest first. One that is too old to resume is looked up only,
+/// and reported.
+pub(super) fn resume_open(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
     let mut intents: Vec<_> = snapshot.open_intents.iter().collect();
     intents.sort_by_key(|intent| (intent.created_at, &intent.launch_id));
     for intent in intents {

@@ -1,7 +1,7 @@
-//! What every plan must satisfy, whichever algorithm made it.
+//! The invariants of every plan, whichever algorithm made it.
 //!
-//! The pass refuses to act on a plan that breaks one of these rules: a faulty algorithm then
-//! costs a report, not a user's session. The property tests use the same rules.
+//! A plan that breaks one of them is not executed: a fault in an algorithm then costs a report, not
+//! a user's session. The property tests use the same rules.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,14 +9,16 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::algorithm::ScalingAlgorithm;
 use super::plan::{Action, LaunchOption, Plan};
 use super::snapshot::Snapshot;
 use crate::ids::{AddressId, InstanceId};
-use crate::model::TerminateIf;
 use crate::model::{
-    AddressListing, Carrier, ImageState, InstanceStatus, Machine, MachineState, ReplicaAnswer,
+    AddressListing, Carrier, ExternalAddress, ImageState, InstanceStatus, Machine, MachineState,
+    ReplicaAnswer, TerminateIf,
 };
 
+/// A rule that a plan breaks.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Violation {
     #[error("drains {instance}, where {occupied} slots are occupied")]
@@ -26,43 +28,41 @@ pub enum Violation {
         instance: InstanceId,
         status: InstanceStatus,
     },
-    #[error("drains {0}, which is being warmed for an upgrade, and no user needs its room")]
+    #[error("drains {0}, which warms for an upgrade, although no user needs its room")]
     DrainsProtected(InstanceId),
-    #[error("terminates {0} under a living host agent with occupied slots")]
+    #[error("terminates {0}, which has a living host agent and occupied slots")]
     TerminatesOccupied(InstanceId),
     #[error("terminates {0} as gone, but EC2 lists it as alive")]
     TerminatesLiving(InstanceId),
-    #[error("removes the row of {0}, which EC2 still has")]
+    #[error("deletes the row of {0}, which EC2 still has")]
     RemovesLiving(InstanceId),
     #[error("terminates machine {0} as an orphan, but it has a row or an open launch")]
     TerminatesKnown(InstanceId),
-    #[error("names {0}, which is not in the snapshot")]
+    #[error("drains or terminates {0}, which is not in the snapshot")]
     NamesUnknown(InstanceId),
-    #[error("launches {count} with {live} live and a maximum of {max}")]
+    #[error("launches {count} instances, with {live} live of at most {max}")]
     ExceedsMaximum { count: u32, live: u32, max: u32 },
-    #[error("deletes replica {0}, which neither says that it is terminated nor is superfluous")]
+    #[error("deletes replica {0} without a reason that its algorithm accepts")]
     DeletesReplicaInUse(InstanceId),
-    #[error("moves address {0}, which is not in the pool, or on something that is no replica")]
+    #[error("moves address {0}, which is not in the pool, is not on a replica, or is moved twice")]
     MovesForeignAddress(IpAddr),
-    #[error("takes address {ip} from {from}, which is healthy and stays")]
+    #[error("takes address {ip} from {from}, which is healthy and is not deleted")]
     TakesAddress { ip: IpAddr, from: InstanceId },
-    #[error("gives address {ip} to {to}, which is not healthy or does not stay")]
+    #[error("gives address {ip} to {to}, which is not healthy or is deleted")]
     GivesAddressTo { ip: IpAddr, to: InstanceId },
-    #[error("gives address {ip} to {to}, which has another")]
+    #[error("gives address {ip} to {to}, which has or gets another")]
     GivesSecondAddress { ip: IpAddr, to: InstanceId },
-    #[error("acts on a paused region")]
+    #[error("has steps for a paused region")]
     ActsWhilePaused,
     #[error("ends {0} twice")]
     EndsTwice(InstanceId),
 }
 
-/// All rules that the plan breaks; none for a good plan.
-///
-/// `may_delete` says which replicas the algorithm may delete.
-pub(super) fn violations(
+/// Every invariant that the plan breaks. Empty for a plan that may be executed.
+pub fn violations(
+    algorithm: &dyn ScalingAlgorithm,
     snapshot: &Snapshot,
     plan: &Plan,
-    may_delete: &dyn Fn(&InstanceId) -> bool,
     now: Timestamp,
 ) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -70,66 +70,88 @@ pub(super) fn violations(
         found.push(Violation::ActsWhilePaused);
     }
     let mut ended = BTreeSet::new();
-    let (mut removed, mut launched) = (0, 0);
     for step in &plan.steps {
-        match &step.action {
-            Action::Drain { instance } => {
-                check_drain(snapshot, instance, now, &mut found);
-                if !ended.insert(instance) {
-                    found.push(Violation::EndsTwice(instance.clone()));
-                }
-            }
-            Action::Terminate {
-                instance,
-                condition,
-                ..
-            } => {
-                check_terminate(snapshot, instance, *condition, now, &mut found);
-                if !ended.insert(instance) {
-                    found.push(Violation::EndsTwice(instance.clone()));
-                }
-            }
-            Action::TerminateOrphan { orphan } => {
-                let open = snapshot.has_open_intent(&orphan.launch_id);
-                if open || snapshot.instances.contains_key(&orphan.id) {
-                    found.push(Violation::TerminatesKnown(orphan.id.clone()));
-                }
-            }
-            Action::Remove { instance } => {
-                removed += 1;
-                let gone = match snapshot.machines.get(instance) {
-                    Some(machine) => machine.state.is_going(),
-                    None => snapshot.unknown_to_ec2.contains(instance),
-                };
-                if !gone {
-                    found.push(Violation::RemovesLiving(instance.clone()));
-                }
-            }
-            Action::Launch { options, .. } => {
-                launched += LaunchOption::most(options);
-            }
-            Action::ResumeLaunch { .. }
-            | Action::NoteMissing { .. }
-            | Action::NotePresent { .. }
-            | Action::ReleaseUnclaimed { .. }
-            | Action::RememberUnknown { .. }
-            | Action::MoveAddress { .. }
-            | Action::MoveImage { .. } => {}
-            Action::DeleteReplica { instance } => {
-                if !may_delete(instance) {
-                    found.push(Violation::DeletesReplicaInUse(instance.clone()));
-                }
-                if !ended.insert(instance) {
-                    found.push(Violation::EndsTwice(instance.clone()));
-                }
-            }
+        check_action(algorithm, snapshot, &step.action, now, &mut found);
+        if let Some(instance) = ended_by(&step.action)
+            && !ended.insert(instance)
+        {
+            found.push(Violation::EndsTwice(instance.clone()));
         }
     }
     check_addresses(snapshot, plan, &mut found);
-    let (live, max) = (
-        snapshot.live().saturating_sub(removed),
-        snapshot.max_instances(),
-    );
+    check_maximum(snapshot, plan, &mut found);
+    found
+}
+
+/// The instance that an action ends. An orphan and a deleted row are not ended here: an orphan has
+/// no row yet, and a row may be deleted in the same plan that terminates its instance.
+fn ended_by(action: &Action) -> Option<&InstanceId> {
+    match action {
+        Action::Drain { instance }
+        | Action::Terminate { instance, .. }
+        | Action::DeleteReplica { instance } => Some(instance),
+        _ => None,
+    }
+}
+
+fn check_action(
+    algorithm: &dyn ScalingAlgorithm,
+    snapshot: &Snapshot,
+    action: &Action,
+    now: Timestamp,
+    found: &mut Vec<Violation>,
+) {
+    match action {
+        Action::Drain { instance } => check_drain(snapshot, instance, now, found),
+        Action::Terminate {
+            instance,
+            condition,
+            ..
+        } => check_terminate(snapshot, instance, *condition, now, found),
+        Action::TerminateOrphan { orphan } => {
+            let open = snapshot.has_open_intent(&orphan.launch_id);
+            if open || snapshot.instances.contains_key(&orphan.id) {
+                found.push(Violation::TerminatesKnown(orphan.id.clone()));
+            }
+        }
+        Action::Remove { instance } => {
+            let gone = match snapshot.machines.get(instance) {
+                Some(machine) => machine.state.is_going(),
+                None => snapshot.unknown_to_ec2.contains(instance),
+            };
+            if !gone {
+                found.push(Violation::RemovesLiving(instance.clone()));
+            }
+        }
+        Action::DeleteReplica { instance } => {
+            if !algorithm.may_delete_replica(snapshot, instance, now) {
+                found.push(Violation::DeletesReplicaInUse(instance.clone()));
+            }
+        }
+        // Launches and addresses are checked together, in functions of their own.
+        Action::Launch { .. }
+        | Action::MoveAddress { .. }
+        | Action::ResumeLaunch { .. }
+        | Action::NoteMissing { .. }
+        | Action::NotePresent { .. }
+        | Action::ReleaseUnclaimed { .. }
+        | Action::RememberUnknown { .. }
+        | Action::MoveImage { .. } => {}
+    }
+}
+
+/// All launches of the plan together. Rows that it deletes make room.
+fn check_maximum(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>) {
+    let (mut removed, mut launched) = (0, 0);
+    for step in &plan.steps {
+        match &step.action {
+            Action::Remove { .. } => removed += 1,
+            Action::Launch { options, .. } => launched += LaunchOption::most(options),
+            _ => {}
+        }
+    }
+    let live = snapshot.live().saturating_sub(removed);
+    let max = snapshot.max_instances();
     if launched > 0 && live.saturating_add(launched) > max {
         found.push(Violation::ExceedsMaximum {
             count: launched,
@@ -137,7 +159,6 @@ pub(super) fn violations(
             max,
         });
     }
-    found
 }
 
 fn check_addresses(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>) {
@@ -163,21 +184,11 @@ fn check_addresses(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>)
             continue;
         };
         let known = listed.iter().find(|it| it.id == *address && it.in_pool);
-        let carrier = known.map(|known| &known.carrier);
-        let is_ours = match carrier {
-            None | Some(Carrier::Other(_)) => false,
-            Some(Carrier::Nobody) => true,
-            Some(Carrier::Instance(id)) => {
-                // Or by a list from before a move of ours: a replica that is gone by now.
-                let moved = snapshot.address_moves.get(address);
-                snapshot.machines.contains_key(id)
-                    || moved.is_some_and(|moved| moved.before.contains(&Some(id.clone())))
-            }
-        };
-        if !is_ours || !moved.insert(address) {
+        let is_movable = known.is_some_and(|known| may_move(snapshot, known));
+        if !is_movable || !moved.insert(address) {
             found.push(Violation::MovesForeignAddress(*ip));
         }
-        if let Some(from) = carrier.and_then(Carrier::instance)
+        if let Some(from) = known.and_then(|known| known.carrier.instance())
             && stays(from)
         {
             let (ip, from) = (*ip, from.clone());
@@ -193,6 +204,20 @@ fn check_addresses(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>)
         if !given.insert(to) || has_another {
             let (ip, to) = (*ip, to.clone());
             found.push(Violation::GivesSecondAddress { ip, to });
+        }
+    }
+}
+
+/// Whether an address of the pool is free or on a replica.
+fn may_move(snapshot: &Snapshot, address: &ExternalAddress) -> bool {
+    match &address.carrier {
+        Carrier::Other(_) => false,
+        Carrier::Nobody => true,
+        Carrier::Instance(id) => {
+            // A list from before an earlier move may name a replica that is gone by now.
+            let moved = snapshot.address_moves.get(&address.id);
+            snapshot.machines.contains_key(id)
+                || moved.is_some_and(|moved| moved.before.contains(&Some(id.clone())))
         }
     }
 }
@@ -214,7 +239,7 @@ fn check_drain(snapshot: &Snapshot, id: &InstanceId, now: Timestamp, found: &mut
         });
     }
     let warming = snapshot.image_state(instance) == Some(ImageState::Warming);
-    // Only users come before an upgrade.
+    // Only users have priority over an upgrade.
     if warming && instance.notice.is_none() && !snapshot.is_short_of_slots(now) {
         found.push(Violation::DrainsProtected(id.clone()));
     }

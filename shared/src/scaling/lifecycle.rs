@@ -1,32 +1,17 @@
-//! Instances on their way out: each state has a bound, and what passes it is ended or reported.
+//! An instance's states have time limits: an instance that exceeds one is ended or reported.
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::plan::{Action, Plan};
 use super::reason::Reason;
 use super::snapshot::Snapshot;
 use crate::ids::InstanceId;
-use crate::model::TerminateIf;
-use crate::model::{Instance, InstanceStatus};
+use crate::model::{Instance, InstanceStatus, TerminateIf};
 
-/// A host agent silent for this long is given up, with whoever may be there.
-pub(super) fn is_lost(snapshot: &Snapshot, instance: &Instance, now: Timestamp) -> bool {
-    matches!(instance.status, InstanceStatus::Active | InstanceStatus::Draining)
-        // An instance that was drained before it ever registered has no agent to lose.
-        && instance.active_at.is_some()
-        && snapshot.silence(instance, now) >= snapshot.settings.timeouts.lost
-}
-
-pub(super) fn never_came_up(snapshot: &Snapshot, instance: &Instance, now: Timestamp) -> bool {
-    instance.status == InstanceStatus::PreConnection
-        // An agent could not register while nobody could be reached.
-        && now.duration_since(instance.launched_at.max(snapshot.watched_since))
-            >= snapshot.settings.timeouts.boot
-}
-
-pub(super) fn finish(
+/// Applies the limits to every instance that [drift](super::drift) did not settle.
+pub(super) fn end_overdue(
     snapshot: &Snapshot,
     down: &BTreeSet<&InstanceId>,
     now: Timestamp,
@@ -34,31 +19,32 @@ pub(super) fn finish(
 ) {
     let leaving = plan.leaving();
     for instance in snapshot.instances.values() {
-        // What EC2 has given up, or what is lost, is `verify`'s, also when its guard keeps it.
+        // Drift decides about machines that are down and about lost instances, even if its guard
+        // keeps them.
         if leaving.contains(&instance.id)
             || (down.contains(&instance.id) && instance.status != InstanceStatus::Terminating)
-            || is_lost(snapshot, instance, now)
+            || snapshot.is_lost(instance, now)
         {
             continue;
         }
         match instance.status {
-            InstanceStatus::PreConnection => booting(snapshot, instance, now, plan),
-            InstanceStatus::Active => silent(snapshot, instance, now, plan),
-            InstanceStatus::Draining => draining(snapshot, instance, now, plan),
-            InstanceStatus::Terminating => committed(snapshot, instance, plan),
+            InstanceStatus::PreConnection => end_never_up(snapshot, instance, now, plan),
+            InstanceStatus::Active => note_silent(snapshot, instance, now, plan),
+            InstanceStatus::Draining => end_drained(snapshot, instance, now, plan),
+            InstanceStatus::Terminating => repeat_termination(snapshot, instance, plan),
         }
     }
 }
 
-fn booting(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
-    if never_came_up(snapshot, instance, now) {
+fn end_never_up(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
+    if snapshot.never_came_up(instance, now) {
         let seconds = now.duration_since(instance.launched_at).as_secs();
         terminate(instance, Reason::NeverCameUp { seconds }, plan);
         plan.alert(Some(&instance.id), Reason::NeverCameUp { seconds });
     }
 }
 
-fn silent(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
+fn note_silent(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
     let silence = snapshot.silence(instance, now);
     if silence >= snapshot.settings.timeouts.heartbeat {
         let reason = Reason::Silent {
@@ -69,9 +55,10 @@ fn silent(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut P
     }
 }
 
-fn draining(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
+/// Its agent should have shut the machine down. An occupied instance is only reported.
+fn end_drained(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
     let since = instance.draining_since.unwrap_or(instance.launched_at);
-    let draining_for: SignedDuration = now.duration_since(since);
+    let draining_for = now.duration_since(since);
     if draining_for < snapshot.settings.timeouts.drain {
         return;
     }
@@ -83,7 +70,7 @@ fn draining(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut
             occupied: instance.slots.occupied,
             seconds,
         };
-        // One that EC2 advised to leave was drained with its users on purpose.
+        // An instance with a spot notice was drained with its users on purpose.
         if instance.notice.is_some() {
             plan.note(Some(&instance.id), reason);
         } else {
@@ -92,11 +79,11 @@ fn draining(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut
     }
 }
 
-/// A pass died between the commit and the call, or EC2 did not carry the call out.
-fn committed(snapshot: &Snapshot, instance: &Instance, plan: &mut Plan) {
+/// A pass ended between the commit and the call, or EC2 did not execute the call. The row is
+/// `TERMINATING` already: only EC2 is asked again.
+fn repeat_termination(snapshot: &Snapshot, instance: &Instance, plan: &mut Plan) {
     let machine = snapshot.machines.get(&instance.id);
     if machine.is_some_and(|machine| !machine.state.is_going()) {
-        // The row is there already; only EC2 has to be asked again.
         terminate(instance, Reason::Committed, plan);
     }
 }

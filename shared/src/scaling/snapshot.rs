@@ -1,4 +1,4 @@
-//! What a decision may depend on, and what several decisions derive from it.
+//! The input of a decision, and what several decisions derive from it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,35 +13,38 @@ use crate::model::{
 };
 use crate::settings::RegionSettings;
 
-/// All that a decision may depend on, from one observation under one lock.
+/// Everything that a decision may depend on, from one observation under one lock.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub settings: RegionSettings,
     pub images: Vec<Image>,
-    /// Postgres' rows, by id.
+    /// The database's rows, by id.
     pub instances: BTreeMap<InstanceId, Instance>,
     /// EC2's complete listing of our machines, by id.
     pub machines: BTreeMap<InstanceId, Machine>,
-    /// Of the instances that were missing for long: EC2 knows none of them by id.
+    /// Instances that have been missing for `missing_seconds` and that EC2 does not know by their
+    /// id.
     pub unknown_to_ec2: BTreeSet<InstanceId>,
     pub open_intents: Vec<Intent>,
     pub refusals: Vec<CapacityRefusal>,
+    /// Users who were refused for lack of capacity within the last minute.
     pub waiting: u32,
-    /// What running replicas said, by id.
+    /// The status that each running replica reported, by id.
     pub answers: BTreeMap<InstanceId, ReplicaAnswer>,
-    /// Since when replicas have given no word, as earlier passes wrote it down.
+    /// Since when replicas have not reported their status, as earlier passes recorded it.
     pub unknown_since: BTreeMap<InstanceId, Timestamp>,
     /// The account's Elastic IPs, where replicas carry some of them.
     pub addresses: AddressListing,
-    /// What earlier passes wrote down before they moved one.
+    /// What earlier passes recorded before they moved one of them.
     pub address_moves: AddressMoves,
-    /// What clients of this environment should run, by the app version.
+    /// The commit that this environment's clients should run, from the app version.
     pub app_sha: Option<ClientSha>,
-    /// Since when passes have looked at the region without a long gap.
+    /// Since when passes have observed the region without a long gap. Silence before it does not
+    /// count: nobody could have heard a heartbeat.
     pub watched_since: Timestamp,
-    /// From this age on an instance is replaced, before its agent's token ends.
+    /// From this age on, an instance is replaced: its agent's token ends soon.
     pub renew_after: SignedDuration,
-    /// An operator has seen the guard's report and lets this pass remove them all.
+    /// An operator has read the guard's alert and approved the removal of all that it lists.
     pub mass_removal_approved: bool,
 }
 
@@ -58,8 +61,8 @@ impl Snapshot {
             .is_some_and(ImageState::is_served)
     }
 
-    /// What bounds the region now. An upgrade may add to it as long as it is not over: until
-    /// the last instance of an image that is not the current one has gone.
+    /// The region's maximum now. An upgrade adds its surge until it is over: until the last
+    /// instance of a retired or failed image is gone.
     pub fn max_instances(&self) -> u32 {
         let settings = &self.settings;
         let max = settings.max_instances;
@@ -67,31 +70,31 @@ impl Snapshot {
             return max;
         }
         let upgrading = |state| matches!(state, ImageState::Warming | ImageState::Baking);
-        let leaves = |state| matches!(state, ImageState::Retired | ImageState::Failed);
-        let is_on = self.images.iter().any(|image| upgrading(image.state))
+        let over = |state| matches!(state, ImageState::Retired | ImageState::Failed);
+        let is_upgrading = self.images.iter().any(|image| upgrading(image.state))
             || self
                 .instances
                 .values()
-                .any(|instance| self.image_state(instance).is_some_and(leaves));
-        if is_on {
+                .any(|instance| self.image_state(instance).is_some_and(over));
+        if is_upgrading {
             max.saturating_add(settings.upgrades.surge)
         } else {
             max
         }
     }
 
-    /// Instances that will make room by themselves, also by the plan so far.
+    /// How many instances leave, by their status or by the plan so far, and so will make room.
     pub fn leaving_count(&self, plan: &Plan) -> u32 {
         let leaving = plan.leaving();
-        let going = self
+        let instances = self
             .instances
             .values()
             .filter(|instance| !instance.status.is_in_service() || leaving.contains(&instance.id));
-        u32::try_from(going.count()).unwrap_or(u32::MAX)
+        u32::try_from(instances.count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether the instance's free slots may be counted on: not those that no user could be given,
-    /// nor those of an instance that EC2 is about to take or whose token ends soon.
+    /// Whether the instance's `WAITING` slots count as free. They do not if no user can be assigned
+    /// to them, if EC2 has announced to take the instance, or if its agent's token ends soon.
     pub fn counts_as_free(
         &self,
         instance: &Instance,
@@ -105,10 +108,11 @@ impl Snapshot {
             && self.silence(instance, now) < self.settings.timeouts.heartbeat
     }
 
-    /// Whether users are served from an image that has fewer free slots than it should.
+    /// Whether an image that serves users has fewer free slots than its target. This counts as the
+    /// buffer does: otherwise a plan could break the invariant that protects a warming image.
     pub fn is_short_of_slots(&self, now: Timestamp) -> bool {
-        let down = self.down();
-        let counts = |instance: &Instance| self.counts_as_free(instance, &down, now);
+        let down = self.down_machines();
+        let is_free = |instance: &Instance| self.counts_as_free(instance, &down, now);
         self.images
             .iter()
             .filter(|image| image.state.is_served())
@@ -116,7 +120,7 @@ impl Snapshot {
                 let own = self
                     .instances
                     .values()
-                    .filter(|instance| instance.image_id == image.id && counts(instance));
+                    .filter(|instance| instance.image_id == image.id && is_free(instance));
                 let free: u32 = own.map(|instance| instance.slots.waiting).sum();
                 free < self.settings.target_free.saturating_add(self.waiting)
             })
@@ -128,7 +132,7 @@ impl Snapshot {
             .find(|image| image.state == ImageState::Current)
     }
 
-    /// What an open intent has asked for beyond the rows that its launch already has.
+    /// How many instances an open intent has requested beyond those that already have a row.
     pub fn unrecorded_count(&self, intent: &Intent) -> u32 {
         let rows = self
             .instances
@@ -141,8 +145,8 @@ impl Snapshot {
             .saturating_sub(u32::try_from(rows).unwrap_or(u32::MAX))
     }
 
-    /// Rows and machines side by side, by id: both lists are in that order, so that one walk
-    /// finds what belongs together, however many there are.
+    /// Rows and machines side by side, by id. Both maps are in that order, so that one walk pairs
+    /// them in linear time.
     pub fn rows_with_machines(
         &self,
     ) -> impl Iterator<Item = (Option<&Instance>, Option<&Machine>)> {
@@ -163,8 +167,8 @@ impl Snapshot {
         })
     }
 
-    /// The machines on which nothing runs any more.
-    pub fn down(&self) -> BTreeSet<&InstanceId> {
+    /// The ids of machines on which nothing runs any more.
+    pub fn down_machines(&self) -> BTreeSet<&InstanceId> {
         self.machines
             .values()
             .filter(|m| m.state.is_down())
@@ -172,14 +176,15 @@ impl Snapshot {
             .collect()
     }
 
-    /// Instances that EC2 has not terminated ∪ rows ∪ what open intents may still become.
+    /// What the maximum bounds: rows, machines that EC2 has not terminated, and what open intents
+    /// may still become.
     pub fn live(&self) -> u32 {
         let rows_and_strays = self
             .rows_with_machines()
             .filter(|pair| match pair {
                 (Some(_), _) => true,
                 (None, Some(machine)) => {
-                    // Those of an open launch are counted with its intent.
+                    // The machines of an open launch are counted with its intent.
                     let launch = machine.launch_id.as_ref();
                     !machine.state.is_going() && !launch.is_some_and(|id| self.has_open_intent(id))
                 }
@@ -196,12 +201,29 @@ impl Snapshot {
             .saturating_add(unrecorded_count)
     }
 
-    /// How long the host agent has been silent while somebody could have heard it.
+    /// How long the host agent has been silent, of the time in which passes observed the region.
     pub fn silence(&self, instance: &Instance, now: Timestamp) -> SignedDuration {
         now.duration_since(instance.heard_at().max(self.watched_since))
     }
 
-    /// Its agent's token ends soon, and with it its heartbeats.
+    /// The host agent has been silent for `lost_seconds`: the instance is given up, even with users
+    /// on it.
+    pub fn is_lost(&self, instance: &Instance, now: Timestamp) -> bool {
+        matches!(instance.status, InstanceStatus::Active | InstanceStatus::Draining)
+            // An instance that was drained before it registered has no agent to lose.
+            && instance.active_at.is_some()
+            && self.silence(instance, now) >= self.settings.timeouts.lost
+    }
+
+    /// The instance was not `ACTIVE` within `boot_seconds`. An agent could not register while
+    /// passes could not observe the region: that time does not count.
+    pub fn never_came_up(&self, instance: &Instance, now: Timestamp) -> bool {
+        instance.status == InstanceStatus::PreConnection
+            && now.duration_since(instance.launched_at.max(self.watched_since))
+                >= self.settings.timeouts.boot
+    }
+
+    /// The agent's token ends soon, and with it its heartbeats.
     pub fn needs_renewal(&self, instance: &Instance, now: Timestamp) -> bool {
         now.duration_since(instance.launched_at) >= self.renew_after
     }

@@ -1,5 +1,5 @@
-//! Instances that EC2 is about to take, or may: nobody else is put there, and others take their
-//! place.
+//! Instances that EC2 has announced to take, or may take soon: they get no new users, and other
+//! instances replace them.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,10 @@ use super::snapshot::Snapshot;
 use crate::ids::InstanceId;
 use crate::model::{Instance, SpotNotice};
 
-/// Their free slots are not counted, so that the buffer replaces them: an interrupted one is left
-/// at once, one that may be interrupted only when its replacement is there.
-pub(super) fn leave(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, plan: &mut Plan) {
+/// Drains instances with a spot notice. Their free slots are not counted, so that the buffer
+/// replaces them. An interrupted instance is drained at once; one that may be interrupted is
+/// drained only once its replacement is ready.
+pub(super) fn drain_noticed(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, plan: &mut Plan) {
     let leaving = plan.leaving();
     let in_service = |instance: &&Instance| {
         instance.status.is_in_service()
@@ -19,7 +20,7 @@ pub(super) fn leave(snapshot: &Snapshot, down: &BTreeSet<&InstanceId>, plan: &mu
             && !down.contains(&instance.id)
     };
     let counts = plan.counts;
-    // An empty one makes room for what cannot be launched beside it.
+    // At the maximum, no replacement can be launched beside it: one empty instance makes room.
     let mut may_make_room = counts.live >= counts.max;
     for instance in snapshot.instances.values().filter(in_service) {
         let occupied = instance.slots.occupied;

@@ -1,19 +1,19 @@
-//! How an image comes into service and leaves it: warmed beside the current one, swapped when it
-//! is warm and the app version names it, and the one before kept ready for a way back.
+//! Image upgrades: a new image warms beside the current one, becomes current once it is warm and
+//! the app version names it, and the image before it bakes: it is kept ready for a rollback.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::lifecycle;
 use super::plan::{Action, ImageCounts, Plan};
 use super::reason::Reason;
 use super::snapshot::Snapshot;
 use crate::ids::{ClientSha, InstanceId};
 use crate::model::{Image, ImageState, Instance, InstanceStatus};
 
-/// True when an image is moved: what is left to decide is decided on what that leaves.
-pub(super) fn advance(
+/// Moves images to their next state and reports users on retired ones. Returns whether an image
+/// moved: then the rest is decided by another round, on the state that the move leaves.
+pub(super) fn advance_images(
     snapshot: &Snapshot,
     down: &BTreeSet<&InstanceId>,
     now: Timestamp,
@@ -25,12 +25,12 @@ pub(super) fn advance(
             continue;
         };
         let next = match image.state {
-            ImageState::Warming => warming(snapshot, down, image, &counts, now, plan),
-            ImageState::Baking => baking(snapshot, image, now, plan),
+            ImageState::Warming => next_of_warming(snapshot, down, image, &counts, now, plan),
+            ImageState::Baking => next_of_baking(snapshot, image, now, plan),
             ImageState::Current | ImageState::Retired | ImageState::Failed => None,
         };
         let Some((to, reason)) = next else { continue };
-        // One a pass: the next one is decided on what this one left.
+        // One swap at a time: the next one is decided on the state that this one leaves.
         if to == ImageState::Current && std::mem::replace(&mut swapped, true) {
             continue;
         }
@@ -55,12 +55,14 @@ pub(super) fn advance(
     moved
 }
 
-/// Whether the app version of this environment asks for the image's clients.
+/// Whether this environment's app version names the image's clients.
 fn is_named(snapshot: &Snapshot, client_sha: &ClientSha) -> bool {
     snapshot.app_sha.as_ref() == Some(client_sha)
 }
 
-fn warming(
+/// The next state of a warming image, with the reason. None while it has to stay as it is, with a
+/// note that says what it waits for.
+fn next_of_warming(
     snapshot: &Snapshot,
     down: &BTreeSet<&InstanceId>,
     image: &Image,
@@ -69,7 +71,7 @@ fn warming(
     plan: &mut Plan,
 ) -> Option<(ImageState, Reason)> {
     let upgrades = &snapshot.settings.upgrades;
-    let fleet = Fleet::of(snapshot, down, image, now);
+    let fleet = WarmingFleet::of(snapshot, down, image, now);
     let ImageCounts {
         free,
         demand,
@@ -84,20 +86,21 @@ fn warming(
         return Some((ImageState::Failed, Reason::UpgradeDying { instance }));
     }
     let (live, max) = (plan.counts.live, plan.counts.max);
-    // What is on its way out will make room by itself.
-    let full = live >= max && snapshot.leaving_count(plan) == 0;
-    // Without room for all of it, what fits is all that will be warm.
-    let warm = free >= demand || (full && starting == 0 && fleet.healthy > 0);
+    // An instance that leaves will make room by itself.
+    let is_full = live >= max && snapshot.leaving_count(plan) == 0;
+    // If there is not enough room for the whole buffer, the image is warm with what fits.
+    let is_warm = free >= demand || (is_full && starting == 0 && fleet.healthy > 0);
     let named = is_named(snapshot, &image.client_sha);
-    if warm && (named || upgrades.swap_when_warm) && snapshot.current_image().is_some() {
+    if is_warm && (named || upgrades.swap_when_warm) && snapshot.current_image().is_some() {
         return Some((ImageState::Current, Reason::Warm { free, named }));
     }
     let seconds = now.duration_since(image.since).as_secs();
     if seconds >= upgrades.deadline.as_secs() {
-        let reason = if warm {
+        let client_sha = image.client_sha.clone();
+        let reason = if is_warm {
             Reason::UpgradeNotNamed {
                 seconds,
-                client_sha: image.client_sha.clone(),
+                client_sha,
             }
         } else {
             Reason::UpgradeTooLate {
@@ -108,44 +111,45 @@ fn warming(
         };
         return Some((ImageState::Failed, reason));
     }
-    if full && fleet.is_empty && demand > 0 {
+    if is_full && fleet.is_empty && demand > 0 {
         return Some((ImageState::Failed, Reason::NoRoomForUpgrade { live, max }));
     }
-    let image_id = image.id.clone();
-    plan.note(
-        None,
-        if warm {
-            Reason::AwaitsAppVersion {
-                image: image_id,
-                client_sha: image.client_sha.clone(),
-            }
-        } else {
-            Reason::StillWarming {
-                image: image_id,
-                free,
-                demand,
-                starting,
-            }
-        },
-    );
+    plan.note(None, waiting_reason(image, counts, is_warm));
     None
 }
 
-/// The instances of an image that warms.
+/// What a warming image waits for.
+fn waiting_reason(image: &Image, counts: &ImageCounts, is_warm: bool) -> Reason {
+    if is_warm {
+        Reason::AwaitsAppVersion {
+            image: image.id.clone(),
+            client_sha: image.client_sha.clone(),
+        }
+    } else {
+        Reason::StillWarming {
+            image: image.id.clone(),
+            free: counts.free,
+            demand: counts.demand,
+            starting: counts.starting,
+        }
+    }
+}
+
+/// The instances of a warming image.
 #[derive(Default)]
-struct Fleet<'s> {
-    /// Neither rows nor an open launch.
+struct WarmingFleet<'s> {
+    /// The image has neither rows nor an open launch.
     is_empty: bool,
     healthy: u32,
-    /// Still within their boot time.
+    /// Instances within their boot time.
     booting: u32,
-    /// One that had its whole boot time and did not come up.
+    /// An instance that had its whole boot time and did not come up.
     never_came_up: Option<&'s Instance>,
-    /// One that EC2 took down, or whose agent fell silent for good.
+    /// An instance whose machine is down or whose agent is lost.
     died: Option<&'s Instance>,
 }
 
-impl<'s> Fleet<'s> {
+impl<'s> WarmingFleet<'s> {
     fn of(
         snapshot: &'s Snapshot,
         down: &BTreeSet<&InstanceId>,
@@ -165,18 +169,17 @@ impl<'s> Fleet<'s> {
             .filter(|instance| instance.image_id == image.id);
         for instance in own {
             fleet.is_empty = false;
-            // What EC2 announced to take is no fault of the image.
+            // The image is not at fault if EC2 announced to take the instance.
             if instance.notice.is_some() {
                 continue;
             }
-            let is_dead =
-                down.contains(&instance.id) || lifecycle::is_lost(snapshot, instance, now);
+            let is_dead = down.contains(&instance.id) || snapshot.is_lost(instance, now);
             match instance.status {
                 InstanceStatus::PreConnection | InstanceStatus::Active if is_dead => {
                     fleet.died.get_or_insert(instance);
                 }
                 InstanceStatus::PreConnection => {
-                    if lifecycle::never_came_up(snapshot, instance, now) {
+                    if snapshot.never_came_up(instance, now) {
                         fleet.never_came_up.get_or_insert(instance);
                     } else {
                         fleet.booting += 1;
@@ -192,8 +195,8 @@ impl<'s> Fleet<'s> {
         fleet
     }
 
-    /// The instance that shows that the image does not work. One that died early may have been
-    /// unlucky: then the others tell.
+    /// The instance that shows that the image does not work. An instance that died early is not
+    /// enough: while others still boot, they decide.
     fn failing(&self) -> Option<&'s Instance> {
         if self.healthy > 0 {
             return None;
@@ -203,7 +206,8 @@ impl<'s> Fleet<'s> {
     }
 }
 
-fn baking(
+/// The next state of a baking image, with the reason. None while it bakes, with a note.
+fn next_of_baking(
     snapshot: &Snapshot,
     image: &Image,
     now: Timestamp,
@@ -211,13 +215,14 @@ fn baking(
 ) -> Option<(ImageState, Reason)> {
     let upgrades = &snapshot.settings.upgrades;
     let current = snapshot.current_image()?;
-    let back = is_named(snapshot, &image.client_sha) && !is_named(snapshot, &current.client_sha);
-    if back && !upgrades.swap_when_warm {
+    let is_named_again =
+        is_named(snapshot, &image.client_sha) && !is_named(snapshot, &current.client_sha);
+    if is_named_again && !upgrades.swap_when_warm {
         return Some((ImageState::Current, Reason::WayBack));
     }
-    let since = now.duration_since(image.since);
-    if since >= upgrades.bake {
-        let seconds = since.as_secs();
+    let baking_for = now.duration_since(image.since);
+    if baking_for >= upgrades.bake {
+        let seconds = baking_for.as_secs();
         return Some((ImageState::Retired, Reason::BakedLongEnough { seconds }));
     }
     plan.note(
@@ -230,22 +235,23 @@ fn baking(
     None
 }
 
+/// Alerts if users are still on a retired image after `old_image_seconds`. Off if that is not set.
 fn report_users(snapshot: &Snapshot, image: &Image, now: Timestamp, plan: &mut Plan) {
-    let Some(bound) = snapshot.settings.upgrades.old_image else {
+    let Some(limit) = snapshot.settings.upgrades.old_image else {
         return;
     };
-    let since = now.duration_since(image.since);
+    let retired_for = now.duration_since(image.since);
     let users: u32 = snapshot
         .instances
         .values()
         .filter(|instance| instance.image_id == image.id)
         .map(|instance| instance.slots.occupied)
         .sum();
-    if users > 0 && since >= bound {
+    if users > 0 && retired_for >= limit {
         let reason = Reason::UsersOnRetiredImage {
             image: image.id.clone(),
             users,
-            seconds: since.as_secs(),
+            seconds: retired_for.as_secs(),
         };
         plan.alert(None, reason);
     }

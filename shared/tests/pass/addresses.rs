@@ -1,26 +1,26 @@
-//! Passes that move external addresses: what EC2 answers, loses or refuses, and what the next pass
-//! makes of it. EC2's true state is looked at after each.
+//! Passes that move external addresses: calls that EC2 refuses or whose answers are lost, and what
+//! the next pass does about them. The tests check EC2's true state, not its list.
 
 use jiff::SignedDuration;
-
-use crate::replicas::{answers, healthy, id, set, settle, world};
 use shared::clock::Clock as _;
 use shared::host::HostErrorKind;
 use shared::ids::AddressId;
-use shared::lock::*;
+use shared::lock::LockError;
 use shared::model::{Carrier, MachineState, ReplicaAnswer};
-use shared::pass::*;
-use shared::report::*;
+use shared::pass::PassRequest;
+use shared::report::{PassOutcome, PassReport};
 use shared::scaling::Action;
 use shared::settings::AddressTag;
 use shared::trigger::Trigger;
-use testing::World;
+use testing::{World, address_of};
+
+use crate::replicas::{answers, healthy, id, set, settle, world};
 
 fn tag() -> AddressTag {
     "pool=public".parse().unwrap()
 }
 
-/// So many healthy replicas at rest, the pool's addresses free.
+/// A region with this many healthy replicas, nothing to do, and a pool of free addresses.
 async fn with_pool(replicas: u32, addresses: usize) -> (World, Vec<AddressId>) {
     let world = world();
     set(&world, |settings| {
@@ -46,14 +46,15 @@ fn on(nth: u32) -> Carrier {
     Carrier::Instance(id(nth))
 }
 
-fn asked(report: &PassReport) -> usize {
+/// The number of moves in the report's plan.
+fn move_count(report: &PassReport) -> usize {
     let steps = report.plan.iter().flat_map(|plan| &plan.steps);
     let moves = steps.filter(|step| matches!(step.action, Action::MoveAddress { .. }));
     moves.count()
 }
 
 #[tokio::test]
-async fn without_a_tag_ec2_is_not_asked() {
+async fn region_without_address_tag_does_not_list_addresses() {
     let (world, _) = with_pool(1, 1).await;
     set(&world, |settings| settings.replicas.address_tag = None);
     world.host.state().refuse_address_lists = Some(HostErrorKind::Denied);
@@ -63,7 +64,7 @@ async fn without_a_tag_ec2_is_not_asked() {
 }
 
 #[tokio::test]
-async fn addresses_that_cannot_be_listed_keep_nothing_from_being_done() {
+async fn failed_address_list_is_alerted_and_stops_nothing_else() {
     let (world, pool) = with_pool(2, 1).await;
     world.host.state().refuse_address_lists = Some(HostErrorKind::Denied);
     answers(&world, 1, ReplicaAnswer::Terminated);
@@ -75,7 +76,7 @@ async fn addresses_that_cannot_be_listed_keep_nothing_from_being_done() {
 }
 
 #[tokio::test]
-async fn a_replica_that_ends_hands_its_address_over_first() {
+async fn ending_replica_gives_its_address_away_before_it_is_deleted() {
     let (world, pool) = with_pool(3, 2).await;
     world.pass().await;
     assert_eq!(carriers(&world, &pool), [on(1), on(2)]);
@@ -95,13 +96,13 @@ async fn a_replica_that_ends_hands_its_address_over_first() {
     assert_eq!(
         carriers(&world, &pool),
         [on(3), on(2)],
-        "nor is it moved again"
+        "and it is not moved again"
     );
 }
 
-/// The deletion does not wait: the address is free when its replica is gone.
+/// The deletion does not wait for the move: the address is free once its replica is gone.
 #[tokio::test]
-async fn a_move_that_fails_keeps_nothing_from_being_deleted_and_is_made_up_for() {
+async fn failed_move_does_not_delay_the_deletion_and_is_repeated() {
     for kind in [
         HostErrorKind::Gone,
         HostErrorKind::Unclear,
@@ -121,7 +122,7 @@ async fn a_move_that_fails_keeps_nothing_from_being_deleted_and_is_made_up_for()
 }
 
 #[tokio::test]
-async fn one_move_that_fails_leaves_the_others() {
+async fn failed_move_does_not_prevent_other_moves() {
     let (world, pool) = with_pool(2, 2).await;
     world.host.state().refuse_associations = [HostErrorKind::Gone].into();
     let report = world.pass().await;
@@ -132,7 +133,7 @@ async fn one_move_that_fails_leaves_the_others() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_moves_nothing_twice() {
+async fn move_with_lost_answer_is_not_made_twice() {
     let (world, pool) = with_pool(2, 1).await;
     world.host.state().lose_next_association = true;
     let report = world.pass().await;
@@ -140,14 +141,14 @@ async fn a_lost_answer_moves_nothing_twice() {
     assert_eq!(carriers(&world, &pool), [on(1)]);
     let report = world.pass().await;
     assert_eq!(
-        (report.outcome.clone(), asked(&report)),
+        (report.outcome.clone(), move_count(&report)),
         (PassOutcome::Done, 0)
     );
     assert_eq!(carriers(&world, &pool), [on(1)]);
 }
 
 #[tokio::test]
-async fn a_list_that_lags_has_the_same_asked_again_and_nothing_else() {
+async fn lagging_list_repeats_the_same_move_and_causes_no_other() {
     let (world, pool) = with_pool(3, 1).await;
     let lag = SignedDuration::from_secs(90);
     world.host.state().ec2.delays.address_lag = lag;
@@ -159,12 +160,12 @@ async fn a_list_that_lags_has_the_same_asked_again_and_nothing_else() {
         world.clock.advance(SignedDuration::from_secs(20));
     }
     let history = world.host.state().ec2.external[&pool[0]].carried.clone();
-    assert_eq!(history.len(), 2, "allocated, given once: {history:#?}");
+    assert_eq!(history.len(), 2, "allocated, and moved once: {history:#?}");
 }
 
-/// EC2 can refuse a replica what it gives to another.
+/// EC2 can refuse one replica an address that it gives to another.
 #[tokio::test]
-async fn a_replica_that_ec2_gives_no_address_to_does_not_hold_it_back_for_ever() {
+async fn address_refused_to_one_replica_is_given_to_another() {
     let (world, pool) = with_pool(2, 1).await;
     world.host.state().no_address_for = [id(1)].into();
     for _ in 0..6 {
@@ -178,7 +179,7 @@ async fn a_replica_that_ec2_gives_no_address_to_does_not_hold_it_back_for_ever()
 }
 
 #[tokio::test]
-async fn an_address_that_somebody_took_meanwhile_is_not_taken_from_them() {
+async fn address_associated_elsewhere_meanwhile_is_left_alone() {
     let (world, pool) = with_pool(2, 1).await;
     let now = world.clock.now();
     world.host.state().ec2.delays.address_lag = SignedDuration::from_secs(30);
@@ -188,7 +189,7 @@ async fn an_address_that_somebody_took_meanwhile_is_not_taken_from_them() {
     world.host.state().ec2.put_on(&pool[0], nat.clone(), taken);
     let report = world.pass().await;
     assert_eq!(
-        (asked(&report), report.outcome),
+        (move_count(&report), report.outcome),
         (1, PassOutcome::Incomplete)
     );
     assert_eq!(carriers(&world, &pool), std::slice::from_ref(&nat));
@@ -197,10 +198,10 @@ async fn an_address_that_somebody_took_meanwhile_is_not_taken_from_them() {
 }
 
 #[tokio::test]
-async fn nothing_is_moved_that_is_not_written_down_first() {
+async fn move_that_cannot_be_recorded_is_not_made() {
     let unavailable = || LockError::Unavailable {
-        operation: "note the replicas",
-        reason: "as ordered".to_owned(),
+        operation: "record the replicas",
+        reason: "injected".to_owned(),
     };
     let lost = || LockError::Lost {
         region: World::region(),
@@ -218,19 +219,19 @@ async fn nothing_is_moved_that_is_not_written_down_first() {
 }
 
 #[tokio::test]
-async fn one_that_dies_gives_its_address_to_another_and_gets_none_back() {
+async fn replica_that_lost_its_address_does_not_get_it_back() {
     let (world, pool) = with_pool(3, 2).await;
     world.pass().await;
     world.host.set_state(&id(1), MachineState::Terminated);
     settle(&world).await;
     assert_eq!(carriers(&world, &pool), [on(3), on(2)]);
-    // Silent, and then back: the address stays with who has it now.
-    world.replicas.answers().remove(&testing::address_of(2));
+    // A replica that is silent for a while does not get its address back.
+    world.replicas.answers().remove(&address_of(2));
     settle(&world).await;
     assert_eq!(
         carriers(&world, &pool),
         [on(3), on(4)],
-        "the fourth took the first's place"
+        "the fourth replica replaced the first"
     );
     healthy(&world, [2]);
     settle(&world).await;
@@ -238,16 +239,16 @@ async fn one_that_dies_gives_its_address_to_another_and_gets_none_back() {
 }
 
 #[tokio::test]
-async fn a_dry_run_shows_the_moves_and_makes_none() {
+async fn dry_run_shows_the_moves_and_makes_none() {
     let (world, pool) = with_pool(1, 1).await;
-    let order = PassRequest {
+    let request = PassRequest {
         trigger: Trigger::ByHand,
         id: "test".to_owned(),
         began: world.clock.now(),
         approve_mass_removal: false,
     };
-    let report = world.reconciler().dry_run(&World::region(), &order).await;
-    assert_eq!(asked(&report), 1);
+    let report = world.reconciler().dry_run(&World::region(), &request).await;
+    assert_eq!(move_count(&report), 1);
     let shown = report.plan.unwrap().replicas[0].address.clone().unwrap();
     assert_eq!(shown.decided, "gets 203.0.113.1: it is free");
     assert_eq!(carriers(&world, &pool), [Carrier::Nobody]);

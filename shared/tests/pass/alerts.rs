@@ -1,4 +1,4 @@
-//! Alerts that repeat are sent once.
+//! Deduplication of alerts.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ fn problem(kind: &str, text: &str) -> Problem {
 }
 
 #[tokio::test]
-async fn what_lasts_is_told_once_and_then_every_half_hour() {
+async fn lasting_problem_is_sent_once_and_then_every_half_hour() {
     let (sent, clock) = (Arc::new(Sent::default()), Arc::new(FakeClock::default()));
     let alerts = DedupingAlerts::new(sent.clone(), clock.clone());
     let region = "us-east-1".into();

@@ -1,4 +1,4 @@
-//! The pass over stateful fakes: what is left when it ends, whatever failed in it.
+//! Passes over stateful fakes. The tests assert the state that a pass leaves, whatever failed in it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,26 +1,26 @@
-//! The pass over stateful fakes: what is left when it ends, whatever went wrong in it.
+//! Passes of the algorithm `default`: launches, removals, the lock, the fence and wake marks.
+
+use std::time::Duration;
 
 use jiff::SignedDuration;
-
 use shared::clock::Clock as _;
-use shared::db::InstanceDatabase as _;
+use shared::db::{Fence, InstanceDatabase as _, WriteOutcome};
 use shared::host::HostErrorKind;
-use shared::ids::*;
-use shared::lock::*;
-use shared::model::{CapacityRefusal, InstanceStatus, LaunchRequest, MachineState};
-use shared::pass::*;
-use shared::report::*;
-use shared::scaling::*;
+use shared::ids::Owner;
+use shared::lock::{LockAttempt, LockError, RegionLock as _};
+use shared::model::{CapacityRefusal, Instance, InstanceStatus, LaunchRequest, MachineState};
+use shared::pass::{PassLimits, PassRequest};
+use shared::report::PassOutcome;
+use shared::scaling::decide;
 use shared::settings::{LaunchChoice, RegionSettings, Selector};
 use shared::trigger::Trigger;
-use std::time::Duration;
-use testing::{SlotStatus, World, instance};
+use testing::{NOW, SlotStatus, World, at, instance, machine};
 
-fn order(trigger: Trigger) -> PassRequest {
+fn request(trigger: Trigger) -> PassRequest {
     PassRequest {
         trigger,
         id: "test".to_owned(),
-        began: testing::NOW,
+        began: NOW,
         approve_mass_removal: false,
     }
 }
@@ -41,7 +41,7 @@ fn fence(world: &World) -> i64 {
 }
 
 #[tokio::test]
-async fn an_empty_region_is_filled_and_a_second_pass_does_nothing() {
+async fn empty_region_is_filled_and_the_next_pass_does_nothing() {
     let world = World::with([]);
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
@@ -56,7 +56,7 @@ async fn an_empty_region_is_filled_and_a_second_pass_does_nothing() {
 }
 
 #[tokio::test]
-async fn every_launch_keeps_the_metadata_service_from_containers() {
+async fn launch_request_limits_the_metadata_service_to_one_hop() {
     let world = World::with([]);
     world.pass().await;
     let launches = world.host.state().launches.clone();
@@ -64,11 +64,11 @@ async fn every_launch_keeps_the_metadata_service_from_containers() {
 }
 
 #[tokio::test]
-async fn a_dry_run_shows_what_a_pass_then_does_and_changes_nothing() {
+async fn dry_run_shows_the_plan_of_the_next_pass_and_changes_nothing() {
     let world = World::with([instance("i-1")]);
     let dry = world
         .reconciler()
-        .dry_run(&World::region(), &order(Trigger::ByHand))
+        .dry_run(&World::region(), &request(Trigger::ByHand))
         .await;
     assert_eq!(dry.outcome, PassOutcome::DryRun);
     assert_eq!(world.items().lock, None);
@@ -78,11 +78,11 @@ async fn a_dry_run_shows_what_a_pass_then_does_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_quiet_scheduled_pass_is_one_graphql_request_and_five_of_dynamodb() {
+async fn quiet_scheduled_pass_makes_one_graphql_and_five_dynamodb_requests() {
     let world = World::with([instance("i-1"), instance("i-2")]);
     world
         .reconciler()
-        .run(&World::region(), &order(Trigger::Schedule))
+        .run(&World::region(), &request(Trigger::Schedule))
         .await;
     assert_eq!(*world.database.rows().calls, ["begin_pass"]);
     assert_eq!(
@@ -98,13 +98,13 @@ async fn a_quiet_scheduled_pass_is_one_graphql_request_and_five_of_dynamodb() {
 }
 
 #[tokio::test]
-async fn a_lost_launch_answer_is_resumed_under_the_same_token_and_launches_once() {
+async fn lost_launch_answer_is_resumed_with_the_same_token_and_launches_once() {
     let world = World::with([]);
     world.host.state().lose_next_launch = true;
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Incomplete);
     let recorded = world.items().decisions[&1].outcome.clone();
-    assert_eq!(recorded, PassOutcome::Incomplete, "and it is kept");
+    assert_eq!(recorded, PassOutcome::Incomplete, "and it is recorded");
     assert_eq!(world.items().open.len(), 1, "the intent stays open");
 
     let report = world.pass().await;
@@ -119,7 +119,7 @@ async fn a_lost_launch_answer_is_resumed_under_the_same_token_and_launches_once(
 }
 
 #[tokio::test]
-async fn rows_that_could_not_be_written_are_written_by_the_next_pass() {
+async fn rows_that_failed_to_write_are_written_by_the_next_pass() {
     let world = World::with([]);
     world.database.rows().lose_next_answer = true;
     world.pass().await;
@@ -131,7 +131,7 @@ async fn rows_that_could_not_be_written_are_written_by_the_next_pass() {
 }
 
 #[tokio::test]
-async fn without_capacity_the_next_choice_is_asked_under_a_new_intent() {
+async fn launch_without_capacity_tries_the_next_choice_under_a_new_intent() {
     let world = World::with([]);
     world
         .host
@@ -159,11 +159,11 @@ fn set(world: &World, change: impl FnOnce(&mut RegionSettings)) {
 }
 
 #[tokio::test]
-async fn without_spot_capacity_on_demand_is_asked_and_spot_not_again_for_a_while() {
+async fn spot_without_capacity_falls_back_to_on_demand_until_the_refusal_expires() {
     let world = World::with([]);
     set(&world, |settings| {
         let on_demand = settings.launch_choices.swap_remove(0);
-        // By tag: the actor, not the plan, leaves out what was refused.
+        // By tag: the executor, not the plan, leaves out the refused subnets.
         let spot = LaunchChoice {
             spot: true,
             subnet: Selector::Tag {
@@ -174,10 +174,13 @@ async fn without_spot_capacity_on_demand_is_asked_and_spot_not_again_for_a_while
         };
         settings.launch_choices = vec![spot, on_demand];
     });
-    let asked = || -> Vec<_> {
+    let requested = || -> Vec<_> {
         let launches = world.host.state().launches.clone();
-        let what = |request: &LaunchRequest| (request.spot, request.subnet_id.clone());
-        launches.iter().map(|(_, request)| what(request)).collect()
+        let choice = |request: &LaunchRequest| (request.spot, request.subnet_id.clone());
+        launches
+            .iter()
+            .map(|(_, request)| choice(request))
+            .collect()
     };
     let [spot_1, spot_2] = ["subnet-1", "subnet-2"].map(|subnet| (true, subnet.to_owned()));
     let on_demand = (false, "subnet-a".to_owned());
@@ -186,7 +189,7 @@ async fn without_spot_capacity_on_demand_is_asked_and_spot_not_again_for_a_while
     world.host.state().refuse_launches.extend(full);
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
-    assert_eq!(asked(), [spot_1.clone(), spot_2, on_demand.clone()]);
+    assert_eq!(requested(), [spot_1.clone(), spot_2, on_demand.clone()]);
     assert_eq!(
         report.results[0].step,
         "launch 2 x spot c5.large in subnet-1"
@@ -198,16 +201,16 @@ async fn without_spot_capacity_on_demand_is_asked_and_spot_not_again_for_a_while
 
     set(&world, |settings| settings.target_free = 6);
     world.pass().await;
-    assert_eq!(asked()[3..], [on_demand]);
+    assert_eq!(requested()[3..], [on_demand]);
 
     world.clock.advance(CapacityRefusal::REMEMBERED);
     set(&world, |settings| settings.target_free = 8);
     world.pass().await;
-    assert_eq!(asked()[4..], [spot_1]);
+    assert_eq!(requested()[4..], [spot_1]);
 }
 
 #[tokio::test]
-async fn an_unclear_answer_asks_no_other_choice() {
+async fn launch_with_unclear_answer_tries_no_other_choice() {
     let world = World::with([]);
     world
         .host
@@ -220,7 +223,7 @@ async fn an_unclear_answer_asks_no_other_choice() {
 }
 
 #[tokio::test]
-async fn a_launch_terminated_meanwhile_is_looked_up_and_replaced() {
+async fn launch_terminated_before_resume_is_looked_up_and_replaced() {
     let world = World::with([]);
     world.host.state().lose_next_launch = true;
     world.pass().await;
@@ -237,7 +240,7 @@ async fn a_launch_terminated_meanwhile_is_looked_up_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_launch_that_is_not_listed_yet_is_not_forgotten_when_asking_again_is_denied() {
+async fn unlisted_launch_stays_open_when_its_resume_is_denied() {
     let world = World::with([]);
     world.host.state().lose_next_launch = true;
     world.pass().await;
@@ -258,7 +261,7 @@ async fn a_launch_that_is_not_listed_yet_is_not_forgotten_when_asking_again_is_d
 }
 
 #[tokio::test]
-async fn a_launch_that_is_denied_at_once_is_closed() {
+async fn launch_denied_on_its_first_request_is_closed() {
     let world = World::with([]);
     world
         .host
@@ -272,7 +275,7 @@ async fn a_launch_that_is_denied_at_once_is_closed() {
 }
 
 #[tokio::test]
-async fn an_intent_of_yesterday_is_never_launched_again() {
+async fn intent_older_than_twelve_hours_is_never_launched_again() {
     let world = World::with([]);
     world
         .host
@@ -295,7 +298,7 @@ async fn an_intent_of_yesterday_is_never_launched_again() {
 }
 
 #[tokio::test]
-async fn a_failed_listing_ends_the_pass_before_anything_is_decided() {
+async fn failed_listing_ends_the_pass_before_the_decision() {
     let world = World::with([instance("i-1")]);
     world.host.state().fail_next_list = true;
     let report = world.pass().await;
@@ -311,11 +314,11 @@ async fn a_failed_listing_ends_the_pass_before_anything_is_decided() {
         world.alerts.all()
     );
     let next = world.pass().await;
-    assert_eq!(next.outcome, PassOutcome::Done, "the lock was given back");
+    assert_eq!(next.outcome, PassOutcome::Done, "the lock was released");
 }
 
 #[tokio::test]
-async fn a_held_lock_leaves_the_region_marked_and_its_holder_looks_again() {
+async fn held_lock_leaves_the_wake_mark_for_the_next_pass() {
     let world = World::with([]);
     let held = world
         .store
@@ -329,7 +332,7 @@ async fn a_held_lock_leaves_the_region_marked_and_its_holder_looks_again() {
         .unwrap();
     let report = world.pass().await;
     assert!(matches!(report.outcome, PassOutcome::Busy { .. }));
-    assert!(world.items().wanted.is_some(), "the wake is durable");
+    assert!(world.items().wanted.is_some(), "the mark is durable");
     let LockAttempt::Acquired(lease) = held else {
         panic!("{held:?}")
     };
@@ -339,7 +342,7 @@ async fn a_held_lock_leaves_the_region_marked_and_its_holder_looks_again() {
 }
 
 #[tokio::test]
-async fn an_expired_lease_is_taken_over_under_the_next_version() {
+async fn expired_lease_is_taken_over_with_the_next_version() {
     let world = World::with([]);
     let region = World::region();
     let lease = Duration::from_secs(50);
@@ -360,7 +363,7 @@ async fn an_expired_lease_is_taken_over_under_the_next_version() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_to_acquire_is_a_success() {
+async fn lost_answer_to_acquire_counts_as_acquired() {
     let world = World::with([]);
     world.store.items().lose_next_acquire = true;
     let report = world.pass().await;
@@ -369,7 +372,7 @@ async fn a_lost_answer_to_acquire_is_a_success() {
 }
 
 #[tokio::test]
-async fn a_region_wanted_again_is_looked_at_three_times_and_then_handed_over() {
+async fn region_marked_again_gets_three_rounds_and_is_then_handed_over() {
     let world = World::with([instance("i-1"), instance("i-2")]);
     world.store.items().wake_again = 100;
     let report = world.pass().await;
@@ -377,12 +380,12 @@ async fn a_region_wanted_again_is_looked_at_three_times_and_then_handed_over() {
     assert_eq!(world.handed_over.all(), ["us-east-1"]);
     assert!(
         world.items().wanted.is_some(),
-        "the mark waits for the successor"
+        "the mark stays for the invocation that takes over"
     );
 }
 
 #[tokio::test]
-async fn a_region_that_cannot_be_looked_at_is_not_asked_for_ever() {
+async fn failed_observation_is_not_repeated_for_a_new_mark() {
     let world = World::with([]);
     world.store.items().wake_again = 100;
     world.host.state().fail_next_list = true;
@@ -392,30 +395,30 @@ async fn a_region_that_cannot_be_looked_at_is_not_asked_for_ever() {
 }
 
 #[tokio::test]
-async fn a_look_that_fails_leaves_the_mark_as_it_was() {
+async fn failed_observation_keeps_the_wake_mark() {
     let world = World::with([]);
     world.store.items().mark(&World::region(), "an event");
     let before = world.items().wanted.clone();
     world.host.state().fail_next_list = true;
-    let scheduled = order(Trigger::Schedule);
+    let scheduled = request(Trigger::Schedule);
     world.reconciler().run(&World::region(), &scheduled).await;
     assert_eq!(world.items().wanted, before);
     world.reconciler().run(&World::region(), &scheduled).await;
-    assert_eq!(world.items().wanted, None, "looked after");
+    assert_eq!(world.items().wanted, None, "the mark was followed");
 }
 
 #[tokio::test]
-async fn a_mark_that_cannot_be_cleared_is_not_followed_for_ever() {
+async fn wake_mark_that_cannot_be_cleared_ends_the_pass_after_one_round() {
     let world = World::with([instance("i-1"), instance("i-2")]);
     world.store.items().mark(&World::region(), "an event");
     world.store.items().next_error = Some((
         "clear_wake_mark",
         LockError::Unavailable {
             operation: "clear the wake mark",
-            reason: "it may not".to_owned(),
+            reason: "not allowed".to_owned(),
         },
     ));
-    let scheduled = order(Trigger::Schedule);
+    let scheduled = request(Trigger::Schedule);
     let report = world.reconciler().run(&World::region(), &scheduled).await;
     assert_eq!(
         (report.rounds, report.outcome),
@@ -423,23 +426,27 @@ async fn a_mark_that_cannot_be_cleared_is_not_followed_for_ever() {
     );
     assert!(world.handed_over.all().is_empty());
     world.reconciler().run(&World::region(), &scheduled).await;
-    assert_eq!(world.items().wanted, None, "the next pass does it");
+    assert_eq!(world.items().wanted, None, "the next pass clears it");
 }
 
 #[tokio::test]
-async fn a_release_without_an_answer_does_not_keep_a_wake_from_being_looked_after() {
+async fn lost_answer_to_release_still_follows_a_new_mark() {
     let world = World::with([instance("i-1"), instance("i-2")]);
     world.store.items().wake_again = 1;
     world.store.items().lose_next_release = true;
-    let scheduled = order(Trigger::Schedule);
+    let scheduled = request(Trigger::Schedule);
     let report = world.reconciler().run(&World::region(), &scheduled).await;
     assert_eq!(report.rounds, 2);
-    assert_eq!(report.outcome, PassOutcome::Incomplete, "and it is told");
+    assert_eq!(
+        report.outcome,
+        PassOutcome::Incomplete,
+        "and it is reported"
+    );
     assert_eq!(world.items().wanted, None);
 }
 
 #[tokio::test]
-async fn a_holder_that_lost_its_lock_launches_nothing() {
+async fn holder_that_lost_its_lock_launches_nothing() {
     let world = World::with([]);
     world.store.items().next_error = Some((
         "open_intent",
@@ -458,7 +465,7 @@ async fn a_holder_that_lost_its_lock_launches_nothing() {
 }
 
 #[tokio::test]
-async fn a_table_made_anew_outbids_the_fence_that_postgres_still_has() {
+async fn recreated_table_advances_past_the_fence_in_postgres() {
     let world = World::with([]);
     world
         .database
@@ -473,7 +480,7 @@ async fn a_table_made_anew_outbids_the_fence_that_postgres_still_has() {
 }
 
 #[tokio::test]
-async fn whoever_lost_the_lock_cannot_outbid_and_does_nothing() {
+async fn holder_that_lost_its_lock_cannot_advance_past_the_fence() {
     let world = World::with([]);
     world
         .database
@@ -494,23 +501,25 @@ async fn whoever_lost_the_lock_cannot_outbid_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_of_ec2_on_a_lease_that_would_not_outlast_it() {
+async fn lease_shorter_than_an_ec2_call_rejects_the_call() {
     let world = World::with([]);
-    let mut passes = world.reconciler();
-    passes.limits = PassLimits {
+    let mut reconciler = world.reconciler();
+    reconciler.limits = PassLimits {
         budget: Duration::from_secs(5),
         lease: Duration::from_secs(9),
         ec2_call: Duration::from_secs(8),
     };
-    let report = passes.run(&World::region(), &order(Trigger::ByHand)).await;
+    let report = reconciler
+        .run(&World::region(), &request(Trigger::ByHand))
+        .await;
     assert!(matches!(&report.outcome, PassOutcome::Failed { error } if error.contains("lease")));
 }
 
 #[tokio::test]
-async fn terminating_is_committed_before_ec2_is_asked_and_asked_again_after_a_failure() {
-    let drained = shared::model::Instance {
+async fn termination_is_committed_before_the_request_and_requested_again_after_a_failure() {
+    let drained = Instance {
         status: InstanceStatus::Draining,
-        draining_since: Some(testing::at(-700)),
+        draining_since: Some(at(-700)),
         ..instance("i-old")
     };
     let world = World::with([instance("i-1"), instance("i-2"), drained]);
@@ -529,13 +538,13 @@ async fn terminating_is_committed_before_ec2_is_asked_and_asked_again_after_a_fa
     assert_eq!(
         world.database.rows().tables.instances.len(),
         2,
-        "verified, and its row is gone"
+        "its row is deleted"
     );
 }
 
 #[tokio::test]
-async fn no_launch_into_the_room_of_a_row_that_may_still_be_there() {
-    let ended = shared::model::Instance {
+async fn row_that_may_still_exist_gives_no_room_to_a_launch() {
+    let ended = Instance {
         status: InstanceStatus::Terminating,
         ..instance("i-old")
     };
@@ -557,11 +566,11 @@ async fn no_launch_into_the_room_of_a_row_that_may_still_be_there() {
 }
 
 #[tokio::test]
-async fn a_user_who_came_between_the_look_and_the_drain_is_kept() {
+async fn user_assigned_after_the_observation_prevents_the_drain() {
     let world = World::with([instance("i-1"), instance("i-2"), instance("i-3")]);
-    let passes = world.reconciler();
-    let (snapshot, now) = passes
-        .observer(&*passes.hosts.in_region(&World::region()))
+    let reconciler = world.reconciler();
+    let (snapshot, now) = reconciler
+        .observer(&*reconciler.hosts.in_region(&World::region()))
         .observe(&World::region(), world.clock.now())
         .await
         .unwrap();
@@ -571,7 +580,7 @@ async fn a_user_who_came_between_the_look_and_the_drain_is_kept() {
         slot.user = Some((slot.instance_id.to_string(), "1".to_owned()));
         slot.status = SlotStatus::Running;
     }
-    let fence = shared::db::Fence {
+    let fence = Fence {
         region: World::region(),
         version: 1,
     };
@@ -580,12 +589,12 @@ async fn a_user_who_came_between_the_look_and_the_drain_is_kept() {
     assert!(
         answers
             .iter()
-            .all(|row| row.outcome == shared::db::WriteOutcome::Occupied)
+            .all(|row| row.outcome == WriteOutcome::Occupied)
     );
 }
 
 #[tokio::test]
-async fn an_unknown_algorithm_is_named_with_those_that_exist() {
+async fn unknown_algorithm_is_reported_with_the_known_ones() {
     let world = World::with([]);
     {
         let tables = &mut world.database.rows().tables;
@@ -603,9 +612,9 @@ async fn an_unknown_algorithm_is_named_with_those_that_exist() {
 }
 
 #[tokio::test]
-async fn an_orphan_gets_a_row_before_it_is_terminated() {
+async fn orphan_gets_a_row_before_it_is_terminated() {
     let world = World::with([instance("i-1"), instance("i-2")]);
-    let orphan = testing::machine(&instance("i-orphan"));
+    let orphan = machine(&instance("i-orphan"));
     world.host.state().ec2.add(orphan);
     world.pass().await;
     assert_eq!(rows(&world, InstanceStatus::Terminating), 1);

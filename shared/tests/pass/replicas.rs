@@ -1,30 +1,29 @@
-//! Passes over replicas: nothing but EC2's list, the open intents and the replicas' own word
-//! tells what there is, and what a pass did not get done the next one does.
+//! Passes of the algorithm `replica`. A pass knows only EC2's list, the open intents and the status
+//! that replicas report; the next pass completes what one left unfinished.
 
 use jiff::SignedDuration;
-
 use shared::clock::Clock as _;
+use shared::host::HostErrorKind;
 use shared::ids::InstanceId;
-use shared::lock::*;
+use shared::lock::LockError;
 use shared::model::{MachineState, ReplicaAnswer};
-use shared::pass::*;
-use shared::report::*;
-use shared::scaling::Action;
-use shared::scaling::*;
-use shared::settings::RegionSettings;
+use shared::pass::PassRequest;
+use shared::report::{PassOutcome, PassReport};
+use shared::scaling::{Action, Plan};
+use shared::settings::{REPLICA, RegionSettings};
 use shared::trigger::Trigger;
 use testing::{Delays, TokenEnds, World, address_of, instance};
 
 const CAPACITY: u32 = 3;
 
-/// Longer than a boot.
+/// Longer than a replica takes to boot.
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// A region without replicas, that should have six available.
+/// A region without replicas whose minimum of available capacity is six.
 pub(crate) fn world() -> World {
     let world = World::with([]);
     set(&world, |settings| {
-        settings.algorithm = shared::settings::REPLICA.to_owned();
+        settings.algorithm = REPLICA.to_owned();
         settings.replicas.capacity = CAPACITY;
         settings.replicas.min_available = 6;
     });
@@ -36,7 +35,7 @@ pub(crate) fn set(world: &World, change: impl FnOnce(&mut RegionSettings)) {
     change(rows.tables.settings_mut(&World::region()).unwrap());
 }
 
-/// The replica that was made as the nth answers from now on.
+/// Sets the answer of the replica that was created as the nth.
 pub(crate) fn answers(world: &World, nth: u32, answer: ReplicaAnswer) {
     world.replicas.answers().insert(address_of(nth), answer);
 }
@@ -51,8 +50,8 @@ pub(crate) fn id(nth: u32) -> InstanceId {
     format!("i-us-east-1-{nth:04}").into()
 }
 
-/// All that EC2 ever made.
-fn made(world: &World) -> usize {
+/// How many machines EC2 ever created.
+fn created(world: &World) -> usize {
     world.host.state().ec2.machines.len()
 }
 
@@ -61,7 +60,7 @@ fn live(world: &World) -> Vec<InstanceId> {
     world.host.state().ec2.live(now).cloned().collect()
 }
 
-/// Passes a minute apart, as long as they have something to do.
+/// Runs passes, one minute apart, until one has nothing to do.
 pub(crate) async fn settle(world: &World) -> PassReport {
     for _ in 0..10 {
         world.clock.advance(MINUTE);
@@ -71,10 +70,10 @@ pub(crate) async fn settle(world: &World) -> PassReport {
             return report;
         }
     }
-    panic!("ten passes did not come to rest: {:#?}", world.items());
+    panic!("ten passes did not converge: {:#?}", world.items());
 }
 
-/// Two healthy replicas at rest.
+/// A region with two healthy replicas and nothing to do.
 async fn filled() -> World {
     let world = world();
     healthy(&world, 1..=2);
@@ -93,7 +92,7 @@ fn deleted(report: &PassReport) -> Vec<InstanceId> {
     gone.collect()
 }
 
-fn at_rest(world: &World) {
+fn assert_nothing_open(world: &World) {
     let items = world.items();
     assert!(items.open.is_empty(), "{items:#?}");
     let tables = &world.database.rows().tables;
@@ -101,7 +100,7 @@ fn at_rest(world: &World) {
 }
 
 #[tokio::test]
-async fn a_list_that_lags_makes_nobody_launch_again() {
+async fn lagging_list_causes_no_second_launch() {
     let world = world();
     world.host.state().ec2.delays = Delays {
         listing_lag: SignedDuration::from_secs(90),
@@ -111,37 +110,37 @@ async fn a_list_that_lags_makes_nobody_launch_again() {
     for _ in 0..3 {
         let report = world.pass().await;
         assert_eq!(report.outcome, PassOutcome::Done, "{report:#?}");
-        assert_eq!(made(&world), 2);
+        assert_eq!(created(&world), 2);
         world.clock.advance(SignedDuration::from_secs(20));
     }
-    assert_eq!(world.items().open.len(), 1, "nothing else knows of them");
+    assert_eq!(world.items().open.len(), 1, "only the intent knows of them");
     settle(&world).await;
-    assert_eq!(made(&world), 2);
+    assert_eq!(created(&world), 2);
     assert_eq!(world.items().closed[0].outcome, "2 of 2 launched");
-    at_rest(&world);
+    assert_nothing_open(&world);
 }
 
 #[tokio::test]
-async fn a_lost_answer_launches_once() {
+async fn launch_with_lost_answer_is_made_once() {
     let world = world();
     healthy(&world, 1..=2);
     world.host.state().lose_next_launch = true;
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Incomplete, "{report:#?}");
     settle(&world).await;
-    assert_eq!(made(&world), 2);
+    assert_eq!(created(&world), 2);
     let launches = world.host.state().launches.clone();
     assert!(launches.len() > 1);
     assert!(launches.iter().all(|launch| *launch == launches[0]));
-    at_rest(&world);
+    assert_nothing_open(&world);
 }
 
-/// Wherever the table fails a pass, or another holder takes its lock.
+/// Each write to DynamoDB fails once, or finds that another holder took the lock.
 #[tokio::test]
-async fn a_pass_that_ends_anywhere_is_made_up_for() {
+async fn pass_that_fails_at_any_write_is_completed_later() {
     let unavailable = || LockError::Unavailable {
         operation: "anything",
-        reason: "as ordered".to_owned(),
+        reason: "injected".to_owned(),
     };
     let lost = || LockError::Lost {
         region: World::region(),
@@ -162,14 +161,14 @@ async fn a_pass_that_ends_anywhere_is_made_up_for() {
             world.store.items().next_error = Some((call, error));
             settle(&world).await;
             assert_eq!(live(&world), [id(2), id(3)], "{shown}");
-            assert_eq!(made(&world), 3, "{shown}");
-            at_rest(&world);
+            assert_eq!(created(&world), 3, "{shown}");
+            assert_nothing_open(&world);
         }
     }
 }
 
 #[tokio::test]
-async fn machines_that_die_before_they_are_listed_are_made_up_for() {
+async fn machine_that_dies_before_it_is_listed_is_replaced() {
     for token_ends in [TokenEnds::WithAll, TokenEnds::WithAny] {
         let world = world();
         {
@@ -182,30 +181,30 @@ async fn machines_that_die_before_they_are_listed_are_made_up_for() {
         world.host.set_state(&id(1), MachineState::Terminated);
         settle(&world).await;
         assert_eq!(live(&world), [id(2), id(3)], "{token_ends:?}");
-        assert_eq!(made(&world), 3, "{token_ends:?}");
-        at_rest(&world);
+        assert_eq!(created(&world), 3, "{token_ends:?}");
+        assert_nothing_open(&world);
     }
 }
 
 #[tokio::test]
-async fn a_launch_cut_short_is_made_up_for() {
+async fn launch_of_fewer_machines_is_completed_later() {
     let world = world();
     healthy(&world, 1..=9);
     world.host.state().ec2.at_most_next = Some(1);
     world.pass().await;
-    assert_eq!(made(&world), 1);
+    assert_eq!(created(&world), 1);
     settle(&world).await;
-    assert_eq!(made(&world), 2);
-    at_rest(&world);
+    assert_eq!(created(&world), 2);
+    assert_nothing_open(&world);
 }
 
 #[tokio::test]
-async fn a_deletion_is_noted_before_ec2_is_asked() {
+async fn deletion_is_recorded_before_it_is_requested() {
     let world = filled().await;
     answers(&world, 1, ReplicaAnswer::Terminated);
     let error = LockError::Unavailable {
-        operation: "note the replicas",
-        reason: "as ordered".to_owned(),
+        operation: "record the replicas",
+        reason: "injected".to_owned(),
     };
     world.store.items().next_error = Some(("record_replicas", error));
     let report = world.pass().await;
@@ -215,19 +214,19 @@ async fn a_deletion_is_noted_before_ec2_is_asked() {
 
     world.host.state().lose_next_termination = true;
     world.pass().await;
-    let noted = world.items().replicas.deleting;
-    assert_eq!(noted.into_iter().collect::<Vec<_>>(), [id(1)]);
+    let recorded = world.items().replicas.deleting;
+    assert_eq!(recorded.into_iter().collect::<Vec<_>>(), [id(1)]);
     healthy(&world, 3..=9);
     settle(&world).await;
     assert_eq!(live(&world), [id(2), id(3)]);
 }
 
 #[tokio::test]
-async fn one_that_is_not_answered_for_a_termination_is_asked_again() {
+async fn denied_deletion_is_requested_again() {
     let world = filled().await;
     healthy(&world, 3..=9);
     answers(&world, 1, ReplicaAnswer::Terminated);
-    world.host.state().refuse_terminations = Some(shared::host::HostErrorKind::Denied);
+    world.host.state().refuse_terminations = Some(HostErrorKind::Denied);
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Incomplete, "{report:#?}");
     world.host.state().refuse_terminations = None;
@@ -235,9 +234,9 @@ async fn one_that_is_not_answered_for_a_termination_is_asked_again() {
     assert_eq!(live(&world), [id(2), id(3)]);
 }
 
-/// Nothing is decided on half a view.
+/// Nothing is decided on a partial view.
 #[tokio::test]
-async fn a_list_that_fails_deletes_and_launches_nothing() {
+async fn failed_listing_deletes_and_launches_nothing() {
     let world = filled().await;
     world.host.state().fail_next_list = true;
     let report = world.pass().await;
@@ -246,11 +245,11 @@ async fn a_list_that_fails_deletes_and_launches_nothing() {
         "{report:#?}"
     );
     assert_eq!(live(&world), [id(1), id(2)]);
-    assert_eq!(made(&world), 2);
+    assert_eq!(created(&world), 2);
 }
 
 #[tokio::test]
-async fn a_silent_one_is_replaced_after_the_bound_and_not_before() {
+async fn silent_replica_is_replaced_after_the_limit_and_not_before() {
     let world = filled().await;
     healthy(&world, 3..=9);
     world.replicas.answers().remove(&address_of(1));
@@ -258,14 +257,14 @@ async fn a_silent_one_is_replaced_after_the_bound_and_not_before() {
     assert_eq!(live(&world), [id(1), id(2), id(3)], "kept, and not counted");
     assert!(world.items().replicas.unknown_since.is_empty());
 
-    let bound = SignedDuration::from_mins(5);
+    let limit = SignedDuration::from_mins(5);
     set(&world, |settings| {
-        settings.replicas.replace_unknown = Some(bound);
+        settings.replicas.replace_unknown = Some(limit);
     });
     let since = world.clock.now();
     world.pass().await;
     assert_eq!(world.items().replicas.unknown_since[&id(1)], since);
-    world.clock.advance(bound - SignedDuration::from_secs(1));
+    world.clock.advance(limit - SignedDuration::from_secs(1));
     assert!(deleted(&world.pass().await).is_empty());
     world.clock.advance(SignedDuration::from_secs(1));
     assert_eq!(deleted(&world.pass().await), [id(1)]);
@@ -275,7 +274,7 @@ async fn a_silent_one_is_replaced_after_the_bound_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_word_in_between_starts_the_bound_anew() {
+async fn answer_in_between_restarts_the_limit() {
     let world = filled().await;
     healthy(&world, 3..=9);
     set(&world, |settings| {
@@ -295,38 +294,39 @@ async fn a_word_in_between_starts_the_bound_anew() {
     );
 }
 
-/// What was noted under the old bound says nothing under the new one: nobody watched meanwhile.
+/// What was recorded under the old limit does not count under the new one: nothing was observed in
+/// between.
 #[tokio::test]
-async fn a_bound_that_is_set_again_begins_anew() {
+async fn limit_that_is_set_again_starts_anew() {
     let world = filled().await;
     healthy(&world, 3..=9);
-    let bound = |bound| {
-        set(&world, |settings| settings.replicas.replace_unknown = bound);
+    let set_limit = |limit| {
+        set(&world, |settings| settings.replicas.replace_unknown = limit);
     };
-    bound(Some(SignedDuration::from_mins(5)));
+    set_limit(Some(SignedDuration::from_mins(5)));
     world.replicas.answers().remove(&address_of(1));
     world.pass().await;
-    bound(None);
+    set_limit(None);
     healthy(&world, [1]);
     world.pass().await;
     world.clock.advance(SignedDuration::from_hours(1));
     world.replicas.answers().remove(&address_of(1));
-    bound(Some(SignedDuration::from_mins(5)));
-    assert!(deleted(&world.pass().await).is_empty(), "silent since now");
+    set_limit(Some(SignedDuration::from_mins(5)));
+    assert!(deleted(&world.pass().await).is_empty(), "unknown since now");
 }
 
 #[tokio::test]
-async fn a_dry_run_notes_and_asks_nothing() {
+async fn dry_run_records_and_requests_nothing() {
     let world = filled().await;
     answers(&world, 1, ReplicaAnswer::Terminated);
     let before = world.items();
-    let order = PassRequest {
+    let request = PassRequest {
         trigger: Trigger::ByHand,
         id: "test".to_owned(),
         began: world.clock.now(),
         approve_mass_removal: false,
     };
-    let report = world.reconciler().dry_run(&World::region(), &order).await;
+    let report = world.reconciler().dry_run(&World::region(), &request).await;
     assert_eq!(deleted(&report), [id(1)]);
     assert_eq!(report.plan.unwrap().replicas.len(), 2);
     assert!(world.host.state().terminated.is_empty());
@@ -335,12 +335,12 @@ async fn a_dry_run_notes_and_asks_nothing() {
     assert_eq!(after.decisions.len(), before.decisions.len());
 }
 
-/// A row is an instance of another algorithm's: no replica is made of it.
+/// A machine with a row is an instance of another algorithm, not a replica.
 #[tokio::test]
-async fn an_instance_with_a_row_is_not_deleted_as_a_replica() {
+async fn instance_with_a_row_is_not_deleted_as_a_replica() {
     let world = World::with([instance("i-1")]);
     set(&world, |settings| {
-        settings.algorithm = shared::settings::REPLICA.to_owned();
+        settings.algorithm = REPLICA.to_owned();
     });
     world.host.set_state(&"i-1".into(), MachineState::Stopped);
     let report = world.pass().await;

@@ -1,4 +1,4 @@
-//! Reports and decisions stay within their limits.
+//! Size limits of reports and decisions.
 
 use shared::model::ReplicaStatus;
 use shared::report::{Decision, PassOutcome, PassReport, StepResult};
@@ -22,7 +22,7 @@ fn plan_of_replicas(count: usize) -> Plan {
 }
 
 #[test]
-fn a_decision_about_thousands_of_replicas_still_fits() {
+fn decision_about_thousands_of_replicas_stays_within_its_limit() {
     let decision = Decision {
         region: "us-east-1".into(),
         version: 1,
@@ -39,11 +39,11 @@ fn a_decision_about_thousands_of_replicas_still_fits() {
     let kept: serde_json::Value = serde_json::from_str(&json).unwrap();
     let shown = kept["plan"]["replicas"].as_array().unwrap().len();
     assert_eq!(kept["left_out"], 5_000 - shown);
-    assert_eq!(kept["results"][0]["result"], "asked", "that is kept");
+    assert_eq!(kept["results"][0]["result"], "asked", "results are kept");
 }
 
 #[test]
-fn a_shortened_report_says_how_many_replicas_it_left_out() {
+fn shortened_report_counts_the_replicas_that_it_left_out() {
     let mut report = PassReport::of(&"us-east-1".into());
     report.plan = Some(plan_of_replicas(10));
     report.shorten(4);

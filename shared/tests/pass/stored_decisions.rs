@@ -1,8 +1,7 @@
-//! A decision is read back as it was written, also by another version.
+//! Reading stored decisions, also those of other versions.
 
 use serde_json::{Value, json};
-
-use shared::history::*;
+use shared::history::StoredDecision;
 use shared::model::Instance;
 use shared::report::{Decision, PassOutcome, StepResult};
 use shared::scaling::{Action, LaunchOption, Note, Plan, Reason, Step};
@@ -68,49 +67,52 @@ fn read(json: &Value) -> StoredDecision {
 }
 
 #[test]
-fn what_was_recorded_is_read_back_to_the_letter() {
+fn recorded_decision_is_read_back_unchanged() {
     let recorded: Value =
         serde_json::from_str(&decision(&[instance("i-2")]).to_bounded_json()).unwrap();
-    let past = read(&recorded);
-    assert_eq!(past.outcome.as_deref(), Some("incomplete"));
-    assert_eq!(past.duration_ms, Some(288));
-    assert_eq!(past.trigger.kind, "database_event");
-    assert_eq!(past.plan.steps[0].action, "launch");
-    let why = &past.plan.steps[0].reason;
+    let stored = read(&recorded);
+    assert_eq!(stored.outcome.as_deref(), Some("incomplete"));
+    assert_eq!(stored.duration_ms, Some(288));
+    assert_eq!(stored.trigger.kind, "database_event");
+    assert_eq!(stored.plan.steps[0].action, "launch");
+    let reason = &stored.plan.steps[0].reason;
     assert_eq!(
-        why.text,
+        reason.text,
         "free 0 and starting 0 are below target 4 + waiting 1"
     );
-    assert!(past.plan.notes[0].alert);
-    let mut told = serde_json::to_value(&past).unwrap();
-    assert_eq!(told["left_out"].take(), 0);
+    assert!(stored.plan.notes[0].alert);
+    let mut written = serde_json::to_value(&stored).unwrap();
+    assert_eq!(written["left_out"].take(), 0);
     let mut expected = recorded;
     expected["left_out"] = Value::Null;
-    assert_eq!(told, expected);
+    assert_eq!(written, expected);
 }
 
 #[test]
-fn what_an_earlier_version_recorded_has_no_outcome_and_what_a_later_one_did_is_passed_on() {
-    let past = read(&json!({
+fn decision_of_another_version_keeps_unknown_fields_and_may_lack_an_outcome() {
+    let stored = read(&json!({
         "region": "us-east-1", "version": 1, "at": "2026-01-01T12:00:00Z", "id": "x",
         "trigger": {"kind": "moon_phase", "phase": "full"},
         "plan": {"figures": {"target": 4, "moons": 1}, "images": [], "notes": [],
             "steps": [{"do": "howl", "at": "moon", "because": {"reason": "full", "text": "full"}}]},
         "results": [],
     }));
-    assert_eq!((past.outcome.as_deref(), past.duration_ms), (None, None));
-    assert_eq!(past.trigger.details["phase"], "full");
-    let told = serde_json::to_value(&past).unwrap();
-    assert_eq!(told["plan"]["steps"][0]["at"], "moon");
-    assert_eq!(told["plan"]["figures"]["moons"], 1);
+    assert_eq!(
+        (stored.outcome.as_deref(), stored.duration_ms),
+        (None, None)
+    );
+    assert_eq!(stored.trigger.details["phase"], "full");
+    let written = serde_json::to_value(&stored).unwrap();
+    assert_eq!(written["plan"]["steps"][0]["at"], "moon");
+    assert_eq!(written["plan"]["figures"]["moons"], 1);
 }
 
 #[test]
-fn what_is_left_out_is_counted() {
+fn shortened_decision_counts_what_it_left_out() {
     let instances: Vec<_> = (0..30).map(|n| instance(&format!("i-{n}"))).collect();
-    let mut past = read(&serde_json::to_value(decision(&instances)).unwrap());
-    past.shorten(20);
-    assert_eq!((past.plan.steps.len(), past.left_out), (20, 11));
-    past.shorten(0);
-    assert_eq!(past.left_out, 33, "31 steps, a note and a result");
+    let mut stored = read(&serde_json::to_value(decision(&instances)).unwrap());
+    stored.shorten(20);
+    assert_eq!((stored.plan.steps.len(), stored.left_out), (20, 11));
+    stored.shorten(0);
+    assert_eq!(stored.left_out, 33, "31 steps, a note and a result");
 }

@@ -1,13 +1,13 @@
-//! Passes that move an image on: the row, what follows in the same pass, and what is told.
+//! Passes that move an image to its next state: the row, the next round of the same pass, and the
+//! alerts.
 
 use jiff::SignedDuration;
-
 use shared::assign::AppVersion;
-use shared::model::{Image, ImageState, Instance, InstanceStatus};
+use shared::model::{Image, ImageState, Instance, InstanceStatus, SlotCounts};
 use shared::report::PassOutcome;
 use testing::{ENVIRONMENT, NOW, World, image, instance};
 
-/// `ami-1` is current with its buffer; `ami-2` warms since a minute, with these instances.
+/// `ami-1` is current with its buffer. `ami-2` has warmed for a minute, with these instances.
 fn warming(instances: [Instance; 2]) -> World {
     let old = [instance("i-1"), instance("i-2")];
     let new = instances.map(|row| Instance {
@@ -24,7 +24,7 @@ fn warming(instances: [Instance; 2]) -> World {
     world
 }
 
-fn named(world: &World) {
+fn name_ami_2(world: &World) {
     let app = AppVersion {
         version: "2".to_owned(),
         client_sha: "sha-of-ami-2".into(),
@@ -43,13 +43,13 @@ fn states(world: &World) -> Vec<ImageState> {
 }
 
 #[tokio::test]
-async fn a_warm_image_that_is_named_is_current_in_one_pass_and_nothing_else_changes() {
+async fn warm_and_named_image_becomes_current_in_one_pass_and_nothing_else_changes() {
     let world = warming([instance("i-3"), instance("i-4")]);
-    named(&world);
+    name_ami_2(&world);
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Done, "{report:#?}");
     assert_eq!(states(&world), [ImageState::Baking, ImageState::Current]);
-    assert_eq!(report.rounds, 2, "what follows is decided at once");
+    assert_eq!(report.rounds, 2, "the rest is decided in a second round");
     let plan = report.plan.unwrap();
     assert!(plan.is_empty(), "both buffers are full: {plan}");
     assert!(world.host.state().launches.is_empty());
@@ -57,12 +57,12 @@ async fn a_warm_image_that_is_named_is_current_in_one_pass_and_nothing_else_chan
 }
 
 #[tokio::test]
-async fn an_upgrade_that_fails_is_drained_in_the_same_pass_and_told_once() {
+async fn failed_upgrade_is_cleaned_up_in_the_same_pass_and_alerted_once() {
     let dead = |id| Instance {
         status: InstanceStatus::PreConnection,
         active_at: None,
         beat_at: None,
-        slots: shared::model::SlotCounts::default(),
+        slots: SlotCounts::default(),
         ..instance(id)
     };
     let world = warming([dead("i-3"), dead("i-4")]);
@@ -73,10 +73,10 @@ async fn an_upgrade_that_fails_is_drained_in_the_same_pass_and_told_once() {
     assert!(reason.contains("the old image stays"), "{reason}");
     assert_eq!(report.rounds, 2);
     let alerts = world.alerts.all();
-    let told = alerts
+    let failures = alerts
         .iter()
         .filter(|alert| alert.contains("the old image stays"));
-    assert_eq!(told.count(), 1, "{alerts:#?}");
+    assert_eq!(failures.count(), 1, "{alerts:#?}");
     let terminated = &world.host.state().terminated;
     assert!(terminated.contains(&"i-3".into()), "{terminated:?}");
 }

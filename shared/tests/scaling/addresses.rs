@@ -1,19 +1,22 @@
-//! External addresses, as a table and as properties.
+//! External addresses: a golden plan, a table and properties.
 
-use crate::support::violations;
 use jiff::SignedDuration;
-use proptest::prelude::*;
-
-use crate::support::assert_plan;
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_compose,
+    prop_oneof, proptest,
+};
 use shared::ids::{AddressId, InstanceId};
 use shared::model::{
-    AddressListing, AddressMove, Carrier, ExternalAddress, Instance, MachineState, ReplicaAnswer,
+    AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress, Instance, MachineState,
+    ReplicaAnswer,
 };
 use shared::scaling::{Action, Plan, Reason, Snapshot, address_moves_to_record, algorithm};
 use shared::settings::REPLICA;
 use testing::{NOW, address_of, at, instance, machine, snapshot};
 
-/// A replica's answer in short: healthy, terminated, silent, creating, stopped, deleted.
+use crate::support::{assert_plan, violations};
+
+/// A replica's state in EC2's list, and its own status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Is {
     Healthy,
@@ -25,7 +28,7 @@ enum Is {
 }
 use Is::{Creating, Deleting, Healthy, Silent, Stopped, Terminated};
 
-/// What an address is on: nobody, the nth replica, or something else.
+/// What carries an address: nothing, the nth replica, or something that is not an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum On {
     Nobody,
@@ -34,7 +37,8 @@ enum On {
 }
 use On::{Elsewhere, Nobody, Replica};
 
-/// The replicas are `i-1`, `i-2`, …, the first the oldest; nothing is missing.
+/// A region with the minimum 0 and the pool's addresses 1, 2, …. The replicas are `i-1`, `i-2`, …,
+/// the oldest first.
 fn region(replicas: &[Is], addresses: &[On]) -> Snapshot {
     let mut snapshot = snapshot([]);
     snapshot.settings.algorithm = REPLICA.to_owned();
@@ -98,11 +102,11 @@ fn address(n: u8, carrier: Carrier) -> ExternalAddress {
 
 fn decide(snapshot: &Snapshot) -> Plan {
     let plan = algorithm(REPLICA).unwrap().decide(snapshot, NOW);
-    assert_eq!(violations(&snapshot, &plan, NOW), [], "{plan}");
+    assert_eq!(violations(snapshot, &plan, NOW), [], "{plan}");
     plan
 }
 
-/// The moves: the last number of the address, to, from.
+/// The moves: the number of the address, to, from.
 fn moves(plan: &Plan) -> Vec<(String, String, Option<String>)> {
     let moves = plan.steps.iter().filter_map(|step| match &step.action {
         Action::MoveAddress {
@@ -117,7 +121,8 @@ fn moves(plan: &Plan) -> Vec<(String, String, Option<String>)> {
     moves.collect()
 }
 
-fn expect(case: &str, snapshot: &Snapshot, expected: &[(u8, u8, u8)]) -> Plan {
+/// Each expected move is (address, to, from), with 0 for a free address.
+fn assert_moves(case: &str, snapshot: &Snapshot, expected: &[(u8, u8, u8)]) -> Plan {
     let plan = decide(snapshot);
     let expected: Vec<_> = expected
         .iter()
@@ -137,7 +142,7 @@ fn notes(plan: &Plan) -> Vec<String> {
 }
 
 #[test]
-fn an_address_is_handed_over_before_its_replica_is_deleted() {
+fn address_moves_before_its_replica_is_deleted() {
     assert_plan(
         &region(
             &[Terminated, Healthy, Healthy, Silent, Creating],
@@ -147,8 +152,8 @@ fn an_address_is_handed_over_before_its_replica_is_deleted() {
         i-1 terminated: delete: it says that it is terminated; address 203.0.113.1: goes to i-3: the replica that has it is deleted
         i-2 healthy, capacity 1: kept: counts with 1; address 203.0.113.2: kept
         i-3 healthy, capacity 1: kept: counts with 1; address: gets 203.0.113.1: the replica that has it is deleted
-        i-4 unknown (no answer): kept: neither deleted nor counted; address: none: only healthy ones get one
-        i-5 creating: kept: counts with 1 (REPLICA_CAPACITY); address: none: only healthy ones get one
+        i-4 unknown (no answer): kept: neither deleted nor counted; address: none: only healthy replicas get one
+        i-5 creating: kept: counts with 1 (REPLICA_CAPACITY); address: none: only healthy replicas get one
         - move address 203.0.113.1 from i-1 to i-3: the replica that has it is deleted
         - delete replica i-1: it says that it is terminated
         · available 2 and creating 1 meet 0
@@ -156,20 +161,20 @@ fn an_address_is_handed_over_before_its_replica_is_deleted() {
     );
 }
 
-/// (address, to, from), 0 for nobody.
+/// (address, to, from), with 0 for a free address.
 type Moves = &'static [(u8, u8, u8)];
 
 #[test]
-fn each_address_goes_where_it_should() {
+fn addresses_move_to_healthy_replicas_without_one() {
     let cases: [(&str, &[Is], &[On], Moves); 14] = [
         (
-            "free ones go to the oldest",
+            "free addresses go to the oldest replicas",
             &[Healthy, Healthy, Healthy],
             &[Nobody, Nobody],
             &[(1, 1, 0), (2, 2, 0)],
         ),
         (
-            "nothing to do",
+            "each replica has one",
             &[Healthy, Healthy],
             &[Replica(2), Replica(1)],
             &[],
@@ -181,64 +186,74 @@ fn each_address_goes_where_it_should() {
             &[],
         ),
         (
-            "none to those that boot, are silent or end",
+            "none for replicas that boot, are silent or end",
             &[Creating, Silent, Terminated, Stopped, Deleting],
             &[Nobody],
             &[],
         ),
         (
-            "handed over goes before free, free before silent",
+            "taken from ending replicas first, then free ones, then from silent ones",
             &[Silent, Terminated, Healthy, Healthy],
             &[Replica(1), Nobody, Replica(2)],
             &[(3, 3, 2), (2, 4, 0)],
         ),
         (
-            "one on a silent replica moves if there is somebody",
+            "one on a silent replica moves if a healthy one has none",
             &[Silent, Healthy],
             &[Replica(1)],
             &[(1, 2, 1)],
         ),
         (
-            "and stays if there is not",
+            "and stays otherwise",
             &[Silent, Healthy],
             &[Replica(1), Replica(2)],
             &[],
         ),
         (
-            "one in error",
+            "one on a replica in error",
             &[Stopped, Healthy],
             &[Replica(1)],
             &[(1, 2, 1)],
         ),
         (
-            "one that EC2 deletes",
+            "one on a replica that EC2 deletes",
             &[Deleting, Healthy],
             &[Replica(1)],
             &[(1, 2, 1)],
         ),
-        ("one that boots", &[Creating, Healthy], &[Replica(1)], &[]),
-        ("a NAT gateway's", &[Healthy], &[Elsewhere], &[]),
-        ("an operator's machine's", &[Healthy], &[Replica(9)], &[]),
         (
-            "two on one: an operator's",
+            "one on a replica that boots",
+            &[Creating, Healthy],
+            &[Replica(1)],
+            &[],
+        ),
+        ("one on a NAT gateway", &[Healthy], &[Elsewhere], &[]),
+        (
+            "one on an operator's machine",
+            &[Healthy],
+            &[Replica(9)],
+            &[],
+        ),
+        (
+            "two on one healthy replica: an operator did it",
             &[Healthy, Healthy],
             &[Replica(1), Replica(1)],
             &[],
         ),
         (
-            "two on one that ends",
+            "two on a replica that ends",
             &[Terminated, Healthy, Healthy],
             &[Replica(1), Replica(1)],
             &[(1, 2, 1), (2, 3, 1)],
         ),
     ];
     for (case, replicas, addresses, expected) in cases {
-        expect(case, &region(replicas, addresses), expected);
+        assert_moves(case, &region(replicas, addresses), expected);
     }
 }
 
 #[test]
-fn what_could_not_be_placed_is_noted_and_what_is_normal_is_not() {
+fn address_that_cannot_be_placed_is_noted() {
     let quiet = region(&[Healthy, Healthy, Silent], &[Replica(1)]);
     assert_eq!(notes(&decide(&quiet)), [""; 0]);
     let silent = region(&[Healthy, Silent], &[Nobody, Replica(1), Replica(2)]);
@@ -269,38 +284,38 @@ fn what_could_not_be_placed_is_noted_and_what_is_normal_is_not() {
 }
 
 #[test]
-fn a_replica_with_an_address_outside_of_the_pool_gets_none() {
+fn replica_with_an_address_outside_the_pool_gets_none() {
     let mut snapshot = region(&[Healthy, Healthy], &[Replica(1), Nobody]);
     let AddressListing::Listed(listed) = &mut snapshot.addresses else {
         unreachable!()
     };
     listed[0].in_pool = false;
-    expect("the other one gets it", &snapshot, &[(2, 2, 0)]);
-    // It is not the pool's: it is not handed over either.
+    assert_moves("the other one gets it", &snapshot, &[(2, 2, 0)]);
+    // An address outside the pool is not moved either.
     snapshot
         .answers
         .insert(replica(1), ReplicaAnswer::Terminated);
-    expect("only the pool's", &snapshot, &[(2, 2, 0)]);
+    assert_moves("only the pool's", &snapshot, &[(2, 2, 0)]);
 }
 
 #[test]
-fn a_trimmed_replica_hands_over_and_gets_nothing() {
+fn trimmed_replica_gives_its_address_away_and_gets_none() {
     let mut snapshot = region(&[Healthy, Healthy], &[Replica(1)]);
     snapshot.settings.replicas.trim = true;
     snapshot.settings.replicas.min_available = 1;
-    expect("the oldest is trimmed", &snapshot, &[(1, 2, 1)]);
+    assert_moves("the oldest is trimmed", &snapshot, &[(1, 2, 1)]);
     let AddressListing::Listed(listed) = &mut snapshot.addresses else {
         unreachable!()
     };
     listed[0].carrier = Carrier::Nobody;
-    expect("the oldest that stays", &snapshot, &[(1, 2, 0)]);
+    assert_moves("the oldest that stays", &snapshot, &[(1, 2, 0)]);
 }
 
 #[test]
-fn off_paused_or_unknown_means_that_nothing_is_moved_and_replicas_are_kept() {
+fn no_address_moves_while_off_paused_or_not_listed() {
     let mut snapshot = region(&[Terminated, Healthy], &[Replica(1)]);
     snapshot.settings.paused = true;
-    let paused = expect("paused", &snapshot, &[]);
+    let paused = assert_moves("paused", &snapshot, &[]);
     let shown = paused.replicas[0].address.as_ref().unwrap();
     assert_eq!(
         shown.to_string(),
@@ -310,36 +325,48 @@ fn off_paused_or_unknown_means_that_nothing_is_moved_and_replicas_are_kept() {
     snapshot.addresses = AddressListing::Unknown {
         why: "list addresses: denied".to_owned(),
     };
-    let unknown = expect("EC2 does not tell", &snapshot, &[]);
-    assert_eq!(unknown.steps.len(), 1, "deleted all the same: {unknown}");
+    let unknown = assert_moves("EC2 does not list them", &snapshot, &[]);
+    assert_eq!(
+        unknown.steps.len(),
+        1,
+        "the replica is deleted anyway: {unknown}"
+    );
     assert_eq!(
         notes(&unknown),
         ["no address is moved: list addresses: denied"]
     );
     assert!(unknown.notes.iter().any(|note| note.alert));
     snapshot.addresses = AddressListing::Off;
-    let off = expect("off", &snapshot, &[]);
+    let off = assert_moves("off", &snapshot, &[]);
     assert!(off.replicas.iter().all(|view| view.address.is_none()));
     assert_eq!(notes(&off), [""; 0]);
 }
 
-/// An address was moved to a replica, seconds ago.
-fn moved(snapshot: &mut Snapshot, n: u8, to: u8, before: &[Option<u8>], since: i64, asked: i64) {
+/// Records that address `n` moves to a replica: first requested `since` seconds ago, last
+/// `requested` seconds ago.
+fn record_move(
+    snapshot: &mut Snapshot,
+    n: u8,
+    to: u8,
+    before: &[Option<u8>],
+    since: i64,
+    requested: i64,
+) {
     let moved = AddressMove {
         to: replica(to),
         before: before.iter().map(|n| n.map(replica)).collect(),
         since: at(-since),
-        at: at(-asked),
+        at: at(-requested),
     };
     snapshot.address_moves.insert(address_id(n), moved);
 }
 
 #[test]
-fn a_list_from_before_a_move_makes_nobody_move_anything_else() {
+fn move_that_is_not_listed_yet_is_repeated_and_causes_no_other() {
     let mut lagging = region(&[Healthy, Healthy], &[Nobody, Nobody]);
-    moved(&mut lagging, 1, 2, &[None], 20, 20);
-    let plan = expect(
-        "the same again, and i-2 is taken",
+    record_move(&mut lagging, 1, 2, &[None], 20, 20);
+    let plan = assert_moves(
+        "the same move again, and i-2 gets no other address",
         &lagging,
         &[(1, 2, 0), (2, 1, 0)],
     );
@@ -352,53 +379,67 @@ fn a_list_from_before_a_move_makes_nobody_move_anything_else() {
     assert_eq!(
         (again.since, again.at),
         (at(-20), NOW),
-        "since then, asked now"
+        "requested first then, and last now"
     );
+}
 
+#[test]
+fn move_that_is_not_listed_is_given_up_after_two_minutes() {
     let mut refused = region(&[Healthy, Healthy], &[Nobody]);
-    moved(&mut refused, 1, 1, &[None], 130, 70);
-    expect("not for ever, and the list may lag still", &refused, &[]);
-    moved(&mut refused, 1, 1, &[None], 190, 130);
-    expect("then it is another one's turn", &refused, &[(1, 2, 0)]);
+    record_move(&mut refused, 1, 1, &[None], 130, 70);
+    assert_moves(
+        "not repeated forever, and the list may still lag",
+        &refused,
+        &[],
+    );
+    record_move(&mut refused, 1, 1, &[None], 190, 130);
+    assert_moves("then another replica gets it", &refused, &[(1, 2, 0)]);
+}
 
+#[test]
+fn every_possible_carrier_of_a_recorded_move_is_respected() {
     let mut ended = region(&[Healthy, Silent, Healthy], &[Replica(9)]);
-    moved(&mut ended, 1, 2, &[Some(9)], 20, 20);
-    expect("it may be on i-2, which went silent", &ended, &[(1, 1, 2)]);
+    record_move(&mut ended, 1, 2, &[Some(9)], 20, 20);
+    assert_moves("it may be on i-2, which went silent", &ended, &[(1, 1, 2)]);
 
     let mut back = region(&[Healthy, Silent, Healthy], &[Replica(1)]);
-    moved(&mut back, 1, 2, &[Some(1)], 20, 20);
-    expect("it may be on i-1 still, which is healthy again", &back, &[]);
-    moved(&mut back, 1, 2, &[None, Some(1)], 20, 20);
+    record_move(&mut back, 1, 2, &[Some(1)], 20, 20);
+    assert_moves("it may still be on i-1, which is healthy again", &back, &[]);
+    record_move(&mut back, 1, 2, &[None, Some(1)], 20, 20);
     let AddressListing::Listed(listed) = &mut back.addresses else {
         unreachable!()
     };
     listed[0].carrier = Carrier::Nobody;
     listed.push(address(2, Carrier::Nobody));
-    expect(
-        "whatever the list says; nor does i-1 get another",
+    assert_moves(
+        "whatever the list says, and i-1 gets no other",
         &back,
         &[(2, 3, 0)],
     );
 
     let mut shown = region(&[Healthy, Terminated, Healthy], &[Replica(2)]);
-    moved(&mut shown, 1, 2, &[Some(1)], 20, 20);
-    expect("a list that shows the move", &shown, &[(1, 1, 2)]);
-    moved(&mut shown, 1, 2, &[Some(2), Some(1)], 20, 20);
-    expect("or what was before the last two", &shown, &[]);
+    record_move(&mut shown, 1, 2, &[Some(1)], 20, 20);
+    assert_moves("a list that shows the move", &shown, &[(1, 1, 2)]);
+    record_move(&mut shown, 1, 2, &[Some(2), Some(1)], 20, 20);
+    assert_moves("or the state from before the last two moves", &shown, &[]);
 
     let mut by_hand = region(&[Healthy, Healthy], &[Replica(2), Nobody]);
-    moved(&mut by_hand, 1, 1, &[None], 20, 20);
-    expect("an operator's move is left alone", &by_hand, &[]);
+    record_move(&mut by_hand, 1, 1, &[None], 20, 20);
+    assert_moves("an operator's move is left alone", &by_hand, &[]);
 }
 
 #[test]
-fn a_move_is_recorded_with_all_that_carried_the_address_before() {
+fn recorded_move_lists_all_earlier_carriers() {
     let mut snapshot = region(&[Silent, Healthy], &[Replica(1)]);
-    moved(&mut snapshot, 1, 1, &[Some(7)], 300, 300);
-    moved(&mut snapshot, 2, 2, &[None], 601, 601);
-    let plan = expect("to i-2", &snapshot, &[(1, 2, 1)]);
+    record_move(&mut snapshot, 1, 1, &[Some(7)], 300, 300);
+    record_move(&mut snapshot, 2, 2, &[None], 601, 601);
+    let plan = assert_moves("to i-2", &snapshot, &[(1, 2, 1)]);
     let recorded = address_moves_to_record(&snapshot, &plan, NOW).unwrap();
-    assert_eq!(recorded.len(), 1, "those of long ago are forgotten");
+    assert_eq!(
+        recorded.len(),
+        1,
+        "moves older than ten minutes are dropped"
+    );
     let now = AddressMove {
         to: replica(2),
         before: vec![Some(replica(7)), Some(replica(1))],
@@ -407,10 +448,10 @@ fn a_move_is_recorded_with_all_that_carried_the_address_before() {
     };
     assert_eq!(recorded[&address_id(1)], now);
     let everybody: Vec<_> = (1..=100).map(Some).collect();
-    moved(&mut snapshot, 1, 1, &everybody, 300, 300);
+    record_move(&mut snapshot, 1, 1, &everybody, 300, 300);
     let recorded = address_moves_to_record(&snapshot, &plan, NOW).unwrap();
     let before = &recorded[&address_id(1)].before;
-    assert_eq!(before.len(), 20, "a record has an end");
+    assert_eq!(before.len(), 20, "a record is bounded");
     assert_eq!(before.last(), Some(&Some(replica(1))));
     let quiet = region(&[Healthy], &[Replica(1)]);
     assert_eq!(address_moves_to_record(&quiet, &decide(&quiet), NOW), None);
@@ -451,8 +492,8 @@ prop_compose! {
     }
 }
 
-/// As EC2 does it, without lag.
-fn act(snapshot: &mut Snapshot, plan: &Plan) {
+/// Executes a plan as EC2 does, without lag.
+fn execute(snapshot: &mut Snapshot, plan: &Plan) {
     let AddressListing::Listed(listed) = &mut snapshot.addresses else {
         return;
     };
@@ -476,24 +517,23 @@ fn act(snapshot: &mut Snapshot, plan: &Plan) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
-    /// `decide` checks the rules: never from a healthy one, never a second one, none twice.
+    /// `decide` checks the invariants: no address is taken from a healthy replica, none gets a second
+    /// one, and no address moves twice.
     #[test]
-    fn no_plan_breaks_the_rules_and_a_second_one_is_empty(snapshot in any_region()) {
-        let mut snapshot = snapshot;
+    fn plan_breaks_no_invariant_and_the_next_one_has_no_moves(mut snapshot in any_region()) {
         let plan = decide(&snapshot);
         prop_assert_eq!(&plan, &decide(&snapshot), "equal inputs, equal plans");
-        act(&mut snapshot, &plan);
+        execute(&mut snapshot, &plan);
         snapshot.settings.replicas.trim = false;
         let second = decide(&snapshot);
         prop_assert_eq!(moves(&second), vec![], "{}\nthen\n{}", plan, second);
     }
 
-    /// As long as a healthy replica is without an address, none that could be moved is left.
+    /// While a healthy replica has no address, no address of the pool stays free.
     #[test]
-    fn whatever_can_be_placed_is(snapshot in any_region()) {
-        let mut snapshot = snapshot;
+    fn free_address_is_given_to_a_healthy_replica_without_one(mut snapshot in any_region()) {
         let plan = decide(&snapshot);
-        act(&mut snapshot, &plan);
+        execute(&mut snapshot, &plan);
         let AddressListing::Listed(listed) = &snapshot.addresses else { unreachable!() };
         let has_one = |id: &InstanceId| listed.iter().any(|it| it.carrier.instance() == Some(id));
         let healthy = |id: &&InstanceId| matches!(snapshot.answers.get(*id), Some(ReplicaAnswer::Healthy { .. }));
@@ -503,7 +543,7 @@ proptest! {
     }
 
     #[test]
-    fn every_move_is_shown_with_both_replicas(snapshot in any_region()) {
+    fn plan_shows_each_move_with_both_replicas(snapshot in any_region()) {
         let plan = decide(&snapshot);
         for (_, to, from) in moves(&plan) {
             for id in std::iter::once(to).chain(from) {
@@ -515,13 +555,14 @@ proptest! {
     }
 }
 
-/// What happens next to the world.
+/// What happens next.
 #[derive(Clone, Debug)]
 enum Event {
-    /// A pass after so many seconds, on a list that is so old; each of its calls is made or not.
+    /// A pass `after` seconds later, on a list that is `lag` seconds old. The bits of `done` say which
+    /// of its calls reach EC2.
     Pass { after: i64, lag: i64, done: u8 },
-    /// A replica stands otherwise.
-    Turn { replica: u8, is: Is },
+    /// A replica changes its status.
+    Change { replica: u8, is: Is },
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -529,11 +570,11 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => (1i64..90, 0i64..=100, any::<u8>())
             .prop_map(|(after, lag, done)| Event::Pass { after, lag, done }),
         2 => (1u8..=4, prop_oneof![3 => Just(Healthy), 2 => Just(Silent)])
-            .prop_map(|(replica, is)| Event::Turn { replica, is }),
+            .prop_map(|(replica, is)| Event::Change { replica, is }),
     ]
 }
 
-/// Who carries each address, by the moment since which.
+/// The carriers of both addresses, each with the second since which they have been so.
 type Truth = Vec<(i64, [Option<u8>; 2])>;
 
 fn truth_at(truth: &Truth, second: i64) -> [Option<u8>; 2] {
@@ -541,17 +582,17 @@ fn truth_at(truth: &Truth, second: i64) -> [Option<u8>; 2] {
     known.map_or([None; 2], |(_, carriers)| *carriers)
 }
 
-/// One call; the error is what must never be.
+/// Executes one call. An error means that the call broke a rule.
 fn call(
     truth: &mut Truth,
     now: i64,
-    standing: &[Is],
+    states: &[Is],
     (address, to, from): &(String, String, Option<String>),
 ) -> Result<(), String> {
     let address = address.parse::<usize>().unwrap() - 1;
     let to: u8 = to[2..].parse().unwrap();
     let mut carriers = truth_at(truth, now);
-    let is_healthy = |n: u8| standing[usize::from(n) - 1] == Healthy;
+    let is_healthy = |n: u8| states[usize::from(n) - 1] == Healthy;
     match carriers[address] {
         Some(carrier) if carrier == to => return Ok(()),
         // EC2 refuses: reassociation was not allowed.
@@ -572,28 +613,28 @@ fn call(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
-    /// Whichever calls are lost, and however old EC2's lists are below two minutes: no address
-    /// is taken from a replica that is healthy, and in the end all are carried.
+    /// Whichever calls are lost, and with lists that are up to two minutes old: no address is taken
+    /// from a healthy replica, and in the end all addresses are carried.
     #[test]
-    fn lists_that_lag_and_calls_that_fail_take_no_address_from_a_healthy_replica(
+    fn lagging_lists_and_lost_calls_take_no_address_from_a_healthy_replica(
         events in prop::collection::vec(any_event(), 1..40),
     ) {
         let mut truth: Truth = vec![(-1_000, [None; 2])];
-        let mut standing = [Healthy; 4];
-        let mut recorded = shared::model::AddressMoves::new();
+        let mut states = [Healthy; 4];
+        let mut recorded = AddressMoves::new();
         let mut now = 0;
-        let calm = (0..10).map(|_| Event::Pass { after: 60, lag: 0, done: u8::MAX });
-        for event in events.into_iter().chain(calm) {
+        let quiet_passes = (0..10).map(|_| Event::Pass { after: 60, lag: 0, done: u8::MAX });
+        for event in events.into_iter().chain(quiet_passes) {
             let (after, lag, done) = match event {
-                Event::Turn { replica, is } => {
-                    standing[usize::from(replica) - 1] = is;
+                Event::Change { replica, is } => {
+                    states[usize::from(replica) - 1] = is;
                     continue;
                 }
                 Event::Pass { after, lag, done } => (after, lag, done),
             };
             now += after;
             let listed = truth_at(&truth, now - lag).map(|on| on.map_or(Nobody, Replica));
-            let mut snapshot = region(&standing, &listed);
+            let mut snapshot = region(&states, &listed);
             snapshot.address_moves = recorded.clone();
             let at_now = NOW + SignedDuration::from_secs(now);
             let plan = algorithm(REPLICA).unwrap().decide(&snapshot, at_now);
@@ -601,17 +642,17 @@ proptest! {
             if let Some(moves) = address_moves_to_record(&snapshot, &plan, at_now) {
                 recorded = moves;
             }
-            for (place, asked) in moves(&plan).iter().enumerate() {
+            for (place, requested) in moves(&plan).iter().enumerate() {
                 if done & (1 << place) != 0
-                    && let Err(broken) = call(&mut truth, now, &standing, asked)
+                    && let Err(error) = call(&mut truth, now, &states, requested)
                 {
-                    prop_assert!(false, "{broken}: {plan}\n{recorded:#?}\n{truth:?}");
+                    prop_assert!(false, "{error}: {plan}\n{recorded:#?}\n{truth:?}");
                 }
             }
         }
         let carried = truth_at(&truth, now);
-        let healthy: Vec<u8> = (1..=4).filter(|n| standing[usize::from(*n) - 1] == Healthy).collect();
+        let healthy: Vec<u8> = (1..=4).filter(|n| states[usize::from(*n) - 1] == Healthy).collect();
         let served = carried.iter().flatten().filter(|n| healthy.contains(n)).count();
-        prop_assert_eq!(served, healthy.len().min(2), "{:?} {:?}", carried, standing);
+        prop_assert_eq!(served, healthy.len().min(2), "{:?} {:?}", carried, states);
     }
 }

@@ -1,4 +1,6 @@
-//! Golden plans and properties of `decide`.
+//! Tests of `decide`: golden plans, tables and properties.
+//!
+//! A golden plan is the whole plan of a snapshot with its reasons, as an operator would read it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -6,8 +8,12 @@
 )]
 
 mod addresses;
-mod golden;
+mod buffer;
+mod drift;
+mod launches;
+mod lifecycle;
 mod properties;
 mod replicas;
+mod spot;
 mod support;
 mod upgrades;

@@ -1,18 +1,21 @@
-//! What holds for every snapshot.
+//! Properties of the algorithm `default` that hold for every snapshot.
 
-use crate::support::violations;
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use proptest::prelude::*;
-
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, prop_compose, prop_oneof,
+    proptest,
+};
 use shared::ids::ImageId;
-use shared::model::TerminateIf;
 use shared::model::{
     Image, ImageState, Instance, InstanceStatus, Machine, MachineState, SlotCounts, SpotNotice,
+    TerminateIf,
 };
 use shared::scaling::{Action, ImageCounts, Plan, Reason, Snapshot, algorithm};
 use testing::{NOW, at, image, instance, machine, snapshot};
+
+use crate::support::violations;
 
 fn decide(snapshot: &Snapshot) -> Plan {
     algorithm("default").unwrap().decide(snapshot, NOW)
@@ -63,7 +66,7 @@ prop_compose! {
     }
 }
 
-/// How EC2 sees an instance: mostly as running, sometimes not at all.
+/// An instance's state in EC2's list: mostly running, sometimes not listed.
 fn any_listing() -> impl Strategy<Value = Option<MachineState>> {
     prop_oneof![
         8 => Just(Some(MachineState::Running)),
@@ -75,7 +78,7 @@ fn any_listing() -> impl Strategy<Value = Option<MachineState>> {
     ]
 }
 
-/// Mostly one that is current, one before it and one after it.
+/// Mostly a current image, one before it and one after it.
 fn any_images() -> impl Strategy<Value = Vec<Image>> {
     let before = prop_oneof![
         Just(ImageState::Retired),
@@ -160,84 +163,11 @@ prop_compose! {
     }
 }
 
-/// The world after a plan was carried out to its end: what was launched is up, what was
-/// drained shut itself down, what was terminated is gone, and EC2 lists all of it.
-fn carried_out(mut snapshot: Snapshot, plan: &Plan, round: usize) -> Snapshot {
+/// The snapshot after a plan was executed completely: launched instances are up, drained ones have
+/// shut themselves down, terminated ones are gone, and EC2's list shows all of it.
+fn executed(mut snapshot: Snapshot, plan: &Plan, round: usize) -> Snapshot {
     for step in &plan.steps {
-        match &step.action {
-            Action::NoteMissing { instance } => {
-                snapshot.instances.get_mut(instance).unwrap().missing_since =
-                    Some(NOW - SignedDuration::from_mins(5));
-            }
-            Action::NotePresent { instance } => {
-                snapshot.instances.get_mut(instance).unwrap().missing_since = None;
-            }
-            Action::Terminate { instance, .. } => {
-                if let Some(row) = snapshot.instances.get_mut(instance) {
-                    row.status = InstanceStatus::Terminating;
-                }
-                if let Some(machine) = snapshot.machines.get_mut(instance) {
-                    machine.state = MachineState::Terminated;
-                }
-            }
-            Action::TerminateOrphan { orphan } => {
-                let machine = snapshot.machines.get_mut(&orphan.id).unwrap();
-                machine.state = MachineState::Terminated;
-                let row = Instance {
-                    status: InstanceStatus::Terminating,
-                    slots: SlotCounts::default(),
-                    ..instance(orphan.id.as_str())
-                };
-                snapshot.instances.insert(orphan.id.clone(), row);
-            }
-            Action::Remove { instance } => {
-                snapshot.instances.remove(instance);
-            }
-            Action::ReleaseUnclaimed { .. } => {
-                for row in snapshot.instances.values_mut() {
-                    row.slots.occupied -= row.slots.unclaimed;
-                    row.slots.waiting += row.slots.unclaimed;
-                    row.slots.unclaimed = 0;
-                }
-            }
-            Action::Drain { instance } => {
-                let row = snapshot.instances.get_mut(instance).unwrap();
-                row.status = InstanceStatus::Draining;
-                row.draining_since = Some(NOW);
-                row.slots.waiting = 0;
-                if let Some(machine) = snapshot.machines.get_mut(instance) {
-                    machine.state = MachineState::Terminated;
-                }
-            }
-            Action::Launch { image, options, .. } => {
-                for n in 0..options[0].count {
-                    let id = format!("i-new-{image}-{round}-{n}");
-                    let new = Instance {
-                        image_id: image.clone(),
-                        launched_at: NOW,
-                        ..instance(&id)
-                    };
-                    snapshot.machines.insert(new.id.clone(), machine(&new));
-                    snapshot.instances.insert(new.id.clone(), new);
-                }
-            }
-            Action::MoveImage { image, to, .. } => {
-                for row in &mut snapshot.images {
-                    let next = match row.state {
-                        _ if row.id == *image => *to,
-                        ImageState::Current if *to == ImageState::Current => ImageState::Baking,
-                        state => state,
-                    };
-                    if next != row.state {
-                        (row.state, row.since) = (next, NOW);
-                    }
-                }
-            }
-            Action::ResumeLaunch { .. }
-            | Action::DeleteReplica { .. }
-            | Action::MoveAddress { .. }
-            | Action::RememberUnknown { .. } => {}
-        }
+        execute_action(&mut snapshot, &step.action, round);
     }
     snapshot.unknown_to_ec2 = snapshot
         .instances
@@ -248,7 +178,84 @@ fn carried_out(mut snapshot: Snapshot, plan: &Plan, round: usize) -> Snapshot {
     snapshot
 }
 
-/// The instances launched from each image.
+fn execute_action(snapshot: &mut Snapshot, action: &Action, round: usize) {
+    match action {
+        Action::NoteMissing { instance } => {
+            snapshot.instances.get_mut(instance).unwrap().missing_since =
+                Some(NOW - SignedDuration::from_mins(5));
+        }
+        Action::NotePresent { instance } => {
+            snapshot.instances.get_mut(instance).unwrap().missing_since = None;
+        }
+        Action::Terminate { instance, .. } => {
+            if let Some(row) = snapshot.instances.get_mut(instance) {
+                row.status = InstanceStatus::Terminating;
+            }
+            if let Some(machine) = snapshot.machines.get_mut(instance) {
+                machine.state = MachineState::Terminated;
+            }
+        }
+        Action::TerminateOrphan { orphan } => {
+            let machine = snapshot.machines.get_mut(&orphan.id).unwrap();
+            machine.state = MachineState::Terminated;
+            let row = Instance {
+                status: InstanceStatus::Terminating,
+                slots: SlotCounts::default(),
+                ..instance(orphan.id.as_str())
+            };
+            snapshot.instances.insert(orphan.id.clone(), row);
+        }
+        Action::Remove { instance } => {
+            snapshot.instances.remove(instance);
+        }
+        Action::ReleaseUnclaimed { .. } => {
+            for row in snapshot.instances.values_mut() {
+                row.slots.occupied -= row.slots.unclaimed;
+                row.slots.waiting += row.slots.unclaimed;
+                row.slots.unclaimed = 0;
+            }
+        }
+        Action::Drain { instance } => {
+            let row = snapshot.instances.get_mut(instance).unwrap();
+            row.status = InstanceStatus::Draining;
+            row.draining_since = Some(NOW);
+            row.slots.waiting = 0;
+            if let Some(machine) = snapshot.machines.get_mut(instance) {
+                machine.state = MachineState::Terminated;
+            }
+        }
+        Action::Launch { image, options, .. } => {
+            for n in 0..options[0].count {
+                let id = format!("i-new-{image}-{round}-{n}");
+                let new = Instance {
+                    image_id: image.clone(),
+                    launched_at: NOW,
+                    ..instance(&id)
+                };
+                snapshot.machines.insert(new.id.clone(), machine(&new));
+                snapshot.instances.insert(new.id.clone(), new);
+            }
+        }
+        Action::MoveImage { image, to, .. } => {
+            for row in &mut snapshot.images {
+                let next = match row.state {
+                    _ if row.id == *image => *to,
+                    ImageState::Current if *to == ImageState::Current => ImageState::Baking,
+                    state => state,
+                };
+                if next != row.state {
+                    (row.state, row.since) = (next, NOW);
+                }
+            }
+        }
+        Action::ResumeLaunch { .. }
+        | Action::DeleteReplica { .. }
+        | Action::MoveAddress { .. }
+        | Action::RememberUnknown { .. } => {}
+    }
+}
+
+/// The number of instances launched from each image.
 fn launches(plan: &Plan) -> BTreeMap<ImageId, u32> {
     let mut launches = BTreeMap::new();
     for step in &plan.steps {
@@ -260,7 +267,7 @@ fn launches(plan: &Plan) -> BTreeMap<ImageId, u32> {
     launches
 }
 
-/// The instances drained because there are too many.
+/// The instances drained as surplus.
 fn surplus<'s>(snapshot: &'s Snapshot, plan: &Plan) -> Vec<&'s Instance> {
     let steps = plan.steps.iter();
     steps
@@ -276,24 +283,24 @@ fn surplus<'s>(snapshot: &'s Snapshot, plan: &Plan) -> Vec<&'s Instance> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// Nothing occupied is drained, no living agent's user is cut off, no maximum is passed, a
-    /// paused region is left alone: whatever the snapshot.
+    /// For every snapshot: no occupied instance is drained, no user of a living agent is cut off,
+    /// the maximum holds, and a paused region has no steps.
     #[test]
-    fn no_plan_breaks_what_must_always_hold(snapshot in any_snapshot()) {
+    fn plan_breaks_no_invariant(snapshot in any_snapshot()) {
         let plan = decide(&snapshot);
         prop_assert_eq!(violations(&snapshot, &plan, NOW), vec![], "{}", plan);
     }
 
     #[test]
-    fn the_order_in_which_rows_came_does_not_matter(snapshot in any_snapshot()) {
-        let mut turned = snapshot.clone();
-        turned.images.reverse();
-        prop_assert_eq!(decide(&snapshot), decide(&turned));
+    fn plan_does_not_depend_on_the_order_of_rows(snapshot in any_snapshot()) {
+        let mut reversed = snapshot.clone();
+        reversed.images.reverse();
+        prop_assert_eq!(decide(&snapshot), decide(&reversed));
     }
 
     /// Launching and draining for surplus exclude each other for each image, and steps bound both.
     #[test]
-    fn the_buffer_moves_one_way_and_in_steps(snapshot in any_snapshot()) {
+    fn buffer_is_filled_or_drained_but_not_both_and_within_steps(snapshot in any_snapshot()) {
         let plan = decide(&snapshot);
         let launches = launches(&plan);
         let drains = surplus(&snapshot, &plan);
@@ -307,9 +314,9 @@ proptest! {
         prop_assert!(step == 0 || drains.len() <= step, "{plan}");
     }
 
-    /// What is drained for surplus leaves the image's target standing.
+    /// After the drains for surplus, the image's free slots still meet its demand.
     #[test]
-    fn a_surplus_drain_keeps_the_target(snapshot in any_snapshot()) {
+    fn surplus_drain_keeps_the_target(snapshot in any_snapshot()) {
         let plan = decide(&snapshot);
         let drains = surplus(&snapshot, &plan);
         for buffer in &plan.images {
@@ -322,15 +329,15 @@ proptest! {
         }
     }
 
-    /// An upgrade takes nothing from users: what warms is launched only into room that no served
-    /// image needs, and nothing served is drained for it.
+    /// A warming image's instances are launched only into room that no served image needs, and no
+    /// instance of a served image is drained for them.
     #[test]
-    fn an_upgrade_takes_nothing_from_users(snapshot in any_snapshot()) {
+    fn upgrade_takes_no_room_from_users(snapshot in any_snapshot()) {
         let plan = decide(&snapshot);
         let launches = launches(&plan);
         let warms = |image: &ImageCounts| image.state == ImageState::Warming;
         let for_upgrade = plan.images.iter().any(|i| warms(i) && launches.contains_key(&i.image));
-        // Refused capacity aside, of which these snapshots have none.
+        // These snapshots have no refused capacity.
         for image in plan.images.iter().filter(|image| for_upgrade && !warms(image)) {
             let instances = launches.get(&image.image).copied().unwrap_or(0);
             let capacity = snapshot.settings.launch_choices[0].capacity;
@@ -345,9 +352,9 @@ proptest! {
         }
     }
 
-    /// At most one image takes the place of the current one in a pass, and a failed one never.
+    /// At most one image becomes current per pass, and each image moves from its own state.
     #[test]
-    fn images_move_one_at_a_time(snapshot in any_snapshot()) {
+    fn at_most_one_image_becomes_current_per_pass(snapshot in any_snapshot()) {
         let plan = decide(&snapshot);
         let moves = || plan.steps.iter().filter_map(|step| match &step.action {
             Action::MoveImage { image, from, to } => Some((image, *from, *to)),
@@ -360,9 +367,9 @@ proptest! {
         }
     }
 
-    /// Lowering the maximum drains down to it, and not further.
+    /// A lowered maximum drains instances down to it, and not further.
     #[test]
-    fn over_the_maximum_no_more_is_drained_than_is_over(snapshot in any_snapshot()) {
+    fn drains_over_maximum_do_not_exceed_the_excess(snapshot in any_snapshot()) {
         let plan = decide(&snapshot);
         let drained = plan.steps.iter().filter(|step| matches!(
             (&step.action, &step.reason), (Action::Drain { .. }, Reason::OverMaximum { .. })
@@ -371,9 +378,9 @@ proptest! {
         prop_assert!(drained <= over as usize, "{plan}");
     }
 
-    /// More than the guard allows of gone, orphaned or lost: none of them is removed.
+    /// If more instances are gone, orphaned or lost than the guard allows, none of them is removed.
     #[test]
-    fn the_guard_removes_none_or_all(snapshot in any_snapshot()) {
+    fn removals_stay_within_the_guard_unless_approved(snapshot in any_snapshot()) {
         let plan = decide(&snapshot);
         let removed = plan.steps.iter().filter(|step| match &step.action {
             Action::TerminateOrphan { .. } => true,
@@ -390,22 +397,21 @@ proptest! {
         prop_assert!(removed <= allowed || snapshot.mass_removal_approved, "{removed}: {plan}");
     }
 
-    /// When nothing else happens, passes settle: a bounded number of rounds on, the plan is empty.
+    /// If nothing else happens, the plan is empty after a bounded number of rounds.
     #[test]
-    fn passes_converge(mut snapshot in any_snapshot()) {
+    fn passes_converge_to_an_empty_plan(mut snapshot in any_snapshot()) {
         snapshot.settings.scale_up_step = 0;
         snapshot.settings.scale_down_step = 0;
         snapshot.mass_removal_approved = true;
         let mut plan = decide(&snapshot);
-        // One ageing instance a pass is replaced: that takes longest.
+        // One expiring instance is replaced per pass: this takes longest.
         for round in 0..60 {
             if plan.is_empty() {
                 break;
             }
-            snapshot = carried_out(snapshot, &plan, round);
+            snapshot = executed(snapshot, &plan, round);
             plan = decide(&snapshot);
         }
-        // A row that EC2 neither lists nor knows waits for its five minutes.
         prop_assert!(plan.is_empty(), "still: {plan}");
     }
 }

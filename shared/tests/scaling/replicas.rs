@@ -1,30 +1,33 @@
-//! SimpleScaleVM's algorithm, as a table and as properties.
+//! The algorithm `replica`: golden plans, a table and properties.
 
-use crate::support::violations;
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use proptest::prelude::*;
-
-use crate::support::{assert_plan, intent};
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_compose,
+    prop_oneof, proptest,
+};
 use shared::model::{ImageState, Instance, Machine, MachineState, ReplicaAnswer};
-use shared::scaling::{Action, Plan, Snapshot, algorithm};
+use shared::scaling::{Action, Plan, Snapshot, Step, algorithm};
 use shared::settings::REPLICA;
 use testing::{NOW, address_of, at, image, instance, machine, snapshot};
 
-/// How a replica stands, in short.
+use crate::support::{assert_plan, intent, violations};
+
+/// A replica's state in EC2's list, and its own status.
 #[derive(Clone, Debug)]
 enum Is {
     Healthy(u32),
     Terminated,
     Silent,
     Creating,
-    /// It runs, and EC2 has not told its address.
+    /// It runs, and EC2 does not list its address yet.
     Unaddressed,
     State(MachineState),
 }
 
-/// Capacity 3, minimum 6, no maximum; the replicas are `i-1`, `i-2`, …, the first the oldest.
+/// A region with the capacity 3, the minimum 6 and no maximum. The replicas are `i-1`, `i-2`, …, the
+/// oldest first.
 fn region(replicas: &[Is]) -> Snapshot {
     let mut snapshot = snapshot([]);
     snapshot.settings.algorithm = REPLICA.to_owned();
@@ -71,7 +74,7 @@ fn decide(snapshot: &Snapshot) -> Plan {
 }
 
 #[test]
-fn the_worked_example() {
+fn replicas_of_each_status_are_deleted_kept_and_created() {
     let replicas = [
         Is::Healthy(0),
         Is::Terminated,
@@ -92,10 +95,10 @@ fn the_worked_example() {
     );
 }
 
-/// What is deleted, and how many are created.
+/// The ids of deleted replicas, and the number of created ones.
 fn outcome(snapshot: &Snapshot) -> (Vec<String>, u32) {
     let plan = decide(snapshot);
-    assert_eq!(violations(&snapshot, &plan, NOW), [], "{plan}");
+    assert_eq!(violations(snapshot, &plan, NOW), [], "{plan}");
     let mut deleted = Vec::new();
     let mut created = 0;
     for step in &plan.steps {
@@ -109,10 +112,10 @@ fn outcome(snapshot: &Snapshot) -> (Vec<String>, u32) {
 }
 
 #[test]
-fn each_state_counts_as_it_should() {
+fn replica_state_determines_what_is_deleted_and_created() {
     use MachineState::{ShuttingDown, Stopped, Stopping, Terminated};
     let cases: [(&str, &[Is], &[&str], u32); 12] = [
-        ("nothing is there", &[], &[], 2),
+        ("no replicas", &[], &[], 2),
         (
             "exactly the minimum",
             &[Is::Healthy(3), Is::Healthy(3)],
@@ -126,43 +129,43 @@ fn each_state_counts_as_it_should() {
             1,
         ),
         (
-            "more than the minimum is left alone",
+            "more than the minimum",
             &[Is::Healthy(3), Is::Healthy(9)],
             &[],
             0,
         ),
         (
-            "creating counts with a whole capacity",
+            "a creating replica counts with its whole capacity",
             &[Is::Creating, Is::Creating],
             &[],
             0,
         ),
         (
-            "so does one without an address",
+            "so does a replica without an address",
             &[Is::Unaddressed, Is::Healthy(3)],
             &[],
             0,
         ),
         (
-            "full ones are kept and do not count",
+            "full replicas are kept and do not count",
             &[Is::Healthy(0), Is::Healthy(0)],
             &[],
             2,
         ),
         (
-            "silent ones are kept and do not count",
+            "silent replicas are kept and do not count",
             &[Is::Silent, Is::Silent],
             &[],
             2,
         ),
         (
-            "terminated ones go",
+            "terminated replicas are deleted",
             &[Is::Terminated, Is::Healthy(6)],
             &["i-1"],
             0,
         ),
         (
-            "being deleted counts for nothing, and is not deleted again",
+            "replicas that EC2 deletes do not count and are not deleted again",
             &[
                 Is::State(ShuttingDown),
                 Is::State(Terminated),
@@ -172,7 +175,7 @@ fn each_state_counts_as_it_should() {
             0,
         ),
         (
-            "what is neither built nor run goes",
+            "replicas that EC2 neither builds nor runs are deleted",
             &[Is::State(Stopping), Is::State(Stopped)],
             &["i-1", "i-2"],
             2,
@@ -186,9 +189,9 @@ fn each_state_counts_as_it_should() {
 }
 
 #[test]
-fn a_launch_that_ec2_does_not_list_yet_is_creating() {
+fn launch_that_ec2_does_not_list_yet_counts_as_creating() {
     let mut snapshot = region(&[Is::Creating]);
-    // Two were asked for under this launch, and one of them is listed.
+    // This launch requested two replicas, and one of them is listed.
     let mut open = intent(2, 10);
     open.launch_id = "launch-1".into();
     snapshot.open_intents = vec![open];
@@ -197,7 +200,7 @@ fn a_launch_that_ec2_does_not_list_yet_is_creating() {
 }
 
 #[test]
-fn a_maximum_bounds_and_says_so() {
+fn launch_above_maximum_is_cut_and_alerted() {
     let mut snapshot = region(&[Is::Healthy(0), Is::Silent]);
     snapshot.settings.max_instances = 3;
     let plan = decide(&snapshot);
@@ -212,7 +215,7 @@ fn a_maximum_bounds_and_says_so() {
 }
 
 #[test]
-fn a_surplus_is_trimmed_only_where_it_is_set_and_only_of_the_idle() {
+fn surplus_is_trimmed_only_if_set_and_only_from_idle_replicas() {
     let mut snapshot = region(&[
         Is::Healthy(2),
         Is::Healthy(3),
@@ -221,28 +224,28 @@ fn a_surplus_is_trimmed_only_where_it_is_set_and_only_of_the_idle() {
     ]);
     assert_eq!(outcome(&snapshot), (vec![], 0));
     snapshot.settings.replicas.trim = true;
-    // 11 available: one whole replica more than 6, the oldest of the idle ones first.
+    // 11 are available, which is a whole replica more than 6: the oldest idle one is deleted.
     assert_eq!(outcome(&snapshot), (vec!["i-2".to_owned()], 0));
     snapshot.settings.replicas.min_available = 1;
     let all = ["i-2", "i-3", "i-4"].map(str::to_owned).to_vec();
     assert_eq!(outcome(&snapshot), (all, 0));
-    // What is being created may never come: it is no reason to delete what is there.
+    // A replica that is being created may fail: it does not justify a deletion.
     let mut creating = region(&[Is::Healthy(3), Is::Healthy(3), Is::Creating]);
     creating.settings.replicas.trim = true;
     assert_eq!(outcome(&creating), (vec![], 0));
 }
 
 #[test]
-fn a_replica_that_is_unknown_for_too_long_is_replaced_where_it_is_set() {
+fn replica_unknown_for_too_long_is_deleted_only_if_set() {
     let mut snapshot = region(&[Is::Healthy(6), Is::Silent]);
-    let bound = SignedDuration::from_secs(300);
+    let limit = SignedDuration::from_secs(300);
     snapshot.unknown_since = BTreeMap::from([("i-2".into(), at(-300))]);
     assert_eq!(outcome(&snapshot), (vec![], 0), "not set");
-    snapshot.settings.replicas.replace_unknown = Some(bound);
+    snapshot.settings.replicas.replace_unknown = Some(limit);
     assert_eq!(outcome(&snapshot), (vec!["i-2".to_owned()], 0));
     snapshot.unknown_since = BTreeMap::from([("i-2".into(), at(-299))]);
     assert_eq!(outcome(&snapshot), (vec![], 0), "a moment before");
-    // It is written down when it begins, and when it is over.
+    // Its beginning is recorded, and so is its end.
     snapshot.unknown_since.clear();
     assert_plan(
         &snapshot,
@@ -253,15 +256,16 @@ fn a_replica_that_is_unknown_for_too_long_is_replaced_where_it_is_set() {
         · available 6 and creating 0 meet 6",
     );
     let mut again = region(&[Is::Healthy(6), Is::Healthy(1)]);
-    again.settings.replicas.replace_unknown = Some(bound);
+    again.settings.replicas.replace_unknown = Some(limit);
     again.unknown_since = BTreeMap::from([("i-2".into(), at(-400))]);
-    let forgets = |step: &shared::scaling::Step| matches!(&step.action, Action::RememberUnknown { since } if since.is_empty());
-    assert!(decide(&again).steps.iter().any(forgets));
+    let clears_record =
+        |step: &Step| matches!(&step.action, Action::RememberUnknown { since } if since.is_empty());
+    assert!(decide(&again).steps.iter().any(clears_record));
     assert_eq!(outcome(&again), (vec![], 0));
 }
 
 #[test]
-fn a_replica_that_boots_is_creating_where_it_is_set() {
+fn silent_replica_within_boot_time_counts_as_creating_if_set() {
     let mut snapshot = region(&[Is::Healthy(3), Is::Silent]);
     let silent = snapshot.machines.get_mut(&"i-2".into()).unwrap();
     silent.launched_at = at(-60);
@@ -277,7 +281,7 @@ fn a_replica_that_boots_is_creating_where_it_is_set() {
 }
 
 #[test]
-fn when_all_are_silent_at_once_none_is_replaced() {
+fn all_replicas_unknown_at_once_are_kept_until_approved() {
     let mut snapshot = region(&[Is::Silent, Is::Silent, Is::Silent, Is::Silent]);
     snapshot.settings.replicas.replace_unknown = Some(SignedDuration::from_secs(60));
     let long_ago = snapshot.machines.keys().map(|id| (id.clone(), at(-600)));
@@ -285,16 +289,16 @@ fn when_all_are_silent_at_once_none_is_replaced() {
     assert_eq!(
         outcome(&snapshot),
         (vec![], 2),
-        "the guard; what is missing is created"
+        "the guard keeps them; missing capacity is created"
     );
     let plan = decide(&snapshot);
     assert!(plan.notes.iter().any(|note| note.alert), "{plan}");
     snapshot.mass_removal_approved = true;
-    assert_eq!(outcome(&snapshot).0.len(), 4, "an operator's word");
+    assert_eq!(outcome(&snapshot).0.len(), 4, "approved by an operator");
 }
 
 #[test]
-fn a_paused_region_is_shown_and_left_alone_and_a_disabled_one_wants_nothing() {
+fn paused_region_has_no_steps_and_disabled_one_creates_nothing() {
     let mut snapshot = region(&[Is::Terminated, Is::Healthy(0)]);
     snapshot.settings.paused = true;
     let plan = decide(&snapshot);
@@ -306,7 +310,7 @@ fn a_paused_region_is_shown_and_left_alone_and_a_disabled_one_wants_nothing() {
 }
 
 #[test]
-fn without_an_image_nothing_is_created_and_somebody_is_told() {
+fn missing_image_is_alerted_and_creates_nothing() {
     let mut snapshot = region(&[]);
     snapshot.images.clear();
     assert_eq!(outcome(&snapshot), (vec![], 0));
@@ -314,7 +318,7 @@ fn without_an_image_nothing_is_created_and_somebody_is_told() {
 }
 
 #[test]
-fn an_image_that_is_asked_for_is_current_at_once_and_the_one_before_is_over() {
+fn requested_image_is_current_at_once_and_retires_the_one_before() {
     let mut snapshot = region(&[]);
     snapshot.images.push(image("ami-2", ImageState::Warming));
     let first = decide(&snapshot);
@@ -322,7 +326,7 @@ fn an_image_that_is_asked_for_is_current_at_once_and_the_one_before_is_over() {
         first.steps[0].to_string(),
         "move ami-2 from WARMING to CURRENT: replicas need no warming, and no way back"
     );
-    assert_eq!(outcome(&snapshot).1, 0, "the next look creates");
+    assert_eq!(outcome(&snapshot).1, 0, "the next round creates");
     snapshot.images[0].state = ImageState::Baking;
     snapshot.images[1].state = ImageState::Current;
     let second = decide(&snapshot);
@@ -373,16 +377,16 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
-    /// Nothing that may have users is deleted, no maximum is passed, nothing is ended twice.
+    /// No replica that may have users is deleted, the maximum holds, and nothing is ended twice.
     #[test]
-    fn no_plan_for_replicas_breaks_what_must_always_hold(snapshot in any_region()) {
+    fn replica_plan_breaks_no_invariant(snapshot in any_region()) {
         let plan = decide(&snapshot);
         prop_assert_eq!(violations(&snapshot, &plan, NOW), vec![], "{}", plan);
     }
 
-    /// Afterwards the minimum is met, or the maximum is, and not by a whole replica too much.
+    /// Afterwards the minimum or the maximum is reached, and not by a whole replica too much.
     #[test]
-    fn what_is_created_meets_the_minimum_and_no_more(snapshot in any_region()) {
+    fn created_replicas_reach_the_minimum_and_no_more(snapshot in any_region()) {
         let plan = decide(&snapshot);
         let created = outcome(&snapshot).1;
         let settings = &snapshot.settings;
@@ -396,7 +400,7 @@ proptest! {
 
     /// Every replica is shown once, and every deletion is shown with its replica.
     #[test]
-    fn each_replica_is_shown_with_its_decision(snapshot in any_region()) {
+    fn plan_shows_each_replica_with_its_decision(snapshot in any_region()) {
         let plan = decide(&snapshot);
         let shown: Vec<_> = plan.replicas.iter().map(|view| &view.instance).collect();
         prop_assert_eq!(shown, snapshot.machines.keys().collect::<Vec<_>>());

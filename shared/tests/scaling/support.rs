@@ -1,23 +1,23 @@
-//! What golden plans are made of.
+//! Builders of snapshots, and the comparison of a plan with its expected text.
 
 use jiff::Timestamp;
 use shared::model::{Instance, InstanceStatus, Intent, LaunchRequest, SlotCounts};
-use shared::scaling::{Plan, Snapshot, Violation, algorithm};
+use shared::scaling::{self, Plan, Snapshot, Violation, algorithm};
 use testing::{NOW, at, instance};
 
 /// The invariants that a plan breaks.
 pub(crate) fn violations(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Violation> {
     let algorithm = algorithm(&snapshot.settings.algorithm).unwrap();
-    algorithm.violations(snapshot, plan, now)
+    scaling::violations(algorithm, snapshot, plan, now)
 }
 
-/// The whole plan, as an operator would read it; it breaks nothing that must always hold.
+/// Compares the text of the whole plan, and checks that the plan breaks no invariant.
 #[track_caller]
 pub(crate) fn assert_plan(snapshot: &Snapshot, expected: &str) {
     let plan = algorithm(&snapshot.settings.algorithm)
         .unwrap()
         .decide(snapshot, NOW);
-    assert_eq!(violations(&snapshot, &plan, NOW), []);
+    assert_eq!(violations(snapshot, &plan, NOW), []);
     let expected: Vec<_> = expected
         .lines()
         .map(str::trim)

@@ -1,16 +1,15 @@
-//! How an image comes into service and leaves it: each move, and what keeps it from being made.
+//! Image upgrades: each move of an image to its next state, and what prevents it.
 
-use crate::support::violations;
 use jiff::SignedDuration;
-
-use crate::support::{assert_plan, booting, intent, occupied, silent};
 use shared::model::{
     Image, ImageState, Instance, InstanceStatus, Intent, MachineState, SpotNotice,
 };
 use shared::scaling::{Action, Snapshot, algorithm};
 use testing::{NOW, at, image, instance, snapshot};
 
-/// `ami-1` is current with its buffer, `ami-2` warms since ten minutes with these instances, and
+use crate::support::{assert_plan, booting, intent, occupied, silent, violations};
+
+/// `ami-1` is current with its buffer, `ami-2` has warmed for ten minutes with these instances, and
 /// the app version still names the old clients.
 fn warming(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
     let own = [instance("i-1"), instance("i-2")];
@@ -19,41 +18,41 @@ fn warming(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
         ..row
     });
     let mut snapshot = snapshot(own.into_iter().chain(new));
-    snapshot.images.push(since(600, ImageState::Warming));
+    snapshot.images.push(ami_2(600, ImageState::Warming));
     snapshot.app_sha = Some("sha-of-ami-1".into());
     snapshot
 }
 
-/// `ami-2` is current with its buffer, and `ami-1` bakes since ten minutes with its own.
+/// `ami-2` is current with its buffer, and `ami-1` has baked for ten minutes with its own.
 fn baking() -> Snapshot {
     let mut snapshot = warming([instance("i-3"), instance("i-4")]);
     snapshot.images[0].state = ImageState::Baking;
     snapshot.images[0].since = at(-600);
     snapshot.images[1].state = ImageState::Current;
-    named(&mut snapshot);
+    name_ami_2(&mut snapshot);
     snapshot
 }
 
-fn since(seconds: i64, state: ImageState) -> Image {
+fn ami_2(seconds: i64, state: ImageState) -> Image {
     Image {
         since: at(-seconds),
         ..image("ami-2", state)
     }
 }
 
-fn named(snapshot: &mut Snapshot) {
+fn name_ami_2(snapshot: &mut Snapshot) {
     snapshot.app_sha = Some("sha-of-ami-2".into());
 }
 
-fn down(snapshot: &mut Snapshot, id: &str) {
+fn take_down(snapshot: &mut Snapshot, id: &str) {
     let machine = snapshot.machines.get_mut(&id.into()).unwrap();
     machine.state = MachineState::Terminated;
 }
 
-/// Every move of a plan with its reason, and else what is said of the upgrade.
+/// The plan's image moves with their reasons, or its notes about the upgrade if there are none.
 fn moves(snapshot: &Snapshot) -> Vec<String> {
     let plan = algorithm("default").unwrap().decide(snapshot, NOW);
-    assert_eq!(violations(&snapshot, &plan, NOW), []);
+    assert_eq!(violations(snapshot, &plan, NOW), []);
     let is_move = |action: &Action| matches!(action, Action::MoveImage { .. });
     let moves = plan.steps.iter().filter(|step| is_move(&step.action));
     let moves: Vec<_> = moves.map(ToString::to_string).collect();
@@ -68,7 +67,7 @@ fn moves(snapshot: &Snapshot) -> Vec<String> {
 
 type Change = fn(&mut Snapshot);
 
-/// Each row: what is the case, and what is done or said because of it.
+/// Each row: a case, its change to the base snapshot, and the expected moves or notes.
 #[track_caller]
 fn assert_table(base: &Snapshot, rows: &[(&str, Change, &[&str])]) {
     for (case, change, expected) in rows {
@@ -79,7 +78,7 @@ fn assert_table(base: &Snapshot, rows: &[(&str, Change, &[&str])]) {
 }
 
 #[test]
-fn a_warm_image_becomes_current_when_the_app_version_names_it_in_either_order() {
+fn warming_image_becomes_current_once_warm_and_named() {
     let warm = warming([instance("i-3"), instance("i-4")]);
     assert_table(
         &warm,
@@ -91,13 +90,13 @@ fn a_warm_image_becomes_current_when_the_app_version_names_it_in_either_order() 
             ),
             (
                 "warm and named",
-                named,
+                name_ami_2,
                 &[
                     "move ami-2 from WARMING to CURRENT: warm (free 4), and the app version names its client_sha",
                 ],
             ),
             (
-                "warm, and this region asks nobody",
+                "warm, and the region swaps without an app version",
                 |s| s.settings.upgrades.swap_when_warm = true,
                 &[
                     "move ami-2 from WARMING to CURRENT: warm (free 4), and the region swaps when warm",
@@ -106,7 +105,7 @@ fn a_warm_image_becomes_current_when_the_app_version_names_it_in_either_order() 
             (
                 "named, and not warm: a slot is missing",
                 |s| {
-                    named(s);
+                    name_ami_2(s);
                     let row = s.instances.get_mut(&"i-4".into()).unwrap();
                     row.slots.waiting = 1;
                 },
@@ -115,7 +114,7 @@ fn a_warm_image_becomes_current_when_the_app_version_names_it_in_either_order() 
             (
                 "named, and an instance is silent: not free",
                 |s| {
-                    named(s);
+                    name_ami_2(s);
                     let row = s.instances.get_mut(&"i-4".into()).unwrap();
                     row.beat_at = Some(at(-100));
                 },
@@ -124,14 +123,14 @@ fn a_warm_image_becomes_current_when_the_app_version_names_it_in_either_order() 
             (
                 "named, and EC2 is about to take one: not free",
                 |s| {
-                    named(s);
+                    name_ami_2(s);
                     let row = s.instances.get_mut(&"i-4".into()).unwrap();
                     row.notice = Some(SpotNotice::Interruption);
                 },
                 &["upgrade to ami-2: free 2 of 4, starting 0"],
             ),
             (
-                "without an app version nobody names it",
+                "there is no app version",
                 |s| s.app_sha = None,
                 &["upgrade to ami-2: warm, waits for the app version to name sha-of-ami-2"],
             ),
@@ -139,7 +138,7 @@ fn a_warm_image_becomes_current_when_the_app_version_names_it_in_either_order() 
                 "nothing to warm in a disabled region",
                 |s| {
                     s.settings.enabled = false;
-                    named(s);
+                    name_ami_2(s);
                     s.instances
                         .retain(|_, row| row.image_id.as_str() != "ami-2");
                     s.machines.retain(|id, _| s.instances.contains_key(id));
@@ -149,9 +148,9 @@ fn a_warm_image_becomes_current_when_the_app_version_names_it_in_either_order() 
                 ],
             ),
             (
-                "a paused region stays as it is",
+                "the region is paused",
                 |s| {
-                    named(s);
+                    name_ami_2(s);
                     s.settings.paused = true;
                 },
                 &[],
@@ -161,14 +160,14 @@ fn a_warm_image_becomes_current_when_the_app_version_names_it_in_either_order() 
 }
 
 #[test]
-fn an_upgrade_fails_for_a_reason_and_the_old_image_stays() {
+fn warming_image_fails_if_its_instances_die_or_its_deadline_passes() {
     let young = warming([booting("i-3", 60), booting("i-4", 60)]);
     assert_table(
         &young,
         &[
             (
                 "all still boot",
-                named,
+                name_ami_2,
                 &["upgrade to ami-2: free 0 of 4, starting 4"],
             ),
             (
@@ -192,24 +191,24 @@ fn an_upgrade_fails_for_a_reason_and_the_old_image_stays() {
             ),
             (
                 "one died early, and the other may still come up",
-                |s| down(s, "i-3"),
+                |s| take_down(s, "i-3"),
                 &["upgrade to ami-2: free 0 of 4, starting 2"],
             ),
             (
                 "all died early",
                 |s| {
-                    down(s, "i-3");
-                    down(s, "i-4");
+                    take_down(s, "i-3");
+                    take_down(s, "i-4");
                 },
                 &[
                     "move ami-2 from WARMING to FAILED: i-3 of this image did not come up or died, and none is healthy: the old image stays",
                 ],
             ),
             (
-                "what EC2 announced to take is no fault of the image",
+                "all were taken by EC2 after a notice: not the image's fault",
                 |s| {
                     for id in ["i-3", "i-4"] {
-                        down(s, id);
+                        take_down(s, id);
                         let row = s.instances.get_mut(&id.into()).unwrap();
                         row.notice = Some(SpotNotice::Interruption);
                     }
@@ -230,6 +229,17 @@ fn an_upgrade_fails_for_a_reason_and_the_old_image_stays() {
             ),
         ],
     );
+    let lost = warming([silent("i-3", 700), silent("i-4", 700)]);
+    assert_eq!(
+        moves(&lost),
+        [
+            "move ami-2 from WARMING to FAILED: i-3 of this image did not come up or died, and none is healthy: the old image stays"
+        ]
+    );
+}
+
+#[test]
+fn warm_image_at_its_deadline_fails_unless_named() {
     let mut warm = warming([instance("i-3"), instance("i-4")]);
     warm.images[1].since = at(-9000);
     assert_table(
@@ -244,24 +254,17 @@ fn an_upgrade_fails_for_a_reason_and_the_old_image_stays() {
             ),
             (
                 "warm and named at the deadline",
-                named,
+                name_ami_2,
                 &[
                     "move ami-2 from WARMING to CURRENT: warm (free 4), and the app version names its client_sha",
                 ],
             ),
         ],
     );
-    let dead = warming([silent("i-3", 700), silent("i-4", 700)]);
-    assert_eq!(
-        moves(&dead),
-        [
-            "move ami-2 from WARMING to FAILED: i-3 of this image did not come up or died, and none is healthy: the old image stays"
-        ]
-    );
 }
 
 #[test]
-fn without_room_an_upgrade_is_refused_and_with_some_it_warms_what_fits() {
+fn upgrade_without_room_fails_unless_room_is_coming() {
     let none = warming([]);
     assert_table(
         &none,
@@ -282,7 +285,7 @@ fn without_room_an_upgrade_is_refused_and_with_some_it_warms_what_fits() {
                 &["upgrade to ami-2: free 0 of 4, starting 0"],
             ),
             (
-                "no room, but an instance is on its way out",
+                "no room, but an instance is draining",
                 |s| {
                     s.settings.max_instances = 2;
                     s.instances.get_mut(&"i-2".into()).unwrap().status = InstanceStatus::Draining;
@@ -290,7 +293,7 @@ fn without_room_an_upgrade_is_refused_and_with_some_it_warms_what_fits() {
                 &["upgrade to ami-2: free 0 of 4, starting 0"],
             ),
             (
-                "the room is taken by its own open launch",
+                "its own open launch takes the room",
                 |s| {
                     s.settings.max_instances = 3;
                     let mut open = intent(1, 20);
@@ -301,9 +304,13 @@ fn without_room_an_upgrade_is_refused_and_with_some_it_warms_what_fits() {
             ),
         ],
     );
+}
+
+#[test]
+fn upgrade_with_little_room_is_warm_with_what_fits() {
     let mut some = warming([instance("i-3")]);
     some.settings.max_instances = 3;
-    named(&mut some);
+    name_ami_2(&mut some);
     assert_table(
         &some,
         &[
@@ -330,7 +337,7 @@ fn without_room_an_upgrade_is_refused_and_with_some_it_warms_what_fits() {
 }
 
 #[test]
-fn the_image_before_is_kept_for_a_way_back_and_then_retired() {
+fn baking_image_can_be_rolled_back_to_and_is_then_retired() {
     assert_table(
         &baking(),
         &[
@@ -340,12 +347,12 @@ fn the_image_before_is_kept_for_a_way_back_and_then_retired() {
                 &["ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z"],
             ),
             (
-                "the app version turns back",
+                "the app version is rolled back",
                 |s| s.app_sha = Some("sha-of-ami-1".into()),
                 &["move ami-1 from BAKING to CURRENT: the app version names its client_sha again"],
             ),
             (
-                "the app version turns back at the last moment",
+                "the app version is rolled back at the last moment",
                 |s| {
                     s.app_sha = Some("sha-of-ami-1".into());
                     s.images[0].since = at(-1800);
@@ -363,7 +370,7 @@ fn the_image_before_is_kept_for_a_way_back_and_then_retired() {
                 &["ami-1 is kept ready for a way back until 2026-01-01T12:00:01Z"],
             ),
             (
-                "a region that asks nobody does not turn back by itself",
+                "a region that swaps without an app version does not roll back by itself",
                 |s| {
                     s.settings.upgrades.swap_when_warm = true;
                     s.app_sha = Some("sha-of-ami-1".into());
@@ -371,12 +378,12 @@ fn the_image_before_is_kept_for_a_way_back_and_then_retired() {
                 &["ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z"],
             ),
             (
-                "both were built from one commit: the app version tells nothing",
+                "both images were built from one commit: the app version does not decide",
                 |s| s.images[0].client_sha = "sha-of-ami-2".into(),
                 &["ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z"],
             ),
             (
-                "nothing retires while there is nothing current",
+                "there is no current image: nothing retires",
                 |s| {
                     s.images[1].state = ImageState::Failed;
                     s.images[0].since = at(-9000);
@@ -388,7 +395,7 @@ fn the_image_before_is_kept_for_a_way_back_and_then_retired() {
 }
 
 #[test]
-fn a_regions_first_image_is_current_as_soon_as_it_is_active() {
+fn first_image_becomes_current_once_an_instance_is_active() {
     let mut first = warming([instance("i-3"), booting("i-4", 60)]);
     first.images.remove(0);
     first
@@ -419,7 +426,7 @@ fn a_regions_first_image_is_current_as_soon_as_it_is_active() {
                 &["upgrade to ami-2: free 0 of 4, starting 4"],
             ),
             (
-                "the region wants no instances",
+                "the region needs no instances",
                 |s| {
                     s.settings.target_free = 0;
                     s.instances.clear();
@@ -434,7 +441,7 @@ fn a_regions_first_image_is_current_as_soon_as_it_is_active() {
 }
 
 #[test]
-fn both_images_have_a_buffer_of_their_own_while_the_one_before_bakes() {
+fn current_and_baking_image_are_filled_separately() {
     let mut snapshot = baking();
     for id in ["i-2", "i-4"] {
         let row = snapshot.instances.get_mut(&id.into()).unwrap();
@@ -451,7 +458,7 @@ fn both_images_have_a_buffer_of_their_own_while_the_one_before_bakes() {
 }
 
 #[test]
-fn at_the_maximum_users_come_before_an_upgrade_and_before_the_way_back() {
+fn maximum_gives_room_to_users_before_warming_and_baking_images() {
     let mut snapshot = warming([instance("i-3"), booting("i-4", 60)]);
     snapshot.settings.max_instances = 4;
     let row = snapshot.instances.get_mut(&"i-2".into()).unwrap();
@@ -469,7 +476,7 @@ fn at_the_maximum_users_come_before_an_upgrade_and_before_the_way_back() {
     snapshot.settings.max_instances = 4;
     let row = snapshot.instances.get_mut(&"i-4".into()).unwrap();
     (row.slots.waiting, row.slots.occupied) = (0, 2);
-    // The one has half of its buffer: to take an instance from the other would be no better.
+    // Each image would have half of its buffer: the baking one keeps its instances.
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 2, live 4 of 4
@@ -488,7 +495,7 @@ fn at_the_maximum_users_come_before_an_upgrade_and_before_the_way_back() {
         ! too few slots by 4, with 4 instances live of at most 4 (max_instances)",
     );
 
-    // Its room is coming: another is not drained for it.
+    // A draining instance will make room: no other one is drained.
     let mut next = snapshot.clone();
     let row = next.instances.get_mut(&"i-1".into()).unwrap();
     (row.status, row.draining_since) = (InstanceStatus::Draining, Some(at(-10)));
@@ -501,10 +508,10 @@ fn at_the_maximum_users_come_before_an_upgrade_and_before_the_way_back() {
     );
 }
 
-/// The rule that protects what warms has to count as the buffer does, or its pass does nothing
-/// at all.
+/// The invariant that protects a warming image has to count free slots as the buffer does.
+/// Otherwise the plan breaks it, and the pass does nothing.
 #[test]
-fn slots_that_nobody_can_be_given_are_no_reason_to_keep_what_warms() {
+fn unusable_slots_count_as_missing_for_the_protection_of_warming_images() {
     let mut base = warming([instance("i-3"), instance("i-4")]);
     base.settings.max_instances = 4;
     let cases: [(&str, Change); 4] = [
@@ -512,7 +519,7 @@ fn slots_that_nobody_can_be_given_are_no_reason_to_keep_what_warms() {
             let row = s.instances.get_mut(&"i-2".into()).unwrap();
             row.beat_at = Some(at(-100));
         }),
-        ("down at EC2", |s| down(s, "i-2")),
+        ("down at EC2", |s| take_down(s, "i-2")),
         ("about to be taken", |s| {
             let row = s.instances.get_mut(&"i-2".into()).unwrap();
             row.notice = Some(SpotNotice::Rebalance);
@@ -533,7 +540,7 @@ fn slots_that_nobody_can_be_given_are_no_reason_to_keep_what_warms() {
 }
 
 #[test]
-fn a_surge_lasts_until_the_last_instance_of_the_image_before_has_gone() {
+fn surge_lasts_until_the_last_instance_of_the_old_image_is_gone() {
     let mut snapshot = baking();
     snapshot.settings.max_instances = 2;
     snapshot.settings.upgrades.surge = 2;
@@ -555,7 +562,7 @@ fn a_surge_lasts_until_the_last_instance_of_the_image_before_has_gone() {
 }
 
 #[test]
-fn users_on_a_retired_image_are_reported_past_a_bound_that_is_set() {
+fn users_on_retired_image_are_alerted_after_the_limit_if_set() {
     let mut snapshot = baking();
     snapshot.images[0].state = ImageState::Retired;
     snapshot.images[0].since = at(-7200);

@@ -1,4 +1,4 @@
-//! What is written down of a plan's moves before EC2 is asked for them.
+//! What is recorded of a plan's moves before EC2 is asked for them.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,18 +7,18 @@ use crate::model::{AddressMove, AddressMoves};
 use crate::scaling::plan::{Action, Plan};
 use crate::scaling::snapshot::Snapshot;
 
-/// So long a move is remembered: a replica that could not be given an address comes last.
-const KEPT: SignedDuration = SignedDuration::from_mins(10);
+/// How long a move stays recorded. For this long, a replica that EC2 gave no address to comes last.
+const KEEP_FOR: SignedDuration = SignedDuration::from_mins(10);
 
-/// No list is so many moves late. Where replicas come and go all the time, this bounds the record.
-const MOST_BEFORE: usize = 20;
+/// How many earlier carriers of an address are recorded: no list lags by this many moves. Where
+/// replicas come and go all the time, this bounds the record.
+const MAX_BEFORE: usize = 20;
 
-/// What is to be written down before EC2 is asked for the plan's moves: with the earlier ones that
-/// still matter. None if there is nothing to add.
-pub fn to_record(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<AddressMoves> {
-    let kept = |moved: &AddressMove| now.duration_since(moved.at) < KEPT;
+/// The record to write before EC2 is asked for the plan's moves: these moves, and the earlier ones
+/// that still matter. None if the plan has no moves.
+pub fn moves_to_record(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<AddressMoves> {
     let mut moves = snapshot.address_moves.clone();
-    moves.retain(|_, moved| kept(moved));
+    moves.retain(|_, moved| now.duration_since(moved.at) < KEEP_FOR);
     let mut added = false;
     for step in &plan.steps {
         let Action::MoveAddress {
@@ -28,17 +28,17 @@ pub fn to_record(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Option<Add
             continue;
         };
         added = true;
-        let last = moves.remove(address);
-        let moved = match last {
+        let moved = match moves.remove(address) {
             Some(last) if last.to == *to => AddressMove { at: now, ..last },
-            last => moved_on(last, to, from.as_ref(), now),
+            last => next_move(last, to, from.as_ref(), now),
         };
         moves.insert(address.clone(), moved);
     }
     added.then_some(moves)
 }
 
-fn moved_on(
+/// The record of a move, with the carriers of the one before it.
+fn next_move(
     last: Option<AddressMove>,
     to: &InstanceId,
     from: Option<&InstanceId>,
@@ -51,7 +51,7 @@ fn moved_on(
     }
     before.retain(|id| id.as_ref() != from);
     before.push(from.cloned());
-    let surplus = before.len().saturating_sub(MOST_BEFORE);
+    let surplus = before.len().saturating_sub(MAX_BEFORE);
     before.drain(..surplus);
     AddressMove {
         to: to.clone(),

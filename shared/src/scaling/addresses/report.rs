@@ -2,15 +2,14 @@
 
 use std::net::IpAddr;
 
-use super::{Standing, standing};
-use crate::ids::{AddressId, InstanceId};
-use crate::model::{AddressListing, AddressMove, Machine, ReplicaStatus};
-use crate::scaling::plan::AddressReport;
-use crate::scaling::plan::{Action, Plan};
+use super::standing::Standing;
+use crate::ids::InstanceId;
+use crate::model::{AddressListing, Machine, ReplicaStatus};
+use crate::scaling::plan::{Action, AddressReport, Plan};
 use crate::scaling::snapshot::Snapshot;
 
-/// A replica's addresses, and what was decided about them; none where the feature is off.
-pub(in crate::scaling) fn report(
+/// A replica's addresses, and the plan's decision about them. None where the region has no pool.
+pub(in crate::scaling) fn report_addresses(
     snapshot: &Snapshot,
     machine: &Machine,
     status: &ReplicaStatus,
@@ -26,13 +25,15 @@ pub(in crate::scaling) fn report(
         .filter(|address| address.carrier.instance() == Some(&machine.id))
         .map(|address| address.ip)
         .collect();
-    let decided = moves_of(plan, &machine.id, carries.len())
-        .unwrap_or_else(|| not_moved(snapshot, machine, status, plan, !carries.is_empty()));
+    let decided = moves_of(plan, &machine.id, carries.len()).unwrap_or_else(|| {
+        reason_not_moved(snapshot, machine, status, plan, !carries.is_empty()).to_owned()
+    });
     Some(AddressReport { carries, decided })
 }
 
+/// The plan's moves to and from a replica; None if there are none.
 fn moves_of(plan: &Plan, id: &InstanceId, carries: usize) -> Option<String> {
-    let said = plan.steps.iter().filter_map(|step| match &step.action {
+    let moves = plan.steps.iter().filter_map(|step| match &step.action {
         Action::MoveAddress { ip, to, .. } if to == id => {
             Some(format!("gets {ip}: {}", step.reason))
         }
@@ -46,32 +47,32 @@ fn moves_of(plan: &Plan, id: &InstanceId, carries: usize) -> Option<String> {
         }
         _ => None,
     });
-    let said: Vec<_> = said.collect();
-    (!said.is_empty()).then(|| said.join(", "))
+    let moves: Vec<_> = moves.collect();
+    (!moves.is_empty()).then(|| moves.join(", "))
 }
 
-fn not_moved(
+fn reason_not_moved(
     snapshot: &Snapshot,
     machine: &Machine,
     status: &ReplicaStatus,
     plan: &Plan,
     carries: bool,
-) -> String {
-    let standing = standing(status, plan.deleted_replicas().contains(&machine.id));
-    let given = |(_, moved): (&AddressId, &AddressMove)| moved.to == machine.id;
-    let text = match (&snapshot.addresses, standing, carries) {
-        (AddressListing::Unknown { .. }, ..) => "nothing: EC2 did not tell the addresses",
+) -> &'static str {
+    let standing = Standing::of(status, plan.deleted_replicas().contains(&machine.id));
+    let mut moves = snapshot.address_moves.values();
+    let was_given = moves.any(|moved| moved.to == machine.id);
+    match (&snapshot.addresses, standing, carries) {
+        (AddressListing::Unknown { .. }, ..) => "nothing: EC2 did not list the addresses",
         _ if snapshot.settings.paused => "nothing: the region is paused",
         (_, Standing::Stays | Standing::Creating, true) => "kept",
         (_, Standing::Unknown, true) => "kept: no healthy replica can be given it",
         (_, Standing::Leaves | Standing::Gone, true) => {
-            "free when it is gone: no healthy replica can be given it"
+            "free when the replica is gone: no healthy replica can be given it"
         }
-        (_, Standing::Stays, false) if snapshot.address_moves.iter().any(given) => {
-            "none yet: one was given to it, which EC2 does not list"
+        (_, Standing::Stays, false) if was_given => {
+            "none yet: EC2 does not list the one that was given to it"
         }
-        (_, Standing::Stays, false) => "none: none is left",
-        (_, _, false) => "none: only healthy ones get one",
-    };
-    text.to_owned()
+        (_, Standing::Stays, false) => "none: no address is left",
+        (_, _, false) => "none: only healthy replicas get one",
+    }
 }

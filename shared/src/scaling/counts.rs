@@ -1,0 +1,123 @@
+//! What the algorithm `default` counts before it decides: the buffer of each image, and the
+//! region's totals.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::plan::{Counts, ImageCounts};
+use super::snapshot::Snapshot;
+use crate::ids::InstanceId;
+use crate::model::{ImageState, InstanceStatus};
+
+/// The region's totals. `free` and `starting` are those of the current image.
+pub(super) fn count_region(snapshot: &Snapshot, images: &[ImageCounts]) -> Counts {
+    let current = images
+        .iter()
+        .find(|image| image.state == ImageState::Current);
+    Counts {
+        target: target(snapshot),
+        waiting: waiting(snapshot),
+        free: current.map_or(0, |image| image.free),
+        starting: current.map_or(0, |image| image.starting),
+        occupied: snapshot
+            .instances
+            .values()
+            .map(|instance| instance.slots.occupied)
+            .sum(),
+        live: snapshot.live(),
+        max: snapshot.max_instances(),
+    }
+}
+
+/// The buffer of each image that has one, in the order in which they are filled.
+pub(super) fn count_images(
+    snapshot: &Snapshot,
+    down: &BTreeSet<&InstanceId>,
+    now: Timestamp,
+) -> Vec<ImageCounts> {
+    let mut images = empty_buffers(snapshot);
+    for instance in snapshot.instances.values() {
+        let buffer = images
+            .iter_mut()
+            .find(|counts| counts.image == instance.image_id);
+        // An instance that EC2 is about to take has to be replaced: it is not counted on.
+        let Some(buffer) =
+            buffer.filter(|_| !down.contains(&instance.id) && instance.notice.is_none())
+        else {
+            continue;
+        };
+        match instance.status {
+            InstanceStatus::Active if snapshot.counts_as_free(instance, down, now) => {
+                buffer.free += instance.slots.waiting;
+            }
+            InstanceStatus::PreConnection if !snapshot.never_came_up(instance, now) => {
+                buffer.starting += instance.capacity;
+            }
+            _ => {}
+        }
+    }
+    for intent in &snapshot.open_intents {
+        let buffer = images
+            .iter_mut()
+            .find(|counts| counts.image == intent.request.image_id);
+        if let Some(buffer) = buffer.filter(|_| intent.is_resumable(now)) {
+            buffer.starting += snapshot.unrecorded_count(intent) * intent.request.capacity;
+        }
+    }
+    images
+}
+
+/// Each image's demand, with nothing counted yet.
+fn empty_buffers(snapshot: &Snapshot) -> Vec<ImageCounts> {
+    let mut images: Vec<_> = snapshot
+        .images
+        .iter()
+        .filter(|image| image.state.has_buffer())
+        .map(|image| {
+            // Waiting users are assumed to run clients of the current image.
+            let waiting = match image.state {
+                ImageState::Current => waiting(snapshot),
+                _ => 0,
+            };
+            ImageCounts {
+                image: image.id.clone(),
+                client_sha: image.client_sha.clone(),
+                state: image.state,
+                demand: target(snapshot).saturating_add(waiting),
+                free: 0,
+                starting: 0,
+            }
+        })
+        .collect();
+    images.sort_by_key(|counts| (fill_order(counts.state), counts.image.clone()));
+    images
+}
+
+/// A disabled region takes no users: it needs no buffer.
+fn target(snapshot: &Snapshot) -> u32 {
+    let settings = &snapshot.settings;
+    if settings.enabled {
+        settings.target_free
+    } else {
+        0
+    }
+}
+
+fn waiting(snapshot: &Snapshot) -> u32 {
+    if snapshot.settings.enabled {
+        snapshot.waiting
+    } else {
+        0
+    }
+}
+
+/// The current image's users come first, then those who are still on the image before it, then
+/// the upgrade.
+fn fill_order(state: ImageState) -> u8 {
+    match state {
+        ImageState::Current => 0,
+        ImageState::Baking => 1,
+        ImageState::Warming | ImageState::Retired | ImageState::Failed => 2,
+    }
+}

@@ -1,0 +1,188 @@
+//! Golden plans of the buffer: how many instances are launched, and which are drained.
+
+use shared::model::{ImageState, Instance};
+use testing::{at, image, instance, snapshot};
+
+use crate::support::{assert_plan, draining, occupied};
+
+#[test]
+fn empty_region_is_filled() {
+    assert_plan(
+        &snapshot([]),
+        "target 4, free 0, starting 0, waiting 0, occupied 0, live 0 of 10
+        - launch from ami-1: 2 x c5.large in subnet-a, or 2 x c5.large in subnet-b: free 0 and starting 0 are below target 4 + waiting 0",
+    );
+}
+
+#[test]
+fn full_buffer_has_no_steps() {
+    assert_plan(
+        &snapshot([instance("i-1"), instance("i-2")]),
+        "target 4, free 4, starting 0, waiting 0, occupied 0, live 2 of 10
+        · free 4 and starting 0 meet the target of 4",
+    );
+}
+
+#[test]
+fn half_an_instance_short_launches_one_and_half_too_much_drains_none() {
+    let mut snapshot = snapshot([occupied("i-1", 1), instance("i-2")]);
+    assert_plan(
+        &snapshot,
+        "target 4, free 3, starting 0, waiting 0, occupied 1, live 2 of 10
+        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 3 and starting 0 are below target 4 + waiting 0",
+    );
+    snapshot.settings.target_free = 2;
+    assert_plan(
+        &snapshot,
+        "target 2, free 3, starting 0, waiting 0, occupied 1, live 2 of 10
+        · free 3 and starting 0 meet the target of 2",
+    );
+}
+
+#[test]
+fn surplus_drains_the_oldest_empty_instance() {
+    let old = Instance {
+        launched_at: at(-7200),
+        ..instance("i-9")
+    };
+    assert_plan(
+        &snapshot([occupied("i-1", 1), instance("i-2"), old, instance("i-3")]),
+        "target 4, free 7, starting 0, waiting 0, occupied 1, live 4 of 10
+        - drain i-9: free 7 exceeds the target of 4 by a whole instance
+        · free 7 and starting 0 meet the target of 4",
+    );
+}
+
+#[test]
+fn waiting_users_add_to_demand() {
+    let mut snapshot = snapshot([instance("i-1"), instance("i-2")]);
+    snapshot.waiting = 3;
+    assert_plan(
+        &snapshot,
+        "target 4, free 4, starting 0, waiting 3, occupied 0, live 2 of 10
+        - launch from ami-1: 2 x c5.large in subnet-a, or 2 x c5.large in subnet-b: free 4 and starting 0 are below target 4 + waiting 3",
+    );
+}
+
+#[test]
+fn launch_above_scale_up_step_is_cut_to_the_step() {
+    let mut snapshot = snapshot([]);
+    snapshot.settings.scale_up_step = 1;
+    assert_plan(
+        &snapshot,
+        "target 4, free 0, starting 0, waiting 0, occupied 0, live 0 of 10
+        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 0 and starting 0 are below target 4 + waiting 0
+        · 2 wanted, 1 a pass (scale_up_step)",
+    );
+}
+
+#[test]
+fn launch_above_maximum_is_cut_and_alerted() {
+    let mut snapshot = snapshot([occupied("i-1", 2), occupied("i-2", 2)]);
+    snapshot.settings.max_instances = 3;
+    assert_plan(
+        &snapshot,
+        "target 4, free 0, starting 0, waiting 0, occupied 4, live 2 of 3
+        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 0 and starting 0 are below target 4 + waiting 0
+        ! too few slots by 4, with 2 instances live of at most 3 (max_instances)",
+    );
+}
+
+#[test]
+fn instance_with_expiring_token_is_drained_once_replaced() {
+    let old = |id: &str, users| Instance {
+        launched_at: at(-28 * 86_400),
+        ..occupied(id, users)
+    };
+    let mut snapshot = snapshot([old("i-1", 0), old("i-2", 0), old("i-3", 1), instance("i-4")]);
+    assert_plan(
+        &snapshot,
+        "target 4, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
+        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
+        ! i-3: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 1 user there",
+    );
+    snapshot.settings.target_free = 2;
+    assert_plan(
+        &snapshot,
+        "target 2, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
+        - drain i-1: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 0 users there
+        · free 2 and starting 0 meet the target of 2
+        ! i-3: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 1 user there",
+    );
+}
+
+#[test]
+fn image_without_row_is_not_treated_as_retired() {
+    let mut snapshot = snapshot([instance("i-1"), instance("i-2")]);
+    snapshot.images = vec![image("ami-9", ImageState::Current)];
+    snapshot.settings.target_free = 0;
+    assert_plan(
+        &snapshot,
+        "target 0, free 0, starting 0, waiting 0, occupied 0, live 2 of 10
+        · free 0 and starting 0 meet the target of 0
+        ! i-1: image ami-1 has no row in table `images`: kept, and not counted as free
+        ! i-2: image ami-1 has no row in table `images`: kept, and not counted as free",
+    );
+}
+
+#[test]
+fn draining_instance_reduces_the_excess_over_maximum() {
+    let mut snapshot = snapshot([draining("i-1", 5), instance("i-2"), instance("i-3")]);
+    snapshot.settings.max_instances = 2;
+    assert_plan(
+        &snapshot,
+        "target 4, free 4, starting 0, waiting 0, occupied 0, live 3 of 2
+        · free 4 and starting 0 meet the target of 4",
+    );
+}
+
+#[test]
+fn retired_image_is_drained_once_empty_and_warming_one_is_kept() {
+    let on = |id: &str, image: &str, users| Instance {
+        image_id: image.into(),
+        ..occupied(id, users)
+    };
+    let mut snapshot = snapshot([
+        instance("i-1"),
+        instance("i-2"),
+        on("i-3", "ami-0", 0),
+        on("i-4", "ami-0", 1),
+        on("i-5", "ami-2", 0),
+    ]);
+    snapshot.images.push(image("ami-0", ImageState::Retired));
+    snapshot.images.push(image("ami-2", ImageState::Warming));
+    assert_plan(
+        &snapshot,
+        "target 4, free 4, starting 0, waiting 0, occupied 1, live 5 of 10
+        ami-2 WARMING: 4 wanted, free 2, starting 0
+        - launch from ami-2: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 of this WARMING image are below target 4
+        - drain i-3: image ami-0 is not served any more
+        · upgrade to ami-2: free 2 of 4, starting 0
+        · free 4 and starting 0 meet the target of 4
+        · i-4: kept: 1 user on an image that is not served any more",
+    );
+}
+
+#[test]
+fn disabled_region_drains_its_buffer() {
+    let mut snapshot = snapshot([instance("i-1"), occupied("i-2", 1)]);
+    snapshot.settings.enabled = false;
+    assert_plan(
+        &snapshot,
+        "target 0, free 3, starting 0, waiting 0, occupied 1, live 2 of 10
+        - drain i-1: free 3 exceeds the target of 0 by a whole instance
+        · free 3 and starting 0 meet the target of 0",
+    );
+}
+
+#[test]
+fn lowered_maximum_drains_only_empty_instances() {
+    let mut snapshot = snapshot([occupied("i-1", 1), instance("i-2"), occupied("i-3", 2)]);
+    snapshot.settings.max_instances = 2;
+    assert_plan(
+        &snapshot,
+        "target 4, free 3, starting 0, waiting 0, occupied 3, live 3 of 2
+        - drain i-2: 3 instances live exceed the maximum of 2
+        ! too few slots by 1, with 3 instances live of at most 2 (max_instances)",
+    );
+}
