@@ -144,7 +144,7 @@ impl Simulation {
     /// Reports a plan that its own check rejected. The pass then has done nothing, so that no other
     /// check would find it.
     fn report_rejected_plan(&mut self, text: &str) {
-        let rejection = DecideError::Unsafe(String::new()).to_string();
+        let rejection = DecideError::UnsafePlan(String::new()).to_string();
         if text.contains(&rejection) {
             self.checks
                 .report(Violation::new(Check::FunctionsRespond, text));
