@@ -15,28 +15,17 @@ mod tests;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use thiserror::Error;
+use serde_json::Value;
 
+pub use columns::BadSetting;
 pub use launch_choices::{LaunchChoice, Selector};
 pub use replicas::{AddressTag, Protocol, ReplicaSettings, StatusApi};
-pub use table::{Kind, NONE, REQUIRED, Setting, TABLE, defaults};
+pub use table::{Columns, Kind, NONE, REQUIRED, Setting, TABLE, defaults, overlay};
 
 use crate::ids::RegionName;
 
 /// SimpleScaleVM's algorithm, whose launch choices need no `capacity`: they have no slots.
 pub const REPLICA: &str = "replica";
-
-/// Column → value, as `to_jsonb` of a row has them.
-pub type Columns = Map<String, Value>;
-
-/// A column whose value the service cannot work with.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("column `{column}`: {problem}")]
-pub struct BadSetting {
-    pub column: &'static str,
-    pub problem: String,
-}
 
 /// One row of `regions`, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -153,22 +142,14 @@ impl RegionSettings {
     }
 }
 
-/// `base` with the values of `row` that are not null.
-pub fn overlay(mut base: Columns, row: &Columns) -> Columns {
-    for (column, value) in row.iter().filter(|(_, value)| !value.is_null()) {
-        base.insert(column.clone(), value.clone());
-    }
-    base
-}
-
 impl Default for Timeouts {
     fn default() -> Self {
-        table::default_group()
+        columns::default_group()
     }
 }
 
 impl Default for Upgrades {
     fn default() -> Self {
-        table::default_group()
+        columns::default_group()
     }
 }

@@ -1,8 +1,8 @@
 //! Launching: the intent, then `RunInstances`, then the rows, then the intent is closed.
 //! Wherever a function dies in between, the next pass finds the intent and goes on.
 
+use super::executor::{Executor, Stop};
 use super::launch_request::{LaunchRequestError, Placement};
-use super::{Executor, Stop};
 use crate::db::DbError;
 use crate::host::{HostError, HostErrorKind};
 use crate::ids::{ClientSha, ImageId, LaunchId};

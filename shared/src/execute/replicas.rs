@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Executor, Stop};
+use super::executor::{Executor, Stop};
 use crate::host::Reassociation;
 use crate::lock::LockError;
 use crate::report::StepResult;

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Executor, Stop, written};
+use super::executor::{Executor, Stop, written};
 use crate::db::{WriteOutcome, WriteResult};
 use crate::ids::InstanceId;
-use crate::model::NewInstance;
-use crate::model::TerminateIf;
+use crate::model::{NewInstance, TerminateIf};
 use crate::report::StepResult;
 use crate::scaling::{Action, Plan};
 

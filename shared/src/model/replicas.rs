@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::MachineState;
+use super::machine::MachineState;
 
 /// What a replica said when it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

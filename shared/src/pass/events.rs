@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use tracing::info;
 
-use super::{PassRequest, Reconciler};
+use super::reconciler::{PassRequest, Reconciler};
 use crate::ids::RegionName;
 use crate::lock::LockError;
 use crate::report::PassReport;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
-use super::{PassError, PassRequest, Reconciler, millis};
+use super::reconciler::{PassError, PassRequest, Reconciler, millis};
 use crate::db::DbError;
 use crate::execute::{Execution, Executor};
 use crate::host::HostHandler;

@@ -3,12 +3,21 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde::de::{DeserializeOwned, Error};
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use thiserror::Error;
 
-use super::{BadSetting, TABLE};
+use super::table::{TABLE, defaults};
 use crate::ids::RegionName;
+
+/// A column whose value the service cannot work with.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("column `{column}`: {problem}")]
+pub struct BadSetting {
+    pub column: &'static str,
+    pub problem: String,
+}
 
 /// Reads one group of settings from a row.
 pub(super) fn read<T: DeserializeOwned>(row: &Value) -> Result<T, BadSetting> {
@@ -25,6 +34,14 @@ pub(super) fn read<T: DeserializeOwned>(row: &Value) -> Result<T, BadSetting> {
             problem: message,
         }
     })
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a constant table, and a test reads all of it"
+)]
+pub(super) fn default_group<T: DeserializeOwned>() -> T {
+    read(&Value::Object(defaults())).expect("the table's defaults are valid settings")
 }
 
 /// A number that is 0 or more.
@@ -51,7 +68,7 @@ fn number<'de, D: Deserializer<'de>, T: TryFrom<i64>>(
         .ok_or_else(|| D::Error::custom(format!("{value} must be a whole number, {least} or more")))
 }
 
-fn whole_seconds<E: Error>(value: &Value) -> Result<u32, E> {
+fn whole_seconds<E: serde::de::Error>(value: &Value) -> Result<u32, E> {
     value
         .as_i64()
         .filter(|seconds| *seconds >= 1)

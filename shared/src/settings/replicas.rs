@@ -9,7 +9,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{BadSetting, Columns, columns, table};
+use super::columns::{self, BadSetting};
+use super::table::{Columns, defaults, overlay};
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ReplicaSettings {
@@ -79,7 +80,7 @@ impl ReplicaSettings {
     /// # Errors
     /// Names the first column that cannot be worked with, and what it should be.
     pub fn from_columns(row: &Columns) -> Result<Self, BadSetting> {
-        let row = Value::Object(super::overlay(table::defaults(), row));
+        let row = Value::Object(overlay(defaults(), row));
         Ok(Self {
             api: columns::read(&row)?,
             ..columns::read(&row)?
@@ -89,13 +90,13 @@ impl ReplicaSettings {
 
 impl Default for ReplicaSettings {
     fn default() -> Self {
-        table::default_group()
+        columns::default_group()
     }
 }
 
 impl Default for StatusApi {
     fn default() -> Self {
-        table::default_group()
+        columns::default_group()
     }
 }
 

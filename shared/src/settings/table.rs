@@ -1,10 +1,10 @@
 //! Every setting of a region, with its default: what the documentation and the migrations are
 //! checked against.
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Columns, columns};
+/// Column → value, as `to_jsonb` of a row has them.
+pub type Columns = Map<String, Value>;
 
 /// One column of `regions`.
 #[derive(Clone, Copy, Debug)]
@@ -127,10 +127,10 @@ pub fn defaults() -> Columns {
         .collect()
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "a constant table, and a test reads all of it"
-)]
-pub(super) fn default_group<T: DeserializeOwned>() -> T {
-    columns::read(&Value::Object(defaults())).expect("the table's defaults are valid settings")
+/// `base` with the values of `row` that are not null.
+pub fn overlay(mut base: Columns, row: &Columns) -> Columns {
+    for (column, value) in row.iter().filter(|(_, value)| !value.is_null()) {
+        base.insert(column.clone(), value.clone());
+    }
+    base
 }

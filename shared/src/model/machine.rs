@@ -1,0 +1,68 @@
+//! Virtual machines, as EC2 lists them.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
+
+/// One virtual machine as EC2 lists it, found by our tags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    pub id: InstanceId,
+    pub state: MachineState,
+    pub launched_at: Timestamp,
+    /// From the tag `scaling:launch`; none on a machine that carries our stack's tag by mistake.
+    pub launch_id: Option<LaunchId>,
+    pub image_id: ImageId,
+    pub client_sha: ClientSha,
+    pub instance_type: String,
+    pub capacity: u32,
+    /// Its own within its network; none before EC2 gives it one.
+    pub address: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineState {
+    Pending,
+    Running,
+    Stopping,
+    Stopped,
+    ShuttingDown,
+    Terminated,
+}
+
+impl fmt::Display for MachineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl MachineState {
+    /// EC2's own word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+        }
+    }
+
+    /// EC2 has given the machine up: nothing runs there and nothing will.
+    pub fn is_going(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
+
+    /// Nothing runs there. A stopped machine could be started again, but no host agent of ours
+    /// stops one, and its users are gone.
+    pub fn is_down(self) -> bool {
+        self.is_going() || matches!(self, Self::Stopping | Self::Stopped)
+    }
+}
+
