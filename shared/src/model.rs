@@ -10,9 +10,7 @@ mod replicas;
 
 pub use addresses::{AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress};
 pub use image::{Image, ImageState};
-pub use instance::{
-    Instance, InstanceStatus, NewInstance, SlotCounts, SpotNotice, TerminateIf,
-};
+pub use instance::{Instance, InstanceStatus, NewInstance, SlotCounts, SpotNotice, TerminateIf};
 pub use launching::{CapacityRefusal, Intent, LaunchRequest};
 pub use machine::{Machine, MachineState};
 pub use replicas::{ReplicaAnswer, ReplicaStatus};

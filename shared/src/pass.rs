@@ -24,7 +24,7 @@ use crate::report::{PassOutcome, PassReport};
 use crate::scaling;
 
 impl Reconciler {
-    /// One pass for one region. It never fails as a whole: the report says what failed.
+    /// Runs one pass for one region. Errors are in the report.
     pub async fn run(&self, region: &RegionName, request: &PassRequest) -> PassReport {
         let span = info_span!("pass", %region, trigger = request.trigger.name(), id = request.id);
         async {
@@ -44,7 +44,7 @@ impl Reconciler {
         .await
     }
 
-    /// What a pass would do now, and why. Takes no lock and changes nothing.
+    /// Plans what a pass would do now, and why. Takes no lock and changes nothing.
     pub async fn dry_run(&self, region: &RegionName, request: &PassRequest) -> PassReport {
         let began = self.clock.now();
         let host = self.hosts.in_region(region);
@@ -65,8 +65,8 @@ impl Reconciler {
         report
     }
 
-    /// Every region that has a row. No pass can report a database that does not even list them,
-    /// so this sends the alert itself.
+    /// Every region that has a row. If the database does not list them, no pass can report that, so
+    /// this sends the alert.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -83,7 +83,7 @@ impl Reconciler {
         regions
     }
 
-    /// What this reconciler observes a region with.
+    /// The observer of one region, with the region's host.
     pub fn observer<'a>(&'a self, host: &'a dyn HostHandler) -> Observer<'a> {
         Observer {
             renew_after: self.launches.renew_after(),

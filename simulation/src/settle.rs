@@ -79,7 +79,7 @@ impl Simulation {
             if !items.open.is_empty() {
                 return Some(format!("open intents {:?}", items.open.keys()));
             }
-            if items.wanted.is_some() {
+            if items.wake_mark.is_some() {
                 return Some("it is still marked as wanted".to_owned());
             }
             let is_held = |held: &testing::Held| held.expires_at > self.now().as_millisecond();

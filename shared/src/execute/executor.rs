@@ -14,10 +14,10 @@ use crate::report::StepResult;
 use crate::scaling::{Action, Plan, ScalingAlgorithm, Snapshot, Step};
 use crate::store::StateStore;
 
-/// Executes one plan, under one lease.
+/// Executes one plan under one lease.
 pub struct Executor<'a> {
     pub algorithm: &'a dyn ScalingAlgorithm,
-    /// None in a stack of replicas alone.
+    /// None in a stack of replicas only.
     pub instances: Option<&'a dyn InstanceDatabase>,
     pub host: &'a dyn HostHandler,
     pub store: &'a dyn StateStore,
@@ -40,7 +40,7 @@ impl fmt::Debug for Executor<'_> {
     }
 }
 
-/// What became of a plan.
+/// The outcome of a plan.
 #[derive(Debug, Default)]
 pub struct Execution {
     pub results: Vec<StepResult>,
@@ -57,7 +57,7 @@ pub(super) enum Stop {
 }
 
 impl Executor<'_> {
-    /// The rows of instances; a plan that needs them in a stack without them is reported.
+    /// The port of instance rows. In a stack of replicas only there is none, and the step fails.
     pub(super) fn instance_rows(
         &self,
         verb: &str,
@@ -65,13 +65,13 @@ impl Executor<'_> {
     ) -> Option<&dyn InstanceDatabase> {
         if self.instances.is_none() {
             let reason =
-                "this stack has no database (HASURA_URL is not set): it runs replicas only";
+                "this stack has no database, because HASURA_URL is not set: it runs replicas only";
             results.push(StepResult::failed(verb, reason));
         }
         self.instances
     }
 
-    pub(super) fn in_time(&self) -> Result<(), Stop> {
+    pub(super) fn check_time(&self) -> Result<(), Stop> {
         if self.clock.now() < self.deadline {
             Ok(())
         } else {
@@ -81,7 +81,10 @@ impl Executor<'_> {
 }
 
 impl Plan {
-    pub(super) fn ids<'p>(&'p self, pick: impl Fn(&'p Action) -> Option<&'p InstanceId>) -> Vec<InstanceId> {
+    pub(super) fn ids<'p>(
+        &'p self,
+        pick: impl Fn(&'p Action) -> Option<&'p InstanceId>,
+    ) -> Vec<InstanceId> {
         self.steps
             .iter()
             .filter_map(|step: &Step| pick(&step.action))
@@ -90,8 +93,8 @@ impl Plan {
     }
 }
 
-/// Reports a write, id by id, and returns its rows. A lost lock stops the pass.
-pub(super) fn written(
+/// Adds a result for each id of a write, and returns its rows. A lost lock stops the pass.
+pub(super) fn report_write(
     verb: &str,
     answer: Result<Vec<WriteResult>, DbError>,
     results: &mut Vec<StepResult>,
@@ -100,8 +103,8 @@ pub(super) fn written(
         Ok(rows) => {
             for row in &rows {
                 let step = format!("{verb} {}", row.id);
-                // A user who was faster than the pass is not a failure: the write's condition
-                // exists for that.
+                // A row that did not meet the write's condition is not a failure. A user may have
+                // been faster than the pass.
                 results.push(StepResult::ok(step, row.outcome));
             }
             Ok(rows)

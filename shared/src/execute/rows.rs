@@ -1,33 +1,41 @@
-//! Steps that only write rows: image states, missing instances, removals, slots, drains.
+//! Steps that only write to PostgreSQL: image states, missing instances, removals, slots, drains.
 
-use super::executor::{Executor, Stop, written};
+use super::executor::{Executor, Stop, report_write};
 use crate::db::{WriteOutcome, WriteResult};
 use crate::report::StepResult;
 use crate::scaling::{Action, Plan};
 
 impl Executor<'_> {
-    /// True when an image changed its state.
-    pub(super) async fn move_images(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<bool, Stop> {
+    /// Returns whether an image changed its state.
+    pub(super) async fn move_images(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<bool, Stop> {
         let mut moved = false;
         for step in &plan.steps {
             let Action::MoveImage { image, from, to } = &step.action else {
                 continue;
             };
-            self.in_time()?;
+            self.check_time()?;
             let reason = step.reason.to_string();
-            let Some(database) = self.instance_rows("move an image", results) else {
+            let Some(database) = self.instance_rows("move images", results) else {
                 continue;
             };
             let answer = database
                 .move_image(&self.lease.fence(), image, (*from, *to), &reason)
                 .await;
-            let rows = written(&format!("move from {from} to {to}"), answer, results)?;
+            let rows = report_write(&format!("move from {from} to {to}"), answer, results)?;
             moved |= rows.iter().any(|row| row.outcome == WriteOutcome::Done);
         }
         Ok(moved)
     }
 
-    pub(super) async fn note_missing(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<(), Stop> {
+    pub(super) async fn note_missing(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
         let missing = plan.ids(|action| match action {
             Action::NoteMissing { instance } => Some(instance),
             _ => None,
@@ -39,19 +47,23 @@ impl Executor<'_> {
         if missing.is_empty() && present.is_empty() {
             return Ok(());
         }
-        self.in_time()?;
-        let Some(database) = self.instance_rows("note missing", results) else {
+        self.check_time()?;
+        let Some(database) = self.instance_rows("update missing_since", results) else {
             return Ok(());
         };
         let answer = database
             .note_missing(&self.lease.fence(), &missing, &present)
             .await;
-        written("note missing", answer, results)?;
+        report_write("update missing_since of", answer, results)?;
         Ok(())
     }
 
-    /// True when every row of the plan is gone.
-    pub(super) async fn remove_rows(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<bool, Stop> {
+    /// Returns whether every row that the plan removes is gone.
+    pub(super) async fn remove_rows(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<bool, Stop> {
         let ids = plan.ids(|action| match action {
             Action::Remove { instance } => Some(instance),
             _ => None,
@@ -59,12 +71,12 @@ impl Executor<'_> {
         if ids.is_empty() {
             return Ok(true);
         }
-        self.in_time()?;
+        self.check_time()?;
         let Some(database) = self.instance_rows("remove rows", results) else {
             return Ok(false);
         };
         let answer = database.remove(&self.lease.fence(), &ids).await;
-        let rows = written("remove the row of", answer, results)?;
+        let rows = report_write("remove the row of", answer, results)?;
         let is_gone =
             |row: &WriteResult| matches!(row.outcome, WriteOutcome::Done | WriteOutcome::Unknown);
         Ok(rows.len() == ids.len() && rows.iter().all(is_gone))
@@ -82,16 +94,20 @@ impl Executor<'_> {
         {
             return Ok(());
         }
-        self.in_time()?;
+        self.check_time()?;
         let Some(database) = self.instance_rows("release slots", results) else {
             return Ok(());
         };
         let answer = database.release_unclaimed(&self.lease.fence()).await;
-        written("release slot", answer, results)?;
+        report_write("release slot", answer, results)?;
         Ok(())
     }
 
-    pub(super) async fn drain(&self, plan: &Plan, results: &mut Vec<StepResult>) -> Result<(), Stop> {
+    pub(super) async fn drain(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
         let ids = plan.ids(|action| match action {
             Action::Drain { instance } => Some(instance),
             _ => None,
@@ -99,13 +115,12 @@ impl Executor<'_> {
         if ids.is_empty() {
             return Ok(());
         }
-        self.in_time()?;
+        self.check_time()?;
         let Some(database) = self.instance_rows("drain", results) else {
             return Ok(());
         };
         let answer = database.drain(&self.lease.fence(), &ids).await;
-        written("drain", answer, results)?;
+        report_write("drain", answer, results)?;
         Ok(())
     }
 }
-

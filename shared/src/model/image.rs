@@ -12,7 +12,7 @@ pub struct Image {
     pub id: ImageId,
     pub client_sha: ClientSha,
     pub state: ImageState,
-    /// When it came into this state.
+    /// When it entered this state.
     pub since: Timestamp,
 }
 
@@ -39,14 +39,13 @@ impl fmt::Display for ImageState {
 }
 
 impl ImageState {
-    /// Users are assigned to instances of this image.
+    /// Whether users are assigned to instances of this image.
     pub fn is_served(self) -> bool {
         matches!(self, Self::Current | Self::Baking)
     }
 
-    /// Instances of this image are kept ready: for users, for a way back, or for the swap.
+    /// Whether instances of this image are kept ready: for users, for a roll-back, or for the swap.
     pub fn has_buffer(self) -> bool {
         matches!(self, Self::Current | Self::Baking | Self::Warming)
     }
 }
-

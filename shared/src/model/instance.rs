@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
 
-/// An instance's row: what Postgres knows of it, with its slots counted.
+/// An instance's row, with its slots counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Instance {
     pub id: InstanceId,
@@ -19,13 +19,13 @@ pub struct Instance {
     pub launched_at: Timestamp,
     pub active_at: Option<Timestamp>,
     pub draining_since: Option<Timestamp>,
-    /// Since when complete listings of EC2 have not named it.
+    /// Since when complete listings of EC2 have not contained it.
     pub missing_since: Option<Timestamp>,
     /// The host agent's last heartbeat.
     pub beat_at: Option<Timestamp>,
-    /// When it was heard of again after a silence.
+    /// When heartbeats began again after a silence.
     pub resumed_at: Option<Timestamp>,
-    /// What EC2 said that it is about to do to it.
+    /// What EC2 has announced for it.
     pub notice: Option<SpotNotice>,
     pub slots: SlotCounts,
 }
@@ -35,19 +35,20 @@ impl Instance {
         self.slots.occupied == 0
     }
 
-    /// When the host agent was last heard of: its heartbeat, its registration, its launch.
+    /// The last sign of life: the heartbeat, else the registration, else the launch.
     pub fn heard_at(&self) -> Timestamp {
         self.beat_at.or(self.active_at).unwrap_or(self.launched_at)
     }
 }
 
-/// EC2's word on an instance, from its events: no API tells it to whoever asks later.
+/// What EC2 has announced for an instance. It is known from EC2's events only: no API returns it
+/// later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SpotNotice {
-    /// It is more likely than others to be interrupted: better replaced, then left.
+    /// The instance is more likely than others to be interrupted. It is replaced, then drained.
     Rebalance,
-    /// EC2 takes it in two minutes.
+    /// EC2 takes the instance in two minutes.
     Interruption,
 }
 
@@ -60,11 +61,12 @@ impl fmt::Display for SpotNotice {
     }
 }
 
+/// An instance's slots, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SlotCounts {
     pub waiting: u32,
     pub occupied: u32,
-    /// Of the occupied: allocated, and not claimed by a connection in time.
+    /// Of the occupied ones: allocated, but not claimed by a connection in time.
     pub unclaimed: u32,
 }
 
@@ -78,7 +80,7 @@ pub enum InstanceStatus {
 }
 
 impl InstanceStatus {
-    /// It serves users, or is about to; the others are on their way out.
+    /// Whether the instance serves users or will; the other states lead to its end.
     pub fn is_in_service(self) -> bool {
         matches!(self, Self::PreConnection | Self::Active)
     }
@@ -95,7 +97,7 @@ impl fmt::Display for InstanceStatus {
     }
 }
 
-/// A row of `instances` to be inserted.
+/// A row of `instances` that is to be inserted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewInstance {
     pub id: InstanceId,
@@ -107,16 +109,16 @@ pub struct NewInstance {
     pub launched_at: Timestamp,
 }
 
-/// On what condition an instance may become `TERMINATING`; checked again by the database
+/// The condition under which an instance may become `TERMINATING`. The database checks it again,
 /// with the rows locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TerminateIf {
     /// No slot is occupied.
     Empty,
-    /// The host agent has been silent for the region's `lost_seconds`.
+    /// The host agent has sent no heartbeat for the region's `lost_seconds`.
     Lost,
-    /// No heartbeat is fresh, and EC2 neither lists the machine nor knows it by its id.
+    /// The heartbeat is not fresh, and EC2 neither lists the machine nor knows its id.
     Missing,
     /// EC2 says that the machine is shutting down or terminated.
     Gone,

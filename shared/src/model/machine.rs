@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
 
-/// One virtual machine as EC2 lists it, found by our tags.
+/// One virtual machine as EC2 lists it, found by the stack's tags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Machine {
     pub id: InstanceId,
     pub state: MachineState,
     pub launched_at: Timestamp,
-    /// From the tag `scaling:launch`; none on a machine that carries our stack's tag by mistake.
+    /// From the tag `scaling:launch`; none if the machine has the stack's tag by mistake.
     pub launch_id: Option<LaunchId>,
     pub image_id: ImageId,
     pub client_sha: ClientSha,
     pub instance_type: String,
     pub capacity: u32,
-    /// Its own within its network; none before EC2 gives it one.
+    /// The private address; none before EC2 assigns one.
     pub address: Option<IpAddr>,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for MachineState {
 }
 
 impl MachineState {
-    /// EC2's own word.
+    /// EC2's name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -54,15 +54,14 @@ impl MachineState {
         }
     }
 
-    /// EC2 has given the machine up: nothing runs there and nothing will.
+    /// Whether EC2 has ended the machine for good.
     pub fn is_going(self) -> bool {
         matches!(self, Self::ShuttingDown | Self::Terminated)
     }
 
-    /// Nothing runs there. A stopped machine could be started again, but no host agent of ours
-    /// stops one, and its users are gone.
+    /// Whether nothing runs on the machine. A stopped machine could be started again, but host
+    /// agents never stop theirs, and its users are gone.
     pub fn is_down(self) -> bool {
         self.is_going() || matches!(self, Self::Stopping | Self::Stopped)
     }
 }
-

@@ -24,7 +24,7 @@ use crate::trigger::Trigger;
 /// Runs passes, with everything that a pass talks to. Built once per process.
 pub struct Reconciler {
     pub regions: Arc<dyn RegionDatabase>,
-    /// None in a stack of replicas alone: they have no rows.
+    /// None in a stack of replicas only: they have no rows.
     pub instances: Option<Arc<dyn InstanceDatabase>>,
     pub lock: Arc<dyn RegionLock>,
     pub store: Arc<dyn StateStore>,
@@ -49,31 +49,31 @@ impl fmt::Debug for Reconciler {
 /// Time limits. The budget ends before the lease, and the lease before the function's timeout.
 #[derive(Clone, Copy, Debug)]
 pub struct PassLimits {
-    /// After this time, a pass begins neither another step nor another round.
+    /// After this time, a pass begins no further step or round.
     pub budget: Duration,
     pub lease: Duration,
-    /// The longest that one call to EC2 may take, retries of the client included. A call is made
-    /// only while the lease has more time left than this.
+    /// The longest duration of one call to EC2, with the client's retries. A call is made only
+    /// while the lease has more time left than this.
     pub ec2_call: Duration,
 }
 
-/// Runs a pass for a region in an invocation of its own.
+/// Starts a pass in another invocation.
 #[async_trait]
 pub trait ReconcileInvoker: Send + Sync {
-    /// `id` is the request's id, so that everything that follows from one trigger has one id in
-    /// the log.
+    /// Hands a region over, without waiting for the pass. `id` is the request's id, so that all log
+    /// lines that follow from one trigger have the same id.
     async fn hand_over(&self, region: &RegionName, id: &str) -> Result<(), HandOverError>;
 }
 
 #[derive(Debug, Error)]
-#[error("hand over to an asynchronous reconcile: {0}")]
+#[error("hand the region over to an asynchronous reconcile: {0}")]
 pub struct HandOverError(pub String);
 
-/// What a pass is requested with.
+/// A request for a pass.
 #[derive(Clone, Debug)]
 pub struct PassRequest {
     pub trigger: Trigger,
-    /// The event's id, or the invocation's. Every log line that follows from it carries it.
+    /// The id of the event or the invocation. Every log line that follows from it has this id.
     pub id: String,
     /// When the invocation began: the budget and the lease count from then.
     pub began: Timestamp,

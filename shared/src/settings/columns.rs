@@ -1,4 +1,4 @@
-//! How a column's JSON value becomes a setting's type, with an error that says what is expected.
+//! Converting a column's JSON value into a setting's type. The error says what is expected.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::table::{TABLE, defaults};
 use crate::ids::RegionName;
 
-/// A column whose value the service cannot work with.
+/// A column with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("column `{column}`: {problem}")]
 pub struct BadSetting {
@@ -36,9 +36,10 @@ pub(super) fn read<T: DeserializeOwned>(row: &Value) -> Result<T, BadSetting> {
     })
 }
 
+/// One group of settings with the table's defaults.
 #[expect(
     clippy::expect_used,
-    reason = "a constant table, and a test reads all of it"
+    reason = "the table is constant, and a test reads all of it"
 )]
 pub(super) fn default_group<T: DeserializeOwned>() -> T {
     read(&Value::Object(defaults())).expect("the table's defaults are valid settings")
@@ -98,7 +99,7 @@ pub(super) fn optional_seconds<'de, D: Deserializer<'de>>(
     }
 }
 
-/// An empty text is what a form leaves behind: not set.
+/// An empty text counts as not set: web forms leave one behind.
 pub(super) fn optional_text<'de, D: Deserializer<'de>>(
     column: D,
 ) -> Result<Option<String>, D::Error> {

@@ -199,7 +199,7 @@ async fn an_address_that_somebody_took_meanwhile_is_not_taken_from_them() {
 #[tokio::test]
 async fn nothing_is_moved_that_is_not_written_down_first() {
     let unavailable = || LockError::Unavailable {
-        operation: "note the replicas",
+        operation: "record the replicas",
         reason: "as ordered".to_owned(),
     };
     let lost = || LockError::Lost {

@@ -200,7 +200,7 @@ async fn without_spot_capacity_on_demand_is_asked_and_spot_not_again_for_a_while
     world.pass().await;
     assert_eq!(asked()[3..], [on_demand]);
 
-    world.clock.advance(CapacityRefusal::REMEMBERED);
+    world.clock.advance(CapacityRefusal::VALID_FOR);
     set(&world, |settings| settings.target_free = 8);
     world.pass().await;
     assert_eq!(asked()[4..], [spot_1]);
@@ -329,13 +329,13 @@ async fn a_held_lock_leaves_the_region_marked_and_its_holder_looks_again() {
         .unwrap();
     let report = world.pass().await;
     assert!(matches!(report.outcome, PassOutcome::Busy { .. }));
-    assert!(world.items().wanted.is_some(), "the wake is durable");
+    assert!(world.items().wake_mark.is_some(), "the wake is durable");
     let LockAttempt::Acquired(lease) = held else {
         panic!("{held:?}")
     };
     world.store.release(&lease).await.unwrap();
     assert_eq!(world.pass().await.outcome, PassOutcome::Done);
-    assert!(world.items().wanted.is_none());
+    assert!(world.items().wake_mark.is_none());
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn a_region_wanted_again_is_looked_at_three_times_and_then_handed_over() {
     assert_eq!(report.rounds, 3);
     assert_eq!(world.handed_over.all(), ["us-east-1"]);
     assert!(
-        world.items().wanted.is_some(),
+        world.items().wake_mark.is_some(),
         "the mark waits for the successor"
     );
 }
@@ -395,13 +395,13 @@ async fn a_region_that_cannot_be_looked_at_is_not_asked_for_ever() {
 async fn a_look_that_fails_leaves_the_mark_as_it_was() {
     let world = World::with([]);
     world.store.items().mark(&World::region(), "an event");
-    let before = world.items().wanted.clone();
+    let before = world.items().wake_mark.clone();
     world.host.state().fail_next_list = true;
     let scheduled = order(Trigger::Schedule);
     world.reconciler().run(&World::region(), &scheduled).await;
-    assert_eq!(world.items().wanted, before);
+    assert_eq!(world.items().wake_mark, before);
     world.reconciler().run(&World::region(), &scheduled).await;
-    assert_eq!(world.items().wanted, None, "looked after");
+    assert_eq!(world.items().wake_mark, None, "looked after");
 }
 
 #[tokio::test]
@@ -423,7 +423,7 @@ async fn a_mark_that_cannot_be_cleared_is_not_followed_for_ever() {
     );
     assert!(world.handed_over.all().is_empty());
     world.reconciler().run(&World::region(), &scheduled).await;
-    assert_eq!(world.items().wanted, None, "the next pass does it");
+    assert_eq!(world.items().wake_mark, None, "the next pass does it");
 }
 
 #[tokio::test]
@@ -435,7 +435,7 @@ async fn a_release_without_an_answer_does_not_keep_a_wake_from_being_looked_afte
     let report = world.reconciler().run(&World::region(), &scheduled).await;
     assert_eq!(report.rounds, 2);
     assert_eq!(report.outcome, PassOutcome::Incomplete, "and it is told");
-    assert_eq!(world.items().wanted, None);
+    assert_eq!(world.items().wake_mark, None);
 }
 
 #[tokio::test]

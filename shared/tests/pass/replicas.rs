@@ -204,7 +204,7 @@ async fn a_deletion_is_noted_before_ec2_is_asked() {
     let world = filled().await;
     answers(&world, 1, ReplicaAnswer::Terminated);
     let error = LockError::Unavailable {
-        operation: "note the replicas",
+        operation: "record the replicas",
         reason: "as ordered".to_owned(),
     };
     world.store.items().next_error = Some(("record_replicas", error));
