@@ -104,66 +104,14 @@ impl Executor<'_> {
                 .filter(|id| !self.was_refused_recently(option, id))
             {
                 self.check_time()?;
-                let step_name = format!(
-                    "launch {} x {} in {subnet_id}",
-                    option.count,
-                    option.choice.machine()
-                );
                 let placement = Placement {
                     option,
                     subnet_id,
                     security_group_ids: groups.clone(),
                 };
                 let image = (image_id, client_sha);
-                let intent = match self.launches.intent(
-                    self.algorithm.fleet(),
-                    settings,
-                    image,
-                    placement,
-                    self.ids,
-                    self.now,
-                ) {
-                    Ok(intent) => intent,
-                    Err(error) => {
-                        results.push(StepResult::failed(&step.action, error));
-                        return Ok(());
-                    }
-                };
-                if let Err(error) = self.store.open_intent(self.lease, &intent).await {
-                    return self.report_unrecorded(&step_name, error, results);
-                }
-                match self.request_launch(&intent, EarlierRequest::None).await? {
-                    LaunchAttempt::Launched(rows) => {
-                        results.push(StepResult::launched(
-                            step_name,
-                            rows,
-                            format!("{rows} launched"),
-                        ));
-                        return Ok(());
-                    }
-                    LaunchAttempt::Unlisted(n) => {
-                        results.push(StepResult::launched(step_name, n, unlisted(n)));
-                        return Ok(());
-                    }
-                    // The next subnet or option may have capacity.
-                    LaunchAttempt::NoCapacity(error) => {
-                        results.push(StepResult::ok(
-                            step_name,
-                            format!("no capacity, the next one is tried: {error}"),
-                        ));
-                    }
-                    LaunchAttempt::Refused(error) => {
-                        let denied = error.kind == HostErrorKind::Denied;
-                        results.push(StepResult::failed(step_name, error));
-                        if denied {
-                            return Ok(());
-                        }
-                    }
-                    // It may have launched: another choice could then launch too many.
-                    LaunchAttempt::Open(reason) => {
-                        results.push(StepResult::failed(step_name, reason));
-                        return Ok(());
-                    }
+                if self.launch_in(step, image, placement, results).await? {
+                    return Ok(());
                 }
             }
         }
@@ -175,23 +123,71 @@ impl Executor<'_> {
         Ok(())
     }
 
+    /// Launches in one subnet. Returns whether the step is over: launched, unknown, or denied. If
+    /// it is not, the next subnet or option may succeed.
+    async fn launch_in(
+        &self,
+        step: &Step,
+        image: (&ImageId, &ClientSha),
+        placement: Placement<'_>,
+        results: &mut Vec<StepResult>,
+    ) -> Result<bool, Stop> {
+        let LaunchOption { choice, count } = placement.option;
+        let step_name = format!(
+            "launch {count} x {} in {}",
+            choice.machine(),
+            placement.subnet_id
+        );
+        let intent = match self.launches.intent(
+            self.algorithm.fleet(),
+            &self.snapshot.settings,
+            image,
+            placement,
+            self.ids,
+            self.now,
+        ) {
+            Ok(intent) => intent,
+            Err(error) => {
+                results.push(StepResult::failed(&step.action, error));
+                return Ok(true);
+            }
+        };
+        match self.store.open_intent(self.lease, &intent).await {
+            Ok(()) => {}
+            Err(error @ LockError::Lost { .. }) => return Err(Stop::LockLost(error.to_string())),
+            Err(error) => {
+                results.push(StepResult::failed(step_name, error));
+                return Ok(true);
+            }
+        }
+        let attempt = self.request_launch(&intent, EarlierRequest::None).await?;
+        let is_over = match &attempt {
+            LaunchAttempt::NoCapacity(_) => false,
+            LaunchAttempt::Refused(error) => error.kind == HostErrorKind::Denied,
+            // An open launch may have succeeded: another choice could then launch too many.
+            LaunchAttempt::Launched(_) | LaunchAttempt::Unlisted(_) | LaunchAttempt::Open(_) => {
+                true
+            }
+        };
+        results.push(match attempt {
+            LaunchAttempt::Launched(rows) => {
+                StepResult::launched(step_name, rows, format!("{rows} launched"))
+            }
+            LaunchAttempt::Unlisted(n) => StepResult::launched(step_name, n, unlisted(n)),
+            // Not a failure: the next subnet or option may have capacity.
+            LaunchAttempt::NoCapacity(error) => StepResult::ok(
+                step_name,
+                format!("no capacity, the next one is tried: {error}"),
+            ),
+            LaunchAttempt::Refused(error) => StepResult::failed(step_name, error),
+            LaunchAttempt::Open(reason) => StepResult::failed(step_name, reason),
+        });
+        Ok(is_over)
+    }
+
     fn was_refused_recently(&self, option: &LaunchOption, subnet_id: &str) -> bool {
         let mut refusals = self.snapshot.refusals.iter();
         refusals.any(|refusal| refusal.covers(&option.choice, subnet_id, self.now))
-    }
-
-    /// Reports a launch whose intent could not be recorded, so that EC2 was not asked.
-    fn report_unrecorded(
-        &self,
-        step: &str,
-        error: LockError,
-        results: &mut Vec<StepResult>,
-    ) -> Result<(), Stop> {
-        if let LockError::Lost { .. } = error {
-            return Err(Stop::LockLost(error.to_string()));
-        }
-        results.push(StepResult::failed(step, error));
-        Ok(())
     }
 
     /// Calls `RunInstances` for a recorded intent, and does what follows from the answer.
