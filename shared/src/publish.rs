@@ -14,9 +14,9 @@ pub fn log_pass(report: &PassReport) {
         for note in &plan.notes {
             let instance = note.instance.as_ref().map(tracing::field::display);
             if note.alert {
-                error!(instance, reason = %note.reason, "operator must act");
+                error!(instance, reason = %note.reason, "alert raised");
             } else {
-                info!(instance, reason = %note.reason, "step not taken");
+                info!(instance, reason = %note.reason, "note recorded");
             }
         }
     }
