@@ -10,7 +10,7 @@ mod rounds;
 
 use tracing::{Instrument, info_span};
 
-pub use events::{EventOutcome, guard};
+pub use events::{EventOutcome, catch_panic};
 pub use reconciler::{HandOverError, PassLimits, PassRequest, ReconcileInvoker, Reconciler};
 use reconciler::{PassError, millis};
 

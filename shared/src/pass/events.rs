@@ -70,13 +70,16 @@ impl Reconciler {
     pub async fn run_all(&self, regions: &[RegionName], request: &PassRequest) -> Vec<PassReport> {
         let passes = regions
             .iter()
-            .map(|region| guard(region, self.run(region, request)));
+            .map(|region| catch_panic(region, self.run(region, request)));
         join_all(passes).await
     }
 }
 
 /// Turns a panic into a failed report, so that it does not end the passes of other regions.
-pub async fn guard(region: &RegionName, pass: impl Future<Output = PassReport>) -> PassReport {
+pub async fn catch_panic(
+    region: &RegionName,
+    pass: impl Future<Output = PassReport>,
+) -> PassReport {
     let fault = "the service panicked: see the panic in the log";
     AssertUnwindSafe(pass)
         .catch_unwind()
