@@ -81,7 +81,9 @@ pub(crate) fn region_status(
             .then(|| instances.fold(InstanceCounts::default(), InstanceCounts::with)),
         waiting: row.waiting,
         upgrade: upgrade(&row),
-        looked: row.last_observed.map(|(version, at)| Looked { at, version }),
+        looked: row
+            .last_observed
+            .map(|(version, at)| Looked { at, version }),
         unreadable,
         lock: standing.lock.map(|lock| lock_status(lock, now)),
         wanted_by: standing.marked_by,
