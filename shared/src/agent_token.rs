@@ -1,5 +1,5 @@
-//! The token of a launch's host agents: Hasura's role `host_agent`, for the rows of that
-//! launch only. Never the admin secret.
+//! The token of a launch's host agents: a JWT with Hasura's role `host_agent`, for the rows of that
+//! launch only. Instances never get the admin secret.
 
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::ids::LaunchId;
 
-/// Signs tokens with the key that Hasura verifies them by (`HASURA_GRAPHQL_JWT_SECRET`, HS256).
+/// Signs tokens with the key that Hasura verifies them with (`HASURA_GRAPHQL_JWT_SECRET`, HS256).
 #[derive(Clone, Debug)]
 pub struct AgentTokens {
     key: SecretString,
@@ -25,11 +25,13 @@ impl AgentTokens {
         Self { key, valid_for }
     }
 
-    /// The age at which an instance is replaced, a tenth of its token's time before the end.
+    /// The age from which an instance is replaced: nine tenths of its token's validity.
     pub fn renew_after(&self) -> SignedDuration {
         self.valid_for - self.valid_for / 10
     }
 
+    /// A token for one launch, valid from `now` on.
+    ///
     /// # Errors
     /// When the key cannot sign.
     pub fn mint(&self, launch: &LaunchId, now: Timestamp) -> Result<String, TokenError> {

@@ -1,4 +1,5 @@
-//! What somebody has to look at: an error in the log, and a message where one is wanted.
+//! Alerts: what an operator must act on. Each is an error in the log and, if the stack has an alert
+//! topic, a message.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,22 +11,22 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Clock;
 use crate::ids::RegionName;
 
-/// One thing that will not go, or could not be done.
+/// One condition that an operator must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Equal as long as it is the same thing, whatever its numbers do.
+    /// Identifies the condition while it lasts; unlike `text`, it holds no numbers.
     pub kind: String,
     pub text: String,
 }
 
-/// Tells an operator. Best effort: a pass never fails because nobody could be told.
+/// Sends alerts to an operator. Best effort: a pass never fails because an alert could not be sent.
 #[async_trait]
 pub trait Alerts: Send + Sync {
-    /// `problems` are all of one pass. False when they could not be told.
+    /// Sends the problems of one pass. False if they could not be sent.
     async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool;
 }
 
-/// The log is enough.
+/// Sends nothing: the log already has every problem.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOnly;
 
@@ -36,23 +37,24 @@ impl Alerts for LogOnly {
     }
 }
 
-/// Tells a problem once, and again when it has lasted: a pass sees it every minute.
+/// Sends a problem once, and again after [`REMINDER`]: a lasting problem is found by every pass,
+/// which is once a minute.
 ///
-/// The memory is the process's. A new execution environment tells once more than needed,
-/// which is better than a table that has to be read in every pass.
+/// What was sent is kept in the process. A new execution environment sends once more than needed,
+/// which is better than a table that every pass has to read.
 pub struct DedupingAlerts {
     inner: Arc<dyn Alerts>,
     clock: Arc<dyn Clock>,
-    told: Mutex<HashMap<(RegionName, String), Timestamp>>,
+    sent: Mutex<HashMap<(RegionName, String), Timestamp>>,
 }
 
-/// How long a problem is not told again.
+/// How long a problem is not sent again.
 const REMINDER: SignedDuration = SignedDuration::from_mins(30);
 
 impl fmt::Debug for DedupingAlerts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DedupingAlerts")
-            .field("told", &self.told)
+            .field("sent", &self.sent)
             .finish_non_exhaustive()
     }
 }
@@ -62,33 +64,34 @@ impl DedupingAlerts {
         Self {
             inner,
             clock,
-            told: Mutex::default(),
+            sent: Mutex::default(),
         }
     }
 
-    fn not_told_lately(&self, region: &RegionName, problems: &[Problem]) -> Vec<Problem> {
+    fn not_sent_recently(&self, region: &RegionName, problems: &[Problem]) -> Vec<Problem> {
         let now = self.clock.now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, at| now.duration_since(*at) < REMINDER);
-        let known = |p: &&Problem| !told.contains_key(&(region.clone(), p.kind.clone()));
-        problems.iter().filter(known).cloned().collect()
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.retain(|_, at| now.duration_since(*at) < REMINDER);
+        let is_new = |p: &&Problem| !sent.contains_key(&(region.clone(), p.kind.clone()));
+        problems.iter().filter(is_new).cloned().collect()
     }
 }
 
 #[async_trait]
 impl Alerts for DedupingAlerts {
     async fn send(&self, region: &RegionName, problems: &[Problem]) -> bool {
-        let news = self.not_told_lately(region, problems);
-        if news.is_empty() {
+        let new_problems = self.not_sent_recently(region, problems);
+        if new_problems.is_empty() {
             return true;
         }
-        if !self.inner.send(region, &news).await {
+        if !self.inner.send(region, &new_problems).await {
             return false;
         }
         let now = self.clock.now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.extend(
-            news.into_iter()
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.extend(
+            new_problems
+                .into_iter()
                 .map(|problem| ((region.clone(), problem.kind), now)),
         );
         true

@@ -1,5 +1,5 @@
-//! Assigning a user to a slot: the question, its answers, and the port behind which the
-//! database decides in one round trip.
+//! Assigning a user to a slot: the request, its outcomes, and the port. The database decides, in
+//! one round trip.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,20 +10,21 @@ use thiserror::Error;
 use crate::db::DbError;
 use crate::ids::{ClientSha, InstanceId, RegionName};
 
-/// The commit hash by which a developer's own build asks for whatever is current.
+/// The commit hash that a developer's own build sends: it works with any current image.
 pub const LOCAL_DEV: &str = "local_dev";
 
-/// The longest user or session id, in characters. Identity providers stay under it
-/// (OpenID Connect Core, section 2, bounds `sub` to 255 ASCII characters), and both ids are
+/// The longest user or session id, in characters. Identity providers stay within it (OpenID Connect
+/// Core, section 2, limits `sub` to 255 ASCII characters). A limit is needed because both ids are
 /// keys of an index.
 pub const LONGEST_ID: usize = 255;
 
-/// Why a text is no user or session id.
+/// The text is not a user or session id.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("must be 1 to {LONGEST_ID} characters long, without control characters")]
 pub struct BadId;
 
-/// Postgres cannot hold a NUL, and a line break in a log line forges another.
+/// Control characters are rejected: PostgreSQL cannot store NUL, and a line break could forge a log
+/// line.
 fn checked_id(text: &str) -> Result<String, BadId> {
     let fits = (1..=LONGEST_ID).contains(&text.chars().count());
     if fits && !text.chars().any(char::is_control) {
@@ -41,7 +42,7 @@ macro_rules! checked_text_id {
 
         impl $name {
             /// # Errors
-            /// When `text` is empty, too long, or holds control characters.
+            /// When `text` is empty, too long, or contains control characters.
             pub fn parse(text: &str) -> Result<Self, BadId> {
                 checked_id(text).map(Self)
             }
@@ -60,10 +61,10 @@ macro_rules! checked_text_id {
 }
 
 checked_text_id! {
-    /// Who asks: the `sub` of a verified token, and nothing that a client says of itself.
+    /// The user: the `sub` of a verified token, never a value that the client chose.
     UserId;
-    /// Which of the user's sessions; the client makes it up. A request repeated under it gets
-    /// the same slot.
+    /// One of the user's sessions, as named by the client. A repeated request of the same session
+    /// gets the same slot.
     SessionId;
 }
 
@@ -71,17 +72,17 @@ checked_text_id! {
 pub struct AssignRequest {
     pub user: UserId,
     pub session: SessionId,
-    /// Nearest first, none twice.
+    /// Nearest first, without duplicates.
     pub regions: Vec<RegionName>,
     pub client: ClientBuild,
 }
 
-/// Which images the client can talk to.
+/// Which images serve the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientBuild {
-    /// Those built from the same commit.
+    /// Images that were built for the same commit.
     Sha(ClientSha),
-    /// A region's current image, whatever it was built from.
+    /// A region's current image, whatever commit it was built for.
     CurrentImage,
 }
 
@@ -90,12 +91,12 @@ pub enum AssignOutcome {
     Assigned(Assignment),
     Refused {
         reason: AssignRefusal,
-        /// What the clients of this environment should be running, if the database says.
+        /// The version that clients of this environment should run, if the database has one.
         app: Option<AppVersion>,
     },
 }
 
-/// The slot that is now the user's until a connection claims it or its time to do so is over.
+/// The slot that the user has now. It is released unless a connection claims it in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     /// A UUID; Whist's clients call it `mandelbox_id`.
@@ -107,16 +108,16 @@ pub struct Assignment {
     pub repeated: bool,
 }
 
-/// The first thing that stands in the way, in this order.
+/// Why no slot was assigned. Of several reasons the first in this order is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AssignRefusal {
-    /// The user holds as many slots as a user may.
+    /// The user holds the maximum number of slots.
     UserAlreadyActive,
-    /// None of the regions asked for is known and enabled.
+    /// None of the requested regions exists and is enabled.
     RegionNotEnabled,
-    /// No enabled one of them serves the client's build.
+    /// None of the enabled regions serves the client's build.
     CommitHashMismatch,
-    /// They do, and have no free slot.
+    /// Regions serve the build, but have no free slot.
     NoInstanceAvailable,
 }
 
@@ -128,7 +129,7 @@ impl AssignRefusal {
         Self::NoInstanceAvailable,
     ];
 
-    /// The name that clients and the database know it by.
+    /// The name in the database and in answers to clients.
     pub fn name(self) -> &'static str {
         match self {
             Self::UserAlreadyActive => "USER_ALREADY_ACTIVE",
@@ -147,8 +148,8 @@ pub struct AppVersion {
 }
 
 impl AppVersion {
-    /// Whether `client` is a version before this one; none when one of the two is not made of
-    /// numbers and dots, up to a suffix such as `-rc.1`, which is not compared.
+    /// Whether `client` is an older version. A suffix such as `-rc.1` is not compared. None if one
+    /// of the two does not consist of numbers and dots.
     pub fn is_newer_than(&self, client: &str) -> Option<bool> {
         Some(compare(&numbers(&self.version)?, &numbers(client)?) == Ordering::Greater)
     }
@@ -163,7 +164,7 @@ fn numbers(version: &str) -> Option<Vec<u64>> {
     core.split('.').map(|part| part.parse().ok()).collect()
 }
 
-/// As if the shorter one went on with zeros: `1.2` is `1.2.0`.
+/// The shorter version is padded with zeros: `1.2` equals `1.2.0`.
 fn compare(a: &[u64], b: &[u64]) -> Ordering {
     (0..a.len().max(b.len()))
         .map(|i| a.get(i).unwrap_or(&0).cmp(b.get(i).unwrap_or(&0)))
@@ -171,15 +172,15 @@ fn compare(a: &[u64], b: &[u64]) -> Ordering {
         .unwrap_or(Ordering::Equal)
 }
 
-/// Gives users slots.
+/// Assigns users to slots.
 #[async_trait]
 pub trait Assigner: Send + Sync {
-    /// Finds the user a slot, or says why there is none. Asking again for the same user and
-    /// session answers the same slot, so it is safe to ask again when an answer was lost.
+    /// Assigns a slot, or says why there is none. The same user and session get the same slot
+    /// again, so a request whose answer was lost can be repeated.
     ///
     /// # Errors
-    /// When the database cannot be asked or answers what it should not; a slot may have been
-    /// assigned all the same.
+    /// When the database does not answer, or its answer is invalid. A slot may have been assigned
+    /// anyway.
     async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError>;
 }
 
@@ -203,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn suffixes_of_versions_are_not_compared() {
+    fn version_suffixes_are_not_compared() {
         assert_eq!(app("1.2.0-rc.2").is_newer_than("1.2.0-rc.1"), Some(false));
         assert_eq!(app("1.3.0+7").is_newer_than("1.2.0-rc.1"), Some(true));
     }
 
     #[test]
-    fn what_is_no_version_is_not_compared() {
+    fn malformed_version_is_not_compared() {
         for odd in ["", ".", "latest", "1..2", "1.x", "99999999999999999999999"] {
             assert_eq!(app("1.2.3").is_newer_than(odd), None, "{odd}");
             assert_eq!(app(odd).is_newer_than("1.2.3"), None, "{odd}");
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_bounded_and_hold_no_control_characters() {
+    fn id_that_is_empty_too_long_or_has_control_characters_is_rejected() {
         assert!(UserId::parse("auth0|5f7c8ec7c33c6c004bbafe82").is_ok());
         assert!(SessionId::parse(&"é".repeat(LONGEST_ID)).is_ok());
         for bad in [

@@ -1,5 +1,5 @@
-//! The one home of wall-clock time. Decisions take `now` from the database's observation;
-//! only the lock and the deadlines of this process read a clock of their own.
+//! Wall-clock time. Decisions take `now` from the database's observation; only the lock and the
+//! deadlines of this process read a clock.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-/// Tells the time; tests own theirs.
+/// A source of time that tests can replace.
 #[async_trait]
 pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Timestamp;
 
-    /// Returns when so much time has passed on this clock.
+    /// Returns after `duration` on this clock.
     async fn sleep(&self, duration: Duration);
 }

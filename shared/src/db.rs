@@ -1,4 +1,4 @@
-//! The database as the service needs it: whole observations, and fenced writes.
+//! The database ports: whole observations, and fenced writes.
 
 use std::fmt;
 
@@ -12,31 +12,32 @@ use crate::model::{
 };
 use crate::settings::RegionSettings;
 
-/// What one transaction saw of a region.
+/// A region's rows, read in one transaction.
 #[derive(Clone, Debug)]
 pub struct Observation {
     pub settings: RegionSettings,
     /// The database's clock: the `now` of every decision.
     pub now: Timestamp,
-    /// Users refused for want of capacity in the last minute and not served since.
+    /// Users who were refused for lack of capacity within the last minute and not served since.
     pub waiting: u32,
-    /// Since when passes have looked without a long gap. An agent's silence counts from then on
-    /// only: before, the database may have been down, and nobody could be heard.
+    /// Since when passes have observed without a long gap. An agent's silence counts from then on
+    /// only: before, the database may have been down, so that no heartbeat could be recorded.
     pub watched_since: Timestamp,
-    /// The client_sha that the environment's app version names.
+    /// The `client_sha` of the environment's app version.
     pub app_sha: Option<ClientSha>,
     pub images: Vec<Image>,
     pub instances: Vec<Instance>,
 }
 
-/// Under which version of the lock a write is made; an older one is refused.
+/// The version of the lock under which a write is made. Writes under an older version than the
+/// fence's are rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
     pub region: RegionName,
     pub version: i64,
 }
 
-/// What became of one id in a write.
+/// The outcome of a write for one id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteResult {
     pub id: String,
@@ -47,19 +48,20 @@ pub struct WriteResult {
 #[serde(rename_all = "snake_case")]
 pub enum WriteOutcome {
     Done,
-    /// It was so before.
+    /// The row was already in that state.
     Already,
-    /// A user is there.
+    /// A slot of the instance is occupied.
     Occupied,
-    /// Its host agent was heard of in the meantime.
+    /// Its host agent has sent a heartbeat meanwhile.
     Alive,
-    /// The instance has moved on to a state that this write does not apply to.
+    /// The row is in a state that this write does not apply to.
     WrongState,
+    /// There is no such row.
     Unknown,
 }
 
 impl WriteOutcome {
-    /// The row is now as the write wanted it.
+    /// The row is in the requested state now.
     pub fn holds(self) -> bool {
         matches!(self, Self::Done | Self::Already)
     }
@@ -69,34 +71,34 @@ impl fmt::Display for WriteOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Done => "done",
-            Self::Already => "already so",
-            Self::Occupied => "a user is there",
-            Self::Alive => "its host agent was heard of",
-            Self::WrongState => "it has moved on to another state",
-            Self::Unknown => "the database has no such row",
+            Self::Already => "already done",
+            Self::Occupied => "occupied by a user",
+            Self::Alive => "its host agent sends heartbeats",
+            Self::WrongState => "it is in another state",
+            Self::Unknown => "it has no row",
         })
     }
 }
 
-/// What every algorithm needs of the database.
+/// Reads regions. Every algorithm needs it.
 #[async_trait]
 pub trait RegionDatabase: Send + Sync {
     /// Every region that has a row, enabled or not.
     async fn regions(&self) -> Result<Vec<RegionName>, DbError>;
 
-    /// Raises the fence and observes, in one transaction.
+    /// Raises the fence and reads the region, in one transaction.
     ///
     /// # Errors
-    /// [`DbError::BehindFence`] when the fence is higher already.
+    /// [`DbError::BehindFence`] when the fence is already higher.
     async fn begin_pass(&self, fence: &Fence) -> Result<Observation, DbError>;
 
-    /// Observes without a fence, for a dry run.
+    /// Reads the region without raising the fence, for a dry run.
     async fn observe(&self, region: &RegionName) -> Result<Observation, DbError>;
 }
 
-/// The rows of instances. A stack of replicas alone has none of them.
+/// The rows of instances. A stack of replicas only has none.
 ///
-/// Every write of a pass is idempotent and refuses an older version with [`DbError::Fenced`].
+/// Every write of a pass is idempotent, and fails with [`DbError::Fenced`] under an older version.
 #[async_trait]
 pub trait InstanceDatabase: Send + Sync {
     /// Inserts launched instances as `PRE_CONNECTION`.
@@ -106,7 +108,7 @@ pub trait InstanceDatabase: Send + Sync {
         instances: &[NewInstance],
     ) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Inserts machines without a row as `TERMINATING`.
+    /// Inserts machines that have no row as `TERMINATING`.
     async fn adopt_orphans(
         &self,
         fence: &Fence,
@@ -116,7 +118,7 @@ pub trait InstanceDatabase: Send + Sync {
     /// Takes empty instances out of service.
     async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Commits instances to `TERMINATING`; only then may EC2 be asked to terminate them.
+    /// Sets instances to `TERMINATING`. Only then may EC2 be asked to terminate them.
     async fn terminate(
         &self,
         fence: &Fence,
@@ -124,11 +126,11 @@ pub trait InstanceDatabase: Send + Sync {
         condition: TerminateIf,
     ) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Deletes the rows of `TERMINATING` instances that EC2 no longer has.
+    /// Deletes the rows of `TERMINATING` instances that EC2 does not have any more.
     async fn remove(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Starts the clock of instances that a complete listing missed, and stops it for those
-    /// that are listed again.
+    /// Sets `missing_since` of instances that a complete listing did not contain, and clears it for
+    /// those that are listed again.
     async fn note_missing(
         &self,
         fence: &Fence,
@@ -136,11 +138,11 @@ pub trait InstanceDatabase: Send + Sync {
         present: &[InstanceId],
     ) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Releases slots that were allocated and not claimed in time.
+    /// Frees slots that were allocated and not claimed in time.
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Moves an image from one state to the next, if it still is in the first, and has been since
-    /// before the pass began. When another image becomes current, the previous one bakes.
+    /// Moves an image from the first state to the second, if it has been in the first since before
+    /// the pass began. When an image becomes current, the previous one bakes.
     async fn move_image(
         &self,
         fence: &Fence,
@@ -149,7 +151,7 @@ pub trait InstanceDatabase: Send + Sync {
         reason: &str,
     ) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Requests a new image in a region. Without a fence: an operator orders it, not a pass.
+    /// Requests a new image in a region. Not fenced, because an operator decides it, not a pass.
     async fn request_upgrade(
         &self,
         region: &RegionName,
@@ -157,12 +159,11 @@ pub trait InstanceDatabase: Send + Sync {
         client_sha: &ClientSha,
     ) -> Result<UpgradeRequested, DbError>;
 
-    /// The region and status of an instance; none if it is not ours. Asked by events, not by
-    /// passes.
+    /// The region and status of an instance; none if it has no row. For events, not for passes.
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError>;
 
-    /// Records a spot notice with its instance. Without a fence: it is not a decision, and it is
-    /// recorded whoever holds the region's lock.
+    /// Stores a spot notice with its instance. Not fenced, because it is an observation and not a
+    /// decision: it is stored whichever pass holds the region's lock.
     async fn record_spot_notice(
         &self,
         id: &InstanceId,
@@ -170,13 +171,13 @@ pub trait InstanceDatabase: Send + Sync {
     ) -> Result<WriteOutcome, DbError>;
 }
 
-/// What asking for an image came to.
+/// The outcome of requesting an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpgradeRequested {
     Requested,
-    /// It is current, baking or warming already.
+    /// The image is already current, baking or warming.
     Already,
-    /// It is known with another client_sha.
+    /// The image has a row with another `client_sha`.
     OtherSha,
 }
 
@@ -189,13 +190,13 @@ pub struct KnownInstance {
 
 #[derive(Debug, Error)]
 pub enum DbError {
-    /// No answer, or none from the GraphQL engine: it may or may not have happened.
-    #[error("ask Hasura to {operation}: {reason}")]
+    /// Hasura did not answer: the operation may or may not have happened.
+    #[error("Hasura did not {operation}: {reason}")]
     Unavailable {
         operation: &'static str,
         reason: String,
     },
-    /// The engine answered with an error.
+    /// Hasura answered with an error.
     #[error("Hasura refused to {operation}: {message} ({code})")]
     Refused {
         operation: &'static str,
@@ -205,8 +206,8 @@ pub enum DbError {
     /// Another pass holds a newer version of this region's lock.
     #[error("the lock on {region} was lost: version {version} is older than the one in force")]
     Fenced { region: RegionName, version: i64 },
-    /// A pass begins under an older version than the one in force. Either its lock was lost, or
-    /// the scaling table was made anew or restored and counts from an earlier number.
+    /// A pass begins under a version below the fence. Either its lock was lost, or the scaling
+    /// table was created anew or restored, and counts from an earlier number.
     #[error("the fence of {region} is at version {in_force}, the lock only at {version}")]
     BehindFence {
         region: RegionName,
@@ -217,7 +218,7 @@ pub enum DbError {
         "no row for region {0} in table `regions`: insert one, or correct the name in the request"
     )]
     UnknownRegion(RegionName),
-    /// A row that the service cannot work with.
+    /// A row has an invalid value.
     #[error("table `{table}`, row {key}, column `{column}`: {problem}")]
     BadRow {
         table: &'static str,

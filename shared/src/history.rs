@@ -1,5 +1,5 @@
-//! What DynamoDB keeps of passes, for somebody who only looks: every answer costs one request,
-//! whatever the age of the service.
+//! Reading what passes have stored in DynamoDB, without a lock. Every method is one request,
+//! however old the service is.
 
 mod stored_decision;
 
@@ -16,17 +16,17 @@ use crate::lock::LockError;
 use crate::model::{CapacityRefusal, Intent};
 use crate::scaling::Counts;
 
-/// How many decisions a page holds at most; one that was written in full takes 300 KB.
+/// The most decisions in one page. A large decision has 300 KB, and DynamoDB answers 1 MB at once.
 pub const PAGE: u32 = 50;
 
-/// Reads only.
+/// Reads stored items; writes nothing.
 #[async_trait]
 pub trait History: Send + Sync {
-    /// Who is at a region, and what passes remember of it.
-    async fn standing(&self, region: &RegionName) -> Result<RegionRecords, LockError>;
+    /// A region's lock, wake mark, open intents and refusals.
+    async fn records(&self, region: &RegionName) -> Result<RegionRecords, LockError>;
 
-    /// The newest decisions below a version, newest first: `limit` at most, and fewer where they
-    /// are large.
+    /// The newest decisions below a version, newest first: at most `limit`, fewer if they are
+    /// large.
     async fn decisions(
         &self,
         region: &RegionName,
@@ -34,7 +34,7 @@ pub trait History: Send + Sync {
         limit: u32,
     ) -> Result<DecisionPage, LockError>;
 
-    /// One decision; none when there never was one, or when it has been forgotten.
+    /// One decision; none if there never was one, or it has expired.
     async fn decision(
         &self,
         region: &RegionName,
@@ -44,12 +44,13 @@ pub trait History: Send + Sync {
     /// When the newest decision was made.
     async fn decided_at(&self, region: &RegionName) -> Result<Option<Timestamp>, LockError>;
 
-    /// The region's figures since then, oldest first; only the newest of them, if it had very many
-    /// passes.
+    /// The region's counts from `since` on, oldest first. If they do not fit into one answer, the
+    /// oldest are missing.
     async fn points(&self, region: &RegionName, since: Timestamp) -> Result<Vec<Point>, LockError>;
 }
 
-/// What a decision rested on: the last one's of each [`Point::EVERY`], however many there were.
+/// The counts of a decision, for charts. Of all decisions within [`Point::EVERY`], the last one is
+/// kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
     pub at: Timestamp,
@@ -61,7 +62,7 @@ impl Point {
     /// How long points are kept.
     pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
-    /// The beginning of the time that has one point.
+    /// The start of the interval that `at` is in.
     pub fn slot(at: Timestamp) -> Timestamp {
         let seconds = at.as_second();
         let slot = seconds - seconds.rem_euclid(Self::EVERY.as_secs());
@@ -69,30 +70,30 @@ impl Point {
     }
 }
 
-/// A region's items besides its decisions.
+/// A region's items, without its decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegionRecords {
     /// None before the first pass.
     pub lock: Option<LockItem>,
-    /// The id of whoever wants the region to be looked at once more.
-    pub wanted_by: Option<String>,
-    /// By launch.
+    /// The id of the event or request that set the wake mark.
+    pub marked_by: Option<String>,
+    /// Ordered by launch id.
     pub open_intents: Vec<OpenIntent>,
-    /// Those that have run out may still be there.
+    /// May contain expired ones: DynamoDB deletes late.
     pub refusals: Vec<CapacityRefusal>,
-    /// There is more than one request reads.
-    pub more: bool,
+    /// The region has more items than one request reads.
+    pub is_truncated: bool,
 }
 
 /// The lock, held or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockItem {
-    /// Unique for each attempt to take it.
+    /// Unique for each attempt to acquire it.
     pub owner: Owner,
     pub version: i64,
-    /// When its holder took it; none where an earlier version of the service did.
+    /// When its holder acquired it; none if an earlier version of the service did.
     pub since: Option<Timestamp>,
-    /// In 1970 after a release.
+    /// 1970-01-01 after a release.
     pub expires_at: Timestamp,
 }
 
@@ -128,10 +129,10 @@ impl From<Intent> for OpenIntent {
     }
 }
 
-/// Some decisions, newest first.
+/// A page of decisions, newest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DecisionPage {
     pub decisions: Vec<StoredDecision>,
-    /// Older ones, if there are any, are below this version.
+    /// Where the next page begins: below this version. None on the last page.
     pub next: Option<i64>,
 }

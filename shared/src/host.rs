@@ -1,4 +1,4 @@
-//! The provider of machines: what a pass asks of EC2, in the service's own words.
+//! The port of the machines' provider, EC2.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
 use crate::model::{ExternalAddress, LaunchRequest, Machine};
 use crate::settings::{AddressTag, Selector};
 
-/// Ids that are terminated in one request, and under one check of the lease.
+/// The most ids in one termination request. The lease is checked before each request.
 pub const TERMINATE_BATCH: usize = 100;
 
-/// The tags that every machine of ours carries from its launch call on.
+/// The tags of the service's machines, all set in the launch call.
 pub mod tags {
-    /// Keeps the stages of one account apart.
+    /// Separates the stacks of one account.
     pub const STACK: &str = "scaling:stack";
     pub const REGION: &str = "scaling:region";
     pub const LAUNCH: &str = "scaling:launch";
     pub const CLIENT_SHA: &str = "scaling:client-sha";
     pub const IMAGE: &str = "scaling:image";
-    /// Slots per instance: an orphan's row needs it.
+    /// Slots per instance. The row of an orphan takes it from here.
     pub const CAPACITY: &str = "scaling:capacity";
     pub const NAME: &str = "Name";
 }
@@ -28,23 +28,23 @@ pub mod tags {
 /// One region's machines.
 #[async_trait]
 pub trait HostHandler: Send + Sync {
-    /// All our machines of this region, in every state. A listing that could not be read to
-    /// its end is an error, never a shorter list.
+    /// All of the stack's machines in this region, in every state. A listing that cannot be read
+    /// completely is an error, never a shorter list.
     async fn list(&self) -> Result<Vec<Machine>, HostError>;
 
-    /// The machines that were launched under this token, whatever became of them.
+    /// The machines that were launched under this token, in every state.
     async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError>;
 
     /// Those of `ids` that the provider does not know.
     async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError>;
 
-    /// Whether there is such an image to launch from.
+    /// Whether the image exists and can be launched.
     async fn has_image(&self, image: &ImageId) -> Result<bool, HostError>;
 
-    /// The subnets that a selector names, in a stable order.
+    /// The ids of the subnets that a selector matches, in a stable order.
     async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError>;
 
-    /// The security groups that the selectors name, in a stable order.
+    /// The ids of the security groups that the selectors match, in a stable order.
     async fn security_groups(&self, selectors: &[Selector]) -> Result<Vec<String>, HostError>;
 
     /// Launches between one and `request.count` machines, at most once per token.
@@ -54,15 +54,15 @@ pub trait HostHandler: Send + Sync {
         request: &LaunchRequest,
     ) -> Result<Vec<Machine>, HostError>;
 
-    /// Terminates machines. One bad id does not spoil the others.
+    /// Terminates machines, with a result for each. An invalid id does not affect the others.
     async fn terminate(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Result<(), HostError>)>;
 
-    /// All Elastic IPs of the account in this region; those with the tag are the pool's.
+    /// All Elastic IPs of the account in this region. Those with the tag are the pool.
     async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError>;
 
-    /// Has the machine carry an Elastic IP, in one request: whatever happens, somebody carries it
-    /// or it is free. One that somebody else carries is moved only if that is `allowed`; without
-    /// it, [`HostErrorKind::Invalid`].
+    /// Associates an Elastic IP with a machine, in one request, so that a failure leaves it where
+    /// it was. If another machine has it, it is moved only if `allowed` says so, and otherwise
+    /// fails with [`HostErrorKind::Invalid`].
     async fn associate(
         &self,
         address: &AddressId,
@@ -71,15 +71,15 @@ pub trait HostHandler: Send + Sync {
     ) -> Result<(), HostError>;
 }
 
-/// Whether an address may be taken from whoever carries it.
+/// Whether an address may be taken from the machine that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reassociation {
     Allowed,
-    /// It is believed to be free: if it is not, the belief was wrong.
+    /// The address was observed as free: if it is not, the observation was stale.
     Refused,
 }
 
-/// Gives each region its handler.
+/// The handler of each region.
 pub trait HostHandlers: Send + Sync {
     fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler>;
 }
@@ -90,28 +90,28 @@ pub trait HostHandlers: Send + Sync {
 pub struct HostError {
     pub kind: HostErrorKind,
     pub operation: &'static str,
-    /// The provider's code, for the reader.
+    /// The provider's error code, for operators.
     pub code: String,
     pub message: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostErrorKind {
-    /// The provider knows no such thing.
+    /// The provider does not know the id.
     Gone,
-    /// No room for this type in this place: another choice may do.
+    /// No capacity for this type in this subnet: another launch choice may succeed.
     Capacity,
-    /// Ask again later: too many requests, a time-out, a fault of the provider, a lost answer.
-    /// Whether it was done is not known.
+    /// Throttled, timed out, a fault of the provider, or a lost answer: the request may have taken
+    /// effect, and may be repeated.
     Unclear,
-    /// The machines that were launched under this token have been terminated since.
+    /// The machines that were launched under this token have been terminated.
     AlreadyTerminated,
     /// The token was used with another request.
     TokenMismatch,
-    /// Credentials or permissions.
+    /// Credentials or permissions are wrong.
     Denied,
-    /// The request cannot succeed as it is: a setting is wrong.
+    /// The request cannot succeed: a setting is wrong.
     Invalid,
-    /// The lease would not outlast the call: it was not made.
+    /// The request was not sent: the lease might end before the call does.
     LeaseTooShort,
 }

@@ -1,4 +1,4 @@
-//! Newtypes for every id, so that a launch id never lands where an instance id belongs.
+//! A newtype for every id, so that a launch id cannot be passed as an instance id.
 
 use std::fmt;
 
@@ -46,22 +46,23 @@ text_id! {
     RegionName;
     /// EC2's id of one virtual machine, `i-…`.
     InstanceId;
-    /// One launch intent; the tag `scaling:launch` carries it to every instance of the launch.
+    /// One launch intent. Every instance of the launch has it as the tag `scaling:launch`.
     LaunchId;
-    /// What instances boot from, `ami-…`.
+    /// EC2's id of the image that instances boot from, `ami-…`.
     ImageId;
-    /// The build of the client that an image serves.
+    /// The commit that a user's client was built from. An image serves clients of one commit.
     ClientSha;
     /// EC2's id of one Elastic IP, `eipalloc-…`.
     AddressId;
-    /// Who holds a lock: unique per attempt, never reused.
+    /// The holder of a lock: unique per attempt to acquire it, never reused.
     Owner;
     /// The idempotency token of one `RunInstances` request: at most 64 ASCII characters.
     ClientToken;
 }
 
 impl RegionName {
-    /// Whether a region could have this name: it becomes part of keys, hosts' names and log lines.
+    /// Whether this could be an AWS region's name. It becomes part of keys, host names and log
+    /// lines.
     pub fn is_plausible(&self) -> bool {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         (1..=64).contains(&self.0.len()) && self.0.bytes().all(fits)
@@ -86,14 +87,14 @@ impl ClientToken {
     }
 }
 
-/// Makes what must never repeat. A simulation brings its own, so that a run can be run again.
+/// Generates unique ids. The simulation has its own generator, so that runs are reproducible.
 pub trait UniqueIds: Send + Sync + fmt::Debug {
     /// At most 64 ASCII characters.
     fn unique(&self) -> String;
 }
 
-/// Random, not derived from anything: a client token that could be computed again could be sent
-/// again with other parameters.
+/// Random UUIDs. A client token must not be derived from anything: one that could be computed again
+/// could be sent again with other parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomIds;
 

@@ -1,4 +1,4 @@
-//! EC2 cannot be fenced. So nothing is asked of it unless the lease outlasts the call.
+//! EC2 cannot be fenced, so a call to EC2 is made only if it ends before the lease does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::lock::Lease;
 use crate::model::{ExternalAddress, LaunchRequest, Machine};
 use crate::settings::{AddressTag, Selector};
 
-/// A [`HostHandler`] that refuses calls which could outlive the lease.
+/// A [`HostHandler`] that rejects calls which could outlive the lease.
 pub struct LeasedHost {
     inner: Arc<dyn HostHandler>,
     lease: Lease,
-    /// The longest that one call may take.
+    /// The longest duration of one call.
     call_limit: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -44,15 +44,15 @@ impl LeasedHost {
         }
     }
 
-    fn check(&self, operation: &'static str) -> Result<(), HostError> {
+    fn check_lease(&self, operation: &'static str) -> Result<(), HostError> {
         if self.lease.outlasts(self.call_limit, self.clock.now()) {
             return Ok(());
         }
         Err(HostError {
             kind: HostErrorKind::LeaseTooShort,
             operation,
-            code: "not asked".to_owned(),
-            message: "the lease on the region would not outlast the call".to_owned(),
+            code: "not sent".to_owned(),
+            message: "the lease on the region could end before the call does".to_owned(),
         })
     }
 }
@@ -60,32 +60,32 @@ impl LeasedHost {
 #[async_trait]
 impl HostHandler for LeasedHost {
     async fn list(&self) -> Result<Vec<Machine>, HostError> {
-        self.check("list machines")?;
+        self.check_lease("list machines")?;
         self.inner.list().await
     }
 
     async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
-        self.check("look up a launch")?;
+        self.check_lease("look up a launch")?;
         self.inner.launched_under(token).await
     }
 
     async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
-        self.check("look up machines")?;
+        self.check_lease("look up machines")?;
         self.inner.unknown(ids).await
     }
 
     async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {
-        self.check("look up an image")?;
+        self.check_lease("look up an image")?;
         self.inner.has_image(image).await
     }
 
     async fn subnets(&self, selector: &Selector) -> Result<Vec<String>, HostError> {
-        self.check("look up subnets")?;
+        self.check_lease("look up subnets")?;
         self.inner.subnets(selector).await
     }
 
     async fn security_groups(&self, selectors: &[Selector]) -> Result<Vec<String>, HostError> {
-        self.check("look up security groups")?;
+        self.check_lease("look up security groups")?;
         self.inner.security_groups(selectors).await
     }
 
@@ -94,7 +94,7 @@ impl HostHandler for LeasedHost {
         token: &ClientToken,
         request: &LaunchRequest,
     ) -> Result<Vec<Machine>, HostError> {
-        self.check("launch instances")?;
+        self.check_lease("launch instances")?;
         self.inner.launch(token, request).await
     }
 
@@ -102,23 +102,23 @@ impl HostHandler for LeasedHost {
         const OPERATION: &str = "terminate instances";
         let mut answers = Vec::with_capacity(ids.len());
         for batch in ids.chunks(TERMINATE_BATCH) {
-            let all = |error: HostError| {
+            let all_failed = |error: HostError| {
                 batch
                     .iter()
                     .map(|id| (id.clone(), Err(error.clone())))
                     .collect()
             };
-            let answered: Vec<_> = match self.check(OPERATION) {
-                Err(error) => all(error),
-                // A spoilt batch is halved again and again: all of that within one limit.
+            let answered: Vec<_> = match self.check_lease(OPERATION) {
+                Err(error) => all_failed(error),
+                // The handler bisects a batch with an invalid id: all its requests share one limit.
                 Ok(()) => tokio::time::timeout(self.call_limit, self.inner.terminate(batch))
                     .await
                     .unwrap_or_else(|_| {
-                        all(HostError {
+                        all_failed(HostError {
                             kind: HostErrorKind::Unclear,
                             operation: OPERATION,
                             code: "no answer".to_owned(),
-                            message: "took too long; asked again by the next pass".to_owned(),
+                            message: "it took too long; the next pass asks again".to_owned(),
                         })
                     }),
             };
@@ -128,7 +128,7 @@ impl HostHandler for LeasedHost {
     }
 
     async fn addresses(&self, tag: &AddressTag) -> Result<Vec<ExternalAddress>, HostError> {
-        self.check("list addresses")?;
+        self.check_lease("list addresses")?;
         self.inner.addresses(tag).await
     }
 
@@ -138,7 +138,7 @@ impl HostHandler for LeasedHost {
         to: &InstanceId,
         allowed: Reassociation,
     ) -> Result<(), HostError> {
-        self.check("associate an address")?;
+        self.check_lease("associate an address")?;
         self.inner.associate(address, to, allowed).await
     }
 }

@@ -1,4 +1,4 @@
-//! Observing a region: stored state, the database's rows and EC2's listing become one snapshot.
+//! Observing a region: stored state, PostgreSQL's rows and EC2's listing become one snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::scaling::{Fleet, Snapshot, algorithm};
 use crate::settings::RegionSettings;
 use crate::store::{RegionState, StateStore};
 
-/// Nothing is decided on a partial view: any part that is missing ends the pass.
+/// Nothing is decided on a partial view: a source that does not answer ends the pass.
 #[derive(Debug, Error)]
 pub enum ObserveError {
     #[error(transparent)]
@@ -39,14 +39,18 @@ pub struct Observer<'a> {
 }
 
 impl Observer<'_> {
-    /// The view of the lock's holder, under the fence that it raises. The wake mark is the one
-    /// that was set before: it is cleared once it was acted on.
+    /// Observes as the lock's holder, and raises the fence. Returns the snapshot, the database's
+    /// time, and the wake mark that was set before, which is to be cleared after the plan is
+    /// executed.
+    ///
+    /// # Errors
+    /// When a source does not answer, or the lock was lost.
     pub async fn observe_under_lease(
         &self,
         lease: &Lease,
         now: Timestamp,
     ) -> Result<(Snapshot, Timestamp, Option<WakeMark>), ObserveError> {
-        // The intents may be read first: only the lock's holder changes them.
+        // Only the lock's holder changes the stored state, so it may be read before the rest.
         let mut state = self.store.region_state(&lease.region, now).await?;
         let mark = state.wake_mark.take();
         if let Some(mark) = &mark {
@@ -61,7 +65,11 @@ impl Observer<'_> {
         Ok((snapshot, now, mark))
     }
 
-    /// A view without a lock, for a dry run: changes nothing.
+    /// Observes without a lock, for a dry run, and changes nothing. Returns the snapshot and the
+    /// database's time.
+    ///
+    /// # Errors
+    /// When a source does not answer.
     pub async fn observe(
         &self,
         region: &RegionName,
@@ -104,7 +112,7 @@ impl Observer<'_> {
             images,
             instances,
         } = observation;
-        // An unknown algorithm is reported when it should decide.
+        // An unknown algorithm is reported by the decision.
         let fleet = algorithm(&settings.algorithm).map(|algorithm| algorithm.fleet());
         let (answers, addresses) = match fleet {
             Some(Fleet::Replicas) => (
@@ -137,8 +145,8 @@ impl Observer<'_> {
         Ok((snapshot, now))
     }
 
-    /// EC2 is asked only where there is a pool of addresses. An error here is not an error of the
-    /// pass: replicas are kept without their addresses, too.
+    /// Lists the addresses, if the region has a pool. An error does not fail the pass: replicas are
+    /// reconciled without their addresses.
     async fn addresses(&self, settings: &RegionSettings) -> AddressListing {
         let Some(tag) = &settings.replicas.address_tag else {
             return AddressListing::Off;
@@ -152,20 +160,20 @@ impl Observer<'_> {
     }
 }
 
-/// An instance that a listing misses is not terminated for that: after a while, EC2 is asked for
-/// its id.
+/// The instances that listings have not contained for `missing_seconds`. EC2 is asked for them by
+/// id, because a listing alone does not prove that an instance is gone.
 fn long_missing(
     observation: &Observation,
     machines: &BTreeMap<InstanceId, Machine>,
 ) -> Vec<InstanceId> {
-    let patience = observation.settings.timeouts.missing;
+    let missing_seconds = observation.settings.timeouts.missing;
     observation
         .instances
         .iter()
         .filter(|row| !machines.contains_key(&row.id))
         .filter(|row| {
             row.missing_since
-                .is_some_and(|since| observation.now.duration_since(since) >= patience)
+                .is_some_and(|since| observation.now.duration_since(since) >= missing_seconds)
         })
         .map(|row| row.id.clone())
         .collect()

@@ -1,5 +1,5 @@
-//! What the database says to somebody who only looks: of all regions counted, and of one region its
-//! instances by the page. No user has a row of his own.
+//! The port of the status page's view of the database: counts of all regions, and one region's
+//! instances in pages. It has no data of single users.
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -10,21 +10,22 @@ use crate::db::DbError;
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use crate::model::{ImageState, Instance};
 
-/// Reads only.
+/// Reads rows and counts; writes nothing.
 #[async_trait]
 pub trait Overview: Send + Sync {
-    /// Every region that has a row, by name, in one request.
+    /// Every region that has a row, ordered by name, in one request.
     async fn regions(&self) -> Result<Vec<RegionOverview>, DbError>;
 
-    /// A region's next instances after an id, by id, each with its slots counted.
+    /// The region's next `limit` instances after an id, ordered by id, with their slots counted.
     async fn instances(
         &self,
         region: &RegionName,
         after: Option<&InstanceId>,
-        most: u32,
+        limit: u32,
     ) -> Result<Vec<Instance>, DbError>;
 }
 
+/// A region's row, with counts of its images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionOverview {
     pub region: RegionName,
@@ -32,23 +33,23 @@ pub struct RegionOverview {
     pub paused: bool,
     pub algorithm: String,
     pub settings: SettingsOverview,
-    /// When its row was made.
+    /// When its row was inserted.
     pub created_at: Timestamp,
     /// The database's clock.
     pub now: Timestamp,
-    /// Users refused for want of capacity in the last minute and not served since.
+    /// Users who were refused for lack of capacity within the last minute and not served since.
     pub waiting: u32,
-    /// The last pass that began to look, whatever became of it: its lock's version, and when.
-    pub looked: Option<(i64, Timestamp)>,
-    /// The client_sha that the environment's app version names.
+    /// The last pass that began to observe, whatever its outcome: its lock's version, and when.
+    pub last_observed: Option<(i64, Timestamp)>,
+    /// The `client_sha` of the environment's app version.
     pub app_client_sha: Option<ClientSha>,
-    /// Newest state first: those that are served, about to be, or run on, and the last three of
-    /// the others.
+    /// Ordered by the time of their state, newest first: images that are served, warming, or in
+    /// use, and the last three of the others.
     pub images: Vec<ImageOverview>,
 }
 
-/// The settings that say how much a pass may do, as `status` shows them. A row that a pass cannot
-/// work with is still shown: a column that is not a number counts as 0.
+/// The settings that `status` shows. A row that a pass rejects is still shown: a column that is not
+/// a number counts as 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SettingsOverview {
     pub target_free: u32,
@@ -64,7 +65,7 @@ pub struct SettingsOverview {
 }
 
 impl SettingsOverview {
-    /// From a whole row of `regions`.
+    /// From a row of `regions` as JSON.
     pub fn from_columns(row: &Value) -> Self {
         let number = |column: &str| {
             let value = row.get(column).and_then(Value::as_u64).unwrap_or(0);
@@ -94,17 +95,18 @@ impl SettingsOverview {
     }
 }
 
+/// An image, with counts of its instances and slots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageOverview {
     pub image: ImageId,
     pub client_sha: ClientSha,
-    /// None for an image without a row, on which instances run all the same.
+    /// None for an image that has instances but no row.
     pub state: Option<ImageState>,
     pub since: Option<Timestamp>,
-    /// Why it failed.
+    /// Why the image failed.
     pub reason: Option<String>,
     pub instances: InstanceCounts,
-    /// `WAITING` slots on instances of it that users may be put on, by the rule of assigning.
+    /// `WAITING` slots on its instances that users may be assigned to.
     pub free: u32,
     /// The capacity of its `PRE_CONNECTION` instances.
     pub starting: u32,
@@ -112,7 +114,7 @@ pub struct ImageOverview {
 }
 
 impl ImageOverview {
-    /// Whether users are assigned to it.
+    /// Whether users are assigned to instances of this image.
     pub fn is_served(&self) -> bool {
         self.state.is_some_and(ImageState::is_served)
     }
@@ -129,17 +131,17 @@ pub struct InstanceCounts {
     pub draining: u32,
     #[serde(rename = "TERMINATING")]
     pub terminating: u32,
-    /// Of the active: not silent, nor about to be taken by EC2, so that users may be put there.
+    /// Of the active ones: neither silent nor announced to be taken, so that users may be assigned.
     pub open: u32,
 }
 
 impl InstanceCounts {
-    /// Of any status.
+    /// The number of instances in any status.
     pub fn all(&self) -> u32 {
         self.pre_connection + self.active + self.draining + self.terminating
     }
 
-    /// All of both.
+    /// The sums of both.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         Self {

@@ -1,24 +1,22 @@
-//! What is left of a pass: one log line, errors once, and an alert where somebody must look.
+//! Publishing a pass's report: log lines, and alerts for what an operator must act on.
 
 use tracing::{error, info, warn};
 
 use crate::alerts::{Alerts, Problem};
 use crate::report::{PassOutcome, PassReport};
 
+/// Logs the report: a line for each failed step and each note, and one for the outcome.
 pub fn log_pass(report: &PassReport) {
     for result in report.results.iter().filter(|result| !result.ok) {
-        error!(
-            step = result.step,
-            problem = result.result,
-            "a step was not carried out"
-        );
+        error!(step = result.step, error = result.result, "step failed");
     }
     if let Some(plan) = &report.plan {
         for note in &plan.notes {
+            let instance = note.instance.as_ref().map(tracing::field::display);
             if note.alert {
-                error!(note = %note, "an operator should look");
+                error!(instance, reason = %note.reason, "alert raised");
             } else {
-                info!(note = %note, "noted");
+                info!(instance, reason = %note.reason, "note recorded");
             }
         }
     }
@@ -30,10 +28,10 @@ pub fn log_pass(report: &PassReport) {
     let rounds = report.rounds;
     let duration_ms = report.duration_ms;
     match &report.outcome {
-        PassOutcome::Failed { error } => error!(problem = error, duration_ms, "pass failed"),
-        PassOutcome::Busy { until } => info!(%until, "another pass is at it"),
+        PassOutcome::Failed { error } => error!(error, duration_ms, "pass failed"),
+        PassOutcome::Busy { until } => info!(%until, "region is locked by another pass"),
         PassOutcome::Incomplete => warn!(rounds, duration_ms, "pass incomplete"),
-        // A dry run is answered, not recorded.
+        // The caller gets the report of a dry run. It is not logged, because nothing was done.
         PassOutcome::DryRun => {}
         PassOutcome::Done => info!(
             target_free = counts.target,
@@ -50,7 +48,7 @@ pub fn log_pass(report: &PassReport) {
     }
 }
 
-/// Tells an operator what will not go and what could not be done.
+/// Sends alerts: a failed pass, failed steps, and the plan's notes that are alerts.
 pub async fn alert(alerts: &dyn Alerts, report: &PassReport) {
     let mut problems = Vec::new();
     if let PassOutcome::Failed { error } = &report.outcome {

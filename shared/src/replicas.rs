@@ -1,4 +1,4 @@
-//! Asking replicas for their status: SimpleScaleVM's status service.
+//! The port of replicas' status APIs, and asking many replicas at once.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,29 +10,30 @@ use crate::ids::InstanceId;
 use crate::model::{Machine, MachineState, ReplicaAnswer};
 use crate::settings::StatusApi;
 
-/// Replicas that are asked at the same time. A Lambda function may have 1,024 files open.
+/// The most replicas that are asked at the same time. A Lambda function may have 1,024 open files.
 const AT_ONCE: usize = 500;
 
-/// Asks one replica.
+/// Asks a replica for its status.
 #[async_trait]
 pub trait ReplicaStatusApi: Send + Sync {
-    /// Never fails: what cannot be understood is [`ReplicaAnswer::Unknown`].
+    /// Never fails: no answer, or an invalid one, is [`ReplicaAnswer::Unknown`].
     async fn ask(&self, api: &StatusApi, address: IpAddr) -> ReplicaAnswer;
 }
 
-/// Asks every machine that runs and has an address, many at once: one that hangs delays nobody.
+/// Asks every running machine that has an address, many at once: one that hangs does not delay the
+/// others.
 pub async fn ask_all(
     port: &dyn ReplicaStatusApi,
     api: &StatusApi,
     machines: &BTreeMap<InstanceId, Machine>,
 ) -> BTreeMap<InstanceId, ReplicaAnswer> {
-    let questions: Vec<_> = machines
+    let requests: Vec<_> = machines
         .values()
         .filter(|machine| machine.state == MachineState::Running)
         .filter_map(|machine| Some((machine.id.clone(), machine.address?)))
         .map(|(id, address)| ask_one(port, api, id, address))
         .collect();
-    futures::stream::iter(questions)
+    futures::stream::iter(requests)
         .buffer_unordered(AT_ONCE)
         .collect()
         .await

@@ -1,4 +1,4 @@
-//! What a pass has to say: to who invoked it, to the decision's record, to the logs.
+//! A pass's report, for its invoker and the logs, and its decision, for the store.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::ids::RegionName;
 use crate::scaling::Plan;
 use crate::trigger::Trigger;
 
-/// One region's part of an invocation's answer.
+/// The report of one pass: one region's part of an invocation's answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct PassReport {
     pub region: RegionName,
@@ -17,17 +17,17 @@ pub struct PassReport {
     pub plan: Option<Plan>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub results: Vec<StepResult>,
-    /// How often the region was looked at: more than once if it was wanted meanwhile.
+    /// How many rounds the pass ran: more than one if the region was marked meanwhile.
     pub rounds: u32,
     pub duration_ms: i64,
-    /// Steps, notes, replicas and results that did not fit into the answer; the log has all but
+    /// How many steps, notes, replicas and results did not fit into the answer. The log has all but
     /// the replicas.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: usize,
 }
 
 impl PassReport {
-    /// A report to be filled in.
+    /// An empty report, to be filled in.
     pub fn of(region: &RegionName) -> Self {
         Self {
             region: region.clone(),
@@ -40,6 +40,7 @@ impl PassReport {
         }
     }
 
+    /// The report of a pass that failed as a whole.
     pub fn failed(region: &RegionName, error: &(impl ToString + ?Sized)) -> Self {
         let outcome = PassOutcome::Failed {
             error: error.to_string(),
@@ -50,12 +51,12 @@ impl PassReport {
         }
     }
 
-    /// Adds a round: its plan replaces the previous one. Alerts of earlier rounds are kept, since
-    /// their cause may be over by now and nobody would hear of it.
+    /// Adds a round: its plan replaces the previous one. Alerts of earlier rounds are kept, because
+    /// a later plan does not have them if their cause is over.
     pub(crate) fn add_round(&mut self, mut plan: Plan, results: Vec<StepResult>) {
         let earlier = self.plan.take().map(|plan| plan.notes).unwrap_or_default();
         for note in earlier.into_iter().filter(|note| note.alert) {
-            if !plan.notes.iter().any(|told| told.is_like(&note)) {
+            if !plan.notes.iter().any(|later| later.is_like(&note)) {
                 plan.notes.push(note);
             }
         }
@@ -63,7 +64,7 @@ impl PassReport {
         self.results.extend(results);
     }
 
-    /// Leaves out what is beyond `most` in each of its lists, and says how much that was.
+    /// Truncates each list to `most` entries, and adds the number that it removed to `left_out`.
     pub fn shorten(&mut self, most: usize) {
         let mut left_out = self.results.len().saturating_sub(most);
         self.results.truncate(most);
@@ -86,21 +87,21 @@ impl PassReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum PassOutcome {
-    /// Every step was carried out.
+    /// Every step succeeded.
     Done,
-    /// Some steps were not: their results say why.
+    /// Some steps failed: their results say why.
     Incomplete,
-    /// Nothing was changed, as asked.
+    /// Nothing was changed, as requested.
     DryRun,
-    /// Another pass is at it. Unless the schedule asked, the region is marked, so that it is
-    /// looked at once more.
+    /// Another pass has the lock. Unless the trigger is the schedule, the region is marked, so that
+    /// the lock's holder runs one more round.
     Busy { until: Timestamp },
-    /// The region could not be looked at.
+    /// The region could not be observed, or its plan was rejected.
     Failed { error: String },
 }
 
 impl PassOutcome {
-    /// What became of a plan, by what became of its steps.
+    /// The outcome of a plan, from the results of its steps.
     pub(crate) fn of_steps(results: &[StepResult]) -> Self {
         if results.iter().all(|result| result.ok) {
             Self::Done
@@ -110,20 +111,20 @@ impl PassOutcome {
     }
 }
 
-/// What became of one step.
+/// The result of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepResult {
     pub step: String,
     pub ok: bool,
     pub result: String,
-    /// Of a launch: so many machines came of it.
+    /// How many machines a launch brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launched: Option<usize>,
 }
 
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "callers hand over what they have just made"
+    reason = "callers pass values that they have just made"
 )]
 impl StepResult {
     pub fn ok(step: impl ToString, result: impl ToString) -> Self {
@@ -135,11 +136,11 @@ impl StepResult {
         }
     }
 
-    pub fn failed(step: impl ToString, problem: impl ToString) -> Self {
+    pub fn failed(step: impl ToString, error: impl ToString) -> Self {
         Self {
             step: step.to_string(),
             ok: false,
-            result: problem.to_string(),
+            result: error.to_string(),
             launched: None,
         }
     }
@@ -153,31 +154,32 @@ impl StepResult {
     }
 }
 
-/// A pass as it is kept: with the trigger, the inputs in figures, the plan and the results.
+/// A decision as it is stored: the trigger, the plan with the counts that it is based on, and the
+/// results.
 #[derive(Clone, Debug, Serialize)]
 pub struct Decision {
     pub region: RegionName,
     /// The lock's version, and so the decision's id within its region.
     pub version: i64,
     pub at: Timestamp,
-    /// What the lines of the log carry that belong to it.
+    /// The id that the log lines of its pass have as `span.id`.
     pub id: String,
     pub trigger: Trigger,
     pub plan: Plan,
     pub results: Vec<StepResult>,
-    /// Done or incomplete: whatever else a pass may come to, it decides nothing then.
+    /// `Done` or `Incomplete`: a pass with another outcome has no decision.
     #[serde(flatten)]
     pub outcome: PassOutcome,
-    /// From the beginning of the look to the record.
+    /// From the beginning of the observation to recording the decision.
     pub duration_ms: i64,
 }
 
 impl Decision {
-    /// A DynamoDB item holds 400 KB; a decision stays well below it.
+    /// A DynamoDB item may have 400 KB; a decision stays well below.
     pub const LIMIT_BYTES: usize = 300_000;
 
-    /// As JSON of at most [`Self::LIMIT_BYTES`]: what does not fit is left out from the end of
-    /// the longest list, and counted.
+    /// As JSON of at most [`Self::LIMIT_BYTES`]. If it is larger, the longest list is halved until
+    /// it fits, and `left_out` says how many entries are missing.
     pub fn to_bounded_json(&self) -> String {
         let mut bounded = Bounded {
             decision: self.clone(),
@@ -186,7 +188,7 @@ impl Decision {
         loop {
             let json = match serde_json::to_string(&bounded) {
                 Ok(json) => json,
-                // Nothing in it can fail to serialise; if it ever does, that is what to keep.
+                // Serialising these types cannot fail; if it did, the error would be stored.
                 Err(error) => return format!("{{\"error\":\"{error}\"}}"),
             };
             if json.len() <= Self::LIMIT_BYTES || !bounded.halve() {
@@ -210,7 +212,7 @@ fn is_zero(n: &usize) -> bool {
 }
 
 impl Bounded {
-    /// Halves the longest list; false when there is nothing left to leave out.
+    /// Halves the longest list; false if all lists are empty.
     fn halve(&mut self) -> bool {
         let Decision { plan, results, .. } = &mut self.decision;
         let (steps, notes, done) = (plan.steps.len(), plan.notes.len(), results.len());
@@ -220,7 +222,7 @@ impl Bounded {
             return false;
         }
         let keep = longest / 2;
-        // They were looked at, no more: what was done to one is among the steps.
+        // Replicas go first: they are only observations, and steps say what was done to them.
         if longest == replicas {
             plan.replicas.truncate(keep);
         } else if longest == notes {

@@ -15,28 +15,18 @@ mod tests;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use thiserror::Error;
+use serde_json::Value;
 
+pub use columns::BadSetting;
 pub use launch_choices::{LaunchChoice, Selector};
 pub use replicas::{AddressTag, Protocol, ReplicaSettings, StatusApi};
-pub use table::{Kind, NONE, REQUIRED, Setting, TABLE, defaults};
+pub use table::{Columns, Kind, NONE, REQUIRED, Setting, TABLE, defaults, overlay};
 
 use crate::ids::RegionName;
 
-/// SimpleScaleVM's algorithm, whose launch choices need no `capacity`: they have no slots.
+/// SimpleScaleVM's algorithm. Its launch choices need no `capacity`, because replicas have no
+/// slots.
 pub const REPLICA: &str = "replica";
-
-/// Column → value, as `to_jsonb` of a row has them.
-pub type Columns = Map<String, Value>;
-
-/// A column whose value the service cannot work with.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("column `{column}`: {problem}")]
-pub struct BadSetting {
-    pub column: &'static str,
-    pub problem: String,
-}
 
 /// One row of `regions`, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -70,12 +60,12 @@ pub struct RegionSettings {
     pub timeouts: Timeouts,
     #[serde(skip)]
     pub upgrades: Upgrades,
-    /// Of the algorithm [`REPLICA`] only.
+    /// For the algorithm [`REPLICA`] only.
     #[serde(skip)]
     pub replicas: ReplicaSettings,
 }
 
-/// How long a region's instances are given for each thing.
+/// How long a region waits for each thing before it acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Timeouts {
     /// With an older heartbeat, an instance gets no users and its slots do not count as free.
@@ -84,13 +74,13 @@ pub struct Timeouts {
     /// With an older heartbeat, an instance is lost.
     #[serde(rename = "lost_seconds", deserialize_with = "columns::seconds")]
     pub lost: SignedDuration,
-    /// From launch to `ACTIVE`.
+    /// The limit from launch to `ACTIVE`.
     #[serde(rename = "boot_seconds", deserialize_with = "columns::seconds")]
     pub boot: SignedDuration,
-    /// What an empty draining instance gets to shut itself down.
+    /// An empty draining instance has this long to shut itself down.
     #[serde(rename = "drain_seconds", deserialize_with = "columns::seconds")]
     pub drain: SignedDuration,
-    /// Between the two complete listings that must both miss an instance.
+    /// The time between two complete listings that must both miss an instance.
     #[serde(rename = "missing_seconds", deserialize_with = "columns::seconds")]
     pub missing: SignedDuration,
     /// An unknown machine is left alone below this age, because listings lag.
@@ -121,10 +111,11 @@ pub struct Upgrades {
 }
 
 impl RegionSettings {
-    /// Reads a row. Columns that are missing or null have the table's default, if there is one.
+    /// Reads a row. Columns that are missing or null have the default of [`TABLE`], if there is
+    /// one.
     ///
     /// # Errors
-    /// Names the first column that cannot be worked with, and what it should be.
+    /// Names the first invalid column, and what its value must be.
     pub fn from_columns(row: &Columns) -> Result<Self, BadSetting> {
         let mut row = overlay(defaults(), row);
         let replicas = ReplicaSettings::from_columns(&row)?;
@@ -153,22 +144,14 @@ impl RegionSettings {
     }
 }
 
-/// `base` with the values of `row` that are not null.
-pub fn overlay(mut base: Columns, row: &Columns) -> Columns {
-    for (column, value) in row.iter().filter(|(_, value)| !value.is_null()) {
-        base.insert(column.clone(), value.clone());
-    }
-    base
-}
-
 impl Default for Timeouts {
     fn default() -> Self {
-        table::default_group()
+        columns::default_group()
     }
 }
 
 impl Default for Upgrades {
     fn default() -> Self {
-        table::default_group()
+        columns::default_group()
     }
 }

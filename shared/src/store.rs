@@ -1,4 +1,5 @@
-//! What passes keep of a region between them: launch intents, capacity refusals, decisions.
+//! The port of state that passes keep between them: launch intents, capacity refusals, replicas and
+//! decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,56 +12,62 @@ use crate::lock::{Lease, LockError, WakeMark};
 use crate::model::{AddressMoves, CapacityRefusal, Intent};
 use crate::report::Decision;
 
-/// What is remembered of a region between passes.
+/// A region's stored state.
 #[derive(Clone, Debug, Default)]
 pub struct RegionState {
-    /// The wake mark that was set when this was read.
+    /// The wake mark, if it was set when this was read.
     pub wake_mark: Option<WakeMark>,
     pub open_intents: Vec<Intent>,
-    /// Those that have not run out.
+    /// Only those that are still in force.
     pub refusals: Vec<CapacityRefusal>,
-    /// Since when replicas have given no word.
+    /// Since when the status of each of these replicas has been unknown.
     pub unknown_since: BTreeMap<InstanceId, Timestamp>,
-    /// The last moves of external addresses.
+    /// The last move of each external address.
     pub address_moves: AddressMoves,
 }
 
-/// What is written down of a region's replicas, which have no rows.
+/// The record of a region's replicas, which have no rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaRecord {
-    /// Since when these have given no word.
+    /// Since when the status of each of these replicas has been unknown.
     pub unknown_since: BTreeMap<InstanceId, Timestamp>,
-    /// EC2 is asked to delete these, and only once this is written.
+    /// The replicas that EC2 is asked to delete after this is recorded.
     pub deleting: BTreeSet<InstanceId>,
-    /// As these: EC2 is asked to move addresses only once this is written.
+    /// The moves of addresses, each recorded before EC2 is asked for it.
     #[serde(default)]
     pub address_moves: AddressMoves,
 }
 
-/// How an intent ended; it is never opened again.
+/// How an intent ended. It is never opened again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntentClosure {
     pub launch_id: LaunchId,
-    /// For the reader of the table: `launched`, `no capacity`, …
+    /// For operators who read the table: `2 of 3 launched`, `no capacity`, …
     pub outcome: String,
     pub refusal: Option<CapacityRefusal>,
 }
 
-/// What the holder of a lock writes down. Every write checks the lock in its transaction.
+/// Reads and writes the state of regions. Every write checks in its transaction that the lease is
+/// still the lock's, and fails with [`LockError::Lost`] if it is not.
 #[async_trait]
 pub trait StateStore: Send + Sync {
+    /// Reads all of a region's state. `now` says which refusals are still in force.
     async fn region_state(
         &self,
         region: &RegionName,
         now: Timestamp,
     ) -> Result<RegionState, LockError>;
 
+    /// Records an intent as open, before EC2 is asked.
     async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError>;
 
-    async fn close_intent(&self, lease: &Lease, closing: &IntentClosure) -> Result<(), LockError>;
+    /// Moves an intent to the closed ones, and records the refusal if there is one.
+    async fn close_intent(&self, lease: &Lease, closure: &IntentClosure) -> Result<(), LockError>;
 
-    /// Over what was written before.
-    async fn record_replicas(&self, lease: &Lease, notes: &ReplicaRecord) -> Result<(), LockError>;
+    /// Replaces the record of the region's replicas.
+    async fn record_replicas(&self, lease: &Lease, record: &ReplicaRecord)
+    -> Result<(), LockError>;
 
+    /// Records a decision, and its counts for charts.
     async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError>;
 }

@@ -1,10 +1,11 @@
-//! Why a pass runs. An event says *look*, not *what to do*: the pass reads the state again
-//! under the lock, so a trigger carries only what a reader of the report wants to know.
+//! Why a pass runs. An event says which region to observe, not what to do: the pass reads the state
+//! under the lock. So a trigger has only what is worth reading in logs and reports.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ImageId, InstanceId};
 
+/// The cause of a pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Trigger {
@@ -12,22 +13,22 @@ pub enum Trigger {
     Schedule,
     /// A person or a script invoked `reconcile`.
     ByHand,
-    /// An operator or a pipeline asked for a new image.
+    /// An operator or a pipeline requested a new image.
     ImageUpgrade { image: ImageId },
-    /// Hasura's event trigger of that name.
+    /// Hasura sent an event of the trigger with this name.
     DatabaseEvent { name: String },
-    /// EC2's event about a machine of ours.
+    /// EC2 sent an event about an instance of the stack.
     InstanceEvent { instance: InstanceId, says: String },
-    /// A function that had gone three times already handed over.
+    /// A pass had no time left and handed the region over.
     HandOver,
 }
 
 impl Trigger {
-    /// Whether a region that is busy has to be looked at again afterwards.
+    /// Whether the pass itself sets the wake mark, so that the lock's holder observes once more.
     ///
-    /// The schedule comes back in a minute by itself; everybody else saw something that the
-    /// holder of the lock may have observed too early to know. An event has marked its regions
-    /// before its id was recorded, and a hand-over finds the mark set.
+    /// The schedule needs no mark, because it comes again in a minute. Any other trigger knows of
+    /// something that the holder may have missed. An event has set the mark before its id was
+    /// recorded, and a hand-over finds the mark set.
     pub fn leaves_a_mark(&self) -> bool {
         matches!(self, Self::ByHand | Self::ImageUpgrade { .. })
     }

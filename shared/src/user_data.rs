@@ -1,13 +1,13 @@
-//! What a machine is told at boot: where Hasura is, and the token to speak to it with.
+//! User data: a machine's settings at boot, such as Hasura's URL and the host agent's token.
 
 use thiserror::Error;
 
 use crate::ids::{ClientSha, LaunchId, RegionName};
 
-/// EC2's limit, before base64.
+/// EC2's limit in bytes, before base64.
 const LIMIT_BYTES: usize = 16 * 1024;
 
-/// Lines that a shell, systemd's `EnvironmentFile` and most languages can read.
+/// `NAME=value` lines, which a shell, systemd's `EnvironmentFile` and most languages can read.
 const DEFAULT_TEMPLATE: &str = "\
 SCALING_HASURA_URL=${HASURA_URL}
 SCALING_AGENT_TOKEN=${AGENT_TOKEN}
@@ -17,23 +17,23 @@ SCALING_CAPACITY=${CAPACITY}
 SCALING_CLIENT_SHA=${CLIENT_SHA}
 ";
 
-/// The same for a replica: nothing runs there that speaks to Hasura.
+/// The default for a replica, which has no host agent and no access to Hasura.
 const REPLICA_TEMPLATE: &str = "\
 SCALING_REGION=${REGION}
 SCALING_LAUNCH_ID=${LAUNCH_ID}
 SCALING_CAPACITY=${CAPACITY}
 ";
 
-/// How a host agent reaches Hasura. It cannot be shown: the token is a secret.
+/// A host agent's access to Hasura.
 #[derive(Clone, Copy)]
-#[expect(missing_debug_implementations, reason = "there is a secret in it")]
+#[expect(missing_debug_implementations, reason = "it holds a secret")]
 pub struct AgentAccess<'a> {
     pub hasura_url: &'a str,
     pub token: &'a str,
 }
 
 /// The values of the placeholders.
-#[expect(missing_debug_implementations, reason = "there is a secret in it")]
+#[expect(missing_debug_implementations, reason = "it holds a secret")]
 pub struct UserData<'a> {
     /// None for a replica.
     pub agent: Option<AgentAccess<'a>>,
@@ -46,33 +46,35 @@ pub struct UserData<'a> {
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum UserDataError {
     #[error(
-        "regions.user_data_template names ${{{0}}}: known are REGION, LAUNCH_ID, CAPACITY, \
-         CLIENT_SHA and, but for replicas, HASURA_URL and AGENT_TOKEN; write $${{…}} for a \
-         literal ${{…}}"
+        "regions.user_data_template has the unknown placeholder ${{{0}}}: use REGION, LAUNCH_ID, \
+         CAPACITY, CLIENT_SHA and, except for replicas, HASURA_URL and AGENT_TOKEN; write $${{…}} \
+         for a literal ${{…}}"
     )]
     UnknownPlaceholder(String),
     #[error(
-        "regions.user_data_template: at byte {0}, `${{` begins no placeholder; write $${{ for a \
-         literal ${{"
+        "regions.user_data_template: at byte {0}, `${{` does not begin a placeholder; write $${{ \
+         for a literal ${{"
     )]
     BadPlaceholder(usize),
     #[error(
-        "regions.user_data_template does not name ${{AGENT_TOKEN}}: without it no host agent could \
-         register"
+        "regions.user_data_template lacks ${{AGENT_TOKEN}}: add it, or host agents cannot register"
     )]
     NoToken,
-    #[error("regions.user_data_template gives {0} bytes: EC2 takes {LIMIT_BYTES} at most")]
+    #[error(
+        "regions.user_data_template gives {0} bytes: shorten it to EC2's limit of {LIMIT_BYTES}"
+    )]
     TooLong(usize),
 }
 
 impl UserData<'_> {
     /// Fills the region's template, or the default one.
     ///
-    /// `${NAME}` is a placeholder, `$${` a literal `${`; any other `$` stands for itself, so that
-    /// shell scripts need no escaping for `$VAR`.
+    /// `${NAME}` is a placeholder, and `$${` is a literal `${`. Any other `$` stays as it is, so
+    /// that shell scripts need not escape `$VAR`.
     ///
     /// # Errors
-    /// When the template names something unknown or the result is too long for EC2.
+    /// When the template has an unknown or malformed placeholder or lacks the token, or when the
+    /// result is too long for EC2.
     pub fn render(&self, template: Option<&str>) -> Result<String, UserDataError> {
         let default = match self.agent {
             Some(_) => DEFAULT_TEMPLATE,
@@ -91,7 +93,7 @@ impl UserData<'_> {
             }
             text.push_str(&rest[..start]);
             let inside = &rest[start + 2..];
-            // What is no name is not shown: templates hold secrets of their own.
+            // The error has the position only: what follows may be a secret in the template.
             let name = placeholder(inside).ok_or_else(|| {
                 UserDataError::BadPlaceholder(template.len() - rest.len() + start)
             })?;
@@ -126,7 +128,7 @@ impl UserData<'_> {
     }
 }
 
-/// The name before the closing brace, if it could be one.
+/// The text before the closing brace, if it is a valid name.
 fn placeholder(inside: &str) -> Option<&str> {
     let name = &inside[..inside.find('}')?];
     let fits = |b: u8| b.is_ascii_uppercase() || b == b'_';
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_template_tells_everything() {
+    fn default_template_has_every_value() {
         let text = render(None).unwrap();
         assert!(text.contains("SCALING_AGENT_TOKEN=t.o.k\n"));
         assert!(text.contains("SCALING_CAPACITY=2\n"));
@@ -161,13 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn shell_variables_pass_and_placeholders_are_filled() {
+    fn shell_variables_are_kept_and_placeholders_are_filled() {
         let text = render(Some("#!/bin/sh\necho $HOME $${X} ${REGION} ${AGENT_TOKEN}")).unwrap();
         assert_eq!(text, "#!/bin/sh\necho $HOME ${X} us-east-1 t.o.k");
     }
 
     #[test]
-    fn an_unknown_placeholder_is_named() {
+    fn unknown_placeholder_is_named_in_the_error() {
         assert_eq!(
             render(Some("${NOPE}")),
             Err(UserDataError::UnknownPlaceholder("NOPE".to_owned()))
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_placeholder_is_refused_without_showing_it() {
+    fn malformed_placeholder_is_rejected_without_showing_it() {
         for template in ["a ${B", "a ${secret of mine}", "a ${}"] {
             assert_eq!(
                 render(Some(template)),
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_could_not_register_is_not_launched() {
+    fn template_without_token_is_rejected() {
         assert_eq!(
             render(Some("REGION=${REGION}")),
             Err(UserDataError::NoToken)
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ec2_would_refuse_is_refused_here() {
+    fn user_data_over_the_limit_of_ec2_is_rejected() {
         let long = format!("{}${{AGENT_TOKEN}}", "x".repeat(LIMIT_BYTES));
         assert_eq!(
             render(Some(&long)),

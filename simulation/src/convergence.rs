@@ -78,7 +78,7 @@ impl Simulation {
             if !items.open.is_empty() {
                 return Some(format!("intents {:?} are open", items.open.keys()));
             }
-            if items.wanted.is_some() {
+            if items.wake_mark.is_some() {
                 return Some("the wake mark is set".to_owned());
             }
             let is_held = |held: &testing::Held| held.expires_at > self.now().as_millisecond();

@@ -1,4 +1,4 @@
-//! The machine's clock: the one home of wall-clock time.
+//! The only place that reads the machine's clock.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub struct SystemClock;
 
 #[async_trait]
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock's home")]
+    #[expect(clippy::disallowed_methods, reason = "the clock is read only here")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }

@@ -1,11 +1,10 @@
-//! A region without a database: what a row would say comes from the environment. There are
+//! The region of a stack without a database. Its settings come from the environment, and it has
 //! replicas only, which need no rows.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-
 use shared::clock::Clock;
 use shared::db::{DbError, Fence, Observation, RegionDatabase};
 use shared::ids::{InstanceId, RegionName};
@@ -14,11 +13,12 @@ use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, 
 
 use crate::config::EnvironmentRegion;
 
-/// The one region that the environment names. The lock in DynamoDB is all that keeps two passes
-/// apart: there is nothing here that could be fenced.
+/// The one region that the environment configures. Without a database there is no fence: only the
+/// lock in DynamoDB prevents two passes at the same time.
 pub struct EnvironmentRegions {
     region: EnvironmentRegion,
     clock: Arc<dyn Clock>,
+    /// When this process started.
     since: Timestamp,
 }
 
@@ -73,12 +73,12 @@ impl RegionDatabase for EnvironmentRegions {
     }
 }
 
-/// What the environment says to somebody who only looks.
 #[async_trait]
 impl Overview for EnvironmentRegions {
     async fn regions(&self) -> Result<Vec<RegionOverview>, DbError> {
         let EnvironmentRegion { settings, image } = &self.region;
-        let seconds = |wait: SignedDuration| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
+        let seconds =
+            |duration: SignedDuration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
         Ok(vec![RegionOverview {
             region: settings.name.clone(),
             enabled: settings.enabled,
@@ -96,11 +96,11 @@ impl Overview for EnvironmentRegions {
                 swap_when_warm: settings.upgrades.swap_when_warm,
                 bake_seconds: seconds(settings.upgrades.bake),
             },
-            // Nothing says since when there is such a region: since this process looks.
+            // The real time is not known, so it is that of this process.
             created_at: self.since,
             now: self.clock.now(),
             waiting: 0,
-            looked: None,
+            last_observed: None,
             app_client_sha: None,
             images: vec![ImageOverview {
                 image: image.id.clone(),

@@ -1,5 +1,5 @@
-//! What every function needs to start: settings from the environment, logging, the clock, and the
-//! HTTP events of function URLs.
+//! What functions need to start: settings from the environment, logging, the clock, and the HTTP
+//! events of function URLs.
 
 mod clock;
 pub mod config;

@@ -5,7 +5,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{fmt, prelude::*};
 
-/// Targets that would log secrets if they were asked for everything.
+/// Targets that log secrets at `debug` or `trace`: the runtime logs whole events with users'
+/// tokens, and HTTP clients log what they send.
 const QUIET: [&str; 6] = [
     "lambda_runtime",
     "hyper",
@@ -17,15 +18,13 @@ const QUIET: [&str; 6] = [
 
 /// Installs the subscriber; a second call in one process keeps the first.
 ///
-/// `level` is a list of targets and levels (`info`, `warn,shared=debug`); one that cannot be read
-/// falls back to `info`, because a mistyped log level is no reason to refuse users.
+/// `level` is a list of targets and levels (`info`, `warn,shared=debug`). An invalid list falls
+/// back to `info`, because a mistyped log level must not stop the service.
 pub fn init(level: &str) {
-    let (filter, mistyped) = match level.parse::<Targets>() {
+    let (filter, invalid) = match level.parse::<Targets>() {
         Ok(filter) => (filter, None),
         Err(error) => (Targets::new().with_default(LevelFilter::INFO), Some(error)),
     };
-    // At `trace` the runtime logs whole events, users' tokens included; so do HTTP clients
-    // with what they send.
     let filter = QUIET.iter().fold(filter, |filter, target| {
         if filter.would_enable(target, &Level::DEBUG) {
             filter.with_target(*target, LevelFilter::INFO)
@@ -44,7 +43,7 @@ pub fn init(level: &str) {
                 .with_ansi(false),
         )
         .try_init();
-    if let (Ok(()), Some(error)) = (installed, mistyped) {
-        tracing::warn!(%error, "LOG_LEVEL cannot be read; logging at `info`");
+    if let (Ok(()), Some(error)) = (installed, invalid) {
+        tracing::warn!(%error, "LOG_LEVEL is invalid, `info` is used");
     }
 }

@@ -1,9 +1,8 @@
-//! Values that differ from an ordinary one only where a test says so.
+//! Builders of ordinary values, of which a test changes what it is about.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-
 use shared::model::{
     AddressListing, AddressMoves, Image, ImageState, Instance, InstanceStatus, Machine,
     MachineState, SlotCounts,
@@ -13,21 +12,21 @@ use shared::settings::{
     LaunchChoice, RegionSettings, ReplicaSettings, Selector, Timeouts, Upgrades,
 };
 
-/// Whose app version the fakes tell.
+/// The environment whose app version the fakes return.
 pub const ENVIRONMENT: &str = "dev";
 
-/// 2026-01-01T12:00:00Z, when every test begins.
+/// 2026-01-01T12:00:00Z, the time at which every test begins.
 pub const NOW: Timestamp = Timestamp::constant(1_767_268_800, 0);
 
 /// How long before [`NOW`] a built instance was launched.
 pub const BOOT: SignedDuration = SignedDuration::from_hours(1);
 
-/// So many seconds after [`NOW`].
+/// The time `seconds` after [`NOW`].
 pub fn at(seconds: i64) -> Timestamp {
     NOW + SignedDuration::from_secs(seconds)
 }
 
-/// Target 4, maximum 10, no bound on steps, two slots on an instance, two subnets.
+/// A region with target 4, maximum 10, no limit on steps, two slots an instance and two subnets.
 pub fn settings() -> RegionSettings {
     let choice = |subnet: &str| LaunchChoice {
         spot: false,
@@ -63,7 +62,7 @@ pub fn image(id: &str, state: ImageState) -> Image {
     }
 }
 
-/// `ACTIVE`, healthy, on `ami-1`, with its two slots free.
+/// An `ACTIVE`, healthy instance on `ami-1`, with two free slots.
 pub fn instance(id: &str) -> Instance {
     Instance {
         id: id.into(),
@@ -87,7 +86,7 @@ pub fn instance(id: &str) -> Instance {
     }
 }
 
-/// What EC2 lists for an instance.
+/// The running machine of an instance.
 pub fn machine(instance: &Instance) -> Machine {
     Machine {
         id: instance.id.clone(),
@@ -102,7 +101,7 @@ pub fn machine(instance: &Instance) -> Machine {
     }
 }
 
-/// A region with these instances, all of them running at EC2, and `ami-1` as current image.
+/// A snapshot with these instances, all of them running at EC2, and `ami-1` as current image.
 pub fn snapshot(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
     let instances: BTreeMap<_, _> = instances
         .into_iter()

@@ -1,5 +1,5 @@
-//! Postgres and its functions, in memory: the same outcomes under the same conditions. That they
-//! are the same is tested against a real Postgres, in `tests/tests/fakes`.
+//! PostgreSQL and its functions, in memory, with the same outcomes under the same conditions. The
+//! tests in `tests/tests/fakes` compare it with a real PostgreSQL.
 
 mod assigning;
 mod host_agents;
@@ -13,13 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-
-pub use host_agents::{AgentAnswer, AgentOutcome};
-pub use tables::{
-    FenceRow, Heartbeat, InstanceRow, RegionRow, SlotRow, SlotStatus, Tables, WaitingUser,
-};
-
-use super::{ENVIRONMENT, image, settings};
 use shared::assign::{AssignOutcome, AssignRequest, Assigner};
 use shared::clock::Clock;
 use shared::db::{
@@ -27,35 +20,41 @@ use shared::db::{
     WriteOutcome, WriteResult,
 };
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::TerminateIf;
-use shared::model::{ImageState, Instance, NewInstance, SpotNotice};
+use shared::model::{ImageState, Instance, NewInstance, SpotNotice, TerminateIf};
 
-/// The whole database: what its fake, the real one and broken variants of them implement.
+pub use host_agents::{AgentAnswer, AgentOutcome};
+pub use tables::{
+    FenceRow, Heartbeat, InstanceRow, RegionRow, SlotRow, SlotStatus, Tables, WaitingUser,
+};
+
+use crate::{ENVIRONMENT, image, settings};
+
+/// Both database ports: implemented by the fake, by the real database, and by broken variants.
 pub trait Database: RegionDatabase + InstanceDatabase {}
 
 impl<T: RegionDatabase + InstanceDatabase> Database for T {}
 
-/// The tables behind the port of passes. Its time is the clock's.
+/// The ports of passes on in-memory tables. The database's time is the clock's.
 #[derive(Debug)]
 pub struct FakeDatabase {
     state: Mutex<Rows>,
     clock: Arc<dyn Clock>,
 }
 
-/// The tables, and what a test wants to know or to happen.
+/// The tables, with the calls that were made and the faults that a test sets.
 #[derive(Debug, Default)]
 pub struct Rows {
     pub tables: Tables,
     /// The names of the calls, in order.
     pub calls: Vec<&'static str>,
-    /// The next call fails with this, before it does anything.
+    /// The next call fails with this error, before it has an effect.
     pub next_error: Option<DbError>,
-    /// The next write is done, but its answer is lost.
+    /// The next write takes effect, but its answer is lost.
     pub lose_next_answer: bool,
 }
 
 impl FakeDatabase {
-    /// Without any row.
+    /// Empty tables.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             state: Mutex::default(),
@@ -63,8 +62,8 @@ impl FakeDatabase {
         }
     }
 
-    /// The region of [`settings`] with `ami-1` as its image and with these instances, as if
-    /// passes had always looked at it.
+    /// The region of [`settings`] with `ami-1` as its image and with these instances, as if passes
+    /// had always observed it.
     pub(super) fn with(instances: &[Instance], clock: Arc<dyn Clock>) -> Self {
         let database = Self::new(clock);
         let now = database.clock.now();
@@ -83,7 +82,7 @@ impl FakeDatabase {
         database
     }
 
-    /// The rows, to look at and to change as an operator or a host agent would.
+    /// The rows, to read them, or to change them as an operator or a host agent would.
     pub fn rows(&self) -> MutexGuard<'_, Rows> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,7 +96,7 @@ impl FakeDatabase {
         }
     }
 
-    /// Does a write, and loses its answer if it is to.
+    /// Makes a write, and loses its answer if the test has set that.
     fn write<T>(
         &self,
         name: &'static str,
@@ -232,7 +231,7 @@ impl InstanceDatabase for FakeDatabase {
     }
 }
 
-/// The port of assigning, over the same tables.
+/// The port of assigning, on the same tables.
 #[derive(Clone, Debug)]
 pub struct FakeAssigner {
     pub database: Arc<FakeDatabase>,

@@ -1,7 +1,8 @@
-//! EC2, in memory: client tokens that bind their request, machines whose states move with the
-//! clock, listings that lag, and errors on demand.
+//! EC2, in memory: client tokens that bind their request, machines whose states follow the clock,
+//! listings that lag, and faults that a test sets.
 
 mod addresses;
+mod associations;
 mod machines;
 #[cfg(test)]
 mod tests;
@@ -10,16 +11,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-
-pub use addresses::{Addresses, FakeAddress};
-pub use machines::{Binding, Delays, FakeMachine, Machines, TokenEnds, address_of};
-
-use super::machine;
 use shared::clock::Clock;
 use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation};
 use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
 use shared::model::{ExternalAddress, Instance, LaunchRequest, Machine, MachineState};
 use shared::settings::{AddressTag, Selector};
+
+pub use addresses::{Addresses, FakeAddress};
+pub use machines::{Binding, Delays, FakeMachine, Machines, TokenEnds, address_of};
+
+use crate::machine;
 
 /// One region's EC2.
 #[derive(Debug)]
@@ -28,39 +29,39 @@ pub struct FakeHost {
     clock: Arc<dyn Clock>,
 }
 
-/// The machines, and what a test wants to know or to happen.
+/// The machines, with the requests that were made and the faults that a test sets.
 #[derive(Debug, Default)]
 pub struct HostState {
     pub ec2: Machines,
-    /// Images that were never copied to this region; all others are there.
+    /// Images that do not exist in this region; all others do.
     pub unknown_images: BTreeSet<ImageId>,
-    /// What each token was asked to launch, repeats included.
+    /// All launch requests with their tokens, repeated ones included.
     pub launches: Vec<(ClientToken, LaunchRequest)>,
-    /// What was asked to be terminated, repeats included.
+    /// All ids that were requested to be terminated, repeated ones included.
     pub terminated: Vec<InstanceId>,
-    /// The next launches fail with these, before they do anything.
+    /// The next launches fail with these errors, before they have an effect.
     pub refuse_launches: VecDeque<HostErrorKind>,
-    /// The next launch is done, but its answer is lost.
+    /// The next launch takes effect, but its answer is lost.
     pub lose_next_launch: bool,
     pub fail_next_list: bool,
-    /// Terminations fail with this, before they do anything.
+    /// Terminations fail with this error, before they have an effect.
     pub refuse_terminations: Option<HostErrorKind>,
-    /// The next terminations are done, but their answer is lost.
+    /// The next terminations take effect, but their answer is lost.
     pub lose_next_termination: bool,
-    /// Addresses are not listed, before anything is done.
+    /// Listing addresses fails with this error.
     pub refuse_address_lists: Option<HostErrorKind>,
-    /// The next moves of an address fail with these, before they do anything.
+    /// The next moves of an address fail with these errors, before they have an effect.
     pub refuse_associations: VecDeque<HostErrorKind>,
-    /// Machines that can carry no address.
+    /// Machines that cannot have an address.
     pub no_address_for: BTreeSet<InstanceId>,
-    /// The next move of an address is done, but its answer is lost.
+    /// The next move of an address takes effect, but its answer is lost.
     pub lose_next_association: bool,
-    /// Too many requests: every call fails, before it does anything.
+    /// Every call fails because of too many requests, before it has an effect.
     pub throttled: bool,
 }
 
 impl FakeHost {
-    /// Without any machine.
+    /// A region without machines.
     pub fn new(region: &RegionName, clock: Arc<dyn Clock>) -> Self {
         let state = HostState {
             ec2: Machines::of(region),
@@ -72,7 +73,7 @@ impl FakeHost {
         }
     }
 
-    /// With the machines of these instances.
+    /// A region with the machines of these instances.
     pub(super) fn with(region: &RegionName, instances: &[Instance], clock: Arc<dyn Clock>) -> Self {
         let host = Self::new(region, clock);
         for instance in instances {
@@ -103,7 +104,7 @@ fn error(operation: &'static str, kind: HostErrorKind) -> HostError {
         kind,
         operation,
         code: format!("{kind:?}"),
-        message: "as ordered".to_owned(),
+        message: "the test has set this error".to_owned(),
     }
 }
 
@@ -225,7 +226,7 @@ impl HostHandler for FakeHost {
     }
 }
 
-/// Every region's EC2, each made when it is first met.
+/// Every region's EC2, created when it is first used.
 #[derive(Debug)]
 pub struct FakeHosts {
     regions: Mutex<BTreeMap<RegionName, Arc<FakeHost>>>,

@@ -1,9 +1,10 @@
-//! Stateful fakes of what a pass talks to, and builders of what it sees. They record calls and
-//! take a next error; what a test asserts is the state that is left.
+//! Stateful fakes of the ports, and builders of test data. A fake records its calls and can be told
+//! to fail the next one; tests assert on the state that is left.
 //!
-//! Each fake is a plain state with synchronous methods that take the time ([`Tables`],
-//! [`RegionItems`], [`Machines`]), and a thin port around it ([`FakeDatabase`], [`FakeStore`],
-//! [`FakeHost`]). There is no chance and no wall clock in them: ids count.
+//! Each fake is a plain state, whose synchronous methods take the time ([`Tables`],
+//! [`RegionItems`], [`Machines`]), with a thin port around it ([`FakeDatabase`], [`FakeStore`],
+//! [`FakeHost`]). Fakes are deterministic: they use no randomness and no wall clock, and ids are
+//! counted.
 
 mod builders;
 mod database;

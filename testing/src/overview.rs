@@ -1,14 +1,14 @@
-//! The database's counts, as a test sets them.
+//! The port [`Overview`], in memory: counts that a test sets.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-
-use super::NOW;
 use shared::db::DbError;
 use shared::ids::{InstanceId, RegionName};
 use shared::model::{ImageState, Instance};
 use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
+
+use crate::NOW;
 
 #[derive(Debug, Default)]
 pub struct FakeOverview(Mutex<Counts>);
@@ -16,9 +16,9 @@ pub struct FakeOverview(Mutex<Counts>);
 #[derive(Debug, Default)]
 pub struct Counts {
     pub regions: Vec<RegionOverview>,
-    /// By id, of whatever region is asked about.
+    /// Ordered by id. They are returned for every region.
     pub instances: Vec<Instance>,
-    /// How often it was asked.
+    /// The number of calls.
     pub calls: usize,
     pub next_error: Option<DbError>,
 }
@@ -51,7 +51,7 @@ impl Overview for FakeOverview {
         &self,
         _: &RegionName,
         after: Option<&InstanceId>,
-        most: u32,
+        limit: u32,
     ) -> Result<Vec<Instance>, DbError> {
         let mut counts = self.state();
         counts.calls += 1;
@@ -59,12 +59,12 @@ impl Overview for FakeOverview {
             .instances
             .iter()
             .filter(|instance| after.is_none_or(|after| instance.id > *after));
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        Ok(further.take(most).cloned().collect())
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(further.take(limit).cloned().collect())
     }
 }
 
-/// A region whose row was made at [`NOW`], with one image that is served.
+/// A region whose row was inserted at [`NOW`], with one served image.
 pub fn region_overview(name: &str) -> RegionOverview {
     RegionOverview {
         region: name.into(),
@@ -86,13 +86,13 @@ pub fn region_overview(name: &str) -> RegionOverview {
         created_at: NOW,
         now: NOW,
         waiting: 0,
-        looked: None,
+        last_observed: None,
         app_client_sha: Some("sha".into()),
         images: vec![image_overview("ami-1", ImageState::Current)],
     }
 }
 
-/// An image with an instance in each status but `TERMINATING`, of two slots each.
+/// An image with one instance in each status except `TERMINATING`, each with two slots.
 pub fn image_overview(id: &str, state: ImageState) -> ImageOverview {
     ImageOverview {
         image: id.into(),

@@ -5,12 +5,11 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-
 use shared::model::ReplicaAnswer;
 use shared::replicas::ReplicaStatusApi;
 use shared::settings::StatusApi;
 
-/// What each address answers; one that is not there gives no answer.
+/// The answer of each address. Other addresses give no answer.
 #[derive(Debug, Default)]
 pub struct FakeReplicas(Mutex<BTreeMap<IpAddr, ReplicaAnswer>>);
 

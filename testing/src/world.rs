@@ -1,4 +1,4 @@
-//! Everything that a pass talks to, in memory, with a clock that tests move.
+//! All ports of a pass, in memory, with a clock that tests advance.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -6,8 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
-
-use super::{FakeDatabase, FakeHost, FakeHosts, FakeReplicas, FakeStore, NOW, RegionItems};
 use shared::agent_token::AgentTokens;
 use shared::alerts::{Alerts, Problem};
 use shared::clock::Clock;
@@ -18,7 +16,9 @@ use shared::pass::{HandOverError, PassLimits, PassRequest, ReconcileInvoker, Rec
 use shared::report::PassReport;
 use shared::trigger::Trigger;
 
-/// A region's database, lock table and EC2.
+use crate::{FakeDatabase, FakeHost, FakeHosts, FakeReplicas, FakeStore, NOW, RegionItems};
+
+/// One region with its database, scaling table and EC2.
 #[derive(Clone, Debug)]
 pub struct World {
     pub database: Arc<FakeDatabase>,
@@ -31,7 +31,7 @@ pub struct World {
 }
 
 impl World {
-    /// A region with these instances, all of them known to EC2.
+    /// A region with these instances, whose machines run at EC2.
     pub fn with(instances: impl IntoIterator<Item = Instance>) -> Self {
         let clock = Arc::new(FakeClock::default());
         let instances: Vec<_> = instances.into_iter().collect();
@@ -76,18 +76,18 @@ impl World {
         }
     }
 
-    /// One pass by hand.
+    /// Runs one pass by hand.
     pub async fn pass(&self) -> PassReport {
-        let order = PassRequest {
+        let request = PassRequest {
             trigger: Trigger::ByHand,
             id: "test".to_owned(),
             began: self.clock.now(),
             approve_mass_removal: false,
         };
-        self.reconciler().run(&Self::region(), &order).await
+        self.reconciler().run(&Self::region(), &request).await
     }
 
-    /// What the scaling table has of the region.
+    /// The region's items in the scaling table.
     pub fn items(&self) -> RegionItems {
         self.store.items().of(&Self::region()).clone()
     }
@@ -118,13 +118,13 @@ impl Clock for FakeClock {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody waits: the time is moved on.
+    /// Advances the clock instead of waiting.
     async fn sleep(&self, duration: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += duration;
     }
 }
 
-/// What was sent to somebody outside.
+/// Records alerts and hand-overs.
 #[derive(Debug, Default)]
 pub struct Sent(Mutex<Vec<String>>);
 

@@ -1,5 +1,5 @@
-//! Builds the reconciler from its adapters, for the functions that run passes. Once per process,
-//! outside the handler: clients keep their connections from one invocation to the next.
+//! Builds the [`Reconciler`] from its adapters, for the functions that run passes. It is built once
+//! per process, outside the handler, so that clients keep their connections between invocations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +22,10 @@ use startup::config::{PassConfig, RegionsFrom};
 use startup::{EnvironmentRegions, SystemClock};
 use thiserror::Error;
 
-/// A call to DynamoDB, Lambda or SNS that takes longer has failed.
+/// The limit of one call to DynamoDB, Lambda or SNS, retries included.
 const AWS_CALL_LIMIT: Duration = Duration::from_secs(5);
 
+/// A client could not be built.
 #[derive(Debug, Error)]
 pub enum WiringError {
     #[error(transparent)]
@@ -33,6 +34,8 @@ pub enum WiringError {
     Database(#[from] DbError),
 }
 
+/// Builds the reconciler.
+///
 /// # Errors
 /// When a client cannot be built from the settings.
 pub async fn reconciler(config: PassConfig) -> Result<Reconciler, WiringError> {

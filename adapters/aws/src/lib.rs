@@ -1,4 +1,4 @@
-//! What clients of AWS services have in common.
+//! The configuration that clients of all AWS services share.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The process's region and credentials. A call that takes longer than `call`, the SDK's
-/// repetitions included, has failed.
+/// Loads the process's region and credentials. A call fails if it takes longer than `call`, the
+/// SDK's retries included.
 pub async fn load(call: Duration) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .timeout_config(

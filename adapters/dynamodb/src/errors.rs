@@ -1,11 +1,10 @@
-//! DynamoDB's errors as the lock's.
+//! DynamoDB's errors as errors of the ports.
 
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use shared::lock::{Lease, LockError};
 
-use shared::lock::LockError;
-
-pub(super) fn unavailable<E, R>(operation: &'static str, error: &SdkError<E, R>) -> LockError
+pub(crate) fn unavailable<E, R>(operation: &'static str, error: &SdkError<E, R>) -> LockError
 where
     E: std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
@@ -16,12 +15,23 @@ where
     }
 }
 
-pub(super) fn is_failed_condition<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+/// The SDK could not build a request, because a field is missing.
+pub(crate) fn incomplete_request(
+    operation: &'static str,
+    error: &dyn std::error::Error,
+) -> LockError {
+    LockError::Unavailable {
+        operation,
+        reason: error.to_string(),
+    }
+}
+
+pub(crate) fn is_failed_condition<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
     code(error) == Some("ConditionalCheckFailedException")
 }
 
-/// A transaction was touching the item.
-pub(super) fn is_conflict<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+/// Whether a transaction was touching the item.
+pub(crate) fn is_conflict<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
     code(error) == Some("TransactionConflictException")
 }
 
@@ -31,31 +41,65 @@ fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
         .and_then(ProvideErrorMetadata::code)
 }
 
-/// Why a transaction was cancelled.
-pub(super) enum Cancelled {
-    /// Its first item, the check of the lock, failed.
+/// Why a write of a lock's holder failed.
+pub(crate) enum WriteError {
     LockLost,
-    /// Somebody wrote to one of its items at the same moment.
-    Conflict,
-    Other,
+    /// Another write touched the same item at the same moment. Nothing was written.
+    Conflict(LockError),
+    Other(LockError),
 }
 
-pub(super) fn why_cancelled<R>(error: &SdkError<TransactWriteItemsError, R>) -> Cancelled {
-    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
-        error.as_service_error()
-    else {
-        return Cancelled::Other;
-    };
-    let codes: Vec<_> = cancelled
-        .cancellation_reasons()
-        .iter()
-        .map(|reason| reason.code().unwrap_or(""))
-        .collect();
-    if codes.first() == Some(&"ConditionalCheckFailed") {
-        Cancelled::LockLost
-    } else if codes.contains(&"TransactionConflict") {
-        Cancelled::Conflict
-    } else {
-        Cancelled::Other
+impl WriteError {
+    /// The error of a single update whose condition is that the lock is held.
+    pub(crate) fn of_update<E, R>(operation: &'static str, error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        if is_failed_condition(error) {
+            Self::LockLost
+        } else if is_conflict(error) {
+            Self::Conflict(unavailable(operation, error))
+        } else {
+            Self::Other(unavailable(operation, error))
+        }
+    }
+
+    /// The error of a transaction whose first item is the check of the lock.
+    pub(crate) fn of_transaction<R>(
+        operation: &'static str,
+        error: &SdkError<TransactWriteItemsError, R>,
+    ) -> Self
+    where
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        let other = unavailable(operation, error);
+        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+        else {
+            return Self::Other(other);
+        };
+        let codes: Vec<_> = cancelled
+            .cancellation_reasons()
+            .iter()
+            .map(|reason| reason.code().unwrap_or(""))
+            .collect();
+        if codes.first() == Some(&"ConditionalCheckFailed") {
+            Self::LockLost
+        } else if codes.contains(&"TransactionConflict") {
+            Self::Conflict(other)
+        } else {
+            Self::Other(other)
+        }
+    }
+
+    pub(crate) fn under(self, lease: &Lease) -> LockError {
+        match self {
+            Self::LockLost => LockError::Lost {
+                region: lease.region.clone(),
+                version: lease.version,
+            },
+            Self::Conflict(error) | Self::Other(error) => error,
+        }
     }
 }

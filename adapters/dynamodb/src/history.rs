@@ -1,14 +1,9 @@
-//! Locks, intents and decisions for somebody who only looks. Not consistent reads: they cost
-//! half, and what they miss is a second old.
+//! Reading locks, intents and decisions without a lock. The reads are eventually consistent: they
+//! cost half, and what they miss is at most about a second old.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use jiff::Timestamp;
-
-use super::errors::unavailable;
-use super::items::{key, read_number, read_text, text};
-use super::store::{bad_item, decision_sk, point_sk, points_pk, read_body};
-use super::{DynamoStore, Item};
 use shared::history::{
     DecisionPage, History, LockItem, OpenIntent, Point, RegionRecords, StoredDecision,
 };
@@ -16,33 +11,40 @@ use shared::ids::RegionName;
 use shared::lock::LockError;
 use shared::model::Intent;
 
+use crate::errors::unavailable;
+use crate::items::{
+    Item, bad_item, decision_sk, decisions_pk, key, point_sk, points_pk, read_body, read_number,
+    read_text, region_pk, text,
+};
+use crate::table::DynamoStore;
+
 #[async_trait]
 impl History for DynamoStore {
-    async fn standing(&self, region: &RegionName) -> Result<RegionRecords, LockError> {
+    async fn records(&self, region: &RegionName) -> Result<RegionRecords, LockError> {
         let answer = self
-            .query(&format!("REGION#{region}"))
+            .query(&region_pk(region))
             .send()
             .await
             .map_err(|error| unavailable("read the region's items", &error))?;
-        let mut standing = RegionRecords {
-            more: answer.last_evaluated_key.is_some(),
+        let mut records = RegionRecords {
+            is_truncated: answer.last_evaluated_key.is_some(),
             ..RegionRecords::default()
         };
         for item in answer.items.unwrap_or_default() {
             let sk = read_text(&item, "sk").unwrap_or_default();
             if sk == "LOCK" {
-                standing.lock = Some(lock(&item)?);
+                records.lock = Some(lock(&item)?);
             } else if sk == "WAKE" {
                 let by = read_text(&item, "by").unwrap_or_default();
-                standing.wanted_by = Some(by.to_owned());
+                records.marked_by = Some(by.to_owned());
             } else if sk.starts_with("INTENT#") {
                 let intent: Intent = read_body(&item)?;
-                standing.open_intents.push(OpenIntent::from(intent));
+                records.open_intents.push(OpenIntent::from(intent));
             } else if sk.starts_with("REFUSAL#") {
-                standing.refusals.push(read_body(&item)?);
+                records.refusals.push(read_body(&item)?);
             }
         }
-        Ok(standing)
+        Ok(records)
     }
 
     async fn decisions(
@@ -52,8 +54,7 @@ impl History for DynamoStore {
         limit: u32,
     ) -> Result<DecisionPage, LockError> {
         let newest_first = self.newest_decisions(region, limit);
-        // Versions count from 1: below that there is nothing, and a bound that is no version
-        // would not sort among them.
+        // Versions count from 1. A bound below that matches nothing, and would not sort correctly.
         let query = match below {
             Some(..1) => return Ok(DecisionPage::default()),
             Some(version) => newest_first
@@ -72,8 +73,8 @@ impl History for DynamoStore {
         for item in answer.items() {
             match read_body(item) {
                 Ok(decision) => page.decisions.push(decision),
-                // One that cannot be read hides no other.
-                Err(error) => tracing::warn!(%error, "a decision was passed over"),
+                // An unreadable decision must not hide the others.
+                Err(error) => tracing::warn!(%error, "unreadable decision skipped"),
             }
         }
         Ok(page)
@@ -88,10 +89,7 @@ impl History for DynamoStore {
             .client
             .get_item()
             .table_name(&self.table)
-            .set_key(Some(key(
-                &format!("DECISIONS#{region}"),
-                &decision_sk(version),
-            )))
+            .set_key(Some(key(&decisions_pk(region), &decision_sk(version))))
             .send()
             .await
             .map_err(|error| unavailable("read a decision", &error))?;
@@ -118,11 +116,11 @@ impl History for DynamoStore {
             .query(&points_pk(region))
             .key_condition_expression("pk = :pk AND sk >= :since")
             .expression_attribute_values(":since", text(&point_sk(since)))
-            // What one request does not hold is then missing at the beginning, not at the end.
+            // Newest first, so that what does not fit into one answer is missing at the beginning.
             .scan_index_forward(false)
             .send()
             .await
-            .map_err(|error| unavailable("read a region's figures", &error))?;
+            .map_err(|error| unavailable("read a region's counts", &error))?;
         answer.items().iter().rev().map(point).collect()
     }
 }
@@ -137,7 +135,7 @@ impl DynamoStore {
     }
 
     fn newest_decisions(&self, region: &RegionName, limit: u32) -> QueryFluentBuilder {
-        self.query(&format!("DECISIONS#{region}"))
+        self.query(&decisions_pk(region))
             .scan_index_forward(false)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
     }
@@ -151,9 +149,9 @@ fn point(item: &Item) -> Result<Point, LockError> {
 }
 
 fn lock(item: &Item) -> Result<LockItem, LockError> {
-    let owner = read_text(item, "owner").ok_or_else(|| bad_item(item, "no text `owner`"))?;
+    let owner = read_text(item, "owner").ok_or_else(|| bad_item(item, "`owner` is not a text"))?;
     let version =
-        read_number(item, "version").ok_or_else(|| bad_item(item, "no number `version`"))?;
+        read_number(item, "version").ok_or_else(|| bad_item(item, "`version` is not a number"))?;
     Ok(LockItem {
         owner: owner.into(),
         version,
@@ -165,7 +163,7 @@ fn lock(item: &Item) -> Result<LockItem, LockError> {
     })
 }
 
-/// An attribute in milliseconds.
+/// An attribute that holds a time in milliseconds.
 fn time(item: &Item, name: &str) -> Result<Timestamp, LockError> {
     read_number(item, name)
         .and_then(|millis| Timestamp::from_millisecond(millis).ok())

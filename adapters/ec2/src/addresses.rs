@@ -1,21 +1,21 @@
 //! `DescribeAddresses` and `AssociateAddress`.
 
 use aws_sdk_ec2::types::Address;
-
-use super::Ec2;
-use super::convert::failure;
 use shared::host::{HostError, HostErrorKind, Reassociation};
 use shared::ids::{AddressId, InstanceId};
 use shared::model::{Carrier, ExternalAddress};
 use shared::settings::AddressTag;
+
+use crate::client::Ec2;
+use crate::convert::failure;
 
 const LIST: &str = "list addresses";
 
 const ALREADY_ASSOCIATED: &str = "Resource.AlreadyAssociated";
 
 impl Ec2 {
-    /// Not filtered by tag: a replica that carries another address of the account must be known,
-    /// too. There are no pages.
+    /// All addresses of the account. They are not filtered by tag, because a replica may have an
+    /// address that is not in the pool. `DescribeAddresses` has no pages.
     pub(super) async fn describe_addresses(
         &self,
         tag: &AddressTag,
@@ -26,8 +26,8 @@ impl Ec2 {
         addresses.map(|address| external(address, tag)).collect()
     }
 
-    /// One request, and never a disassociation before it: a function that dies here leaves the
-    /// address with the one or with the other.
+    /// Moves an address in one request, without a disassociation before it: if the function dies,
+    /// the address is still associated, with the one instance or with the other.
     pub(super) async fn associate_address(
         &self,
         address: &AddressId,
@@ -44,13 +44,14 @@ impl Ec2 {
             .await;
         let Err(error) = answer else { return Ok(()) };
         let error = failure("associate an address", &error);
-        // The answer to an earlier attempt may have been lost.
+        // An earlier attempt may have succeeded, and its answer was lost.
         if error.code == ALREADY_ASSOCIATED && self.carries(to, address).await {
             return Ok(());
         }
         Err(error)
     }
 
+    /// Whether EC2 lists the address with this instance.
     async fn carries(&self, instance: &InstanceId, address: &AddressId) -> bool {
         let answer = self
             .client
@@ -59,14 +60,14 @@ impl Ec2 {
             .send()
             .await;
         answer.is_ok_and(|answer| {
-            let mut found = answer.addresses().iter();
-            found.any(|it| it.instance_id() == Some(instance.as_str()))
+            let mut addresses = answer.addresses().iter();
+            addresses.any(|found| found.instance_id() == Some(instance.as_str()))
         })
     }
 }
 
 /// # Errors
-/// When EC2 leaves out what it always sends.
+/// When EC2's answer lacks a field that it always has.
 fn external(address: &Address, tag: &AddressTag) -> Result<ExternalAddress, HostError> {
     let id = address.allocation_id().unwrap_or_default();
     let bad = |problem: &str| HostError {
@@ -78,7 +79,7 @@ fn external(address: &Address, tag: &AddressTag) -> Result<ExternalAddress, Host
     if id.is_empty() {
         return Err(bad("no allocation id"));
     }
-    // In a Wavelength Zone it is the carrier's.
+    // In a Wavelength Zone the address is the carrier's.
     let ip = address.public_ip().or(address.carrier_ip());
     let ip = ip.and_then(|ip| ip.parse().ok());
     Ok(ExternalAddress {
@@ -88,7 +89,7 @@ fn external(address: &Address, tag: &AddressTag) -> Result<ExternalAddress, Host
         in_pool: address
             .tags()
             .iter()
-            .any(|it| it.key() == Some(&tag.key) && it.value() == Some(&tag.value)),
+            .any(|own| own.key() == Some(&tag.key) && own.value() == Some(&tag.value)),
     })
 }
 

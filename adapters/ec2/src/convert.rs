@@ -1,23 +1,23 @@
-//! EC2's words into the service's.
+//! Converting EC2's types and errors into the port's.
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{Instance, InstanceStateName};
 use aws_smithy_types::date_time::DateTime;
 use jiff::Timestamp;
-
-use crate::error_codes::classify;
 use shared::host::{HostError, HostErrorKind, tags};
 use shared::ids::LaunchId;
 use shared::model::{Machine, MachineState};
 
-/// What kept a call from succeeding, with EC2's own code and words.
-pub(super) fn failure<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> HostError
+use crate::error_codes::classify;
+
+/// The error of a failed call, with EC2's code and message.
+pub(crate) fn failure<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> HostError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let SdkError::ServiceError(service) = error else {
-        // No answer that could be read: done or not, nobody knows.
+        // Without a readable answer, it is unknown whether the request took effect.
         return HostError {
             kind: HostErrorKind::Unclear,
             operation,
@@ -35,8 +35,8 @@ where
 }
 
 /// # Errors
-/// When EC2 leaves out what it always sends: half a machine is not a view to decide on.
-pub(super) fn machine(operation: &'static str, instance: &Instance) -> Result<Machine, HostError> {
+/// When EC2's answer lacks a field that it always has: nothing is decided on partial data.
+pub(crate) fn machine(operation: &'static str, instance: &Instance) -> Result<Machine, HostError> {
     let id = instance.instance_id().unwrap_or_default();
     let bad = |problem: &str| HostError {
         kind: HostErrorKind::Unclear,

@@ -1,11 +1,11 @@
-//! EC2's error codes, classified in one table.
+//! The classification of EC2's error codes.
 //!
-//! Codes and their meaning: "Error codes for the Amazon EC2 API" in the EC2 developer guide.
+//! Their meaning is in "Error codes for the Amazon EC2 API" in the EC2 developer guide.
 
 use shared::host::HostErrorKind;
 
-/// Codes that mean the same for the service. What is not named here is [`HostErrorKind::Invalid`]
-/// when EC2 answered with a client error, and [`HostErrorKind::Unclear`] otherwise.
+/// The codes of each kind. A code that is not listed is [`HostErrorKind::Invalid`] if EC2 answered
+/// with a client error, and [`HostErrorKind::Unclear`] otherwise.
 const TABLE: &[(HostErrorKind, &[&str])] = &[
     (
         HostErrorKind::Gone,
@@ -23,12 +23,12 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
             "InsufficientHostCapacity",
             "InsufficientReservedInstanceCapacity",
             "InsufficientCapacity",
-            // Account and subnet limits: another type or subnet may still have room.
+            // Limits of the account or subnet: another type or subnet may have capacity.
             "InstanceLimitExceeded",
             "VcpuLimitExceeded",
             "InsufficientFreeAddressesInSubnet",
-            // Spot's own: no spare capacity, the account's limit, a price above that of on-demand
-            // (the maximum, unless a request sets one; ours set none).
+            // For spot: no spare capacity, the account's limit, or a price above that of on demand,
+            // which is the maximum because the service's requests set none.
             "UnfulfillableCapacity",
             "MaxSpotInstanceCountExceeded",
             "SpotMaxPriceTooLow",
@@ -72,7 +72,7 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
     ),
 ];
 
-/// What the caller can do about an error that EC2 answered with this code.
+/// The kind of an error that EC2 answered with this code. `server_fault`: the HTTP status was 5xx.
 pub(crate) fn classify(code: &str, server_fault: bool) -> HostErrorKind {
     TABLE
         .iter()
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capacity_asks_another_choice_and_throttling_the_same_one() {
+    fn insufficient_capacity_and_throttling_are_different_kinds() {
         assert_eq!(
             classify("InsufficientInstanceCapacity", true),
             HostErrorKind::Capacity
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn where_spot_is_short_another_choice_may_do() {
+    fn codes_of_spot_capacity_are_capacity() {
         for (code, server_fault) in [
             ("UnfulfillableCapacity", true),
             ("MaxSpotInstanceCountExceeded", false),
@@ -110,7 +110,7 @@ mod tests {
         ] {
             assert_eq!(classify(code, server_fault), HostErrorKind::Capacity);
         }
-        // Without spot's service-linked role only spot is denied: on-demand must still be asked.
+        // Without the service-linked role, only spot is denied: on demand must still be tried.
         assert_eq!(
             classify("AuthFailure.ServiceLinkedRoleCreationNotPermitted", false),
             HostErrorKind::Invalid
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_is_a_wrong_setting_unless_the_server_failed() {
+    fn unknown_code_is_invalid_for_4xx_and_unclear_for_5xx() {
         assert_eq!(
             classify("InvalidAMIID.NotFound", false),
             HostErrorKind::Invalid
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn no_code_is_classified_twice() {
+    fn every_code_has_one_kind() {
         let mut codes: Vec<_> = TABLE.iter().flat_map(|(_, codes)| codes.iter()).collect();
         let all = codes.len();
         codes.sort();

@@ -1,4 +1,4 @@
-//! `RunInstances`, from a recorded request.
+//! `RunInstances`, with a recorded request.
 
 use aws_sdk_ec2::types::{
     HttpTokensState, IamInstanceProfileSpecification, InstanceInterruptionBehavior,
@@ -6,12 +6,12 @@ use aws_sdk_ec2::types::{
     MarketType, ResourceType, ShutdownBehavior, SpotInstanceType, SpotMarketOptions, Tag,
     TagSpecification,
 };
-
-use super::Ec2;
-use super::convert::{failure, machine};
 use shared::host::HostError;
 use shared::ids::ClientToken;
 use shared::model::{LaunchRequest, Machine};
+
+use crate::client::Ec2;
+use crate::convert::{failure, machine};
 
 impl Ec2 {
     pub(super) async fn run_instances(
@@ -29,7 +29,7 @@ impl Ec2 {
             .client
             .run_instances()
             .client_token(token.as_str())
-            // Fewer than asked for is better than none: a later pass asks for the rest.
+            // Fewer instances are better than none: a later pass requests the rest.
             .min_count(1)
             .max_count(i32::try_from(request.count).unwrap_or(i32::MAX))
             .image_id(request.image_id.as_str())
@@ -41,7 +41,7 @@ impl Ec2 {
             .user_data(&request.user_data)
             .set_metadata_options(request.imds_hop_limit.map(imds_v2))
             .ebs_optimized(true)
-            // The host agent ends its instance by shutting it down.
+            // Host agents end their instance by shutting it down.
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
             .tag_specifications(
                 TagSpecification::builder()
@@ -60,8 +60,8 @@ impl Ec2 {
     }
 }
 
-/// Spot instances for one life: an interrupted one ends and never comes back by itself, since
-/// the next pass replaces it. Without a price: up to that of on-demand.
+/// One-time spot instances: an interrupted instance is terminated and not started again, because
+/// the next pass replaces it. The maximum price is not set, so it is that of on demand.
 fn spot() -> InstanceMarketOptionsRequest {
     let options = SpotMarketOptions::builder()
         .spot_instance_type(SpotInstanceType::OneTime)
@@ -73,7 +73,8 @@ fn spot() -> InstanceMarketOptionsRequest {
         .build()
 }
 
-/// Requests without a session's token, IMDSv1's, are what forged ones look like.
+/// Requires IMDSv2. Requests of IMDSv1 have no session token, so an attacker can forge them through
+/// server-side request forgery.
 fn imds_v2(hop_limit: u8) -> InstanceMetadataOptionsRequest {
     InstanceMetadataOptionsRequest::builder()
         .http_endpoint(InstanceMetadataEndpointState::Enabled)

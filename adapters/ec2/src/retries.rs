@@ -1,19 +1,19 @@
-//! What the SDK may not ask again by itself.
+//! Which failed requests the SDK must not retry.
 
 use aws_sdk_ec2::config::interceptors::InterceptorContext;
 use aws_sdk_ec2::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_ec2::error::ProvideErrorMetadata;
 use aws_sdk_ec2::operation::run_instances::RunInstancesError;
-
-use crate::error_codes::classify;
 use shared::host::HostErrorKind;
 
-/// EC2 says "insufficient capacity" with status 500, which the SDK takes for a fault that will
-/// pass. Asking again at once only costs requests: the next launch choice is what may help.
-#[derive(Debug)]
-pub(super) struct CapacityIsAnAnswer;
+use crate::error_codes::classify;
 
-impl ClassifyRetry for CapacityIsAnAnswer {
+/// Forbids retries for lack of capacity. EC2 answers it with status 500, which the SDK would retry.
+/// A retry at once only costs requests; the next launch choice may succeed.
+#[derive(Debug)]
+pub(super) struct NoRetryForCapacity;
+
+impl ClassifyRetry for NoRetryForCapacity {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let code = context
             .output_or_error()
@@ -30,6 +30,6 @@ impl ClassifyRetry for CapacityIsAnAnswer {
     }
 
     fn name(&self) -> &'static str {
-        "capacity is an answer"
+        "no retry for capacity"
     }
 }

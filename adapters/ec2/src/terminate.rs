@@ -1,9 +1,10 @@
-//! `TerminateInstances`, bisected: one id that EC2 does not know fails a whole request.
+//! `TerminateInstances`. One invalid id fails a whole request, so failed batches are bisected.
 
-use super::Ec2;
-use super::convert::failure;
 use shared::host::{HostError, HostErrorKind, TERMINATE_BATCH};
 use shared::ids::InstanceId;
+
+use crate::client::Ec2;
+use crate::convert::failure;
 
 impl Ec2 {
     pub(super) async fn terminate_instances(
@@ -15,11 +16,11 @@ impl Ec2 {
         while let Some(group) = groups.pop() {
             match self.terminate_group(group).await {
                 Ok(()) => answers.extend(group.iter().map(|id| (id.clone(), Ok(())))),
-                // It is gone: what was asked for is so.
+                // It is gone already, as requested.
                 Err(error) if group.len() == 1 && error.kind == HostErrorKind::Gone => {
                     answers.push((group[0].clone(), Ok(())));
                 }
-                Err(error) if group.len() == 1 || !spoilt_by_one(&error) => {
+                Err(error) if group.len() == 1 || !may_be_caused_by_one(&error) => {
                     answers.extend(group.iter().map(|id| (id.clone(), Err(error.clone()))));
                 }
                 Err(_) => {
@@ -42,9 +43,9 @@ impl Ec2 {
     }
 }
 
-/// Whether the others of the batch may fare better without one of them: an unknown id, one
-/// with termination protection, one that the policy does not cover.
-fn spoilt_by_one(error: &HostError) -> bool {
+/// Whether one id may have failed the batch: an unknown id, an instance with termination
+/// protection, or one that the role's policy does not cover.
+fn may_be_caused_by_one(error: &HostError) -> bool {
     matches!(
         error.kind,
         HostErrorKind::Gone | HostErrorKind::Invalid | HostErrorKind::Denied

@@ -1,4 +1,4 @@
-//! The host handler's EC2 adapter, with the real AWS SDK, against the project's EC2 emulator.
+//! The EC2 adapter, with the real AWS SDK, against the project's EC2 emulator.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ struct Ec2 {
 }
 
 impl Ec2 {
-    /// An EC2 of the test's own, on which launches are listed at once.
+    /// An emulator of the test's own, without delays.
     async fn start() -> Self {
         Self::in_world(DEFAULT_WORLD.parse().unwrap()).await
     }
@@ -123,7 +123,7 @@ fn ids(machines: &[Machine]) -> Vec<InstanceId> {
 }
 
 #[tokio::test]
-async fn what_was_launched_is_listed_with_what_its_tags_say() {
+async fn launched_machines_are_listed_with_the_values_of_their_tags() {
     let ec2 = Ec2::start().await;
     let request = request(2);
     let launched = ec2.launch(&request).await;
@@ -142,12 +142,12 @@ async fn what_was_launched_is_listed_with_what_its_tags_say() {
     assert_eq!(
         other.list().await.unwrap(),
         [],
-        "another stage of the account sees none"
+        "another stack of the account has none"
     );
 }
 
 #[tokio::test]
-async fn the_request_is_sent_as_it_was_recorded() {
+async fn launch_request_is_sent_as_recorded() {
     let ec2 = Ec2::start().await;
     let mut request = request(3);
     request.instance_profile = Some("hosts".to_owned());
@@ -174,7 +174,7 @@ async fn the_request_is_sent_as_it_was_recorded() {
 }
 
 #[tokio::test]
-async fn what_an_earlier_version_recorded_says_nothing_of_the_metadata_service() {
+async fn request_of_an_earlier_version_has_no_metadata_options() {
     let ec2 = Ec2::start().await;
     let earlier = LaunchRequest {
         imds_hop_limit: None,
@@ -190,7 +190,7 @@ async fn what_an_earlier_version_recorded_says_nothing_of_the_metadata_service()
 }
 
 #[tokio::test]
-async fn the_same_token_launches_once_and_another_request_under_it_is_refused() {
+async fn token_launches_once_and_rejects_another_request() {
     let ec2 = Ec2::start().await;
     let token = ClientToken::random();
     let first = request(2);
@@ -215,7 +215,7 @@ async fn the_same_token_launches_once_and_another_request_under_it_is_refused() 
 }
 
 #[tokio::test]
-async fn capacity_is_told_from_a_wrong_setting() {
+async fn lack_of_capacity_and_invalid_settings_are_different_kinds() {
     let ec2 = Ec2::start().await;
     ec2.faults(&json!({"capacity": [{"subnet_id": SUBNET_A, "available": 0}]}))
         .await;
@@ -228,7 +228,7 @@ async fn capacity_is_told_from_a_wrong_setting() {
     assert_eq!(
         ec2.calls("RunInstances").await.len(),
         1,
-        "the SDK does not ask again"
+        "the SDK does not retry"
     );
     let elsewhere = LaunchRequest {
         subnet_id: SUBNET_B.to_owned(),
@@ -252,7 +252,7 @@ async fn capacity_is_told_from_a_wrong_setting() {
 }
 
 #[tokio::test]
-async fn spot_is_asked_for_once_and_to_end_when_it_is_interrupted() {
+async fn spot_request_is_one_time_and_terminates_on_interruption() {
     const MARKET: &str = "InstanceMarketOptions";
     let ec2 = Ec2::start().await;
     let spot = LaunchRequest {
@@ -277,11 +277,11 @@ async fn spot_is_asked_for_once_and_to_end_when_it_is_interrupted() {
     ];
     let expected = expected.map(|(name, value)| (format!("{MARKET}.{name}"), json!(value)));
     assert_eq!(market(&calls[0]), expected);
-    assert_eq!(market(&calls[1]), [], "on demand, nothing is said");
+    assert_eq!(market(&calls[1]), [], "on demand has no market options");
 }
 
 #[tokio::test]
-async fn where_spot_is_short_on_demand_may_do() {
+async fn lack_of_spot_capacity_does_not_affect_on_demand() {
     let ec2 = Ec2::start().await;
     let spot = LaunchRequest {
         spot: true,
@@ -308,13 +308,13 @@ async fn where_spot_is_short_on_demand_may_do() {
         ec2.faults(&json!({"calls": [fault]})).await;
         let error = launch().await.unwrap_err();
         assert_eq!((error.kind, error.code.as_str()), (kind, code));
-        let asked = ec2.calls("RunInstances").await.len() - before;
-        assert_eq!(asked, 1, "{code}: the SDK does not ask again");
+        let requested = ec2.calls("RunInstances").await.len() - before;
+        assert_eq!(requested, 1, "{code}: the SDK does not retry");
     }
 }
 
 #[tokio::test]
-async fn what_has_room_for_some_launches_some() {
+async fn launch_with_capacity_for_some_gets_some() {
     let ec2 = Ec2::start().await;
     ec2.faults(&json!({"capacity": [{"subnet_id": SUBNET_A, "available": 2}]}))
         .await;
@@ -322,7 +322,7 @@ async fn what_has_room_for_some_launches_some() {
 }
 
 #[tokio::test]
-async fn a_long_listing_is_read_to_its_end_a_thousand_a_page() {
+async fn listing_of_several_pages_is_read_completely() {
     let ec2 = Ec2::start().await;
     let mut launched = vec![];
     for count in [700, 700, 1] {
@@ -334,7 +334,7 @@ async fn a_long_listing_is_read_to_its_end_a_thousand_a_page() {
 }
 
 #[tokio::test]
-async fn one_unknown_id_does_not_keep_the_others_from_ending() {
+async fn unknown_id_does_not_prevent_termination_of_the_others() {
     let ec2 = Ec2::start().await;
     let launched = ec2.launch(&request(150)).await;
     let mut all = ids(&launched);
@@ -357,19 +357,19 @@ async fn one_unknown_id_does_not_keep_the_others_from_ending() {
 }
 
 #[tokio::test]
-async fn unknown_ids_are_told_from_known_ones() {
+async fn unknown_ids_are_returned_and_known_ones_are_not() {
     let ec2 = Ec2::start().await;
     let known = ids(&ec2.launch(&request(5)).await);
     let missing: Vec<InstanceId> = vec!["i-0000000000000dead".into(), "i-0000000000000beef".into()];
-    let asked: Vec<_> = known.iter().chain(&missing).cloned().collect();
+    let all: Vec<_> = known.iter().chain(&missing).cloned().collect();
     let mut expected = missing;
     expected.sort();
-    assert_eq!(ec2.host.unknown(&asked).await.unwrap(), expected);
+    assert_eq!(ec2.host.unknown(&all).await.unwrap(), expected);
     assert_eq!(ec2.host.unknown(&known).await.unwrap(), []);
 }
 
 #[tokio::test]
-async fn subnets_and_groups_are_found_by_tag_in_a_stable_order() {
+async fn subnets_and_security_groups_are_found_by_tag_in_a_stable_order() {
     let ec2 = Ec2::start().await;
     let hosts = Selector::Tag {
         key: "scaling".to_owned(),
@@ -394,7 +394,7 @@ async fn subnets_and_groups_are_found_by_tag_in_a_stable_order() {
 }
 
 #[tokio::test]
-async fn a_lagging_listing_misses_a_launch_that_its_token_will_find() {
+async fn launch_that_a_lagging_listing_misses_is_not_repeated_under_its_token() {
     let lag = Duration::from_secs(2);
     let settings = Settings {
         listing_lag_ms: u64::try_from(lag.as_millis()).unwrap(),
@@ -406,11 +406,11 @@ async fn a_lagging_listing_misses_a_launch_that_its_token_will_find() {
     let launched = ec2.host.launch(&token, &first).await.unwrap();
     assert_eq!(ec2.host.list().await.unwrap(), [], "not listed yet");
     let again = ec2.host.launch(&token, &first).await.unwrap();
-    assert_eq!(ids(&again), ids(&launched), "and still not launched twice");
+    assert_eq!(ids(&again), ids(&launched), "not launched twice");
 }
 
 #[tokio::test]
-async fn an_ec2_that_does_not_answer_leaves_it_unclear() {
+async fn launch_without_an_answer_is_unclear() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -430,7 +430,7 @@ fn allocation(n: u8) -> AddressId {
     format!("eipalloc-{n:017}").into()
 }
 
-/// Two of the pool, a gateway's, and one with another tag.
+/// Two free addresses of the pool, one of a gateway, and one with another tag.
 async fn with_addresses() -> Ec2 {
     let mut world: Value = DEFAULT_WORLD.parse().unwrap();
     let address = |n: u8, tag: &str| {
@@ -455,7 +455,7 @@ async fn carriers(ec2: &Ec2) -> Vec<Carrier> {
 }
 
 #[tokio::test]
-async fn addresses_are_listed_with_their_carriers_and_those_of_the_pool_marked() {
+async fn addresses_are_listed_with_carrier_and_membership_in_the_pool() {
     let ec2 = with_addresses().await;
     let machine = ec2.launch(&request(1)).await.remove(0).id;
     let refused = Reassociation::Refused;
@@ -481,7 +481,7 @@ async fn addresses_are_listed_with_their_carriers_and_those_of_the_pool_marked()
 }
 
 #[tokio::test]
-async fn an_address_is_moved_in_one_request_and_only_if_that_is_allowed() {
+async fn address_is_moved_in_one_request_and_only_if_allowed() {
     let ec2 = with_addresses().await;
     let machines = ids(&ec2.launch(&request(2)).await);
     let [one, two] = [&machines[0], &machines[1]];
@@ -500,7 +500,7 @@ async fn an_address_is_moved_in_one_request_and_only_if_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_keeps_an_address_from_being_moved_is_told_apart() {
+async fn failed_moves_of_addresses_have_different_kinds() {
     let ec2 = with_addresses().await;
     let machine = ec2.launch(&request(1)).await.remove(0).id;
     let refused = Reassociation::Refused;
@@ -527,7 +527,7 @@ async fn what_keeps_an_address_from_being_moved_is_told_apart() {
         .unwrap_err();
     assert_eq!(error.kind, HostErrorKind::Unclear);
     assert_eq!(carriers(&ec2).await[0], Carrier::Instance(machine.clone()));
-    // One lost answer is asked for again by the client, and EC2 has done it already.
+    // After one lost answer the SDK retries, and EC2 has done it already.
     ec2.faults(&fault(json!("lost"), 1)).await;
     ec2.host
         .associate(&allocation(1), &machine, refused)

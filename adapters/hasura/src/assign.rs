@@ -1,22 +1,21 @@
-//! Assigning through Hasura: one mutation, which is one SQL function.
+//! Assigning through Hasura: one mutation, which calls one SQL function.
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
 use serde_json::json;
-
-use shared::db::DbError;
-
-use crate::client::HasuraClient;
 use shared::assign::{
     AppVersion, AssignOutcome, AssignRefusal, AssignRequest, Assigner, Assignment, ClientBuild,
     LOCAL_DEV,
 };
+use shared::db::DbError;
 use shared::ids::{ClientSha, InstanceId, RegionName};
 
-/// The names under which the schema knows its scalars.
+use crate::client::HasuraClient;
+
+/// The schema's names of its scalars.
 #[allow(
     non_camel_case_types,
-    reason = "generated code looks for the schema's own names"
+    reason = "generated code uses the schema's names"
 )]
 mod scalars {
     pub(super) type jsonb = serde_json::Value;
@@ -34,7 +33,7 @@ struct AssignSlot;
 
 type Row = assign_slot::AssignSlotAssignSlot;
 
-/// The [`Assigner`] of the service: `assign_slot` in Postgres, behind Hasura.
+/// Calls the SQL function `assign_slot`.
 #[derive(Clone, Debug)]
 pub struct HasuraAssigner {
     client: HasuraClient,
@@ -43,8 +42,8 @@ pub struct HasuraAssigner {
 }
 
 impl HasuraAssigner {
-    /// `user_limit` is how many slots a user may hold at once; `environment` names the row of
-    /// `app_versions` that refusals are explained by.
+    /// `user_limit` is the number of slots that a user may hold at once. `environment` is the row
+    /// of `app_versions` whose version a refusal names.
     pub fn new(client: HasuraClient, user_limit: u32, environment: impl Into<String>) -> Self {
         Self {
             client,
@@ -69,7 +68,7 @@ impl HasuraAssigner {
         }
     }
 
-    async fn ask(&self, request: &AssignRequest) -> Result<assign_slot::ResponseData, DbError> {
+    async fn send(&self, request: &AssignRequest) -> Result<assign_slot::ResponseData, DbError> {
         let variables = self.variables(request);
         self.client
             .send::<AssignSlot>("assign a slot", variables)
@@ -80,18 +79,18 @@ impl HasuraAssigner {
 #[async_trait]
 impl Assigner for HasuraAssigner {
     async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError> {
-        let answer = match self.ask(request).await {
-            // A connection kept from an earlier invocation is often dead by now, and a second
-            // question cannot give a second slot.
+        let answer = match self.send(request).await {
+            // Connections that were kept from an earlier invocation are often dead. Repeating the
+            // request is safe, because it cannot assign a second slot.
             Err(lost @ DbError::Unavailable { .. }) => {
-                tracing::warn!(error = %lost, "asking once more");
-                self.ask(request).await?
+                tracing::warn!(error = %lost, "assign request repeated");
+                self.send(request).await?
             }
             first => first?,
         };
         match answer.assign_slot.into_iter().next() {
             Some(row) => outcome(row),
-            None => Err(bad_row("outcome", "no row")),
+            None => Err(bad_row("outcome", "the function returned no row")),
         }
     }
 }

@@ -1,29 +1,30 @@
-//! GraphQL over HTTP, as Hasura speaks it: errors come with status 200.
+//! GraphQL over HTTP. Hasura answers errors of a request with status 200.
 
 use std::fmt;
 use std::time::Duration;
 
 use graphql_client::{GraphQLQuery, Response};
+use http_client::bounded_body;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
-
-use http_client::bounded_body;
 use shared::db::DbError;
 
-/// A page of a thousand instances is half a megabyte.
+/// The limit of an answer's body, far above what is expected: a page of a thousand instances has
+/// half a megabyte.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Where Hasura is and how long it may take.
+/// Hasura's address and secret, and the time limit of a request.
 #[derive(Clone, Debug)]
 pub struct HasuraSettings {
     /// Without `/v1/graphql`.
     pub url: String,
     pub admin_secret: SecretString,
-    /// For one request, connecting included.
+    /// The limit of one request, connecting included.
     pub timeout: Duration,
 }
 
-/// One client per process: it keeps its connections between invocations.
+/// Sends GraphQL documents to Hasura. There is one client per process, so that connections are kept
+/// between invocations.
 #[derive(Clone)]
 pub struct HasuraClient {
     http: reqwest::Client,
@@ -42,16 +43,16 @@ impl fmt::Debug for HasuraClient {
 
 impl HasuraClient {
     /// # Errors
-    /// When the secret is no valid header value.
+    /// When the admin secret is not a valid header value.
     pub fn new(http: reqwest::Client, settings: &HasuraSettings) -> Result<Self, DbError> {
         let mut secret =
             HeaderValue::from_str(settings.admin_secret.expose_secret()).map_err(|_| {
                 DbError::Unavailable {
                     operation: "connect",
-                    reason: "HASURA_ADMIN_SECRET is not a valid header value".to_owned(),
+                    reason: "HASURA_ADMIN_SECRET may have visible ASCII characters only".to_owned(),
                 }
             })?;
-        // Kept out of the logs of whatever prints headers.
+        // Keeps the secret out of the debug output of headers.
         secret.set_sensitive(true);
         let endpoint = format!("{}/v1/graphql", settings.url.trim_end_matches('/'));
         Ok(Self {
@@ -62,7 +63,11 @@ impl HasuraClient {
         })
     }
 
-    /// Sends one typed document.
+    /// Sends one typed document, and returns its data.
+    ///
+    /// # Errors
+    /// [`DbError::Unavailable`] without a usable answer, [`DbError::Refused`] if Hasura answers
+    /// with an error.
     pub(crate) async fn send<Q: GraphQLQuery>(
         &self,
         operation: &'static str,
@@ -86,7 +91,7 @@ impl HasuraClient {
             .await
             .map_err(|error| unavailable(describe(&error)))?;
         let answer: Response<Q::ResponseData> = serde_json::from_slice(&body)
-            .map_err(|error| unavailable(format!("its answer cannot be read: {error}")))?;
+            .map_err(|error| unavailable(format!("the answer is invalid: {error}")))?;
         if let Some(error) = answer.errors.into_iter().flatten().next() {
             let code = error
                 .extensions
@@ -103,11 +108,11 @@ impl HasuraClient {
         }
         answer
             .data
-            .ok_or_else(|| unavailable("the answer holds neither data nor errors".into()))
+            .ok_or_else(|| unavailable("the answer has neither data nor errors".into()))
     }
 }
 
-/// The whole chain: reqwest's own message stops at "error sending request".
+/// The error with its sources: reqwest's message alone is "error sending request".
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! What a pass reads of a region, in one transaction.
+//! Reading a region for a pass, in one transaction.
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
@@ -10,7 +10,7 @@ use shared::settings::Columns;
 use crate::client::HasuraClient;
 use crate::rows;
 
-/// Instances in one page of an observation.
+/// The most instances in one page of an observation.
 const PAGE: i64 = 1000;
 
 macro_rules! documents {
@@ -31,7 +31,8 @@ documents! {
     "graphql/regions.graphql": Regions;
 }
 
-/// Each operation has structs of its own for the same fragments; this gives them one shape.
+/// Converts an answer into an [`Observation`]. A macro, because each operation has its own types
+/// for the same fragments.
 macro_rules! observation {
     ($database:expr, $region:expr, $answer:expr) => {{
         let answer = $answer;
@@ -68,13 +69,13 @@ macro_rules! observation {
     }};
 }
 
-/// A pass's side of Hasura.
+/// The ports of passes.
 #[derive(Clone, Debug)]
 pub struct HasuraDatabase {
     pub client: HasuraClient,
-    /// The environment whose app version concerns this stack.
+    /// The environment whose app version is this stack's.
     pub environment: String,
-    /// What applies where a row of `regions` has null.
+    /// The values that apply where a row of `regions` has null.
     pub defaults: Columns,
 }
 
@@ -132,7 +133,7 @@ impl RegionDatabase for HasuraDatabase {
 }
 
 impl HasuraDatabase {
-    /// The pages after the first, if the first one was full.
+    /// Appends the pages after the first, if the first was full.
     async fn remaining_pages(
         &self,
         region: &RegionName,
@@ -150,7 +151,7 @@ impl HasuraDatabase {
     }
 }
 
-/// A page of a region's instances, by id.
+/// A page of a region's instances after an id, ordered by id.
 pub(crate) async fn instances_after(
     client: &HasuraClient,
     region: &RegionName,

@@ -1,4 +1,4 @@
-//! The rows of instances: fenced writes, and what events ask.
+//! The rows of instances: fenced writes, and requests of events.
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
@@ -12,7 +12,7 @@ use shared::model::{ImageState, NewInstance, SpotNotice, TerminateIf};
 use crate::database::{HasuraDatabase, fenced};
 use crate::rows;
 
-/// The documents, and of each fenced write the rows that it answers with.
+/// Declares the documents and, for each fenced write, the field of its answer that has the rows.
 macro_rules! documents {
     ($($path:tt: $($operation:ident $(-> $module:ident)?),+;)*) => {$($(
         #[derive(GraphQLQuery)]
@@ -46,12 +46,13 @@ documents! {
     "graphql/instance_events.graphql": FindInstance, GiveNotice;
 }
 
-/// A write of a pass. Each answers with ids and outcomes, or with one outcome `FENCED`.
+/// A write of a pass. It answers with ids and outcomes, or with the one outcome `FENCED`.
 trait FencedWrite: GraphQLQuery {
     fn rows(answer: Self::ResponseData) -> Vec<(String, String)>;
 }
 
 impl HasuraDatabase {
+    /// Makes a fenced write.
     async fn write<W: FencedWrite>(
         &self,
         fence: &Fence,
@@ -207,7 +208,9 @@ impl InstanceDatabase for HasuraDatabase {
                 table: "image_answers",
                 key: image.to_string(),
                 column: "outcome",
-                problem: format!("{other:?} is not an outcome that this version knows"),
+                problem: format!(
+                    "{other:?} is not an outcome that this version of the service knows"
+                ),
             }),
         }
     }
@@ -260,7 +263,9 @@ fn outcome(id: &str, outcome: &str) -> Result<WriteOutcome, DbError> {
                 table: "write_results",
                 key: id.to_owned(),
                 column: "outcome",
-                problem: format!("{other:?} is not an outcome that this version knows"),
+                problem: format!(
+                    "{other:?} is not an outcome that this version of the service knows"
+                ),
             });
         }
     })

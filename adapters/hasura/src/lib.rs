@@ -1,5 +1,5 @@
-//! The database ports of the service, over Hasura's GraphQL: typed documents in `graphql/`, checked
-//! against `hasura/schema.graphql` at compile time.
+//! The database ports over Hasura's GraphQL. The documents in `graphql/` are checked against
+//! `hasura/schema.graphql` at compile time.
 
 mod assign;
 mod client;

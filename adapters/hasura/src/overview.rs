@@ -1,17 +1,18 @@
-//! All regions in one request to Hasura, and the instances of one by the page.
+//! The status page's view of the database: all regions in one request, and one region's instances
+//! in pages.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
-
-use crate::client::HasuraClient;
-use crate::database::instances_after;
-use crate::rows;
 use shared::db::DbError;
 use shared::ids::{InstanceId, RegionName};
 use shared::model::Instance;
 use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
+
+use crate::client::HasuraClient;
+use crate::database::instances_after;
+use crate::rows;
 
 #[derive(GraphQLQuery)]
 #[graphql(
@@ -25,11 +26,11 @@ struct ReadOverview;
 type RegionRow = read_overview::ReadOverviewStatusRegions;
 type ImageRow = read_overview::ReadOverviewStatusImages;
 
-/// The [`Overview`] of the service. `environment` is that of the app version that concerns this
-/// stack.
+/// Reads the counts of all regions.
 #[derive(Clone, Debug)]
 pub struct HasuraOverview {
     pub client: HasuraClient,
+    /// The environment whose app version is this stack's.
     pub environment: String,
 }
 
@@ -41,7 +42,7 @@ impl Overview for HasuraOverview {
         };
         let answer = self
             .client
-            .send::<ReadOverview>("count what is in the regions", variables)
+            .send::<ReadOverview>("read the overview of all regions", variables)
             .await?;
         let mut images: HashMap<RegionName, Vec<ImageOverview>> = HashMap::new();
         for row in answer.status_images {
@@ -61,13 +62,13 @@ impl Overview for HasuraOverview {
         &self,
         region: &RegionName,
         after: Option<&InstanceId>,
-        most: u32,
+        limit: u32,
     ) -> Result<Vec<Instance>, DbError> {
-        instances_after(&self.client, region, after, most.into()).await
+        instances_after(&self.client, region, after, limit.into()).await
     }
 }
 
-/// Columns with a check of their own, or counted: never below 0.
+/// A count, or a column with a `CHECK`: never below 0.
 fn count(value: i64) -> u32 {
     u32::try_from(value).unwrap_or(0)
 }
@@ -82,7 +83,7 @@ fn region(row: RegionRow, images: Vec<ImageOverview>) -> RegionOverview {
         created_at: row.created_at,
         now: row.now,
         waiting: count(row.waiting),
-        looked: row.fence_version.zip(row.looked_at),
+        last_observed: row.fence_version.zip(row.looked_at),
         app_client_sha: row.app_client_sha.map(Into::into),
         images,
     }

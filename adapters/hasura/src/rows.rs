@@ -1,18 +1,17 @@
-//! Rows of the database as the domain's types. An error names the row and the column.
+//! Converting rows into the domain's types. An error names the row and the column.
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-
 use shared::db::DbError;
 use shared::ids::RegionName;
 use shared::model::{Image, ImageState, InstanceStatus, SpotNotice};
 use shared::settings::{Columns, RegionSettings};
 
-/// The names under which the schema knows its scalars.
+/// The schema's names of its scalars.
 #[allow(
     non_camel_case_types,
-    reason = "generated code looks for the schema's own names"
+    reason = "generated code uses the schema's names"
 )]
 pub(crate) mod scalars {
     pub(crate) type bigint = i64;
@@ -20,6 +19,7 @@ pub(crate) mod scalars {
     pub(crate) type timestamptz = jiff::Timestamp;
 }
 
+/// Converts a row of `instance_views`, whose generated type differs from document to document.
 macro_rules! instance {
     ($row:expr) => {{
         let row = $row;
@@ -56,7 +56,7 @@ pub(crate) fn notice(id: &str, notice: Option<&str>) -> Result<Option<SpotNotice
     let Some(notice) = notice else {
         return Ok(None);
     };
-    word(notice).map(Some).ok_or_else(|| DbError::BadRow {
+    from_name(notice).map(Some).ok_or_else(|| DbError::BadRow {
         table: "instances",
         key: id.to_owned(),
         column: "notice",
@@ -65,7 +65,7 @@ pub(crate) fn notice(id: &str, notice: Option<&str>) -> Result<Option<SpotNotice
 }
 
 pub(crate) fn status(id: &str, status: &str) -> Result<InstanceStatus, DbError> {
-    word(status).ok_or_else(|| DbError::BadRow {
+    from_name(status).ok_or_else(|| DbError::BadRow {
         table: "instances",
         key: id.to_owned(),
         column: "status",
@@ -89,7 +89,7 @@ pub(crate) fn image(
 }
 
 pub(crate) fn image_state(id: &str, state: &str) -> Result<ImageState, DbError> {
-    word(state).ok_or_else(|| DbError::BadRow {
+    from_name(state).ok_or_else(|| DbError::BadRow {
         table: "images",
         key: id.to_owned(),
         column: "state",
@@ -97,15 +97,15 @@ pub(crate) fn image_state(id: &str, state: &str) -> Result<ImageState, DbError> 
     })
 }
 
-fn word<T: DeserializeOwned>(text: &str) -> Option<T> {
+fn from_name<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_value(Value::String(text.to_owned())).ok()
 }
 
-/// The settings in a row of `region_views`: `settings` is the region's whole row as JSON. Where
-/// its columns are null, `defaults` apply.
+/// The settings in a row of `region_views`. `settings` is the region's row of `regions` as JSON;
+/// `defaults` apply where a column is null.
 ///
 /// # Errors
-/// Names the first column that cannot be worked with, and what it should be.
+/// Names the first invalid column, and what its value must be.
 pub(crate) fn settings(
     region: &RegionName,
     settings: &Value,

@@ -1,5 +1,5 @@
-//! One HTTP client for a process: reading the system's certificates is most of a cold start,
-//! so it is done once.
+//! The process's HTTP client. There is only one, because reading the system's certificates is most
+//! of a cold start.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 #[error("start the HTTP client: {0}")]
 pub struct HttpError(#[from] reqwest::Error);
 
-/// Follows no redirects: a secret, or trust in an address, must not move on to another host.
-/// Each request brings its own time limit.
+/// A client that does not follow redirects, so that a secret is never sent to another host. Each
+/// request has to set its own time limit.
 ///
 /// # Errors
 /// When the TLS library or the system's certificates cannot be used.
@@ -23,7 +23,7 @@ pub fn client() -> Result<reqwest::Client, HttpError> {
     Ok(builder.build()?)
 }
 
-/// What kept a body from being read.
+/// Why a body could not be read.
 #[derive(Debug, Error)]
 pub enum BodyError {
     #[error(transparent)]
@@ -32,10 +32,10 @@ pub enum BodyError {
     TooLarge(usize),
 }
 
-/// Reads a body that may be `limit` bytes long at most, whatever its sender says.
+/// Reads a body of at most `limit` bytes. The length that the sender declares is not trusted.
 ///
 /// # Errors
-/// When it is longer, or breaks off.
+/// When the body is longer, or breaks off.
 pub async fn bounded_body(
     mut response: reqwest::Response,
     limit: usize,

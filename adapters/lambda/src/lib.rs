@@ -1,4 +1,4 @@
-//! Hands regions over to `reconcile`, by an asynchronous invocation.
+//! Hands regions over to `reconcile` by asynchronous invocations.
 
 use async_trait::async_trait;
 use aws_sdk_lambda::Client;
@@ -9,10 +9,11 @@ use serde_json::json;
 use shared::ids::RegionName;
 use shared::pass::{HandOverError, ReconcileInvoker};
 
-/// Invokes a function without waiting for its result.
+/// Invokes `reconcile` without waiting for its result.
 #[derive(Clone, Debug)]
 pub struct AsyncReconcile {
     pub client: Client,
+    /// The name of the function `reconcile`.
     pub function: String,
 }
 

@@ -1,39 +1,38 @@
-//! The status API over HTTP. A replica is not trusted: its answer is bounded in time and size,
-//! it cannot send the question elsewhere, and what it says is checked.
+//! Replicas' status API over HTTP. A replica is not trusted: its answer is limited in time and
+//! size, redirects are not followed, and the content is checked.
 
 use std::net::IpAddr;
 
 use async_trait::async_trait;
+use http_client::{BodyError, HttpError, bounded_body};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 use serde_json::Value;
-
-use http_client::{BodyError, HttpError, bounded_body};
 use shared::model::ReplicaAnswer;
 use shared::replicas::ReplicaStatusApi;
 use shared::settings::StatusApi;
 
-/// A status is a few dozen bytes.
-const LONGEST_BODY: usize = 64 * 1024;
+/// The limit of an answer's body; a status has a few dozen bytes.
+const LARGEST_BODY: usize = 64 * 1024;
 
-/// Asks over the network.
+/// Asks replicas over HTTP or HTTPS.
 #[derive(Clone, Debug)]
 pub struct HttpReplicas {
     client: Client,
 }
 
 impl HttpReplicas {
-    /// `authority` is trusted for `https` besides the system's, since no public authority
-    /// certifies private addresses.
+    /// `authority` is the PEM certificate of an authority that is trusted in addition to the
+    /// system's, because public authorities do not certify private addresses.
     ///
     /// # Errors
-    /// When the certificate, or the TLS library, cannot be used.
+    /// When the certificate is invalid, or the TLS library cannot be used.
     pub fn new(authority: Option<&str>) -> Result<Self, HttpError> {
         let mut builder = Client::builder()
             .redirect(Policy::none())
-            // The address is the replica's own: nobody is between.
+            // Replicas are in the function's own network.
             .no_proxy()
-            // A function sleeps between two passes: a connection that is kept is dead by then.
+            // Between two passes the function is paused, and idle connections die.
             .pool_max_idle_per_host(0);
         if let Some(pem) = authority {
             builder = builder.add_root_certificate(Certificate::from_pem(pem.as_bytes())?);
@@ -43,20 +42,20 @@ impl HttpReplicas {
         })
     }
 
-    async fn status(&self, api: &StatusApi, address: IpAddr) -> Result<Value, String> {
+    async fn read_status(&self, api: &StatusApi, address: IpAddr) -> Result<Value, String> {
         let response = self
             .client
             .get(url(api, address))
             .send()
             .await
-            .map_err(|error| why(&error))?;
+            .map_err(|error| describe(&error))?;
         let status = response.status();
         if !status.is_success() {
             return Err(format!("it answered with status {}", status.as_u16()));
         }
-        let body = match bounded_body(response, LONGEST_BODY).await {
+        let body = match bounded_body(response, LARGEST_BODY).await {
             Ok(body) => body,
-            Err(BodyError::Http(error)) => return Err(why(&error)),
+            Err(BodyError::Http(error)) => return Err(describe(&error)),
             Err(error @ BodyError::TooLarge(_)) => return Err(error.to_string()),
         };
         serde_json::from_slice(&body).map_err(|_| "the answer is not JSON".to_owned())
@@ -66,12 +65,12 @@ impl HttpReplicas {
 #[async_trait]
 impl ReplicaStatusApi for HttpReplicas {
     async fn ask(&self, api: &StatusApi, address: IpAddr) -> ReplicaAnswer {
-        let asked = tokio::time::timeout(api.time_limit, self.status(api, address)).await;
-        let said = match asked {
-            Ok(said) => said.and_then(|status| understood(api, &status)),
+        let result = tokio::time::timeout(api.time_limit, self.read_status(api, address)).await;
+        let answer = match result {
+            Ok(status) => status.and_then(|status| parse(api, &status)),
             Err(_) => Err(format!("no answer within {:?}", api.time_limit)),
         };
-        said.unwrap_or_else(|why| ReplicaAnswer::Unknown { why })
+        answer.unwrap_or_else(|why| ReplicaAnswer::Unknown { why })
     }
 }
 
@@ -88,7 +87,7 @@ fn url(api: &StatusApi, address: IpAddr) -> String {
     }
 }
 
-fn understood(api: &StatusApi, status: &Value) -> Result<ReplicaAnswer, String> {
+fn parse(api: &StatusApi, status: &Value) -> Result<ReplicaAnswer, String> {
     let Value::Object(status) = status else {
         return Err("the answer is not a JSON object".to_owned());
     };
@@ -107,7 +106,7 @@ fn understood(api: &StatusApi, status: &Value) -> Result<ReplicaAnswer, String> 
     let capacity = field(capacity_key)?
         .as_u64()
         .and_then(|capacity| u32::try_from(capacity).ok())
-        .ok_or_else(|| format!("the field {capacity_key:?} is not a whole number from 0 on"))?;
+        .ok_or_else(|| format!("the field {capacity_key:?} is not a whole number of 0 or more"))?;
     Ok(if terminated {
         ReplicaAnswer::Terminated
     } else {
@@ -115,8 +114,8 @@ fn understood(api: &StatusApi, status: &Value) -> Result<ReplicaAnswer, String> 
     })
 }
 
-/// What went wrong, in a few words: the address is with the replica's id already.
-fn why(error: &reqwest::Error) -> String {
+/// The error in a few words, without the address, because reports name the replica.
+fn describe(error: &reqwest::Error) -> String {
     let kind = if error.is_connect() {
         "it cannot be connected to"
     } else if error.is_body() || error.is_decode() {

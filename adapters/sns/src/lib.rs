@@ -1,11 +1,10 @@
-//! Alerts on an SNS topic, one message per region and pass.
+//! Alerts on an SNS topic: one message per region and pass.
 
 use async_trait::async_trait;
-
 use shared::alerts::{Alerts, Problem};
 use shared::ids::RegionName;
 
-/// SNS takes 256 KB a message; nobody reads that much.
+/// The most problems in one message. SNS allows 256 KB, more than an operator reads.
 const MESSAGE_LINES: usize = 50;
 
 #[derive(Clone, Debug)]
@@ -35,8 +34,8 @@ impl Alerts for SnsAlerts {
             .collect();
         let mut message = lines.join("\n");
         if problems.len() > MESSAGE_LINES {
-            let more = problems.len() - MESSAGE_LINES;
-            message.push_str(&format!("\n… and {more} more, in the log"));
+            let others = problems.len() - MESSAGE_LINES;
+            message.push_str(&format!("\n… and {others} more, in the log"));
         }
         let sent = self
             .client
@@ -48,7 +47,7 @@ impl Alerts for SnsAlerts {
             .await;
         if let Err(error) = sent {
             let error = aws_sdk_sns::error::DisplayErrorContext(error);
-            tracing::error!(topic = self.topic_arn, %error, "send alert");
+            tracing::error!(topic = self.topic_arn, %error, "alert not sent");
             return false;
         }
         true

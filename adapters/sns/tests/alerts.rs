@@ -1,4 +1,4 @@
-//! Alerts on the wire: what SNS is sent, with the real AWS SDK.
+//! What is sent to SNS, with the real AWS SDK.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:scaling-alerts";
 
-/// An SNS that answers everything with this status, and what it is sent.
+/// An SNS that answers every request with this status, and the requests that it gets.
 async fn sns(status: StatusCode) -> (SnsAlerts, mpsc::UnboundedReceiver<BTreeMap<String, String>>) {
     let (sent, received) = mpsc::unbounded_channel();
     let publish = move |Form(form): Form<BTreeMap<String, String>>| async move {
@@ -43,7 +43,7 @@ fn problems(count: usize) -> Vec<Problem> {
 }
 
 #[tokio::test]
-async fn the_problems_of_a_pass_are_one_message() {
+async fn problems_of_a_pass_are_sent_as_one_message() {
     let (alerts, mut received) = sns(StatusCode::OK).await;
     alerts.send(&"us-east-1".into(), &problems(2)).await;
     let message = received.recv().await.unwrap();
@@ -55,7 +55,7 @@ async fn the_problems_of_a_pass_are_one_message() {
 }
 
 #[tokio::test]
-async fn what_nobody_would_read_is_left_to_the_log() {
+async fn message_with_too_many_problems_is_cut_and_refers_to_the_log() {
     let (alerts, mut received) = sns(StatusCode::OK).await;
     alerts.send(&"us-east-1".into(), &problems(1000)).await;
     let message = received.recv().await.unwrap().remove("Message").unwrap();
@@ -64,7 +64,7 @@ async fn what_nobody_would_read_is_left_to_the_log() {
 }
 
 #[tokio::test]
-async fn a_topic_that_refuses_does_not_fail_the_pass() {
+async fn topic_that_rejects_a_message_does_not_fail_the_pass() {
     let (alerts, mut received) = sns(StatusCode::FORBIDDEN).await;
     alerts.send(&"us-east-1".into(), &problems(1)).await;
     assert!(received.recv().await.is_some());

@@ -52,7 +52,7 @@ async fn a_wake_is_looked_after_at_once() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.body["regions"][0]["result"]["outcome"], "done");
     assert_eq!(launches(&world), 1);
-    assert!(world.items().wanted.is_none(), "looked after");
+    assert!(world.items().wake_mark.is_none(), "looked after");
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn the_same_event_again_changes_nothing() {
     }
     assert_eq!(world.items().decisions.len(), 1);
     assert!(
-        world.items().wanted.is_none(),
+        world.items().wake_mark.is_none(),
         "a repeat leaves no mark behind"
     );
 }
@@ -186,7 +186,7 @@ async fn a_pass_that_cannot_look_leaves_the_wake_for_the_next_one() {
         "it is durable: nothing is gained by sending it again"
     );
     assert_eq!(answer.body["regions"][0]["result"]["outcome"], "failed");
-    assert!(world.items().wanted.is_some(), "and not lost");
+    assert!(world.items().wake_mark.is_some(), "and not lost");
     world.pass().await;
     assert_eq!(launches(&world), 1);
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::db::DbError;
 use shared::ids::RegionName;
-use shared::pass::{PassRequest, Reconciler, guard};
+use shared::pass::{PassRequest, Reconciler, catch_panic};
 use shared::report::PassReport;
 use thiserror::Error;
 use tracing::{Instrument, error, info_span};
@@ -120,7 +120,7 @@ async fn dry_run_all(
 ) -> Vec<PassReport> {
     let dry_runs = regions
         .iter()
-        .map(|region| guard(region, reconciler.dry_run(region, request)));
+        .map(|region| catch_panic(region, reconciler.dry_run(region, request)));
     join_all(dry_runs).await
 }
 

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use shared::db::{DbError, UpgradeRequested};
 use shared::host::HostError;
 use shared::ids::{ClientSha, ImageId, RegionName};
-use shared::pass::{PassRequest, Reconciler, guard};
+use shared::pass::{PassRequest, Reconciler, catch_panic};
 use shared::report::{PassReport, StepResult};
 use shared::trigger::Trigger;
 use thiserror::Error;
@@ -41,7 +41,7 @@ pub(crate) async fn run(
     request: &PassRequest,
 ) -> Vec<PassReport> {
     let each = upgrade.images.iter().map(|(region, image)| {
-        guard(
+        catch_panic(
             region,
             in_region(reconciler, known, upgrade, region, image, request),
         )

@@ -81,17 +81,19 @@ pub(crate) fn region_status(
             .then(|| instances.fold(InstanceCounts::default(), InstanceCounts::with)),
         waiting: row.waiting,
         upgrade: upgrade(&row),
-        looked: row.looked.map(|(version, at)| Looked { at, version }),
+        looked: row
+            .last_observed
+            .map(|(version, at)| Looked { at, version }),
         unreadable,
         lock: standing.lock.map(|lock| lock_status(lock, now)),
-        wanted_by: standing.wanted_by,
+        wanted_by: standing.marked_by,
         open_intents: standing.open_intents,
         refusals: standing
             .refusals
             .into_iter()
             .filter(|refusal| refusal.until > now)
             .collect(),
-        more: standing.more,
+        more: standing.is_truncated,
         last_decision: last.map(short),
         undecided,
         region: row.region,

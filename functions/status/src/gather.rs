@@ -216,7 +216,7 @@ impl Gatherer {
         };
         let all = async {
             tokio::try_join!(
-                self.history.standing(region),
+                self.history.records(region),
                 self.history.decisions(region, None, decisions),
                 points
             )

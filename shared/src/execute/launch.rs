@@ -1,8 +1,8 @@
-//! Launching: the intent, then `RunInstances`, then the rows, then the intent is closed.
-//! Wherever a function dies in between, the next pass finds the intent and goes on.
+//! Launching: record the intent, call `RunInstances`, insert the rows, close the intent. If a
+//! function dies in between, the next pass finds the open intent and continues.
 
+use super::executor::{Executor, Stop};
 use super::launch_request::{LaunchRequestError, Placement};
-use super::{Executor, Stop};
 use crate::db::DbError;
 use crate::host::{HostError, HostErrorKind};
 use crate::ids::{ClientSha, ImageId, LaunchId};
@@ -12,31 +12,32 @@ use crate::report::StepResult;
 use crate::scaling::{Fleet, LaunchOption, Step};
 use crate::store::IntentClosure;
 
-/// What became of one attempt at one launch.
+/// The outcome of one attempt at one launch.
 enum LaunchAttempt {
-    /// So many rows were recorded, and the intent is closed.
+    /// This many instances were launched, and the intent is closed.
     Launched(usize),
-    /// No room: closed, remembered; the next option may have some.
+    /// EC2 had no capacity: the intent is closed, and the refusal is recorded. The next option may
+    /// succeed.
     NoCapacity(HostError),
-    /// It cannot succeed as it is: closed.
+    /// The request cannot succeed: the intent is closed.
     Refused(HostError),
-    /// Not known, or not finished: the intent stays open.
+    /// Unknown or unfinished, and why: the intent stays open.
     Open(String),
-    /// So many replicas were launched. Nothing but EC2's list knows of them, and it lags: the
-    /// intent stays open until they are all in it.
+    /// This many replicas were launched. They are known from EC2's listing only, which lags: the
+    /// intent stays open until the listing contains them all.
     Unlisted(usize),
 }
 
-/// Whether an earlier pass may have asked EC2 for a launch.
+/// Whether an earlier pass may have sent a launch's request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Never,
-    Before,
+enum EarlierRequest {
+    None,
+    Possible,
 }
 
 impl Executor<'_> {
-    /// Asks again, under the same token, for what an earlier pass recorded. False when it is
-    /// still not known what became of it.
+    /// Sends the request of an open intent again, under the same token. Returns false if the
+    /// outcome is still unknown.
     pub(super) async fn resume(
         &self,
         step: &Step,
@@ -47,30 +48,31 @@ impl Executor<'_> {
         let Some(intent) = intents.iter().find(|intent| intent.launch_id == *launch) else {
             results.push(StepResult::failed(
                 &step.action,
-                "the intent is not in the snapshot",
+                "the snapshot does not have this intent",
             ));
             return Ok(true);
         };
         let attempt = if intent.is_resumable(self.now) {
-            self.ask(intent, Asked::Before).await?
+            self.request_launch(intent, EarlierRequest::Possible)
+                .await?
         } else {
-            self.look_up(intent, Asked::Before).await?
+            self.look_up(intent, EarlierRequest::Possible).await?
         };
         let settled = !matches!(attempt, LaunchAttempt::Open(_));
         results.push(match attempt {
             LaunchAttempt::Launched(rows) => {
-                StepResult::launched(&step.action, rows, format!("{rows} recorded"))
+                StepResult::launched(&step.action, rows, format!("{rows} launched"))
             }
             LaunchAttempt::Unlisted(n) => StepResult::launched(&step.action, n, unlisted(n)),
             LaunchAttempt::NoCapacity(error) | LaunchAttempt::Refused(error) => {
                 StepResult::failed(&step.action, error)
             }
-            LaunchAttempt::Open(why) => StepResult::failed(&step.action, why),
+            LaunchAttempt::Open(reason) => StepResult::failed(&step.action, reason),
         });
         Ok(settled)
     }
 
-    /// Tries the options in order until one has room.
+    /// Tries the options in order until EC2 has capacity for one.
     pub(super) async fn launch(
         &self,
         step: &Step,
@@ -99,93 +101,101 @@ impl Executor<'_> {
             };
             for subnet_id in subnets
                 .into_iter()
-                .filter(|id| !self.refused_lately(option, id))
+                .filter(|id| !self.was_refused_recently(option, id))
             {
-                self.in_time()?;
-                let what = format!(
-                    "launch {} x {} in {subnet_id}",
-                    option.count,
-                    option.choice.machine()
-                );
+                self.check_time()?;
                 let placement = Placement {
                     option,
                     subnet_id,
                     security_group_ids: groups.clone(),
                 };
                 let image = (image_id, client_sha);
-                let intent = match self.launches.intent(
-                    self.algorithm.fleet(),
-                    settings,
-                    image,
-                    placement,
-                    self.ids,
-                    self.now,
-                ) {
-                    Ok(intent) => intent,
-                    Err(error) => {
-                        results.push(StepResult::failed(&step.action, error));
-                        return Ok(());
-                    }
-                };
-                if let Err(error) = self.store.open_intent(self.lease, &intent).await {
-                    return self.not_recorded(&what, error, results);
-                }
-                match self.ask(&intent, Asked::Never).await? {
-                    LaunchAttempt::Launched(rows) => {
-                        results.push(StepResult::launched(what, rows, format!("{rows} launched")));
-                        return Ok(());
-                    }
-                    LaunchAttempt::Unlisted(n) => {
-                        results.push(StepResult::launched(what, n, unlisted(n)));
-                        return Ok(());
-                    }
-                    // What this option lacks the next one may have.
-                    LaunchAttempt::NoCapacity(error) => {
-                        results.push(StepResult::ok(what, format!("the next is asked: {error}")));
-                    }
-                    LaunchAttempt::Refused(error) => {
-                        let denied = error.kind == HostErrorKind::Denied;
-                        results.push(StepResult::failed(what, error));
-                        if denied {
-                            return Ok(());
-                        }
-                    }
-                    // It may have been launched: asking for another choice could launch twice.
-                    LaunchAttempt::Open(why) => {
-                        results.push(StepResult::failed(what, why));
-                        return Ok(());
-                    }
+                if self.launch_in(step, image, placement, results).await? {
+                    return Ok(());
                 }
             }
         }
-        // Where something else went wrong, that is the reason.
+        // Not added if a result above already says what went wrong.
         if results[before..].iter().all(|result| result.ok) {
-            let why = "EC2 has no capacity for any launch choice, or refused it lately";
-            results.push(StepResult::failed(&step.action, why));
+            let reason = "EC2 has no capacity for any launch choice, now or in the last minutes";
+            results.push(StepResult::failed(&step.action, reason));
         }
         Ok(())
     }
 
-    fn refused_lately(&self, option: &LaunchOption, subnet_id: &str) -> bool {
+    /// Launches in one subnet. Returns whether the step is over: launched, unknown, or denied. If
+    /// it is not, the next subnet or option may succeed.
+    async fn launch_in(
+        &self,
+        step: &Step,
+        image: (&ImageId, &ClientSha),
+        placement: Placement<'_>,
+        results: &mut Vec<StepResult>,
+    ) -> Result<bool, Stop> {
+        let LaunchOption { choice, count } = placement.option;
+        let step_name = format!(
+            "launch {count} x {} in {}",
+            choice.machine(),
+            placement.subnet_id
+        );
+        let intent = match self.launches.intent(
+            self.algorithm.fleet(),
+            &self.snapshot.settings,
+            image,
+            placement,
+            self.ids,
+            self.now,
+        ) {
+            Ok(intent) => intent,
+            Err(error) => {
+                results.push(StepResult::failed(&step.action, error));
+                return Ok(true);
+            }
+        };
+        match self.store.open_intent(self.lease, &intent).await {
+            Ok(()) => {}
+            Err(error @ LockError::Lost { .. }) => return Err(Stop::LockLost(error.to_string())),
+            Err(error) => {
+                results.push(StepResult::failed(step_name, error));
+                return Ok(true);
+            }
+        }
+        let attempt = self.request_launch(&intent, EarlierRequest::None).await?;
+        let is_over = match &attempt {
+            LaunchAttempt::NoCapacity(_) => false,
+            LaunchAttempt::Refused(error) => error.kind == HostErrorKind::Denied,
+            // An open launch may have succeeded: another choice could then launch too many.
+            LaunchAttempt::Launched(_) | LaunchAttempt::Unlisted(_) | LaunchAttempt::Open(_) => {
+                true
+            }
+        };
+        results.push(match attempt {
+            LaunchAttempt::Launched(rows) => {
+                StepResult::launched(step_name, rows, format!("{rows} launched"))
+            }
+            LaunchAttempt::Unlisted(n) => StepResult::launched(step_name, n, unlisted(n)),
+            // Not a failure: the next subnet or option may have capacity.
+            LaunchAttempt::NoCapacity(error) => StepResult::ok(
+                step_name,
+                format!("no capacity, the next one is tried: {error}"),
+            ),
+            LaunchAttempt::Refused(error) => StepResult::failed(step_name, error),
+            LaunchAttempt::Open(reason) => StepResult::failed(step_name, reason),
+        });
+        Ok(is_over)
+    }
+
+    fn was_refused_recently(&self, option: &LaunchOption, subnet_id: &str) -> bool {
         let mut refusals = self.snapshot.refusals.iter();
         refusals.any(|refusal| refusal.covers(&option.choice, subnet_id, self.now))
     }
 
-    fn not_recorded(
+    /// Calls `RunInstances` for a recorded intent, and does what follows from the answer.
+    async fn request_launch(
         &self,
-        what: &str,
-        error: LockError,
-        results: &mut Vec<StepResult>,
-    ) -> Result<(), Stop> {
-        if let LockError::Lost { .. } = error {
-            return Err(Stop::LockLost(error.to_string()));
-        }
-        results.push(StepResult::failed(what, error));
-        Ok(())
-    }
-
-    /// One `RunInstances` for one recorded intent, and what follows from its answer.
-    async fn ask(&self, intent: &Intent, asked: Asked) -> Result<LaunchAttempt, Stop> {
+        intent: &Intent,
+        earlier: EarlierRequest,
+    ) -> Result<LaunchAttempt, Stop> {
         let error = match self
             .host
             .launch(&intent.client_token, &intent.request)
@@ -205,45 +215,52 @@ impl Executor<'_> {
                 )
                 .await
             }
-            // Somebody may hold machines under this token: look, and never launch again.
+            // Machines may exist under this token: they are looked up, and nothing is launched.
             HostErrorKind::AlreadyTerminated | HostErrorKind::TokenMismatch => {
-                self.look_up(intent, Asked::Before).await
+                self.look_up(intent, EarlierRequest::Possible).await
             }
-            // An earlier attempt may have gone through before the setting or the permission
-            // was changed: what it launched must not be forgotten.
+            // An earlier attempt may have succeeded before a setting or permission was changed:
+            // what it launched must be recorded.
             HostErrorKind::Denied | HostErrorKind::Invalid | HostErrorKind::Gone => {
-                match self.look_up(intent, asked).await? {
+                match self.look_up(intent, earlier).await? {
                     LaunchAttempt::Launched(0) => Ok(LaunchAttempt::Refused(error)),
                     found => Ok(found),
                 }
             }
             HostErrorKind::Unclear | HostErrorKind::LeaseTooShort => Ok(LaunchAttempt::Open(
-                format!("{error}; asked again under the same token"),
+                format!("{error}; requested again under the same token"),
             )),
         }
     }
 
-    /// Records what was launched under the intent's token, without launching.
-    async fn look_up(&self, intent: &Intent, asked: Asked) -> Result<LaunchAttempt, Stop> {
+    /// Records the machines that were launched under the intent's token, without launching.
+    async fn look_up(
+        &self,
+        intent: &Intent,
+        earlier: EarlierRequest,
+    ) -> Result<LaunchAttempt, Stop> {
         match self.host.launched_under(&intent.client_token).await {
             Ok(machines)
-                if machines.is_empty() && asked == Asked::Before && self.may_lag(intent) =>
+                if machines.is_empty()
+                    && earlier == EarlierRequest::Possible
+                    && self.may_lag(intent) =>
             {
-                let why = "EC2 lists nothing of it, but its listings lag";
-                Ok(LaunchAttempt::Open(why.to_owned()))
+                let reason = "EC2 does not list it, but listings lag";
+                Ok(LaunchAttempt::Open(reason.to_owned()))
             }
             Ok(machines) => self.finish(intent, &machines).await,
             Err(error) => Ok(LaunchAttempt::Open(error.to_string())),
         }
     }
 
-    /// What was launched may not be listed yet: as long as an unknown machine would be left
-    /// alone for that reason.
+    /// Whether machines of this launch may be missing from listings because those lag: for as long
+    /// as an unknown machine is left alone for the same reason.
     fn may_lag(&self, intent: &Intent) -> bool {
         let age = self.now.duration_since(intent.created_at);
         age < self.snapshot.settings.timeouts.orphan
     }
 
+    /// Records a launch's machines, and closes the intent if that is complete.
     async fn finish(&self, intent: &Intent, machines: &[Machine]) -> Result<LaunchAttempt, Stop> {
         match self.algorithm.fleet() {
             Fleet::Instances => self.finish_instances(intent, machines).await,
@@ -289,17 +306,17 @@ impl Executor<'_> {
             .await
     }
 
-    /// Closes a launch of replicas once EC2's list has them all, or should have by now.
+    /// Closes a launch of replicas once EC2's listing has them all, or does not lag that long.
     async fn finish_replicas(
         &self,
         intent: &Intent,
         machines: &[Machine],
     ) -> Result<LaunchAttempt, Stop> {
         let launched = machines.len();
-        let is_seen = |machine: &Machine| {
+        let is_listed = |machine: &Machine| {
             machine.state.is_going() || self.snapshot.machines.contains_key(&machine.id)
         };
-        if !machines.iter().all(is_seen) && self.may_lag(intent) {
+        if !machines.iter().all(is_listed) && self.may_lag(intent) {
             return Ok(LaunchAttempt::Unlisted(launched));
         }
         let outcome = format!("{launched} of {} launched", intent.request.count);
@@ -307,6 +324,7 @@ impl Executor<'_> {
             .await
     }
 
+    /// Closes the intent. Returns `then`, or an open attempt if that failed.
     async fn close(
         &self,
         intent: &Intent,
@@ -314,12 +332,12 @@ impl Executor<'_> {
         refusal: Option<CapacityRefusal>,
         then: LaunchAttempt,
     ) -> Result<LaunchAttempt, Stop> {
-        let closing = IntentClosure {
+        let closure = IntentClosure {
             launch_id: intent.launch_id.clone(),
             outcome: outcome.to_owned(),
             refusal,
         };
-        match self.store.close_intent(self.lease, &closing).await {
+        match self.store.close_intent(self.lease, &closure).await {
             Ok(()) => Ok(then),
             Err(error @ LockError::Lost { .. }) => Err(Stop::LockLost(error.to_string())),
             Err(error) => Ok(LaunchAttempt::Open(error.to_string())),

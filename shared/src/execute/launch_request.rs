@@ -1,4 +1,4 @@
-//! Turning a launch option into the exact request that is recorded and then sent.
+//! Building the exact launch request, which is recorded first and then sent.
 
 use std::fmt;
 
@@ -14,18 +14,18 @@ use crate::scaling::{Fleet, LaunchOption};
 use crate::settings::RegionSettings;
 use crate::user_data::{AgentAccess, UserData, UserDataError};
 
-/// The metadata service answers the host and what shares its network. With a second hop it would
-/// answer containers behind a bridge, too: users' sessions, mostly, which must not read the
-/// agent's token in the user data, nor the profile's credentials. An agent in a container can
-/// share the host's network instead.
+/// With one hop, the metadata service answers only the host and containers on the host's network.
+/// With a second hop it would also answer containers behind a bridge: mostly users' sessions, which
+/// must read neither the agent's token in the user data nor the profile's credentials. An agent
+/// that runs in a container can share the host's network.
 const IMDS_HOP_LIMIT: u8 = 1;
 
-/// What every launch of this stack has in common.
+/// The settings of every launch of this stack.
 pub struct LaunchSettings {
     pub stack_id: String,
-    /// Where host agents reach Hasura; without `/v1/graphql`.
+    /// Hasura's URL for host agents, without `/v1/graphql`.
     pub agent_hasura_url: String,
-    /// None in a stack for replicas alone: they have no host agent.
+    /// None in a stack of replicas only: they have no host agent.
     pub tokens: Option<AgentTokens>,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum LaunchRequestError {
     NoHasura,
 }
 
-/// What was looked up for one launch.
+/// Where one launch goes, with the ids that were looked up.
 pub(super) struct Placement<'a> {
     pub(super) option: &'a LaunchOption,
     pub(super) subnet_id: String,
@@ -55,12 +55,14 @@ pub(super) struct Placement<'a> {
 }
 
 impl LaunchSettings {
-    /// From this age on an instance is replaced; never without tokens that could end.
+    /// The age from which an instance is replaced because its agent's token ends; without tokens,
+    /// never.
     pub fn renew_after(&self) -> SignedDuration {
         let tokens = self.tokens.as_ref();
         tokens.map_or(SignedDuration::MAX, AgentTokens::renew_after)
     }
 
+    /// An intent with new ids, and with everything that its request needs.
     pub(super) fn intent(
         &self,
         fleet: Fleet,

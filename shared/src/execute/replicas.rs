@@ -1,9 +1,9 @@
-//! Deleting replicas and moving their addresses. Replicas have no rows, so what is about to happen
-//! to them is recorded in the store, under the lock, before EC2 is asked.
+//! Deleting replicas and moving their addresses. Replicas have no rows, so each of these is
+//! recorded in DynamoDB, under the lock, before EC2 is asked.
 
 use std::collections::BTreeSet;
 
-use super::{Executor, Stop};
+use super::executor::{Executor, Stop};
 use crate::host::Reassociation;
 use crate::lock::LockError;
 use crate::report::StepResult;
@@ -11,7 +11,7 @@ use crate::scaling::{Action, Plan, address_moves_to_record};
 use crate::store::ReplicaRecord;
 
 impl Executor<'_> {
-    /// Addresses first: a replica's address moves to another one before the replica is deleted.
+    /// Moves addresses first, so that a replica's address is on another one before it is deleted.
     pub(super) async fn move_addresses_and_delete_replicas(
         &self,
         plan: &Plan,
@@ -29,7 +29,7 @@ impl Executor<'_> {
         if deleting.is_empty() && unknown.is_none() && moves.is_none() {
             return Ok(());
         }
-        self.in_time()?;
+        self.check_time()?;
         let record = ReplicaRecord {
             unknown_since: unknown.unwrap_or(&self.snapshot.unknown_since).clone(),
             deleting: deleting.iter().cloned().collect::<BTreeSet<_>>(),
@@ -47,14 +47,15 @@ impl Executor<'_> {
         if deleting.is_empty() {
             return Ok(());
         }
-        self.ask_to_terminate(&deleting, |id| format!("delete replica {id}"), results)
+        self.request_termination(&deleting, |id| format!("delete replica {id}"), results)
             .await
     }
 
-    /// One request for each address. The next pass decides again about what failed: until then the
-    /// address stays where it was, and the address of a deleted replica becomes free.
+    /// Moves each address with one request. If one fails, the address stays where it is, or becomes
+    /// free with its replica's deletion, and the next pass decides again.
     async fn move_addresses(&self, plan: &Plan, results: &mut Vec<StepResult>) {
-        // An EC2 that does not answer must not keep the replicas from being deleted.
+        // At most half of the time is spent here, so that replicas are deleted even if EC2 does not
+        // answer.
         let began = self.clock.now();
         let until = began + self.deadline.duration_since(began) / 2;
         for step in &plan.steps {
@@ -69,7 +70,7 @@ impl Executor<'_> {
                 None => Reassociation::Refused,
             };
             if self.clock.now() >= until {
-                let reason = "half of the time that was left is used up; the next pass goes on";
+                let reason = "half of the remaining time is used up; the next pass continues";
                 results.push(StepResult::failed(&step.action, reason));
                 continue;
             }

@@ -1,18 +1,17 @@
-//! Terminating instances: `TERMINATING` is committed first, and EC2 is asked only for what was
-//! committed.
+//! Terminating instances: `TERMINATING` is written first, and EC2 is asked only for instances whose
+//! write succeeded.
 
 use std::collections::BTreeSet;
 
-use super::{Executor, Stop, written};
+use super::executor::{Executor, Stop, report_write};
 use crate::db::{WriteOutcome, WriteResult};
 use crate::ids::InstanceId;
-use crate::model::NewInstance;
-use crate::model::TerminateIf;
+use crate::model::{NewInstance, TerminateIf};
 use crate::report::StepResult;
 use crate::scaling::{Action, Plan};
 
 impl Executor<'_> {
-    pub(super) async fn end_instances(
+    pub(super) async fn terminate_instances(
         &self,
         plan: &Plan,
         results: &mut Vec<StepResult>,
@@ -28,7 +27,7 @@ impl Executor<'_> {
         }
         committed.extend(self.adopt(plan, results).await?);
 
-        let asked: BTreeSet<_> = plan
+        let requested: BTreeSet<_> = plan
             .steps
             .iter()
             .filter_map(|step| match &step.action {
@@ -41,32 +40,32 @@ impl Executor<'_> {
                 _ => None,
             })
             .collect();
-        committed.retain(|id| asked.contains(id));
+        committed.retain(|id| requested.contains(id));
         if committed.is_empty() {
             return Ok(());
         }
-        self.ask_to_terminate(&committed, |id| format!("terminate {id} at EC2"), results)
+        self.request_termination(&committed, |id| format!("terminate {id} at EC2"), results)
             .await
     }
 
-    /// Asks EC2 to terminate what is recorded; each id is reported as a step.
-    pub(super) async fn ask_to_terminate(
+    /// Asks EC2 to terminate instances whose end is recorded, with a result for each id.
+    pub(super) async fn request_termination(
         &self,
         ids: &[InstanceId],
         step: impl Fn(&InstanceId) -> String,
         results: &mut Vec<StepResult>,
     ) -> Result<(), Stop> {
-        self.in_time()?;
+        self.check_time()?;
         for (id, answer) in self.host.terminate(ids).await {
             results.push(match answer {
-                Ok(()) => StepResult::ok(step(&id), "asked"),
+                Ok(()) => StepResult::ok(step(&id), "requested"),
                 Err(error) => StepResult::failed(step(&id), error),
             });
         }
         Ok(())
     }
 
-    /// The ids for which `TERMINATING` holds now.
+    /// Writes `TERMINATING` under a condition, and returns the ids that have it now.
     async fn commit(
         &self,
         plan: &Plan,
@@ -84,17 +83,18 @@ impl Executor<'_> {
         if ids.is_empty() {
             return Ok(ids);
         }
-        self.in_time()?;
-        let Some(database) = self.instance_rows("commit the end of instances", results) else {
+        self.check_time()?;
+        let Some(database) = self.instance_rows("set TERMINATING", results) else {
             return Ok(Vec::new());
         };
         let answer = database
             .terminate(&self.lease.fence(), &ids, condition)
             .await;
-        let rows = written("commit the end of", answer, results)?;
-        Ok(held(rows))
+        let rows = report_write("set TERMINATING on", answer, results)?;
+        Ok(terminating(rows))
     }
 
+    /// Inserts the rows of orphans, and returns the ids that it inserted.
     async fn adopt(
         &self,
         plan: &Plan,
@@ -111,13 +111,13 @@ impl Executor<'_> {
         if orphans.is_empty() {
             return Ok(Vec::new());
         }
-        self.in_time()?;
-        let Some(database) = self.instance_rows("commit the end of orphans", results) else {
+        self.check_time()?;
+        let Some(database) = self.instance_rows("insert orphans", results) else {
             return Ok(Vec::new());
         };
         let answer = database.adopt_orphans(&self.lease.fence(), &orphans).await;
-        let rows = written("commit the end of orphan", answer, results)?;
-        // A row that existed before may be anything: only what was adopted now is an orphan.
+        let rows = report_write("insert orphan", answer, results)?;
+        // Only rows that were inserted now are orphans: one that existed before may be in service.
         Ok(rows
             .into_iter()
             .filter(|row| row.outcome == WriteOutcome::Done)
@@ -126,7 +126,7 @@ impl Executor<'_> {
     }
 }
 
-fn held(rows: Vec<WriteResult>) -> Vec<InstanceId> {
+fn terminating(rows: Vec<WriteResult>) -> Vec<InstanceId> {
     rows.into_iter()
         .filter(|row| row.outcome.holds())
         .map(|row| InstanceId::new(row.id))

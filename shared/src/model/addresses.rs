@@ -1,4 +1,4 @@
-//! External addresses: Elastic IPs of a pool that replicas carry.
+//! External addresses: Elastic IPs of a pool that are associated with replicas.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,8 +14,8 @@ pub struct ExternalAddress {
     pub id: AddressId,
     pub ip: IpAddr,
     pub carrier: Carrier,
-    /// It has the pool's tag. The others are looked at because a replica that carries one of
-    /// them must not get another.
+    /// It has the pool's tag. Other addresses are listed too, because a replica that has one of
+    /// them must not get a second one.
     pub in_pool: bool,
 }
 
@@ -24,7 +24,7 @@ pub struct ExternalAddress {
 pub enum Carrier {
     Nobody,
     Instance(InstanceId),
-    /// No instance: a NAT gateway, a load balancer.
+    /// Something else than an instance, such as a NAT gateway or a load balancer.
     Other(String),
 }
 
@@ -37,31 +37,31 @@ impl Carrier {
     }
 }
 
-/// What a look at the addresses came to.
+/// The outcome of listing the addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AddressListing {
-    /// The region has no pool: EC2 was not asked.
+    /// The region has no pool, so EC2 was not asked.
     #[default]
     Off,
-    /// EC2 did not tell them. Replicas are kept all the same.
+    /// EC2 did not list them. Replicas are reconciled anyway, without their addresses.
     Unknown {
         why: String,
     },
     Listed(Vec<ExternalAddress>),
 }
 
-/// A move as it was written down before EC2 was asked for it: EC2's lists lag behind.
+/// A move of an address, recorded before it is requested from EC2, because EC2's listings lag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressMove {
     pub to: InstanceId,
-    /// Who carried it before, the last one last; null for nobody. A list that shows one of them
-    /// may be from before the move.
+    /// Its earlier carriers, the latest last; null where it was free. A listing that shows one of
+    /// them may be from before the move.
     pub before: Vec<Option<InstanceId>>,
-    /// When EC2 was first asked for it.
+    /// When the move was first requested.
     pub since: Timestamp,
-    /// When EC2 was last asked for it.
+    /// When the move was last requested.
     pub at: Timestamp,
 }
 
-/// The moves of a region, each address' last one.
+/// The last move of each address of a region.
 pub type AddressMoves = BTreeMap<AddressId, AddressMove>;

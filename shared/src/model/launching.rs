@@ -1,4 +1,4 @@
-//! What was requested from EC2, and what it refused.
+//! Launches: the request, the intent that records it, and refusals for lack of capacity.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -6,34 +6,34 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ClientSha, ClientToken, ImageId, LaunchId};
 use crate::settings::LaunchChoice;
 
-/// The exact `RunInstances` request of an intent. Nothing of it is resolved again on resume:
-/// the same token with other parameters is an error at EC2. A field that an earlier version did
-/// not record stands, when it is missing, for what that version sent.
+/// The exact `RunInstances` request of an intent. Nothing is resolved again on resume, because EC2
+/// rejects the same token with other parameters. A field that an earlier version did not record
+/// defaults to what that version sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchRequest {
     pub image_id: ImageId,
     pub client_sha: ClientSha,
-    /// Spot instances, not on-demand ones.
+    /// Spot instances instead of on-demand ones.
     #[serde(default)]
     pub spot: bool,
     pub instance_type: String,
     pub subnet_id: String,
     pub security_group_ids: Vec<String>,
     pub instance_profile: Option<String>,
-    /// Base64, as the wire wants it.
+    /// In base64, as EC2 requires.
     pub user_data: String,
     /// In the order in which they are sent.
     pub tags: Vec<(String, String)>,
     pub count: u32,
     /// Slots per instance.
     pub capacity: u32,
-    /// How far from the metadata service its answers may get, which asks for IMDSv2's tokens
-    /// then. None where an earlier version left all of it to the image.
+    /// The hop limit of the metadata service's answers; if it is set, IMDSv2 is required. None in
+    /// requests of an earlier version, which left both to the image.
     #[serde(default)]
     pub imds_hop_limit: Option<u8>,
 }
 
-/// A launch that was decided and recorded, and may or may not have reached EC2.
+/// A recorded launch, whose request may or may not have reached EC2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     pub launch_id: LaunchId,
@@ -43,8 +43,9 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// Past this age the token may have been forgotten by EC2, which promises no period of
-    /// validity: asking again could launch again, so it is looked up only.
+    /// The age up to which the request may be sent again. EC2 does not say how long it keeps a
+    /// token; once it has forgotten it, the same request would launch again. So an older intent is
+    /// only looked up.
     pub const RESUMABLE: SignedDuration = SignedDuration::from_hours(12);
 
     pub fn is_resumable(&self, now: Timestamp) -> bool {
@@ -52,8 +53,8 @@ impl Intent {
     }
 }
 
-/// EC2 had no room for a type in a subnet, spot or not: two pools that run out each by itself.
-/// It is not asked again until `until`.
+/// EC2 had no capacity for an instance type in a subnet. It is not asked again before `until`. Spot
+/// and on demand have separate capacity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapacityRefusal {
     #[serde(default)]
@@ -64,26 +65,26 @@ pub struct CapacityRefusal {
 }
 
 impl CapacityRefusal {
-    /// How long a capacity refusal is remembered.
-    pub const REMEMBERED: SignedDuration = SignedDuration::from_mins(3);
+    /// How long a refusal is in force.
+    pub const VALID_FOR: SignedDuration = SignedDuration::from_mins(3);
 
-    /// The refusal of this request.
+    /// A refusal of this request, in force from `now` on.
     pub fn of(request: &LaunchRequest, now: Timestamp) -> Self {
         Self {
             spot: request.spot,
             instance_type: request.instance_type.clone(),
             subnet_id: request.subnet_id.clone(),
-            until: now + Self::REMEMBERED,
+            until: now + Self::VALID_FOR,
         }
     }
 
-    /// Tells it from the region's other ones.
+    /// Unique among the region's refusals.
     pub fn key(&self) -> String {
         let market = if self.spot { "spot#" } else { "" };
         format!("{market}{}#{}", self.instance_type, self.subnet_id)
     }
 
-    /// Whether this choice, in this subnet, is not to be asked for yet.
+    /// Whether this choice in this subnet must not be requested yet.
     pub fn covers(&self, choice: &LaunchChoice, subnet_id: &str, now: Timestamp) -> bool {
         self.until > now
             && self.spot == choice.spot
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_is_on_demand_unless_it_says_spot() {
+    fn choice_without_spot_is_on_demand() {
         let mut item =
             json!({"instance_type": "m6i.large", "capacity": 2, "subnet_id": "subnet-a"});
         let on_demand = choice(&item).unwrap();
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn spot_is_true_or_false_and_nothing_else() {
+    fn choice_whose_spot_is_not_a_boolean_is_rejected() {
         for wrong in [
             json!("true"),
             json!(1),
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_recorded_was_on_demand_with_the_images_metadata_service() {
+    fn request_of_an_earlier_version_is_on_demand_without_a_hop_limit() {
         let request: LaunchRequest = serde_json::from_value(json!({
             "image_id": "ami-1", "client_sha": "sha", "instance_type": "m6i.large",
             "subnet_id": "subnet-a", "security_group_ids": [], "instance_profile": null,
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn spot_and_on_demand_are_refused_each_for_itself() {
+    fn refusal_of_spot_does_not_cover_on_demand() {
         let now = Timestamp::UNIX_EPOCH;
         let mut choice = choice(&json!({
             "instance_type": "m6i.large", "capacity": 2, "subnet_id": "subnet-a", "spot": true,
@@ -170,7 +171,7 @@ mod tests {
             spot: true,
             instance_type: "m6i.large".to_owned(),
             subnet_id: "subnet-a".to_owned(),
-            until: now + CapacityRefusal::REMEMBERED,
+            until: now + CapacityRefusal::VALID_FOR,
         };
         assert!(refusal.covers(&choice, "subnet-a", now));
         assert!(!refusal.covers(&choice, "subnet-b", now));

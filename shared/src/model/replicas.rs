@@ -1,27 +1,27 @@
-//! SimpleScaleVM's replicas: machines without a row, which tell their own status.
+//! SimpleScaleVM's replicas: machines without rows, which report their own status.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::MachineState;
+use super::machine::MachineState;
 
-/// What a replica said when it was asked.
+/// A replica's answer to a request for its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplicaAnswer {
-    /// So much is free on it.
+    /// It has this much free capacity.
     Healthy { capacity: u32 },
-    /// It is done and wants to be deleted.
+    /// It has finished and is to be deleted.
     Terminated,
-    /// Nothing that could be understood, and why.
+    /// No valid answer, and why.
     Unknown { why: String },
 }
 
-/// How a replica stands, by the provider's word and its own.
+/// A replica's status, derived from EC2's state and from its own answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
 pub enum ReplicaStatus {
-    /// The provider builds it: it has no address yet.
+    /// EC2 starts it: it has no address yet.
     Creating,
     Healthy {
         capacity: u32,
@@ -31,11 +31,11 @@ pub enum ReplicaStatus {
     Unknown {
         why: String,
     },
-    /// The provider neither builds nor runs it.
+    /// EC2 neither starts nor runs it.
     InError {
         state: MachineState,
     },
-    /// The provider is about to delete it, or has.
+    /// EC2 deletes it, or has deleted it.
     Deleting,
 }
 

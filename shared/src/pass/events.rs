@@ -7,16 +7,16 @@ use futures::FutureExt;
 use futures::future::join_all;
 use tracing::info;
 
-use super::{PassRequest, Reconciler};
+use super::reconciler::{PassRequest, Reconciler};
 use crate::ids::RegionName;
 use crate::lock::LockError;
 use crate::report::PassReport;
 use crate::trigger::Trigger;
 
-/// What became of an event.
+/// The outcome of an event.
 #[derive(Debug)]
 pub enum EventOutcome {
-    /// The same id came before: that delivery runs the passes, or has run them.
+    /// The same id came before. That delivery runs the passes, or has run them.
     AlreadyHandled,
     Handled(Vec<PassReport>),
 }
@@ -25,8 +25,8 @@ impl Reconciler {
     /// Marks the event's regions and runs a pass for each of them.
     ///
     /// # Errors
-    /// When it is not certain that the marks are durable: the event has to be sent again. Once
-    /// they are, the event is not needed again, whatever becomes of the passes.
+    /// When the marks may not be durable: the event has to be sent again. Once they are durable,
+    /// the event is not needed any more, even if its passes fail.
     pub async fn handle_event(
         &self,
         id: &str,
@@ -53,11 +53,11 @@ impl Reconciler {
         Ok(EventOutcome::Handled(self.run_all(regions, &request).await))
     }
 
-    /// Sets the wake marks of regions, so that whoever holds a region's lock runs another round.
-    /// `id` says in the log on whose behalf.
+    /// Sets the wake marks of regions, so that the holder of a region's lock runs another round.
+    /// `id` is the event's id, for the log.
     ///
     /// # Errors
-    /// When it is not certain that a mark is set.
+    /// When a mark may not be set.
     pub async fn mark_regions(&self, regions: &[RegionName], id: &str) -> Result<(), LockError> {
         let now = self.clock.now();
         for region in regions {
@@ -66,18 +66,21 @@ impl Reconciler {
         Ok(())
     }
 
-    /// A pass for each region, all at once. A region that panics fails alone.
+    /// Runs a pass for each region, all at the same time. A panic fails only its own region.
     pub async fn run_all(&self, regions: &[RegionName], request: &PassRequest) -> Vec<PassReport> {
         let passes = regions
             .iter()
-            .map(|region| guard(region, self.run(region, request)));
+            .map(|region| catch_panic(region, self.run(region, request)));
         join_all(passes).await
     }
 }
 
 /// Turns a panic into a failed report, so that it does not end the passes of other regions.
-pub async fn guard(region: &RegionName, pass: impl Future<Output = PassReport>) -> PassReport {
-    let fault = "a fault of the service itself: the log has the panic";
+pub async fn catch_panic(
+    region: &RegionName,
+    pass: impl Future<Output = PassReport>,
+) -> PassReport {
+    let fault = "the service panicked: see the panic in the log";
     AssertUnwindSafe(pass)
         .catch_unwind()
         .await

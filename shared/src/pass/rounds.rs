@@ -1,5 +1,5 @@
-//! The rounds of a pass. A round runs under a lock of its own: observe → decide → execute →
-//! record. What came in meanwhile has left a wake mark, which the next round finds.
+//! The rounds of a pass. Each round takes the lock: observe → decide → execute → record. An event
+//! that comes meanwhile sets the wake mark, which the next round finds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
-use super::{PassError, PassRequest, Reconciler, millis};
+use super::reconciler::{PassError, PassRequest, Reconciler, millis};
 use crate::db::DbError;
 use crate::execute::{Execution, Executor};
 use crate::host::HostHandler;
@@ -18,40 +18,41 @@ use crate::observe::ObserveError;
 use crate::report::{Decision, PassOutcome, PassReport, StepResult};
 use crate::scaling::{self, Plan};
 
-/// After this many rounds the rest is handed over, so that constant events cannot occupy one
-/// function for ever.
+/// After this many rounds the region is handed over, so that constant events cannot keep one
+/// invocation busy for ever.
 const MAX_ROUNDS: u32 = 3;
 
-/// The answer to `acquire` may be lost; asking again with the same owner is harmless.
+/// `acquire` is repeated if its answer is lost, which is harmless with the same owner.
 const ACQUIRE_ATTEMPTS: u32 = 3;
 
-/// What came of one round.
+/// The outcome of one round.
 struct Round {
     plan: Plan,
     results: Vec<StepResult>,
-    /// Its decision is recorded, and the wake mark that it found is cleared.
+    /// The decision is recorded, and the wake mark that the round found is cleared.
     settled: bool,
-    /// An image changed its state, and what follows from that is not decided yet.
+    /// An image changed its state. What follows from that is decided in the next round.
     image_moved: bool,
 }
 
-/// What follows a round.
+/// What happens after a round.
 enum Next {
     Done,
     AnotherRound,
-    /// There is more to do than this pass has time for.
+    /// There is more to do, but this pass has no time left.
     HandOver,
 }
 
 impl Reconciler {
-    /// Runs rounds until nothing is left to do, the lock is somebody else's, or time is up.
+    /// Runs rounds until nothing is left to do, another pass has the lock, or the time is used up.
     pub(super) async fn run_rounds(
         &self,
         request: &PassRequest,
         report: &mut PassReport,
     ) -> Result<PassOutcome, PassError> {
         let region = &report.region.clone();
-        // First the mark, then the lock: its holder reads the mark again after the release.
+        // The mark is set before the lock is tried, because the holder reads the mark once more
+        // after it has released the lock.
         if request.trigger.leaves_a_mark() {
             self.lock
                 .set_wake_mark(region, &request.id, request.began)
@@ -63,7 +64,7 @@ impl Reconciler {
                 LockAttempt::Held { until } if report.rounds == 0 => {
                     return Ok(PassOutcome::Busy { until });
                 }
-                // After rounds of its own, this pass leaves the mark to the new holder.
+                // This pass has run rounds already: the new holder handles the mark.
                 LockAttempt::Held { .. } => break,
             };
             report.rounds += 1;
@@ -84,10 +85,10 @@ impl Reconciler {
         Ok(report.outcome_of_steps())
     }
 
-    /// One round under this lease, and the release of the lock whatever came of it.
+    /// Runs one round under this lease, and releases the lock in any case.
     ///
-    /// A region that cannot be observed keeps its mark and waits for the schedule: another round
-    /// at once would ask a database that is down again and again.
+    /// A region that cannot be observed keeps its mark and waits for the schedule: further rounds
+    /// would only repeat requests to a database that is down.
     async fn run_locked(
         &self,
         mut lease: Lease,
@@ -99,7 +100,7 @@ impl Reconciler {
             lease = self.advance_past_fence(lease, in_force).await?;
             round = self.run_round(&lease, request).await;
         }
-        // Also without an answer to the release, the mark is read again.
+        // Not a reason to stop: the mark is read again even if the release got no answer.
         if let Err(error) = self.lock.release(&lease).await {
             let failed = StepResult::failed("release the lock", error);
             report.results.push(failed);
@@ -107,8 +108,8 @@ impl Reconciler {
         round
     }
 
-    /// Whether there is more to do. A region whose mark cannot be cleared waits for the schedule:
-    /// its mark, found set, would cause rounds and hand-overs without end.
+    /// What follows a round. A region whose mark could not be cleared waits for the schedule,
+    /// because the mark would cause rounds and hand-overs without end.
     async fn next(
         &self,
         settled: bool,
@@ -128,7 +129,7 @@ impl Reconciler {
         })
     }
 
-    /// A lock for the rest of the invocation's time and no longer.
+    /// Acquires the lock, for the rest of the invocation's time at most.
     async fn acquire(
         &self,
         region: &RegionName,
@@ -147,8 +148,9 @@ impl Reconciler {
         }
     }
 
-    /// Raises the lock's version above the database's fence: the scaling table was made anew or
-    /// restored. It fails for a pass that merely lost the lock, because somebody else holds it.
+    /// Raises the lock's version above the fence in PostgreSQL, after the scaling table was created
+    /// anew or restored. A pass that merely lost the lock gets an error, because another one holds
+    /// it.
     async fn advance_past_fence(&self, lease: Lease, in_force: i64) -> Result<Lease, LockError> {
         match self.lock.advance_past_fence(&lease, in_force).await {
             Ok(lease) => {
@@ -166,13 +168,13 @@ impl Reconciler {
         }
     }
 
-    /// Another round would have less than half of a pass's time.
+    /// Whether half of the budget is used up, so that there is not enough time for another round.
     fn is_over(&self, began: Timestamp) -> bool {
         let spent = self.clock.now().duration_since(began);
         SignedDuration::try_from(self.limits.budget).is_ok_and(|budget| spent >= budget / 2)
     }
 
-    /// observe → decide → execute → record, under the lock.
+    /// Runs observe → decide → execute → record, under the lock.
     async fn run_round(&self, lease: &Lease, request: &PassRequest) -> Result<Round, PassError> {
         let began = self.clock.now();
         let host: Arc<dyn HostHandler> = Arc::new(LeasedHost::new(
@@ -233,9 +235,9 @@ impl Reconciler {
         })
     }
 
-    /// Clears the wake mark that was set before the observation, now that it was acted on: the
-    /// decision's record proves that the lock was still this lease's. A function that dies before
-    /// this leaves the mark, and a mark that was set since then has another id.
+    /// Clears the wake mark that was set before the observation, now that the plan is executed.
+    /// Recording the decision has proved that the lock was still held. A function that dies before
+    /// this leaves the mark, and a mark that was set since has another id.
     async fn clear(
         &self,
         lease: &Lease,
@@ -251,7 +253,7 @@ impl Reconciler {
     }
 }
 
-/// The version in force, if that is what kept a round from observing.
+/// The fence's version, if the round failed because its lock's version is below it.
 fn behind_fence(round: &Result<Round, PassError>) -> Option<i64> {
     match round {
         Err(PassError::Observe(ObserveError::Database(DbError::BehindFence {

@@ -1,14 +1,23 @@
-//! How a column's JSON value becomes a setting's type, with an error that says what is expected.
+//! Converting a column's JSON value into a setting's type. The error says what is expected.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde::de::{DeserializeOwned, Error};
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use thiserror::Error;
 
-use super::{BadSetting, TABLE};
+use super::table::{TABLE, defaults};
 use crate::ids::RegionName;
+
+/// A column with an invalid value.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("column `{column}`: {problem}")]
+pub struct BadSetting {
+    pub column: &'static str,
+    pub problem: String,
+}
 
 /// Reads one group of settings from a row.
 pub(super) fn read<T: DeserializeOwned>(row: &Value) -> Result<T, BadSetting> {
@@ -25,6 +34,15 @@ pub(super) fn read<T: DeserializeOwned>(row: &Value) -> Result<T, BadSetting> {
             problem: message,
         }
     })
+}
+
+/// One group of settings with the table's defaults.
+#[expect(
+    clippy::expect_used,
+    reason = "the table is constant, and a test reads all of it"
+)]
+pub(super) fn default_group<T: DeserializeOwned>() -> T {
+    read(&Value::Object(defaults())).expect("the table's defaults are valid settings")
 }
 
 /// A number that is 0 or more.
@@ -51,7 +69,7 @@ fn number<'de, D: Deserializer<'de>, T: TryFrom<i64>>(
         .ok_or_else(|| D::Error::custom(format!("{value} must be a whole number, {least} or more")))
 }
 
-fn whole_seconds<E: Error>(value: &Value) -> Result<u32, E> {
+fn whole_seconds<E: serde::de::Error>(value: &Value) -> Result<u32, E> {
     value
         .as_i64()
         .filter(|seconds| *seconds >= 1)
@@ -81,7 +99,7 @@ pub(super) fn optional_seconds<'de, D: Deserializer<'de>>(
     }
 }
 
-/// An empty text is what a form leaves behind: not set.
+/// An empty text counts as not set: web forms leave one behind.
 pub(super) fn optional_text<'de, D: Deserializer<'de>>(
     column: D,
 ) -> Result<Option<String>, D::Error> {

@@ -7,26 +7,27 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// More slots on one machine are a mistyped number: its host agent would insert them all.
+/// A larger capacity is taken for a typing error. Without a limit, a host agent's registration
+/// would insert that many slots.
 const LARGEST_CAPACITY: u32 = 1000;
 
-/// One way to get capacity: a type in a place, and how many slots it holds.
+/// One way to launch: an instance type in a subnet, spot or on demand, with its number of slots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "ChoiceColumns", into = "ChoiceColumns")]
 pub struct LaunchChoice {
-    /// A spot instance: cheaper, and EC2 may take it back.
+    /// Spot instead of on demand: cheaper, but EC2 may take the instance.
     pub spot: bool,
     pub instance_type: String,
     pub capacity: u32,
     pub subnet: Selector,
 }
 
-/// A choice as an item of `regions.launch_choices` spells it.
+/// A choice as an item of `regions.launch_choices`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,
     expecting = "an object with `instance_type`, `capacity`, `subnet_id` or `subnet_tag`, and \
-                 perhaps `spot`"
+                 optionally `spot`"
 )]
 struct ChoiceColumns {
     #[serde(default, skip_serializing_if = "Not::not")]
@@ -97,7 +98,7 @@ impl From<LaunchChoice> for ChoiceColumns {
 }
 
 impl LaunchChoice {
-    /// Its type, and that it is spot if it is.
+    /// The instance type, with `spot` in front if it is spot.
     pub fn machine(&self) -> String {
         let market = if self.spot { "spot " } else { "" };
         format!("{market}{}", self.instance_type)
@@ -110,7 +111,7 @@ impl fmt::Display for LaunchChoice {
     }
 }
 
-/// Names a subnet or a security group: by id, or by a tag that is looked up at launch.
+/// Selects a subnet or security groups: by id, or by a tag that is looked up at launch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(
     untagged,
@@ -150,7 +151,7 @@ pub(super) fn security_groups<'de, D: Deserializer<'de>>(
     each(column, check_selector)
 }
 
-/// Gives the choices that name no `capacity` this one.
+/// Sets the capacity of choices that have none.
 pub(super) fn fill_in_capacity(choices: &mut Value, capacity: u32) {
     for choice in choices.as_array_mut().into_iter().flatten() {
         if let Value::Object(choice) = choice {
@@ -159,7 +160,7 @@ pub(super) fn fill_in_capacity(choices: &mut Value, capacity: u32) {
     }
 }
 
-/// Reads a JSON list item by item, so that the error says which item is wrong.
+/// Reads a JSON array item by item, so that the error names the invalid item.
 fn each<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     column: D,
     check: impl Fn(&T) -> Result<(), String>,

@@ -1,4 +1,4 @@
-//! How a region's replicas are counted and asked. The variables have SimpleScaleVM's own names.
+//! Settings of the algorithm `replica`. Their environment variables have SimpleScaleVM's names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,10 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{BadSetting, Columns, columns, table};
+use super::columns::{self, BadSetting};
+use super::table::{Columns, defaults, overlay};
 
+/// How a region's replicas are counted, asked and replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ReplicaSettings {
     /// Resources of a replica that is being created: `REPLICA_CAPACITY`.
@@ -36,7 +38,7 @@ pub struct ReplicaSettings {
         deserialize_with = "columns::optional_seconds"
     )]
     pub replace_unknown: Option<SignedDuration>,
-    /// The pool of Elastic IPs that healthy replicas carry.
+    /// The tag of the Elastic IPs that healthy replicas get.
     #[serde(rename = "replica_address_tag", deserialize_with = "address_tag")]
     pub address_tag: Option<AddressTag>,
 }
@@ -55,7 +57,7 @@ pub struct StatusApi {
     pub capacity_key: String,
     #[serde(rename = "replica_api_termination_key")]
     pub termination_key: String,
-    /// For one request, from connecting to the end of the answer.
+    /// The limit for one request, from connecting to the end of the answer.
     #[serde(rename = "replica_api_seconds", deserialize_with = "columns::timeout")]
     pub time_limit: Duration,
 }
@@ -66,7 +68,7 @@ pub enum Protocol {
     Https,
 }
 
-/// The tag by which a pool's addresses are found: `REPLICA_ADDRESS_TAG`, as `KEY=VALUE`.
+/// The tag of a pool's addresses: `REPLICA_ADDRESS_TAG`, as `KEY=VALUE`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AddressTag {
     pub key: String,
@@ -74,12 +76,12 @@ pub struct AddressTag {
 }
 
 impl ReplicaSettings {
-    /// Reads a row, or the environment's part of one. What is missing has its default.
+    /// Reads a row, or the columns that the environment sets. Missing columns have their defaults.
     ///
     /// # Errors
-    /// Names the first column that cannot be worked with, and what it should be.
+    /// Names the first invalid column, and what its value must be.
     pub fn from_columns(row: &Columns) -> Result<Self, BadSetting> {
-        let row = Value::Object(super::overlay(table::defaults(), row));
+        let row = Value::Object(overlay(defaults(), row));
         Ok(Self {
             api: columns::read(&row)?,
             ..columns::read(&row)?
@@ -89,13 +91,13 @@ impl ReplicaSettings {
 
 impl Default for ReplicaSettings {
     fn default() -> Self {
-        table::default_group()
+        columns::default_group()
     }
 }
 
 impl Default for StatusApi {
     fn default() -> Self {
-        table::default_group()
+        columns::default_group()
     }
 }
 

@@ -1,19 +1,19 @@
-//! Every setting of a region, with its default: what the documentation and the migrations are
-//! checked against.
+//! Every setting of a region, with its default. The documentation and the migrations are checked
+//! against this table.
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Columns, columns};
+/// A row as `to_jsonb` gives it: column → value.
+pub type Columns = Map<String, Value>;
 
 /// One column of `regions`.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub column: &'static str,
-    /// The environment variable that sets it where a row is silent, or where there is no database.
+    /// The environment variable that applies if the row has null, or if there is no database.
     pub variable: Option<&'static str>,
     pub kind: Kind,
-    /// As text of its kind; `required` and `none` have no value.
+    /// As a text of its kind, or [`REQUIRED`] or [`NONE`].
     pub default: &'static str,
 }
 
@@ -26,9 +26,9 @@ pub enum Kind {
     Json,
 }
 
-/// The row has to give a value.
+/// The row must have a value.
 pub const REQUIRED: &str = "required";
-/// The setting is off, or empty, unless the row gives a value.
+/// The setting is off, or empty, unless the row has a value.
 pub const NONE: &str = "none";
 
 const fn column(column: &'static str, kind: Kind, default: &'static str) -> Setting {
@@ -91,7 +91,7 @@ pub const TABLE: &[Setting] = &[
 ];
 
 impl Kind {
-    /// The value that a text stands for; none if it is not of this kind.
+    /// Parses a text into a column's value; none if it is not of this kind.
     pub fn parse(self, text: &str) -> Option<Value> {
         match self {
             Text => Some(Value::String(text.to_owned())),
@@ -101,7 +101,7 @@ impl Kind {
         }
     }
 
-    /// For error messages.
+    /// What a value must be, for error messages.
     pub fn expected(self) -> &'static str {
         match self {
             Text => "a text",
@@ -127,10 +127,10 @@ pub fn defaults() -> Columns {
         .collect()
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "a constant table, and a test reads all of it"
-)]
-pub(super) fn default_group<T: DeserializeOwned>() -> T {
-    columns::read(&Value::Object(defaults())).expect("the table's defaults are valid settings")
+/// `base` with the values of `row` that are not null.
+pub fn overlay(mut base: Columns, row: &Columns) -> Columns {
+    for (column, value) in row.iter().filter(|(_, value)| !value.is_null()) {
+        base.insert(column.clone(), value.clone());
+    }
+    base
 }

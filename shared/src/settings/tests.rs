@@ -9,7 +9,7 @@ fn columns(row: Value) -> Columns {
     }
 }
 
-/// A row in which an operator has set what is required and nothing else.
+/// A row with the required columns only.
 fn row() -> Columns {
     columns(json!({
         "name": "us-east-1",
@@ -83,7 +83,7 @@ fn empty_text_counts_as_not_set() {
     }
 }
 
-/// The schema refuses most of these; a row may come from an older one.
+/// The schema rejects most of these, but a row may come from an older schema.
 #[test]
 fn bad_column_is_named_with_its_value() {
     for (column, value) in [
@@ -137,7 +137,7 @@ fn replica_settings_of_a_row_override_the_given_defaults() {
 }
 
 #[test]
-fn choice_without_capacity_takes_it_from_the_replicas_only() {
+fn choice_without_capacity_has_that_of_replicas_with_their_algorithm_only() {
     let choices = json!([
         {"instance_type": "m6i.large", "subnet_id": "subnet-a"},
         {"instance_type": "m6i.large", "capacity": 7, "subnet_id": "subnet-a"},

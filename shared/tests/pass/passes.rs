@@ -203,7 +203,7 @@ async fn spot_without_capacity_falls_back_to_on_demand_until_the_refusal_expires
     world.pass().await;
     assert_eq!(requested()[3..], [on_demand]);
 
-    world.clock.advance(CapacityRefusal::REMEMBERED);
+    world.clock.advance(CapacityRefusal::VALID_FOR);
     set(&world, |settings| settings.target_free = 8);
     world.pass().await;
     assert_eq!(requested()[4..], [spot_1]);
@@ -332,13 +332,13 @@ async fn held_lock_leaves_the_wake_mark_for_the_next_pass() {
         .unwrap();
     let report = world.pass().await;
     assert!(matches!(report.outcome, PassOutcome::Busy { .. }));
-    assert!(world.items().wanted.is_some(), "the mark is durable");
+    assert!(world.items().wake_mark.is_some(), "the mark is durable");
     let LockAttempt::Acquired(lease) = held else {
         panic!("{held:?}")
     };
     world.store.release(&lease).await.unwrap();
     assert_eq!(world.pass().await.outcome, PassOutcome::Done);
-    assert!(world.items().wanted.is_none());
+    assert!(world.items().wake_mark.is_none());
 }
 
 #[tokio::test]
@@ -379,7 +379,7 @@ async fn region_marked_again_gets_three_rounds_and_is_then_handed_over() {
     assert_eq!(report.rounds, 3);
     assert_eq!(world.handed_over.all(), ["us-east-1"]);
     assert!(
-        world.items().wanted.is_some(),
+        world.items().wake_mark.is_some(),
         "the mark stays for the invocation that takes over"
     );
 }
@@ -398,13 +398,13 @@ async fn failed_observation_is_not_repeated_for_a_new_mark() {
 async fn failed_observation_keeps_the_wake_mark() {
     let world = World::with([]);
     world.store.items().mark(&World::region(), "an event");
-    let before = world.items().wanted.clone();
+    let before = world.items().wake_mark.clone();
     world.host.state().fail_next_list = true;
     let scheduled = request(Trigger::Schedule);
     world.reconciler().run(&World::region(), &scheduled).await;
-    assert_eq!(world.items().wanted, before);
+    assert_eq!(world.items().wake_mark, before);
     world.reconciler().run(&World::region(), &scheduled).await;
-    assert_eq!(world.items().wanted, None, "the mark was followed");
+    assert_eq!(world.items().wake_mark, None, "the mark was followed");
 }
 
 #[tokio::test]
@@ -426,7 +426,7 @@ async fn wake_mark_that_cannot_be_cleared_ends_the_pass_after_one_round() {
     );
     assert!(world.handed_over.all().is_empty());
     world.reconciler().run(&World::region(), &scheduled).await;
-    assert_eq!(world.items().wanted, None, "the next pass clears it");
+    assert_eq!(world.items().wake_mark, None, "the next pass clears it");
 }
 
 #[tokio::test]
@@ -442,7 +442,7 @@ async fn lost_answer_to_release_still_follows_a_new_mark() {
         PassOutcome::Incomplete,
         "and it is reported"
     );
-    assert_eq!(world.items().wanted, None);
+    assert_eq!(world.items().wake_mark, None);
 }
 
 #[tokio::test]

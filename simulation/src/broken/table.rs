@@ -115,7 +115,7 @@ impl RegionLock for BrokenTable {
 
     async fn clear_wake_mark(&self, region: &RegionName, mark: &WakeMark) -> Result<(), LockError> {
         if self.is(TableDefect::ClearsAnyMark) {
-            self.inner.items().of(region).wanted = None;
+            self.inner.items().of(region).wake_mark = None;
             return Ok(());
         }
         self.inner.clear_wake_mark(region, mark).await

@@ -76,7 +76,7 @@ impl Wakes {
     ) {
         let marked = self.marked.get(region).copied().unwrap_or(0);
         let acted_on = self.acted_on.get(region).copied().unwrap_or(0);
-        let is_gone = context.world.store.items().of(region).wanted.is_none();
+        let is_gone = context.world.store.items().of(region).wake_mark.is_none();
         if is_gone && acted_on < marked {
             let text = format!("the wake mark of {region} was cleared before a pass acted on it");
             found.push(Violation::new(Check::WakeNotLost, text));
@@ -117,7 +117,7 @@ impl Wakes {
         let marked: Vec<_> = items
             .regions
             .iter_mut()
-            .filter(|(_, items)| items.wanted.is_some())
+            .filter(|(_, items)| items.wake_mark.is_some())
             .map(|(region, _)| region.clone())
             .collect();
         let is_held = |held: &testing::Held| held.expires_at > now - WIDEST_MARGIN_MS;

@@ -1,5 +1,5 @@
-//! Settings of a region from the environment, under SimpleScaleVM's own names: defaults for what a
-//! region's row leaves null and, without Hasura, the one region that there is.
+//! A region's settings from the environment, under SimpleScaleVM's names: defaults for columns that
+//! are null and, without Hasura, the stack's only region.
 
 use jiff::Timestamp;
 use shared::model::{Image, ImageState};
@@ -7,20 +7,20 @@ use shared::settings::{
     BadSetting, Columns, Kind, REPLICA, RegionSettings, ReplicaSettings, Setting, TABLE, overlay,
 };
 
-use super::{ConfigError, Environment, required};
+use super::environment::{ConfigError, Environment, required};
 
-/// A region that only the environment knows.
+/// A region that is configured in the environment only.
 #[derive(Clone, Debug)]
 pub struct EnvironmentRegion {
     pub settings: RegionSettings,
     pub image: Image,
 }
 
-/// What applies where the row of a replicas' region has null: the `REPLICA_…` variables that are
-/// set.
+/// The values that apply where the row of a region of replicas has null: those of the `REPLICA_…`
+/// variables that are set.
 ///
 /// # Errors
-/// Names the first variable that is wrong.
+/// Names the first variable that is invalid.
 pub fn replica_defaults(env: &dyn Environment) -> Result<Columns, ConfigError> {
     let columns = columns(env, |setting| setting.column.starts_with("replica_"))?;
     ReplicaSettings::from_columns(&columns).map_err(|error| in_variable(env, error))?;
@@ -30,7 +30,7 @@ pub fn replica_defaults(env: &dyn Environment) -> Result<Columns, ConfigError> {
 /// The region of a stack that has no Hasura.
 ///
 /// # Errors
-/// Names the first variable that is missing or wrong.
+/// Names the first variable that is missing or invalid.
 pub fn environment_region(env: &dyn Environment) -> Result<EnvironmentRegion, ConfigError> {
     required(env, "REPLICA_REGION")?;
     required(env, "REPLICA_LAUNCH_CHOICES")?;
@@ -56,10 +56,10 @@ pub fn environment_region(env: &dyn Environment) -> Result<EnvironmentRegion, Co
 /// The columns whose variables are set.
 fn columns(
     env: &dyn Environment,
-    wanted: impl Fn(&Setting) -> bool,
+    is_included: impl Fn(&Setting) -> bool,
 ) -> Result<Columns, ConfigError> {
     let mut columns = Columns::new();
-    for setting in TABLE.iter().filter(|setting| wanted(setting)) {
+    for setting in TABLE.iter().filter(|setting| is_included(setting)) {
         let Some(variable) = setting.variable else {
             continue;
         };
@@ -81,7 +81,7 @@ fn expected(kind: Kind) -> &'static str {
     }
 }
 
-/// The column's error as one of its variable.
+/// Converts an error of a column into one of its variable.
 fn in_variable(env: &dyn Environment, error: BadSetting) -> ConfigError {
     let BadSetting { column, problem } = error;
     let variable = TABLE
@@ -101,12 +101,12 @@ fn in_variable(env: &dyn Environment, error: BadSetting) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-
-    use super::*;
     use std::time::Duration;
 
     use jiff::SignedDuration;
     use shared::settings::{Protocol, Selector, StatusApi};
+
+    use super::*;
 
     type Variables = HashMap<&'static str, &'static str>;
 
@@ -116,7 +116,7 @@ mod tests {
         env
     }
 
-    /// All that a stack without Hasura needs.
+    /// The variables that a stack without Hasura needs.
     fn complete() -> Variables {
         HashMap::from([
             ("REPLICA_REGION", "eu-west-1"),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_has_its_default() {
+    fn variable_that_is_not_set_has_its_default() {
         let settings = replica_settings(&Variables::new()).unwrap();
         assert_eq!(settings, ReplicaSettings::default());
         assert_eq!(settings.replace_unknown, None, "off");
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_named() {
+    fn invalid_value_is_named_with_its_variable() {
         for (name, value) in [
             ("REPLICA_CAPACITY", "0"),
             ("REPLICA_CAPACITY", "-3"),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_of_the_environment_is_one_of_replicas() {
+    fn region_of_the_environment_has_replicas() {
         let env = with(&complete(), "REPLICA_CAPACITY", "3");
         let EnvironmentRegion { settings, image } = region(&env).unwrap();
         assert_eq!(settings.algorithm, REPLICA);
@@ -221,14 +221,14 @@ mod tests {
         assert_eq!(image.state, ImageState::Current);
         assert_eq!(settings.max_instances, u32::MAX, "no maximum unless set");
         let choice = &settings.launch_choices[0];
-        assert_eq!(choice.capacity, 3, "it need not say so");
+        assert_eq!(choice.capacity, 3, "from REPLICA_CAPACITY");
         assert_eq!(choice.subnet, Selector::Id("subnet-1".to_owned()));
         assert!(settings.security_groups.is_empty());
         assert_eq!(settings.replicas.capacity, 3);
     }
 
     #[test]
-    fn what_a_region_needs_is_named() {
+    fn missing_variable_of_a_region_is_named() {
         for name in complete().into_keys() {
             let mut env = complete();
             env.remove(name);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_region_cannot_work_with_is_named() {
+    fn invalid_variable_of_a_region_is_named() {
         for (name, value) in [
             ("REPLICA_REGION", "Europe"),
             ("REPLICA_MAX", "many"),

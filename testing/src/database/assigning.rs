@@ -1,21 +1,21 @@
-//! `assign_slot` (`…_assigning/up.sql`), without others who ask at the same moment.
+//! `assign_slot` (`…_assigning/up.sql`), without concurrent requests.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-
-use super::tables::{SlotRow, SlotStatus, Tables, WaitingUser};
 use shared::assign::{AssignOutcome, AssignRefusal, AssignRequest, Assignment, ClientBuild};
 use shared::ids::{ImageId, InstanceId, RegionName};
 use shared::model::{ImageState, InstanceStatus, SpotNotice};
 
-/// Packing is exact among so many instances with room, by id.
+use super::tables::{SlotRow, SlotStatus, Tables, WaitingUser};
+
+/// The fullest instance is chosen among this many instances with free slots, in the order of ids.
 const PAGE: usize = 200;
-/// Within so many seconds a region is woken once.
+/// A region is woken at most once within this many seconds.
 const BUCKET: i64 = 2;
 
 impl Tables {
-    /// Gives a user a slot, or says why there is none.
+    /// Assigns a slot, or says why there is none.
     pub fn assign_slot(
         &mut self,
         request: &AssignRequest,
@@ -29,8 +29,8 @@ impl Tables {
         }
         match self.find_slot(request, user_limit, now) {
             Ok((region, slot)) => {
-                // Served: not waiting any more, under whatever session they asked.
-                self.waiting_users.retain(|(who, _), _| who != user);
+                // The user is served, so none of their sessions is waiting any more.
+                self.waiting_users.retain(|(waiting, _), _| waiting != user);
                 let image = self
                     .slots
                     .get(&slot)
@@ -46,8 +46,8 @@ impl Tables {
         }
     }
 
-    /// The slot that the user's session has; one that nobody claimed yet may be claimed for as
-    /// long as if it were given now.
+    /// The slot that the user's session has. If it is not claimed yet, the time to claim it begins
+    /// anew.
     fn held(&mut self, user: &str, session: &str, now: Timestamp) -> Option<String> {
         let (id, slot) = self
             .slots
@@ -79,11 +79,11 @@ impl Tables {
             let row = self.regions.get(*name);
             row.is_some_and(|row| row.settings.enabled)
         };
-        let asked: Vec<_> = request.regions.iter().filter(is_enabled).collect();
-        if asked.is_empty() {
+        let enabled: Vec<_> = request.regions.iter().filter(is_enabled).collect();
+        if enabled.is_empty() {
             return Err(AssignRefusal::RegionNotEnabled);
         }
-        let serving: Vec<_> = asked
+        let serving: Vec<_> = enabled
             .into_iter()
             .map(|region| (region, self.images_for(region, &request.client)))
             .filter(|(_, images)| !images.is_empty())
@@ -126,7 +126,7 @@ impl Tables {
             .collect()
     }
 
-    /// Instances of a region with free slots, and how many, by id.
+    /// A region's instances with free slots, ordered by id, and the number of those slots.
     fn with_room(&self, region: &RegionName) -> Vec<(&InstanceId, u32)> {
         let mut free: BTreeMap<&InstanceId, u32> = BTreeMap::new();
         for slot in self.slots.values() {
@@ -138,23 +138,24 @@ impl Tables {
         free.into_iter().filter(|(id, _)| is_here(id)).collect()
     }
 
-    /// Users may be put there: `ACTIVE`, beating, on one of the images, not about to be taken.
+    /// Whether users may be assigned to the instance: it is `ACTIVE`, has a fresh heartbeat and one
+    /// of the images, and EC2 has not announced to take it.
     fn is_open(&self, id: &InstanceId, images: &[ImageId], now: Timestamp) -> bool {
         let Some(row) = self.instances.get(id) else {
             return false;
         };
-        let beats = self
+        let has_fresh_heartbeat = self
             .heartbeats
             .get(id)
-            .zip(self.heartbeat_wait(&row.region))
-            .is_some_and(|(beat, wait)| beat.beat_at >= now - wait);
+            .zip(self.heartbeat_timeout(&row.region))
+            .is_some_and(|(beat, timeout)| beat.beat_at >= now - timeout);
         row.status == InstanceStatus::Active
             && row.notice != Some(SpotNotice::Interruption)
             && images.contains(&row.image_id)
-            && beats
+            && has_fresh_heartbeat
     }
 
-    /// The slot that is given next: of the fullest instance, then of the lowest id.
+    /// The slot that is assigned next: of the fullest instance, then with the lowest id.
     fn free_slot(&self, region: &RegionName, images: &[ImageId], now: Timestamp) -> Option<String> {
         self.with_room(region).chunks(PAGE).find_map(|page| {
             let (_, id) = page
@@ -169,7 +170,7 @@ impl Tables {
         })
     }
 
-    /// How many slots of a region are free: on open instances of any served image.
+    /// The number of free slots on open instances of served images.
     pub fn free_slots(&self, region: &RegionName, now: Timestamp) -> u32 {
         let served: Vec<_> = self
             .images
@@ -180,7 +181,7 @@ impl Tables {
         self.free_slots_on(region, &served, now)
     }
 
-    /// How many slots of a region are free on open instances of some images.
+    /// The number of free slots on open instances of these images.
     pub fn free_slots_on(&self, region: &RegionName, images: &[ImageId], now: Timestamp) -> u32 {
         self.with_room(region)
             .into_iter()
@@ -189,8 +190,8 @@ impl Tables {
             .sum()
     }
 
-    /// Wakes a region, once in two seconds at most, if some images are below its target, or in
-    /// any case.
+    /// Wakes a region, at most once in two seconds: if these images have fewer free slots than the
+    /// target, or without images in any case.
     fn wake(&mut self, region: &RegionName, images: Option<&[ImageId]>, now: Timestamp) {
         let second = now.as_second().div_euclid(BUCKET) * BUCKET;
         let bucket = Timestamp::from_second(second).unwrap_or(now);

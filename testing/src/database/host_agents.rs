@@ -1,11 +1,11 @@
-//! What host agents may do (`…_host_agents/up.sql`). An agent is known by its launch: another
-//! launch's instance is answered like one that does not exist.
+//! The functions of host agents (`…_host_agents/up.sql`). An agent is identified by its launch. For
+//! it, instances of other launches do not exist.
 
 use jiff::Timestamp;
-
-use super::tables::{Heartbeat, InstanceRow, SlotRow, SlotStatus, Tables};
 use shared::ids::{InstanceId, LaunchId};
 use shared::model::InstanceStatus;
+
+use super::tables::{Heartbeat, InstanceRow, SlotRow, SlotStatus, Tables};
 
 /// A row of `agent_answers`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,25 +15,25 @@ pub struct AgentAnswer {
     pub status: Option<InstanceStatus>,
 }
 
-/// What an agent is told.
+/// The outcome of an agent's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AgentOutcome {
-    /// To `register_host`: the instance has its slots. `heartbeat` says `OK` instead.
+    /// The instance is registered and has its slots.
     Registered,
-    /// No row yet.
+    /// The instance has no row yet.
     Retry,
-    /// Given up, or another launch's.
+    /// The instance is terminating, or of another launch.
     ShutDown,
     Ok,
     Claimed,
     Reported,
-    /// Not from the slot's state, or not to this user and session.
+    /// The slot's state does not allow it, or the slot is not of this user and session.
     Refused,
-    /// No such slot of this launch.
+    /// The launch has no such slot.
     Unknown,
     Replaced,
-    /// The ended slot is gone, and no new one was made.
+    /// The slot was deleted, and no new one was inserted.
     Removed,
 }
 
@@ -84,18 +84,18 @@ impl Tables {
 
     fn beat(&mut self, id: &InstanceId, now: Timestamp) {
         let region = self.instances.get(id).map(|row| row.region.clone());
-        let wait = region.and_then(|region| self.heartbeat_wait(&region));
+        let timeout = region.and_then(|region| self.heartbeat_timeout(&region));
         let beat = self.heartbeats.entry(id.clone()).or_insert(Heartbeat {
             beat_at: now,
             resumed_at: None,
         });
-        if wait.is_some_and(|wait| beat.beat_at < now - wait) {
+        if timeout.is_some_and(|timeout| beat.beat_at < now - timeout) {
             beat.resumed_at = Some(now);
         }
         beat.beat_at = beat.beat_at.max(now);
     }
 
-    /// Says that an instance lives.
+    /// Records a heartbeat.
     pub fn heartbeat(&mut self, id: &InstanceId, launch: &LaunchId, now: Timestamp) -> AgentAnswer {
         let row = self.instances.get(id).filter(|r| r.launch_id == *launch);
         let status = row.map(|row| row.status);
@@ -110,8 +110,12 @@ impl Tables {
         }
     }
 
-    /// The instance of a slot, if it is of that launch.
-    fn own_slot_host(&self, slot: &str, launch: &LaunchId) -> Option<(InstanceId, &InstanceRow)> {
+    /// The instance of a slot, if it is of this launch.
+    fn instance_of_slot(
+        &self,
+        slot: &str,
+        launch: &LaunchId,
+    ) -> Option<(InstanceId, &InstanceRow)> {
         let id = &self.slots.get(slot)?.instance_id;
         let row = self.instances.get(id)?;
         (row.launch_id == *launch).then(|| (id.clone(), row))
@@ -125,7 +129,7 @@ impl Tables {
         session: &str,
         launch: &LaunchId,
     ) -> AgentAnswer {
-        let Some((host, row)) = self.own_slot_host(slot, launch) else {
+        let Some((host, row)) = self.instance_of_slot(slot, launch) else {
             return answer(None, AgentOutcome::Refused, None);
         };
         let status = Some(row.status);
@@ -149,7 +153,7 @@ impl Tables {
 
     /// Reports a claimed slot as `RUNNING` or as `DYING`.
     pub fn report_slot(&mut self, slot: &str, to: SlotStatus, launch: &LaunchId) -> AgentAnswer {
-        let Some((host, row)) = self.own_slot_host(slot, launch) else {
+        let Some((host, row)) = self.instance_of_slot(slot, launch) else {
             return answer(None, AgentOutcome::Unknown, None);
         };
         let status = Some(row.status);
@@ -175,9 +179,9 @@ impl Tables {
         answer(Some(&host), outcome, status)
     }
 
-    /// Deletes a `DYING` slot, and makes a new one if the instance is `ACTIVE`.
+    /// Deletes a `DYING` slot, and inserts a new one if the instance is `ACTIVE`.
     pub fn replace_slot(&mut self, slot: &str, launch: &LaunchId) -> AgentAnswer {
-        let Some((host, row)) = self.own_slot_host(slot, launch) else {
+        let Some((host, row)) = self.instance_of_slot(slot, launch) else {
             return answer(None, AgentOutcome::Unknown, None);
         };
         let status = row.status;

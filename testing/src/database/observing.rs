@@ -1,21 +1,21 @@
-//! How a pass begins: the fence, and what it then sees (`…_observing/up.sql`).
+//! How a pass begins: raising the fence and observing (`…_observing/up.sql`).
 
 use jiff::{SignedDuration, Timestamp};
-
-use super::tables::{FenceRow, InstanceRow, Tables};
 use shared::db::{DbError, Fence, Observation};
 use shared::ids::{InstanceId, RegionName};
 use shared::model::{Instance, SlotCounts};
 
-/// Wake-ups and refused users are forgotten after this.
-const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
-/// A refused user counts as waiting for so long.
+use super::tables::{FenceRow, InstanceRow, Tables};
+
+/// How long wake-ups and refused users are kept.
+const KEPT: SignedDuration = SignedDuration::from_hours(1);
+/// How long a refused user counts as waiting.
 const WAITING: SignedDuration = SignedDuration::from_mins(1);
-/// Passes come once a minute: a shorter gap is none.
+/// Passes run once a minute, so a shorter gap does not count as one.
 const SHORTEST_GAP: SignedDuration = SignedDuration::from_secs(90);
 
 impl Tables {
-    /// Raises the fence to the version unless it is higher, and answers the one in force.
+    /// Raises the fence to the version unless it is higher, and returns the version in force.
     pub(super) fn raise_fence(&mut self, fence: &Fence) -> i64 {
         let row = self.fences.entry(fence.region.clone()).or_insert(FenceRow {
             version: fence.version,
@@ -26,8 +26,8 @@ impl Tables {
         row.version
     }
 
-    /// `begin_pass` and the observations that follow it in one transaction. An unknown region's
-    /// fence is raised, too, before the answer says that there is no such region.
+    /// `begin_pass` and the observations in the same transaction. The fence of an unknown region is
+    /// raised, too.
     ///
     /// # Errors
     /// [`DbError::BehindFence`], [`DbError::UnknownRegion`].
@@ -53,7 +53,7 @@ impl Tables {
         self.observe(&fence.region, environment, now)
     }
 
-    /// What a dry run sees.
+    /// The observation of a dry run.
     ///
     /// # Errors
     /// [`DbError::UnknownRegion`].
@@ -117,7 +117,7 @@ impl Tables {
         }
     }
 
-    /// Since when passes have looked at the region without a long gap; none without the region.
+    /// Since when passes have observed the region without a long gap; none for an unknown region.
     pub fn watched_since(&self, region: &RegionName, now: Timestamp) -> Option<Timestamp> {
         let lost = self.regions.get(region)?.settings.timeouts.lost;
         let gap = (lost / 2).max(SHORTEST_GAP);
@@ -129,7 +129,7 @@ impl Tables {
     }
 
     fn prune(&mut self, region: &RegionName, now: Timestamp) {
-        let before = now - REMEMBERED;
+        let before = now - KEPT;
         self.wakeups
             .retain(|(of, bucket)| of != region || *bucket >= before);
         self.waiting_users

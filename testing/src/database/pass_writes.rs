@@ -1,20 +1,18 @@
-//! What a pass writes (`…_pass_writes/up.sql`). An error changes nothing, as a transaction that is
-//! rolled back.
+//! The writes of passes (`…_pass_writes/up.sql`). A write that fails changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-
-use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
 use shared::db::{DbError, Fence, WriteOutcome, WriteResult};
 use shared::ids::{InstanceId, RegionName};
-use shared::model::TerminateIf;
-use shared::model::{InstanceStatus, NewInstance};
+use shared::model::{InstanceStatus, NewInstance, TerminateIf};
+
+use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
 
 type Written = Result<Vec<WriteResult>, DbError>;
 
 impl Tables {
-    /// Holds the fence, and raises it to a newer version.
+    /// Raises the fence to the version, or fails if it is higher already.
     pub(super) fn fenced(&mut self, fence: &Fence) -> Result<(), DbError> {
         if self.raise_fence(fence) == fence.version {
             return Ok(());
@@ -28,7 +26,7 @@ impl Tables {
     /// Inserts launched instances as `PRE_CONNECTION`.
     ///
     /// # Errors
-    /// [`DbError::Fenced`]; [`DbError::Refused`] for what no row may be.
+    /// [`DbError::Fenced`]; [`DbError::Refused`] for a row that the schema rejects.
     pub fn record_instances(&mut self, fence: &Fence, instances: &[NewInstance]) -> Written {
         self.insert_instances(fence, instances, InstanceStatus::PreConnection)
     }
@@ -54,11 +52,11 @@ impl Tables {
             .map(|new| new.id.clone())
             .filter(|id| !self.instances.contains_key(id))
             .collect();
-        let blank = |new: &NewInstance| {
+        let is_invalid = |new: &NewInstance| {
             new.capacity == 0 || new.id.as_str().is_empty() || new.launch_id.as_str().is_empty()
         };
-        let homeless = !inserted.is_empty() && !self.regions.contains_key(&fence.region);
-        if homeless || given.iter().any(blank) {
+        let region_is_unknown = !inserted.is_empty() && !self.regions.contains_key(&fence.region);
+        if region_is_unknown || given.iter().any(is_invalid) {
             match before {
                 Some(row) => self.fences.insert(fence.region.clone(), row),
                 None => self.fences.remove(&fence.region),
@@ -66,7 +64,7 @@ impl Tables {
             return Err(DbError::Refused {
                 operation: "insert instances",
                 code: "constraint-violation".to_owned(),
-                message: "no such region, or an instance that none can be".to_owned(),
+                message: "the region does not exist, or an instance is invalid".to_owned(),
             });
         }
         for new in given {
@@ -83,8 +81,8 @@ impl Tables {
         Ok(results)
     }
 
-    /// Decides on each of the ids, in their order and once each; what is not of the region is
-    /// unknown.
+    /// The outcome for each id, in the order of ids and without duplicates. An instance of another
+    /// region is unknown.
     fn each(
         &self,
         region: &RegionName,
@@ -101,18 +99,18 @@ impl Tables {
             .collect()
     }
 
-    /// Changes those whose outcome is `DONE`, and gives all outcomes as the answer.
+    /// Applies `change` to the ids whose outcome is `DONE`, and returns all outcomes.
     fn change(
         &mut self,
-        looked: Vec<(InstanceId, WriteOutcome)>,
+        outcomes: Vec<(InstanceId, WriteOutcome)>,
         mut change: impl FnMut(&mut Self, &InstanceId),
     ) -> Vec<WriteResult> {
-        for (id, outcome) in &looked {
+        for (id, outcome) in &outcomes {
             if *outcome == WriteOutcome::Done {
                 change(self, id);
             }
         }
-        looked
+        outcomes
             .into_iter()
             .map(|(id, outcome)| result(&id, outcome))
             .collect()
@@ -124,13 +122,13 @@ impl Tables {
     /// [`DbError::Fenced`].
     pub fn drain(&mut self, fence: &Fence, ids: &[InstanceId], now: Timestamp) -> Written {
         self.fenced(fence)?;
-        let looked = self.each(&fence.region, ids, |id, row| match row.status {
+        let outcomes = self.each(&fence.region, ids, |id, row| match row.status {
             InstanceStatus::Draining => WriteOutcome::Already,
             InstanceStatus::Terminating => WriteOutcome::WrongState,
             _ if row.notice.is_none() && self.is_occupied(id) => WriteOutcome::Occupied,
             _ => WriteOutcome::Done,
         });
-        Ok(self.change(looked, |tables, id| {
+        Ok(self.change(outcomes, |tables, id| {
             if let Some(row) = tables.instances.get_mut(id) {
                 row.status = InstanceStatus::Draining;
                 row.draining_since = Some(now);
@@ -138,7 +136,7 @@ impl Tables {
         }))
     }
 
-    /// Commits instances to their end, and ends their sessions.
+    /// Sets instances to `TERMINATING`, and their occupied slots to `DYING`.
     ///
     /// # Errors
     /// [`DbError::Fenced`].
@@ -150,10 +148,10 @@ impl Tables {
         now: Timestamp,
     ) -> Written {
         self.fenced(fence)?;
-        let looked = self.each(&fence.region, ids, |id, row| {
+        let outcomes = self.each(&fence.region, ids, |id, row| {
             self.may_terminate(id, row, condition, now)
         });
-        Ok(self.change(looked, |tables, id| {
+        Ok(self.change(outcomes, |tables, id| {
             if let Some(row) = tables.instances.get_mut(id) {
                 row.status = InstanceStatus::Terminating;
             }
@@ -179,14 +177,16 @@ impl Tables {
             TerminateIf::Empty if self.is_occupied(id) => WriteOutcome::Occupied,
             TerminateIf::Empty if row.status == InstanceStatus::Active => WriteOutcome::WrongState,
             TerminateIf::Missing
-                if timeouts.is_some_and(|w| beat_at.is_some_and(|at| at >= now - w.heartbeat)) =>
+                if timeouts.is_some_and(|timeouts| {
+                    beat_at.is_some_and(|at| at >= now - timeouts.heartbeat)
+                }) =>
             {
                 WriteOutcome::Alive
             }
             TerminateIf::Lost => {
                 let heard_at = beat_at.or(row.active_at).unwrap_or(row.launched_at);
                 let silent_since = Some(heard_at).max(self.watched_since(&row.region, now));
-                if timeouts.is_some_and(|w| silent_since >= Some(now - w.lost)) {
+                if timeouts.is_some_and(|timeouts| silent_since >= Some(now - timeouts.lost)) {
                     WriteOutcome::Alive
                 } else {
                     WriteOutcome::Done
@@ -202,19 +202,19 @@ impl Tables {
     /// [`DbError::Fenced`].
     pub fn remove(&mut self, fence: &Fence, ids: &[InstanceId]) -> Written {
         self.fenced(fence)?;
-        let looked = self.each(&fence.region, ids, |_, row| match row.status {
+        let outcomes = self.each(&fence.region, ids, |_, row| match row.status {
             InstanceStatus::Terminating => WriteOutcome::Done,
             _ => WriteOutcome::WrongState,
         });
-        Ok(self.change(looked, |tables, id| {
+        Ok(self.change(outcomes, |tables, id| {
             tables.instances.remove(id);
             tables.heartbeats.remove(id);
             tables.slots.retain(|_, slot| slot.instance_id != *id);
         }))
     }
 
-    /// Notes since when instances are missing from listings. What is both missing and present
-    /// was seen.
+    /// Records since when instances are missing from listings. An id that is both missing and
+    /// present counts as present.
     ///
     /// # Errors
     /// [`DbError::Fenced`].
@@ -229,21 +229,21 @@ impl Tables {
         let mut given: BTreeMap<_, _> = missing.iter().map(|id| (id.clone(), true)).collect();
         given.extend(present.iter().map(|id| (id.clone(), false)));
         let ids: Vec<_> = given.keys().cloned().collect();
-        let looked = self.each(&fence.region, &ids, |id, row| {
+        let outcomes = self.each(&fence.region, &ids, |id, row| {
             if row.missing_since.is_none() == given[id] {
                 WriteOutcome::Done
             } else {
                 WriteOutcome::Already
             }
         });
-        Ok(self.change(looked, |tables, id| {
+        Ok(self.change(outcomes, |tables, id| {
             if let Some(row) = tables.instances.get_mut(id) {
                 row.missing_since = given[id].then_some(now);
             }
         }))
     }
 
-    /// Frees the slots that nobody claimed in the region's time, and answers their ids.
+    /// Frees the slots that were not claimed in the region's time, and returns their ids.
     ///
     /// # Errors
     /// [`DbError::Fenced`].
@@ -269,7 +269,7 @@ impl Tables {
 }
 
 impl InstanceRow {
-    /// A row as a pass inserts it: no agent has been heard of.
+    /// A row as a pass inserts it, before its agent registers.
     fn new(region: &RegionName, new: &NewInstance, status: InstanceStatus) -> Self {
         Self {
             region: region.clone(),

@@ -1,12 +1,14 @@
-//! What EC2's events say (`…_notices/up.sql`): not a pass's, and so without a fence.
+//! Requests of EC2's events (`…_notices/up.sql`). They are not a pass's writes, so they are not
+//! fenced.
 
-use super::tables::Tables;
 use shared::db::{KnownInstance, WriteOutcome};
 use shared::ids::InstanceId;
 use shared::model::{InstanceStatus, SpotNotice};
 
+use super::tables::Tables;
+
 impl Tables {
-    /// Where an instance is and how it stands.
+    /// The region and status of an instance.
     pub fn find_instance(&self, id: &InstanceId) -> Option<KnownInstance> {
         self.instances.get(id).map(|row| KnownInstance {
             region: row.region.clone(),
@@ -14,7 +16,7 @@ impl Tables {
         })
     }
 
-    /// Notes what EC2 is about to do; an interruption is the last word.
+    /// Stores what EC2 has announced. An interruption is not replaced by a lesser notice.
     pub fn record_spot_notice(&mut self, id: &InstanceId, notice: SpotNotice) -> WriteOutcome {
         match self.instances.get_mut(id) {
             None => WriteOutcome::Unknown,

@@ -1,15 +1,14 @@
-//! Postgres' tables, in memory: rows that a test may read, and change as an operator would.
+//! PostgreSQL's tables, in memory. Tests may read rows, and change them as an operator would.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-
 use shared::assign::AppVersion;
 use shared::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{Image, Instance, InstanceStatus, SlotCounts, SpotNotice};
 use shared::settings::RegionSettings;
 
-/// Every row that the service's SQL functions read or write.
+/// The tables that the service's SQL functions read and write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     pub regions: BTreeMap<RegionName, RegionRow>,
@@ -23,9 +22,9 @@ pub struct Tables {
     /// By user and session.
     pub waiting_users: BTreeMap<(String, String), WaitingUser>,
     pub fences: BTreeMap<RegionName, FenceRow>,
-    /// Regions, with the two seconds in which they were woken.
+    /// Woken regions, each with the start of the two seconds in which it was woken.
     pub wakeups: BTreeSet<(RegionName, Timestamp)>,
-    /// How many slots were ever made: their ids count them.
+    /// The number of slots that were ever inserted, from which their ids are made.
     pub slots_made: u64,
 }
 
@@ -33,7 +32,7 @@ pub struct Tables {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionRow {
     pub settings: RegionSettings,
-    /// What a user is given to claim a slot.
+    /// The time in which a user must claim a slot.
     pub claim: SignedDuration,
 }
 
@@ -62,7 +61,8 @@ pub struct Heartbeat {
     pub resumed_at: Option<Timestamp>,
 }
 
-/// A row of `slots`. `user` is the user and the session, there exactly while it is occupied.
+/// A row of `slots`. `user` is the user and the session; it is set exactly while the slot is
+/// occupied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotRow {
     pub instance_id: InstanceId,
@@ -102,7 +102,7 @@ pub enum SlotStatus {
 }
 
 impl SlotStatus {
-    /// The slot counts for its user's limit, and a repeated request gets it.
+    /// Whether the slot counts towards its user's limit and is returned to a repeated request.
     pub fn is_held(self) -> bool {
         matches!(self, Self::Allocated | Self::Connecting | Self::Running)
     }
@@ -125,7 +125,7 @@ pub struct FenceRow {
 }
 
 impl Tables {
-    /// Inserts a region, where users have 90 seconds to claim a slot.
+    /// Inserts a region. Its users have 90 seconds to claim a slot.
     pub fn add_region(&mut self, settings: RegionSettings) {
         let row = RegionRow {
             claim: SignedDuration::from_secs(90),
@@ -139,8 +139,8 @@ impl Tables {
             .insert((region.clone(), image.id.clone()), image);
     }
 
-    /// Inserts an instance as a pass would see it, with its heartbeat and with slots that come to
-    /// its counts: the occupied ones are `RUNNING`, the unclaimed ones allocated for long.
+    /// Inserts the rows that a pass would observe as this instance, its heartbeat and slots
+    /// included. Occupied slots are `RUNNING`, unclaimed ones were allocated long ago.
     pub fn add_instance(&mut self, region: &RegionName, instance: &Instance) {
         let claim = self.regions.get(region).map(|row| row.claim);
         let Instance { id, slots, .. } = instance;
@@ -187,8 +187,8 @@ impl Tables {
         }
     }
 
-    /// Inserts a slot and gives its id: a UUID that counts the slots, so that ids have the order
-    /// in which slots were made.
+    /// Inserts a slot and returns its id. The id is a UUID made from a counter, so that ids have
+    /// the order of insertion.
     pub fn add_slot(&mut self, slot: SlotRow) -> String {
         self.slots_made += 1;
         let id = uuid::Uuid::from_u128(self.slots_made.into()).to_string();
@@ -196,7 +196,7 @@ impl Tables {
         id
     }
 
-    /// An instance's slots, by id.
+    /// An instance's slots, ordered by id.
     pub fn slots_of<'t>(
         &'t self,
         instance: &'t InstanceId,
@@ -211,21 +211,21 @@ impl Tables {
             .any(|(_, slot)| slot.status != SlotStatus::Waiting)
     }
 
-    /// The region's settings, if there is such a region.
+    /// The region's settings; none for an unknown region.
     pub fn settings_mut(&mut self, region: &RegionName) -> Option<&mut RegionSettings> {
         self.regions.get_mut(region).map(|row| &mut row.settings)
     }
 
-    /// The region's fence, made if there is none.
+    /// The region's fence, which is inserted if there is none.
     pub fn fence_mut(&mut self, region: &RegionName) -> &mut FenceRow {
         self.fences.entry(region.clone()).or_default()
     }
 
-    pub(super) fn heartbeat_wait(&self, region: &RegionName) -> Option<SignedDuration> {
+    pub(super) fn heartbeat_timeout(&self, region: &RegionName) -> Option<SignedDuration> {
         Some(self.regions.get(region)?.settings.timeouts.heartbeat)
     }
 
-    /// The slots of each instance that has any, counted as `observe_instances` does.
+    /// The slots of each instance that has some, counted as `observe_instances` does.
     pub(super) fn count_slots(
         &self,
         unclaimed_before: Timestamp,
@@ -242,7 +242,7 @@ impl Tables {
 }
 
 impl SlotRow {
-    /// Allocated before that time, and not claimed since.
+    /// Whether the slot was allocated before that time and has not been claimed.
     pub(super) fn is_unclaimed(&self, before: Timestamp) -> bool {
         self.status == SlotStatus::Allocated && self.allocated_at.is_some_and(|at| at < before)
     }

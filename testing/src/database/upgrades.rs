@@ -1,14 +1,14 @@
-//! How images come into service and leave it (`…_upgrades/up.sql`).
+//! How images enter service and leave it (`…_upgrades/up.sql`).
 
 use jiff::Timestamp;
-
-use super::tables::Tables;
 use shared::db::{DbError, Fence, UpgradeRequested, WriteOutcome, WriteResult};
 use shared::ids::{ClientSha, ImageId, RegionName};
 use shared::model::{Image, ImageState};
 
+use super::tables::Tables;
+
 impl Tables {
-    /// Asks for a new image in a region.
+    /// Requests a new image in a region.
     ///
     /// # Errors
     /// [`DbError::UnknownRegion`].
@@ -20,7 +20,7 @@ impl Tables {
         now: Timestamp,
     ) -> Result<UpgradeRequested, DbError> {
         let settings = self.settings_mut(region);
-        let swaps_by_itself = settings
+        let swaps_when_warm = settings
             .ok_or_else(|| DbError::UnknownRegion(region.clone()))?
             .upgrades
             .swap_when_warm;
@@ -29,8 +29,11 @@ impl Tables {
             version: 0,
         });
         let key = (region.clone(), image.clone());
-        let asked = self.images.get(&key).cloned();
-        if asked.as_ref().is_some_and(|a| a.client_sha != *client_sha) {
+        let known = self.images.get(&key).cloned();
+        if known
+            .as_ref()
+            .is_some_and(|known| known.client_sha != *client_sha)
+        {
             return Ok(UpgradeRequested::OtherSha);
         }
         for other in self.images_in(region, ImageState::Warming) {
@@ -41,11 +44,11 @@ impl Tables {
                 self.image_reasons.insert(key, reason);
             }
         }
-        match asked.map(|image| image.state) {
+        match known.map(|image| image.state) {
             Some(ImageState::Warming | ImageState::Current) => {
                 return Ok(UpgradeRequested::Already);
             }
-            Some(ImageState::Baking) if swaps_by_itself || self.is_current(region, client_sha) => {
+            Some(ImageState::Baking) if swaps_when_warm || self.is_current(region, client_sha) => {
                 self.make_current(region, image, now);
             }
             Some(ImageState::Baking) => {
@@ -69,11 +72,11 @@ impl Tables {
         Ok(UpgradeRequested::Requested)
     }
 
-    /// Moves an image from one state to the next, if it still is in the first, and in it since
-    /// before the pass looked.
+    /// Moves an image from one state to another, if it has been in the first since before the pass
+    /// observed it.
     ///
     /// # Errors
-    /// [`DbError::Fenced`]; [`DbError::Refused`] for what no image does.
+    /// [`DbError::Fenced`]; [`DbError::Refused`] for a move that does not exist.
     pub fn move_image(
         &mut self,
         fence: &Fence,
@@ -88,21 +91,21 @@ impl Tables {
             (Warming | Baking, Current) | (Warming, Failed) | (Baking, Retired)
         ) {
             return Err(DbError::Refused {
-                operation: "move an image on",
+                operation: "move an image to another state",
                 code: "data-exception".to_owned(),
                 message: format!("no image goes from {from} to {to}"),
             });
         }
         self.fenced(fence)?;
         let key = (fence.region.clone(), image.clone());
-        let looked_at = self.fence_mut(&fence.region).last_pass_at;
+        let observed_at = self.fence_mut(&fence.region).last_pass_at;
         let outcome = match self.images.get(&key) {
             None => WriteOutcome::Unknown,
             Some(row) if row.state == to => WriteOutcome::Already,
             Some(row) if row.state != from => WriteOutcome::WrongState,
-            // Asked for since the pass looked, and in the same state again: what the pass decided
-            // was about the time before.
-            Some(row) if looked_at.is_some_and(|at| row.since > at) => WriteOutcome::WrongState,
+            // The image was requested after the pass observed it, and is in the same state again.
+            // The pass decided on the state before that.
+            Some(row) if observed_at.is_some_and(|at| row.since > at) => WriteOutcome::WrongState,
             Some(_) => {
                 if to == Current {
                     self.make_current(&fence.region, image, now);
@@ -121,8 +124,8 @@ impl Tables {
         }])
     }
 
-    /// An operator's write, or a part of the functions above; a state has the time since it is
-    /// one, and no reason of the state before.
+    /// Sets an image's state, as an operator or the functions above do, with its time. Any state
+    /// but `FAILED` has no reason.
     pub fn set_image_state(
         &mut self,
         key: &(RegionName, ImageId),
@@ -142,7 +145,7 @@ impl Tables {
         }
     }
 
-    /// The image takes the place of the current one, which bakes from now on.
+    /// Makes the image current. The previous one bakes from now on.
     pub fn make_current(&mut self, region: &RegionName, image: &ImageId, now: Timestamp) {
         for before in self.images_in(region, ImageState::Current) {
             if before != *image {

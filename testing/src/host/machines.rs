@@ -1,17 +1,17 @@
-//! One region's machines. The state of each is a function of time: a launch and a termination
-//! write down the states to come with their moments, and looking is looking them up.
+//! One region's machines. A launch or termination stores the machine's future states with their
+//! times, so that the state at any time can be looked up.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::{SignedDuration, Timestamp};
-
-use super::Addresses;
 use shared::host::HostErrorKind;
 use shared::ids::{ClientToken, InstanceId, RegionName};
 use shared::model::{LaunchRequest, Machine, MachineState};
 
-/// How long EC2 takes for things.
+use super::addresses::Addresses;
+
+/// EC2's delays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delays {
     /// From `pending` to `running`.
@@ -20,11 +20,11 @@ pub struct Delays {
     pub shut_down: SignedDuration,
     /// From `terminated` until the machine is not listed any more.
     pub forget: SignedDuration,
-    /// Listings, also those by client token, show what was so long ago.
+    /// How far listings lag, those by client token included.
     pub listing_lag: SignedDuration,
-    /// So do questions by id.
+    /// How far look-ups by id lag.
     pub lookup_lag: SignedDuration,
-    /// Lists of addresses show who carried them so long ago.
+    /// How far listings of addresses lag.
     pub address_lag: SignedDuration,
 }
 
@@ -42,40 +42,40 @@ impl Default for Delays {
     }
 }
 
-/// When a client token's launch counts as terminated, after which it answers an error. EC2 does
-/// not say which of the two it is for a launch of several machines.
+/// When the launch of a client token counts as terminated, so that the token is answered with an
+/// error. EC2 does not document which of the two holds for a launch of several machines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenEnds {
-    /// With the last of its machines.
+    /// When its last machine is terminated.
     #[default]
     WithAll,
-    /// With the first of them, while others live on.
+    /// When its first machine is terminated, even if others run.
     WithAny,
 }
 
-/// A machine, and what became of it.
+/// A machine with its states over time.
 #[derive(Clone, Debug)]
 pub struct FakeMachine {
-    /// As it was launched; its state is in `states`.
+    /// The machine as it was launched. Its state is in `states`.
     launched: Machine,
     pub subnet_id: Option<String>,
-    /// States and when they begin, in order, those to come included.
+    /// The states, each with its beginning, in order, future ones included.
     states: Vec<(Timestamp, MachineState)>,
 }
 
 impl FakeMachine {
-    /// None before its launch; a terminated one stays so for ever here.
+    /// The state at a time; none before the launch. A terminated machine keeps its state for ever.
     pub fn state_at(&self, at: Timestamp) -> Option<MachineState> {
         let past = self.states.partition_point(|(since, _)| *since <= at);
         Some(self.states[past.checked_sub(1)?].1)
     }
 
-    /// Runs, or is about to.
+    /// Whether the machine runs or will.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.state_at(now).is_some_and(|state| !state.is_going())
     }
 
-    /// As it was at a time.
+    /// The machine as EC2 showed it at a time; none before the launch and after EC2 forgets it.
     fn seen_at(&self, at: Timestamp, forget: SignedDuration) -> Option<Machine> {
         let (since, last) = self.states.last()?;
         if *last == MachineState::Terminated && *since + forget <= at {
@@ -87,8 +87,8 @@ impl FakeMachine {
         })
     }
 
-    /// What was to come is replaced.
-    fn turn(
+    /// Replaces the future states.
+    fn set_states(
         &mut self,
         states: impl IntoIterator<Item = (Timestamp, MachineState)>,
         now: Timestamp,
@@ -98,37 +98,37 @@ impl FakeMachine {
     }
 }
 
-/// What a client token was used for.
+/// The use of a client token.
 #[derive(Clone, Debug)]
 pub struct Binding {
     pub request: LaunchRequest,
-    /// Empty as long as there was no capacity.
+    /// Empty while there is no capacity.
     pub ids: Vec<InstanceId>,
 }
 
-/// A region's machines, client tokens and room.
+/// A region's machines, client tokens and capacity.
 #[derive(Clone, Debug, Default)]
 pub struct Machines {
-    /// All that ever were.
+    /// All machines that were ever launched.
     pub machines: BTreeMap<InstanceId, FakeMachine>,
-    /// By token and subnet: EC2 binds a token per zone, and every subnet here is in a zone of
-    /// its own.
+    /// By token and subnet: EC2 binds a token in each zone separately, and here every subnet is in
+    /// a zone of its own.
     pub tokens: BTreeMap<(ClientToken, String), Binding>,
-    /// How many machines of a type have room in a subnet at a time; without bound where nothing
-    /// is said.
+    /// By type and subnet: how many machines may exist at a time. There is no limit for pairs that
+    /// are not in the map.
     pub room: BTreeMap<(String, String), u32>,
-    /// The next launch that succeeds gets this many machines at most.
+    /// The next launch that succeeds gets at most this many machines.
     pub at_most_next: Option<u32>,
     pub delays: Delays,
     pub token_ends: TokenEnds,
     pub external: Addresses,
-    /// Part of each new machine's id: ids are unique across regions.
+    /// Part of each new machine's id, which makes ids unique across regions.
     region: String,
     made: u32,
 }
 
 impl Machines {
-    /// A region without machines, where nothing lags and there is room for all.
+    /// A region without machines, lag or limits of capacity.
     pub fn of(region: &RegionName) -> Self {
         Self {
             region: region.to_string(),
@@ -136,7 +136,7 @@ impl Machines {
         }
     }
 
-    /// A machine that is there, in the state that it says.
+    /// Adds a machine in its state.
     pub fn add(&mut self, machine: Machine) {
         let row = FakeMachine {
             states: vec![(machine.launched_at, machine.state)],
@@ -146,14 +146,14 @@ impl Machines {
         self.machines.insert(row.launched.id.clone(), row);
     }
 
-    /// `DescribeInstances` for all: what was there when the listing was made, which lags.
+    /// `DescribeInstances` for all machines. It lags.
     pub fn list(&self, now: Timestamp) -> Vec<Machine> {
         let at = now - self.delays.listing_lag;
         let seen = |row: &FakeMachine| row.seen_at(at, self.delays.forget);
         self.machines.values().filter_map(seen).collect()
     }
 
-    /// `DescribeInstances` filtered by client token, which lags as any listing.
+    /// `DescribeInstances` filtered by client token. It lags as any listing.
     pub fn launched_under(&self, token: &ClientToken, now: Timestamp) -> Vec<Machine> {
         let at = now - self.delays.listing_lag;
         self.tokens
@@ -164,14 +164,15 @@ impl Machines {
             .collect()
     }
 
-    /// Whether `DescribeInstances` by id finds it.
+    /// Whether `DescribeInstances` by id finds the machine.
     pub fn knows(&self, id: &InstanceId, now: Timestamp) -> bool {
         let at = now - self.delays.lookup_lag;
         let row = self.machines.get(id);
         row.is_some_and(|row| row.seen_at(at, self.delays.forget).is_some())
     }
 
-    /// `RunInstances` with `MinCount` 1: as many as there is room for, once per token.
+    /// `RunInstances` with `MinCount` 1: launches as many machines as there is capacity for, once
+    /// per token.
     ///
     /// # Errors
     /// `TokenMismatch`, `AlreadyTerminated`, `Capacity`.
@@ -267,8 +268,8 @@ impl Machines {
         launched
     }
 
-    /// `TerminateInstances` for one id, and what an instance does that shuts itself down. One
-    /// that questions by id do not know yet is answered as gone, and goes on.
+    /// `TerminateInstances` for one id, or an instance that shuts itself down. A machine that
+    /// look-ups by id do not find yet is not terminated.
     pub fn terminate(&mut self, id: &InstanceId, now: Timestamp) {
         if !self.knows(id, now) {
             return;
@@ -281,25 +282,25 @@ impl Machines {
                 (now, MachineState::ShuttingDown),
                 (ended, MachineState::Terminated),
             ];
-            row.turn(states, now);
+            row.set_states(states, now);
         }
     }
 
-    /// Puts a machine into a state, whatever it was in.
+    /// Sets a machine's state, whichever state it has.
     pub fn set_state(&mut self, id: &InstanceId, to: MachineState, now: Timestamp) {
         if let Some(row) = self.machines.get_mut(id) {
-            row.turn([(now, to)], now);
+            row.set_states([(now, to)], now);
         }
     }
 
-    /// Those that run or are about to.
+    /// The machines that run or will.
     pub fn live(&self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
         let is_live = move |(_, row): &(&InstanceId, &FakeMachine)| row.is_live(now);
         self.machines.iter().filter(is_live).map(|(id, _)| id)
     }
 }
 
-/// The address of the machine that was made as the nth.
+/// The private address of the nth machine.
 pub fn address_of(nth: u32) -> IpAddr {
     Ipv4Addr::from_bits(u32::from_be_bytes([10, 0, 0, 0]) + nth).into()
 }

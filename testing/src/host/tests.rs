@@ -1,4 +1,4 @@
-//! What the fake EC2 promises, as EC2's documentation has it.
+//! The fake EC2 behaves as EC2's documentation says.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -36,7 +36,7 @@ fn states(ec2: &Machines, now: Timestamp) -> Vec<MachineState> {
 }
 
 #[test]
-fn a_token_launches_once_and_binds_its_request() {
+fn token_launches_once_and_binds_its_request() {
     let mut ec2 = ec2();
     let first = ec2.launch(&token("t"), &request(2), NOW).unwrap();
     assert_eq!(first.len(), 2);
@@ -56,7 +56,7 @@ fn a_token_launches_once_and_binds_its_request() {
 }
 
 #[test]
-fn a_token_stays_bound_when_there_is_no_capacity() {
+fn token_stays_bound_without_capacity() {
     let mut ec2 = ec2();
     let pool = ("c5.large".to_owned(), "subnet-a".to_owned());
     ec2.room.insert(pool.clone(), 0);
@@ -75,7 +75,7 @@ fn a_token_stays_bound_when_there_is_no_capacity() {
 }
 
 #[test]
-fn a_launch_may_bring_fewer_than_there_is_room_for() {
+fn launch_gets_fewer_machines_than_requested_without_capacity_for_all() {
     let mut ec2 = ec2();
     ec2.at_most_next = Some(1);
     let launch = |ec2: &mut Machines, name| ec2.launch(&token(name), &request(3), NOW).unwrap();
@@ -84,7 +84,7 @@ fn a_launch_may_bring_fewer_than_there_is_room_for() {
 }
 
 #[test]
-fn a_launch_that_was_terminated_is_not_launched_again() {
+fn token_of_a_terminated_launch_is_answered_with_an_error() {
     for (ends, answers) in [(TokenEnds::WithAll, true), (TokenEnds::WithAny, false)] {
         let mut ec2 = ec2();
         ec2.token_ends = ends;
@@ -104,7 +104,7 @@ fn a_launch_that_was_terminated_is_not_launched_again() {
 }
 
 #[test]
-fn states_move_with_the_clock_and_a_terminated_machine_is_forgotten() {
+fn states_follow_the_clock_and_a_terminated_machine_is_forgotten() {
     let mut ec2 = ec2();
     let id = ec2.launch(&token("t"), &request(1), NOW).unwrap()[0]
         .id
@@ -122,7 +122,7 @@ fn states_move_with_the_clock_and_a_terminated_machine_is_forgotten() {
 }
 
 #[test]
-fn a_machine_terminated_while_it_boots_never_runs() {
+fn machine_terminated_while_pending_never_runs() {
     let mut ec2 = ec2();
     let id = ec2.launch(&token("t"), &request(1), NOW).unwrap()[0]
         .id
@@ -133,7 +133,7 @@ fn a_machine_terminated_while_it_boots_never_runs() {
 }
 
 #[test]
-fn listings_show_what_was() {
+fn listings_and_look_ups_lag() {
     let mut ec2 = ec2();
     ec2.delays.listing_lag = SignedDuration::from_secs(30);
     ec2.delays.lookup_lag = SignedDuration::from_secs(5);

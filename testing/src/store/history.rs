@@ -1,11 +1,9 @@
-//! The lock table, for somebody who only looks.
+//! The port of the history.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-
-use super::{FakeStore, Held};
 use shared::history::{
     DecisionPage, History, LockItem, OpenIntent, Point, RegionRecords, StoredDecision,
 };
@@ -13,18 +11,21 @@ use shared::ids::RegionName;
 use shared::lock::LockError;
 use shared::report::Decision;
 
+use super::items::Held;
+use super::table::FakeStore;
+
 #[async_trait]
 impl History for FakeStore {
-    async fn standing(&self, region: &RegionName) -> Result<RegionRecords, LockError> {
-        let mut items = self.call("standing")?;
+    async fn records(&self, region: &RegionName) -> Result<RegionRecords, LockError> {
+        let mut items = self.call("records")?;
         let items = items.of(region);
         let intents = items.open.values().cloned();
         Ok(RegionRecords {
             lock: items.lock.as_ref().map(lock),
-            wanted_by: items.wanted.as_ref().map(|mark| mark.by.clone()),
+            marked_by: items.wake_mark.as_ref().map(|mark| mark.by.clone()),
             open_intents: intents.map(OpenIntent::from).collect(),
             refusals: items.refusals.values().cloned().collect(),
-            more: false,
+            is_truncated: false,
         })
     }
 
@@ -40,12 +41,12 @@ impl History for FakeStore {
         let taken: Vec<_> = newest_first
             .take(usize::try_from(limit).unwrap_or(usize::MAX))
             .collect();
-        // Like DynamoDB, which stops at its limit without looking whether there is more.
+        // Like DynamoDB, which stops at the limit without checking whether there is more.
         let is_full = u32::try_from(taken.len()).is_ok_and(|taken| taken == limit);
         let last = taken.last().map(|(version, _)| **version);
         let decisions: Result<_, _> = taken
             .into_iter()
-            .map(|(_, decision)| past(decision))
+            .map(|(_, decision)| stored(decision))
             .collect();
         Ok(DecisionPage {
             decisions: decisions?,
@@ -63,7 +64,7 @@ impl History for FakeStore {
             .of(region)
             .decisions
             .get(&version)
-            .map(past)
+            .map(stored)
             .transpose()
     }
 
@@ -98,7 +99,7 @@ fn lock(held: &Held) -> LockItem {
     }
 }
 
-fn past(decision: &Decision) -> Result<StoredDecision, LockError> {
+fn stored(decision: &Decision) -> Result<StoredDecision, LockError> {
     serde_json::from_str(&decision.to_bounded_json()).map_err(|error| LockError::BadItem {
         key: format!("DECISIONS#{}/{:020}", decision.region, decision.version),
         problem: error.to_string(),

@@ -1,10 +1,9 @@
-//! One region's items in the scaling table, and the rules by which they change.
+//! One region's items in the scaling table, and how they change.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-
 use shared::ids::{LaunchId, Owner, RegionName};
 use shared::lock::{CLOCK_MARGIN, Lease, LockAttempt, LockError, WakeMark};
 use shared::model::{CapacityRefusal, Intent};
@@ -15,25 +14,25 @@ use shared::store::{IntentClosure, RegionState, ReplicaRecord};
 #[derive(Clone, Debug, Default)]
 pub struct RegionItems {
     pub lock: Option<Held>,
-    pub wanted: Option<WakeMark>,
+    pub wake_mark: Option<WakeMark>,
     pub open: BTreeMap<LaunchId, Intent>,
-    /// In the order of their closing.
+    /// In the order in which they were closed.
     pub closed: Vec<IntentClosure>,
-    /// By what the item's key says; those that have run out, too.
+    /// By the item's key, expired ones included.
     pub refusals: BTreeMap<String, CapacityRefusal>,
     /// By the lock's version.
     pub decisions: BTreeMap<i64, Decision>,
     pub replicas: ReplicaRecord,
 }
 
-/// The item of a lock; released, it has expired in 1970.
+/// The item of a lock. A released lock has expired in 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub owner: Owner,
     pub version: i64,
-    /// In milliseconds, as the item has it.
+    /// In milliseconds since 1970, as in the item.
     pub expires_at: i64,
-    /// When its holder took it, in milliseconds.
+    /// When its holder acquired it, in milliseconds since 1970.
     pub since: i64,
 }
 
@@ -49,7 +48,7 @@ impl Held {
 }
 
 impl RegionItems {
-    /// Takes the lock if it is free or expired.
+    /// Acquires the lock if it is free or expired.
     pub fn acquire(
         &mut self,
         region: &RegionName,
@@ -83,8 +82,8 @@ impl RegionItems {
         LockAttempt::Acquired(lease)
     }
 
-    /// Whether the lock is this lease's: that it has expired does not matter until somebody else
-    /// takes it.
+    /// The lock, if it is held under this lease. An expired lease is valid until another pass
+    /// acquires the lock.
     ///
     /// # Errors
     /// [`LockError::Lost`].
@@ -98,10 +97,10 @@ impl RegionItems {
             })
     }
 
-    /// What a pass reads at its start. Refusals that have run out are passed over.
+    /// What a pass reads at its start, without expired refusals.
     pub fn region_state(&self, now: Timestamp) -> RegionState {
         RegionState {
-            wake_mark: self.wanted.clone(),
+            wake_mark: self.wake_mark.clone(),
             open_intents: self.open.values().cloned().collect(),
             refusals: self
                 .refusals
@@ -114,11 +113,11 @@ impl RegionItems {
         }
     }
 
-    /// Moves an intent to the closed ones, and remembers what was refused.
-    pub fn close(&mut self, closing: &IntentClosure) {
-        self.open.remove(&closing.launch_id);
-        self.closed.push(closing.clone());
-        if let Some(refusal) = &closing.refusal {
+    /// Moves an intent to the closed ones, and stores its refusal.
+    pub fn close(&mut self, closure: &IntentClosure) {
+        self.open.remove(&closure.launch_id);
+        self.closed.push(closure.clone());
+        if let Some(refusal) = &closure.refusal {
             self.refusals.insert(refusal.key(), refusal.clone());
         }
     }

@@ -103,7 +103,7 @@ async fn passes<S: RegionLock + StateStore>(store: &S, region: &RegionName) {
 async fn told<S: History>(store: &S) -> Vec<String> {
     let mut told = vec![];
     for region in regions() {
-        told.push(format!("{:?}", store.standing(&region).await));
+        told.push(format!("{:?}", store.records(&region).await));
         told.push(format!("{:?}", store.decided_at(&region).await));
         for since in [0, 25, 100] {
             told.push(format!("{:?}", store.points(&region, at(since)).await));
@@ -141,18 +141,18 @@ async fn dynamodb_and_its_fake_tell_alike() {
     }
 
     let region = &regions()[0];
-    let standing = table.standing(region).await.unwrap();
+    let standing = table.records(region).await.unwrap();
     let launches: Vec<_> = standing
         .open_intents
         .iter()
         .map(|open| open.launch.as_str())
         .collect();
     assert_eq!(launches, ["launch-1", "launch-3"]);
-    assert_eq!(standing.wanted_by.as_deref(), Some("event-9"));
+    assert_eq!(standing.marked_by.as_deref(), Some("event-9"));
     assert_eq!(standing.refusals.len(), 1);
     let lock = standing.lock.expect("it is held");
     assert_eq!((lock.version, lock.since), (DECISIONS + 1, Some(at(100))));
-    assert!(!standing.more);
+    assert!(!standing.is_truncated);
 
     let page = table.decisions(region, None, PAGE).await.unwrap();
     let versions: Vec<_> = page.decisions.iter().map(|past| past.version).collect();

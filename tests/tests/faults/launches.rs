@@ -15,7 +15,7 @@ use scaling_tests::crashes::{kill_function, lease_is_over};
 const MAX: usize = 14;
 
 /// What is told of a launch of which nobody knows what became.
-const OPEN: &str = "asked again under the same token";
+const OPEN: &str = "requested again under the same token";
 
 pub(crate) async fn are_made_once(deployed: &Deployed) {
     let settings = json!({"target_free": 1, "max_instances": MAX});

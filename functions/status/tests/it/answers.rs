@@ -126,7 +126,7 @@ async fn without_the_database_or_dynamodb_nothing_is_guessed_and_no_detail_is_to
     }
     for (path, call) in [
         ("/healthz", "decided_at"),
-        ("/regions/us-east-1", "standing"),
+        ("/regions/us-east-1", "records"),
         ("/regions/us-east-1", "decisions"),
         ("/decisions/us-east-1/1", "decision"),
     ] {

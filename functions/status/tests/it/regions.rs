@@ -253,7 +253,7 @@ async fn one_region_that_cannot_be_read_hides_no_other() {
     let world = World::of(["eu-west-1", "us-east-1"].map(region_overview));
     world.decide("eu-west-1", 1, NOW);
     world.decide("us-east-1", 1, NOW);
-    world.fail("standing");
+    world.fail("records");
     let answer = world.get("/").await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     assert_eq!(answer.body["status"], 0);

@@ -118,7 +118,7 @@ impl Kept {
             let of = |key: String| (region.clone(), key);
             let locks = items.lock.iter().map(|held| (region.clone(), held.clone()));
             kept.locks.extend(locks);
-            let marks = items.wanted.iter();
+            let marks = items.wake_mark.iter();
             kept.wanted_by
                 .extend(marks.map(|mark| (region.clone(), mark.by.clone())));
             for (id, intent) in &items.open {

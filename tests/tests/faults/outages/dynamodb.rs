@@ -11,7 +11,7 @@ use super::Crowd;
 use crate::reports::{events_tell, told_once};
 use scaling_tests::crashes::lease_is_over;
 
-const LOCKING: &str = "ask DynamoDB to acquire the lock";
+const LOCKING: &str = "DynamoDB did not acquire the lock";
 const RELEASING: &str = "release the lock";
 
 pub(super) async fn is_down_and_events_wait(crowd: &mut Crowd<'_>, table: &Proxy) {

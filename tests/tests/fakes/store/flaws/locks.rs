@@ -166,34 +166,34 @@ fn of_marks() -> Vec<Flaw> {
     vec![
         left("a late clearing takes a later mark", |_, now, step, _| {
             if let Ask::Clear(region, _) = &step.ask {
-                now.of(region).wanted = None;
+                now.of(region).wake_mark = None;
             }
         }),
         left("a clearing clears nothing", |was, now, step, _| {
             if let Ask::Clear(region, _) = &step.ask {
-                now.of(region).wanted = was.of(region).wanted;
+                now.of(region).wake_mark = was.of(region).wake_mark;
             }
         }),
         left("a mark that is set stays", |was, now, step, _| {
             if let Ask::Mark(region, _) = &step.ask
-                && let Some(mark) = was.of(region).wanted
+                && let Some(mark) = was.of(region).wake_mark
             {
-                now.of(region).wanted = Some(mark);
+                now.of(region).wake_mark = Some(mark);
             }
         }),
         left("a mark set again is the same", |was, now, step, _| {
             if let Ask::Mark(region, _) = &step.ask
-                && let Some(before) = was.of(region).wanted
-                && let Some(mark) = &mut now.of(region).wanted
+                && let Some(before) = was.of(region).wake_mark
+                && let Some(mark) = &mut now.of(region).wake_mark
             {
                 mark.id = before.id;
             }
         }),
         left("marks are no region's", |_, now, step, _| {
             if let Ask::Mark(region, _) = &step.ask {
-                let mark = now.of(region).wanted.clone();
+                let mark = now.of(region).wake_mark.clone();
                 for items in now.regions.values_mut() {
-                    items.wanted.clone_from(&mark);
+                    items.wake_mark.clone_from(&mark);
                 }
             }
         }),

@@ -1,0 +1,67 @@
+//! Virtual machines, as EC2 lists them.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
+
+/// One virtual machine as EC2 lists it, found by the stack's tags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    pub id: InstanceId,
+    pub state: MachineState,
+    pub launched_at: Timestamp,
+    /// From the tag `scaling:launch`; none if the machine has the stack's tag by mistake.
+    pub launch_id: Option<LaunchId>,
+    pub image_id: ImageId,
+    pub client_sha: ClientSha,
+    pub instance_type: String,
+    pub capacity: u32,
+    /// The private address; none before EC2 assigns one.
+    pub address: Option<IpAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineState {
+    Pending,
+    Running,
+    Stopping,
+    Stopped,
+    ShuttingDown,
+    Terminated,
+}
+
+impl fmt::Display for MachineState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl MachineState {
+    /// EC2's name of the state.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+        }
+    }
+
+    /// Whether EC2 has ended the machine for good.
+    pub fn is_going(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
+
+    /// Whether nothing runs on the machine. A stopped machine could be started again, but host
+    /// agents never stop theirs, and its users are gone.
+    pub fn is_down(self) -> bool {
+        self.is_going() || matches!(self, Self::Stopping | Self::Stopped)
+    }
+}
