@@ -1,4 +1,4 @@
-//! The delays of the emulated EC2 and of its agents.
+//! The delays of the emulated EC2 and of its agents, and how it treats idle connections.
 //!
 //! They are given on the command line, and can be changed by `PATCH /_emulator/settings`.
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::IdleLimits;
 
-/// Delays of the emulated EC2, in milliseconds.
+/// Settings of the emulated EC2. All delays are in milliseconds.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
