@@ -133,7 +133,7 @@ impl World {
                 InterruptAction::Terminate => ShutdownKind::Terminate,
                 InterruptAction::Stop => ShutdownKind::Stop,
             };
-            self.shut_down(region, &id, EndedBy::Spot, kind, now);
+            self.shut_down(region, &id, EndedBy::Spot(action), kind, now);
         }
     }
 

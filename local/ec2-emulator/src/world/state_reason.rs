@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::instance::{Instance, State};
 use crate::clock::UnixMillis;
+use crate::faults::InterruptAction;
 
 /// What ended an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub enum EndedBy {
     User,
     /// The instance's own shutdown.
     Instance,
-    /// A spot interruption.
-    Spot,
+    /// A spot interruption, which terminated or stopped the instance.
+    Spot(InterruptAction),
     /// EC2 accepted the launch but could not complete it.
     Launch(LaunchFailure),
 }
@@ -53,7 +54,7 @@ impl EndedBy {
         match self {
             Self::User => "user",
             Self::Instance => "instance",
-            Self::Spot => "spot",
+            Self::Spot(_) => "spot",
             Self::Launch(_) => "launch",
         }
     }
@@ -74,7 +75,8 @@ impl EndedBy {
         match self {
             Self::User => "Client.UserInitiatedShutdown",
             Self::Instance => "Client.InstanceInitiatedShutdown",
-            Self::Spot => LaunchFailure::SpotTermination.name(),
+            Self::Spot(InterruptAction::Terminate) => LaunchFailure::SpotTermination.name(),
+            Self::Spot(InterruptAction::Stop) => "Server.SpotInstanceShutdown",
             Self::Launch(failure) => failure.name(),
         }
     }
@@ -84,7 +86,8 @@ impl EndedBy {
         match self {
             Self::User => "User initiated shutdown",
             Self::Instance => "Instance initiated shutdown",
-            Self::Spot => LaunchFailure::SpotTermination.message(),
+            Self::Spot(InterruptAction::Terminate) => LaunchFailure::SpotTermination.message(),
+            Self::Spot(InterruptAction::Stop) => "Spot instance shutdown",
             Self::Launch(failure) => failure.message(),
         }
     }
@@ -94,7 +97,7 @@ impl EndedBy {
         let who = match self {
             Self::User => "User initiated",
             Self::Instance => "Instance initiated",
-            Self::Spot | Self::Launch(LaunchFailure::SpotTermination) => "Service initiated",
+            Self::Spot(_) | Self::Launch(LaunchFailure::SpotTermination) => "Service initiated",
             // A failed launch has only the code.
             Self::Launch(_) => return self.code().to_owned(),
         };

@@ -61,21 +61,32 @@ async fn state_reason_follows_state() {
 
 #[tokio::test]
 async fn interrupted_instance_ends_for_spots_reason() {
-    let ec2 = TestEc2::new();
-    let effect = json!({"interrupt": {"warning_ms": 0}});
-    ec2.faults(&json!({"instances": [{"effect": effect}]}))
-        .await;
-    let id = ec2.launch("1", &[SPOT]).await.ids().remove(0);
-    ec2.wait(10);
-    let ended = describe(&ec2, &id).await;
-    assert!(ended.body.contains(&reason(
-        "Server.SpotInstanceTermination",
-        "Server.SpotInstanceTermination: Spot instance termination"
-    )));
-    assert_eq!(
-        ended.text("reason"),
-        "Service initiated (2026-11-21 18:00:10 GMT)"
-    );
+    for (action, code, message) in [
+        (
+            "terminate",
+            "Server.SpotInstanceTermination",
+            "Spot instance termination",
+        ),
+        (
+            "stop",
+            "Server.SpotInstanceShutdown",
+            "Spot instance shutdown",
+        ),
+    ] {
+        let ec2 = TestEc2::new();
+        let effect = json!({"interrupt": {"warning_ms": 0, "action": action}});
+        ec2.faults(&json!({"instances": [{"effect": effect}]}))
+            .await;
+        let id = ec2.launch("1", &[SPOT]).await.ids().remove(0);
+        ec2.wait(10);
+        let ended = describe(&ec2, &id).await;
+        let expected = reason(code, &format!("{code}: {message}"));
+        assert!(ended.body.contains(&expected), "{}", ended.body);
+        assert_eq!(
+            ended.text("reason"),
+            "Service initiated (2026-11-21 18:00:10 GMT)"
+        );
+    }
 }
 
 #[tokio::test]
