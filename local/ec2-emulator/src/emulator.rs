@@ -54,6 +54,8 @@ pub struct Reply {
     pub delay: Duration,
     /// Close the connection instead of sending the response.
     pub is_lost: bool,
+    /// Send no response, but keep the connection open.
+    pub hangs: bool,
 }
 
 impl Emulator {
@@ -132,15 +134,16 @@ impl EmulatorState {
                 .faults
                 .apply_to_call(&request.region, &request.action, &request.params);
         let params = request.params.as_map().clone();
-        let result = if effects.is_outage {
-            None
-        } else {
-            Some(self.execute(&request, &mut effects, now))
-        };
-        let (outcome, status) = match &result {
-            None => ("outage".to_owned(), 0),
-            Some(Ok(_)) => ("ok".to_owned(), 200),
-            Some(Err(error)) => (error.code.to_owned(), error.status.as_u16()),
+        let (result, outcome, status) = match effects.outcome_without_response() {
+            // The result does not matter.
+            Some(outcome) => (Err(ErrorCode::UNAVAILABLE.into()), outcome.to_owned(), 0),
+            None => match self.execute(&request, &mut effects, now) {
+                Ok(body) => (Ok(body), "ok".to_owned(), 200),
+                Err(error) => {
+                    let (code, status) = (error.code.to_string(), error.status.as_u16());
+                    (Err(error), code, status)
+                }
+            },
         };
         self.ledger.record(CallEntry {
             at: now,
@@ -154,8 +157,9 @@ impl EmulatorState {
         });
         Reply {
             is_lost: effects.is_lost || effects.is_outage,
+            hangs: effects.hangs,
             delay: effects.delay,
-            result: result.unwrap_or_else(|| Err(ErrorCode::Unavailable.into())),
+            result,
         }
     }
 
@@ -173,9 +177,9 @@ impl EmulatorState {
             && !throttling.try_acquire(region, action, &request.params)
         {
             effects.applied.push("throttled");
-            return Err(ErrorCode::RequestLimitExceeded.into());
+            return Err(ErrorCode::REQUEST_LIMIT_EXCEEDED.into());
         }
-        if let Some(code) = effects.error {
+        if let Some(code) = effects.error.take() {
             return Err(code.into());
         }
         let listing_lag = effects.listing_lag;

@@ -2,13 +2,19 @@
 //!
 //! Codes and statuses: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>.
 
+use std::borrow::Cow;
+
 use axum::http::StatusCode;
+
+/// The message of `Unsupported` for what no zone supports.
+pub(crate) const UNSUPPORTED_CONFIGURATION: &str = "The requested configuration is currently not \
+     supported. Please check the documentation for supported configurations.";
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct ApiError {
     pub status: StatusCode,
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub message: String,
 }
 
@@ -17,7 +23,7 @@ impl ApiError {
     pub fn client(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
-            code,
+            code: code.into(),
             message: message.into(),
         }
     }
@@ -26,15 +32,19 @@ impl ApiError {
     pub fn insufficient_capacity(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
-            code: "InsufficientInstanceCapacity",
+            code: "InsufficientInstanceCapacity".into(),
             message: message.into(),
         }
+    }
+
+    pub fn unsupported_configuration() -> Self {
+        Self::client("Unsupported", UNSUPPORTED_CONFIGURATION)
     }
 
     pub fn auth_failure(reason: impl std::fmt::Display) -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
-            code: "AuthFailure",
+            code: "AuthFailure".into(),
             message: format!(
                 "AWS was not able to validate the provided access credentials: {reason}"
             ),
@@ -45,7 +55,7 @@ impl ApiError {
     pub fn dry_run() -> Self {
         Self {
             status: StatusCode::PRECONDITION_FAILED,
-            code: "DryRunOperation",
+            code: "DryRunOperation".into(),
             message: "Request would have succeeded, but DryRun flag is set.".into(),
         }
     }

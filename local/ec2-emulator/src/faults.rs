@@ -5,6 +5,7 @@
 
 mod calls;
 mod capacity;
+mod errors;
 mod events;
 mod fault;
 mod instances;
@@ -12,10 +13,12 @@ mod throttling;
 
 use serde::{Deserialize, Serialize};
 
-pub use calls::{CallEffect, CallEffects, ErrorCode, OmittedInstances, OnCalls};
-pub use capacity::{CapacityLimit, Pool};
+pub use calls::{CallEffect, CallEffects, OmittedInstances, OnCalls};
+pub use capacity::{CapacityLimit, NotOffered, Pool};
+pub use errors::ErrorCode;
 pub use events::{EventEffect, EventEffects, OnEvents};
 pub use fault::Fault;
+pub(crate) use instances::AppliesFrom;
 pub use instances::{InstanceEffect, InterruptAction, OnInstances};
 pub use throttling::{Bucket, Throttling};
 
@@ -27,6 +30,8 @@ use crate::params::Params;
 pub struct Faults {
     /// Limits on what can be launched. A launch must fit under every limit that applies to it.
     pub capacity: Vec<CapacityLimit>,
+    /// Instance types that zones do not offer, in addition to those in the world file.
+    pub not_offered: Vec<NotOffered>,
     /// Limits on the rate of requests. If absent, the rate is not limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttling: Option<Throttling>,
@@ -71,6 +76,12 @@ impl Faults {
         calls::apply(&mut self.calls, region, action, params)
     }
 
+    /// Whether a zone does not offer an instance type.
+    pub fn excludes(&self, region: &str, instance_type: &str, zone: &str) -> bool {
+        let mut faults = self.not_offered.iter();
+        faults.any(|fault| fault.applies_to(region, instance_type, zone))
+    }
+
     /// How many more instances can be launched in a pool; `None` if nothing limits it.
     pub fn capacity_left(&self, pool: Pool<'_>) -> Option<u32> {
         capacity::left(&self.capacity, pool)
@@ -95,26 +106,28 @@ impl Faults {
         events::apply(&mut self.events, region, instance_id, detail_type, state)
     }
 
-    /// Determines the effects on an instance that enters the state `running` at `now`, and counts
+    /// Determines the effects on an instance that is launched or starts to run at `now`, and counts
     /// an application of each fault that has one.
-    pub(crate) fn apply_to_started_instance(
+    pub(crate) fn apply_to_instance(
         &mut self,
-        region: &str,
+        pool: Pool<'_>,
         id: &str,
+        from: AppliesFrom,
         now: UnixMillis,
     ) -> Vec<InstanceEffect> {
         self.advance(now);
-        instances::apply_to_started(&mut self.instances, region, id)
+        instances::apply_to(&mut self.instances, pool, id, from)
     }
 
-    /// As [`Faults::apply_to_started_instance`], for an instance that runs already. Only faults
-    /// that name the instance apply.
-    pub(crate) fn apply_to_running_instance(
+    /// As [`Faults::apply_to_instance`], for an instance that is launched or runs already. Only
+    /// faults that name the instance apply.
+    pub(crate) fn apply_to_named_instance(
         &mut self,
-        region: &str,
+        pool: Pool<'_>,
         id: &str,
+        is_running: bool,
     ) -> Vec<InstanceEffect> {
-        instances::apply_to_running(&mut self.instances, region, id)
+        instances::apply_to_named(&mut self.instances, pool, id, is_running)
     }
 }
 
@@ -135,6 +148,9 @@ mod tests {
             json!({"capcity": []}),
             json!({"calls": [{"efect": "lost"}]}),
             json!({"calls": [{"effect": "capcity"}]}),
+            json!({"calls": [{"effect": {"error": "capcity"}}]}),
+            json!({"not_offered": [{"capcity": "g5.xlarge"}]}),
+            json!({"instances": [{"effect": {"launch_fails": {"reason": "capcity"}}}]}),
             json!({"instances": [{"effect": {"interrupt": {"capcity": 1}}}]}),
         ] {
             let error = serde_json::from_value::<Faults>(wrong.clone()).unwrap_err();
@@ -158,6 +174,7 @@ mod tests {
             left,
             json!({
                 "capacity": [],
+                "not_offered": [],
                 "throttling": {"burst": 1.0, "refill": 1.0, "for_ms": 2000, "buckets": []},
                 "calls": [{"on": {}, "effect": "outage", "for_ms": 1000}],
                 "instances": [],

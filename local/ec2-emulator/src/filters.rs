@@ -66,6 +66,11 @@ impl Filters {
         Ok(Self(filters))
     }
 
+    /// Whether there is a filter of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|filter| filter.name == name)
+    }
+
     pub fn matches(&self, resource: &impl Filterable) -> bool {
         self.0.iter().all(|filter| {
             let present = match filter.name.strip_prefix("tag:") {

@@ -12,7 +12,7 @@ use crate::events::{EventRecord, Events};
 use crate::market::Market;
 use crate::world::{
     Address, AgentRun, EndedBy, Instance, Interruption, MetadataOptions, ScheduledFault,
-    ShutdownBehavior, State, Tags, Transition, World,
+    ShutdownBehavior, State, StateReason, Tags, Transition, World,
 };
 
 /// How many calls are kept.
@@ -30,9 +30,9 @@ pub struct CallRecord {
     pub region: String,
     pub action: String,
     pub params: BTreeMap<String, String>,
-    /// `ok`, the error's code, or `outage`.
+    /// `ok`, the error's code, `outage`, or `hang`.
     pub outcome: String,
-    /// The HTTP status; 0 for an outage.
+    /// The HTTP status; 0 for an outage or a hang.
     pub status: u16,
     pub request_id: String,
     /// The names of the faults that applied.
@@ -112,6 +112,7 @@ struct InstanceReport<'a> {
     private_ip: String,
     transitions: &'a [Transition],
     ended_by: Option<EndedBy>,
+    state_reason: Option<StateReason>,
     agent: Option<&'a AgentRun>,
     faults: &'a [ScheduledFault],
     interruption: Option<Interruption>,
@@ -219,6 +220,7 @@ fn instance_report<'a>(
         private_ip: instance.private_ip.to_string(),
         transitions: instance.transitions_until(now),
         ended_by: instance.ended.map(|(by, _)| by),
+        state_reason: instance.state_reason_at(now),
         agent: instance.agent.as_ref(),
         faults: &instance.faults,
         interruption: instance.interruption,

@@ -30,6 +30,10 @@ async fn query(
     form: Result<Form<Pairs>, FormRejection>,
 ) -> Response {
     let request_id = uuid::Uuid::new_v4().to_string();
+    let connection = connection.map(|Extension(ConnectInfo(connection))| connection);
+    if let Some(connection) = &connection {
+        connection.limit_idling(emulator.with(|state, _| state.world.settings.idle_limits()));
+    }
     let request = read_request(&headers, form, &request_id);
     let action = request
         .as_ref()
@@ -38,9 +42,13 @@ async fn query(
     let result = match request {
         Ok(request) => {
             let reply = emulator.call(request);
+            if reply.hangs {
+                // Ends when the client closes the connection.
+                std::future::pending::<()>().await;
+            }
             tokio::time::sleep(reply.delay).await;
             if reply.is_lost
-                && let Some(Extension(ConnectInfo(connection))) = connection
+                && let Some(connection) = connection
             {
                 connection.abort();
             }

@@ -1,4 +1,4 @@
-//! The delays of the emulated EC2 and of its agents.
+//! The delays of the emulated EC2 and of its agents, and how it treats idle connections.
 //!
 //! They are given on the command line, and can be changed by `PATCH /_emulator/settings`.
 
@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-/// Delays of the emulated EC2, in milliseconds.
+use crate::connection::IdleLimits;
+
+/// Settings of the emulated EC2. All delays are in milliseconds.
 #[derive(Args, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -23,6 +25,21 @@ pub struct Settings {
     /// How long a terminated instance is still listed. EC2's documentation says about an hour.
     #[arg(long, default_value_t = 3_600_000)]
     pub terminated_visible_ms: u64,
+    /// How long a terminated instance keeps its tags. After that, filters by tag do not find it,
+    /// but requests for its id do. EC2 documents no time.
+    #[arg(long, default_value_t = 60_000)]
+    pub terminated_tagged_ms: u64,
+    /// Spot instances do not match the filter `client-token`. It is not documented whether they do.
+    #[arg(long)]
+    pub hide_spot_client_tokens: bool,
+    /// Close connections to the EC2 API that are idle for this time, as load balancers do.
+    #[arg(long)]
+    pub idle_close_ms: Option<u64>,
+    /// Reset connections to the EC2 API on the first request after they were idle for this time.
+    /// The request is not executed. So do connections behave that were closed while the client's
+    /// process was frozen.
+    #[arg(long)]
+    pub idle_stale_ms: Option<u64>,
     /// For agents that start after a change.
     #[command(flatten)]
     pub agent: AgentSettings,
@@ -67,6 +84,17 @@ impl Settings {
 
     pub fn terminated_visible(&self) -> Duration {
         Duration::from_millis(self.terminated_visible_ms)
+    }
+
+    pub fn terminated_tagged(&self) -> Duration {
+        Duration::from_millis(self.terminated_tagged_ms)
+    }
+
+    pub fn idle_limits(&self) -> IdleLimits {
+        IdleLimits {
+            close: self.idle_close_ms.map(Duration::from_millis),
+            stale: self.idle_stale_ms.map(Duration::from_millis),
+        }
     }
 
     /// Returns a copy of the settings with the fields of `patch` replaced.

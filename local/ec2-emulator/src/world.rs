@@ -13,10 +13,12 @@ mod inject;
 mod instance;
 mod launch;
 mod metadata;
+mod offers;
 mod region;
 mod resolve;
 mod shutdown;
 mod state;
+mod state_reason;
 
 pub use address::{Address, Association, DisassociationReason};
 pub use associate::AssociateOutcome;
@@ -26,11 +28,12 @@ pub use file::{
     Subnet, Tags, WorldFile,
 };
 pub use instance::{
-    AgentRun, EndedBy, Group, Instance, Interruption, LaunchSpec, ScheduledFault, ShutdownBehavior,
-    State, Transition,
+    AgentRun, Group, Instance, Interruption, LaunchSpec, ScheduledFault, ShutdownBehavior, State,
+    Transition,
 };
 pub use launch::LaunchRequest;
 pub use metadata::{HttpTokens, MetadataOptions, Switch};
 pub use region::{InstanceView, Region};
 pub use shutdown::UnknownInstances;
 pub use state::World;
+pub use state_reason::{EndedBy, LaunchFailure, StateReason};

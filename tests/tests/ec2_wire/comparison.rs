@@ -24,7 +24,7 @@ const ONLY_MOTO: &[(&str, &str)] = &[
     ("sriovNetSupport", "not emulated"),
     (
         "stateReason/",
-        "moto writes an empty one for a living instance, EC2 none",
+        "moto writes an empty one for a running instance, EC2 none",
     ),
     ("subnetSet/item/ipv6Native", "not emulated"),
     (
@@ -57,6 +57,14 @@ const ONLY_EMULATOR: &[(&str, &str)] = &[
 
 /// Elements that differ in value.
 const DIFFERENT: &[(&str, &str)] = &[
+    (
+        "stateReason/code",
+        "moto leaves it empty for a pending instance, EC2 says pending",
+    ),
+    (
+        "stateReason/message",
+        "moto leaves it empty for a pending instance, EC2 says pending",
+    ),
     (
         "networkInterfaceSet/item/attachment/deleteOnTermination",
         "moto says false, EC2 true",

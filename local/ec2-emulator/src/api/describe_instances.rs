@@ -20,6 +20,7 @@ pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
     call.params.flag("IncludeManagedResources")?;
     call.finish()?;
 
+    let hides_spot = call.world.settings.hide_spot_client_tokens && filters.has("client-token");
     let as_of = call.visible_until();
     let region = call.region()?;
     INSTANCE.check_known(&ids, |id| {
@@ -31,6 +32,7 @@ pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
         .views(as_of)
         .filter(|view| ids.is_empty() || ids.contains(&view.instance.id))
         .filter(|view| filters.matches(view))
+        .filter(|view| !(hides_spot && view.instance.spec.market == Market::Spot))
         .filter(|view| !call.omitted.ids.contains(&view.instance.id))
         .skip(call.omitted.oldest)
         .map(|view| (view.instance.seq, view));
@@ -115,6 +117,6 @@ impl Filterable for InstanceView<'_> {
     }
 
     fn tags(&self) -> &Tags {
-        &self.instance.tags
+        InstanceView::tags(self)
     }
 }

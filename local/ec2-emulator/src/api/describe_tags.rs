@@ -22,7 +22,7 @@ pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
 
     let as_of = call.visible_until();
     let tags = call.region()?.views(as_of).flat_map(|view| {
-        view.instance.tags.iter().map(move |(key, value)| Tag {
+        view.tags().iter().map(move |(key, value)| Tag {
             resource_id: &view.instance.id,
             key,
             value,

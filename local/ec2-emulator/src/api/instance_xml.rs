@@ -28,7 +28,6 @@ fn instance(xml: &mut Xml, view: InstanceView<'_>) {
         instance, state, ..
     } = view;
     let spec = &instance.spec;
-    let ended = instance.ended.filter(|(_, at)| *at <= view.as_of);
     xml.text("instanceId", &instance.id);
     xml.text("imageId", &spec.image_id);
     xml.element("instanceState", |xml| {
@@ -37,12 +36,7 @@ fn instance(xml: &mut Xml, view: InstanceView<'_>) {
     });
     xml.text("privateDnsName", private_name(view));
     xml.text("dnsName", public_name(view));
-    xml.text(
-        "reason",
-        ended
-            .map(|(by, at)| format!("{} ({})", by.reason(), at.to_gmt()))
-            .unwrap_or_default(),
-    );
+    xml.text("reason", instance.transition_reason_at(view.as_of));
     xml.text_if_some("keyName", spec.key_name.as_ref());
     xml.text("amiLaunchIndex", instance.launch_index);
     xml.set("productCodes", std::iter::empty::<()>(), |_, ()| {});
@@ -72,10 +66,10 @@ fn instance(xml: &mut Xml, view: InstanceView<'_>) {
         xml.text("sourceDestCheck", true);
     }
     groups(xml, view);
-    if let Some((by, _)) = ended {
+    if let Some(reason) = instance.state_reason_at(view.as_of) {
         xml.element("stateReason", |xml| {
-            xml.text("code", by.code());
-            xml.text("message", format!("{}: {}", by.code(), by.message()));
+            xml.text("code", reason.code);
+            xml.text("message", reason.message);
         });
     }
     xml.text("architecture", instance.architecture);
@@ -91,8 +85,8 @@ fn instance(xml: &mut Xml, view: InstanceView<'_>) {
         "clientToken",
         spec.client_token.as_deref().unwrap_or_default(),
     );
-    if !instance.tags.is_empty() {
-        xml.tags(&instance.tags);
+    if !view.tags().is_empty() {
+        xml.tags(view.tags());
     }
     xml.text("hypervisor", "xen");
     if view.is_connected() {

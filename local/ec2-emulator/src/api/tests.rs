@@ -2,9 +2,12 @@
 
 mod addresses;
 mod call_faults;
+mod filters;
 mod instance_faults;
 mod launch;
+mod launch_failures;
 mod listing;
+mod offers;
 mod protocol;
 mod spot;
 mod terminate;

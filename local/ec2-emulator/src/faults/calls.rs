@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use super::errors::ErrorCode;
 use super::fault::{Fault, matches};
-use crate::error::ApiError;
 use crate::params::Params;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +23,8 @@ pub struct OnCalls {
 pub enum CallEffect {
     /// The call is not executed, and the connection is closed without a response.
     Outage,
+    /// The call is not executed, and no response is sent, but the connection stays open.
+    Hang,
     /// The call is not executed, and the response is this error.
     Error(ErrorCode),
     /// The call is executed, but the connection is closed without a response.
@@ -39,29 +40,11 @@ pub enum CallEffect {
     LeaveOutOldest(usize),
 }
 
-/// The errors that can be injected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ErrorCode {
-    InternalError,
-    InternalFailure,
-    ServiceUnavailable,
-    Unavailable,
-    RequestLimitExceeded,
-    InsufficientInstanceCapacity,
-    InstanceLimitExceeded,
-    UnauthorizedOperation,
-    // The following are errors of spot launches only.
-    UnfulfillableCapacity,
-    MaxSpotInstanceCountExceeded,
-    SpotMaxPriceTooLow,
-    #[serde(rename = "AuthFailure.ServiceLinkedRoleCreationNotPermitted")]
-    NoServiceLinkedRole,
-}
-
 /// The combined effects of all faults on one call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallEffects {
     pub is_outage: bool,
+    pub hangs: bool,
     pub error: Option<ErrorCode>,
     pub is_lost: bool,
     pub delay: Duration,
@@ -96,6 +79,7 @@ impl CallEffect {
     fn name(&self) -> &'static str {
         match self {
             Self::Outage => "outage",
+            Self::Hang => "hang",
             Self::Error(_) => "error",
             Self::Lost => "lost",
             Self::DelayMs(_) => "delay",
@@ -109,7 +93,7 @@ impl CallEffect {
         let is_listing = action == "DescribeInstances";
         let lags = is_listing || action == "DescribeAddresses";
         match self {
-            Self::Outage | Self::Error(_) | Self::Lost | Self::DelayMs(_) => true,
+            Self::Outage | Self::Hang | Self::Error(_) | Self::Lost | Self::DelayMs(_) => true,
             Self::ListingLagMs(_) => lags,
             Self::LeaveOut(_) | Self::LeaveOutOldest(_) => {
                 is_listing && !params.as_map().contains_key("InstanceId.1")
@@ -119,11 +103,21 @@ impl CallEffect {
 }
 
 impl CallEffects {
+    /// The outcome in the ledger of a call that is not executed and has no response.
+    pub fn outcome_without_response(&self) -> Option<&'static str> {
+        match (self.is_outage, self.hangs) {
+            (true, _) => Some("outage"),
+            (false, true) => Some("hang"),
+            (false, false) => None,
+        }
+    }
+
     fn add(&mut self, effect: &CallEffect) {
         self.applied.push(effect.name());
         match effect {
             CallEffect::Outage => self.is_outage = true,
-            CallEffect::Error(code) => self.error = Some(*code),
+            CallEffect::Hang => self.hangs = true,
+            CallEffect::Error(code) => self.error = Some(code.clone()),
             CallEffect::Lost => self.is_lost = true,
             CallEffect::DelayMs(ms) => self.delay = Duration::from_millis(*ms),
             CallEffect::ListingLagMs(ms) => self.listing_lag = Some(Duration::from_millis(*ms)),
@@ -147,80 +141,19 @@ pub(super) fn apply(
             && fault.effect.can_affect(action, params)
     };
     let mut faults: Vec<_> = faults.iter_mut().filter(applying).collect();
-    // Outages first. The sort is stable, so the others stay in the order of the request.
-    faults.sort_by_key(|fault| fault.effect != CallEffect::Outage);
+    // The exclusive effects first. The sort is stable, so the others stay in the order of the
+    // request.
+    faults.sort_by_key(|fault| match fault.effect {
+        CallEffect::Outage => 0,
+        CallEffect::Hang => 1,
+        _ => 2,
+    });
     for fault in faults {
-        if effects.is_outage || effects.applied.contains(&fault.effect.name()) {
+        if effects.is_outage || effects.hangs || effects.applied.contains(&fault.effect.name()) {
             continue;
         }
         fault.count_application();
         effects.add(&fault.effect);
     }
     effects
-}
-
-impl From<ErrorCode> for ApiError {
-    fn from(code: ErrorCode) -> Self {
-        let (status, code, message) = match code {
-            ErrorCode::InternalError => (500, "InternalError", "An internal error has occurred"),
-            ErrorCode::InternalFailure => {
-                (500, "InternalFailure", "The request processing has failed")
-            }
-            ErrorCode::ServiceUnavailable => (
-                503,
-                "ServiceUnavailable",
-                "The request has failed due to a temporary failure of the server.",
-            ),
-            ErrorCode::Unavailable => (
-                503,
-                "Unavailable",
-                "The server is overloaded and can't handle the request.",
-            ),
-            ErrorCode::RequestLimitExceeded => {
-                (503, "RequestLimitExceeded", "Request limit exceeded.")
-            }
-            ErrorCode::InsufficientInstanceCapacity => (
-                500,
-                "InsufficientInstanceCapacity",
-                "There is no capacity available that matches your request.",
-            ),
-            ErrorCode::InstanceLimitExceeded => (
-                400,
-                "InstanceLimitExceeded",
-                "Your quota allows for 0 more running instance(s).",
-            ),
-            ErrorCode::UnauthorizedOperation => (
-                403,
-                "UnauthorizedOperation",
-                "You are not authorized to perform this operation.",
-            ),
-            ErrorCode::UnfulfillableCapacity => (
-                500,
-                "UnfulfillableCapacity",
-                "There is not enough spare capacity to fulfill your request for Spot Instances.",
-            ),
-            ErrorCode::MaxSpotInstanceCountExceeded => (
-                400,
-                "MaxSpotInstanceCountExceeded",
-                "Max spot instance count exceeded",
-            ),
-            ErrorCode::SpotMaxPriceTooLow => (
-                400,
-                "SpotMaxPriceTooLow",
-                "Your Spot request price is lower than the minimum required Spot request \
-                 fulfillment price.",
-            ),
-            ErrorCode::NoServiceLinkedRole => (
-                403,
-                "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
-                "The provided credentials do not have permission to create the service-linked \
-                 role for EC2 Spot Instances.",
-            ),
-        };
-        Self {
-            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            code,
-            message: message.to_owned(),
-        }
-    }
 }

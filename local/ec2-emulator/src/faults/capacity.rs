@@ -1,4 +1,4 @@
-//! Limits on the capacity for launches.
+//! Limits on the capacity for launches, and instance types that zones do not offer.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,19 @@ pub struct CapacityLimit {
     pub available: u32,
 }
 
+/// An instance type that a zone does not offer. An absent field matches everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotOffered {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+    /// The name of an availability zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+}
+
 /// Where a launch needs capacity.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool<'a> {
@@ -31,6 +44,7 @@ pub struct Pool<'a> {
     pub market: Market,
     pub instance_type: &'a str,
     pub subnet_id: &'a str,
+    pub zone: &'a str,
 }
 
 impl CapacityLimit {
@@ -39,6 +53,14 @@ impl CapacityLimit {
             && self.market.is_none_or(|market| market == pool.market)
             && matches(self.instance_type.as_deref(), pool.instance_type)
             && matches(self.subnet_id.as_deref(), pool.subnet_id)
+    }
+}
+
+impl NotOffered {
+    pub(super) fn applies_to(&self, region: &str, instance_type: &str, zone: &str) -> bool {
+        matches(self.region.as_deref(), region)
+            && matches(self.instance_type.as_deref(), instance_type)
+            && matches(self.zone.as_deref(), zone)
     }
 }
 
@@ -69,6 +91,7 @@ mod tests {
         market: Market::OnDemand,
         instance_type: "g4dn.xlarge",
         subnet_id: "subnet-a",
+        zone: "us-east-1a",
     };
 
     #[test]

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::capacity::Pool;
 use super::fault::{Fault, matches};
+use crate::market::Market;
+use crate::world::LaunchFailure;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -13,9 +16,19 @@ pub struct OnInstances {
     /// fault applies to the instances that start to run next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub market: Option<Market>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet_id: Option<String>,
+    /// The name of an availability zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
-/// Delays count from when the instance starts to run, or from now if it runs already.
+/// Delays count from when the instance starts to run, or from now if it runs already. Those of a
+/// failed launch count from the launch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum InstanceEffect {
@@ -41,6 +54,12 @@ pub enum InstanceEffect {
         #[serde(default)]
         after_ms: u64,
     },
+    /// EC2 ends the instance by itself, although it accepted the launch.
+    LaunchFails {
+        #[serde(default)]
+        after_ms: u64,
+        reason: LaunchFailure,
+    },
 }
 
 /// How an interruption ends the instance.
@@ -56,13 +75,43 @@ fn two_minutes() -> u64 {
     120_000
 }
 
+/// The step of an instance's life at which a fault applies to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AppliesFrom {
+    Launch,
+    /// The instance starts to run.
+    Start,
+}
+
+impl OnInstances {
+    fn applies_to(&self, pool: Pool<'_>, id: &str) -> bool {
+        matches(self.region.as_deref(), pool.region)
+            && matches(self.instance_id.as_deref(), id)
+            && self.market.is_none_or(|market| market == pool.market)
+            && matches(self.instance_type.as_deref(), pool.instance_type)
+            && matches(self.subnet_id.as_deref(), pool.subnet_id)
+            && matches(self.zone.as_deref(), pool.zone)
+    }
+}
+
 impl InstanceEffect {
     pub(crate) fn after_ms(&self) -> u64 {
         match self {
             Self::NoBoot => 0,
             Self::AgentDies { after_ms }
             | Self::Interrupt { after_ms, .. }
-            | Self::Rebalance { after_ms } => *after_ms,
+            | Self::Rebalance { after_ms }
+            | Self::LaunchFails { after_ms, .. } => *after_ms,
+        }
+    }
+
+    fn applies_from(&self) -> AppliesFrom {
+        match self {
+            Self::LaunchFails { .. } => AppliesFrom::Launch,
+            Self::NoBoot
+            | Self::AgentDies { .. }
+            | Self::Interrupt { .. }
+            | Self::Rebalance { .. } => AppliesFrom::Start,
         }
     }
 
@@ -72,44 +121,49 @@ impl InstanceEffect {
             Self::AgentDies { .. } => "agent_dies",
             Self::Interrupt { .. } => "interrupt",
             Self::Rebalance { .. } => "rebalance",
+            Self::LaunchFails { .. } => "launch_fails",
         }
     }
 }
 
-/// See [`super::Faults::apply_to_started_instance`].
-pub(super) fn apply_to_started(
+/// See [`super::Faults::apply_to_instance`].
+pub(super) fn apply_to(
     faults: &mut [Fault<OnInstances, InstanceEffect>],
-    region: &str,
+    pool: Pool<'_>,
     id: &str,
+    from: AppliesFrom,
 ) -> Vec<InstanceEffect> {
-    apply(faults, |on| {
-        matches(on.region.as_deref(), region) && matches(on.instance_id.as_deref(), id)
+    apply(faults, |fault| {
+        fault.effect.applies_from() == from && fault.on.applies_to(pool, id)
     })
 }
 
-/// See [`super::Faults::apply_to_running_instance`].
-pub(super) fn apply_to_running(
+/// See [`super::Faults::apply_to_named_instance`].
+pub(super) fn apply_to_named(
     faults: &mut [Fault<OnInstances, InstanceEffect>],
-    region: &str,
+    pool: Pool<'_>,
     id: &str,
+    is_running: bool,
 ) -> Vec<InstanceEffect> {
-    apply(faults, |on| {
-        matches(on.region.as_deref(), region) && on.instance_id.as_deref() == Some(id)
+    apply(faults, |fault| {
+        fault.on.instance_id.is_some()
+            && (is_running || fault.effect.applies_from() == AppliesFrom::Launch)
+            && fault.on.applies_to(pool, id)
     })
 }
 
 fn apply(
     faults: &mut [Fault<OnInstances, InstanceEffect>],
-    applies: impl Fn(&OnInstances) -> bool,
+    applies: impl Fn(&Fault<OnInstances, InstanceEffect>) -> bool,
 ) -> Vec<InstanceEffect> {
     let mut effects = Vec::new();
     for fault in faults {
-        if fault.has_ended() || !applies(&fault.on) {
+        if fault.has_ended() || !applies(fault) {
             continue;
         }
         fault.count_application();
         if fault.on.instance_id.is_some() {
-            // An instance enters the state `running` only once, so the fault cannot apply again.
+            // An instance is launched and started only once, so the fault cannot apply again.
             fault.times = Some(0);
         }
         effects.push(fault.effect.clone());

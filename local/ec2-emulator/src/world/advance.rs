@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::address::DisassociationReason;
 use super::change::{Change, ChangeKind};
-use super::instance::{EndedBy, Interruption, State};
+use super::instance::{Interruption, State};
 use super::shutdown::ShutdownKind;
 use super::state::World;
+use super::state_reason::EndedBy;
 use crate::clock::UnixMillis;
-use crate::faults::{InstanceEffect, InterruptAction};
+use crate::faults::{AppliesFrom, InstanceEffect, InterruptAction};
 
 impl World {
     /// When the next instance changes without a request.
@@ -49,9 +50,12 @@ impl World {
         let terminated_at = terminated.map(|transition| transition.at_ms);
         for transition in new {
             if transition.state == State::Running {
-                let effects =
-                    self.faults
-                        .apply_to_started_instance(region, &instance.id, transition.at_ms);
+                let effects = self.faults.apply_to_instance(
+                    instance.pool(region),
+                    &instance.id,
+                    AppliesFrom::Start,
+                    transition.at_ms,
+                );
                 for effect in effects {
                     let at = instance.schedule_fault(effect, transition.at_ms);
                     self.upcoming.insert((at, region.to_owned(), seq));
@@ -82,9 +86,14 @@ impl World {
         let due = instance.faults.partition_point(|it| it.at_ms <= now);
         let new = instance.faults[instance.applied_faults.min(due)..due].to_vec();
         instance.applied_faults = due;
+        let mut failed = None;
         for fault in new {
             let kind = match fault.effect {
                 InstanceEffect::NoBoot => continue,
+                InstanceEffect::LaunchFails { reason, .. } => {
+                    failed = Some((instance.id.clone(), reason));
+                    continue;
+                }
                 InstanceEffect::AgentDies { .. } => ChangeKind::AgentKilled,
                 InstanceEffect::Rebalance { .. } => ChangeKind::RebalanceRecommendation,
                 InstanceEffect::Interrupt {
@@ -107,6 +116,10 @@ impl World {
                 kind,
             });
         }
+        if let Some((id, reason)) = failed {
+            let by = EndedBy::Launch(reason);
+            self.shut_down(region, &id, by, ShutdownKind::Terminate, now);
+        }
     }
 
     /// Shuts down an instance when the time between its interruption warning and its end is over.
@@ -120,7 +133,7 @@ impl World {
                 InterruptAction::Terminate => ShutdownKind::Terminate,
                 InterruptAction::Stop => ShutdownKind::Stop,
             };
-            self.shut_down(region, &id, EndedBy::Spot, kind, now);
+            self.shut_down(region, &id, EndedBy::Spot(action), kind, now);
         }
     }
 

@@ -32,6 +32,10 @@ pub struct RegionFile {
     /// Elastic IPs.
     #[serde(default)]
     pub addresses: Vec<AddressFile>,
+    /// The instance types that a zone does not offer, by the zone's name. If absent, every zone
+    /// offers every type.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub types_not_offered: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -203,7 +207,17 @@ impl FromStr for WorldFile {
     type Err = serde_json::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        serde_json::from_str(text)
+        let world: Self = serde_json::from_str(text)?;
+        for (name, region) in &world.regions {
+            let is_known = |zone: &String| region.subnets.iter().any(|it| it.zone == *zone);
+            let mut zones = region.types_not_offered.keys();
+            if let Some(zone) = zones.find(|zone| !is_known(zone)) {
+                return Err(serde::de::Error::custom(format!(
+                    "{name}: types_not_offered: no subnet is in the zone {zone:?}"
+                )));
+            }
+        }
+        Ok(world)
     }
 }
 
@@ -232,6 +246,20 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn zone_without_subnet_is_named_in_error() {
+        let world = |zone: &str| {
+            let types =
+                format!("\"types_not_offered\": {{\"{zone}\": [\"g5.xlarge\"]}}, \"images\"");
+            DEFAULT_WORLD
+                .replacen("\"images\"", &types, 1)
+                .parse::<WorldFile>()
+        };
+        assert!(world("us-east-1a").is_ok());
+        let error = world("us-east-1z").unwrap_err().to_string();
+        assert!(error.contains("us-east-1z"), "{error}");
     }
 
     #[test]

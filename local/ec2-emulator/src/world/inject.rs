@@ -22,7 +22,7 @@ impl World {
                 instance.discard_pending_faults(now);
             }
         }
-        self.schedule_for_running(now);
+        self.schedule_for_named(now);
         self.advance(now);
         Ok(())
     }
@@ -51,14 +51,18 @@ impl World {
         Ok(())
     }
 
-    fn schedule_for_running(&mut self, now: UnixMillis) {
+    /// Schedules the faults that name an instance which has reached their step already.
+    fn schedule_for_named(&mut self, now: UnixMillis) {
         for region in self.regions.values_mut() {
             let name = region.name.clone();
             for instance in region.instances_mut() {
-                if instance.state_at(now) != Some(State::Running) {
-                    continue;
-                }
-                for effect in self.faults.apply_to_running_instance(&name, &instance.id) {
+                let is_running = match instance.state_at(now) {
+                    Some(State::Running) => true,
+                    Some(State::Pending) => false,
+                    _ => continue,
+                };
+                let (pool, id) = (instance.pool(&name), &instance.id);
+                for effect in self.faults.apply_to_named_instance(pool, id, is_running) {
                     let at = instance.schedule_fault(effect, now);
                     self.upcoming.insert((at, name.clone(), instance.seq));
                 }

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{Subnet, Tags};
 use super::metadata::MetadataOptions;
+use super::state_reason::EndedBy;
 use crate::clock::UnixMillis;
-use crate::faults::{InstanceEffect, InterruptAction};
+use crate::faults::{InstanceEffect, InterruptAction, Pool};
 use crate::market::Market;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,47 +67,6 @@ pub enum ShutdownBehavior {
     #[default]
     Stop,
     Terminate,
-}
-
-/// What ended an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EndedBy {
-    /// A request to EC2.
-    User,
-    /// The instance's own shutdown.
-    Instance,
-    /// A spot interruption.
-    Spot,
-}
-
-impl EndedBy {
-    /// The code in EC2's `stateReason`.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::User => "Client.UserInitiatedShutdown",
-            Self::Instance => "Client.InstanceInitiatedShutdown",
-            Self::Spot => "Server.SpotInstanceTermination",
-        }
-    }
-
-    /// The message in EC2's `stateReason`, without the code in front of it.
-    pub fn message(self) -> &'static str {
-        match self {
-            Self::User => "User initiated shutdown",
-            Self::Instance => "Instance initiated shutdown",
-            Self::Spot => "Spot instance termination",
-        }
-    }
-
-    /// EC2's reason of the last transition, without the time behind it.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::User => "User initiated",
-            Self::Instance => "Instance initiated",
-            Self::Spot => "Server.SpotInstanceTermination",
-        }
-    }
 }
 
 /// One run of a host agent's process.
@@ -191,6 +151,8 @@ pub struct Instance {
     pub(super) published_transitions: usize,
     /// How many of `faults` were applied.
     pub(super) applied_faults: usize,
+    /// When a terminated instance loses its tags.
+    pub(super) untagged_at: Option<UnixMillis>,
     /// When EC2 stops knowing the instance's id.
     pub(super) archived_at: Option<UnixMillis>,
 }
@@ -210,26 +172,29 @@ impl Instance {
         &self.transitions[..until]
     }
 
-    /// Replaces the future transitions by these two states, and discards pending faults.
+    /// Replaces the future transitions by `ending`, and discards pending faults.
     pub(super) fn end(
         &mut self,
         by: EndedBy,
-        [ending, ended]: [State; 2],
+        ending: impl IntoIterator<Item = Transition>,
         now: UnixMillis,
-        ended_at: UnixMillis,
     ) {
         let past = self.transitions_until(now).len();
         self.transitions.truncate(past);
-        self.transitions.push(Transition {
-            state: ending,
-            at_ms: now,
-        });
-        self.transitions.push(Transition {
-            state: ended,
-            at_ms: ended_at,
-        });
+        self.transitions.extend(ending);
         self.ended = Some((by, now));
         self.discard_pending_faults(now);
+    }
+
+    /// Where the instance was launched, for faults.
+    pub(super) fn pool<'a>(&'a self, region: &'a str) -> Pool<'a> {
+        Pool {
+            region,
+            market: self.spec.market,
+            instance_type: &self.spec.instance_type,
+            subnet_id: &self.subnet.id,
+            zone: &self.subnet.zone,
+        }
     }
 
     /// Whether a fault keeps the agent from being started.

@@ -7,12 +7,13 @@ use std::net::Ipv4Addr;
 use super::file::{Subnet, Tags};
 use super::ids::pseudo_random;
 use super::instance::{Instance, LaunchSpec, State, Transition};
+use super::offers;
 use super::region::{Region, TokenBinding, TokenKey};
 use super::resolve::Resolved;
 use super::state::World;
 use crate::clock::UnixMillis;
 use crate::error::ApiError;
-use crate::faults::Pool;
+use crate::faults::{AppliesFrom, Pool};
 use crate::market::Market;
 
 /// The first public address of an instance. It is in the loopback network, so that the instance's
@@ -50,7 +51,7 @@ impl World {
         let Some(region) = self.regions.get_mut(region_name) else {
             return Err(ApiError::auth_failure(format!("no region {region_name}")));
         };
-        let subnet = region.launch_subnet(request.spec.subnet_id.as_deref())?;
+        let subnet = region.launch_subnet(&request.spec, &self.faults)?;
         let key = request.spec.client_token.clone().map(|token| TokenKey {
             token,
             zone: request.spec.subnet_id.as_ref().map(|_| subnet.zone.clone()),
@@ -64,7 +65,12 @@ impl World {
                 Ok(ids)
             };
         }
-        let resolved = region.resolve(&request.spec, subnet)?;
+        let spec = &request.spec;
+        let resolved = region.resolve(spec, subnet)?;
+        region.check_offered(&self.faults, &spec.instance_type, &resolved.subnet.zone)?;
+        if spec.ebs_optimized {
+            offers::check_ebs_optimized(&spec.instance_type)?;
+        }
         if request.dry_run {
             return Err(ApiError::dry_run());
         }
@@ -116,6 +122,7 @@ impl World {
             market: request.spec.market,
             instance_type,
             subnet_id: &subnet.id,
+            zone: &subnet.zone,
         };
         let capacity = self.faults.capacity_left(pool).unwrap_or(u32::MAX);
         if capacity < request.min_count {
@@ -153,6 +160,7 @@ impl World {
             market: spec.market,
             instance_type: &spec.instance_type,
             subnet_id: &subnet.id,
+            zone: &subnet.zone,
         };
         self.faults.use_capacity(pool, count);
         let Some(region) = self.regions.get_mut(region_name) else {
@@ -166,7 +174,7 @@ impl World {
             let seq = self.next_seq;
             self.next_seq += 1;
             let id = format!("i-0{:016x}", pseudo_random(self.seed, (seq << 1) | 1));
-            region.insert(Instance {
+            let mut instance = Instance {
                 id: id.clone(),
                 seq,
                 owner_id: self.account_id.clone(),
@@ -196,11 +204,22 @@ impl World {
                 ],
                 published_transitions: 0,
                 applied_faults: 0,
+                untagged_at: None,
                 archived_at: None,
-            });
-            for at in [now, running_at] {
-                self.upcoming.insert((at, region_name.to_owned(), seq));
+            };
+            let mut due = vec![now, running_at];
+            let effects = self.faults.apply_to_instance(
+                instance.pool(region_name),
+                &id,
+                AppliesFrom::Launch,
+                now,
+            );
+            for effect in effects {
+                due.push(instance.schedule_fault(effect, now));
             }
+            region.insert(instance);
+            let due = due.into_iter().map(|at| (at, region_name.to_owned(), seq));
+            self.upcoming.extend(due);
             ids.push(id);
         }
         ids

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use super::address::{Address, DisassociationReason};
-use super::file::{Image, RegionFile, SecurityGroup, Subnet};
+use super::file::{Image, RegionFile, SecurityGroup, Subnet, Tags};
 use super::instance::{Instance, State};
 use crate::clock::UnixMillis;
 
@@ -14,6 +14,8 @@ pub struct Region {
     pub subnets: Vec<Subnet>,
     pub security_groups: Vec<SecurityGroup>,
     pub images: Vec<Image>,
+    /// By the name of the zone.
+    pub(super) types_not_offered: BTreeMap<String, Vec<String>>,
     pub(super) addresses: Vec<Address>,
     instances: BTreeMap<u64, Instance>,
     seq_by_id: HashMap<String, u64>,
@@ -53,6 +55,7 @@ impl Region {
             subnets: file.subnets,
             security_groups: file.security_groups,
             images: file.images,
+            types_not_offered: file.types_not_offered,
             addresses: file.addresses.into_iter().map(Address::from).collect(),
             instances: BTreeMap::new(),
             seq_by_id: HashMap::new(),
@@ -196,6 +199,17 @@ impl<'a> InstanceView<'a> {
     /// The Elastic IP if the instance has one, else its own public address.
     pub fn public_ip(&self) -> Ipv4Addr {
         self.elastic_ip.unwrap_or(self.instance.public_ip)
+    }
+
+    /// The instance's tags. A terminated instance loses them some time before its id is unknown.
+    pub fn tags(&self) -> &'a Tags {
+        static NO_TAGS: Tags = Tags::new();
+        let untagged_at = self.instance.untagged_at;
+        if untagged_at.is_some_and(|at| at <= self.as_of) {
+            &NO_TAGS
+        } else {
+            &self.instance.tags
+        }
     }
 
     /// Whether the instance has addresses and a subnet. A terminated instance has lost them.

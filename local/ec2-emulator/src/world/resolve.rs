@@ -4,6 +4,7 @@ use super::file::{Image, ImageState, Subnet};
 use super::instance::{Group, LaunchSpec};
 use super::region::Region;
 use crate::error::ApiError;
+use crate::faults::Faults;
 
 pub(super) struct Resolved {
     pub(super) image: Image,
@@ -12,21 +13,27 @@ pub(super) struct Resolved {
 }
 
 impl Region {
-    /// The subnet of a launch: the named one, else the first default subnet.
-    pub(super) fn launch_subnet(&self, id: Option<&str>) -> Result<Subnet, ApiError> {
-        let found = match id {
+    /// The subnet of a launch: the named one, else the first default subnet in a zone that offers
+    /// the instance type.
+    pub(super) fn launch_subnet(
+        &self,
+        spec: &LaunchSpec,
+        faults: &Faults,
+    ) -> Result<Subnet, ApiError> {
+        let found = match spec.subnet_id.as_deref() {
             Some(id) => self.subnet(id).ok_or_else(|| {
                 let message = format!("The subnet ID '{id}' does not exist");
                 ApiError::client("InvalidSubnetID.NotFound", message)
             }),
-            None => self
-                .subnets
-                .iter()
-                .find(|subnet| subnet.default_for_zone)
-                .ok_or_else(|| {
+            None => {
+                let defaults = self.subnets.iter().filter(|it| it.default_for_zone);
+                let offers = |it: &&Subnet| self.offers(faults, &spec.instance_type, &it.zone);
+                let found = defaults.clone().find(offers);
+                found.or_else(|| defaults.clone().next()).ok_or_else(|| {
                     let message = "No subnets found for the default VPC. Please specify a subnet.";
                     ApiError::client("MissingInput", message)
-                }),
+                })
+            }
         };
         found.cloned()
     }

@@ -1,7 +1,8 @@
 //! The end of an instance: by a request, by its own operating system, or by an interruption.
 
-use super::instance::{EndedBy, ShutdownBehavior, State};
+use super::instance::{ShutdownBehavior, State, Transition};
 use super::state::World;
+use super::state_reason::EndedBy;
 use crate::clock::UnixMillis;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +81,10 @@ impl World {
         now: UnixMillis,
     ) {
         let ended_at = now.after(self.settings.shutting_down());
-        let visible = self.settings.terminated_visible();
+        let (tagged, visible) = (
+            self.settings.terminated_tagged(),
+            self.settings.terminated_visible(),
+        );
         let Some(instance) = self
             .regions
             .get_mut(region)
@@ -88,20 +92,31 @@ impl World {
         else {
             return;
         };
-        let states = match (kind, instance.state_at(now)) {
+        let state = |state, at_ms| Transition { state, at_ms };
+        let ending = match (kind, instance.state_at(now)) {
             (ShutdownKind::Stop, Some(State::Pending | State::Running)) => {
-                [State::Stopping, State::Stopped]
+                vec![state(State::Stopping, now), state(State::Stopped, ended_at)]
+            }
+            // A launch that fails goes from `pending` to `terminated` without a state in between:
+            // <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html>.
+            (ShutdownKind::Terminate, Some(State::Pending)) if matches!(by, EndedBy::Launch(_)) => {
+                vec![state(State::Terminated, now)]
             }
             (
                 ShutdownKind::Terminate,
                 Some(State::Pending | State::Running | State::Stopping | State::Stopped),
-            ) => [State::ShuttingDown, State::Terminated],
+            ) => vec![
+                state(State::ShuttingDown, now),
+                state(State::Terminated, ended_at),
+            ],
             _ => return,
         };
-        instance.end(by, states, now, ended_at);
+        let ended_at = ending.last().map_or(now, |last| last.at_ms);
+        instance.end(by, ending, now);
         let seq = instance.seq;
         let mut due = vec![now, ended_at];
         if kind == ShutdownKind::Terminate {
+            instance.untagged_at = Some(ended_at.after(tagged));
             let archived_at = ended_at.after(visible);
             instance.archived_at = Some(archived_at);
             due.push(archived_at);

@@ -301,6 +301,11 @@ async fn launch_dry_run_checks_request_and_launches_nothing() {
         .launch("1", &[("DryRun", "true"), ("ImageId", "ami-00000099")])
         .await;
     assert_eq!(bad.error().0, "InvalidAMIID.NotFound");
+    let none_left = json!({"capacity": [{"available": 0}]});
+    ec2.faults(&none_left).await;
+    let without_capacity = ec2.launch("1", &[("DryRun", "true")]).await;
+    assert_eq!(without_capacity.error().0, "DryRunOperation");
+    ec2.faults(&json!({})).await;
     // The dry run did not bind the token.
     ec2.launch("2", &[("ClientToken", "t")]).await.ids();
 }
