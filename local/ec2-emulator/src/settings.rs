@@ -27,7 +27,7 @@ pub struct Settings {
     pub terminated_visible_ms: u64,
     /// How long a terminated instance keeps its tags. After that, filters by tag do not find it,
     /// but requests for its id do. EC2 documents no time.
-    #[arg(long, default_value_t = 60_000)]
+    #[arg(long, default_value_t = 600_000)]
     pub terminated_tagged_ms: u64,
     /// Spot instances do not match the filter `client-token`. It is not documented whether they do.
     #[arg(long)]
