@@ -15,6 +15,7 @@ mod reason;
 mod replica;
 mod snapshot;
 mod spot;
+mod topic;
 mod upgrade;
 
 use jiff::Timestamp;
@@ -28,6 +29,7 @@ pub use plan::{
 };
 pub use reason::Reason;
 pub use snapshot::Snapshot;
+pub use topic::Topic;
 
 use crate::ids::RegionName;
 use crate::settings::RegionSettings;

@@ -135,7 +135,7 @@ pub struct BakingImage {
     pub image: ImageId,
     pub client_sha: ClientSha,
     pub since: Option<Timestamp>,
-    /// It is kept ready for a way back until then.
+    /// It is kept for a rollback until then.
     pub until: Option<Timestamp>,
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::history::*;
 use shared::model::Instance;
 use shared::report::{Decision, PassOutcome, StepResult};
-use shared::scaling::{Action, LaunchOption, Note, Plan, Reason, Step};
+use shared::scaling::{Action, LaunchOption, Note, Plan, Reason, Step, Topic};
 use shared::settings::{LaunchChoice, Selector};
 use shared::trigger::Trigger;
 use testing::{NOW, instance};
@@ -81,7 +81,16 @@ fn what_was_recorded_is_read_back_to_the_letter() {
         why.text,
         "free 0 and starting 0 are below target 4 + waiting 1"
     );
-    assert!(past.plan.notes[0].alert);
+    let launch = &past.plan.steps[0];
+    assert!(launch.is_about(Topic::Launch));
+    assert_eq!(launch.summary(), "free 0 of 4, 1 user waiting");
+    let drain = &past.plan.steps[1];
+    assert!(drain.is_about(Topic::Drain));
+    assert_eq!(drain.summary(), "drain (free 9 of 1)");
+    let note = &past.plan.notes[0];
+    assert!(note.alert && note.is_about(Topic::Launch));
+    let summary = "a launch that was recorded 13 h ago is not launched again";
+    assert_eq!(note.summary(), summary);
     let mut told = serde_json::to_value(&past).unwrap();
     assert_eq!(told["left_out"].take(), 0);
     let mut expected = recorded;
@@ -103,6 +112,53 @@ fn what_an_earlier_version_recorded_has_no_outcome_and_what_a_later_one_did_is_p
     let told = serde_json::to_value(&past).unwrap();
     assert_eq!(told["plan"]["steps"][0]["at"], "moon");
     assert_eq!(told["plan"]["figures"]["moons"], 1);
+}
+
+#[test]
+fn decision_without_summaries_falls_back_to_the_texts() {
+    let past = read(&json!({
+        "region": "us-east-1", "version": 1, "at": "2026-01-01T12:00:00Z", "id": "x",
+        "trigger": {"kind": "schedule"},
+        "plan": {
+            "steps": [{"do": "note_missing", "instance": "i-1",
+                "because": {"reason": "not_listed", "text": "not listed"}}],
+            "notes": [{"reason": "silent", "instance": "i-1", "text": "no heartbeat for 99 s"}]},
+    }));
+    let step = &past.plan.steps[0];
+    assert_eq!(step.summary(), "note missing (not listed)");
+    assert!(!step.is_about(Topic::Drift));
+    assert_eq!(past.plan.notes[0].summary(), "no heartbeat for 99 s");
+    let stored = serde_json::to_value(&past).unwrap();
+    let step = &stored["plan"]["steps"][0];
+    assert!(step.get("topic").is_none() && step.get("summary").is_none());
+}
+
+/// `max_instances` of a large region: its decision is stored in full.
+#[test]
+fn decision_that_drains_a_thousand_instances_is_stored_in_full() {
+    let id = |n: usize| format!("i-0123456789abc{n:04}");
+    let instances: Vec<_> = (0..1_000).map(|n| instance(&id(n))).collect();
+    let mut decision = decision(&instances);
+    decision.results = (0..1_000)
+        .map(|n| StepResult::ok(format!("drain {}", id(n)), "done"))
+        .collect();
+    let json = decision.to_bounded_json();
+    assert!(json.len() <= Decision::LIMIT_BYTES, "{}", json.len());
+    let past: StoredDecision = serde_json::from_str(&json).unwrap();
+    assert_eq!((past.left_out, past.plan.steps.len()), (0, 1_001));
+}
+
+#[test]
+fn decision_of_thousands_of_steps_is_cut_to_its_limit() {
+    let instances: Vec<_> = (0..5_000)
+        .map(|n| instance(&format!("i-{n:017}")))
+        .collect();
+    let json = decision(&instances).to_bounded_json();
+    assert!(json.len() <= Decision::LIMIT_BYTES, "{}", json.len());
+    let past: StoredDecision = serde_json::from_str(&json).unwrap();
+    let steps = past.plan.steps.len();
+    assert!(steps > 500, "{steps}");
+    assert_eq!(past.left_out, 5_001 - steps);
 }
 
 #[test]

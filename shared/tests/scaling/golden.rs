@@ -77,7 +77,7 @@ fn steps_bound_what_one_pass_does() {
         &snapshot,
         "target 4, free 0, starting 0, waiting 0, occupied 0, live 0 of 10
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 0 and starting 0 are below target 4 + waiting 0
-        · 2 wanted, 1 a pass (scale_up_step)",
+        · 2 instances are needed, but one pass launches at most 1 (scale_up_step)",
     );
 }
 
@@ -89,7 +89,7 @@ fn the_maximum_bounds_and_says_so() {
         &snapshot,
         "target 4, free 0, starting 0, waiting 0, occupied 4, live 2 of 3
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 0 and starting 0 are below target 4 + waiting 0
-        ! too few slots by 4, with 2 instances live of at most 3 (max_instances)",
+        ! 4 slots are missing, but 2 of at most 3 instances are live (max_instances)",
     );
 }
 
@@ -100,7 +100,7 @@ fn what_is_starting_counts_and_an_open_intent_is_resumed_first() {
     assert_plan(
         &snapshot,
         "target 4, free 0, starting 4, waiting 0, occupied 0, live 2 of 10
-        - resume launch launch-open: an earlier pass recorded it; 1 without a row
+        - resume launch launch-open: recorded by an earlier pass; instances without a row: 1
         · free 0 and starting 4 meet the target of 4",
     );
 }
@@ -112,8 +112,8 @@ fn an_intent_of_yesterday_is_only_looked_up() {
     assert_plan(
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 0, live 3 of 10
-        - resume launch launch-open: recorded 13 h ago: looked up only, never launched again
-        ! recorded 13 h ago: looked up only, never launched again
+        - resume launch launch-open: recorded 13 h ago: its instances are looked up, but it is not launched again
+        ! recorded 13 h ago: its instances are looked up, but it is not launched again
         · free 4 and starting 0 meet the target of 4",
     );
 }
@@ -137,7 +137,7 @@ fn a_choice_that_was_refused_lately_is_passed_over() {
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
-        ! EC2 had no capacity for any launch choice; asked again after 2026-01-01T12:01:40Z",
+        ! EC2 had no capacity for any launch choice; the next attempt is after 2026-01-01T12:01:40Z",
     );
 }
 
@@ -213,9 +213,9 @@ fn a_silent_instance_is_not_free_and_a_lost_one_is_given_up() {
     assert_plan(
         &snapshot([silent("i-1", 90), lost, instance("i-3"), instance("i-4")]),
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 4 of 10
-        - terminate i-2: lost: no heartbeat for 600 s (lost_seconds), 1 user there
-        ! i-2: lost: no heartbeat for 600 s (lost_seconds), 1 user there
-        · i-1: no heartbeat for 90 s: not counted as free; 0 users there
+        - terminate i-2: lost: no heartbeat for 600 s (lost_seconds); 1 user on it
+        ! i-2: lost: no heartbeat for 600 s (lost_seconds); 1 user on it
+        · i-1: no heartbeat for 90 s: not counted as free; 0 users on it
         · free 4 and starting 0 meet the target of 4",
     );
 }
@@ -228,8 +228,8 @@ fn when_all_fall_silent_at_once_none_is_removed() {
     assert_plan(
         &snapshot,
         r#"target 4, free 0, starting 0, waiting 0, occupied 0, live 4 of 4
-        ! guard: 0 gone, 0 orphaned and 4 unheard of at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
-        ! too few slots by 4, with 4 instances live of at most 4 (max_instances)"#,
+        ! guard: 0 gone, 0 orphaned and 4 silent at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
+        ! 4 slots are missing, but 4 of at most 4 instances are live (max_instances)"#,
     );
     snapshot.mass_removal_approved = true;
     let plan = algorithm("default").unwrap().decide(&snapshot, NOW);
@@ -251,8 +251,8 @@ fn draining_ends_when_empty_and_is_reported_while_occupied() {
             instance("i-5"),
         ]),
         "target 4, free 4, starting 0, waiting 0, occupied 2, live 5 of 10
-        - terminate i-3: draining and empty, and still there after 600 s
-        ! i-2: draining for 900 s, kept: 2 users
+        - terminate i-3: draining and empty, but still running after 600 s
+        ! i-2: draining for 900 s, kept because of 2 users
         · free 4 and starting 0 meet the target of 4",
     );
 }
@@ -284,10 +284,10 @@ fn what_ec2_has_given_up_is_verified_and_its_row_goes() {
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 4 of 10
         - terminate i-1: terminated at EC2 while its row is DRAINING with 0 users
-        - remove the row of i-1: EC2 says terminated
-        - remove the row of i-2: EC2 says terminated
+        - remove the row of i-1: EC2 reports it as terminated
+        - remove the row of i-2: EC2 reports it as terminated
         - terminate i-4: shutting-down at EC2 while its row is ACTIVE with 1 user
-        - terminate i-3: TERMINATING is committed and EC2 still has it
+        - terminate i-3: its row is TERMINATING, but EC2 has not terminated it
         ! i-4: shutting-down at EC2 while its row is ACTIVE with 1 user
         · free 4 and starting 0 meet the target of 4",
     );
@@ -318,11 +318,11 @@ fn what_ec2_takes_is_left_at_once_with_whoever_is_there_and_replaced() {
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 2, live 5 of 10
-        - drain i-1: EC2 takes it within two minutes (interruption warning), 1 user there
-        - drain i-2: EC2 takes it within two minutes (interruption warning), 0 users there
-        - drain i-3: EC2 takes it within two minutes (interruption warning), 0 users there
+        - drain i-1: EC2 reclaims it within two minutes (spot interruption warning); 1 user on it
+        - drain i-2: EC2 reclaims it within two minutes (spot interruption warning); 0 users on it
+        - drain i-3: EC2 reclaims it within two minutes (spot interruption warning); 0 users on it
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
-        · i-4: draining for 700 s, kept: 1 user",
+        · i-4: draining for 700 s, kept because of 1 user",
     );
 }
 
@@ -357,15 +357,15 @@ fn what_ec2_may_take_is_replaced_first_and_then_left() {
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 1, live 3 of 10
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
-        · i-1: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users there
-        · i-2: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user there",
+        · i-1: EC2 may reclaim it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users on it
+        · i-2: EC2 may reclaim it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user on it",
     );
     snapshot.settings.target_free = 2;
     assert_plan(
         &snapshot,
         "target 2, free 2, starting 0, waiting 0, occupied 1, live 3 of 10
-        - drain i-1: EC2 may take it soon (rebalance recommendation), 0 users there
-        - drain i-2: EC2 may take it soon (rebalance recommendation), 1 user there
+        - drain i-1: EC2 may reclaim it soon (rebalance recommendation); 0 users on it
+        - drain i-2: EC2 may reclaim it soon (rebalance recommendation); 1 user on it
         · free 2 and starting 0 meet the target of 2",
     );
 }
@@ -381,10 +381,10 @@ fn at_the_maximum_an_empty_instance_that_ec2_may_take_makes_room() {
     assert_plan(
         &snapshot,
         "target 4, free 0, starting 0, waiting 0, occupied 1, live 3 of 3
-        - drain i-1: EC2 may take it soon (rebalance recommendation), 0 users there
-        · i-2: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users there
-        · i-3: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user there
-        ! too few slots by 4, with 3 instances live of at most 3 (max_instances)",
+        - drain i-1: EC2 may reclaim it soon (rebalance recommendation); 0 users on it
+        · i-2: EC2 may reclaim it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users on it
+        · i-3: EC2 may reclaim it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user on it
+        ! 4 slots are missing, but 3 of at most 3 instances are live (max_instances)",
     );
 }
 
@@ -415,7 +415,7 @@ fn a_stopped_machine_serves_nobody_and_is_ended() {
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 4 of 10
         - terminate i-1: stopping at EC2 while its row is ACTIVE with 1 user
-        - terminate i-2: TERMINATING is committed and EC2 still has it
+        - terminate i-2: its row is TERMINATING, but EC2 has not terminated it
         ! i-1: stopping at EC2 while its row is ACTIVE with 1 user
         · free 4 and starting 0 meet the target of 4",
     );
@@ -446,9 +446,9 @@ fn a_missing_instance_is_removed_only_when_missed_for_long_and_unknown_and_silen
         &snapshot,
         "target 8, free 8, starting 0, waiting 0, occupied 0, live 4 of 10
         - note i-4 as listed again: EC2 lists it again
-        - note i-1 as missing: a complete listing of EC2 does not name it
-        - terminate i-3: missing for 300 s and unknown to EC2 by its id
-        - remove the row of i-3: missing for 300 s and unknown to EC2 by its id
+        - note i-1 as missing: a complete EC2 listing does not contain it
+        - terminate i-3: missing for 300 s, and EC2 does not know its id
+        - remove the row of i-3: missing for 300 s, and EC2 does not know its id
         · i-2: missing for 299 s
         · free 8 and starting 0 meet the target of 8",
     );
@@ -494,7 +494,7 @@ fn agents_that_fall_silent_one_by_one_are_not_given_up_one_by_one() {
     snapshot.settings.target_free = 0;
     snapshot.instances.get_mut(&"i-1".into()).unwrap().beat_at = Some(at(-600));
     let guarded = r#"target 0, free 0, starting 0, waiting 0, occupied 0, live 4 of 10
-        ! guard: 0 gone, 0 orphaned and 4 unheard of at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}"#;
+        ! guard: 0 gone, 0 orphaned and 4 silent at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}"#;
     let plan = algorithm("default")
         .unwrap()
         .decide(&snapshot, NOW)
@@ -528,15 +528,15 @@ fn an_instance_is_replaced_before_its_agents_token_ends() {
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
-        ! i-3: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 1 user there",
+        ! i-3: 672 h old: its agent token expires soon (AGENT_TOKEN_DAYS); 1 user on it",
     );
     snapshot.settings.target_free = 2;
     assert_plan(
         &snapshot,
         "target 2, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
-        - drain i-1: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 0 users there
+        - drain i-1: 672 h old: its agent token expires soon (AGENT_TOKEN_DAYS); 0 users on it
         · free 2 and starting 0 meet the target of 2
-        ! i-3: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 1 user there",
+        ! i-3: 672 h old: its agent token expires soon (AGENT_TOKEN_DAYS); 1 user on it",
     );
 }
 
@@ -549,8 +549,8 @@ fn an_image_without_a_row_is_no_retired_image() {
         &snapshot,
         "target 0, free 0, starting 0, waiting 0, occupied 0, live 2 of 10
         · free 0 and starting 0 meet the target of 0
-        ! i-1: image ami-1 has no row in table `images`: kept, and not counted as free
-        ! i-2: image ami-1 has no row in table `images`: kept, and not counted as free",
+        ! i-1: image ami-1 has no row in table `images`: the instance is kept, and not counted as free
+        ! i-2: image ami-1 has no row in table `images`: the instance is kept, and not counted as free",
     );
 }
 
@@ -579,9 +579,9 @@ fn an_old_orphan_goes_a_young_one_and_one_of_an_open_launch_stay() {
     assert_plan(
         &snapshot,
         "target 4, free 4, starting 2, waiting 0, occupied 0, live 5 of 10
-        - resume launch launch-open: an earlier pass recorded it; 1 without a row
+        - resume launch launch-open: recorded by an earlier pass; instances without a row: 1
         - terminate orphan i-old: no row, launch launch-of-i-old is closed, and it is 601 s old
-        · i-young: no row and no open launch, but only 599 s old: left alone, listings lag
+        · i-young: no row and no open launch, but only 599 s old: kept, because listings lag
         ! i-old: no row, launch launch-of-i-old is closed, and it is 601 s old
         · free 4 and starting 2 meet the target of 4",
     );
@@ -599,7 +599,7 @@ fn an_empty_listing_removes_nothing() {
     assert_plan(
         &snapshot,
         r#"target 8, free 8, starting 0, waiting 0, occupied 0, live 4 of 10
-        ! guard: 4 gone, 0 orphaned and 0 unheard of at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
+        ! guard: 4 gone, 0 orphaned and 0 silent at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
         · free 8 and starting 0 meet the target of 8"#,
     );
 }
@@ -622,12 +622,12 @@ fn a_retired_image_goes_as_it_empties_and_a_warming_one_is_protected() {
     assert_plan(
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 5 of 10
-        ami-2 WARMING: 4 wanted, free 2, starting 0
+        ami-2 WARMING: demand 4, free 2, starting 0
         - launch from ami-2: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 of this WARMING image are below target 4
-        - drain i-3: image ami-0 is not served any more
+        - drain i-3: image ami-0 is no longer served
         · upgrade to ami-2: free 2 of 4, starting 0
         · free 4 and starting 0 meet the target of 4
-        · i-4: kept: 1 user on an image that is not served any more",
+        · i-4: kept: 1 user on an image that is no longer served",
     );
 }
 
@@ -661,8 +661,8 @@ fn a_lowered_maximum_drains_what_is_empty_and_nothing_else() {
     assert_plan(
         &snapshot,
         "target 4, free 3, starting 0, waiting 0, occupied 3, live 3 of 2
-        - drain i-2: 3 instances live exceed the maximum of 2
-        ! too few slots by 1, with 3 instances live of at most 2 (max_instances)",
+        - drain i-2: 3 live instances exceed the maximum of 2 (max_instances)
+        ! 1 slots are missing, but 3 of at most 2 instances are live (max_instances)",
     );
 }
 
@@ -680,7 +680,7 @@ fn unclaimed_slots_are_given_back() {
     assert_plan(
         &snapshot([unclaimed, instance("i-2"), instance("i-3")]),
         "target 4, free 4, starting 0, waiting 0, occupied 2, live 3 of 10
-        - release 1 unclaimed: allocated, and no connection came in claim_seconds
+        - release 1 unclaimed: allocated, but nobody connected within claim_seconds
         · free 4 and starting 0 meet the target of 4",
     );
 }

@@ -132,15 +132,11 @@ fn reasons(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String>
     if let Some(last) = &region.last_decision
         && !region.paused
     {
-        let said = sentences::of(&last.past).into_iter();
-        // The refusals above say it better.
-        let is_told = |text: &str| !region.refusals.is_empty() && text.contains("no capacity");
-        let said = said.filter(|sentence| !is_told(&sentence.text));
-        let of_launches = said.filter(|sentence| {
-            sentence.kind == Kind::Problem
-                || ["did not launch", "cannot launch", "launches fewer"]
-                    .iter()
-                    .any(|words| sentence.text.starts_with(words))
+        // The refusals above say more than a sentence about missing capacity.
+        let is_known = |text: &str| !region.refusals.is_empty() && text.contains("no capacity");
+        let of_launches = sentences::of(&last.past).into_iter().filter(|sentence| {
+            (sentence.kind == Kind::Problem || sentence.limits_launches)
+                && !is_known(&sentence.text)
         });
         reasons.extend(of_launches.map(|sentence| sentence.text));
     }

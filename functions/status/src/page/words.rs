@@ -58,6 +58,21 @@ pub(super) fn short_sha(sha: &str) -> &str {
     sha.get(..9).unwrap_or(sha)
 }
 
+/// `i-1`, `i-1 and i-2`, `i-1, i-2, i-3 and 4 others`.
+pub(super) fn names(names: &[&str]) -> String {
+    const NAMED: usize = 3;
+    match names {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [all @ .., last] if names.len() <= NAMED => format!("{} and {last}", all.join(", ")),
+        _ => {
+            let others = names.len() - NAMED;
+            let ending = if others == 1 { "" } else { "s" };
+            format!("{} and {others} other{ending}", names[..NAMED].join(", "))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
