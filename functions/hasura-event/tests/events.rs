@@ -88,7 +88,7 @@ async fn every_sample_is_answered_and_looks_where_it_should() {
 async fn every_malformed_sample_is_refused_and_wakes_nobody() {
     for (name, status, says) in [
         ("hasura-event-no-secret", 401, "x-event-secret"),
-        ("hasura-event-not-json", 400, "no payload"),
+        ("hasura-event-not-json", 400, "not the payload"),
         ("hasura-event-no-region", 400, "event.data.new.region"),
         ("hasura-event-no-id", 400, "`id`"),
         ("hasura-event-get", 405, "POST"),
@@ -96,7 +96,7 @@ async fn every_malformed_sample_is_refused_and_wakes_nobody() {
         let world = World::with([]);
         let answer = send(&world, sample(&format!("malformed/{name}"))).await;
         assert_eq!(answer.status, status, "{name}: {}", answer.body);
-        let error = answer.body["error"].as_str().unwrap();
+        let error = answer.body["message"].as_str().unwrap();
         assert!(error.contains(says), "{name}: {error}");
         assert!(world.store.items().calls.is_empty(), "{name}");
     }
@@ -161,7 +161,7 @@ async fn a_wake_that_is_not_durable_is_sent_again_and_then_counts() {
         world.store.items().next_error = Some((call, down()));
         let answer = send(&world, sample("hasura-event-region-wake")).await;
         assert_eq!(answer.status, 503, "{call}");
-        assert_eq!(answer.body["error"], "the service cannot answer now");
+        assert_eq!(answer.body, json!({"error": "SERVICE_UNAVAILABLE"}));
         assert!(
             world.store.items().seen.is_empty(),
             "{call}: not seen before it is durable"

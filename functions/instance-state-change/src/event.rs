@@ -178,7 +178,7 @@ mod tests {
         let mut elsewhere = no_id.clone();
         elsewhere["source"] = json!("aws.s3");
         for (event, names) in [
-            (json!([1]), "no event of EventBridge"),
+            (json!([1]), "not an EventBridge event"),
             (json!({"source": "aws.ec2"}), "`id`"),
             (no_id, "`id`"),
             (elsewhere, "\"aws.s3\""),

@@ -28,7 +28,7 @@ use format::Format;
 use gather::{Depth, Gatherer};
 use model::Health;
 use page::Visit;
-use response::{Rejection, as_json, as_page, let_in, let_out};
+use response::{Rejection, as_json, as_page, log_out, redirect};
 use route::{NoRoute, Part, Route};
 
 /// A form has a token and a path in it.
@@ -95,7 +95,7 @@ impl StatusPage {
             // Whether passes run may be asked by a load balancer.
             Ok(Route::Health) => {}
             Ok(Route::Login) => return self.log_in(event, admission, visit),
-            Ok(Route::Logout) if event.method() == "POST" => return Ok(let_out()),
+            Ok(Route::Logout) if event.method() == "POST" => return Ok(log_out()),
             // That there is nothing at a path is nobody's business but who may look.
             _ => {
                 admission?;
@@ -166,7 +166,7 @@ impl StatusPage {
         visit: &Visit,
     ) -> Answer {
         match event.method() {
-            "GET" | "HEAD" if admission.is_ok() => Ok(let_in("/", None)),
+            "GET" | "HEAD" if admission.is_ok() => Ok(redirect("/", None)),
             "GET" | "HEAD" => Ok(as_page(StatusCode::OK, page::login(visit, "/", None))),
             "POST" => {
                 let body = event.body(LARGEST_FORM)?;
@@ -177,7 +177,7 @@ impl StatusPage {
                 let next = field("next").unwrap_or_default();
                 let token = field("token").unwrap_or_default();
                 match self.access.verify(token.trim().as_bytes()) {
-                    Ok(()) => Ok(let_in(&next, Some(self.access.session(self.clock.now())))),
+                    Ok(()) => Ok(redirect(&next, Some(self.access.session(self.clock.now())))),
                     Err(error) => {
                         let error = log(Rejection::from(error));
                         let page = page::login(visit, &next, Some(error.to_string()));

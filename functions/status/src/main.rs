@@ -20,7 +20,7 @@ async fn main() -> Result<(), Error> {
     telemetry::init(&config::log_level(&ProcessEnvironment));
     let function = wire()
         .await
-        .inspect_err(|error| tracing::error!("cannot start: {error:#}"))?;
+        .inspect_err(|error| tracing::error!(error = format!("{error:#}"), "start failed"))?;
     let function = &function;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         Ok::<_, Error>(function.handle(event.payload).await)

@@ -61,17 +61,21 @@ async fn a_region_that_is_not_the_nearest_is_logged() {
     let world = World::new().await;
     let (log, _guard) = Log::start();
     world.send(&Request::good()).await;
-    assert!(!log.text().contains("not the user's nearest"));
+    assert!(!log.text().contains("outside of the user's nearest region"));
     world.hasura.then(Reply::assigned("us-west-2"));
     world.send(&Request::good()).await;
-    log.says(&["not the user's nearest", "us-east-1", "us-west-2"]);
+    log.says(&[
+        "outside of the user's nearest region",
+        "us-east-1",
+        "us-west-2",
+    ]);
 }
 
 #[tokio::test]
 async fn an_outdated_client_is_told_apart_from_a_mismatch() {
     let world = World::new().await;
     for (version, level, words) in [
-        (json!("3.0.9"), "INFO", "has to be updated"),
+        (json!("3.0.9"), "INFO", "must be updated"),
         (json!("3.1.0"), "ERROR", "no image serves this client"),
         (json!("4"), "ERROR", "no image serves this client"),
         (json!("?"), "ERROR", "no image serves this client"),
@@ -127,7 +131,7 @@ async fn no_secret_and_no_token_is_ever_logged() {
 
     let log = log.text();
     assert!(
-        log.contains("assigned") && log.contains("cannot assign"),
+        log.contains("assigned") && log.contains("assignment failed"),
         "{log}"
     );
     assert!(!log.contains(ADMIN_SECRET), "{log}");
