@@ -14,7 +14,7 @@ use status::StatusPage;
 use status::gather::Gatherer;
 use status::settings::{DYNAMODB_CALL, RegionsOf, Settings};
 
-// An execution environment has one invocation at a time, and that one waits for the network.
+// An execution environment handles one invocation at a time, which mostly waits for the network.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init(&config::log_level(&ProcessEnvironment));

@@ -181,7 +181,7 @@ async fn forged(deployed: &Deployed) {
         (
             "another key's id",
             deployed.sign(&under_the_other_key_id),
-            "algorithm that is not its key's",
+            "another algorithm than its key has",
         ),
         (
             "two parts",

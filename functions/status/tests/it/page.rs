@@ -265,7 +265,7 @@ async fn it_says_whether_users_get_a_slot() {
     let low = shown(with_free(3), decided).await;
     assert!(low.contains("▲ Users get a slot, but fewer"), "{low}");
     assert!(
-        low.contains("the next pass launches what is missing"),
+        low.contains("the next pass launches the missing instances"),
         "{low}"
     );
 
@@ -289,7 +289,7 @@ async fn it_says_whether_users_get_a_slot() {
     assert!(unknown.contains("? It is not known yet"), "{unknown}");
     let known = shown(replicas, decided).await;
     assert!(
-        known.contains("Fewer free slots than wanted"),
+        known.contains("Fewer free slots than the target"),
         "3 of 4: {known}"
     );
 
@@ -358,7 +358,8 @@ async fn it_says_why_not() {
         let refusals = &mut items.of(&"us-east-1".into()).refusals;
         refusals.insert(refusal.key(), refusal);
     };
-    let words = "EC2 has no room for m6i.large (spot) in subnet-a: asked again after 12:01:30";
+    let words =
+        "EC2 has no capacity for m6i.large (spot) in subnet-a: the next attempt is after 12:01:30";
     for free in [0, 4] {
         let text = shown(with_free(free), refused).await;
         assert!(text.contains(words), "{text}");
@@ -382,10 +383,10 @@ async fn old_news_are_marked_as_old() {
         world.decide("us-east-1", 1, NOW - SignedDuration::from_mins(7));
     };
     let text = shown(with_free(4), stale).await;
-    let words = "stale: no pass has decided anything for 7 min, and what";
+    let words = "stale: no pass has decided anything for 7 min, and the data";
     assert!(text.contains(words), "{text}");
     assert!(
-        text.starts_with("▲ Users get a slot at once; 1 region needs a look us-east-1 : stale"),
+        text.starts_with("▲ Users get a slot at once; 1 region needs attention us-east-1 : stale"),
         "{text}"
     );
 }
@@ -405,13 +406,13 @@ async fn an_upgrade_is_shown_with_its_next_step() {
     for (region, next) in [
         (
             upgrading(1, false),
-            "1 of 4 slots are free; next, 2 slots start",
+            "1 of 4 slots are free; next: 2 slots start",
         ),
         (
             upgrading(4, false),
-            "next, the app version has to name 012345678; it fails at 14:30:00 (in 2 h 30 min)",
+            "next: the app version must name 012345678; the upgrade fails at 14:30:00 (in 2 h 30 min)",
         ),
-        (upgrading(4, true), "next, the coming pass makes it current"),
+        (upgrading(4, true), "next: the next pass makes it current"),
     ] {
         let text = shown(region, decided).await;
         assert!(text.contains(head), "{text}");
@@ -423,7 +424,7 @@ async fn an_upgrade_is_shown_with_its_next_step() {
         .push(image_overview("ami-0", ImageState::Baking));
     let text = shown(baking, decided).await;
     assert!(
-        text.contains("ami-0 is kept for a way back. Until 12:30:00 (in 30 min)"),
+        text.contains("ami-0 is kept for a rollback. Until 12:30:00 (in 30 min)"),
         "{text}"
     );
 }
@@ -515,6 +516,6 @@ async fn replicas_are_listed_with_what_was_decided_for_them() {
         assert!(text.contains(unknown), "{text}");
     }
     let text = text(&page(&world, "/regions/us-east-1").await);
-    assert!(!text.contains("No instance has a row"), "{text}");
+    assert!(!text.contains("No instances now"), "{text}");
     assert!(!text.contains("sessions"), "nobody counts them: {text}");
 }
