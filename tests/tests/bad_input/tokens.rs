@@ -186,14 +186,14 @@ async fn forged(deployed: &Deployed) {
         (
             "two parts",
             format!("{}.{}", parts[0], parts[1]),
-            "no JSON Web Token",
+            "not a JSON Web Token",
         ),
         (
             "four parts",
             format!("{token}.{}", parts[2]),
-            "no JSON Web Token",
+            "not a JSON Web Token",
         ),
-        ("no base64", "!.!.!".to_owned(), "no JSON Web Token"),
+        ("no base64", "!.!.!".to_owned(), "not a JSON Web Token"),
         ("a long one", "x".repeat(20_000), "too long"),
     ];
     for (what, token, says) in forged {

@@ -1,4 +1,4 @@
-//! Every sample in `events/` of this function, with what it is answered.
+//! Every sample event of this function in `events/`, with its answer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +32,7 @@ fn samples(folder: &str) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// What each sample is answered, with a real token where it says to put one.
+/// The answer to each sample, with a real token in place of the placeholder.
 async fn answers(folder: &str) -> BTreeMap<String, String> {
     let world = World::new().await;
     let token = format!("Bearer {}", Token::of("auth0|ada").rs256());
@@ -57,7 +57,7 @@ fn expected(lines: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn the_samples_work() {
+async fn samples_are_answered() {
     let expected = expected(&[
         ("assign-user", "200"),
         ("assign-user-base64", "200"),
@@ -68,7 +68,7 @@ async fn the_samples_work() {
 }
 
 #[tokio::test]
-async fn the_malformed_samples_are_refused_with_a_reason() {
+async fn malformed_samples_are_rejected_with_a_reason() {
     let expected = expected(&[
         (
             "assign-user-body-empty",

@@ -152,6 +152,19 @@ impl Reason {
             Self::MissingButBeating { .. } => "EC2 does not list it, but its agent sends \
                  heartbeats: are the functions in the right AWS account?"
                 .to_owned(),
+            Self::NotClaimed => "nobody connected in time".to_owned(),
+            Self::Warm { named: true, .. } => "warm, and the app version names it".to_owned(),
+            Self::Warm { named: false, .. } => "warm, and swap_when_warm is set".to_owned(),
+            Self::BakedLongEnough { .. } => "the time for a rollback is over".to_owned(),
+            Self::UpgradeTooLate { free, demand, .. } => {
+                format!("not warm in time, free {free} of {demand}: the old image stays")
+            }
+            Self::UpgradeNotNamed { client_sha, .. } => {
+                format!("no app version named {client_sha} in time: the old image stays")
+            }
+            Self::NoRoomForUpgrade { .. } => {
+                "no room for an instance of it: the old image stays".to_owned()
+            }
             Self::ReplicaUnknownFor { .. } => "its status is unknown for too long".to_owned(),
             Self::AddressMoveNotListed { .. } => "recorded by an earlier pass".to_owned(),
             _ => self.to_string(),

@@ -1,4 +1,4 @@
-//! The stand-in GraphQL engine.
+//! The fake GraphQL engine.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -14,8 +14,7 @@ use super::serve;
 pub const ADMIN_SECRET: &str = "the-admin-secret";
 pub const SLOT: &str = "6f1c2b9e-3d0a-4f0e-9a70-2f5d3a1b7c11";
 
-/// The GraphQL engine: answers what it is told to, in that order, and then that a slot was
-/// assigned.
+/// A GraphQL engine that gives the queued replies in order, and then assigned slots.
 #[derive(Clone, Debug, Default)]
 pub struct Hasura {
     pub url: String,
