@@ -154,7 +154,10 @@ impl Page<'_> {
             let answer = deployed.assign(user, &ask).await;
             assert_eq!(answer.status, 200, "{answer:#?}");
         }
-        let text = self.browser.sees("▲ Fewer free slots than the target").await;
+        let text = self
+            .browser
+            .sees("▲ Fewer free slots than the target")
+            .await;
         assert!(text.contains("sessions 3"), "{text}");
         for user in ["ann", "user@example.com"] {
             assert!(!text.contains(&format!(" {user} ")), "{text}");

@@ -77,7 +77,10 @@ const WRONG_ASSIGNS: [(&str, &str); 16] = [
         "400 this is not an event of a Lambda function URL",
     ),
     ("assign-user-method-get", "405 the method must be POST"),
-    ("assign-user-path-unknown", "404 there is nothing at this path"),
+    (
+        "assign-user-path-unknown",
+        "404 there is nothing at this path",
+    ),
     (
         "assign-user-regions-missing",
         "400 field `regions` is missing",

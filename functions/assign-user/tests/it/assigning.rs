@@ -24,9 +24,9 @@ async fn user_with_a_token_gets_a_slot() {
 async fn assignment_takes_one_database_request() {
     let world = World::new().await;
     world.send(&Request::good()).await;
-    let questions = world.hasura.questions();
-    assert_eq!(questions.len(), 1);
-    assert_eq!(questions[0].admin_secret.as_deref(), Some(ADMIN_SECRET));
+    let requests = world.hasura.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].admin_secret.as_deref(), Some(ADMIN_SECRET));
     let expected = json!({
         "user_id": "auth0|ada",
         "session_id": "1660000000000",
@@ -36,7 +36,7 @@ async fn assignment_takes_one_database_request() {
         "environment": "dev",
         "local_dev": false,
     });
-    assert_eq!(questions[0].variables, expected);
+    assert_eq!(requests[0].variables, expected);
 }
 
 #[tokio::test]
@@ -59,9 +59,9 @@ async fn local_dev_requests_the_current_image_only_outside_production() {
     world.send(&request).await;
     let requests: Vec<Value> = world
         .hasura
-        .questions()
+        .requests()
         .iter()
-        .map(|question| question.variables["local_dev"].clone())
+        .map(|request| request.variables["local_dev"].clone())
         .collect();
     assert_eq!(requests, [json!(true), json!(false)]);
 }
@@ -107,7 +107,7 @@ async fn lost_database_answer_is_requested_once_more() {
         world.hasura.then(lost);
         assert_eq!(world.send(&Request::good()).await.status, 200);
     }
-    assert_eq!(world.hasura.questions().len(), 6);
+    assert_eq!(world.hasura.requests().len(), 6);
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn unreachable_database_is_a_503() {
             1,
         ),
     ] {
-        let before = world.hasura.questions().len();
+        let before = world.hasura.requests().len();
         let replies_text = format!("{replies:?}");
         replies
             .into_iter()
@@ -146,7 +146,7 @@ async fn unreachable_database_is_a_503() {
         answer.is(503, "SERVICE_UNAVAILABLE");
         assert_eq!(answer.body.get("message"), None);
         assert_eq!(
-            world.hasura.questions().len() - before,
+            world.hasura.requests().len() - before,
             requests,
             "{replies_text}"
         );

@@ -46,7 +46,7 @@ async fn oversized_body_is_rejected_before_any_request() {
         .is(413, "PAYLOAD_TOO_LARGE")
         .says("65536 bytes");
     assert_eq!(world.provider.fetches(), 0);
-    assert!(world.hasura.questions().is_empty());
+    assert!(world.hasura.requests().is_empty());
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn invalid_body_is_rejected_with_its_field() {
         .await
         .is(400, "BAD_REQUEST")
         .says("base64");
-    assert!(world.hasura.questions().is_empty());
+    assert!(world.hasura.requests().is_empty());
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn origin_that_is_not_listed_is_rejected() {
     assert_eq!(answer.headers["vary"], "origin");
     assert_eq!(world.send(&Request::good()).await.status, 200);
 
-    let requests = world.hasura.questions().len();
+    let requests = world.hasura.requests().len();
     for method in ["POST", "OPTIONS"] {
         let mut theirs = Request::good().header("origin", "https://evil.example");
         theirs.method = method;
@@ -163,5 +163,5 @@ async fn origin_that_is_not_listed_is_rejected() {
         answer.is(403, "FORBIDDEN").says("origin");
         assert!(!answer.headers.contains_key("access-control-allow-origin"));
     }
-    assert_eq!(world.hasura.questions().len(), requests);
+    assert_eq!(world.hasura.requests().len(), requests);
 }

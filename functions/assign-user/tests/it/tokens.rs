@@ -26,9 +26,9 @@ async fn rs256_and_es256_are_accepted() {
     assert_eq!(world.provider.fetches(), 1);
     let users: Vec<Value> = world
         .hasura
-        .questions()
+        .requests()
         .iter()
-        .map(|question| question.variables["user_id"].clone())
+        .map(|request| request.variables["user_id"].clone())
         .collect();
     assert_eq!(users, ["auth0|ada", "auth0|ada"]);
 }
@@ -240,7 +240,7 @@ async fn valid_token_without_a_user_is_forbidden() {
         .send_token(&token().without("sub").rs256())
         .await
         .is(403, "FORBIDDEN");
-    assert!(world.hasura.questions().is_empty());
+    assert!(world.hasura.requests().is_empty());
 }
 
 #[tokio::test]

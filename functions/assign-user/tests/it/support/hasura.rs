@@ -19,7 +19,7 @@ pub const SLOT: &str = "6f1c2b9e-3d0a-4f0e-9a70-2f5d3a1b7c11";
 pub struct Hasura {
     pub url: String,
     script: Arc<Mutex<VecDeque<Reply>>>,
-    questions: Arc<Mutex<Vec<Question>>>,
+    requests: Arc<Mutex<Vec<GraphqlRequest>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub enum Reply {
 }
 
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct GraphqlRequest {
     pub admin_secret: Option<String>,
     pub variables: Value,
 }
@@ -70,7 +70,7 @@ impl Hasura {
         body: String,
     ) -> (StatusCode, String) {
         let body: Value = serde_json::from_str(&body).unwrap();
-        hasura.questions.lock().unwrap().push(Question {
+        hasura.requests.lock().unwrap().push(GraphqlRequest {
             admin_secret: headers
                 .get("x-hasura-admin-secret")
                 .map(|secret| secret.to_str().unwrap().to_owned()),
@@ -87,7 +87,7 @@ impl Hasura {
         self.script.lock().unwrap().push_back(reply);
     }
 
-    pub fn questions(&self) -> Vec<Question> {
-        self.questions.lock().unwrap().clone()
+    pub fn requests(&self) -> Vec<GraphqlRequest> {
+        self.requests.lock().unwrap().clone()
     }
 }
