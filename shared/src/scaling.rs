@@ -20,6 +20,7 @@ mod reason;
 mod replica;
 mod snapshot;
 mod spot;
+mod topic;
 mod upgrade;
 
 use jiff::Timestamp;
@@ -33,6 +34,7 @@ pub use plan::{
 };
 pub use reason::Reason;
 pub use snapshot::Snapshot;
+pub use topic::Topic;
 
 use crate::ids::RegionName;
 use crate::settings::RegionSettings;

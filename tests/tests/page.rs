@@ -154,7 +154,10 @@ impl Page<'_> {
             let answer = deployed.assign(user, &ask).await;
             assert_eq!(answer.status, 200, "{answer:#?}");
         }
-        let text = self.browser.sees("▲ Fewer free slots than wanted").await;
+        let text = self
+            .browser
+            .sees("▲ Fewer free slots than the target")
+            .await;
         assert!(text.contains("sessions 3"), "{text}");
         for user in ["ann", "user@example.com"] {
             assert!(!text.contains(&format!(" {user} ")), "{text}");
@@ -196,9 +199,9 @@ impl Page<'_> {
         for words in [
             "eu-west-1 – Disabled: no user is served here",
             "sa-east-1 ✕ No slot: no image is served yet ▲ stale: no pass has decided anything yet",
-            "us-west-1 ✕ No slot is free EC2 has no room for m6i.large in subnet-02",
+            "us-west-1 ✕ No slot is free EC2 has no capacity for m6i.large in subnet-02",
             "▲ paused: nothing is launched",
-            "Upgrade to ami-01000000000000002 (sha-of-th). 0 of 4 slots are free; next, EC2, which has",
+            "Upgrade to ami-01000000000000002 (sha-of-th). 0 of 4 slots are free; next: EC2 has no capacity",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }

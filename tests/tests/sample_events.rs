@@ -74,10 +74,13 @@ const WRONG_ASSIGNS: [(&str, &str); 16] = [
     ("assign-user-email-not-a-string", "400 field `user_email`"),
     (
         "assign-user-headers-a-list",
-        "400 this is no event of a Lambda function URL",
+        "400 this is not an event of a Lambda function URL",
     ),
-    ("assign-user-method-get", "405 only POST"),
-    ("assign-user-path-unknown", "404 there is nothing here"),
+    ("assign-user-method-get", "405 the method must be POST"),
+    (
+        "assign-user-path-unknown",
+        "404 there is nothing at this path",
+    ),
     (
         "assign-user-regions-missing",
         "400 field `regions` is missing",
@@ -88,7 +91,7 @@ const WRONG_ASSIGNS: [(&str, &str); 16] = [
     ),
     (
         "assign-user-schedule-event",
-        "400 this is no event of a Lambda function URL",
+        "400 this is not an event of a Lambda function URL",
     ),
     (
         "assign-user-session-a-fraction",
@@ -100,7 +103,7 @@ const WRONG_ASSIGNS: [(&str, &str); 16] = [
     ),
     (
         "assign-user-token-alg-none",
-        "401 the token is no JSON Web Token that is signed",
+        "401 the token is not a JSON Web Token that is signed",
     ),
     ("assign-user-token-missing", "401 send a token"),
 ];
@@ -113,14 +116,14 @@ const EVENTS: [(&str, &str); 4] = [
 ];
 
 const WRONG_EVENTS: [(&str, &str); 5] = [
-    ("hasura-event-get", "405 only POST"),
-    ("hasura-event-no-id", "400 the body is no payload"),
+    ("hasura-event-get", "405 the method must be POST"),
+    ("hasura-event-no-id", "400 the body is not the payload"),
     (
         "hasura-event-no-region",
         "400 field `event.data.new.region`",
     ),
     ("hasura-event-no-secret", "401 the header x-event-secret"),
-    ("hasura-event-not-json", "400 the body is no payload"),
+    ("hasura-event-not-json", "400 the body is not the payload"),
 ];
 
 const MACHINE_EVENTS: [(&str, &str); 3] = [
@@ -142,7 +145,7 @@ const WRONG_MACHINE_EVENTS: [(&str, &str); 5] = [
     ),
     (
         "instance-state-change-not-an-event",
-        "no event of EventBridge: missing field `id`",
+        "not an EventBridge event: missing field `id`",
     ),
     (
         "instance-state-change-other-detail-type",
@@ -166,17 +169,17 @@ const STATUSES: [(&str, &str); 4] = [
 ];
 
 const WRONG_STATUSES: [(&str, &str); 8] = [
-    ("status-before-no-version", "400 the query's `before`"),
+    ("status-before-no-version", "400 query parameter `before`"),
     (
         "status-decision-unknown",
         "404 there is no decision us-east-1/999999999",
     ),
-    ("status-method-post", "405 only GET and HEAD"),
+    ("status-method-post", "405 the method must be GET or HEAD"),
     (
         "status-not-a-request",
-        "400 this is no event of a Lambda function URL",
+        "400 this is not an event of a Lambda function URL",
     ),
-    ("status-path-unknown", "404 there is nothing here"),
+    ("status-path-unknown", "404 there is nothing at this path"),
     ("status-region-unknown", "404 there is no region us-east-9"),
     ("status-token-missing", "401 send the status token"),
     ("status-token-wrong", "401 this is not the status token"),

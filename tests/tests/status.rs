@@ -362,7 +362,7 @@ async fn nothing_in_the_log(deployed: &Deployed) {
         .function_log(&deployed.stack.env().status_function)
         .await;
     let text = format!("{}\n", log.text);
-    assert!(text.contains("no decision for too long"), "{text}");
+    assert!(text.contains("regions without a recent decision"), "{text}");
     let shown = offences(&[Log { text, ..log }], &deployed.secrets().await);
     assert!(shown.is_empty(), "{shown:#?}");
 }

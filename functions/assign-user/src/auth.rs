@@ -1,4 +1,4 @@
-//! Who asks: from an `Authorization` header to a user, or to what is wrong with the token.
+//! Verifies the token of the `Authorization` header, and returns its user.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -10,35 +10,35 @@ use thiserror::Error;
 
 use crate::key_cache::{KeyCache, NoKey};
 
-/// How far the provider's clock and ours may be apart, in seconds.
+/// The accepted difference between the provider's clock and ours, in seconds.
 const LEEWAY: u64 = 30;
 
-/// Tokens with hundreds of claims stay under this.
+/// In bytes. Tokens with hundreds of claims are shorter.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
-/// Why a request's user is not known. No variant quotes the token.
+/// Why a request has no user. No variant quotes the token.
 #[derive(Debug, Error)]
 pub enum AuthError {
     #[error("send a token: `Authorization: Bearer <JWT>`")]
     Missing,
     #[error("the token {0}")]
     Refused(TokenProblem),
-    /// It is genuine, and not a user's.
+    /// The token is valid, but its `sub` cannot be a user's id.
     #[error("the token's `sub` {0}")]
     NotAUser(#[source] BadId),
-    #[error("the keys to verify the token with cannot be had now")]
+    #[error("the keys that verify the token are unavailable now")]
     KeysUnavailable,
 }
 
 #[derive(Debug, Error)]
 pub enum TokenProblem {
-    #[error("is no JSON Web Token that is signed with RS256 or ES256")]
+    #[error("is not a JSON Web Token that is signed with RS256 or ES256")]
     Malformed,
     #[error("is too long")]
     TooLong,
-    #[error("has a critical header parameter that is not understood")]
+    #[error("has a critical header parameter that is not supported")]
     Critical,
-    #[error("is signed with an algorithm that is not its key's")]
+    #[error("is signed with another algorithm than its key has")]
     Algorithm,
     #[error("is signed with an unknown key")]
     UnknownKey,
@@ -72,7 +72,7 @@ pub struct TokenVerifier {
 
 #[derive(Deserialize)]
 struct Claims {
-    /// Of whatever type: a token without a user is genuine all the same.
+    /// Any type is accepted here: a valid token with a wrong `sub` has an error of its own.
     #[serde(default)]
     sub: serde_json::Value,
 }
@@ -96,15 +96,15 @@ impl TokenVerifier {
     }
 
     /// # Errors
-    /// When there is no token, it is not one to be accepted, or the keys cannot be had.
+    /// When the token is missing or not accepted, or the keys are unavailable.
     pub async fn user(&self, headers: &HeaderMap) -> Result<UserId, AuthError> {
         let token = bearer(headers)?;
         let header = decode_header(token).map_err(|_| TokenProblem::Malformed)?;
-        // Before the key is looked for: a token that can never be accepted fetches nothing.
+        // Before the key is looked up: a token that can never be accepted must not cause a fetch.
         if !matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) {
             return Err(TokenProblem::Malformed.into());
         }
-        // RFC 7515, section 4.1.11: what is critical and not understood invalidates the token.
+        // RFC 7515, section 4.1.11: a critical parameter that is not supported makes it invalid.
         if header.crit.is_some() {
             return Err(TokenProblem::Critical.into());
         }
@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_read_in_any_case() {
+    fn scheme_is_case_insensitive() {
         for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c "] {
             assert_eq!(bearer(&headers(value)).unwrap(), "a.b.c");
         }
     }
 
     #[test]
-    fn what_is_no_bearer_token_is_missing() {
+    fn header_without_bearer_token_counts_as_missing() {
         for value in ["", "Bearer", "Bearer ", "Basic dTpw", "a.b.c", "Bearer\ta"] {
             assert!(
                 matches!(bearer(&headers(value)), Err(AuthError::Missing)),

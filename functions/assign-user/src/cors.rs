@@ -1,7 +1,8 @@
-//! Which web pages may call: Cross-Origin Resource Sharing, as the Fetch standard has it.
+//! Which web pages may call: Cross-Origin Resource Sharing, as the Fetch standard defines it.
 //!
-//! Done here and not by the function URL, so that it is the same under every gateway and in
-//! every test; two layers that both add the headers would make browsers refuse the answer.
+//! It is implemented here instead of in the function URL's configuration, so that it is the same
+//! behind every gateway and in every test. If two layers added the headers, browsers would reject the
+//! answer.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -9,10 +10,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
-/// For how long browsers may remember a preflight's answer. Chromium caps it at two hours.
-const REMEMBERED: HeaderValue = HeaderValue::from_static("7200");
+/// How long browsers may cache the answer to a preflight, in seconds. Chromium caps it at two hours.
+const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
-/// `ALLOWED_ORIGINS`, read.
+/// The setting `ALLOWED_ORIGINS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedOrigins {
     Any,
@@ -20,8 +21,8 @@ pub enum AllowedOrigins {
 }
 
 impl AllowedOrigins {
-    /// None when `text` is neither `*` nor a list of origins: one that is written in another
-    /// way than browsers do would silently match nothing.
+    /// None when `text` is neither `*` nor a list of origins in the spelling of browsers: an origin
+    /// in another spelling would never match.
     pub fn parse(text: &str) -> Option<Self> {
         if text.trim() == "*" {
             return Some(Self::Any);
@@ -32,8 +33,8 @@ impl AllowedOrigins {
             .map(Self::These)
     }
 
-    /// Browsers do not let a page read an answer that does not allow it, but the slot would be
-    /// taken all the same: so such a request is refused. Only browsers send an origin.
+    /// Whether the request's origin may call. A browser would hide the answer from another origin's
+    /// page, but the slot would be taken: such a request is rejected. Only browsers send `Origin`.
     pub(crate) fn allow(&self, request: &HeaderMap) -> bool {
         match (self, request.get(ORIGIN)) {
             (Self::Any, _) | (Self::These(_), None) => true,
@@ -41,7 +42,8 @@ impl AllowedOrigins {
         }
     }
 
-    /// What every answer carries, errors too: without it a page sees only that it failed.
+    /// Adds the headers of every answer. Errors need them too: without them, a page cannot read why
+    /// its request failed.
     pub(crate) fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         match self {
             Self::Any => {
@@ -59,18 +61,18 @@ impl AllowedOrigins {
         }
     }
 
-    /// What the answer to a preflight carries besides.
+    /// Adds the headers that only the answer to a preflight has.
     pub(crate) fn mark_preflight(answer: &mut HeaderMap) {
         answer.insert(
             ACCESS_CONTROL_ALLOW_METHODS,
             HeaderValue::from_static("POST"),
         );
-        // `authorization` has to be named: `*` does not cover it.
+        // `authorization` must be listed: `*` does not include it.
         answer.insert(
             ACCESS_CONTROL_ALLOW_HEADERS,
             HeaderValue::from_static("authorization, content-type"),
         );
-        answer.insert(ACCESS_CONTROL_MAX_AGE, REMEMBERED);
+        answer.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
     }
 }
 
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_allows_everybody() {
+    fn star_allows_every_origin() {
         let origins = AllowedOrigins::parse(" * ").unwrap();
         let request = from("https://a.example");
         assert!(origins.allow(&request));
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_allows_whom_it_names_and_whoever_is_no_browser() {
+    fn list_allows_its_origins_and_requests_without_origin() {
         let origins = AllowedOrigins::parse("https://a.example, chrome-extension://abc").unwrap();
         let named = from("https://a.example");
         assert!(origins.allow(&named));
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_would_send_is_no_origin() {
+    fn origin_in_another_spelling_than_browsers_is_invalid() {
         let odd = [
             "",
             ",",

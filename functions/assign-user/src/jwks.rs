@@ -1,4 +1,4 @@
-//! From a JSON Web Key Set to the keys that tokens may be signed with. No I/O.
+//! Parses a JSON Web Key Set into the keys that verify tokens. No I/O.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use thiserror::Error;
 
-/// A public key, and the one algorithm that it is good for. The token has no say in that: a
-/// token that chooses could call the public key an HMAC secret.
+/// A public key and its algorithm. The algorithm is the key's and not the token's: a token that
+/// names HMAC could otherwise use the public key as the secret.
 pub(crate) struct VerificationKey {
     id: Option<String>,
     pub(crate) algorithm: Algorithm,
@@ -27,22 +27,22 @@ impl fmt::Debug for VerificationKey {
 
 #[derive(Debug, Error)]
 pub(crate) enum BadKeySet {
-    #[error("the answer is no JSON Web Key Set: {0}")]
+    #[error("the answer is not a JSON Web Key Set: {0}")]
     NotAKeySet(#[source] serde_json::Error),
     #[error("none of its {0} keys is an RS256 or ES256 signature key")]
     NoUsableKey(usize),
 }
 
-/// Never empty.
+/// At least one key.
 #[derive(Debug)]
 pub(crate) struct KeySet(Vec<Arc<VerificationKey>>);
 
 impl KeySet {
-    /// Leaves out what it cannot use: a set may hold keys for other purposes, and one strange
-    /// key must not lock everybody out.
+    /// Skips keys that it cannot use: a set may contain keys for other purposes, and one unknown
+    /// key must not keep all users out.
     ///
     /// # Errors
-    /// When `json` is no key set, or nothing in it is of use.
+    /// When `json` is not a key set, or none of its keys can be used.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, BadKeySet> {
         #[derive(Deserialize)]
         struct Document {
@@ -63,7 +63,7 @@ impl KeySet {
         }
     }
 
-    /// The key of that id. A token without one can only mean the only key there is.
+    /// The key with this id. Without an id, the key of a set that has only one.
     pub(crate) fn find(&self, id: Option<&str>) -> Option<Arc<VerificationKey>> {
         match (id, self.0.as_slice()) {
             (Some(id), keys) => keys
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_says_its_algorithm() {
+    fn key_determines_its_algorithm() {
         let set = parse(&[rsa("r"), with(ec("e"), "use", "sig")]).unwrap();
         assert_eq!(set.find(Some("r")).unwrap().algorithm, Algorithm::RS256);
         assert_eq!(set.find(Some("e")).unwrap().algorithm, Algorithm::ES256);
@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_without_key_id_means_the_only_key() {
+    fn missing_key_id_means_the_only_key() {
         assert!(parse(&[rsa("r")]).unwrap().find(None).is_some());
         assert!(parse(&[rsa("r"), ec("e")]).unwrap().find(None).is_none());
     }
 
     #[test]
-    fn keys_for_something_else_are_left_out() {
+    fn keys_for_other_purposes_are_skipped() {
         let others = [
             with(rsa("a"), "use", "enc"),
             with(rsa("b"), "alg", "RS512"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_set_is_refused() {
+    fn document_that_is_not_a_key_set_is_rejected() {
         for bad in [&b""[..], b"<html>", b"{}", b"[]", br#"{"keys": {}}"#] {
             assert!(
                 matches!(KeySet::parse(bad), Err(BadKeySet::NotAKeySet(_))),

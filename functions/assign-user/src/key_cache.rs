@@ -1,4 +1,4 @@
-//! The identity provider's keys, kept between invocations.
+//! Caches the identity provider's keys between invocations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +12,29 @@ use tokio::sync::Mutex;
 
 use crate::jwks::{BadKeySet, KeySet, VerificationKey};
 
-/// After this the keys are fetched again, so that a key that was withdrawn stops working.
+/// Keys older than this are fetched again, so that a revoked key stops working.
 const FRESH: SignedDuration = SignedDuration::from_hours(1);
 
-/// Between two fetches: whoever makes up key ids makes us ask the provider no more often.
+/// The shortest time between two fetches, so that tokens with invented key ids do not cause a fetch
+/// each.
 const BETWEEN_FETCHES: SignedDuration = SignedDuration::from_secs(30);
 
-/// Between two fetches while there are no keys at all and nobody can be served.
+/// The shortest time between two fetches while there are no keys and no user can be served.
 const BETWEEN_FIRST_FETCHES: SignedDuration = SignedDuration::from_secs(1);
 
-/// For one fetch, connecting included: users wait for it, Hasura's share of the function's
-/// time limit comes after it.
+/// For one fetch, including the connection. Users wait for it, and the function's time limit must
+/// leave time for Hasura afterwards.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Key sets are a few kilobytes.
 const LARGEST_KEY_SET: usize = 256 * 1024;
 
-/// Why there is no key to verify a token with.
+/// Why there is no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoKey {
     /// The provider has no such key.
     Unknown,
-    /// It could not be asked.
+    /// The provider could not be reached.
     Unavailable,
 }
 
@@ -49,14 +50,14 @@ enum FetchError {
     BadKeySet(#[from] BadKeySet),
 }
 
-/// Finds keys by id, and fetches them when it has to.
+/// Finds keys by id, and fetches the key set when it is missing, old, or lacks the id.
 #[derive(Debug)]
 pub struct KeyCache {
     http: reqwest::Client,
     url: Url,
     clock: Arc<dyn Clock>,
-    /// Held while fetching: whoever else needs a key waits for that fetch instead of making
-    /// another. An execution environment has one invocation at a time, so nobody else waits.
+    /// Held during a fetch, so that concurrent requests wait for one fetch. In Lambda an execution
+    /// environment has one invocation at a time, so that nothing waits for it.
     cached: Mutex<Cached>,
 }
 
@@ -64,7 +65,7 @@ pub struct KeyCache {
 struct Cached {
     keys: Option<KeySet>,
     fetched: Option<Timestamp>,
-    /// The last attempt, and whether it failed.
+    /// The time of the last attempt, and whether it failed.
     attempt: Option<(Timestamp, bool)>,
 }
 
@@ -78,8 +79,8 @@ impl KeyCache {
         }
     }
 
-    /// Keys that are no longer fresh serve on while the provider cannot be asked: its outage
-    /// locks nobody out.
+    /// Old keys are used while the provider is unreachable, so that its outage does not keep users
+    /// out.
     pub(crate) async fn find(&self, id: Option<&str>) -> Result<Arc<VerificationKey>, NoKey> {
         let mut cached = self.cached.lock().await;
         let now = self.clock.now();
@@ -94,7 +95,7 @@ impl KeyCache {
                 .inspect_err(|error| {
                     tracing::error!(
                         error = format!("{error:#}"),
-                        "cannot fetch the keys of JWKS_URL"
+                        "key fetch from JWKS_URL failed"
                     );
                 });
             cached.note(now, fetched.ok());
@@ -141,7 +142,7 @@ impl Cached {
         }
     }
 
-    /// An unknown key may be a new one, as long as the provider cannot be asked.
+    /// While the provider is unreachable, an unknown key may be a new one.
     fn why_not(&self) -> NoKey {
         match self.attempt {
             Some((_, false)) => NoKey::Unknown,

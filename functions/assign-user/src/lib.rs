@@ -1,7 +1,8 @@
-//! `assign-user`: `POST /mandelbox/assign` gives the user of a token a slot.
+//! `assign-user` assigns a slot to the user of a token: `POST /mandelbox/assign`.
 //!
 //! event → `function_url` → [`auth`] → [`request`] → [`Assigner`] (one database round trip) →
-//! `response`. No lock and no EC2: assigning goes on from the buffer whatever else is down.
+//! `response`. It needs neither the region's lock nor EC2, so that users get slots from the buffer
+//! while passes fail.
 
 pub mod auth;
 pub mod cors;
@@ -23,10 +24,10 @@ use cors::AllowedOrigins;
 use request::{AssignBody, LocalDev};
 use response::Rejection;
 
-/// A body with 64 regions, all names at their longest, has 10 kB.
+/// A body with 64 regions whose names are as long as possible has 10 kB.
 const LARGEST_BODY: usize = 64 * 1024;
 
-/// The function, with what it keeps between invocations.
+/// The function, and the state that it keeps between invocations.
 #[derive(Debug)]
 pub struct AssignUser<A> {
     pub assigner: A,
@@ -36,8 +37,8 @@ pub struct AssignUser<A> {
 }
 
 impl<A: Assigner> AssignUser<A> {
-    /// Answers any event at all: what is wrong with it is in the answer. So the function
-    /// itself only ever fails where it is killed.
+    /// Answers every event, also a malformed one: its answer says what is wrong. An invocation
+    /// fails only if the function is killed.
     pub async fn handle(&self, event: Value) -> LambdaFunctionUrlResponse {
         let event = match HttpEvent::parse(event) {
             Ok(event) => event,
@@ -71,11 +72,11 @@ impl<A: Assigner> AssignUser<A> {
     }
 
     async fn assign(&self, event: &HttpEvent) -> Result<LambdaFunctionUrlResponse, Rejection> {
-        // In the order of what it costs us: nobody makes us fetch keys for a body that is too
-        // large, and only a user is told what is wrong with a body.
+        // The cheapest check first: a body that is too large does not cause a key fetch. Details of
+        // a wrong body are for authenticated users only.
         let body = event.body(LARGEST_BODY)?;
         let user = self.tokens.user(event.headers()).await?;
-        let (request, claims) = AssignBody::parse(&body, self.local_dev)?.asked_by(user);
+        let (request, claims) = AssignBody::parse(&body, self.local_dev)?.into_request(user);
         match self.assigner.assign(&request).await {
             Ok(AssignOutcome::Assigned(assignment)) => {
                 outcome_log::assigned(&request, &claims, &assignment);
@@ -86,7 +87,7 @@ impl<A: Assigner> AssignUser<A> {
                 Err(Rejection::Refused(reason))
             }
             Err(error) => {
-                tracing::error!(user = %request.user, session = %request.session, %error, "cannot assign");
+                tracing::error!(user = %request.user, session = %request.session, %error, "assignment failed");
                 Err(Rejection::Unavailable)
             }
         }
@@ -97,7 +98,7 @@ impl<A: Assigner> AssignUser<A> {
             status = rejection.status().as_u16(),
             error = rejection.name(),
             reason = %rejection,
-            "rejected"
+            "request rejected"
         );
         let mut response = rejection.response();
         self.origins.mark(request, &mut response.headers);

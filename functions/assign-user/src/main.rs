@@ -1,4 +1,4 @@
-//! Wires and runs `assign-user`: settings and clients once, then one event after the other.
+//! Builds `assign-user` from its settings and clients, and runs it.
 
 use std::sync::Arc;
 
@@ -13,11 +13,12 @@ use serde_json::Value;
 use startup::config::{self, ProcessEnvironment};
 use startup::{SystemClock, telemetry};
 
-// An execution environment has one invocation at a time, and that one waits for the network.
+// An execution environment handles one invocation at a time, which mostly waits for the network.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init(&config::log_level(&ProcessEnvironment));
-    let function = wire().inspect_err(|error| tracing::error!("cannot start: {error:#}"))?;
+    let function = wire()
+        .inspect_err(|error| tracing::error!(error = format!("{error:#}"), "start failed"))?;
     let function = &function;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         Ok::<_, Error>(function.handle(event.payload).await)

@@ -1,4 +1,4 @@
-//! What the log says of an assignment: one line, with what an operator searches it by.
+//! Logs each assignment in one line, with the fields that an operator searches by.
 
 use shared::assign::{
     AppVersion, AssignRefusal, AssignRequest, Assignment, ClientBuild, LOCAL_DEV,
@@ -15,7 +15,7 @@ pub(crate) fn assigned(request: &AssignRequest, claims: &ClientClaims, assignmen
         instance = %assignment.instance_id,
         slot = assignment.slot_id,
         repeated = assignment.repeated,
-        "assigned"
+        "slot assigned"
     );
     if let Some(nearest) = request
         .regions
@@ -27,7 +27,7 @@ pub(crate) fn assigned(request: &AssignRequest, claims: &ClientClaims, assignmen
             session = %request.session,
             %nearest,
             region = %assignment.region,
-            "assigned in a region that is not the user's nearest"
+            "slot assigned outside of the user's nearest region"
         );
     }
 }
@@ -44,16 +44,16 @@ pub(crate) fn refused(
         claimed_email = claims.email,
         regions = request.regions.iter().map(|region| region.as_str()).collect::<Vec<_>>().join(","),
         error = reason.name(),
-        "refused"
+        "assignment refused"
     );
     if reason == AssignRefusal::CommitHashMismatch {
-        mismatch(request, claims, app);
+        log_mismatch(request, claims, app);
     }
 }
 
-/// A client that was not updated is its user's to mend, a current one that no image serves is
-/// the operator's.
-fn mismatch(request: &AssignRequest, claims: &ClientClaims, app: Option<&AppVersion>) {
+/// An outdated client is normal: its user has to update it. A current client that no image serves
+/// is an error: the operator has to act.
+fn log_mismatch(request: &AssignRequest, claims: &ClientClaims, app: Option<&AppVersion>) {
     let client_sha = match &request.client {
         ClientBuild::Sha(sha) => sha.as_str(),
         ClientBuild::CurrentImage => LOCAL_DEV,
@@ -70,14 +70,14 @@ fn mismatch(request: &AssignRequest, claims: &ClientClaims, app: Option<&AppVers
             client_version,
             app_version,
             app_sha,
-            "the client is older than the app version: it has to be updated"
+            "client is older than the app version and must be updated"
         ),
         _ => tracing::error!(
             client_sha,
             client_version,
             app_version,
             app_sha,
-            "no image serves this client, which is not known to be out of date"
+            "no image serves this client, which is not known to be outdated"
         ),
     }
 }

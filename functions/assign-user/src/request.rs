@@ -1,4 +1,4 @@
-//! From a request body to the question that it asks, or to the field that is wrong with it.
+//! Parses request bodies. Errors name the field that is wrong.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use shared::assign::{AssignRequest, ClientBuild, LOCAL_DEV, SessionId, UserId};
 use shared::ids::{ClientSha, RegionName};
 use thiserror::Error;
 
-/// AWS has fewer regions than this; each one asked for costs the database a look.
+/// AWS has fewer regions. Each region of a request costs the database a lookup.
 const MOST_REGIONS: usize = 64;
 
-/// Well above any region's name or commit hash.
+/// In bytes. Region names and commit hashes are shorter.
 const LONGEST_NAME: usize = 128;
 
 /// The longest e-mail address (RFC 5321, section 4.5.3.1, as RFC 3696's erratum 1690 counts it).
@@ -18,12 +18,12 @@ const LONGEST_EMAIL: usize = 254;
 
 const LONGEST_VERSION: usize = 64;
 
-/// What is wrong with a body, in words for the person who wrote the client.
+/// What is wrong with a body. Developers of clients read it.
 #[derive(Debug, Error)]
 pub enum BadBody {
     #[error("the body is empty: send a JSON object")]
     Empty,
-    /// Only the place: serde_json does not quote the text of a syntax error.
+    /// With the position only: serde_json does not quote the text at a syntax error.
     #[error("the body is not valid JSON: {0}")]
     Json(#[source] serde_json::Error),
     #[error("the body must be a JSON object")]
@@ -35,7 +35,7 @@ pub enum BadBody {
     },
 }
 
-/// A body that was understood.
+/// A parsed request body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AssignBody {
     session: SessionId,
@@ -44,8 +44,8 @@ pub struct AssignBody {
     claims: ClientClaims,
 }
 
-/// What the client says of itself, sanitised. It is written to the log and never trusted:
-/// anyone can claim any address.
+/// What the client claims about itself, sanitised. It is only logged, and never trusted: every
+/// client can claim any address.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClientClaims {
     pub email: Option<String>,
@@ -54,7 +54,7 @@ pub struct ClientClaims {
 
 impl AssignBody {
     /// # Errors
-    /// When the body is no JSON object or a field is missing or not as it should be.
+    /// When the body is not a JSON object, or a field is missing or invalid.
     pub fn parse(body: &[u8], local_dev: LocalDev) -> Result<Self, BadBody> {
         if body.is_empty() {
             return Err(BadBody::Empty);
@@ -74,8 +74,8 @@ impl AssignBody {
         })
     }
 
-    /// The question of `user`, whom only a verified token names.
-    pub fn asked_by(self, user: UserId) -> (AssignRequest, ClientClaims) {
+    /// The request of `user`, who comes from a verified token.
+    pub fn into_request(self, user: UserId) -> (AssignRequest, ClientClaims) {
         let Self {
             session,
             regions,
@@ -94,19 +94,19 @@ impl AssignBody {
     }
 }
 
-/// Whether `local_dev` may stand for the current image's commit hash.
+/// Whether the commit hash `local_dev` means the current image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalDev {
     /// Outside production.
     Allowed,
-    /// In production it is a commit hash that no image has.
+    /// In production, where it is a commit hash that no image has.
     Refused,
 }
 
 struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// `null` is as good as missing: clients serialise what they do not have.
+    /// A field that is `null` counts as missing: some clients serialise missing values so.
     fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())
     }
@@ -155,7 +155,7 @@ impl Fields {
         }
     }
 
-    /// Nothing hangs on these, so only the wrong type is an error: it shows a broken client.
+    /// A field that is only logged. Only a wrong type is an error, because it shows a broken client.
     fn for_logs(&self, field: &'static str, longest: usize) -> Result<Option<String>, BadBody> {
         match self.get(field) {
             None => Ok(None),
@@ -172,7 +172,7 @@ fn bad(field: &'static str, problem: impl fmt::Display) -> BadBody {
     }
 }
 
-/// The regions' names, if they are what they should be.
+/// The regions' names; none if the list or a name is invalid.
 fn names(regions: &Value) -> Option<Vec<&str>> {
     let names: Option<Vec<&str>> = regions
         .as_array()?
@@ -182,12 +182,12 @@ fn names(regions: &Value) -> Option<Vec<&str>> {
     names.filter(|names| (1..=MOST_REGIONS).contains(&names.len()))
 }
 
-/// Postgres cannot hold a NUL, and a line break in a log line forges another.
+/// No control characters: Postgres cannot store NUL, and a line break could forge a log line.
 fn is_name(text: &str) -> bool {
     (1..=LONGEST_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-/// Printable ASCII, so that nothing in a log line can break it, hide in it or reorder it.
+/// Replaces all but printable ASCII: other characters could break, hide or reorder a log line.
 fn sanitised(text: &str, longest: usize) -> String {
     let printable = |c: char| {
         if c.is_ascii_graphic() || c == ' ' {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_a_number_or_a_string() {
+    fn session_is_an_integer_or_a_string() {
         for (sent, kept) in [
             (json!(17), "17"),
             (json!("17"), "17"),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_field_is_named() {
         for field in ["regions", "client_commit_hash", "session_id"] {
             names_the_field(field, &with(field, Value::Null));
             let mut body = good();
@@ -270,14 +270,14 @@ mod tests {
     }
 
     #[test]
-    fn regions_keep_their_order_and_lose_repetitions() {
+    fn regions_keep_their_order_without_duplicates() {
         let body = with("regions", json!(["b", "a", "b", "c", "a"]));
         let regions = parse(&body).unwrap().regions;
         assert_eq!(regions, ["b", "a", "c"].map(RegionName::from));
     }
 
     #[test]
-    fn bad_regions_are_refused() {
+    fn invalid_regions_are_rejected() {
         let too_many: Vec<String> = (0..65).map(|i| format!("r{i}")).collect();
         for bad in [
             json!([]),
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn local_dev_is_the_current_image_outside_production_only() {
+    fn local_dev_means_the_current_image_only_outside_production() {
         let body = with("client_commit_hash", json!("local_dev")).to_string();
         let client = |local_dev| {
             AssignBody::parse(body.as_bytes(), local_dev)
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_commit_hashes_are_refused() {
+    fn invalid_commit_hashes_are_rejected() {
         for bad in [
             json!(""),
             json!(7),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_logs_only_is_sanitised_and_may_be_missing() {
+    fn fields_for_logs_are_sanitised_and_optional() {
         let body = parse(&with("user_email", json!(" a\n\u{202e}b\"@x \u{0}"))).unwrap();
         assert_eq!(body.claims.email.as_deref(), Some("a??b\"@x ?"));
         let body = parse(&with("user_email", json!("e".repeat(10_000)))).unwrap();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused_without_being_quoted() {
+    fn body_that_is_not_an_object_is_rejected_without_quoting_it() {
         let refused = |body: &[u8]| {
             AssignBody::parse(body, LocalDev::Allowed)
                 .unwrap_err()

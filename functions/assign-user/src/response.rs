@@ -1,11 +1,11 @@
-//! What callers are answered: one shape for slots and errors, and the status of each error.
+//! The answers: one JSON shape for slots and errors, and the status of each error.
 
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use shared::assign::{AssignRefusal, Assignment};
-use startup::function_url::{BadEvent, response};
+use startup::function_url::{BadEvent, ErrorBody, error_name, json_response, response};
 use thiserror::Error;
 
 use crate::auth::AuthError;
@@ -14,17 +14,14 @@ use crate::request::BadBody;
 /// The methods of both paths.
 const METHODS: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
 
-/// The answer as Whist's clients read it: every field is there, empty when it does not apply.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+/// The body that Whist's clients read: every field is present, and empty when it does not apply.
+#[derive(Debug, Default, Serialize)]
 struct AnswerBody<'a> {
     ip: &'a str,
     mandelbox_id: &'a str,
     region: &'a str,
-    /// The name of what went wrong.
-    error: &'a str,
-    /// What the caller has to change, where it is the caller's mistake.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    #[serde(flatten)]
+    error: ErrorBody,
 }
 
 /// Why a request gets no slot.
@@ -32,11 +29,11 @@ struct AnswerBody<'a> {
 pub(crate) enum Rejection {
     #[error(transparent)]
     Event(#[from] BadEvent),
-    #[error("there is nothing here: POST to /mandelbox/assign")]
+    #[error("there is nothing at this path: send POST to /mandelbox/assign")]
     Path,
-    #[error("only POST is understood here")]
+    #[error("the method must be POST")]
     Method,
-    #[error("pages of this origin may not call")]
+    #[error("pages of this origin must not call this function (ALLOWED_ORIGINS)")]
     Origin,
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -44,8 +41,8 @@ pub(crate) enum Rejection {
     Body(#[from] BadBody),
     #[error("no slot: {}", .0.name())]
     Refused(AssignRefusal),
-    /// Ours to mend; its cause is in the log.
-    #[error("the service cannot answer now")]
+    /// Its cause is in the log only.
+    #[error("the service is unavailable")]
     Unavailable,
 }
 
@@ -65,32 +62,28 @@ impl Rejection {
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        match (self, self.status()) {
-            (Self::Refused(refusal), _) => refusal.name(),
-            (_, StatusCode::NOT_FOUND) => "NOT_FOUND",
-            (_, StatusCode::METHOD_NOT_ALLOWED) => "METHOD_NOT_ALLOWED",
-            (_, StatusCode::PAYLOAD_TOO_LARGE) => "PAYLOAD_TOO_LARGE",
-            (_, StatusCode::UNAUTHORIZED) => "UNAUTHORIZED",
-            (_, StatusCode::FORBIDDEN) => "FORBIDDEN",
-            (_, StatusCode::SERVICE_UNAVAILABLE) => "SERVICE_UNAVAILABLE",
-            _ => "BAD_REQUEST",
+        match self {
+            Self::Refused(refusal) => refusal.name(),
+            _ => error_name(self.status()),
         }
     }
 
     pub(crate) fn response(&self) -> LambdaFunctionUrlResponse {
         let status = self.status();
-        let message = status.is_client_error().then(|| self.to_string());
-        let body = AnswerBody {
+        let error = ErrorBody {
             error: self.name(),
-            message,
+            ..ErrorBody::new(status, self)
+        };
+        let body = AnswerBody {
+            error,
             ..AnswerBody::default()
         };
-        let mut response = json(status, &body);
+        let mut response = json_response(status, &body);
         match self {
             Self::Method => {
                 response.headers.insert(ALLOW, METHODS);
             }
-            // RFC 6750, section 3.1: no error code when the request had no token.
+            // RFC 6750, section 3.1: no error code where the request has no token.
             Self::Auth(AuthError::Missing) => {
                 response
                     .headers
@@ -113,21 +106,11 @@ pub(crate) fn assigned(assignment: &Assignment) -> LambdaFunctionUrlResponse {
         region: assignment.region.as_str(),
         ..AnswerBody::default()
     };
-    json(StatusCode::OK, &body)
+    json_response(StatusCode::OK, &body)
 }
 
-/// The answer to `OPTIONS`, a preflight or not.
+/// The answer to `OPTIONS`: a preflight request or another one.
 pub(crate) fn options() -> LambdaFunctionUrlResponse {
     let headers = HeaderMap::from_iter([(ALLOW, METHODS)]);
     response(StatusCode::NO_CONTENT, headers, None)
-}
-
-fn json(status: StatusCode, body: &AnswerBody<'_>) -> LambdaFunctionUrlResponse {
-    let headers = HeaderMap::from_iter([
-        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        // Every answer is one user's, and true for a moment.
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ]);
-    // Strings only: this cannot fail.
-    response(status, headers, serde_json::to_string(body).ok())
 }

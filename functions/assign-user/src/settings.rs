@@ -1,4 +1,4 @@
-//! The function's settings, from the environment.
+//! The function's settings, from environment variables.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use startup::config::{self, ConfigError, Environment, required};
 use crate::cors::AllowedOrigins;
 use crate::request::LocalDev;
 
-/// For one question to Hasura. Fetching keys (2 s) and asking twice fit into the function's
-/// limit of 10 s, so that it answers by itself and is not killed.
+/// For one request to Hasura. A key fetch (2 s) and two requests fit into the function's limit of
+/// 10 s, so that it can answer with an error before it is killed.
 const HASURA_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Debug)]
@@ -21,13 +21,14 @@ pub struct Settings {
     pub hasura: HasuraSettings,
     /// `JWKS_URL`: where the identity provider publishes its keys.
     pub jwks_url: Url,
-    /// `JWT_ISSUER`: the `iss` of its tokens, to the letter.
+    /// `JWT_ISSUER`: the exact `iss` of its tokens.
     pub issuer: String,
-    /// `JWT_AUDIENCE`: what their `aud` must be or contain.
+    /// `JWT_AUDIENCE`: their `aud` must be or contain it.
     pub audience: String,
-    /// `SESSIONS_PER_USER`, 3 unless set: slots that one user may hold at once.
+    /// `SESSIONS_PER_USER`, by default 3: the slots that one user may hold at once.
     pub sessions_per_user: u32,
-    /// `ALLOWED_ORIGINS`, `*` unless set: the web pages that may call, by commas.
+    /// `ALLOWED_ORIGINS`, by default `*`: the origins of web pages that may call, separated by
+    /// commas.
     pub origins: AllowedOrigins,
 }
 
@@ -37,7 +38,7 @@ impl Settings {
     pub fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
         let environment = required(env, "ENVIRONMENT")?;
         if !["dev", "staging", "prod"].contains(&environment.as_str()) {
-            // No default and no guess: it decides whether `local_dev` is let in.
+            // Without a default, because it decides whether `local_dev` is accepted.
             return Err(ConfigError::invalid(
                 "ENVIRONMENT",
                 environment,
@@ -75,11 +76,11 @@ impl Settings {
 }
 
 const SESSIONS: &str = "a whole number from 1";
-const ORIGINS: &str = "* or a list of origins by commas, each as browsers write it: \
+const ORIGINS: &str = "* or origins separated by commas, each as browsers write it: \
                        scheme://host or scheme://host:port in lower case, without a path";
-const JWKS: &str = "an https:// URL; http:// is for a loopback address, or outside production";
+const JWKS: &str = "an https:// URL (http:// only for a loopback address, or outside production)";
 
-/// Whoever can change the keys on their way can be any user.
+/// HTTPS in production: an attacker who can replace the keys in transit can act as any user.
 fn jwks_url(env: &dyn Environment, environment: &str) -> Result<Url, ConfigError> {
     let text = required(env, "JWKS_URL")?;
     let loopback = |url: &Url| matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
@@ -114,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_has_its_documented_default() {
+    fn optional_variables_have_their_documented_defaults() {
         let settings = Settings::from_env(&complete()).unwrap();
         assert_eq!(settings.sessions_per_user, 3);
         assert_eq!(settings.origins, AllowedOrigins::Any);
     }
 
     #[test]
-    fn each_missing_variable_is_named() {
+    fn missing_variable_is_named() {
         for name in complete().keys() {
             let mut env = complete();
             env.remove(name);
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_named() {
+    fn invalid_value_is_named_with_its_variable() {
         for (name, value) in [
             ("ENVIRONMENT", "production"),
             ("SESSIONS_PER_USER", "0"),
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_in_the_clear_only_from_this_machine_or_outside_production() {
+    fn http_key_url_is_accepted_only_for_loopback_or_outside_production() {
         assert!(with("JWKS_URL", "http://127.0.0.1:8080/keys").is_ok());
         let mut env = complete();
         env.extend([
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn local_dev_is_let_in_outside_production() {
+    fn local_dev_is_accepted_outside_production() {
         assert_eq!(
             with("ENVIRONMENT", "prod").unwrap().local_dev(),
             LocalDev::Refused

@@ -8,7 +8,6 @@ pub mod payload;
 use std::time::Duration;
 
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
@@ -19,7 +18,7 @@ use shared::lock::LockError;
 use shared::pass::{EventOutcome, PassRequest, Reconciler};
 use shared::report::PassReport;
 use shared::trigger::Trigger;
-use startup::function_url::{BadEvent, HttpEvent, response};
+use startup::function_url::{BadEvent, ErrorBody, HttpEvent, json_response};
 use thiserror::Error;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, error, info, info_span, warn};
@@ -80,7 +79,7 @@ impl HasuraEvents {
     pub async fn handle(&self, event: Value, request_id: &str) -> LambdaFunctionUrlResponse {
         let span = info_span!("hasura-event", request = request_id, id = Empty);
         match self.handle_request(event).instrument(span.clone()).await {
-            Ok(body) => respond(StatusCode::OK, &body),
+            Ok(body) => json_response(StatusCode::OK, &body),
             Err(rejection) => {
                 let status = rejection.status();
                 let _entered = span.enter();
@@ -89,12 +88,7 @@ impl HasuraEvents {
                 } else {
                     warn!(error = %rejection, "event rejected");
                 }
-                // The log has the details of our own failures, the sender does not need them.
-                let message = match status {
-                    StatusCode::SERVICE_UNAVAILABLE => "the service cannot answer now".to_owned(),
-                    _ => rejection.to_string(),
-                };
-                respond(status, &json!({ "error": message }))
+                json_response(status, &ErrorBody::new(status, &rejection))
             }
         }
     }
@@ -187,13 +181,4 @@ fn trigger(event: &DatabaseEvent) -> Trigger {
     Trigger::DatabaseEvent {
         name: event.trigger.clone(),
     }
-}
-
-fn respond(status: StatusCode, body: &Value) -> LambdaFunctionUrlResponse {
-    let json = HeaderValue::from_static("application/json");
-    response(
-        status,
-        HeaderMap::from_iter([(CONTENT_TYPE, json)]),
-        Some(body.to_string()),
-    )
 }

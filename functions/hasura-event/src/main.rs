@@ -13,7 +13,7 @@ async fn main() -> Result<(), Error> {
     telemetry::init(&log_level(&ProcessEnvironment));
     let function = wire()
         .await
-        .inspect_err(|error| tracing::error!("cannot start: {error:#}"))?;
+        .inspect_err(|error| tracing::error!(error = format!("{error:#}"), "start failed"))?;
     let function = &function;
     run(service_fn(move |event: LambdaEvent<Value>| async move {
         Ok::<_, Error>(

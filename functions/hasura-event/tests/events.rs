@@ -1,4 +1,4 @@
-//! Events in, answers and wakes out, over the fakes of everything that a pass talks to.
+//! Events, their answers and their passes, with fakes of all that a pass uses.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::fs;
@@ -46,17 +46,17 @@ fn launches(world: &World) -> usize {
 }
 
 #[tokio::test]
-async fn a_wake_is_looked_after_at_once() {
+async fn wake_causes_a_pass_at_once() {
     let world = World::with([]);
     let answer = send(&world, sample("hasura-event-region-wake")).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.body["regions"][0]["result"]["outcome"], "done");
     assert_eq!(launches(&world), 1);
-    assert!(world.items().wake_mark.is_none(), "looked after");
+    assert!(world.items().wake_mark.is_none(), "the pass has cleared it");
 }
 
 #[tokio::test]
-async fn the_same_event_again_changes_nothing() {
+async fn repeated_event_changes_nothing() {
     let world = World::with([]);
     for _ in 0..5 {
         let answer = send(&world, sample("hasura-event-region-wake")).await;
@@ -70,7 +70,7 @@ async fn the_same_event_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn every_sample_is_answered_and_looks_where_it_should() {
+async fn samples_cause_their_passes() {
     for (name, looks) in [
         ("hasura-event-region-wake", 1),
         ("hasura-event-instance-draining", 1),
@@ -85,10 +85,10 @@ async fn every_sample_is_answered_and_looks_where_it_should() {
 }
 
 #[tokio::test]
-async fn every_malformed_sample_is_refused_and_wakes_nobody() {
+async fn malformed_samples_are_rejected_without_a_wake_mark() {
     for (name, status, says) in [
         ("hasura-event-no-secret", 401, "x-event-secret"),
-        ("hasura-event-not-json", 400, "no payload"),
+        ("hasura-event-not-json", 400, "not the payload"),
         ("hasura-event-no-region", 400, "event.data.new.region"),
         ("hasura-event-no-id", 400, "`id`"),
         ("hasura-event-get", 405, "POST"),
@@ -96,14 +96,14 @@ async fn every_malformed_sample_is_refused_and_wakes_nobody() {
         let world = World::with([]);
         let answer = send(&world, sample(&format!("malformed/{name}"))).await;
         assert_eq!(answer.status, status, "{name}: {}", answer.body);
-        let error = answer.body["error"].as_str().unwrap();
+        let error = answer.body["message"].as_str().unwrap();
         assert!(error.contains(says), "{name}: {error}");
         assert!(world.store.items().calls.is_empty(), "{name}");
     }
 }
 
 #[tokio::test]
-async fn a_region_that_cannot_be_one_is_refused_and_leaves_nothing() {
+async fn invalid_region_name_is_rejected_without_a_write() {
     for name in ["US EAST", "../x", "x#LOCK", "", &"r".repeat(3000)] {
         let world = World::with([]);
         let mut event = sample("hasura-event-region-wake");
@@ -117,7 +117,7 @@ async fn a_region_that_cannot_be_one_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn without_the_secret_nothing_is_read() {
+async fn request_without_secret_is_rejected_unread() {
     let world = World::with([]);
     for secret in [
         json!(""),
@@ -131,7 +131,7 @@ async fn without_the_secret_nothing_is_read() {
 }
 
 #[tokio::test]
-async fn what_no_pass_acts_on_is_answered_and_left() {
+async fn change_that_needs_no_pass_is_ignored() {
     let world = World::with([]);
     let mut event = sample("hasura-event-instance-draining");
     let body = event["body"]
@@ -151,7 +151,7 @@ async fn what_no_pass_acts_on_is_answered_and_left() {
 }
 
 #[tokio::test]
-async fn a_wake_that_is_not_durable_is_sent_again_and_then_counts() {
+async fn wake_that_is_not_durable_is_handled_when_sent_again() {
     let world = World::with([]);
     let down = || LockError::Unavailable {
         operation: "mark",
@@ -161,7 +161,7 @@ async fn a_wake_that_is_not_durable_is_sent_again_and_then_counts() {
         world.store.items().next_error = Some((call, down()));
         let answer = send(&world, sample("hasura-event-region-wake")).await;
         assert_eq!(answer.status, 503, "{call}");
-        assert_eq!(answer.body["error"], "the service cannot answer now");
+        assert_eq!(answer.body, json!({"error": "SERVICE_UNAVAILABLE"}));
         assert!(
             world.store.items().seen.is_empty(),
             "{call}: not seen before it is durable"
@@ -177,13 +177,13 @@ async fn a_wake_that_is_not_durable_is_sent_again_and_then_counts() {
 }
 
 #[tokio::test]
-async fn a_pass_that_cannot_look_leaves_the_wake_for_the_next_one() {
+async fn failed_pass_leaves_the_wake_mark_for_the_next_one() {
     let world = World::with([]);
     world.host.state().fail_next_list = true;
     let answer = send(&world, sample("hasura-event-region-wake")).await;
     assert_eq!(
         answer.status, 200,
-        "it is durable: nothing is gained by sending it again"
+        "the wake mark is durable: sending the event again is useless"
     );
     assert_eq!(answer.body["regions"][0]["result"]["outcome"], "failed");
     assert!(world.items().wake_mark.is_some(), "and not lost");
@@ -192,7 +192,7 @@ async fn a_pass_that_cannot_look_leaves_the_wake_for_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_body_that_no_trigger_sends_is_refused_by_its_size() {
+async fn oversized_body_is_rejected() {
     let world = World::with([]);
     let mut event = sample("hasura-event-region-wake");
     event["body"] = json!("x".repeat(300_000));
@@ -200,7 +200,7 @@ async fn a_body_that_no_trigger_sends_is_refused_by_its_size() {
 }
 
 #[tokio::test]
-async fn the_rest_of_a_rush_is_looked_after_when_its_bucket_is_over() {
+async fn second_pass_runs_after_the_end_of_the_bucket() {
     let world = World::with([]);
     let mut event = sample("hasura-event-region-wake");
     let began = testing::NOW - jiff::SignedDuration::from_secs(1);

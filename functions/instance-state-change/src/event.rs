@@ -27,10 +27,10 @@ pub enum Ec2EventKind {
 pub enum BadEvent {
     #[error("this is not an EventBridge event: {0}")]
     NotAnEvent(#[source] serde_json::Error),
-    #[error("field `source` is {0:?}: only events of \"aws.ec2\" are understood")]
+    #[error("field `source` is {0:?}: it must be \"aws.ec2\"")]
     Source(String),
     #[error(
-        "field `detail-type` is {0:?}: known are \"{STATE_CHANGE}\", \"{INTERRUPTION}\" and \
+        "field `detail-type` is {0:?}: it must be one of \"{STATE_CHANGE}\", \"{INTERRUPTION}\", \
          \"{REBALANCE}\""
     )]
     DetailType(String),
@@ -58,7 +58,7 @@ struct Envelope {
 
 #[derive(Deserialize)]
 struct Detail {
-    /// The `resources` would name it too, but a warning's without an account.
+    /// Taken from here, because the ARN in the `resources` of a warning lacks the account.
     #[serde(rename = "instance-id", default)]
     instance_id: String,
     #[serde(default)]
@@ -84,7 +84,7 @@ impl InstanceEvent {
             REBALANCE => Ec2EventKind::SpotNotice(SpotNotice::Rebalance),
             _ => return Err(BadEvent::DetailType(envelope.detail_type)),
         };
-        // All of them become part of keys, queries and log lines.
+        // They become part of keys, queries and log lines.
         for (field, text) in [
             ("id", &envelope.id),
             ("detail.instance-id", &envelope.detail.instance_id),
@@ -106,16 +106,16 @@ impl InstanceEvent {
     }
 }
 
-/// Whether an instance's new state is news for a database whose row has this status. An event may
-/// be late, so it only causes a pass, and what the pass observes decides.
+/// Whether a state change needs a pass, given the status of the instance's row. Events may be late:
+/// the pass decides by what it observes, not by the event.
 pub fn is_news(state: MachineState, status: InstanceStatus) -> bool {
     let leaving = status == InstanceStatus::Terminating;
     match state {
-        // It boots, as was asked: its host agent says when it is up.
+        // The instance boots as requested. Its host agent reports when it is up.
         MachineState::Pending | MachineState::Running => false,
-        // A pass that has committed its end expects no less.
+        // Expected after a pass has committed `TERMINATING`.
         MachineState::Stopping | MachineState::Stopped | MachineState::ShuttingDown => !leaving,
-        // Its row can go, and there is room for another.
+        // Its row can be removed, which makes room for another instance.
         MachineState::Terminated => true,
     }
 }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_event_is_understood() {
+    fn each_kind_of_event_is_parsed() {
         for (detail_type, detail, kind) in [
             (
                 STATE_CHANGE,
@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_field_is_named() {
         let state = |detail| event(STATE_CHANGE, detail);
         let mut no_id = state(json!({"instance-id": "i-1", "state": "running"}));
         no_id["id"] = json!("");
         let mut elsewhere = no_id.clone();
         elsewhere["source"] = json!("aws.s3");
         for (event, names) in [
-            (json!([1]), "no event of EventBridge"),
+            (json!([1]), "not an EventBridge event"),
             (json!({"source": "aws.ec2"}), "`id`"),
             (no_id, "`id`"),
             (elsewhere, "\"aws.s3\""),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_database_does_not_expect_is_news() {
+    fn state_is_news_only_if_the_database_does_not_expect_it() {
         use InstanceStatus::{Active, Draining, PreConnection, Terminating};
         use MachineState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
         let statuses = [PreConnection, Active, Draining, Terminating];

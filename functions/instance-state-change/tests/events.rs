@@ -1,4 +1,4 @@
-//! EC2's events in, notices and wakes out, over the fakes of everything that a pass talks to.
+//! EC2's events, recorded notices and passes, with fakes of all that a pass uses.
 #![allow(
     clippy::needless_pass_by_value,
     clippy::unwrap_used,
@@ -60,7 +60,7 @@ fn target(world: &World, slots: u32) {
     settings.unwrap().target_free = slots;
 }
 
-/// What the host agent of a booted instance does.
+/// Registers the host agent of a booted instance.
 fn registered(world: &World, id: &InstanceId) {
     let mut rows = world.database.rows();
     let launch = rows.tables.instances[id].launch_id.clone();
@@ -75,7 +75,7 @@ fn launches(world: &World) -> usize {
 }
 
 #[tokio::test]
-async fn what_is_not_ours_costs_one_look() {
+async fn foreign_instance_costs_one_lookup() {
     let world = world();
     for event in [
         state(1, "i-else", "terminated"),
@@ -92,7 +92,7 @@ async fn what_is_not_ours_costs_one_look() {
 }
 
 #[tokio::test]
-async fn an_interrupted_instance_is_left_at_once_and_replaced() {
+async fn interrupted_instance_is_drained_at_once_and_replaced() {
     let world = world();
     target(&world, 5);
     let warning = event(1, INTERRUPTION, json!({"instance-id": "i-1"}));
@@ -108,7 +108,7 @@ async fn an_interrupted_instance_is_left_at_once_and_replaced() {
 }
 
 #[tokio::test]
-async fn what_may_be_interrupted_is_replaced_and_then_left() {
+async fn instance_with_rebalance_advice_is_replaced_and_then_drained() {
     let world = world();
     let advice = |n, id| event(n, REBALANCE, json!({"instance-id": id}));
     target(&world, 5);
@@ -125,7 +125,7 @@ async fn what_may_be_interrupted_is_replaced_and_then_left() {
 }
 
 #[tokio::test]
-async fn a_terminated_machine_is_replaced_without_waiting_for_the_schedule() {
+async fn terminated_machine_is_replaced_without_waiting_for_the_schedule() {
     let world = world();
     world
         .host
@@ -144,7 +144,7 @@ async fn a_terminated_machine_is_replaced_without_waiting_for_the_schedule() {
 }
 
 #[tokio::test]
-async fn an_event_that_comes_late_changes_nothing() {
+async fn late_event_changes_nothing() {
     let world = world();
     send(&world, state(1, "i-2", "shutting-down"))
         .await
@@ -170,7 +170,7 @@ async fn an_event_that_comes_late_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_interruption_is_not_taken_back_by_a_recommendation() {
+async fn recommendation_does_not_replace_an_interruption() {
     let world = world();
     for (n, kind) in [(1, INTERRUPTION), (2, REBALANCE)] {
         let event = event(n, kind, json!({"instance-id": "i-1"}));
@@ -184,7 +184,7 @@ async fn an_interruption_is_not_taken_back_by_a_recommendation() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_noted_or_woken_fails_so_that_it_comes_again() {
+async fn event_fails_if_its_notice_or_wake_mark_is_not_stored() {
     let world = world();
     let warning = event(1, INTERRUPTION, json!({"instance-id": "i-1"}));
     world.database.rows().next_error = Some(DbError::Unavailable {
@@ -201,14 +201,14 @@ async fn what_could_not_be_noted_or_woken_fails_so_that_it_comes_again() {
         },
     ));
     let error = send(&world, warning.clone()).await.unwrap_err();
-    assert!(error.contains("could not be made durable"), "{error}");
+    assert!(error.contains("wake mark"), "{error}");
     assert!(world.store.items().seen.is_empty(), "not seen too early");
     send(&world, warning).await.unwrap();
     assert_eq!(status(&world, "i-1"), InstanceStatus::Draining);
 }
 
 #[tokio::test]
-async fn a_malformed_event_says_what_is_wrong() {
+async fn malformed_event_is_rejected_with_a_reason() {
     let error = send(&world(), state(1, "", "terminated"))
         .await
         .unwrap_err();

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_lambda_would_refuse_is_shortened_and_says_so() {
+    fn response_larger_than_the_limit_is_shortened() {
         let mut report = PassReport::of(&"us-east-1".into());
         let step = "terminate i-0123456789abcdef0 at EC2".repeat(4);
         report.results = vec![StepResult::ok(step, "asked"); 100_000];

@@ -1,4 +1,4 @@
-//! What `reconcile` can be asked for.
+//! Parses the events of `reconcile` into requests.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,28 @@ use shared::ids::{ClientSha, ImageId, RegionName};
 use shared::trigger::Trigger;
 use thiserror::Error;
 
-/// As for `assign-user`: nobody could ask for an image whose hash is longer.
+/// In bytes, as in `assign-user`: no client could request a slot on an image with a longer hash.
 const LONGEST_SHA: usize = 128;
 
-/// An invocation's payload, understood.
+/// A parsed event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
-    /// None: all that have a row.
+    /// None means all regions that have a row.
     pub regions: Option<Vec<RegionName>>,
     pub dry_run: bool,
     pub approve_mass_removal: bool,
     pub trigger: Trigger,
-    /// A new image for some regions; then only they get a pass.
+    /// New images for some regions; then only these get a pass.
     pub image_upgrade: Option<ImageUpgrade>,
-    /// Of a trigger that came before; none for one of its own.
+    /// The id of the event that an earlier pass handed over; otherwise none.
     pub id: Option<String>,
 }
 
-/// An order for new images, one for each region that is named.
+/// A request for new images, one for each named region.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ImageUpgrade {
     pub client_sha: ClientSha,
-    /// As they came: a bad one is its region's error, and the others go on.
+    /// Not checked yet: an invalid one is an error of its region only.
     pub images: Vec<(RegionName, ImageId)>,
 }
 
@@ -46,7 +46,7 @@ pub enum BadRequest {
     NoRegions,
     #[error("field `regions`: {0:?} is not a region's name: lower-case letters, digits and `-`")]
     BadRegion(String),
-    #[error("field `image_upgrade.client_sha` should have 1 to 128 bytes, it has {0}")]
+    #[error("field `image_upgrade.client_sha` must have 1 to 128 bytes, it has {0}")]
     BadClientSha(usize),
     #[error("field `image_upgrade.images` is empty: name an image for each region to upgrade")]
     NoImages,
@@ -56,14 +56,14 @@ pub enum BadRequest {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ByHand {
+struct EventFields {
     regions: Option<Vec<String>>,
     #[serde(default)]
     dry_run: bool,
     #[serde(default)]
     approve_mass_removal: bool,
     image_upgrade: Option<UpgradeFields>,
-    /// Set by a pass that leaves the rest to this invocation: the id of what it came from.
+    /// Set by a pass that hands over to this invocation: the id of its event.
     hand_over: Option<String>,
 }
 
@@ -91,45 +91,46 @@ impl Request {
                 id: None,
             });
         }
-        let asked: ByHand = field_by_field(fields)?;
-        if asked.image_upgrade.is_some() {
-            if asked.dry_run {
+        let fields: EventFields = field_by_field(fields)?;
+        if fields.image_upgrade.is_some() {
+            if fields.dry_run {
                 return Err(BadRequest::NotWithUpgrade("dry_run"));
             }
-            if asked.regions.is_some() {
+            if fields.regions.is_some() {
                 return Err(BadRequest::NotWithUpgrade("regions"));
             }
         }
-        let regions = asked.regions.map(region_names).transpose()?;
+        let regions = fields.regions.map(region_names).transpose()?;
         Ok(Self {
             regions,
-            dry_run: asked.dry_run,
-            approve_mass_removal: asked.approve_mass_removal,
-            trigger: match asked.hand_over {
+            dry_run: fields.dry_run,
+            approve_mass_removal: fields.approve_mass_removal,
+            trigger: match fields.hand_over {
                 Some(_) => Trigger::HandOver,
                 None => Trigger::ByHand,
             },
-            image_upgrade: asked.image_upgrade.map(upgrade).transpose()?,
-            id: asked.hand_over,
+            image_upgrade: fields.image_upgrade.map(upgrade).transpose()?,
+            id: fields.hand_over,
         })
     }
 }
 
-/// EventBridge's own envelope; a rule may also be given a constant input, which is "by hand".
+/// EventBridge's envelope. A rule with a constant input counts as "by hand".
 fn is_scheduled(fields: &Map<String, Value>) -> bool {
     fields.get("source").and_then(Value::as_str) == Some("aws.events")
         && fields.contains_key("detail-type")
 }
 
-/// serde's message says what was expected, but not in which field: so each is tried alone.
-fn field_by_field(fields: Map<String, Value>) -> Result<ByHand, BadRequest> {
+/// serde's message says what is expected, but not in which field: so each field is parsed alone
+/// first.
+fn field_by_field(fields: Map<String, Value>) -> Result<EventFields, BadRequest> {
     for (name, value) in &fields {
         let alone = Map::from_iter([(name.clone(), value.clone())]);
-        if let Err(error) = ByHand::deserialize(Value::Object(alone)) {
+        if let Err(error) = EventFields::deserialize(Value::Object(alone)) {
             return Err(BadRequest::Field(format!("field `{name}`: {error}")));
         }
     }
-    ByHand::deserialize(Value::Object(fields)).map_err(|e| BadRequest::Field(e.to_string()))
+    EventFields::deserialize(Value::Object(fields)).map_err(|e| BadRequest::Field(e.to_string()))
 }
 
 fn upgrade(fields: UpgradeFields) -> Result<ImageUpgrade, BadRequest> {
@@ -160,7 +161,7 @@ fn region_names(names: Vec<String>) -> Result<Vec<RegionName>, BadRequest> {
         if !region.is_plausible() {
             return Err(BadRequest::BadRegion(region.to_string()));
         }
-        // Named twice is looked at once.
+        // A region that is named twice gets one pass.
         if !regions.contains(&region) {
             regions.push(region);
         }
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_asked_for_means_all_regions() {
+    fn empty_request_means_all_regions() {
         let request = Request::parse(json!({})).unwrap();
         assert_eq!(request.regions, None);
         assert_eq!(request.trigger, Trigger::ByHand);
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_names_its_field() {
+    fn wrong_type_names_its_field() {
         let error = Request::parse(json!({"regions": "us-east-1"}))
             .unwrap_err()
             .to_string();
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_field_is_named_with_those_that_exist() {
+    fn unknown_field_is_named_with_the_known_ones() {
         let error = Request::parse(json!({"dryrun": true}))
             .unwrap_err()
             .to_string();
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_that_could_not_be_one_is_refused_before_anything_is_written() {
+    fn invalid_region_name_is_rejected() {
         for name in ["", "US-EAST-1", "a#b", "../x"] {
             let error = Request::parse(json!({"regions": [name]})).unwrap_err();
             assert_eq!(error, BadRequest::BadRegion(name.to_owned()));
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_not_all() {
+    fn empty_list_of_regions_is_rejected() {
         assert_eq!(
             Request::parse(json!({"regions": []})).unwrap_err(),
             BadRequest::NoRegions
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn event_that_is_not_an_object_is_rejected() {
         assert_eq!(
             Request::parse(json!([1])).unwrap_err(),
             BadRequest::NotAnObject
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_names_its_regions_and_its_client() {
+    fn upgrade_names_its_regions_and_its_client() {
         let images = json!({"us-east-1": "ami-2", "eu-west-1": "ami-3"});
         let event = json!({"image_upgrade": {"client_sha": "sha", "images": images}});
         let request = Request::parse(event).unwrap();
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_that_is_not_complete_names_what_is_missing() {
+    fn incomplete_upgrade_names_the_missing_field() {
         let of = |sha: &str, images| json!({"client_sha": sha, "images": images});
         let image = json!({"us-east-1": "ami-2"});
         let error = |upgrade: Value| {
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_goes_with_no_other_choice_of_regions() {
+    fn upgrade_excludes_regions_and_dry_run() {
         let upgrade = json!({"client_sha": "sha", "images": {"us-east-1": "ami-2"}});
         for (field, value) in [("dry_run", json!(true)), ("regions", json!(["us-east-1"]))] {
             let mut event = json!({"image_upgrade": upgrade});

@@ -19,9 +19,9 @@ enum UpgradeError {
          hexadecimal digits", .0.as_str()
     )]
     BadId(ImageId),
-    #[error("EC2 has no image {image} in {region} to launch from: was it copied there?")]
+    #[error("EC2 has no image {image} in {region} that can be launched: copy it there")]
     NoImage { image: ImageId, region: RegionName },
-    #[error("image {0} is known with another client_sha: an image is built from one commit")]
+    #[error("image {0} is known with another client_sha: build a new image for another commit")]
     OtherSha(ImageId),
     #[error(
         "this stack has no database (HASURA_URL is not set): change REPLICA_IMAGE and deploy again"
@@ -107,7 +107,7 @@ async fn request_image(
     }
 }
 
-/// EC2's ids have eight digits for old images, seventeen for all since.
+/// Image ids have seventeen digits, those of old images eight.
 fn is_image_id(id: &str) -> bool {
     id.strip_prefix("ami-").is_some_and(|digits| {
         (8..=17).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit())

@@ -1,5 +1,4 @@
-//! Every sample event of this function is understood, and every malformed one is refused
-//! with an error that says what is wrong with it.
+//! Sample events of this function are parsed, malformed ones are rejected with a reason.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::fs;
@@ -37,7 +36,7 @@ fn samples(folder: &str) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn every_sample_is_understood() {
+fn samples_are_parsed() {
     let samples = samples("");
     assert!(samples.len() >= 5, "samples are missing: {samples:?}");
     for (name, event) in samples {
@@ -56,7 +55,7 @@ fn every_sample_is_understood() {
 }
 
 #[test]
-fn every_malformed_sample_is_refused_with_its_reason() {
+fn malformed_samples_are_rejected_with_a_reason() {
     let expected = [
         ("reconcile-bad-region", "`regions`"),
         ("reconcile-not-an-object", "JSON object"),

@@ -1,4 +1,4 @@
-//! An image upgrade from the event to the rows, and to the launch that follows at once.
+//! Image upgrades from the event to the rows and the launch.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use reconcile::handle;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::model::ImageState;
 use testing::{World, instance};
 
-/// The rows of the region that is full on `ami-1`.
+/// A region with a full buffer on `ami-1`.
 fn world() -> World {
     World::with(["i-1", "i-2"].map(instance))
 }
@@ -33,25 +33,25 @@ fn launched(world: &World) -> Vec<String> {
 const NEW: &str = "ami-01000000000000002";
 
 #[tokio::test]
-async fn a_new_image_is_warmed_at_once_and_asking_again_changes_nothing() {
+async fn new_image_is_warmed_at_once_and_a_repeated_request_changes_nothing() {
     let world = world();
     let reports = upgrade(&world, "new", json!({"us-east-1": NEW})).await;
     assert_eq!(reports.len(), 1);
     assert_eq!(reports[0]["outcome"], "done", "{reports:#?}");
     let first = &reports[0]["results"][0];
     assert_eq!(first["step"], format!("upgrade to {NEW}"));
-    assert_eq!(first["result"], "asked for");
+    assert_eq!(first["result"], "requested");
     assert_eq!(state(&world, NEW), Some(ImageState::Warming));
     assert_eq!(launched(&world), [NEW]);
 
     let reports = upgrade(&world, "new", json!({"us-east-1": NEW})).await;
     let first = &reports[0]["results"][0];
-    assert_eq!(first["result"], "it warms, or is current, already");
+    assert_eq!(first["result"], "it is warming or current already");
     assert_eq!(launched(&world), [NEW]);
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_one_region_leaves_the_others_alone() {
+async fn error_in_one_region_does_not_affect_others() {
     let world = world();
     let images = json!({
         "ap-east-9": "ami-01000000000000009",
@@ -66,7 +66,7 @@ async fn what_is_wrong_in_one_region_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn an_image_that_cannot_be_launched_from_is_refused_before_anything_is_written() {
+async fn image_that_cannot_be_launched_is_rejected_before_any_write() {
     let world = world();
     let unknown = "ami-01000000000000009";
     world.host.state().unknown_images.insert(unknown.into());
@@ -91,7 +91,7 @@ async fn an_image_that_cannot_be_launched_from_is_refused_before_anything_is_wri
 }
 
 #[tokio::test]
-async fn one_image_is_of_one_commit() {
+async fn image_with_another_commit_is_rejected() {
     let world = world();
     upgrade(&world, "new", json!({"us-east-1": NEW})).await;
     let reports = upgrade(&world, "other", json!({"us-east-1": NEW})).await;
@@ -101,7 +101,7 @@ async fn one_image_is_of_one_commit() {
 }
 
 #[tokio::test]
-async fn while_another_pass_holds_the_lock_it_is_asked_for_and_looked_at_by_the_holder() {
+async fn upgrade_during_another_pass_is_left_to_that_pass() {
     let world = world();
     let passes = world.reconciler();
     let now = passes.clock.now();
@@ -112,7 +112,7 @@ async fn while_another_pass_holds_the_lock_it_is_asked_for_and_looked_at_by_the_
     held.await.unwrap();
     let reports = upgrade(&world, "new", json!({"us-east-1": NEW})).await;
     assert_eq!(reports[0]["outcome"], "busy", "{reports:#?}");
-    assert_eq!(reports[0]["results"][0]["result"], "asked for");
+    assert_eq!(reports[0]["results"][0]["result"], "requested");
     assert_eq!(state(&world, NEW), Some(ImageState::Warming));
     assert!(passes.lock.has_wake_mark(&region).await.unwrap());
 }

@@ -1,4 +1,4 @@
-//! A region's status, from what the database and DynamoDB say of it.
+//! Builds a region's status from the database's row and DynamoDB's records.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::history::{LockItem, Point, RegionRecords, StoredDecision};
@@ -11,26 +11,26 @@ use crate::model::{
     WarmingImage,
 };
 
-/// Entries of each list of a decision that is not asked for by its id.
+/// Entries of each list of a decision that is shown among others.
 const MOST_ENTRIES: usize = 20;
 
-/// What DynamoDB says of a region.
+/// What DynamoDB has of a region.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
     pub(crate) standing: RegionRecords,
     /// Newest first.
     pub(crate) decisions: Vec<StoredDecision>,
-    /// Where nothing is drawn, none are read.
+    /// Empty for answers without charts.
     pub(crate) points: Vec<Point>,
 }
 
-/// Whether the schedule looks after a region.
+/// Whether the region should have passes.
 pub(crate) fn is_watched(row: &RegionOverview) -> bool {
     row.enabled && !row.paused
 }
 
-/// Whether a region that is watched has had no decision for too long. One that never had any
-/// counts from when its row was made.
+/// Whether a region that should have passes has no recent decision. Before its first decision, the
+/// age of its row counts.
 pub(crate) fn is_stale(
     row: &RegionOverview,
     decided_at: Option<Timestamp>,
@@ -59,7 +59,7 @@ pub(crate) fn region_status(
         .zip(standing.lock.as_ref())
         .map(|(last, lock)| undecided(last, lock, now));
     let has_rows = row.algorithm != REPLICA;
-    // Without rows, the last decision's figures are all there is.
+    // Without rows, only the last decision has numbers.
     let figure = |name| last.as_ref().and_then(|last| last.figure(name));
     let of_replicas = [figure("free"), figure("starting")];
     let counted = |count: u32| has_rows.then_some(count);
@@ -70,7 +70,7 @@ pub(crate) fn region_status(
         stale,
         target: match &last {
             _ if !row.enabled => 0,
-            // Of an algorithm without rows the last decision says what it aimed at.
+            // With an algorithm without rows, the last decision has the target.
             Some(last) if !has_rows => last.figure("target").unwrap_or(0),
             _ => row.settings.target_free,
         },
@@ -105,13 +105,13 @@ pub(crate) fn region_status(
     }
 }
 
-/// A decision among others.
+/// A decision with shortened lists, to be shown among others.
 pub(crate) fn short(mut past: StoredDecision) -> DecisionStatus {
     past.shorten(MOST_ENTRIES);
     past.into()
 }
 
-/// What pages show of a region's past.
+/// The part of the records that charts and lists show.
 pub(crate) fn past(records: Option<Records>) -> Past {
     let Records {
         decisions, points, ..
@@ -122,7 +122,8 @@ pub(crate) fn past(records: Option<Records>) -> Past {
     }
 }
 
-/// Each holder's lock has a version of its own; whoever holds it now may still decide.
+/// How many holders of the lock made no decision. Each holder has its own version. The current
+/// holder is not counted, because it may still decide.
 fn undecided(last: &StoredDecision, lock: &LockItem, now: Timestamp) -> i64 {
     let since = lock.version - last.version;
     if lock.expires_at > now {

@@ -1,6 +1,5 @@
-//! Who may look: whoever has the token. Programs send it as a bearer token or as the password of
-//! HTTP Basic, under any user name; a browser sends it once, in a form, and is known by a cookie
-//! from then on.
+//! Access for callers that have the token. Programs send it as a bearer token, or as the password of
+//! HTTP Basic with any user name. A browser sends it once, in a form, and then has a signed cookie.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -12,25 +11,25 @@ use secrecy::{ExposeSecret, SecretString};
 use startup::function_url::HttpEvent;
 use thiserror::Error;
 
-/// Of both schemes, in one line: a function URL keeps one value of a header. Basic comes first,
-/// because browsers look at the first one of a line.
+/// Both schemes in one line, because a function URL keeps one value of a header. Basic is first,
+/// because browsers use the first scheme of a line.
 pub(crate) const CHALLENGES: HeaderValue =
     HeaderValue::from_static(r#"Basic realm="status", charset="UTF-8", Bearer realm="status""#);
 
-/// Of an answer to a browser: Basic would make it show a dialogue instead of the form.
+/// For answers to browsers: with Basic, they would show a dialogue instead of the form.
 pub(crate) const CHALLENGE_OF_A_PAGE: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="status""#);
 
-/// The cookie of a browser that was let in.
+/// The name of the session cookie.
 const COOKIE: &str = "scaling_status";
 
-/// It has to show the token again after that.
+/// How long a session lasts. Then the browser has to send the token again.
 const SESSION: SignedDuration = SignedDuration::from_hours(12);
 
 #[derive(Clone, Debug)]
 pub enum Access {
     Token(SecretString),
-    /// To everybody: `STATUS_AUTH=none`.
+    /// Every caller has access: `STATUS_AUTH=none`.
     Open,
 }
 
@@ -46,18 +45,18 @@ pub enum AuthError {
     Wrong,
 }
 
-/// How a request was let in.
+/// How a request was authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// By its header, or because everybody is.
+    /// By its header, or access is open.
     Header,
-    /// By the cookie of an earlier one.
+    /// By a session cookie.
     Session,
 }
 
 impl Access {
     /// # Errors
-    /// When the request brings no token, or another one.
+    /// When the token is missing or wrong.
     pub fn check(&self, event: &HttpEvent, now: Timestamp) -> Result<Admission, AuthError> {
         let Self::Token(token) = self else {
             return Ok(Admission::Header);
@@ -75,21 +74,21 @@ impl Access {
     }
 
     /// # Errors
-    /// When it is another token.
+    /// When the token is wrong.
     pub fn verify(&self, given: &[u8]) -> Result<(), AuthError> {
         let Self::Token(token) = self else {
             return Ok(());
         };
-        // In constant time: an answer that comes sooner would tell how much of it was right.
+        // In constant time: an earlier answer would show how much of the token was right.
         aws_lc_rs::constant_time::verify_slices_are_equal(given, token.expose_secret().as_bytes())
             .map_err(|_| AuthError::Wrong)
     }
 
-    /// The header that lets a browser in from now on: until when, signed with the token, so that
-    /// another token ends all sessions.
+    /// The `Set-Cookie` header of a new session: its end, signed with the token, so that a new token
+    /// ends all sessions.
     ///
-    /// It has no path, and so counts below the path of the log-in: on one machine several
-    /// services may have one host.
+    /// The cookie has no path, so that it is valid below the path of the log-in only: locally, several
+    /// services share one host.
     pub(crate) fn session(&self, now: Timestamp) -> String {
         let Self::Token(token) = self else {
             return String::new();
@@ -101,7 +100,7 @@ impl Access {
     }
 }
 
-/// The header that lets it out.
+/// The `Set-Cookie` header that ends a session.
 pub(crate) fn end_of_session() -> String {
     format!("{COOKIE}=; Max-Age=0; HttpOnly; Secure; SameSite=Lax")
 }
@@ -124,7 +123,7 @@ fn is_session(token: &SecretString, cookie: &str, now: Timestamp) -> bool {
             .is_ok_and(|until: i64| now.as_second() < until)
 }
 
-/// The token as either scheme brings it.
+/// The token of either scheme; none if the header is malformed.
 fn given(header: &[u8]) -> Option<Vec<u8>> {
     let space = header.iter().position(|byte| *byte == b' ')?;
     let (scheme, credentials) = header.split_at(space);
@@ -136,7 +135,7 @@ fn given(header: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let decoded = STANDARD.decode(credentials).ok()?;
-    // A user name has no colon in it, a password may.
+    // A user name cannot contain a colon, a password can.
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     Some(decoded[colon + 1..].to_vec())
 }
@@ -174,14 +173,14 @@ mod tests {
         Ok(())
     }
 
-    /// A browser with these cookies, so many seconds after it was let in.
+    /// A request with this cookie, some seconds after the log-in.
     fn return_with(cookie: &str, seconds: i64) -> Result<Admission, AuthError> {
         let later = now() + SignedDuration::from_secs(seconds);
         access().check(&event(&serde_json::json!({}), &[cookie]), later)
     }
 
     #[test]
-    fn a_browser_that_was_let_in_is_known_for_a_while() {
+    fn session_is_valid_for_twelve_hours() {
         let header = access().session(now());
         for attribute in ["HttpOnly", "Secure", "SameSite=Lax", "Max-Age=43200"] {
             assert!(header.contains(attribute), "{header}");
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_is_not_ours_lets_nobody_in() {
+    fn forged_cookie_is_rejected() {
         let ours = access().session(now());
         let ours = ours.split(';').next().unwrap();
         let (until, tag) = ours.split_once('.').unwrap();
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_let_in_by_either_scheme() {
+    fn token_is_accepted_with_either_scheme() {
         for header in [
             format!("Bearer {TOKEN}"),
             format!("bearer {TOKEN}"),
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not() {
+    fn other_headers_are_rejected() {
         let cases = [
             (None, AuthError::Missing),
             (Some(String::new()), AuthError::Scheme),
@@ -259,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn where_it_is_switched_off_everybody_is_let_in() {
+    fn open_access_accepts_every_request() {
         let stranger = event(&serde_json::json!({}), &[]);
         assert_eq!(Access::Open.check(&stranger, now()), Ok(Admission::Header));
         assert_eq!(Access::Open.verify(b"anything"), Ok(()));
     }
 
     #[test]
-    fn the_token_is_not_in_what_is_printed() {
+    fn debug_output_does_not_contain_the_token() {
         let access = Access::Token(SecretString::from(TOKEN));
         assert!(!format!("{access:?}").contains(TOKEN));
     }

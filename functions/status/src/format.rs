@@ -1,4 +1,4 @@
-//! What an answer is to be: JSON for programs, a page for people.
+//! Chooses the format of an answer: JSON for programs, a page for browsers.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -11,7 +11,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// `?format=json` and `?format=html` go before what `Accept` says.
+    /// `?format=json` and `?format=html` override the header `Accept`.
     pub(crate) fn of(event: &HttpEvent) -> Self {
         match event.query("format") {
             Some("json") => Self::Json,
@@ -20,7 +20,8 @@ impl Format {
         }
     }
 
-    /// A page for whoever names HTML and does not prefer JSON, as browsers do; `*/*` is a program.
+    /// A page if `Accept` names HTML and does not prefer JSON, as browsers send it. `*/*` alone comes
+    /// from programs.
     fn accepted(headers: &HeaderMap) -> Self {
         let ranges: Vec<_> = headers
             .get_all(ACCEPT)
@@ -45,7 +46,7 @@ impl Format {
     }
 }
 
-/// `q`; 1 where there is none.
+/// The parameter `q`, by default 1.
 fn weight(range: &str) -> f32 {
     let mut parameters = range.split(';').skip(1).map(str::trim);
     let q = parameters.find_map(|it| it.strip_prefix("q=").or_else(|| it.strip_prefix("Q=")));
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn browsers_get_a_page_and_programs_json() {
+    fn browsers_get_a_page_and_programs_get_json() {
         let chromium = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,\
             image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7";
         for accept in [
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_says_it_gets_it() {
+    fn query_overrides_accept() {
         assert_eq!(format("text/html", "x=1&format=json"), Format::Json);
         assert_eq!(format("*/*", "format=html"), Format::Html);
         assert_eq!(format("text/html", "format=xml"), Format::Html);

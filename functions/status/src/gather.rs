@@ -1,5 +1,5 @@
-//! Asks the database once and DynamoDB twice a region, or three times where its past is drawn, some
-//! regions at the same time, and gives up on what takes too long.
+//! Reads what answers are made of: one database request, and two DynamoDB requests per region, or
+//! three with charts. Regions are read concurrently, with a bound on the total time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,39 +19,38 @@ use crate::assemble::{Records, is_stale, is_watched, past, region_status, short}
 use crate::model::{DecisionStatus, Health, Past, RegionPage, Status};
 use crate::route::Part;
 
-/// Regions that DynamoDB is asked about at the same time.
+/// Regions that are read from DynamoDB concurrently.
 const AT_ONCE: usize = 16;
 
-/// What all questions to DynamoDB may take together; see `settings` for the rest of the
-/// function's time.
+/// For all requests to DynamoDB together. `settings` has the rest of the function's time.
 const DYNAMODB_TIME: Duration = Duration::from_secs(4);
 
 /// The newest decisions that the overview shows of each region.
 const RECENT: u32 = 8;
 
-/// How far back the overview's drawings go.
+/// The time range of the overview's charts.
 pub(crate) const OVERVIEW_WINDOW: SignedDuration = SignedDuration::from_hours(3);
 
-/// How far back a region's own drawings go: as far as points are kept.
+/// The time range of a region's own charts: as long as points are kept.
 pub(crate) const REGION_WINDOW: SignedDuration = Point::KEPT;
 
-/// Instances a page.
+/// Instances per page.
 const INSTANCES: u32 = 100;
 
-/// How much of the past is read with each region.
+/// How much of the history is read for each region.
 #[derive(Clone, Copy, Debug)]
 pub enum Depth {
     /// Its last decision.
     Last,
-    /// What the overview shows besides: some decisions, and the figures of hours.
+    /// For the overview: some decisions, and the points of its charts.
     Recent,
 }
 
-/// What an answer is made of.
+/// Reads the models of the answers.
 pub struct Gatherer {
     pub overview: Arc<dyn Overview>,
     pub history: Arc<dyn History>,
-    /// A region that is watched is stale when its newest decision is older.
+    /// A region that should have passes is stale when its newest decision is older.
     pub stale_after: SignedDuration,
 }
 
@@ -69,13 +68,13 @@ pub enum GatherError {
     Database(#[from] DbError),
     #[error(transparent)]
     History(#[from] LockError),
-    #[error("DynamoDB did not answer all questions in {} s", DYNAMODB_TIME.as_secs())]
+    #[error("DynamoDB did not answer within {} s", DYNAMODB_TIME.as_secs())]
     TooSlow,
 }
 
 impl Gatherer {
-    /// Every region, with its past. One that DynamoDB does not tell of is told as far as it is
-    /// known.
+    /// Every region, with its history. A region whose records cannot be read has only what the
+    /// database knows.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -90,8 +89,8 @@ impl Gatherer {
                     Depth::Recent => (RECENT, row.now.checked_sub(OVERVIEW_WINDOW).ok()),
                 };
                 let records = self.records(&row.region, decisions, since, until).await;
-                let records = records.inspect_err(|problem| {
-                    error!(region = %row.region, %problem, "a region's records cannot be read");
+                let records = records.inspect_err(|error| {
+                    error!(region = %row.region, %error, "reading records failed");
                 });
                 let records = records.ok();
                 let status = region_status(row, records.as_ref(), self.stale_after);
@@ -100,10 +99,10 @@ impl Gatherer {
             .buffered(AT_ONCE)
             .unzip()
             .await;
-        let told = |region: &&crate::model::RegionStatus| region.stale == Some(true);
+        let is_stale = |region: &&crate::model::RegionStatus| region.stale == Some(true);
         let stale: Vec<_> = regions
             .iter()
-            .filter(told)
+            .filter(is_stale)
             .map(|region| region.region.clone())
             .collect();
         let sound = stale.is_empty() && regions.iter().all(|region| !region.unreadable);
@@ -118,19 +117,19 @@ impl Gatherer {
         Ok((status, pasts))
     }
 
-    /// Whether every region that should has had a pass.
+    /// Whether every region that should have passes has a recent one.
     ///
     /// # Errors
-    /// When the database or DynamoDB cannot be read: then nobody knows.
+    /// When the database or DynamoDB cannot be read.
     pub async fn health(&self) -> Result<Health, GatherError> {
         let rows = self.overview.regions().await?;
         let until = Instant::now() + DYNAMODB_TIME;
-        let looks: Vec<_> = stream::iter(rows.iter().filter(|row| is_watched(row)))
+        let stale: Vec<Result<_, _>> = stream::iter(rows.iter().filter(|row| is_watched(row)))
             .map(|row| self.stale(row, until))
             .buffered(AT_ONCE)
             .collect()
             .await;
-        let stale: Result<Vec<_>, _> = looks.into_iter().collect();
+        let stale: Result<Vec<_>, _> = stale.into_iter().collect();
         let stale: Vec<_> = stale?.into_iter().flatten().collect();
         Ok(Health {
             status: stale.is_empty().into(),
@@ -200,7 +199,8 @@ impl Gatherer {
         Ok(past.map(Into::into))
     }
 
-    /// Its items, so many of its newest decisions, and its figures since a time, if one is given.
+    /// The region's items, its newest decisions (`decisions` of them), and its points since a time, if
+    /// one is given.
     async fn records(
         &self,
         region: &RegionName,

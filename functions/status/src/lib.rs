@@ -1,5 +1,5 @@
-//! `status`: SimpleScaleVM's web server, as a function: how each region is, what was decided and
-//! why. It reads only.
+//! `status` shows the state of each region, and what was decided and why. It reads only. It serves
+//! the routes of SimpleScaleVM's web server.
 //!
 //! event → `function_url` → [`auth`] → [`route`] → [`gather`] (a [`model`]) → `response`: the model
 //! as JSON, or as a `page`.
@@ -28,19 +28,19 @@ use format::Format;
 use gather::{Depth, Gatherer};
 use model::Health;
 use page::Visit;
-use response::{Rejection, as_json, as_page, let_in, let_out};
+use response::{Rejection, as_json, as_page, log_out, redirect};
 use route::{NoRoute, Part, Route};
 
-/// A form has a token and a path in it.
+/// The log-in form has a token and a path.
 const LARGEST_FORM: usize = 4 * 1024;
 
-/// The function, with what it keeps between invocations.
+/// The function, and what it keeps between invocations.
 pub struct StatusPage {
     pub access: Access,
     pub gatherer: Gatherer,
-    /// Names the service on its pages.
+    /// The name of the environment, for the pages.
     pub environment: String,
-    /// Tells how old sessions are.
+    /// For the age of sessions.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Debug for StatusPage {
 type Answer = Result<LambdaFunctionUrlResponse, Rejection>;
 
 impl StatusPage {
-    /// Answers any event at all: what is wrong with it is in the answer.
+    /// Answers every event, also a malformed one: the answer says what is wrong.
     pub async fn handle(&self, event: Value) -> LambdaFunctionUrlResponse {
         let event = match HttpEvent::parse(event) {
             Ok(event) => event,
@@ -92,11 +92,11 @@ impl StatusPage {
         visit: &Visit,
     ) -> Answer {
         match route {
-            // Whether passes run may be asked by a load balancer.
+            // A load balancer checks it without the token.
             Ok(Route::Health) => {}
             Ok(Route::Login) => return self.log_in(event, admission, visit),
-            Ok(Route::Logout) if event.method() == "POST" => return Ok(let_out()),
-            // That there is nothing at a path is nobody's business but who may look.
+            Ok(Route::Logout) if event.method() == "POST" => return Ok(log_out()),
+            // Before the check of the path: strangers must not learn which paths exist.
             _ => {
                 admission?;
             }
@@ -106,12 +106,12 @@ impl StatusPage {
             return Err(Rejection::Method);
         }
         match format {
-            Format::Json => self.tell(route).await,
-            Format::Html => self.show(route, visit).await,
+            Format::Json => self.json(route).await,
+            Format::Html => self.page(route, visit).await,
         }
     }
 
-    async fn tell(&self, route: Route) -> Answer {
+    async fn json(&self, route: Route) -> Answer {
         let ok = StatusCode::OK;
         match route {
             Route::Status => {
@@ -136,17 +136,17 @@ impl StatusPage {
         }
     }
 
-    async fn show(&self, route: Route, visit: &Visit) -> Answer {
+    async fn page(&self, route: Route, visit: &Visit) -> Answer {
         let page = match route {
             Route::Status => {
                 let (status, pasts) = self.gatherer.status(Depth::Recent).await?;
                 page::overview(visit, &status, &pasts)
             }
             Route::Region { region, part } => {
-                let told = self.gatherer.region(&region, &part).await?;
-                let told = told.ok_or(Rejection::Region(region))?;
+                let status = self.gatherer.region(&region, &part).await?;
+                let status = status.ok_or(Rejection::Region(region))?;
                 let is_later = part != Part::default();
-                page::region(visit, &told, self.gatherer.stale_after, is_later)
+                page::region(visit, &status, self.gatherer.stale_after, is_later)
             }
             Route::Decision { region, version } => {
                 let decision = self.gatherer.decision(&region, version).await?;
@@ -158,7 +158,7 @@ impl StatusPage {
         Ok(as_page(StatusCode::OK, page))
     }
 
-    /// The form, and what it sends.
+    /// Shows the log-in form, and handles what it sends.
     fn log_in(
         &self,
         event: &HttpEvent,
@@ -166,7 +166,7 @@ impl StatusPage {
         visit: &Visit,
     ) -> Answer {
         match event.method() {
-            "GET" | "HEAD" if admission.is_ok() => Ok(let_in("/", None)),
+            "GET" | "HEAD" if admission.is_ok() => Ok(redirect("/", None)),
             "GET" | "HEAD" => Ok(as_page(StatusCode::OK, page::login(visit, "/", None))),
             "POST" => {
                 let body = event.body(LARGEST_FORM)?;
@@ -177,7 +177,7 @@ impl StatusPage {
                 let next = field("next").unwrap_or_default();
                 let token = field("token").unwrap_or_default();
                 match self.access.verify(token.trim().as_bytes()) {
-                    Ok(()) => Ok(let_in(&next, Some(self.access.session(self.clock.now())))),
+                    Ok(()) => Ok(redirect(&next, Some(self.access.session(self.clock.now())))),
                     Err(error) => {
                         let error = log(Rejection::from(error));
                         let page = page::login(visit, &next, Some(error.to_string()));
@@ -204,17 +204,17 @@ fn health_status(health: &Health) -> StatusCode {
     if health.stale.is_empty() {
         return StatusCode::OK;
     }
-    tracing::error!(stale = ?health.stale, "no decision for too long");
+    tracing::error!(stale = ?health.stale, "regions without a recent decision");
     StatusCode::SERVICE_UNAVAILABLE
 }
 
 fn log(rejection: Rejection) -> Rejection {
     let status = rejection.status();
     if status.is_server_error() {
-        tracing::error!(problem = %rejection, "cannot tell");
+        tracing::error!(error = %rejection, "request failed");
     } else {
         let status = status.as_u16();
-        tracing::info!(status, error = rejection.name(), reason = %rejection, "rejected");
+        tracing::info!(status, error = rejection.name(), reason = %rejection, "request rejected");
     }
     rejection
 }

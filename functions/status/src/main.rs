@@ -14,13 +14,13 @@ use status::StatusPage;
 use status::gather::Gatherer;
 use status::settings::{DYNAMODB_CALL, RegionsOf, Settings};
 
-// An execution environment has one invocation at a time, and that one waits for the network.
+// An execution environment handles one invocation at a time, which mostly waits for the network.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init(&config::log_level(&ProcessEnvironment));
     let function = wire()
         .await
-        .inspect_err(|error| tracing::error!("cannot start: {error:#}"))?;
+        .inspect_err(|error| tracing::error!(error = format!("{error:#}"), "start failed"))?;
     let function = &function;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         Ok::<_, Error>(function.handle(event.payload).await)

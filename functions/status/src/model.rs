@@ -1,4 +1,4 @@
-//! What there is to tell, whatever it is rendered as. Nothing in it names a user.
+//! The models of the answers, rendered as JSON or as pages. They contain no users.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use shared::overview::{ImageOverview, InstanceCounts, SettingsOverview};
 pub struct Health {
     /// 1 if no region is stale, else 0.
     pub status: u8,
-    /// Regions that should have passes and have had none for too long.
+    /// Regions that should have passes but have no recent one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<RegionName>,
 }
@@ -22,7 +22,7 @@ pub struct Health {
 pub struct Status {
     /// 1 if every region could be read and none is stale, else 0.
     pub status: u8,
-    /// Always: there is no other server that would know better.
+    /// Always true. SimpleScaleVM's callers expect the field.
     #[serde(rename = "isMaster")]
     pub is_master: bool,
     /// The database's clock; none without a region.
@@ -37,23 +37,23 @@ pub struct Status {
 pub struct RegionPage {
     pub now: Timestamp,
     pub region: RegionStatus,
-    /// By id, with their slots counted; of an algorithm that keeps no rows, none.
+    /// Sorted by id, with slot counts. Empty with an algorithm that keeps no rows.
     pub instances: Vec<Instance>,
-    /// Where the next ones are; none after the last.
+    /// The path of the next page; none on the last.
     pub more_instances: Option<String>,
-    /// Newest first, their long lists shortened.
+    /// Newest first, with shortened lists.
     pub decisions: Vec<DecisionStatus>,
-    /// Where the page of older ones is; none after the last.
+    /// The path of the page with older ones; none on the last.
     pub older: Option<String>,
-    /// Drawn, not told.
+    /// For the charts of the page only.
     #[serde(skip)]
     pub past: Past,
-    /// The newest decision in full: of an algorithm without rows it lists what there is.
+    /// The newest decision in full: with an algorithm without rows, it lists the replicas.
     #[serde(skip)]
     pub newest: Option<DecisionStatus>,
 }
 
-/// What is shown of a region's past besides.
+/// A region's history, for charts and lists.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Past {
     /// Oldest first.
@@ -70,47 +70,47 @@ pub struct RegionStatus {
     pub paused: bool,
     /// None where DynamoDB could not be read.
     pub stale: Option<bool>,
-    /// Free slots that it should have: none while it is disabled.
+    /// The free slots that the region should have. 0 while it is disabled.
     pub target: u32,
-    /// These four are counted from rows. For an algorithm that keeps no rows of instances, the
-    /// first two are those of the last decision, and there are no others.
+    /// This field and the next three are counted from rows. With an algorithm that keeps no rows,
+    /// `free` and `starting` come from the last decision, and the others are none.
     pub free: Option<u32>,
     pub starting: Option<u32>,
     pub occupied: Option<u32>,
     pub instances: Option<InstanceCounts>,
-    /// Users refused for want of capacity in the last minute and not served since.
+    /// Users who were refused for lack of capacity in the last minute and have no slot since.
     pub waiting: u32,
     pub images: Vec<ImageOverview>,
     pub upgrade: UpgradeStatus,
-    /// The last pass that began to look, whatever became of it.
+    /// The last pass that began to observe, also if it failed.
     pub looked: Option<Looked>,
-    /// DynamoDB could not be read: everything below but the settings is not known.
+    /// DynamoDB could not be read: all fields below except `settings` are unknown.
     pub unreadable: bool,
     pub lock: Option<LockStatus>,
-    /// The id of whoever wants it to be looked at once more.
+    /// The id that set the region's wake mark, if it is set.
     pub wanted_by: Option<String>,
     pub open_intents: Vec<OpenIntent>,
-    /// Launch choices that EC2 had no capacity for, and until when they are not asked again.
+    /// Launch choices that EC2 had no capacity for, and until when they are not tried again.
     pub refusals: Vec<CapacityRefusal>,
-    /// There are more of both than are told.
+    /// There are more intents and refusals than are listed.
     pub more: bool,
     pub last_decision: Option<DecisionStatus>,
-    /// How often the lock was taken since without a decision: passes that failed, or died.
+    /// How often the lock was taken since the last decision: passes that failed or crashed.
     pub undecided: Option<i64>,
     pub settings: SettingsOverview,
 }
 
-/// A pass that began to look.
+/// A pass that began to observe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Looked {
     pub at: Timestamp,
-    /// Its lock's version; its decision has the same.
+    /// The version of its lock, which is also that of its decision.
     pub version: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UpgradeStatus {
-    /// What the environment's app version names.
+    /// The client that the environment's app version names.
     pub app_client_sha: Option<ClientSha>,
     pub warming: Option<WarmingImage>,
     pub baking: Vec<BakingImage>,
@@ -121,9 +121,9 @@ pub struct WarmingImage {
     pub image: ImageId,
     pub client_sha: ClientSha,
     pub since: Option<Timestamp>,
-    /// It has failed if it is not current by then.
+    /// The upgrade fails if the image is not current by then.
     pub deadline: Option<Timestamp>,
-    /// Whether the app version names its client already.
+    /// Whether the app version names its client.
     pub named: bool,
     pub target: u32,
     pub free: u32,
@@ -135,15 +135,15 @@ pub struct BakingImage {
     pub image: ImageId,
     pub client_sha: ClientSha,
     pub since: Option<Timestamp>,
-    /// It is kept ready for a way back until then.
+    /// When it stops being kept for a rollback.
     pub until: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LockStatus {
     pub held: bool,
-    /// None after a release. One that is there although the lock is not held has died, or will
-    /// find that it lost the lock.
+    /// None after a release. A holder of a lock that is not held has crashed, or has lost the lock and
+    /// not noticed yet.
     pub holder: Option<Owner>,
     pub version: i64,
     pub since: Option<Timestamp>,
@@ -151,10 +151,10 @@ pub struct LockStatus {
     pub until: Option<Timestamp>,
 }
 
-/// A decision, and where it is to be found.
+/// A decision and its id.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DecisionStatus {
-    /// Its id, `REGION/VERSION`: `GET /decisions/ID`.
+    /// `REGION/VERSION`, as in `GET /decisions/REGION/VERSION`.
     pub decision: String,
     #[serde(flatten)]
     pub past: StoredDecision,

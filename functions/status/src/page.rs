@@ -1,5 +1,5 @@
-//! The status for people: one HTML answer, complete in itself, that works without a script. What
-//! is in it is what the JSON tells, in words and drawings.
+//! The status as HTML: each page is one answer that loads nothing else and works without its script.
+//! It shows what the JSON has, as sentences, tables and charts.
 
 mod chart;
 mod decision;
@@ -25,7 +25,7 @@ pub(crate) use region::region;
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/refresh.js");
 
-/// Nothing but the page's own style and script, its own address, and no frame around it.
+/// Allows the page's own style and script and requests to its own address, and no frame around it.
 pub(crate) static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| STANDARD.encode(digest(&SHA256, text.as_bytes()));
     format!(
@@ -36,23 +36,23 @@ pub(crate) static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What a page has to know of the request for it.
+/// What a page uses of its request.
 #[derive(Clone, Debug)]
 pub(crate) struct Visit {
-    /// The way from here to `/`: links are relative, because a local function URL has a path in
-    /// front of its own.
+    /// The relative path from here to `/`. Links are relative, because a local function URL has a path
+    /// prefix.
     pub(crate) base: String,
-    /// The path, to come back to after a log-in.
+    /// The path of the request, to return to after the log-in.
     pub(crate) here: String,
     pub(crate) environment: String,
-    /// It was asked for without `refresh=off`.
+    /// The request is without `refresh=off`.
     pub(crate) refreshes: bool,
-    /// It was let in by a log-in, not by a header.
+    /// The request is authenticated by a session, not by a header.
     pub(crate) has_session: bool,
 }
 
 impl Visit {
-    /// `path` as it was sent: a slash at its end is a step more.
+    /// The relative path to `/` from `path`, as it was sent: a slash at its end adds a level.
     pub(crate) fn base_of(path: &str) -> String {
         match path.matches('/').count() {
             0 | 1 => "./".to_owned(),
@@ -61,17 +61,17 @@ impl Visit {
     }
 }
 
-/// What all pages have around them.
+/// The parts that all pages have.
 struct Layout {
     title: String,
     base: String,
     environment: String,
-    /// As of when it tells; empty where it tells nothing.
-    told: String,
+    /// The time of the data; empty on pages without data.
+    as_of: String,
     refreshes: bool,
     may_refresh: bool,
     has_session: bool,
-    /// It is a later part of a list.
+    /// The page shows a later part of a list.
     paged: bool,
 }
 
@@ -81,7 +81,7 @@ impl Layout {
             title,
             base: visit.base.clone(),
             environment: visit.environment.clone(),
-            told: now.map(words::full).unwrap_or_default(),
+            as_of: now.map(words::full).unwrap_or_default(),
             refreshes: visit.refreshes && now.is_some(),
             may_refresh: now.is_some(),
             has_session: visit.has_session,
@@ -89,8 +89,8 @@ impl Layout {
         }
     }
 
-    /// What has happened stays as it is.
-    fn still(mut self) -> Self {
+    /// Does not refresh: its content cannot change.
+    fn static_page(mut self) -> Self {
         self.refreshes = false;
         self.may_refresh = false;
         self
@@ -131,7 +131,7 @@ struct LoginPage {
     problem: Option<String>,
 }
 
-/// `problem` is why the last attempt was not let in.
+/// `problem` is why the last attempt failed.
 pub(crate) fn login(
     visit: &Visit,
     next: &str,
@@ -153,15 +153,15 @@ struct ProblemPage {
     message: String,
 }
 
-/// `passing` is one that may be over in a moment: the page asks again by itself.
+/// A `temporary` problem may be over soon: the page refreshes.
 pub(crate) fn problem(
     visit: &Visit,
     heading: &str,
     message: &str,
-    passing: bool,
+    temporary: bool,
 ) -> Result<String, askama::Error> {
     let mut layout = Layout::of(visit, format!("{heading} · Scaling service"), None);
-    layout.refreshes = passing && visit.refreshes;
+    layout.refreshes = temporary && visit.refreshes;
     let page = ProblemPage {
         layout,
         heading: heading.to_owned(),
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_back_is_as_long_as_the_path() {
+    fn base_has_a_step_for_each_level_of_the_path() {
         for (path, base) in [
             ("", "./"),
             ("/", "./"),
@@ -189,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn style_and_script_end_nothing_that_they_are_in() {
+    fn style_and_script_do_not_end_their_elements() {
         for text in [STYLE, SCRIPT] {
             assert!(!text.contains("</"), "it would end its element");
         }
     }
 
     #[test]
-    fn the_policy_lets_in_nothing_but_what_it_names() {
+    fn policy_allows_only_what_it_names() {
         assert!(POLICY.starts_with("default-src 'none'; style-src 'sha256-"));
         assert!(!POLICY.contains("unsafe"));
     }

@@ -1,4 +1,4 @@
-//! What callers are answered: a model as JSON, a page, or what is wrong with the request.
+//! The answers: a model as JSON or as a page, or an error.
 
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::header::{
@@ -7,9 +7,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
-use serde_json::json;
 use shared::ids::RegionName;
-use startup::function_url::{BadEvent, response};
+use startup::function_url::{BadEvent, ErrorBody, error_name, json_response, response};
 use thiserror::Error;
 
 use crate::auth::{AuthError, CHALLENGE_OF_A_PAGE, CHALLENGES, end_of_session};
@@ -17,45 +16,46 @@ use crate::gather::GatherError;
 use crate::page::{self, Visit};
 use crate::route::NoRoute;
 
-/// Where nothing is shown, nothing is let in.
+/// The content policy of JSON answers: they load nothing.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
-/// Of every answer: it is true for a moment, and for whoever has the token; no page may frame it
-/// or take it for a script.
-const ALWAYS: [(HeaderName, &str); 5] = [
+/// Every answer is for one caller at one moment, and must not be used as a script.
+const COMMON_HEADERS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
-    // The same path answers programs and people differently.
+    // One path answers programs with JSON and browsers with a page.
     (VARY, "accept"),
     (REFERRER_POLICY, "no-referrer"),
     (STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
-/// Why there is nothing to tell.
+/// Why a request is not answered with a model.
 #[derive(Debug, Error)]
 pub(crate) enum Rejection {
     #[error(transparent)]
     Event(#[from] BadEvent),
-    #[error("there is nothing here: GET /, /healthz, /regions/NAME or /decisions/REGION/VERSION")]
+    #[error(
+        "there is nothing at this path: GET /, /healthz, /regions/NAME or /decisions/REGION/VERSION"
+    )]
     Path,
-    #[error("only GET and HEAD are understood here: this function changes nothing")]
+    #[error("the method must be GET or HEAD: this function changes nothing")]
     Method,
-    #[error("the query's `before` must be a decision's version, a whole number from 1")]
+    #[error("query parameter `before` must be a decision's version, a whole number from 1")]
     Before,
-    #[error("the query's `after` must be an instance's id, such as i-0123456789abcdef0")]
+    #[error("query parameter `after` must be an instance's id, such as i-0123456789abcdef0")]
     After,
     #[error(transparent)]
     Auth(#[from] AuthError),
-    #[error("there is no region {0} in table `regions`: / has all of them")]
+    #[error("there is no region {0} in table `regions`: GET / lists all regions")]
     Region(RegionName),
     #[error(
-        "there is no decision {region}/{version}: they are kept for seven days, and a pass that \
-         failed before it decided leaves none; /regions/{region} has the newest"
+        "there is no decision {region}/{version}: decisions are kept for seven days, and a pass that \
+         failed before it decided has none; GET /regions/{region} lists the newest"
     )]
     Decision { region: RegionName, version: i64 },
-    /// Ours to mend: told to the log, not to the caller.
+    /// Its cause is in the log only.
     #[error(transparent)]
     Unavailable(#[from] GatherError),
 }
@@ -83,23 +83,24 @@ impl Rejection {
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        match self.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => "PAYLOAD_TOO_LARGE",
-            StatusCode::NOT_FOUND => "NOT_FOUND",
-            StatusCode::METHOD_NOT_ALLOWED => "METHOD_NOT_ALLOWED",
-            StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
-            StatusCode::SERVICE_UNAVAILABLE => "SERVICE_UNAVAILABLE",
-            _ => "BAD_REQUEST",
-        }
+        error_name(self.status())
     }
 
     pub(crate) fn as_json(&self) -> LambdaFunctionUrlResponse {
-        let body = match self {
-            // As SimpleScaleVM's callers read it.
-            Self::Unavailable(_) => json!({ "status": 0, "error": self.name() }),
-            _ => json!({ "error": self.name(), "message": self.to_string() }),
+        #[derive(Serialize)]
+        struct Body {
+            /// SimpleScaleVM's callers read it.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            status: Option<u8>,
+            #[serde(flatten)]
+            error: ErrorBody,
+        }
+        let status = self.status();
+        let body = Body {
+            status: status.is_server_error().then_some(0),
+            error: ErrorBody::new(status, self),
         };
-        self.with_its_headers(as_json(self.status(), &body), CHALLENGES)
+        self.with_its_headers(as_json(status, &body), CHALLENGES)
     }
 
     pub(crate) fn as_page(&self, visit: &Visit) -> LambdaFunctionUrlResponse {
@@ -109,9 +110,9 @@ impl Rejection {
                 page::login(visit, &visit.here, problem)
             }
             Self::Unavailable(_) => {
-                let message = "Hasura or DynamoDB could not be read: the log of `status` says \
-                               which. This page asks again by itself.";
-                page::problem(visit, "How it is cannot be told now", message, true)
+                let message = "Hasura or DynamoDB could not be read: see the log of the function \
+                               `status`. This page tries again by itself.";
+                page::problem(visit, "The status is not available now", message, true)
             }
             Self::Path => page::problem(visit, "There is nothing here", "", false),
             other => page::problem(visit, "There is nothing to show", &other.to_string(), false),
@@ -137,29 +138,26 @@ impl Rejection {
     }
 }
 
-/// Renders a model.
 pub(crate) fn as_json(status: StatusCode, model: &impl Serialize) -> LambdaFunctionUrlResponse {
-    // Strings, numbers and lists of them: this cannot fail.
-    answer(
-        status,
-        "application/json",
-        POLICY,
-        serde_json::to_string(model).ok(),
-    )
+    with_common_headers(json_response(status, model), POLICY)
 }
 
-/// A page that was rendered, which fails only if the memory does.
+/// The answer with a rendered page. Rendering fails only for lack of memory.
 pub(crate) fn as_page(
     status: StatusCode,
     page: Result<String, askama::Error>,
 ) -> LambdaFunctionUrlResponse {
-    answer(status, "text/html; charset=utf-8", &page::POLICY, page.ok())
+    with_common_headers(
+        text_response(status, "text/html; charset=utf-8", page.ok()),
+        &page::POLICY,
+    )
 }
 
-/// Goes on to a path of this service, with a new session if there is one.
-pub(crate) fn let_in(path: &str, session: Option<String>) -> LambdaFunctionUrlResponse {
-    let mut response = answer(StatusCode::SEE_OTHER, "text/plain", POLICY, None);
-    // With the dot in front it is a path from here, and never another host.
+/// Redirects to a path of this service, and sets the session cookie if there is one.
+pub(crate) fn redirect(path: &str, session: Option<String>) -> LambdaFunctionUrlResponse {
+    let response = text_response(StatusCode::SEE_OTHER, "text/plain", None);
+    let mut response = with_common_headers(response, POLICY);
+    // The dot makes it a path of this service: without it `//host/` would be another host.
     let location = HeaderValue::from_str(&format!(".{path}"));
     let location = location.ok().filter(|_| path.starts_with('/'));
     let location = location.unwrap_or(HeaderValue::from_static("./"));
@@ -168,21 +166,31 @@ pub(crate) fn let_in(path: &str, session: Option<String>) -> LambdaFunctionUrlRe
     response
 }
 
-pub(crate) fn let_out() -> LambdaFunctionUrlResponse {
-    let_in("/login", Some(end_of_session()))
+pub(crate) fn log_out() -> LambdaFunctionUrlResponse {
+    redirect("/login", Some(end_of_session()))
 }
 
-fn answer(
+fn text_response(
     status: StatusCode,
     content_type: &'static str,
-    policy: &str,
     body: Option<String>,
 ) -> LambdaFunctionUrlResponse {
-    let always = ALWAYS.map(|(name, value)| (name, HeaderValue::from_static(value)));
-    let mut headers = HeaderMap::from_iter(always);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let content_type = HeaderValue::from_static(content_type);
+    response(
+        status,
+        HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
+        body,
+    )
+}
+
+fn with_common_headers(
+    mut response: LambdaFunctionUrlResponse,
+    policy: &str,
+) -> LambdaFunctionUrlResponse {
+    let common = COMMON_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    response.headers.extend(common);
     if let Ok(policy) = HeaderValue::from_str(policy) {
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        response.headers.insert(CONTENT_SECURITY_POLICY, policy);
     }
-    response(status, headers, body)
+    response
 }

@@ -1,16 +1,16 @@
-//! What a request asks for, by its path and query.
+//! Parses paths and queries into routes.
 
 use shared::ids::{InstanceId, RegionName};
 use startup::function_url::HttpEvent;
 
-/// What a path is about.
+/// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// `/`: every region.
     Status,
     /// `/healthz`: whether passes run.
     Health,
-    /// `/login`: where a browser shows the token.
+    /// `/login`: the form for the token.
     Login,
     /// `/logout`
     Logout,
@@ -20,12 +20,12 @@ pub enum Route {
     Decision { region: RegionName, version: i64 },
 }
 
-/// Which part of a region's lists is asked for: from the beginning, unless said.
+/// Which part of a region's lists is requested, by default the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// `?before=VERSION`: its decisions below that one.
+    /// `?before=VERSION`: decisions below this version.
     pub before: Option<i64>,
-    /// `?after=ID`: its instances after that one.
+    /// `?after=ID`: instances after this id.
     pub after: Option<InstanceId>,
 }
 
@@ -34,13 +34,13 @@ pub enum NoRoute {
     Path,
     /// The query's `before` is not a version.
     Before,
-    /// The query's `after` is no instance's id.
+    /// The query's `after` is not an instance's id.
     After,
 }
 
 impl Route {
     /// # Errors
-    /// When there is nothing at the path, or the query cannot be read.
+    /// When there is nothing at the path, or the query is invalid.
     pub fn of(event: &HttpEvent) -> Result<Self, NoRoute> {
         let path = event.path();
         match path {
@@ -64,7 +64,7 @@ impl Route {
             return Ok(Self::Region { region, part });
         }
         let id = path.strip_prefix("/decisions/").ok_or(NoRoute::Path)?;
-        // With a colon the id is one segment of a path, which some clients make `%3A`.
+        // With a colon the id is one segment of the path. Some clients encode it as `%3A`.
         let (name, number) = ["/", ":", "%3A", "%3a"]
             .into_iter()
             .find_map(|separator| id.split_once(separator))
@@ -80,7 +80,7 @@ fn plausible(name: &str) -> Option<RegionName> {
     Some(RegionName::new(name)).filter(RegionName::is_plausible)
 }
 
-/// EC2's ids are letters, digits and a hyphen: nothing in them has to be decoded.
+/// EC2's ids consist of letters, digits and hyphens: they need no decoding.
 fn instance(id: &str) -> Option<InstanceId> {
     let plain = id
         .bytes()
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_lead_to_what_they_name() {
+    fn known_paths_have_their_routes() {
         for path in ["", "/"] {
             assert_eq!(route(path, ""), Ok(Route::Status));
         }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn instances_go_on_after_an_id_and_after_nothing_else() {
+    fn after_must_be_an_instance_id() {
         let after = |query| match route("/regions/us-east-1", query) {
             Ok(Route::Region { part, .. }) => part.after,
             other => panic!("{other:?}"),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn other_paths_lead_nowhere() {
+    fn other_paths_have_no_route() {
         for path in [
             "//",
             "/health",
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_begins_below_a_version_and_at_nothing_else() {
+    fn before_must_be_a_version() {
         for query in ["before=", "before=x", "before=-1", "before=0", "before"] {
             assert_eq!(
                 route("/regions/us-east-1", query),

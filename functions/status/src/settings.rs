@@ -1,4 +1,4 @@
-//! The function's settings, from the environment.
+//! The function's settings, from environment variables.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use startup::config::{self, ConfigError, Environment, EnvironmentRegion, require
 
 use crate::auth::Access;
 
-/// The one question to Hasura. With the time for DynamoDB ([`crate::gather`]) it fits into the
-/// function's limit of 10 s, so that it answers by itself and is not killed.
+/// For the one request to Hasura. With the time for DynamoDB ([`crate::gather`]) it fits into the
+/// function's limit of 10 s, so that it can answer with an error before it is killed.
 const HASURA_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// For one call to DynamoDB, the SDK's repetitions included.
+/// For one call to DynamoDB, including the SDK's retries.
 pub const DYNAMODB_CALL: Duration = Duration::from_secs(3);
 
-/// A token that is shorter could be guessed.
+/// A shorter token could be guessed.
 const MIN_TOKEN_BYTES: usize = 32;
 
 #[derive(Clone, Debug)]
@@ -26,18 +26,18 @@ pub struct Settings {
     pub environment: String,
     /// `SCALING_TABLE`.
     pub table: String,
-    /// `STATUS_AUTH`, `token` unless set, and `STATUS_TOKEN`.
+    /// `STATUS_AUTH`, by default `token`, and `STATUS_TOKEN`.
     pub access: Access,
-    /// `STALE_SECONDS`, 180 unless set: three scheduled passes.
+    /// `STALE_SECONDS`, by default 180: three scheduled passes.
     pub stale_after: SignedDuration,
 }
 
-/// Where the regions are.
+/// Where the list of regions comes from.
 #[derive(Clone, Debug)]
 pub enum RegionsOf {
     /// `HASURA_URL`, `HASURA_ADMIN_SECRET`.
     Hasura(HasuraSettings),
-    /// `REPLICA_REGION` and the others: a stack for replicas alone.
+    /// `REPLICA_REGION` and related variables, in a stack for replicas alone.
     Environment(Box<EnvironmentRegion>),
 }
 
@@ -79,7 +79,7 @@ fn access(env: &dyn Environment) -> Result<Access, ConfigError> {
     match env.get("STATUS_AUTH").as_deref() {
         None | Some("token") => {}
         Some("none") => return Ok(Access::Open),
-        // No guess: it decides who may look.
+        // Without a fallback, because it decides who has access.
         Some(other) => {
             return Err(ConfigError::invalid(
                 "STATUS_AUTH",
@@ -93,7 +93,7 @@ fn access(env: &dyn Environment) -> Result<Access, ConfigError> {
         return Err(ConfigError::invalid(
             "STATUS_TOKEN",
             "(secret)".to_owned(),
-            "at least 32 bytes; STATUS_AUTH=none needs none",
+            "at least 32 bytes (with STATUS_AUTH=none no token is needed)",
         ));
     }
     Ok(Access::Token(token))
@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_has_its_documented_default() {
+    fn optional_variables_have_their_documented_defaults() {
         let settings = Settings::from_env(&complete()).unwrap();
         assert_eq!(settings.stale_after, SignedDuration::from_secs(180));
         assert!(matches!(settings.access, Access::Token(_)));
     }
 
     #[test]
-    fn each_missing_variable_is_named_the_token_too() {
+    fn missing_variable_is_named() {
         for name in complete().keys() {
             let mut env = complete();
             env.remove(name);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn without_authentication_no_token_is_needed() {
+    fn open_access_needs_no_token() {
         let mut env = complete();
         env.remove("STATUS_TOKEN");
         env.insert("STATUS_AUTH", "none");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_named() {
+    fn invalid_value_is_named_with_its_variable() {
         for (name, value) in [
             ("STALE_SECONDS", "0"),
             ("STALE_SECONDS", "-1"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_too_short_is_refused_and_not_shown() {
+    fn short_token_is_rejected_without_quoting_it() {
         let error = with("STATUS_TOKEN", "thirty-one bytes are not enough")
             .unwrap_err()
             .to_string();

@@ -1,5 +1,5 @@
-//! A decision as it was recorded, perhaps by another version of the service: what this one does
-//! not know is passed on as it is.
+//! A decision as it was stored, perhaps by another version of the service. Fields that this version
+//! does not know are kept as they are.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::ids::{InstanceId, RegionName};
 use crate::report::StepResult;
+use crate::scaling::Topic;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredDecision {
@@ -14,10 +15,10 @@ pub struct StoredDecision {
     /// The lock's version, and so the decision's id within its region.
     pub version: i64,
     pub at: Timestamp,
-    /// What the lines of the log carry that belong to it.
+    /// The field `id` of the log lines of its pass.
     pub id: String,
     pub trigger: StoredTrigger,
-    /// `done` or `incomplete`; none where an earlier version of the service recorded it.
+    /// `done` or `incomplete`. Earlier versions of the service did not store it.
     #[serde(default)]
     pub outcome: Option<String>,
     #[serde(default)]
@@ -25,7 +26,7 @@ pub struct StoredDecision {
     pub plan: StoredPlan,
     #[serde(default)]
     pub results: Vec<StepResult>,
-    /// How many steps, notes and results there were besides.
+    /// How many steps, notes, replicas and results were left out of its lists.
     #[serde(default)]
     pub left_out: usize,
 }
@@ -40,13 +41,13 @@ pub struct StoredTrigger {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredPlan {
-    /// The numbers that the decision rested on.
+    /// The numbers that the decision is based on.
     #[serde(default, rename = "figures")]
     pub counts: Map<String, Value>,
-    /// Those of each image's buffer.
+    /// The numbers of each image's buffer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Map<String, Value>>,
-    /// Each replica with its status, of the algorithm `replica`.
+    /// Each replica with its status. Empty except with the algorithm `replica`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<Map<String, Value>>,
     #[serde(default)]
@@ -60,6 +61,12 @@ pub struct StoredPlan {
 pub struct StoredStep {
     #[serde(rename = "do")]
     pub action: String,
+    /// A [`Topic`]'s name, perhaps of a later version. Earlier versions did not store it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Earlier versions did not store it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
     #[serde(flatten)]
     pub details: Map<String, Value>,
     #[serde(rename = "because")]
@@ -71,6 +78,12 @@ pub struct StoredStep {
 pub struct StoredNote {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
+    /// As [`StoredStep::topic`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// As [`StoredStep::summary`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
     #[serde(flatten)]
     pub reason: StoredReason,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -80,7 +93,7 @@ pub struct StoredNote {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredReason {
     pub reason: String,
-    /// The sentence that the log has.
+    /// The text of the reason in the log.
     #[serde(default)]
     pub text: String,
     #[serde(flatten)]
@@ -88,13 +101,13 @@ pub struct StoredReason {
 }
 
 impl StoredDecision {
-    /// One of the numbers that the decision rested on.
+    /// One of the numbers that the decision is based on.
     pub fn figure(&self, name: &str) -> Option<u32> {
         let figure = self.plan.counts.get(name)?.as_u64()?;
         u32::try_from(figure).ok()
     }
 
-    /// Leaves out what is beyond `most` in each of its lists, and counts it.
+    /// Cuts each of its lists to `most` entries, and counts what is left out.
     pub fn shorten(&mut self, most: usize) {
         let Self { plan, results, .. } = self;
         let beyond = |length: usize| length.saturating_sub(most);
@@ -105,5 +118,30 @@ impl StoredDecision {
         plan.steps.truncate(most);
         plan.notes.truncate(most);
         results.truncate(most);
+    }
+}
+
+impl StoredStep {
+    /// The stored summary; of a decision that has none, action and reason.
+    pub fn summary(&self) -> String {
+        match &self.summary {
+            Some(summary) => summary.clone(),
+            None => format!("{} ({})", self.action.replace('_', " "), self.reason.text),
+        }
+    }
+
+    pub fn is_about(&self, topic: Topic) -> bool {
+        self.topic.as_deref() == Some(topic.name())
+    }
+}
+
+impl StoredNote {
+    /// The stored summary; of a decision that has none, the reason's text.
+    pub fn summary(&self) -> &str {
+        self.summary.as_deref().unwrap_or(&self.reason.text)
+    }
+
+    pub fn is_about(&self, topic: Topic) -> bool {
+        self.topic.as_deref() == Some(topic.name())
     }
 }

@@ -1,11 +1,14 @@
-//! What a decision returns: data that a person can read and the actor can carry out.
+//! What a decision returns: data that the executor carries out, with the reason for each step.
+
+mod json;
+mod summary;
+mod text;
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::reason::Reason;
 use crate::ids::{AddressId, ClientSha, ImageId, InstanceId, LaunchId};
@@ -13,29 +16,31 @@ use crate::model::TerminateIf;
 use crate::model::{ImageState, NewInstance, ReplicaStatus};
 use crate::settings::LaunchChoice;
 
-/// One thing to do. It carries every id and count that it needs: the actor makes no choices.
+/// One thing to do. It carries every id and count that it needs: the executor makes no choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
 pub enum Action {
-    /// Ask EC2 again, under the same token, for what an earlier pass recorded.
+    /// Repeat a launch that an earlier pass recorded, with the same client token.
     ResumeLaunch { launch: LaunchId },
-    /// Start the clock of an instance that a complete listing missed.
+    /// Record since when a complete EC2 listing does not contain the instance.
     NoteMissing { instance: InstanceId },
-    /// Stop that clock: it is listed again.
+    /// Clear that time: the instance is listed again.
     NotePresent { instance: InstanceId },
-    /// Commit the instance to `TERMINATING` and, unless EC2 has already given it up, terminate it.
+    /// Commit the instance to `TERMINATING`, and terminate it if `ask_ec2` is set. It is not set
+    /// where EC2 is already terminating the instance or does not know it.
     Terminate {
         instance: InstanceId,
         condition: TerminateIf,
         ask_ec2: bool,
     },
-    /// Insert a row for a machine that nobody knows of, as `TERMINATING`, and terminate it.
+    /// Insert a `TERMINATING` row for a machine that has no row and no open launch, and terminate
+    /// it.
     TerminateOrphan { orphan: NewInstance },
-    /// Delete the row of an instance that is gone for certain.
+    /// Delete the row of an instance that no longer exists at EC2.
     Remove { instance: InstanceId },
-    /// Give allocated slots back that no connection claimed in time.
+    /// Release allocated slots that nobody connected to within `claim_seconds`.
     ReleaseUnclaimed { slots: u32 },
-    /// Launch instances, trying the options in this order until one has room.
+    /// Launch instances with the first option that EC2 has capacity for.
     Launch {
         image: ImageId,
         client_sha: ClientSha,
@@ -43,20 +48,20 @@ pub enum Action {
     },
     /// Take an empty instance out of service.
     Drain { instance: InstanceId },
-    /// Delete a machine that has no row.
+    /// Terminate a replica: it has no row.
     DeleteReplica { instance: InstanceId },
-    /// Have a replica carry an Elastic IP, which `from` carries until then, or nobody.
+    /// Associate an Elastic IP with the replica `to`. `from` is the replica that carries it now.
     MoveAddress {
         address: AddressId,
         ip: IpAddr,
         to: InstanceId,
         from: Option<InstanceId>,
     },
-    /// Write down which replicas give no word, and since when.
+    /// Record which replicas have an unknown status, and since when.
     RememberUnknown {
         since: BTreeMap<InstanceId, Timestamp>,
     },
-    /// Move an image on in its upgrade. The current one bakes when another takes its place.
+    /// Change the state of an image. When an image becomes current, the one before bakes.
     MoveImage {
         image: ImageId,
         from: ImageState,
@@ -64,39 +69,7 @@ pub enum Action {
     },
 }
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ResumeLaunch { launch } => write!(f, "resume launch {launch}"),
-            Self::NoteMissing { instance } => write!(f, "note {instance} as missing"),
-            Self::NotePresent { instance } => write!(f, "note {instance} as listed again"),
-            Self::Terminate { instance, .. } => write!(f, "terminate {instance}"),
-            Self::TerminateOrphan { orphan } => write!(f, "terminate orphan {}", orphan.id),
-            Self::Remove { instance } => write!(f, "remove the row of {instance}"),
-            Self::ReleaseUnclaimed { slots } => write!(f, "release {slots} unclaimed"),
-            Self::Launch { image, options, .. } => {
-                write!(f, "launch from {image}: ")?;
-                for (place, LaunchOption { choice, count }) in options.iter().enumerate() {
-                    let or = if place == 0 { "" } else { ", or " };
-                    write!(f, "{or}{count} x {choice}")?;
-                }
-                Ok(())
-            }
-            Self::Drain { instance } => write!(f, "drain {instance}"),
-            Self::DeleteReplica { instance } => write!(f, "delete replica {instance}"),
-            Self::MoveAddress { ip, to, from, .. } => match from {
-                Some(from) => write!(f, "move address {ip} from {from} to {to}"),
-                None => write!(f, "give address {ip} to {to}"),
-            },
-            Self::RememberUnknown { since } => {
-                write!(f, "remember {} unknown replicas", since.len())
-            }
-            Self::MoveImage { image, from, to } => write!(f, "move {image} from {from} to {to}"),
-        }
-    }
-}
-
-/// A launch choice, and how many instances of it would do.
+/// A launch choice, and how many instances of it are needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LaunchOption {
     pub count: u32,
@@ -105,71 +78,37 @@ pub struct LaunchOption {
 }
 
 impl LaunchOption {
-    /// What is launched at most: one of the options is taken.
+    /// The largest number of instances that can come of it: one option is taken.
     pub(super) fn most(options: &[Self]) -> u32 {
         options.iter().map(|option| option.count).max().unwrap_or(0)
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Something to do, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    #[serde(flatten)]
     pub action: Action,
-    #[serde(rename = "because", serialize_with = "with_sentence")]
     pub reason: Reason,
-}
-
-/// For programs the reason's data, for people its sentence.
-fn with_sentence<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Said<'r> {
-        #[serde(flatten)]
-        reason: &'r Reason,
-        text: String,
-    }
-    Said {
-        reason,
-        text: reason.to_string(),
-    }
-    .serialize(serializer)
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.action, self.reason)
-    }
 }
 
 /// Why something was *not* done, or what an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
-    #[serde(flatten, serialize_with = "with_sentence")]
     pub reason: Reason,
-    /// Somebody has to look: logged as an error and sent to the alert topic.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// An operator has to act: the note is logged as an error and sent to the alert topic.
     pub alert: bool,
 }
 
 impl Note {
-    /// The same reason about the same instance, whatever its figures are.
+    /// True when both have the same reason for the same instance, with any numbers.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.instance == other.instance
             && std::mem::discriminant(&self.reason) == std::mem::discriminant(&other.reason)
     }
 }
 
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.instance {
-            Some(instance) => write!(f, "{instance}: {}", self.reason),
-            None => write!(f, "{}", self.reason),
-        }
-    }
-}
-
-/// One image's buffer: of its own, since its clients are served by no other.
+/// One image's buffer. Each image has its own, because its clients cannot use another image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageCounts {
     pub image: ImageId,
@@ -187,20 +126,20 @@ impl ImageCounts {
             .saturating_sub(self.free.saturating_add(self.starting))
     }
 
-    /// Without those that are about to leave, enough is there.
+    /// Enough slots are free now, without those that start.
     pub(super) fn is_covered(&self) -> bool {
         self.free >= self.demand
     }
 }
 
-/// A replica as the provider and it told, and what was decided for it, with the reason.
+/// A replica's status, from EC2 and from the replica itself, and what was decided for it and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReplicaView {
     pub instance: InstanceId,
     #[serde(flatten)]
     pub status: ReplicaStatus,
     pub decided: String,
-    /// None where replicas carry no external addresses.
+    /// None where replicas have no external addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<AddressReport>,
 }
@@ -208,22 +147,13 @@ pub struct ReplicaView {
 /// The Elastic IPs that a replica carries, and what was decided about them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AddressReport {
-    /// As EC2 lists them, those outside of the pool included.
+    /// As EC2 lists them, including those outside of the pool.
     pub carries: Vec<IpAddr>,
     pub decided: String,
 }
 
-impl fmt::Display for AddressReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("address")?;
-        for ip in &self.carries {
-            write!(f, " {ip}")?;
-        }
-        write!(f, ": {}", self.decided)
-    }
-}
-
-/// The numbers that the decision rested on. `free` and `starting` are of the current image.
+/// The numbers that the decision is based on: slots, and instances in `live` and `max`. `free` and
+/// `starting` are those of the current image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -236,15 +166,15 @@ pub struct Counts {
     pub max: u32,
 }
 
+/// What a pass does (steps), and what it does not do and why (notes).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
     #[serde(rename = "figures")]
     pub counts: Counts,
-    /// Of each image that has a buffer: the current one, then those that bake, then those that
-    /// warm.
+    /// Each image that has a buffer: first the current one, then baking, then warming ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageCounts>,
-    /// Of the algorithm `replica`: all that the provider lists.
+    /// Every replica that EC2 lists. Empty except with the algorithm `replica`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<ReplicaView>,
     pub steps: Vec<Step>,
@@ -256,7 +186,7 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Instances that a step of this plan already ends or drains.
+    /// Instances that a step of this plan terminates, removes or drains.
     pub(super) fn leaving(&self) -> HashSet<InstanceId> {
         self.steps
             .iter()
@@ -299,63 +229,5 @@ impl Plan {
             reason,
             alert: true,
         });
-    }
-}
-
-impl fmt::Display for Plan {
-    /// As the golden plans of the tests show it, and an operator reads it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts {
-            target,
-            free,
-            starting,
-            waiting,
-            occupied,
-            live,
-            max,
-        } = self.counts;
-        writeln!(
-            f,
-            "target {target}, free {free}, starting {starting}, waiting {waiting}, \
-             occupied {occupied}, live {live} of {max}"
-        )?;
-        for image in self
-            .images
-            .iter()
-            .filter(|image| image.state != ImageState::Current)
-        {
-            let ImageCounts {
-                image,
-                state,
-                demand,
-                free,
-                starting,
-                ..
-            } = image;
-            writeln!(
-                f,
-                "{image} {state}: {demand} wanted, free {free}, starting {starting}"
-            )?;
-        }
-        for replica in &self.replicas {
-            let ReplicaView {
-                instance,
-                status,
-                decided,
-                address,
-            } = replica;
-            write!(f, "{instance} {status}: {decided}")?;
-            if let Some(address) = address {
-                write!(f, "; {address}")?;
-            }
-            writeln!(f)?;
-        }
-        for step in &self.steps {
-            writeln!(f, "- {step}")?;
-        }
-        for note in &self.notes {
-            writeln!(f, "{} {note}", if note.alert { "!" } else { "·" })?;
-        }
-        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::history::StoredDecision;
 use shared::model::Instance;
 use shared::report::{Decision, PassOutcome, StepResult};
-use shared::scaling::{Action, LaunchOption, Note, Plan, Reason, Step};
+use shared::scaling::{Action, LaunchOption, Note, Plan, Reason, Step, Topic};
 use shared::settings::{LaunchChoice, Selector};
 use shared::trigger::Trigger;
 use testing::{NOW, instance};
@@ -80,7 +80,16 @@ fn recorded_decision_is_read_back_unchanged() {
         reason.text,
         "free 0 and starting 0 are below target 4 + waiting 1"
     );
-    assert!(stored.plan.notes[0].alert);
+    let launch = &stored.plan.steps[0];
+    assert!(launch.is_about(Topic::Launch));
+    assert_eq!(launch.summary(), "free 0 of 4, 1 user waiting");
+    let drain = &stored.plan.steps[1];
+    assert!(drain.is_about(Topic::Drain));
+    assert_eq!(drain.summary(), "drain (free 9 of 1)");
+    let note = &stored.plan.notes[0];
+    assert!(note.alert && note.is_about(Topic::Launch));
+    let summary = "a launch that was recorded 13 h ago is not launched again";
+    assert_eq!(note.summary(), summary);
     let mut written = serde_json::to_value(&stored).unwrap();
     assert_eq!(written["left_out"].take(), 0);
     let mut expected = recorded;
@@ -105,6 +114,53 @@ fn decision_of_another_version_keeps_unknown_fields_and_may_lack_an_outcome() {
     let written = serde_json::to_value(&stored).unwrap();
     assert_eq!(written["plan"]["steps"][0]["at"], "moon");
     assert_eq!(written["plan"]["figures"]["moons"], 1);
+}
+
+#[test]
+fn decision_without_summaries_falls_back_to_the_texts() {
+    let stored = read(&json!({
+        "region": "us-east-1", "version": 1, "at": "2026-01-01T12:00:00Z", "id": "x",
+        "trigger": {"kind": "schedule"},
+        "plan": {
+            "steps": [{"do": "note_missing", "instance": "i-1",
+                "because": {"reason": "not_listed", "text": "not listed"}}],
+            "notes": [{"reason": "silent", "instance": "i-1", "text": "no heartbeat for 99 s"}]},
+    }));
+    let step = &stored.plan.steps[0];
+    assert_eq!(step.summary(), "note missing (not listed)");
+    assert!(!step.is_about(Topic::Drift));
+    assert_eq!(stored.plan.notes[0].summary(), "no heartbeat for 99 s");
+    let stored = serde_json::to_value(&stored).unwrap();
+    let step = &stored["plan"]["steps"][0];
+    assert!(step.get("topic").is_none() && step.get("summary").is_none());
+}
+
+/// `max_instances` of a large region: its decision is stored in full.
+#[test]
+fn decision_that_drains_a_thousand_instances_is_stored_in_full() {
+    let id = |n: usize| format!("i-0123456789abc{n:04}");
+    let instances: Vec<_> = (0..1_000).map(|n| instance(&id(n))).collect();
+    let mut decision = decision(&instances);
+    decision.results = (0..1_000)
+        .map(|n| StepResult::ok(format!("drain {}", id(n)), "done"))
+        .collect();
+    let json = decision.to_bounded_json();
+    assert!(json.len() <= Decision::LIMIT_BYTES, "{}", json.len());
+    let stored: StoredDecision = serde_json::from_str(&json).unwrap();
+    assert_eq!((stored.left_out, stored.plan.steps.len()), (0, 1_001));
+}
+
+#[test]
+fn decision_of_thousands_of_steps_is_cut_to_its_limit() {
+    let instances: Vec<_> = (0..5_000)
+        .map(|n| instance(&format!("i-{n:017}")))
+        .collect();
+    let json = decision(&instances).to_bounded_json();
+    assert!(json.len() <= Decision::LIMIT_BYTES, "{}", json.len());
+    let stored: StoredDecision = serde_json::from_str(&json).unwrap();
+    let steps = stored.plan.steps.len();
+    assert!(steps > 500, "{steps}");
+    assert_eq!(stored.left_out, 5_001 - steps);
 }
 
 #[test]

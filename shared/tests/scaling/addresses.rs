@@ -149,15 +149,15 @@ fn address_moves_before_its_replica_is_deleted() {
             &[Replica(1), Replica(2), Nobody],
         ),
         "target 0, free 2, starting 1, waiting 0, occupied 0, live 5 of 4294967295
-        i-1 terminated: delete: it says that it is terminated; address 203.0.113.1: goes to i-3: the replica that has it is deleted
+        i-1 terminated: delete: it reports that it is terminated; address 203.0.113.1: goes to i-3: the replica that carries it is deleted
         i-2 healthy, capacity 1: kept: counts with 1; address 203.0.113.2: kept
-        i-3 healthy, capacity 1: kept: counts with 1; address: gets 203.0.113.1: the replica that has it is deleted
+        i-3 healthy, capacity 1: kept: counts with 1; address: gets 203.0.113.1: the replica that carries it is deleted
         i-4 unknown (no answer): kept: neither deleted nor counted; address: none: only healthy replicas get one
         i-5 creating: kept: counts with 1 (REPLICA_CAPACITY); address: none: only healthy replicas get one
-        - move address 203.0.113.1 from i-1 to i-3: the replica that has it is deleted
-        - delete replica i-1: it says that it is terminated
-        · available 2 and creating 1 meet 0
-        · no healthy replica is without an address: 1 are free or will be, 0 are on replicas that give no word",
+        - move address 203.0.113.1 from i-1 to i-3: the replica that carries it is deleted
+        - delete replica i-1: it reports that it is terminated
+        · available 2 and creating 1 meet the minimum of 0
+        · every healthy replica has an address: 1 are free or become free, 0 are on replicas with unknown status",
     );
 }
 
@@ -260,21 +260,21 @@ fn address_that_cannot_be_placed_is_noted() {
     assert_eq!(
         notes(&decide(&silent)),
         [
-            "no healthy replica is without an address: 1 are free or will be, 1 are on replicas that give no word"
+            "every healthy replica has an address: 1 are free or become free, 1 are on replicas with unknown status"
         ]
     );
     let elsewhere = region(&[Healthy], &[Elsewhere, Replica(9)]);
     assert_eq!(
         notes(&decide(&elsewhere)),
         [
-            "203.0.113.1 has the pool's tag, and is on eni-nat, which is no replica: left alone",
-            "203.0.113.2 has the pool's tag, and is on i-9, which is no replica: left alone",
+            "203.0.113.1 has the pool's tag, but eni-nat, which is not a replica, carries it: not moved",
+            "203.0.113.2 has the pool's tag, but i-9, which is not a replica, carries it: not moved",
         ]
     );
     let two = region(&[Healthy], &[Replica(1), Replica(1)]);
     assert_eq!(
         notes(&decide(&two)),
-        ["i-1: 2 addresses of the pool are on it: left alone"]
+        ["i-1: it carries 2 addresses of the pool: not moved"]
     );
     let none = region(&[Healthy], &[]);
     assert_eq!(
@@ -372,7 +372,7 @@ fn move_that_is_not_listed_yet_is_repeated_and_causes_no_other() {
     );
     assert_eq!(
         plan.steps[0].reason.to_string(),
-        "a pass 20 s ago recorded this, and EC2 does not list it yet"
+        "a pass recorded this 20 s ago, and EC2 does not list it yet"
     );
     let recorded = address_moves_to_record(&lagging, &plan, NOW).unwrap();
     let again = &recorded[&address_id(1)];

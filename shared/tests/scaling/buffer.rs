@@ -72,7 +72,7 @@ fn launch_above_scale_up_step_is_cut_to_the_step() {
         &snapshot,
         "target 4, free 0, starting 0, waiting 0, occupied 0, live 0 of 10
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 0 and starting 0 are below target 4 + waiting 0
-        · 2 wanted, 1 a pass (scale_up_step)",
+        · 2 instances are needed, but one pass launches at most 1 (scale_up_step)",
     );
 }
 
@@ -84,7 +84,7 @@ fn launch_above_maximum_is_cut_and_alerted() {
         &snapshot,
         "target 4, free 0, starting 0, waiting 0, occupied 4, live 2 of 3
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 0 and starting 0 are below target 4 + waiting 0
-        ! too few slots by 4, with 2 instances live of at most 3 (max_instances)",
+        ! 4 slots are missing, but 2 of at most 3 instances are live (max_instances)",
     );
 }
 
@@ -99,15 +99,15 @@ fn instance_with_expiring_token_is_drained_once_replaced() {
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
-        ! i-3: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 1 user there",
+        ! i-3: 672 h old: its agent token expires soon (AGENT_TOKEN_DAYS); 1 user on it",
     );
     snapshot.settings.target_free = 2;
     assert_plan(
         &snapshot,
         "target 2, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
-        - drain i-1: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 0 users there
+        - drain i-1: 672 h old: its agent token expires soon (AGENT_TOKEN_DAYS); 0 users on it
         · free 2 and starting 0 meet the target of 2
-        ! i-3: 672 h old: its agent's token ends soon (AGENT_TOKEN_DAYS), 1 user there",
+        ! i-3: 672 h old: its agent token expires soon (AGENT_TOKEN_DAYS); 1 user on it",
     );
 }
 
@@ -120,8 +120,8 @@ fn image_without_row_is_not_treated_as_retired() {
         &snapshot,
         "target 0, free 0, starting 0, waiting 0, occupied 0, live 2 of 10
         · free 0 and starting 0 meet the target of 0
-        ! i-1: image ami-1 has no row in table `images`: kept, and not counted as free
-        ! i-2: image ami-1 has no row in table `images`: kept, and not counted as free",
+        ! i-1: image ami-1 has no row in table `images`: the instance is kept, and not counted as free
+        ! i-2: image ami-1 has no row in table `images`: the instance is kept, and not counted as free",
     );
 }
 
@@ -154,12 +154,12 @@ fn retired_image_is_drained_once_empty_and_warming_one_is_kept() {
     assert_plan(
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 5 of 10
-        ami-2 WARMING: 4 wanted, free 2, starting 0
+        ami-2 WARMING: demand 4, free 2, starting 0
         - launch from ami-2: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 of this WARMING image are below target 4
-        - drain i-3: image ami-0 is not served any more
+        - drain i-3: image ami-0 is no longer served
         · upgrade to ami-2: free 2 of 4, starting 0
         · free 4 and starting 0 meet the target of 4
-        · i-4: kept: 1 user on an image that is not served any more",
+        · i-4: kept: 1 user on an image that is no longer served",
     );
 }
 
@@ -182,7 +182,7 @@ fn lowered_maximum_drains_only_empty_instances() {
     assert_plan(
         &snapshot,
         "target 4, free 3, starting 0, waiting 0, occupied 3, live 3 of 2
-        - drain i-2: 3 instances live exceed the maximum of 2
-        ! too few slots by 1, with 3 instances live of at most 2 (max_instances)",
+        - drain i-2: 3 live instances exceed the maximum of 2 (max_instances)
+        ! 1 slots are missing, but 3 of at most 2 instances are live (max_instances)",
     );
 }

@@ -14,8 +14,8 @@ fn all_agents_silent_at_once_keeps_every_instance_until_approved() {
     assert_plan(
         &snapshot,
         r#"target 4, free 0, starting 0, waiting 0, occupied 0, live 4 of 4
-        ! guard: 0 gone, 0 orphaned and 4 unheard of at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
-        ! too few slots by 4, with 4 instances live of at most 4 (max_instances)"#,
+        ! guard: 0 gone, 0 orphaned and 4 silent at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
+        ! 4 slots are missing, but 4 of at most 4 instances are live (max_instances)"#,
     );
     snapshot.mass_removal_approved = true;
     let plan = algorithm("default").unwrap().decide(&snapshot, NOW);
@@ -49,10 +49,10 @@ fn terminated_machine_loses_its_row() {
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 4 of 10
         - terminate i-1: terminated at EC2 while its row is DRAINING with 0 users
-        - remove the row of i-1: EC2 says terminated
-        - remove the row of i-2: EC2 says terminated
+        - remove the row of i-1: EC2 reports it as terminated
+        - remove the row of i-2: EC2 reports it as terminated
         - terminate i-4: shutting-down at EC2 while its row is ACTIVE with 1 user
-        - terminate i-3: TERMINATING is committed and EC2 still has it
+        - terminate i-3: its row is TERMINATING, but EC2 has not terminated it
         ! i-4: shutting-down at EC2 while its row is ACTIVE with 1 user
         · free 4 and starting 0 meet the target of 4",
     );
@@ -85,7 +85,7 @@ fn stopped_machine_is_terminated() {
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 4 of 10
         - terminate i-1: stopping at EC2 while its row is ACTIVE with 1 user
-        - terminate i-2: TERMINATING is committed and EC2 still has it
+        - terminate i-2: its row is TERMINATING, but EC2 has not terminated it
         ! i-1: stopping at EC2 while its row is ACTIVE with 1 user
         · free 4 and starting 0 meet the target of 4",
     );
@@ -116,9 +116,9 @@ fn missing_instance_is_removed_once_overdue_unknown_and_silent() {
         &snapshot,
         "target 8, free 8, starting 0, waiting 0, occupied 0, live 4 of 10
         - note i-4 as listed again: EC2 lists it again
-        - note i-1 as missing: a complete listing of EC2 does not name it
-        - terminate i-3: missing for 300 s and unknown to EC2 by its id
-        - remove the row of i-3: missing for 300 s and unknown to EC2 by its id
+        - note i-1 as missing: a complete EC2 listing does not contain it
+        - terminate i-3: missing for 300 s, and EC2 does not know its id
+        - remove the row of i-3: missing for 300 s, and EC2 does not know its id
         · i-2: missing for 299 s
         · free 8 and starting 0 meet the target of 8",
     );
@@ -148,7 +148,7 @@ fn agents_silent_or_resumed_one_by_one_keep_every_instance() {
     snapshot.settings.target_free = 0;
     snapshot.instances.get_mut(&"i-1".into()).unwrap().beat_at = Some(at(-600));
     let guarded = r#"target 0, free 0, starting 0, waiting 0, occupied 0, live 4 of 10
-        ! guard: 0 gone, 0 orphaned and 4 unheard of at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}"#;
+        ! guard: 0 gone, 0 orphaned and 4 silent at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}"#;
     let plan = algorithm("default")
         .unwrap()
         .decide(&snapshot, NOW)
@@ -185,9 +185,9 @@ fn old_orphan_is_terminated_young_one_and_open_launch_are_kept() {
     assert_plan(
         &snapshot,
         "target 4, free 4, starting 2, waiting 0, occupied 0, live 5 of 10
-        - resume launch launch-open: an earlier pass recorded it; 1 without a row
+        - resume launch launch-open: recorded by an earlier pass; instances without a row: 1
         - terminate orphan i-old: no row, launch launch-of-i-old is closed, and it is 601 s old
-        · i-young: no row and no open launch, but only 599 s old: left alone, listings lag
+        · i-young: no row and no open launch, but only 599 s old: kept, because listings lag
         ! i-old: no row, launch launch-of-i-old is closed, and it is 601 s old
         · free 4 and starting 2 meet the target of 4",
     );
@@ -205,7 +205,7 @@ fn empty_listing_removes_nothing() {
     assert_plan(
         &snapshot,
         r#"target 8, free 8, starting 0, waiting 0, occupied 0, live 4 of 10
-        ! guard: 4 gone, 0 orphaned and 0 unheard of at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
+        ! guard: 4 gone, 0 orphaned and 0 silent at once, more than 3: none is removed. Check EC2 and the database, then invoke reconcile with {"regions":[…],"approve_mass_removal":true}
         · free 8 and starting 0 meet the target of 8"#,
     );
 }

@@ -13,7 +13,7 @@ fn open_intent_is_resumed_first_and_counts_as_starting() {
     assert_plan(
         &snapshot,
         "target 4, free 0, starting 4, waiting 0, occupied 0, live 2 of 10
-        - resume launch launch-open: an earlier pass recorded it; 1 without a row
+        - resume launch launch-open: recorded by an earlier pass; instances without a row: 1
         · free 0 and starting 4 meet the target of 4",
     );
 }
@@ -25,8 +25,8 @@ fn intent_older_than_twelve_hours_is_only_looked_up() {
     assert_plan(
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 0, live 3 of 10
-        - resume launch launch-open: recorded 13 h ago: looked up only, never launched again
-        ! recorded 13 h ago: looked up only, never launched again
+        - resume launch launch-open: recorded 13 h ago: its instances are looked up, but it is not launched again
+        ! recorded 13 h ago: its instances are looked up, but it is not launched again
         · free 4 and starting 0 meet the target of 4",
     );
 }
@@ -50,7 +50,7 @@ fn choice_refused_recently_is_skipped() {
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
-        ! EC2 had no capacity for any launch choice; asked again after 2026-01-01T12:01:40Z",
+        ! EC2 had no capacity for any launch choice; the next attempt is after 2026-01-01T12:01:40Z",
     );
 }
 

@@ -26,9 +26,9 @@ fn silent_instance_is_not_free_and_lost_one_is_terminated() {
     assert_plan(
         &snapshot([silent("i-1", 90), lost, instance("i-3"), instance("i-4")]),
         "target 4, free 4, starting 0, waiting 0, occupied 1, live 4 of 10
-        - terminate i-2: lost: no heartbeat for 600 s (lost_seconds), 1 user there
-        ! i-2: lost: no heartbeat for 600 s (lost_seconds), 1 user there
-        · i-1: no heartbeat for 90 s: not counted as free; 0 users there
+        - terminate i-2: lost: no heartbeat for 600 s (lost_seconds); 1 user on it
+        ! i-2: lost: no heartbeat for 600 s (lost_seconds); 1 user on it
+        · i-1: no heartbeat for 90 s: not counted as free; 0 users on it
         · free 4 and starting 0 meet the target of 4",
     );
 }
@@ -48,8 +48,8 @@ fn overdue_drain_is_terminated_if_empty_and_alerted_if_occupied() {
             instance("i-5"),
         ]),
         "target 4, free 4, starting 0, waiting 0, occupied 2, live 5 of 10
-        - terminate i-3: draining and empty, and still there after 600 s
-        ! i-2: draining for 900 s, kept: 2 users
+        - terminate i-3: draining and empty, but still running after 600 s
+        ! i-2: draining for 900 s, kept because of 2 users
         · free 4 and starting 0 meet the target of 4",
     );
 }
@@ -96,7 +96,7 @@ fn unclaimed_slots_are_released() {
     assert_plan(
         &snapshot([unclaimed, instance("i-2"), instance("i-3")]),
         "target 4, free 4, starting 0, waiting 0, occupied 2, live 3 of 10
-        - release 1 unclaimed: allocated, and no connection came in claim_seconds
+        - release 1 unclaimed: allocated, but nobody connected within claim_seconds
         · free 4 and starting 0 meet the target of 4",
     );
 }

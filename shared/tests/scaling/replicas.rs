@@ -86,12 +86,12 @@ fn replicas_of_each_status_are_deleted_kept_and_created() {
         &region(&replicas),
         "target 6, free 1, starting 3, waiting 0, occupied 0, live 5 of 4294967295
         i-1 healthy, capacity 0: kept: counts with 0
-        i-2 terminated: delete: it says that it is terminated
+        i-2 terminated: delete: it reports that it is terminated
         i-3 healthy, capacity 1: kept: counts with 1
         i-4 unknown (no answer within 3s): kept: neither deleted nor counted
         i-5 creating: kept: counts with 3 (REPLICA_CAPACITY)
-        - delete replica i-2: it says that it is terminated
-        - launch from ami-1: 1 x c5.large in subnet-a: available 1 and creating 3 are below 6",
+        - delete replica i-2: it reports that it is terminated
+        - launch from ami-1: 1 x c5.large in subnet-a: available 1 and creating 3 are below the minimum of 6",
     );
 }
 
@@ -208,7 +208,7 @@ fn launch_above_maximum_is_cut_and_alerted() {
     let alerts: Vec<_> = plan.notes.iter().filter(|note| note.alert).collect();
     assert_eq!(
         alerts[0].reason.to_string(),
-        "6 less than should be available, with 2 replicas live of at most 3"
+        "capacity 6 is missing, but 2 of at most 3 replicas are live (max_instances)"
     );
     snapshot.settings.max_instances = 2;
     assert_eq!(outcome(&snapshot).1, 0);
@@ -252,8 +252,8 @@ fn replica_unknown_for_too_long_is_deleted_only_if_set() {
         "target 6, free 6, starting 0, waiting 0, occupied 0, live 2 of 4294967295
         i-1 healthy, capacity 6: kept: counts with 6
         i-2 unknown (no answer within 3s): kept: neither deleted nor counted
-        - remember 1 unknown replicas: 1 give no word now
-        · available 6 and creating 0 meet 6",
+        - remember 1 unknown replicas: replicas with unknown status: 1
+        · available 6 and creating 0 meet the minimum of 6",
     );
     let mut again = region(&[Is::Healthy(6), Is::Healthy(1)]);
     again.settings.replicas.replace_unknown = Some(limit);
@@ -324,7 +324,7 @@ fn requested_image_is_current_at_once_and_retires_the_one_before() {
     let first = decide(&snapshot);
     assert_eq!(
         first.steps[0].to_string(),
-        "move ami-2 from WARMING to CURRENT: replicas need no warming, and no way back"
+        "move ami-2 from WARMING to CURRENT: replicas are neither warmed nor kept for a rollback"
     );
     assert_eq!(outcome(&snapshot).1, 0, "the next round creates");
     snapshot.images[0].state = ImageState::Baking;
@@ -332,7 +332,7 @@ fn requested_image_is_current_at_once_and_retires_the_one_before() {
     let second = decide(&snapshot);
     assert_eq!(
         second.steps[0].to_string(),
-        "move ami-1 from BAKING to RETIRED: replicas need no warming, and no way back"
+        "move ami-1 from BAKING to RETIRED: replicas are neither warmed nor kept for a rollback"
     );
     snapshot.images[0].state = ImageState::Retired;
     assert_eq!(outcome(&snapshot).1, 2);

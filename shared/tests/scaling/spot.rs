@@ -30,11 +30,11 @@ fn interrupted_instance_is_drained_at_once_and_replaced() {
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 2, live 5 of 10
-        - drain i-1: EC2 takes it within two minutes (interruption warning), 1 user there
-        - drain i-2: EC2 takes it within two minutes (interruption warning), 0 users there
-        - drain i-3: EC2 takes it within two minutes (interruption warning), 0 users there
+        - drain i-1: EC2 reclaims it within two minutes (spot interruption warning); 1 user on it
+        - drain i-2: EC2 reclaims it within two minutes (spot interruption warning); 0 users on it
+        - drain i-3: EC2 reclaims it within two minutes (spot interruption warning); 0 users on it
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
-        · i-4: draining for 700 s, kept: 1 user",
+        · i-4: draining for 700 s, kept because of 1 user",
     );
 }
 
@@ -69,15 +69,15 @@ fn rebalance_advice_drains_only_after_replacement() {
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 1, live 3 of 10
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
-        · i-1: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users there
-        · i-2: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user there",
+        · i-1: EC2 may reclaim it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users on it
+        · i-2: EC2 may reclaim it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user on it",
     );
     snapshot.settings.target_free = 2;
     assert_plan(
         &snapshot,
         "target 2, free 2, starting 0, waiting 0, occupied 1, live 3 of 10
-        - drain i-1: EC2 may take it soon (rebalance recommendation), 0 users there
-        - drain i-2: EC2 may take it soon (rebalance recommendation), 1 user there
+        - drain i-1: EC2 may reclaim it soon (rebalance recommendation); 0 users on it
+        - drain i-2: EC2 may reclaim it soon (rebalance recommendation); 1 user on it
         · free 2 and starting 0 meet the target of 2",
     );
 }
@@ -93,9 +93,9 @@ fn rebalance_advice_at_maximum_drains_one_empty_instance() {
     assert_plan(
         &snapshot,
         "target 4, free 0, starting 0, waiting 0, occupied 1, live 3 of 3
-        - drain i-1: EC2 may take it soon (rebalance recommendation), 0 users there
-        · i-2: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users there
-        · i-3: EC2 may take it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user there
-        ! too few slots by 4, with 3 instances live of at most 3 (max_instances)",
+        - drain i-1: EC2 may reclaim it soon (rebalance recommendation); 0 users on it
+        · i-2: EC2 may reclaim it soon (rebalance recommendation): kept until it is replaced, not counted as free; 0 users on it
+        · i-3: EC2 may reclaim it soon (rebalance recommendation): kept until it is replaced, not counted as free; 1 user on it
+        ! 4 slots are missing, but 3 of at most 3 instances are live (max_instances)",
     );
 }

@@ -57,7 +57,7 @@ fn moves(snapshot: &Snapshot) -> Vec<String> {
     let moves = plan.steps.iter().filter(|step| is_move(&step.action));
     let moves: Vec<_> = moves.map(ToString::to_string).collect();
     let notes = plan.notes.iter().map(|note| note.reason.to_string());
-    let about = |note: &String| note.starts_with("upgrade to") || note.contains("way back");
+    let about = |note: &String| note.starts_with("upgrade to") || note.contains("rollback");
     if moves.is_empty() {
         notes.filter(about).collect()
     } else {
@@ -86,7 +86,7 @@ fn warming_image_becomes_current_once_warm_and_named() {
             (
                 "warm, and not named yet",
                 |_| {},
-                &["upgrade to ami-2: warm, waits for the app version to name sha-of-ami-2"],
+                &["upgrade to ami-2: warm, waiting for the app version to name sha-of-ami-2"],
             ),
             (
                 "warm and named",
@@ -99,7 +99,7 @@ fn warming_image_becomes_current_once_warm_and_named() {
                 "warm, and the region swaps without an app version",
                 |s| s.settings.upgrades.swap_when_warm = true,
                 &[
-                    "move ami-2 from WARMING to CURRENT: warm (free 4), and the region swaps when warm",
+                    "move ami-2 from WARMING to CURRENT: warm (free 4), and the region has swap_when_warm",
                 ],
             ),
             (
@@ -132,7 +132,7 @@ fn warming_image_becomes_current_once_warm_and_named() {
             (
                 "there is no app version",
                 |s| s.app_sha = None,
-                &["upgrade to ami-2: warm, waits for the app version to name sha-of-ami-2"],
+                &["upgrade to ami-2: warm, waiting for the app version to name sha-of-ami-2"],
             ),
             (
                 "nothing to warm in a disabled region",
@@ -174,7 +174,7 @@ fn warming_image_fails_if_its_instances_die_or_its_deadline_passes() {
                 "one did not come up in its boot time, and none is healthy",
                 |s| s.instances.get_mut(&"i-3".into()).unwrap().launched_at = at(-600),
                 &[
-                    "move ami-2 from WARMING to FAILED: i-3 of this image did not come up or died, and none is healthy: the old image stays",
+                    "move ami-2 from WARMING to FAILED: i-3 of this image did not become ACTIVE or was lost, and no other is healthy: the old image stays",
                 ],
             ),
             (
@@ -201,7 +201,7 @@ fn warming_image_fails_if_its_instances_die_or_its_deadline_passes() {
                     take_down(s, "i-4");
                 },
                 &[
-                    "move ami-2 from WARMING to FAILED: i-3 of this image did not come up or died, and none is healthy: the old image stays",
+                    "move ami-2 from WARMING to FAILED: i-3 of this image did not become ACTIVE or was lost, and no other is healthy: the old image stays",
                 ],
             ),
             (
@@ -219,7 +219,7 @@ fn warming_image_fails_if_its_instances_die_or_its_deadline_passes() {
                 "past the deadline, and not warm",
                 |s| s.images[1].since = at(-9000),
                 &[
-                    "move ami-2 from WARMING to FAILED: free 0 of 4 after 9000 s (upgrade_seconds): the old image stays",
+                    "move ami-2 from WARMING to FAILED: only free 0 of 4 after 9000 s (upgrade_seconds): the old image stays",
                 ],
             ),
             (
@@ -233,7 +233,7 @@ fn warming_image_fails_if_its_instances_die_or_its_deadline_passes() {
     assert_eq!(
         moves(&lost),
         [
-            "move ami-2 from WARMING to FAILED: i-3 of this image did not come up or died, and none is healthy: the old image stays"
+            "move ami-2 from WARMING to FAILED: i-3 of this image did not become ACTIVE or was lost, and no other is healthy: the old image stays"
         ]
     );
 }
@@ -273,7 +273,7 @@ fn upgrade_without_room_fails_unless_room_is_coming() {
                 "no room at all",
                 |s| s.settings.max_instances = 2,
                 &[
-                    "move ami-2 from WARMING to FAILED: no room for one instance of it beside 2 live of at most 2 (max_instances + upgrade_surge): the old image stays",
+                    "move ami-2 from WARMING to FAILED: no room for an instance of it: 2 of at most 2 instances are live (max_instances + upgrade_surge): the old image stays",
                 ],
             ),
             (
@@ -344,7 +344,7 @@ fn baking_image_can_be_rolled_back_to_and_is_then_retired() {
             (
                 "it bakes",
                 |_| {},
-                &["ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z"],
+                &["ami-1 is kept for a rollback until 2026-01-01T12:20:00Z"],
             ),
             (
                 "the app version is rolled back",
@@ -367,7 +367,7 @@ fn baking_image_can_be_rolled_back_to_and_is_then_retired() {
             (
                 "a moment before",
                 |s| s.images[0].since = at(-1799),
-                &["ami-1 is kept ready for a way back until 2026-01-01T12:00:01Z"],
+                &["ami-1 is kept for a rollback until 2026-01-01T12:00:01Z"],
             ),
             (
                 "a region that swaps without an app version does not roll back by itself",
@@ -375,12 +375,12 @@ fn baking_image_can_be_rolled_back_to_and_is_then_retired() {
                     s.settings.upgrades.swap_when_warm = true;
                     s.app_sha = Some("sha-of-ami-1".into());
                 },
-                &["ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z"],
+                &["ami-1 is kept for a rollback until 2026-01-01T12:20:00Z"],
             ),
             (
                 "both images were built from one commit: the app version does not decide",
                 |s| s.images[0].client_sha = "sha-of-ami-2".into(),
-                &["ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z"],
+                &["ami-1 is kept for a rollback until 2026-01-01T12:20:00Z"],
             ),
             (
                 "there is no current image: nothing retires",
@@ -411,7 +411,7 @@ fn first_image_becomes_current_once_an_instance_is_active() {
                 "one is ACTIVE",
                 |_| {},
                 &[
-                    "move ami-2 from WARMING to CURRENT: the region's first image, and it is ACTIVE or needs no instance",
+                    "move ami-2 from WARMING to CURRENT: the region's first image, and an instance of it is ACTIVE or none is needed",
                 ],
             ),
             (
@@ -433,7 +433,7 @@ fn first_image_becomes_current_once_an_instance_is_active() {
                     s.machines.clear();
                 },
                 &[
-                    "move ami-2 from WARMING to CURRENT: the region's first image, and it is ACTIVE or needs no instance",
+                    "move ami-2 from WARMING to CURRENT: the region's first image, and an instance of it is ACTIVE or none is needed",
                 ],
             ),
         ],
@@ -450,10 +450,10 @@ fn current_and_baking_image_are_filled_separately() {
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 4, live 4 of 10
-        ami-1 BAKING: 4 wanted, free 2, starting 0
+        ami-1 BAKING: demand 4, free 2, starting 0
         - launch from ami-2: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 of this BAKING image are below target 4
-        · ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z",
+        · ami-1 is kept for a rollback until 2026-01-01T12:20:00Z",
     );
 }
 
@@ -466,10 +466,10 @@ fn maximum_gives_room_to_users_before_warming_and_baking_images() {
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 2, live 4 of 4
-        ami-2 WARMING: 4 wanted, free 2, starting 2
-        - drain i-3: at max_instances, and users come before this WARMING image
+        ami-2 WARMING: demand 4, free 2, starting 2
+        - drain i-3: at max_instances: a more important image needs the room of this WARMING one
         · upgrade to ami-2: free 2 of 4, starting 2
-        ! too few slots by 2, with 4 instances live of at most 4 (max_instances)",
+        ! 2 slots are missing, but 4 of at most 4 instances are live (max_instances)",
     );
 
     let mut snapshot = baking();
@@ -480,19 +480,19 @@ fn maximum_gives_room_to_users_before_warming_and_baking_images() {
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 2, live 4 of 4
-        ami-1 BAKING: 4 wanted, free 4, starting 0
-        · ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z
-        ! too few slots by 2, with 4 instances live of at most 4 (max_instances)",
+        ami-1 BAKING: demand 4, free 4, starting 0
+        · ami-1 is kept for a rollback until 2026-01-01T12:20:00Z
+        ! 2 slots are missing, but 4 of at most 4 instances are live (max_instances)",
     );
     let row = snapshot.instances.get_mut(&"i-3".into()).unwrap();
     (row.slots.waiting, row.slots.occupied) = (0, 2);
     assert_plan(
         &snapshot,
         "target 4, free 0, starting 0, waiting 0, occupied 4, live 4 of 4
-        ami-1 BAKING: 4 wanted, free 4, starting 0
-        - drain i-1: at max_instances, and users come before this BAKING image
-        · ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z
-        ! too few slots by 4, with 4 instances live of at most 4 (max_instances)",
+        ami-1 BAKING: demand 4, free 4, starting 0
+        - drain i-1: at max_instances: a more important image needs the room of this BAKING one
+        · ami-1 is kept for a rollback until 2026-01-01T12:20:00Z
+        ! 4 slots are missing, but 4 of at most 4 instances are live (max_instances)",
     );
 
     // A draining instance will make room: no other one is drained.
@@ -502,9 +502,9 @@ fn maximum_gives_room_to_users_before_warming_and_baking_images() {
     assert_plan(
         &next,
         "target 4, free 0, starting 0, waiting 0, occupied 4, live 4 of 4
-        ami-1 BAKING: 4 wanted, free 2, starting 0
-        · ami-1 is kept ready for a way back until 2026-01-01T12:20:00Z
-        ! too few slots by 4, with 4 instances live of at most 4 (max_instances)",
+        ami-1 BAKING: demand 4, free 2, starting 0
+        · ami-1 is kept for a rollback until 2026-01-01T12:20:00Z
+        ! 4 slots are missing, but 4 of at most 4 instances are live (max_instances)",
     );
 }
 
@@ -556,8 +556,8 @@ fn surge_lasts_until_the_last_instance_of_the_old_image_is_gone() {
         &snapshot,
         "target 4, free 4, starting 0, waiting 0, occupied 2, live 4 of 4
         · free 4 and starting 0 meet the target of 4
-        · i-1: kept: 1 user on an image that is not served any more
-        · i-2: kept: 1 user on an image that is not served any more",
+        · i-1: kept: 1 user on an image that is no longer served
+        · i-2: kept: 1 user on an image that is no longer served",
     );
 }
 

@@ -96,9 +96,9 @@ pub(crate) async fn the_log_tells_refusals_apart(deployed: &Deployed) {
     };
     let text = eventually("the log", SOON, log, |text| {
         [
-            "the client is older than the app version",
-            "no image serves this client, which is not known to be out of date",
-            "assigned in a region that is not the user's nearest",
+            "client is older than the app version",
+            "no image serves this client, which is not known to be outdated",
+            "slot assigned outside of the user's nearest region",
         ]
         .iter()
         .all(|line| text.contains(line))

@@ -181,19 +181,19 @@ async fn forged(deployed: &Deployed) {
         (
             "another key's id",
             deployed.sign(&under_the_other_key_id),
-            "algorithm that is not its key's",
+            "another algorithm than its key has",
         ),
         (
             "two parts",
             format!("{}.{}", parts[0], parts[1]),
-            "no JSON Web Token",
+            "not a JSON Web Token",
         ),
         (
             "four parts",
             format!("{token}.{}", parts[2]),
-            "no JSON Web Token",
+            "not a JSON Web Token",
         ),
-        ("no base64", "!.!.!".to_owned(), "no JSON Web Token"),
+        ("no base64", "!.!.!".to_owned(), "not a JSON Web Token"),
         ("a long one", "x".repeat(20_000), "too long"),
     ];
     for (what, token, says) in forged {

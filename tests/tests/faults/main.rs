@@ -122,7 +122,7 @@ async fn afterwards(deployed: &Deployed) {
     // A check that looked in the wrong place would find nothing, either.
     told("-reconcile", "pass done");
     told("-hasura-event", "regions marked for a pass");
-    told("-assign-user", "assigned");
+    told("-assign-user", "slot assigned");
     let found = offences(&logs, &secrets);
     assert!(found.is_empty(), "{found:#?}");
 }

@@ -39,7 +39,7 @@ pub(crate) async fn tell_each_replica(deployed: &Deployed) {
     let shown = views(&plan);
     let expected = [
         ("healthy", "kept: counts with 0"),
-        ("terminated", "delete: it says that it is terminated"),
+        ("terminated", "delete: it reports that it is terminated"),
         ("healthy", "kept: counts with 1"),
         ("unknown", "kept: neither deleted nor counted"),
         ("creating", "kept: counts with 3 (REPLICA_CAPACITY)"),

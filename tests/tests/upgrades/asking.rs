@@ -37,7 +37,7 @@ pub(crate) async fn wrongly_changes_nothing(deployed: &Deployed) {
         assert_eq!(right["outcome"], "done", "{right:#}");
         assert_eq!(
             right["results"][0]["result"],
-            "it warms, or is current, already"
+            "it is warming or current already"
         );
     }
     let error = deployed

@@ -73,7 +73,7 @@ async fn has_no_room(deployed: &Deployed) {
     );
     says(
         &fleet.state(2).await.unwrap(),
-        "no room for one instance of it",
+        "no room for an instance of it",
     );
     old_image_alone(&fleet, &sound).await;
 

@@ -1,4 +1,4 @@
-//! What the database is asked, and what the user is answered.
+//! Requests to the database, and answers to the user.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{ADMIN_SECRET, Reply, Request, SLOT, World};
 
 #[tokio::test]
-async fn a_user_gets_a_slot() {
+async fn user_with_a_token_gets_a_slot() {
     let world = World::new().await;
     let answer = world.send(&Request::good()).await;
     assert_eq!(answer.status, 200);
@@ -21,12 +21,12 @@ async fn a_user_gets_a_slot() {
 }
 
 #[tokio::test]
-async fn the_database_is_asked_once() {
+async fn assignment_takes_one_database_request() {
     let world = World::new().await;
     world.send(&Request::good()).await;
-    let questions = world.hasura.questions();
-    assert_eq!(questions.len(), 1);
-    assert_eq!(questions[0].admin_secret.as_deref(), Some(ADMIN_SECRET));
+    let requests = world.hasura.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].admin_secret.as_deref(), Some(ADMIN_SECRET));
     let expected = json!({
         "user_id": "auth0|ada",
         "session_id": "1660000000000",
@@ -36,11 +36,11 @@ async fn the_database_is_asked_once() {
         "environment": "dev",
         "local_dev": false,
     });
-    assert_eq!(questions[0].variables, expected);
+    assert_eq!(requests[0].variables, expected);
 }
 
 #[tokio::test]
-async fn the_root_path_and_base64_bodies_do_the_same() {
+async fn root_path_and_base64_body_are_accepted() {
     use base64::Engine;
     let world = World::new().await;
     let mut request = Request::good();
@@ -51,23 +51,23 @@ async fn the_root_path_and_base64_bodies_do_the_same() {
 }
 
 #[tokio::test]
-async fn local_dev_asks_for_the_current_image_outside_production_only() {
+async fn local_dev_requests_the_current_image_only_outside_production() {
     let mut world = World::new().await;
     let request = Request::good().field("client_commit_hash", "local_dev");
     world.send(&request).await;
     world.function.local_dev = LocalDev::Refused;
     world.send(&request).await;
-    let asked: Vec<Value> = world
+    let requests: Vec<Value> = world
         .hasura
-        .questions()
+        .requests()
         .iter()
-        .map(|asked| asked.variables["local_dev"].clone())
+        .map(|request| request.variables["local_dev"].clone())
         .collect();
-    assert_eq!(asked, [json!(true), json!(false)]);
+    assert_eq!(requests, [json!(true), json!(false)]);
 }
 
 #[tokio::test]
-async fn every_refusal_is_a_503_with_its_name() {
+async fn refusal_is_a_503_with_its_name() {
     let world = World::new().await;
     for name in [
         "USER_ALREADY_ACTIVE",
@@ -84,7 +84,7 @@ async fn every_refusal_is_a_503_with_its_name() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_gets_its_slot_again() {
+async fn repeated_request_gets_the_same_slot() {
     let world = World::new().await;
     let repeated = json!({
         "outcome": "ALREADY_ASSIGNED", "slot_id": SLOT, "ip_addr": "198.51.100.7",
@@ -97,7 +97,7 @@ async fn a_repeated_request_gets_its_slot_again() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_asked_for_once_more() {
+async fn lost_database_answer_is_requested_once_more() {
     let world = World::waiting(Duration::from_secs(1)).await;
     for lost in [
         Reply::Status(502, String::new()),
@@ -107,18 +107,18 @@ async fn a_lost_answer_is_asked_for_once_more() {
         world.hasura.then(lost);
         assert_eq!(world.send(&Request::good()).await.status, 200);
     }
-    assert_eq!(world.hasura.questions().len(), 6);
+    assert_eq!(world.hasura.requests().len(), 6);
 }
 
 #[tokio::test]
-async fn a_database_that_is_down_is_the_services_fault() {
+async fn unreachable_database_is_a_503() {
     let world = World::new().await;
     let refusal = json!({"errors": [{
         "message": "database query error", "extensions": {"code": "unexpected"},
     }]});
     let unknown = json!({"outcome": "SOMETHING_NEW"});
     let incomplete = json!({"outcome": "ASSIGNED", "slot_id": null});
-    for (replies, asked) in [
+    for (replies, requests) in [
         (
             vec![
                 Reply::Status(500, String::new()),
@@ -137,20 +137,24 @@ async fn a_database_that_is_down_is_the_services_fault() {
             1,
         ),
     ] {
-        let before = world.hasura.questions().len();
-        let told = format!("{replies:?}");
+        let before = world.hasura.requests().len();
+        let replies_text = format!("{replies:?}");
         replies
             .into_iter()
             .for_each(|reply| world.hasura.then(reply));
         let answer = world.send(&Request::good()).await;
         answer.is(503, "SERVICE_UNAVAILABLE");
         assert_eq!(answer.body.get("message"), None);
-        assert_eq!(world.hasura.questions().len() - before, asked, "{told}");
+        assert_eq!(
+            world.hasura.requests().len() - before,
+            requests,
+            "{replies_text}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_database_that_hangs_does_not_hang_the_function() {
+async fn hanging_database_is_a_503_within_the_time_limit() {
     let world = World::waiting(Duration::from_millis(200)).await;
     world.hasura.then(Reply::Never);
     world.hasura.then(Reply::Never);

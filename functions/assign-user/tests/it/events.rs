@@ -1,4 +1,4 @@
-//! Every sample in `events/` of this function, with what it is answered.
+//! Every sample event of this function in `events/`, with its answer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +32,7 @@ fn samples(folder: &str) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// What each sample is answered, with a real token where it says to put one.
+/// The answer to each sample, with a real token in place of the placeholder.
 async fn answers(folder: &str) -> BTreeMap<String, String> {
     let world = World::new().await;
     let token = format!("Bearer {}", Token::of("auth0|ada").rs256());
@@ -57,7 +57,7 @@ fn expected(lines: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn the_samples_work() {
+async fn samples_are_answered() {
     let expected = expected(&[
         ("assign-user", "200"),
         ("assign-user-base64", "200"),
@@ -68,7 +68,7 @@ async fn the_samples_work() {
 }
 
 #[tokio::test]
-async fn the_malformed_samples_are_refused_with_a_reason() {
+async fn malformed_samples_are_rejected_with_a_reason() {
     let expected = expected(&[
         (
             "assign-user-body-empty",
@@ -80,7 +80,7 @@ async fn the_malformed_samples_are_refused_with_a_reason() {
         ),
         (
             "assign-user-body-not-base64",
-            "400 BAD_REQUEST the body is marked as base64 and is not",
+            "400 BAD_REQUEST the body is marked as base64, but is not valid base64",
         ),
         (
             "assign-user-body-not-json",
@@ -98,16 +98,16 @@ async fn the_malformed_samples_are_refused_with_a_reason() {
         ),
         (
             "assign-user-headers-a-list",
-            "400 BAD_REQUEST this is no event of a Lambda function URL (payload version 2.0): \
+            "400 BAD_REQUEST this is not an event of a Lambda function URL (payload version 2.0): \
              invalid type: sequence, expected multi-valued HeaderMap",
         ),
         (
             "assign-user-method-get",
-            "405 METHOD_NOT_ALLOWED only POST is understood here",
+            "405 METHOD_NOT_ALLOWED the method must be POST",
         ),
         (
             "assign-user-path-unknown",
-            "404 NOT_FOUND there is nothing here: POST to /mandelbox/assign",
+            "404 NOT_FOUND there is nothing at this path: send POST to /mandelbox/assign",
         ),
         (
             "assign-user-regions-missing",
@@ -120,7 +120,7 @@ async fn the_malformed_samples_are_refused_with_a_reason() {
         ),
         (
             "assign-user-schedule-event",
-            "400 BAD_REQUEST this is no event of a Lambda function URL (payload version 2.0): \
+            "400 BAD_REQUEST this is not an event of a Lambda function URL (payload version 2.0): \
              missing field `requestContext`",
         ),
         (
@@ -133,7 +133,7 @@ async fn the_malformed_samples_are_refused_with_a_reason() {
         ),
         (
             "assign-user-token-alg-none",
-            "401 UNAUTHORIZED the token is no JSON Web Token that is signed with RS256 or ES256",
+            "401 UNAUTHORIZED the token is not a JSON Web Token that is signed with RS256 or ES256",
         ),
         (
             "assign-user-token-missing",

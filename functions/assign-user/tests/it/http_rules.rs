@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{Request, World};
 
 #[tokio::test]
-async fn other_paths_are_not_found() {
+async fn unknown_path_is_not_found() {
     let world = World::new().await;
     for path in [
         "/mandelbox",
@@ -25,7 +25,7 @@ async fn other_paths_are_not_found() {
 }
 
 #[tokio::test]
-async fn other_methods_are_told_which_are_allowed() {
+async fn other_method_is_rejected_with_the_allowed_ones() {
     let world = World::new().await;
     for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "post", ""] {
         let mut request = Request::good();
@@ -37,7 +37,7 @@ async fn other_methods_are_told_which_are_allowed() {
 }
 
 #[tokio::test]
-async fn oversized_bodies_are_refused_before_anything_is_asked() {
+async fn oversized_body_is_rejected_before_any_request() {
     let world = World::new().await;
     let request = Request::good().field("version", "x".repeat(64 * 1024));
     world
@@ -46,11 +46,11 @@ async fn oversized_bodies_are_refused_before_anything_is_asked() {
         .is(413, "PAYLOAD_TOO_LARGE")
         .says("65536 bytes");
     assert_eq!(world.provider.fetches(), 0);
-    assert!(world.hasura.questions().is_empty());
+    assert!(world.hasura.requests().is_empty());
 }
 
 #[tokio::test]
-async fn bad_bodies_are_told_the_field() {
+async fn invalid_body_is_rejected_with_its_field() {
     let world = World::new().await;
     let fields: [(&str, Value); 9] = [
         ("regions", Value::Null),
@@ -85,11 +85,11 @@ async fn bad_bodies_are_told_the_field() {
         .await
         .is(400, "BAD_REQUEST")
         .says("base64");
-    assert!(world.hasura.questions().is_empty());
+    assert!(world.hasura.requests().is_empty());
 }
 
 #[tokio::test]
-async fn only_a_user_is_told_what_is_wrong_with_a_body() {
+async fn body_is_checked_only_for_authenticated_users() {
     let world = World::new().await;
     let mut request = Request::good().without_header("authorization");
     request.body = "{".to_owned();
@@ -97,7 +97,7 @@ async fn only_a_user_is_told_what_is_wrong_with_a_body() {
 }
 
 #[tokio::test]
-async fn preflights_are_answered_without_a_token() {
+async fn preflight_needs_no_token() {
     let world = World::new().await;
     let mut request = Request::good()
         .without_header("authorization")
@@ -123,7 +123,7 @@ async fn preflights_are_answered_without_a_token() {
 }
 
 #[tokio::test]
-async fn pages_may_read_errors_too() {
+async fn errors_have_the_headers_for_pages() {
     let world = World::new().await;
     let request = Request::good().header("origin", "https://app.example");
     let mut elsewhere = request.clone();
@@ -142,7 +142,7 @@ async fn pages_may_read_errors_too() {
 }
 
 #[tokio::test]
-async fn with_a_list_of_origins_other_pages_may_not_call() {
+async fn origin_that_is_not_listed_is_rejected() {
     let mut world = World::new().await;
     world.function.origins = AllowedOrigins::parse("https://app.example").unwrap();
     let ours = Request::good().header("origin", "https://app.example");
@@ -155,7 +155,7 @@ async fn with_a_list_of_origins_other_pages_may_not_call() {
     assert_eq!(answer.headers["vary"], "origin");
     assert_eq!(world.send(&Request::good()).await.status, 200);
 
-    let asked = world.hasura.questions().len();
+    let requests = world.hasura.requests().len();
     for method in ["POST", "OPTIONS"] {
         let mut theirs = Request::good().header("origin", "https://evil.example");
         theirs.method = method;
@@ -163,5 +163,5 @@ async fn with_a_list_of_origins_other_pages_may_not_call() {
         answer.is(403, "FORBIDDEN").says("origin");
         assert!(!answer.headers.contains_key("access-control-allow-origin"));
     }
-    assert_eq!(world.hasura.questions().len(), asked);
+    assert_eq!(world.hasura.requests().len(), requests);
 }

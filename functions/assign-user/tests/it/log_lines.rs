@@ -1,4 +1,4 @@
-//! What the log says, and what it never says.
+//! Log lines, and what they must not contain.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{ADMIN_SECRET, Reply, Request, Token, World};
 
-/// Everything logged on this thread, down to the finest level.
+/// Everything that is logged on this thread, at every level.
 #[derive(Clone, Debug, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -57,21 +57,25 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[tokio::test]
-async fn a_region_that_is_not_the_nearest_is_logged() {
+async fn slot_outside_of_the_nearest_region_is_logged() {
     let world = World::new().await;
     let (log, _guard) = Log::start();
     world.send(&Request::good()).await;
-    assert!(!log.text().contains("not the user's nearest"));
+    assert!(!log.text().contains("outside of the user's nearest region"));
     world.hasura.then(Reply::assigned("us-west-2"));
     world.send(&Request::good()).await;
-    log.says(&["not the user's nearest", "us-east-1", "us-west-2"]);
+    log.says(&[
+        "outside of the user's nearest region",
+        "us-east-1",
+        "us-west-2",
+    ]);
 }
 
 #[tokio::test]
-async fn an_outdated_client_is_told_apart_from_a_mismatch() {
+async fn outdated_client_is_distinguished_from_a_mismatch() {
     let world = World::new().await;
     for (version, level, words) in [
-        (json!("3.0.9"), "INFO", "has to be updated"),
+        (json!("3.0.9"), "INFO", "must be updated"),
         (json!("3.1.0"), "ERROR", "no image serves this client"),
         (json!("4"), "ERROR", "no image serves this client"),
         (json!("?"), "ERROR", "no image serves this client"),
@@ -85,7 +89,7 @@ async fn an_outdated_client_is_told_apart_from_a_mismatch() {
 }
 
 #[tokio::test]
-async fn what_the_client_claims_cannot_forge_a_line() {
+async fn claims_of_the_client_cannot_forge_a_log_line() {
     let world = World::new().await;
     let (log, _guard) = Log::start();
     let forged = "ada@example.com\n2026-11-20T10:00:00Z ERROR assign_user: all is lost";
@@ -105,7 +109,7 @@ async fn what_the_client_claims_cannot_forge_a_line() {
 }
 
 #[tokio::test]
-async fn no_secret_and_no_token_is_ever_logged() {
+async fn secrets_and_tokens_are_not_logged() {
     let world = World::new().await;
     let (log, _guard) = Log::start();
     let good = Token::of("auth0|ada");
@@ -127,7 +131,7 @@ async fn no_secret_and_no_token_is_ever_logged() {
 
     let log = log.text();
     assert!(
-        log.contains("assigned") && log.contains("cannot assign"),
+        log.contains("assigned") && log.contains("assignment failed"),
         "{log}"
     );
     assert!(!log.contains(ADMIN_SECRET), "{log}");

@@ -1,5 +1,5 @@
-//! The whole function in this process: real HTTP to a stand-in identity provider and a
-//! stand-in GraphQL engine, real signatures.
+//! The whole function in this process, with real signatures and real HTTP to a fake identity
+//! provider and a fake GraphQL engine.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Whatever arrives, the answer is the caller's mistake or a slot, and never ours.
+//! Every input is answered with a slot or a client error, never with a server error.
 
 use std::sync::{Arc, LazyLock};
 
@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::{AUDIENCE, Answer, ISSUER, Provider, Request};
 
-/// Says yes, and insists on what Postgres would.
+/// Assigns a slot, and panics at values that Postgres would reject.
 struct EverFree;
 
 #[async_trait]
@@ -41,7 +41,7 @@ impl Assigner for EverFree {
     }
 }
 
-/// One for all cases, with a thread of its own for the provider: tests share it.
+/// One function for all cases, with the provider on a thread of its own.
 static FUNCTION: LazyLock<(Runtime, AssignUser<EverFree>)> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -82,7 +82,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The good body with some of its fields replaced by anything.
+/// A valid body with random values in some of its fields.
 fn almost_good_body() -> impl Strategy<Value = Value> {
     let field = prop_oneof![
         Just("regions"),
@@ -104,7 +104,7 @@ fn almost_good_body() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn any_bytes_as_a_body(bytes in vec(any::<u8>(), 0..512)) {
+    fn any_bytes_as_body_are_answered(bytes in vec(any::<u8>(), 0..512)) {
         let mut request = Request::good();
         request.body = STANDARD.encode(&bytes);
         request.is_base64 = true;
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn any_fields(body in almost_good_body()) {
+    fn any_fields_are_answered(body in almost_good_body()) {
         let mut request = Request::good();
         request.body = body.to_string();
         let answer = handle(request.event());
@@ -124,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn any_headers(headers in btree_map("[!-~]{1,12}", "[\\PC\t]{0,40}", 0..6), token in ".{0,80}") {
+    fn any_headers_are_answered(headers in btree_map("[!-~]{1,12}", "[\\PC\t]{0,40}", 0..6), token in ".{0,80}") {
         let mut request = Request::good().header("authorization", &format!("Bearer {token}"));
         request.headers.extend(headers.into_iter().map(|(name, value)| (name, json!(value))));
         let answer = handle(request.event());
@@ -132,14 +132,14 @@ proptest! {
     }
 
     #[test]
-    fn any_token(header in any_json(), claims in any_json(), signature in vec(any::<u8>(), 0..300)) {
+    fn any_token_is_answered(header in any_json(), claims in any_json(), signature in vec(any::<u8>(), 0..300)) {
         let token = crate::support::Token { header, claims }.signed_with(|_| signature);
         let request = Request::good().header("authorization", &format!("Bearer {token}"));
         handle(request.event()).is(401, "UNAUTHORIZED");
     }
 
     #[test]
-    fn any_event(event in any_json()) {
+    fn any_event_is_answered(event in any_json()) {
         handle(event).is(400, "BAD_REQUEST");
     }
 }

@@ -1,4 +1,4 @@
-//! The stand-ins, and the function wired to them.
+//! The fakes, and the function that uses them.
 
 mod hasura;
 mod identity;
@@ -24,10 +24,10 @@ use tokio::net::TcpListener;
 pub use hasura::{ADMIN_SECRET, Hasura, Reply, SLOT};
 pub use identity::{AUDIENCE, ISSUER, Provider, Token, ec_jwk, now, rsa_jwk, rsa_public_key};
 
-/// What loopback never needs, however busy the machine is.
+/// Long enough for loopback on a busy machine.
 const PATIENT: Duration = Duration::from_secs(30);
 
-/// Everything that a request meets.
+/// The function with its fakes.
 #[derive(Debug)]
 pub struct World {
     pub provider: Provider,
@@ -41,7 +41,7 @@ impl World {
         Self::waiting(PATIENT).await
     }
 
-    /// With another time limit for a question to Hasura.
+    /// With another time limit for a request to Hasura.
     pub async fn waiting(timeout: Duration) -> Self {
         let provider = Provider::start().await;
         let hasura = Hasura::start().await;
@@ -68,7 +68,7 @@ impl World {
         }
     }
 
-    /// Lets time pass for the cache of keys, without waiting.
+    /// Advances the clock of the key cache.
     pub fn pass(&self, seconds: i64) {
         self.clock.advance(SignedDuration::from_secs(seconds));
     }
@@ -77,14 +77,14 @@ impl World {
         Answer::read(&self.function.handle(request.event()).await)
     }
 
-    /// A good request with this token.
+    /// A valid request with this token.
     pub async fn send_token(&self, token: &str) -> Answer {
         self.send(&Request::good().header("authorization", &format!("Bearer {token}")))
             .await
     }
 }
 
-/// A request as the function URL turns it into an event.
+/// A request, to be turned into a function URL event.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: &'static str,
@@ -127,7 +127,7 @@ impl Request {
         self
     }
 
-    /// The good body with another value in one field.
+    /// Replaces a field of the body.
     pub fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
         let mut body: Value = serde_json::from_str(&self.body).unwrap();
         body[name] = value.into();
@@ -166,7 +166,7 @@ impl Request {
     }
 }
 
-/// What the caller gets.
+/// The answer, parsed.
 #[derive(Debug)]
 pub struct Answer {
     pub status: i64,

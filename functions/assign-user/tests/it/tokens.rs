@@ -1,4 +1,4 @@
-//! Which tokens are accepted, and how seldom the provider is asked for its keys.
+//! Which tokens are accepted, and how often the provider's keys are fetched.
 
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
@@ -26,15 +26,15 @@ async fn rs256_and_es256_are_accepted() {
     assert_eq!(world.provider.fetches(), 1);
     let users: Vec<Value> = world
         .hasura
-        .questions()
+        .requests()
         .iter()
-        .map(|asked| asked.variables["user_id"].clone())
+        .map(|request| request.variables["user_id"].clone())
         .collect();
     assert_eq!(users, ["auth0|ada", "auth0|ada"]);
 }
 
 #[tokio::test]
-async fn a_missing_token_is_asked_for() {
+async fn missing_token_is_challenged() {
     let world = World::new().await;
     let answer = world
         .send(&Request::good().without_header("authorization"))
@@ -51,7 +51,7 @@ async fn a_missing_token_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_is_refused_without_fetching_keys() {
+async fn malformed_token_is_rejected_without_a_key_fetch() {
     let world = World::new().await;
     for token in [
         "a",
@@ -67,7 +67,7 @@ async fn what_is_no_token_is_refused_without_fetching_keys() {
 }
 
 #[tokio::test]
-async fn alg_none_is_refused() {
+async fn token_with_alg_none_is_rejected() {
     let world = World::new().await;
     for alg in ["none", "None", "NONE", ""] {
         let token = Token::of("auth0|eve").header("alg", alg);
@@ -80,7 +80,7 @@ async fn alg_none_is_refused() {
 }
 
 #[tokio::test]
-async fn an_hmac_with_the_public_key_is_refused() {
+async fn hmac_with_the_public_key_is_rejected() {
     let world = World::new().await;
     for secret in [rsa_public_key(), rsa_jwk("rsa-1").to_string().into_bytes()] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
@@ -95,15 +95,21 @@ async fn an_hmac_with_the_public_key_is_refused() {
 }
 
 #[tokio::test]
-async fn the_key_decides_on_the_algorithm() {
+async fn algorithm_of_another_key_is_rejected() {
     let world = World::new().await;
     let swapped = Token::of("auth0|eve").header("alg", "ES256");
-    refused(&world.send_token(&swapped.rs256()).await, "not its key's");
-    refused(&world.send_token(&swapped.es256()).await, "not its key's");
+    refused(
+        &world.send_token(&swapped.rs256()).await,
+        "another algorithm than its key has",
+    );
+    refused(
+        &world.send_token(&swapped.es256()).await,
+        "another algorithm than its key has",
+    );
 }
 
 #[tokio::test]
-async fn wrong_signatures_are_refused() {
+async fn wrong_signature_is_rejected() {
     let world = World::new().await;
     let token = Token::of("auth0|eve");
     refused(
@@ -124,7 +130,7 @@ async fn wrong_signatures_are_refused() {
 }
 
 #[tokio::test]
-async fn a_key_in_the_token_itself_is_not_used() {
+async fn key_in_the_token_is_not_used() {
     let world = World::new().await;
     let token = Token::of("auth0|eve")
         .header("jwk", rsa_jwk("mine"))
@@ -134,7 +140,7 @@ async fn a_key_in_the_token_itself_is_not_used() {
 }
 
 #[tokio::test]
-async fn issuer_and_audience_have_to_be_ours() {
+async fn other_issuer_and_audience_are_rejected() {
     let world = World::new().await;
     let token = || Token::of("auth0|ada");
     refused(
@@ -174,7 +180,7 @@ async fn issuer_and_audience_have_to_be_ours() {
 }
 
 #[tokio::test]
-async fn tokens_have_their_time_with_a_small_leeway() {
+async fn token_is_valid_in_its_time_with_a_small_leeway() {
     let world = World::new().await;
     let token = || Token::of("auth0|ada");
     refused(
@@ -204,7 +210,7 @@ async fn tokens_have_their_time_with_a_small_leeway() {
 }
 
 #[tokio::test]
-async fn critical_extensions_are_not_understood() {
+async fn critical_header_parameter_is_rejected() {
     let world = World::new().await;
     let token = Token::of("auth0|ada")
         .header("crit", json!(["b64"]))
@@ -213,7 +219,7 @@ async fn critical_extensions_are_not_understood() {
 }
 
 #[tokio::test]
-async fn a_genuine_token_without_a_user_is_forbidden() {
+async fn valid_token_without_a_user_is_forbidden() {
     let world = World::new().await;
     let token = || Token::of("auth0|ada");
     let long = "x".repeat(256);
@@ -234,11 +240,11 @@ async fn a_genuine_token_without_a_user_is_forbidden() {
         .send_token(&token().without("sub").rs256())
         .await
         .is(403, "FORBIDDEN");
-    assert!(world.hasura.questions().is_empty());
+    assert!(world.hasura.requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_token_without_key_id_needs_a_single_key() {
+async fn token_without_key_id_needs_a_set_of_one_key() {
     let world = World::new().await;
     let mut token = Token::of("auth0|ada");
     token.header.as_object_mut().unwrap().remove("kid");
@@ -249,7 +255,7 @@ async fn a_token_without_key_id_needs_a_single_key() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_fetches_the_keys_again_at_a_bounded_rate() {
+async fn unknown_key_causes_fetches_at_a_bounded_rate() {
     let world = World::new().await;
     assert_eq!(
         world
@@ -273,7 +279,7 @@ async fn an_unknown_key_fetches_the_keys_again_at_a_bounded_rate() {
 }
 
 #[tokio::test]
-async fn a_withdrawn_key_stops_working() {
+async fn revoked_key_stops_working() {
     let world = World::new().await;
     let token = Token::of("auth0|ada").rs256();
     assert_eq!(world.send_token(&token).await.status, 200);
@@ -284,7 +290,7 @@ async fn a_withdrawn_key_stops_working() {
 }
 
 #[tokio::test]
-async fn old_keys_serve_on_while_the_provider_is_down() {
+async fn old_keys_are_used_while_the_provider_is_down() {
     let world = World::new().await;
     let token = Token::of("auth0|ada").rs256();
     assert_eq!(world.send_token(&token).await.status, 200);
@@ -298,7 +304,7 @@ async fn old_keys_serve_on_while_the_provider_is_down() {
         );
     }
     assert_eq!(world.provider.fetches(), 4);
-    // Whether this key exists can only be said by who cannot be asked.
+    // Only the unreachable provider knows whether this key exists.
     let unknown = Token::of("auth0|ada").header("kid", "new").rs256();
     world
         .send_token(&unknown)
@@ -307,7 +313,7 @@ async fn old_keys_serve_on_while_the_provider_is_down() {
 }
 
 #[tokio::test]
-async fn without_any_keys_the_service_is_unavailable_and_recovers() {
+async fn service_without_keys_is_unavailable_and_recovers() {
     let world = World::new().await;
     let token = Token::of("auth0|ada").rs256();
     world.provider.answers(500, "");
@@ -324,7 +330,7 @@ async fn without_any_keys_the_service_is_unavailable_and_recovers() {
 }
 
 #[tokio::test]
-async fn an_endless_key_set_is_not_read() {
+async fn oversized_key_set_is_not_read() {
     let world = World::new().await;
     world.provider.answers(200, " ".repeat(300 * 1024));
     let token = Token::of("auth0|ada").rs256();
@@ -335,7 +341,7 @@ async fn an_endless_key_set_is_not_read() {
 }
 
 #[tokio::test]
-async fn many_at_once_fetch_the_keys_once() {
+async fn concurrent_requests_cause_one_key_fetch() {
     let world = World::new().await;
     let request = Request::good();
     let answers = futures::future::join_all((0..20).map(|_| world.send(&request))).await;

@@ -1,5 +1,5 @@
-//! A region's history as a small drawing: steps, because figures stay as they are between passes,
-//! and gaps where none ran.
+//! Draws a region's history as an SVG path: steps, because counts do not change between passes, and
+//! gaps where no pass ran.
 
 use std::fmt::Write as _;
 
@@ -9,17 +9,18 @@ use shared::scaling::Counts;
 
 use super::words::hour;
 
-/// In the drawing's own units; the page stretches it.
+/// In SVG units; the page scales the chart.
 const WIDTH: i64 = 300;
 const HEIGHT: u32 = 60;
 
-/// What is closer together than this could not be told apart.
+/// Points in one column are drawn as one value: closer points could not be distinguished.
 const COLUMNS: i64 = 150;
 
-/// A region that is younger has its first minutes at the left, not at the right edge.
+/// The shortest time that a chart spans, so that a young region's points are not squeezed at the
+/// right edge.
 const LEAST: SignedDuration = SignedDuration::from_mins(10);
 
-/// Which of the values that fall together is drawn: the one that matters to users.
+/// Which value of a column is drawn: the one that matters to users.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Keep {
     Least,
@@ -31,7 +32,7 @@ pub(super) enum Keep {
 #[derive(Clone, Copy)]
 pub(super) struct Line {
     pub(super) name: &'static str,
-    /// Its class in the style sheet. Lines differ in more than their colour.
+    /// Its class in the style sheet. Lines also differ in their dashes.
     pub(super) class: &'static str,
     pub(super) of: fn(&Counts) -> u32,
     pub(super) keep: Keep,
@@ -40,14 +41,14 @@ pub(super) struct Line {
 pub(super) struct Drawn {
     pub(super) name: &'static str,
     pub(super) class: &'static str,
-    /// Of an SVG `path`.
+    /// The attribute `d` of an SVG `path`.
     pub(super) path: String,
     /// The same, closed along the bottom.
     pub(super) area: String,
 }
 
 pub(super) struct Chart {
-    /// What it shows, for who does not see it.
+    /// What it shows, for screen readers.
     pub(super) label: String,
     pub(super) lines: Vec<Drawn>,
     /// The value at the top.
@@ -56,12 +57,12 @@ pub(super) struct Chart {
     pub(super) until: String,
 }
 
-/// What a chart spans, and how it is read.
+/// The time range of a chart.
 #[derive(Clone, Copy)]
 pub(super) struct Frame {
     pub(super) now: Timestamp,
     pub(super) window: SignedDuration,
-    /// After so long without a point nothing is drawn: nobody knows how it was.
+    /// Between points further apart than this nothing is drawn: the state was unknown.
     pub(super) gap: SignedDuration,
 }
 
@@ -141,7 +142,7 @@ fn steps(columns: &[Column], top: u32, frame: Frame) -> (String, String) {
         };
         let mut line = String::new();
         for column in run {
-            // A text takes whatever is written to it.
+            // Writing to a string cannot fail.
             let _ = write!(line, "H{}V{}", column.x, y(column.value));
         }
         if frame.now.duration_since(last.at) <= frame.gap {
@@ -227,23 +228,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_of_nothing() {
+    fn chart_without_points_is_none() {
         assert!(Chart::of(&[], frame(), &[FREE]).is_none());
     }
 
     #[test]
-    fn a_figure_stays_until_the_next_pass_and_the_last_one_until_now() {
+    fn value_is_drawn_until_the_next_point_and_the_last_one_until_now() {
         // Ten minutes are 300 wide: 120 s are 60.
         assert_eq!(path(&[(120, 4), (60, 2)]), "M240 0H240V0H270V30H300");
     }
 
     #[test]
-    fn where_no_pass_ran_nothing_is_drawn() {
+    fn time_without_passes_is_a_gap() {
         assert_eq!(path(&[(600, 4), (240, 4)]), "M0 0H0V0h1M180 0H180V0h1");
     }
 
     #[test]
-    fn the_fewest_of_what_falls_together_is_drawn() {
+    fn lowest_value_of_a_column_is_drawn() {
         let window: Vec<_> = (0..1080).rev().map(|n| (n * 10, 4)).collect();
         let mut dip = window.clone();
         dip[500].1 = 0;
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_bounds_what_is_shown_and_a_young_region_has_its_first_minutes_at_the_left() {
+    fn chart_spans_the_window_or_at_least_ten_minutes() {
         let from = |all: &[(i64, u32)]| {
             let chart = Chart::of(&points(all), frame(), &[FREE]).unwrap();
             (chart.from, chart.until)
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_is_said() {
+    fn label_describes_each_line() {
         let target = Line {
             name: "Wanted",
             class: "target",
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_ahead_draws_nothing_outside() {
+    fn point_in_the_future_is_drawn_at_the_right_edge() {
         let path = path(&[(-50, 1), (-50, 1)]);
         assert_eq!(path, "M300 0H300V0H300");
     }

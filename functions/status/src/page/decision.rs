@@ -1,4 +1,4 @@
-//! One decision in full.
+//! The page of one decision, in full.
 
 use askama::Template;
 use serde_json::{Map, Value};
@@ -27,9 +27,9 @@ struct List {
     lines: Vec<String>,
 }
 
-pub(crate) fn decision(visit: &Visit, told: &DecisionStatus) -> Result<String, askama::Error> {
-    let past = &told.past;
-    let title = format!("Decision {} · Scaling service", told.decision);
+pub(crate) fn decision(visit: &Visit, status: &DecisionStatus) -> Result<String, askama::Error> {
+    let past = &status.past;
+    let title = format!("Decision {} · Scaling service", status.decision);
     let steps = past.plan.steps.iter().map(|step| {
         let instance = step.details.get("instance").and_then(Value::as_str);
         let action = step.action.replace('_', " ");
@@ -50,15 +50,15 @@ pub(crate) fn decision(visit: &Visit, told: &DecisionStatus) -> Result<String, a
     });
     let lists = [
         ("Steps of the plan", steps.collect::<Vec<_>>()),
-        ("What became of them", results.collect()),
-        ("What was not done, or noted", notes.collect()),
+        ("Results", results.collect()),
+        ("Notes: what was not done, and why", notes.collect()),
     ];
     let html = DecisionHtml {
-        layout: Layout::of(visit, title, None).still(),
+        layout: Layout::of(visit, title, None).static_page(),
         region: past.region.to_string(),
         version: past.version,
         id: past.id.clone(),
-        decision: DecisionView::of(visit, told),
+        decision: DecisionView::of(visit, status),
         counts: past
             .plan
             .counts
@@ -80,11 +80,11 @@ pub(super) struct ReplicaRow {
     pub(super) id: String,
     pub(super) status: String,
     pub(super) decided: String,
-    /// Its external addresses, and what was decided about them.
+    /// Its external addresses, and what was decided for them.
     pub(super) address: String,
 }
 
-/// Of the algorithm `replica`: what there was, with its status, and what was decided for it.
+/// The replicas of a decision, each with its status and what was decided for it.
 pub(super) fn replicas(past: &StoredDecision) -> Vec<ReplicaRow> {
     let text = |replica: &Map<String, Value>, key: &str| match replica.get(key) {
         Some(Value::String(text)) => text.clone(),
@@ -109,7 +109,7 @@ pub(super) fn replicas(past: &StoredDecision) -> Vec<ReplicaRow> {
     past.plan.replicas.iter().map(row).collect()
 }
 
-/// Empty where replicas carry none.
+/// Empty where replicas have no external addresses.
 fn address(replica: &Map<String, Value>) -> String {
     let Some(Value::Object(address)) = replica.get("address") else {
         return String::new();
@@ -118,7 +118,7 @@ fn address(replica: &Map<String, Value>) -> String {
     let ips = carries.into_iter().flatten().filter_map(Value::as_str);
     let ips: Vec<_> = ips.collect();
     let decided = address.get("decided").and_then(Value::as_str);
-    let told = [ips.join(", "), decided.unwrap_or_default().to_owned()];
-    let told: Vec<_> = told.into_iter().filter(|text| !text.is_empty()).collect();
-    told.join(": ")
+    let parts = [ips.join(", "), decided.unwrap_or_default().to_owned()];
+    let parts: Vec<_> = parts.into_iter().filter(|text| !text.is_empty()).collect();
+    parts.join(": ")
 }

@@ -1,4 +1,4 @@
-//! All regions on one page.
+//! The overview: all regions on one page.
 
 use askama::Template;
 use jiff::{SignedDuration, Timestamp};
@@ -20,11 +20,11 @@ struct OverviewPage {
     regions: Vec<RegionView>,
 }
 
-/// Whether users can get a slot, in one sentence.
+/// Whether users get a slot, in one sentence.
 struct Banner {
     tone: Tone,
     text: String,
-    /// Of the regions where something is wrong.
+    /// One for each region with a problem.
     details: Vec<Detail>,
 }
 
@@ -33,13 +33,13 @@ struct Detail {
     text: String,
 }
 
-/// `pasts` are the regions', in their order.
+/// `pasts` has the history of each region of `status`, in the same order.
 pub(crate) fn overview(
     visit: &Visit,
     status: &Status,
     pasts: &[Past],
 ) -> Result<String, askama::Error> {
-    // Without a region there is no database's clock, and nothing to tell the age of.
+    // Without a region there is neither the database's time nor anything to compare with it.
     let now = status.now.unwrap_or(Timestamp::UNIX_EPOCH);
     let frame = Frame {
         now,
@@ -77,7 +77,7 @@ fn tiles(status: &Status) -> Vec<Figure> {
     let word = |n: usize, one: &str, many: &str| if n == 1 { one } else { many }.to_owned();
     vec![
         Figure::new(word(regions.len(), "region", "regions"), &regions.len()),
-        Figure::new(format!("free slots, {target} wanted"), &free),
+        Figure::new(format!("free slots, target {target}"), &free),
         Figure::new("sessions", &sum(|region| region.occupied)),
         Figure::new("instances in service or starting", &running),
         Figure::new("users waiting", &sum(|region| Some(region.waiting))),
@@ -99,7 +99,7 @@ fn banner(regions: &[RegionView]) -> Banner {
         let text = format!("Users get no slot in {out} of {}", many(served));
         (Tone::Out, text)
     } else if low > 0 {
-        let text = "Users get a slot, but fewer are free than wanted".to_owned();
+        let text = "Users get a slot, but fewer are free than the target".to_owned();
         (Tone::Low, text)
     } else if unknown > 0 {
         let text = format!(
@@ -111,11 +111,11 @@ fn banner(regions: &[RegionView]) -> Banner {
         (Tone::Good, "Users get a slot at once".to_owned())
     };
     let troubled = regions.iter().filter(|region| region.is_troubled());
-    // What is free may be gone by now where no pass looks.
+    // In a region without passes, the free slots may be gone by now.
     let (tone, text) = match (tone, troubled.clone().count()) {
         (Tone::Good, n @ 1..) => {
             let verb = if n == 1 { "needs" } else { "need" };
-            (Tone::Low, format!("{text}; {} {verb} a look", many(n)))
+            (Tone::Low, format!("{text}; {} {verb} attention", many(n)))
         }
         _ => (tone, text),
     };

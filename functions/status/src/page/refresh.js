@@ -1,5 +1,5 @@
-// Brings what has changed, so that nobody's place, selection or open details are lost. Without it
-// the page loads itself anew (see the `noscript` in its head).
+// Replaces the changed content, so that the scroll position, the selection and open details are kept.
+// Without scripts the browser reloads the page (see the `noscript` in its head).
 const every = 5000;
 const lost = document.getElementById("lost");
 const said = document.getElementById("said");
@@ -14,11 +14,11 @@ async function refresh() {
     if (!answer.ok || !fresh) throw new Error(answer.status);
     show(fresh);
     document.title = page.title;
-    document.getElementById("told").replaceWith(page.getElementById("told"));
+    document.getElementById("as-of").replaceWith(page.getElementById("as-of"));
     at = new Date();
     lost.hidden = true;
   } catch (problem) {
-    lost.textContent = `No answer since ${at.toLocaleTimeString()}: this is how it was then.`;
+    lost.textContent = `No answer since ${at.toLocaleTimeString()}: the page shows the state of that time.`;
     lost.hidden = false;
   } finally {
     setTimeout(refresh, every);
@@ -28,7 +28,7 @@ async function refresh() {
 function show(fresh) {
   const main = document.querySelector("main");
   if (main.innerHTML === fresh.innerHTML) return;
-  // What somebody marks to copy, or presses just now, is left until they are done.
+  // Not while text is selected or a link is pressed.
   if (!getSelection().isCollapsed || main.querySelector(":active")) return;
   for (const open of main.querySelectorAll("details[open]")) {
     fresh.querySelector(`#${CSS.escape(open.id)}`)?.setAttribute("open", "");

@@ -1,4 +1,4 @@
-//! A region's own page: its instances, and all its decisions.
+//! The page of one region: its instances and all its decisions.
 
 use askama::Template;
 use jiff::{SignedDuration, Timestamp};
@@ -57,10 +57,10 @@ struct InstanceRow {
     capacity: u32,
     launched: String,
     heard: String,
-    besides: String,
+    notes: String,
 }
 
-/// `paged` says that a later part of a list was asked for.
+/// `paged` says that a later part of a list is requested.
 pub(crate) fn region(
     visit: &Visit,
     page: &RegionPage,
@@ -78,8 +78,8 @@ pub(crate) fn region(
     let last = page.newest.as_ref();
     let mut layout = Layout::of(visit, title, Some(*now));
     if paged {
-        // Its lists begin below something: what is new is not among them.
-        layout = layout.still();
+        // A later part of a list has no new entries.
+        layout = layout.static_page();
         layout.paged = true;
     }
     let html = RegionHtml {
@@ -102,7 +102,7 @@ pub(crate) fn region(
     html.render()
 }
 
-/// The query of a path: it leads to the same page.
+/// The query of a path on the same page.
 fn local(path: String) -> String {
     match path.split_once('?') {
         Some((_, query)) => format!("?{query}"),
@@ -116,7 +116,7 @@ fn instances(page: &RegionPage) -> Vec<InstanceRow> {
         let since = |at: Option<Timestamp>, what: &str| {
             at.map(|at| format!("{what} {}", distance(now, at)))
         };
-        let besides = [
+        let notes = [
             instance.notice.map(|notice| format!("EC2: {notice}")),
             since(instance.draining_since, "draining since"),
             since(instance.missing_since, "not listed by EC2 since"),
@@ -132,7 +132,7 @@ fn instances(page: &RegionPage) -> Vec<InstanceRow> {
             heard: instance
                 .beat_at
                 .map_or("never".to_owned(), |at| distance(now, at)),
-            besides: besides.into_iter().flatten().collect::<Vec<_>>().join(", "),
+            notes: notes.into_iter().flatten().collect::<Vec<_>>().join(", "),
         }
     };
     page.instances.iter().map(row).collect()
@@ -141,7 +141,7 @@ fn instances(page: &RegionPage) -> Vec<InstanceRow> {
 fn open(region: &RegionStatus, now: Timestamp) -> Vec<String> {
     let intents = region.open_intents.iter().map(|intent| {
         format!(
-            "Launch {}: {} x {} from {} in {}, asked of EC2 {}, without a clear answer yet",
+            "Launch {}: {} x {} from {} in {}, requested {}, without an answer from EC2 yet",
             intent.launch,
             intent.count,
             intent.instance_type,
@@ -156,7 +156,7 @@ fn open(region: &RegionStatus, now: Timestamp) -> Vec<String> {
 
 fn lock(lock: Option<&LockStatus>, now: Timestamp) -> String {
     let Some(lock) = lock else {
-        return "The lock was never taken.".to_owned();
+        return "No pass has taken the lock yet.".to_owned();
     };
     let version = count(lock.version.unsigned_abs(), "time");
     let holder = match (&lock.holder, lock.held, lock.since) {
@@ -165,9 +165,9 @@ fn lock(lock: Option<&LockStatus>, now: Timestamp) -> String {
             format!("a pass ({holder}) has held it for {age}")
         }
         (Some(holder), false, _) => {
-            format!("its last holder ({holder}) died, or has lost it without giving it back")
+            format!("its last holder ({holder}) crashed or lost it without releasing it")
         }
-        _ => "nobody holds it now".to_owned(),
+        _ => "no pass holds it now".to_owned(),
     };
     format!("The lock was taken {version}; {holder}.")
 }

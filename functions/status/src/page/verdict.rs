@@ -1,4 +1,4 @@
-//! Whether users can get a slot in a region now, and why not.
+//! Whether users get a slot in a region now, and if not, why.
 
 use jiff::Timestamp;
 use shared::model::{CapacityRefusal, ImageState};
@@ -11,11 +11,11 @@ use crate::model::{RegionStatus, WarmingImage};
 pub(super) enum Tone {
     /// As many slots are free as should be.
     Good,
-    /// Some are.
+    /// Fewer slots are free than should be.
     Low,
-    /// None is.
+    /// No slot is free.
     Out,
-    /// Nobody is meant to get one.
+    /// The region keeps no free slots.
     Off,
     Unknown,
 }
@@ -31,7 +31,7 @@ impl Tone {
         }
     }
 
-    /// A sign beside the colour.
+    /// A sign that shows the tone without colours.
     pub(super) fn sign(self) -> &'static str {
         match self {
             Self::Good => "✓",
@@ -46,9 +46,9 @@ impl Tone {
 pub(super) struct Verdict {
     pub(super) tone: Tone,
     pub(super) text: &'static str,
-    /// Why there are fewer than there should be.
+    /// Why fewer slots are free than should be.
     pub(super) reasons: Vec<String>,
-    /// What an operator should know besides.
+    /// What an operator should know.
     pub(super) warnings: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ impl Verdict {
         let (tone, text) = tone(region, buffer);
         let reasons = match tone {
             Tone::Low | Tone::Out => reasons(region, buffer, now),
-            // They matter again when slots run low.
+            // They matter when slots run low.
             Tone::Good => region.refusals.iter().map(refused).collect(),
             Tone::Off | Tone::Unknown => Vec::new(),
         };
@@ -111,7 +111,7 @@ fn tone(region: &RegionStatus, buffer: Buffer) -> (Tone, &'static str) {
         None => (Tone::Unknown, "Not known before the first pass"),
         Some(0) if buffer.target == 0 => (Tone::Off, "No free slots are kept (target 0)"),
         Some(0) => (Tone::Out, "No slot is free"),
-        Some(free) if free < buffer.target => (Tone::Low, "Fewer free slots than wanted"),
+        Some(free) if free < buffer.target => (Tone::Low, "Fewer free slots than the target"),
         Some(_) => (Tone::Good, "Users get a slot at once"),
     }
 }
@@ -125,34 +125,30 @@ fn reasons(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String>
         let what = count(intent.count, "instance");
         let since = distance(now, intent.since);
         reasons.push(format!(
-            "{what} asked of EC2 {since}, without a clear answer yet"
+            "{what} requested {since}, without an answer from EC2 yet"
         ));
     }
     reasons.extend(region.refusals.iter().map(refused));
     if let Some(last) = &region.last_decision
         && !region.paused
     {
-        let said = sentences::of(&last.past).into_iter();
-        // The refusals above say it better.
-        let is_told = |text: &str| !region.refusals.is_empty() && text.contains("no capacity");
-        let said = said.filter(|sentence| !is_told(&sentence.text));
-        let of_launches = said.filter(|sentence| {
-            sentence.kind == Kind::Problem
-                || ["did not launch", "cannot launch", "launches fewer"]
-                    .iter()
-                    .any(|words| sentence.text.starts_with(words))
+        // The refusals above say more than a sentence about missing capacity.
+        let is_known = |text: &str| !region.refusals.is_empty() && text.contains("no capacity");
+        let of_launches = sentences::of(&last.past).into_iter().filter(|sentence| {
+            (sentence.kind == Kind::Problem || sentence.limits_launches)
+                && !is_known(&sentence.text)
         });
         reasons.extend(of_launches.map(|sentence| sentence.text));
     }
     if reasons.is_empty() && !region.paused && region.stale != Some(true) {
-        reasons.push("the next pass launches what is missing".to_owned());
+        reasons.push("the next pass launches the missing instances".to_owned());
     }
     reasons
 }
 
 pub(super) fn refused(refusal: &CapacityRefusal) -> String {
     format!(
-        "EC2 has no room for {}{} in {}: asked again after {}",
+        "EC2 has no capacity for {}{} in {}: the next attempt is after {}",
         refusal.instance_type,
         if refusal.spot { " (spot)" } else { "" },
         refusal.subnet_id,
@@ -163,7 +159,7 @@ pub(super) fn refused(refusal: &CapacityRefusal) -> String {
 fn warnings(region: &RegionStatus, now: Timestamp) -> Vec<String> {
     let mut warnings = Vec::new();
     if region.paused {
-        warnings.push("paused: nothing is launched, drained or ended here".to_owned());
+        warnings.push("paused: nothing is launched, drained or terminated here".to_owned());
     }
     if region.stale == Some(true) {
         let since = region.last_decision.as_ref().map(|last| last.past.at);
@@ -171,48 +167,53 @@ fn warnings(region: &RegionStatus, now: Timestamp) -> Vec<String> {
             format!("for {}", span(now.duration_since(at)))
         });
         warnings.push(format!(
-            "stale: no pass has decided anything {since}, and what is shown may be old: look into \
-             the log of reconcile"
+            "stale: no pass has decided anything {since}, and the data may be old: see the log of \
+             reconcile"
         ));
     }
     if region.unreadable {
         warnings.push(
-            "DynamoDB could not be read: locks, launches and decisions are not known".to_owned(),
+            "DynamoDB could not be read: locks, launches and decisions are unknown".to_owned(),
         );
     }
     if let Some(undecided @ 1..) = region.undecided {
         let passes = count(undecided.unsigned_abs(), "pass");
-        warnings.push(format!("{passes} since the last decision came to none"));
+        warnings.push(format!("{passes} since the last decision made none"));
     }
     if region.waiting > 0 {
         let users = count(region.waiting, "user");
-        warnings.push(format!("{users} asked in the last minute and got no slot"));
+        warnings.push(format!(
+            "{users} requested a slot in the last minute and got none"
+        ));
     }
     warnings
 }
 
-/// What comes next of the image that warms.
+/// The next step of the upgrade to a warming image.
 pub(super) fn next_step(region: &RegionStatus, warming: &WarmingImage, now: Timestamp) -> String {
     let WarmingImage { free, target, .. } = warming;
-    let asked_again = region.refusals.iter().map(|refusal| refusal.until).min();
+    let next_attempt = region.refusals.iter().map(|refusal| refusal.until).min();
     let next = if free < target {
-        match (warming.starting, asked_again) {
+        match (warming.starting, next_attempt) {
             (starting @ 1.., _) => format!("{} start", count(starting, "slot")),
-            (0, Some(at)) => format!("EC2, which has no room, is asked again after {}", clock(at)),
+            (0, Some(at)) => format!(
+                "EC2 has no capacity, and the next attempt is after {}",
+                clock(at)
+            ),
             (0, None) => "its instances are launched".to_owned(),
         }
     } else if warming.named || region.settings.swap_when_warm {
-        "the coming pass makes it current".to_owned()
+        "the next pass makes it current".to_owned()
     } else {
         let sha = short_sha(warming.client_sha.as_str());
-        format!("the app version has to name {sha}")
+        format!("the app version must name {sha}")
     };
     let deadline = warming.deadline.map(|deadline| {
         let (at, when) = (clock(deadline), distance(now, deadline));
-        format!("; it fails at {at} ({when})")
+        format!("; the upgrade fails at {at} ({when})")
     });
     format!(
-        "{free} of {target} slots are free; next, {next}{}",
+        "{free} of {target} slots are free; next: {next}{}",
         deadline.unwrap_or_default()
     )
 }

@@ -1,5 +1,5 @@
-//! A region and a decision as pages show them: whatever is drawn or said is made here, and the
-//! templates only place it.
+//! A region and a decision as pages show them. All texts and charts are made here; the templates only
+//! place them.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::history::Point;
@@ -21,7 +21,7 @@ const FREE: Line = Line {
     keep: Keep::Least,
 };
 const TARGET: Line = Line {
-    name: "wanted",
+    name: "target",
     class: "target",
     of: |counts| counts.target,
     keep: Keep::Last,
@@ -39,7 +39,7 @@ const MOST_DECISIONS: usize = 5;
 pub(super) struct RegionView {
     pub(super) name: String,
     pub(super) algorithm: String,
-    /// Of the algorithm `default`: instances, slots and sessions are in the database.
+    /// With the algorithm `default`: instances, slots and sessions are in the database.
     pub(super) has_rows: bool,
     pub(super) tone: Tone,
     pub(super) verdict: &'static str,
@@ -55,7 +55,7 @@ pub(super) struct RegionView {
     pub(super) machines: &'static str,
     pub(super) machines_title: &'static str,
     pub(super) chart: Option<Chart>,
-    /// What passes saw, and what is there now.
+    /// What passes observed, and the current state.
     pub(super) points: Vec<Point>,
     pub(super) upgrade: Vec<Paragraph>,
     pub(super) images: ImageTable,
@@ -67,7 +67,7 @@ pub(super) struct Paragraph {
     pub(super) text: String,
 }
 
-/// Instances by image and state. A state in which there are none has no column.
+/// Instances by image and state. A state without instances has no column.
 pub(super) struct ImageTable {
     pub(super) columns: Vec<&'static str>,
     pub(super) rows: Vec<ImageRow>,
@@ -77,10 +77,10 @@ pub(super) struct ImageRow {
     pub(super) id: String,
     pub(super) state: String,
     pub(super) sha: String,
-    /// Of each column.
+    /// One for each column.
     pub(super) counts: Vec<u32>,
-    /// Since when it is so, and why.
-    pub(super) told: String,
+    /// Since when the image has its state, and why.
+    pub(super) history: String,
 }
 
 pub(super) struct DecisionView {
@@ -92,7 +92,7 @@ pub(super) struct DecisionView {
     pub(super) outcome: String,
     pub(super) took: String,
     pub(super) sentences: Vec<Sentence>,
-    /// So many before it said the same.
+    /// The number of earlier decisions that it stands for.
     pub(super) alike_before: usize,
 }
 
@@ -150,7 +150,7 @@ impl RegionView {
         self.tone == tone
     }
 
-    /// Somebody should look at it.
+    /// An operator should look at the region.
     pub(super) fn is_troubled(&self) -> bool {
         matches!(self.tone, Tone::Low | Tone::Out) || !self.warnings.is_empty()
     }
@@ -164,7 +164,7 @@ impl RegionView {
     }
 }
 
-/// What passes saw, and what is there now: the last pass may be a minute old.
+/// What passes observed, and the current state: the last pass may be a minute old.
 fn until_now(region: &RegionStatus, past: &Past, now: Timestamp) -> Vec<Point> {
     let mut points = past.points.clone();
     if let Some(counts) = region.instances
@@ -185,8 +185,8 @@ fn until_now(region: &RegionStatus, past: &Past, now: Timestamp) -> Vec<Point> {
     points
 }
 
-/// Neighbours that say the same, or had nothing to do, are told once: the last of them, and how
-/// many there were before.
+/// Consecutive decisions with the same sentences, or with nothing to do, are shown as one: the
+/// newest, with the number of those before it.
 fn collapsed(visit: &Visit, decisions: &[DecisionStatus]) -> Vec<DecisionView> {
     let mut views: Vec<DecisionView> = Vec::new();
     let mut in_quiet = false;
@@ -227,8 +227,8 @@ impl DecisionView {
 }
 
 fn upgrade(region: &RegionStatus, now: Timestamp) -> Vec<Paragraph> {
-    let told = &region.upgrade;
-    let warming = told.warming.iter().map(|warming| Paragraph {
+    let upgrade = &region.upgrade;
+    let warming = upgrade.warming.iter().map(|warming| Paragraph {
         head: format!(
             "Upgrade to {} ({}).",
             warming.image,
@@ -236,11 +236,11 @@ fn upgrade(region: &RegionStatus, now: Timestamp) -> Vec<Paragraph> {
         ),
         text: next_step(region, warming, now),
     });
-    let baking = told.baking.iter().map(|baking| Paragraph {
-        head: format!("{} is kept for a way back.", baking.image),
+    let baking = upgrade.baking.iter().map(|baking| Paragraph {
+        head: format!("{} is kept for a rollback.", baking.image),
         text: match baking.until {
             Some(until) => format!(
-                "Until {} ({}) users of {} are served from it; then it drains",
+                "Until {} ({}), users of {} are served from it; then it drains",
                 clock(until),
                 distance(now, until),
                 short_sha(baking.client_sha.as_str())
@@ -259,7 +259,7 @@ fn upgrade(region: &RegionStatus, now: Timestamp) -> Vec<Paragraph> {
     warming.chain(baking).chain(failed).collect()
 }
 
-/// An upgrade that failed is news for so long.
+/// A failed upgrade is shown for a day.
 fn is_recent(image: &ImageOverview, now: Timestamp) -> bool {
     let since = image.since.map(|since| now.duration_since(since));
     since.is_some_and(|since| since < SignedDuration::from_hours(24))
@@ -280,7 +280,7 @@ const SLOTS: [Count; 2] = [
     ("sessions", |image| image.occupied),
 ];
 
-/// Images that nothing runs on and nobody needs are left to the JSON.
+/// Images without instances that are not in use are in the JSON only.
 fn images(region: &RegionStatus, now: Timestamp) -> ImageTable {
     let shown: Vec<_> = region
         .images
@@ -293,7 +293,7 @@ fn images(region: &RegionStatus, now: Timestamp) -> ImageTable {
         .collect();
     let says =
         |(name, count): &&Count| *name == "active" || shown.iter().any(|image| count(image) > 0);
-    // With one image, its slots are the region's.
+    // With one image, its slots are those of the region.
     let slots = SLOTS.iter().filter(|_| shown.len() > 1);
     let columns: Vec<_> = STATES.iter().chain(slots).filter(says).collect();
     let row = |image: &&ImageOverview| ImageRow {
@@ -303,7 +303,7 @@ fn images(region: &RegionStatus, now: Timestamp) -> ImageTable {
             .map_or("without a row".to_owned(), |state| state.to_string()),
         sha: short_sha(image.client_sha.as_str()).to_owned(),
         counts: columns.iter().map(|(_, count)| count(image)).collect(),
-        told: image_told(image, now),
+        history: image_history(image, now),
     };
     ImageTable {
         rows: shown.iter().map(row).collect(),
@@ -311,16 +311,16 @@ fn images(region: &RegionStatus, now: Timestamp) -> ImageTable {
     }
 }
 
-fn image_told(image: &ImageOverview, now: Timestamp) -> String {
+fn image_history(image: &ImageOverview, now: Timestamp) -> String {
     let state = image.state.map(|state| state.to_string());
-    let mut told = match (state, image.since) {
+    let mut text = match (state, image.since) {
         (Some(state), Some(since)) => {
             format!("{state} since {} ({})", full(since), distance(now, since))
         }
         _ => String::new(),
     };
     if let Some(reason) = &image.reason {
-        told += &format!(": {reason}");
+        text += &format!(": {reason}");
     }
-    told
+    text
 }

@@ -1,5 +1,5 @@
-//! Times and numbers as people say them. Times are in UTC: machines of many regions are watched
-//! from many places.
+//! Formats times, numbers and names for people. Times are in UTC, because regions and readers are in
+//! many time zones.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,7 +14,7 @@ pub(super) fn count(n: impl Into<u64>, of: &str) -> String {
     format!("{n} {of}{ending}")
 }
 
-/// `45 s`, `3 min`, `2 h 5 min`, `3 days`: no more exact than a glance is.
+/// `45 s`, `3 min`, `2 h 5 min`, `3 days`: rounded down.
 pub(super) fn span(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -53,9 +53,24 @@ pub(super) fn full(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// So much of a commit's hash as people compare.
+/// The first nine characters of a commit's hash.
 pub(super) fn short_sha(sha: &str) -> &str {
     sha.get(..9).unwrap_or(sha)
+}
+
+/// `i-1`, `i-1 and i-2`, `i-1, i-2, i-3 and 4 others`.
+pub(super) fn names(names: &[&str]) -> String {
+    const NAMED: usize = 3;
+    match names {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [all @ .., last] if names.len() <= NAMED => format!("{} and {last}", all.join(", ")),
+        _ => {
+            let others = names.len() - NAMED;
+            let ending = if others == 1 { "" } else { "s" };
+            format!("{} and {others} other{ending}", names[..NAMED].join(", "))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_not_many() {
+    fn count_has_singular_and_plural() {
         assert_eq!(count(0u32, "user"), "0 users");
         assert_eq!(count(1u32, "user"), "1 user");
         assert_eq!(count(12u64, "user"), "12 users");
@@ -71,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_told_as_exactly_as_they_matter() {
+    fn span_is_rounded_to_its_largest_units() {
         for (seconds, text) in [
             (-5, "0 s"),
             (0, "0 s"),
@@ -89,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_from_now_and_in_utc() {
+    fn times_are_relative_or_in_utc() {
         let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         let then = now - SignedDuration::from_secs(200);
         assert_eq!(distance(now, then), "3 min ago");
@@ -101,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_cut_and_another_word_is_not() {
+    fn hash_is_cut_and_shorter_text_is_not() {
         let sha = "9d4ad9c1f3b0e0b2f6d1f0a7c3f2b8e5a1c6d7e8";
         assert_eq!(short_sha(sha), "9d4ad9c1f");
         assert_eq!(short_sha("ä"), "ä");

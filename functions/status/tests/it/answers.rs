@@ -1,4 +1,4 @@
-//! Who is answered what, whatever there is to tell.
+//! Access, methods, headers and errors.
 
 use shared::db::DbError;
 
@@ -12,7 +12,7 @@ const ROUTES: [&str; 4] = [
 ];
 
 #[tokio::test]
-async fn every_route_answers_whoever_has_the_token() {
+async fn every_route_answers_with_the_token() {
     for path in ROUTES {
         let bearer = format!("Bearer {TOKEN}");
         for header in [bearer, basic(&format!("anybody:{TOKEN}"))] {
@@ -25,7 +25,7 @@ async fn every_route_answers_whoever_has_the_token() {
 }
 
 #[tokio::test]
-async fn without_the_token_only_health_is_told_and_nothing_is_read() {
+async fn request_without_token_gets_health_only_and_reads_nothing() {
     let wrong = [
         None,
         Some("Bearer wrong".to_owned()),
@@ -61,7 +61,7 @@ async fn without_the_token_only_health_is_told_and_nothing_is_read() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_answered_with_what_is() {
+async fn unknown_path_names_the_known_ones() {
     let cases = [
         ("/nothing", 404, "GET /, /healthz, /regions/NAME"),
         ("/regions/us-east-9", 404, "no region us-east-9"),
@@ -78,7 +78,7 @@ async fn what_is_not_there_is_answered_with_what_is() {
 }
 
 #[tokio::test]
-async fn nothing_but_get_and_head_is_understood() {
+async fn other_methods_are_rejected() {
     let token = format!("Bearer {TOKEN}");
     for path in ROUTES {
         for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", ""] {
@@ -97,7 +97,7 @@ async fn nothing_but_get_and_head_is_understood() {
 }
 
 #[tokio::test]
-async fn every_answer_is_kept_by_nobody_and_framed_by_nobody() {
+async fn answers_are_neither_cached_nor_framed() {
     let world = World::decided(10);
     for event in [
         request("GET", "/", None),
@@ -115,7 +115,7 @@ async fn every_answer_is_kept_by_nobody_and_framed_by_nobody() {
 }
 
 #[tokio::test]
-async fn without_the_database_or_dynamodb_nothing_is_guessed_and_no_detail_is_told() {
+async fn unreadable_database_or_dynamodb_is_a_503_without_details() {
     for path in ["/", "/healthz", "/regions/us-east-1"] {
         let world = World::decided(10);
         world.overview.state().next_error = Some(DbError::Unavailable {

@@ -1,4 +1,4 @@
-//! Every sample in `events/` of this function, with what it is answered.
+//! Every sample event of this function in `events/`, with its answer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{TOKEN, World};
 
-/// What each sample is answered, with the real token where it says to put it.
+/// The answer to each sample, with the real token in place of the placeholder.
 async fn answers(folder: &str) -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
@@ -39,7 +39,7 @@ fn expected(lines: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn the_samples_work() {
+async fn samples_are_answered() {
     let expected = expected(&[
         ("status", "200"),
         ("status-decision", "200"),
@@ -50,7 +50,7 @@ async fn the_samples_work() {
 }
 
 #[tokio::test]
-async fn the_malformed_samples_are_refused() {
+async fn malformed_samples_are_rejected() {
     let expected = expected(&[
         ("status-before-no-version", "400 BAD_REQUEST"),
         ("status-decision-unknown", "404 NOT_FOUND"),

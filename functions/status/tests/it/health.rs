@@ -1,4 +1,4 @@
-//! When a region is stale.
+//! Which regions are stale.
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -17,7 +17,7 @@ fn is_healthy(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn a_region_is_stale_when_its_newest_decision_is_older_than_the_bound() {
+async fn region_is_stale_when_its_newest_decision_is_too_old() {
     is_healthy(&World::decided(STALE_SECONDS).get("/healthz").await);
     let world = World::decided(STALE_SECONDS + 1);
     is_stale(&world.get("/healthz").await);
@@ -31,7 +31,7 @@ async fn a_region_is_stale_when_its_newest_decision_is_older_than_the_bound() {
 }
 
 #[tokio::test]
-async fn without_any_decision_the_age_of_the_row_counts() {
+async fn region_without_decisions_is_stale_by_the_age_of_its_row() {
     for (age, stale) in [(STALE_SECONDS, false), (STALE_SECONDS + 1, true)] {
         let mut region = region_overview("us-east-1");
         region.created_at = region.now - SignedDuration::from_secs(age);
@@ -45,20 +45,20 @@ async fn without_any_decision_the_age_of_the_row_counts() {
 }
 
 #[tokio::test]
-async fn who_is_disabled_or_paused_is_not_waited_for() {
+async fn disabled_or_paused_region_is_not_stale() {
     for (enabled, paused) in [(false, false), (true, true), (false, true)] {
         let mut region = region_overview("us-east-1");
         region.created_at = region.now - SignedDuration::from_hours(9);
         (region.enabled, region.paused) = (enabled, paused);
         let world = World::of([region]);
         is_healthy(&world.get("/healthz").await);
-        assert_eq!(world.requests(), (1, 0), "nobody asks for its decisions");
+        assert_eq!(world.requests(), (1, 0), "its decisions are not read");
         assert_eq!(world.get("/").await.body["regions"][0]["stale"], false);
     }
 }
 
 #[tokio::test]
-async fn no_region_is_stale_where_there_is_none() {
+async fn service_without_regions_is_healthy() {
     let world = World::of([]);
     is_healthy(&world.get("/healthz").await);
     let status = world.get("/").await.body;
@@ -70,7 +70,7 @@ async fn no_region_is_stale_where_there_is_none() {
 }
 
 #[tokio::test]
-async fn every_stale_region_is_named() {
+async fn stale_regions_are_named() {
     let names = ["ap-south-1", "eu-west-1", "us-east-1"];
     let world = World::of(names.map(region_overview));
     let now = region_overview("eu-west-1").now;

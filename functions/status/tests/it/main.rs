@@ -1,4 +1,4 @@
-//! The whole function over the fakes of the database's counts and of the lock table.
+//! The whole function, with fakes of the database and of the lock table.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

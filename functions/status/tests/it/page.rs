@@ -1,4 +1,4 @@
-//! The pages: who gets one, what it says, and that nothing in it can do harm.
+//! The pages: who gets one, what it shows, and that it is safe.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ async fn page(world: &World, path: &str) -> String {
     answer.page
 }
 
-/// What somebody reads there: without tags, scripts and styles.
+/// The text of the page, without tags, scripts and styles.
 fn text(page: &str) -> String {
     let main = page.split_once("<main").unwrap().1;
     let main = main.split_once("</main>").unwrap().0;
@@ -50,7 +50,7 @@ fn encoded(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_browser_is_shown_pages_and_a_program_is_told_json() {
+async fn browser_gets_pages_and_program_gets_json() {
     let world = World::decided(10);
     for path in ["/", "/regions/us-east-1", "/decisions/us-east-1/1"] {
         let html = page(&world, path).await;
@@ -69,7 +69,7 @@ async fn a_browser_is_shown_pages_and_a_program_is_told_json() {
 }
 
 #[tokio::test]
-async fn who_has_no_token_is_shown_where_to_enter_it_and_comes_back_to_the_page() {
+async fn browser_without_token_logs_in_and_returns_to_its_page() {
     let world = World::decided(10);
     let stranger = world.send(browse("GET", "/regions/us-east-1", None)).await;
     assert_eq!(stranger.status, 401);
@@ -107,7 +107,7 @@ async fn who_has_no_token_is_shown_where_to_enter_it_and_comes_back_to_the_page(
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_asked_for_again() {
+async fn wrong_token_shows_the_form_again() {
     let world = World::decided(10);
     for form in ["token=wrong&next=%2F", "", "next=%2F", "%ff=%fe"] {
         let answer = world.send(log_in(form)).await;
@@ -124,7 +124,7 @@ async fn a_wrong_token_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_log_in_leads_nowhere_but_here() {
+async fn log_in_redirects_only_to_this_service() {
     let world = World::decided(10);
     for (next, location) in [
         ("https://elsewhere.example/", "./"),
@@ -145,7 +145,7 @@ async fn a_log_in_leads_nowhere_but_here() {
 }
 
 #[tokio::test]
-async fn pages_may_load_nothing_and_be_loaded_by_nobody() {
+async fn pages_load_nothing_and_cannot_be_framed() {
     let world = World::decided(10);
     for event in [
         browse("GET", "/", Some(TOKEN)),
@@ -165,7 +165,7 @@ async fn pages_may_load_nothing_and_be_loaded_by_nobody() {
 }
 
 #[tokio::test]
-async fn what_others_wrote_is_shown_and_not_run() {
+async fn stored_texts_are_escaped() {
     let evil = "<script>alert(1)</script>\"'&";
     let mut region = region_overview("us-east-1");
     let mut failed = image_overview("ami-2", ImageState::Failed);
@@ -194,7 +194,7 @@ async fn what_others_wrote_is_shown_and_not_run() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_shown_is_a_page_too() {
+async fn errors_are_pages_for_browsers() {
     let world = World::decided(10);
     for (path, status, says) in [
         ("/nothing", 404, "There is nothing here"),
@@ -220,7 +220,7 @@ async fn what_cannot_be_shown_is_a_page_too() {
     );
 }
 
-/// The region's own words on the overview.
+/// The text of the overview with this region.
 async fn shown(region: RegionOverview, prepare: impl FnOnce(&World)) -> String {
     let world = World::of([region]);
     prepare(&world);
@@ -251,7 +251,7 @@ fn noted(reason: Reason) -> impl FnOnce(&World) {
 }
 
 #[tokio::test]
-async fn it_says_whether_users_get_a_slot() {
+async fn overview_says_whether_users_get_a_slot() {
     let good = shown(with_free(4), decided).await;
     assert!(
         good.starts_with("✓ Users get a slot at once region 1"),
@@ -265,7 +265,7 @@ async fn it_says_whether_users_get_a_slot() {
     let low = shown(with_free(3), decided).await;
     assert!(low.contains("▲ Users get a slot, but fewer"), "{low}");
     assert!(
-        low.contains("the next pass launches what is missing"),
+        low.contains("the next pass launches the missing instances"),
         "{low}"
     );
 
@@ -289,7 +289,7 @@ async fn it_says_whether_users_get_a_slot() {
     assert!(unknown.contains("? It is not known yet"), "{unknown}");
     let known = shown(replicas, decided).await;
     assert!(
-        known.contains("Fewer free slots than wanted"),
+        known.contains("Fewer free slots than the target"),
         "3 of 4: {known}"
     );
 
@@ -298,7 +298,7 @@ async fn it_says_whether_users_get_a_slot() {
 }
 
 #[tokio::test]
-async fn one_region_without_slots_is_not_lost_among_others() {
+async fn overview_names_the_region_without_slots() {
     let [mut here, mut there] = ["eu-west-1", "us-east-1"].map(region_overview);
     (here.images[0].free, there.images[0].free) = (4, 0);
     let world = World::of([here, there]);
@@ -319,7 +319,7 @@ async fn one_region_without_slots_is_not_lost_among_others() {
 }
 
 #[tokio::test]
-async fn it_says_why_not() {
+async fn overview_says_why_users_get_no_slot() {
     let at_maximum = Reason::AtMaximum {
         missing_slots: 4,
         live: 10,
@@ -358,7 +358,8 @@ async fn it_says_why_not() {
         let refusals = &mut items.of(&"us-east-1".into()).refusals;
         refusals.insert(refusal.key(), refusal);
     };
-    let words = "EC2 has no room for m6i.large (spot) in subnet-a: asked again after 12:01:30";
+    let words =
+        "EC2 has no capacity for m6i.large (spot) in subnet-a: the next attempt is after 12:01:30";
     for free in [0, 4] {
         let text = shown(with_free(free), refused).await;
         assert!(text.contains(words), "{text}");
@@ -377,21 +378,21 @@ async fn it_says_why_not() {
 }
 
 #[tokio::test]
-async fn old_news_are_marked_as_old() {
+async fn stale_region_is_marked() {
     let stale = |world: &World| {
         world.decide("us-east-1", 1, NOW - SignedDuration::from_mins(7));
     };
     let text = shown(with_free(4), stale).await;
-    let words = "stale: no pass has decided anything for 7 min, and what";
+    let words = "stale: no pass has decided anything for 7 min, and the data";
     assert!(text.contains(words), "{text}");
     assert!(
-        text.starts_with("▲ Users get a slot at once; 1 region needs a look us-east-1 : stale"),
+        text.starts_with("▲ Users get a slot at once; 1 region needs attention us-east-1 : stale"),
         "{text}"
     );
 }
 
 #[tokio::test]
-async fn an_upgrade_is_shown_with_its_next_step() {
+async fn upgrade_is_shown_with_its_next_step() {
     let upgrading = |free: u32, named: bool| {
         let mut region = with_free(4);
         let mut warming = image_overview("ami-2", ImageState::Warming);
@@ -405,13 +406,13 @@ async fn an_upgrade_is_shown_with_its_next_step() {
     for (region, next) in [
         (
             upgrading(1, false),
-            "1 of 4 slots are free; next, 2 slots start",
+            "1 of 4 slots are free; next: 2 slots start",
         ),
         (
             upgrading(4, false),
-            "next, the app version has to name 012345678; it fails at 14:30:00 (in 2 h 30 min)",
+            "next: the app version must name 012345678; the upgrade fails at 14:30:00 (in 2 h 30 min)",
         ),
-        (upgrading(4, true), "next, the coming pass makes it current"),
+        (upgrading(4, true), "next: the next pass makes it current"),
     ] {
         let text = shown(region, decided).await;
         assert!(text.contains(head), "{text}");
@@ -423,13 +424,13 @@ async fn an_upgrade_is_shown_with_its_next_step() {
         .push(image_overview("ami-0", ImageState::Baking));
     let text = shown(baking, decided).await;
     assert!(
-        text.contains("ami-0 is kept for a way back. Until 12:30:00 (in 30 min)"),
+        text.contains("ami-0 is kept for a rollback. Until 12:30:00 (in 30 min)"),
         "{text}"
     );
 }
 
 #[tokio::test]
-async fn the_last_decisions_are_told_and_quiet_ones_together() {
+async fn quiet_decisions_are_shown_as_one() {
     let text = shown(with_free(4), |world| {
         for version in 1..=6 {
             let mut past = decision("us-east-1", version, at(version));
@@ -446,7 +447,7 @@ async fn the_last_decisions_are_told_and_quiet_ones_together() {
 }
 
 #[tokio::test]
-async fn a_regions_page_has_its_instances_by_the_page() {
+async fn instances_of_a_region_are_paged() {
     let world = World::decided(10);
     let instances = (0..150).map(|n| Instance {
         status: InstanceStatus::Draining,
@@ -461,13 +462,13 @@ async fn a_regions_page_has_its_instances_by_the_page() {
     let second = page(&world, "/regions/us-east-1?after=i-099").await;
     assert!(text(&second).contains("i-149"), "{second}");
     assert!(!second.contains("?after="), "there are no more");
-    let told = world.get("/regions/us-east-1").await.body;
-    assert_eq!(told["instances"].as_array().unwrap().len(), 100);
-    assert_eq!(told["more_instances"], "/regions/us-east-1?after=i-099");
+    let answer = world.get("/regions/us-east-1").await.body;
+    assert_eq!(answer["instances"].as_array().unwrap().len(), 100);
+    assert_eq!(answer["more_instances"], "/regions/us-east-1?after=i-099");
 }
 
 #[tokio::test]
-async fn a_page_refreshes_itself_unless_it_was_told_not_to() {
+async fn page_refreshes_unless_turned_off() {
     let world = World::decided(10);
     for (path, refreshes) in [
         ("/", true),
@@ -483,7 +484,7 @@ async fn a_page_refreshes_itself_unless_it_was_told_not_to() {
 }
 
 #[tokio::test]
-async fn replicas_are_listed_with_what_was_decided_for_them() {
+async fn replicas_are_listed_with_their_decisions() {
     let mut region = region_overview("us-east-1");
     region.algorithm = "replica".to_owned();
     let world = World::of([region]);
@@ -515,6 +516,9 @@ async fn replicas_are_listed_with_what_was_decided_for_them() {
         assert!(text.contains(unknown), "{text}");
     }
     let text = text(&page(&world, "/regions/us-east-1").await);
-    assert!(!text.contains("No instance has a row"), "{text}");
-    assert!(!text.contains("sessions"), "nobody counts them: {text}");
+    assert!(!text.contains("No instances now"), "{text}");
+    assert!(
+        !text.contains("sessions"),
+        "replicas have no sessions: {text}"
+    );
 }

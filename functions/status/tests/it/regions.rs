@@ -1,4 +1,4 @@
-//! What is told of regions and decisions, and what it costs.
+//! The JSON of regions and decisions, and the number of requests that it takes.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn only_region(world: &World) -> Value {
 }
 
 #[tokio::test]
-async fn a_region_is_told_with_its_figures_and_its_last_decision() {
+async fn region_has_its_counts_and_last_decision() {
     let world = World::decided(10);
     let status = world.get("/").await.body;
     assert_eq!(
@@ -47,7 +47,7 @@ async fn a_region_is_told_with_its_figures_and_its_last_decision() {
 }
 
 #[tokio::test]
-async fn free_counts_what_is_served_and_a_disabled_region_has_no_target() {
+async fn free_counts_served_images_and_disabled_region_has_no_target() {
     let mut region = region_overview("us-east-1");
     region.enabled = false;
     for (id, state) in [
@@ -57,18 +57,18 @@ async fn free_counts_what_is_served_and_a_disabled_region_has_no_target() {
     ] {
         region.images.push(image_overview(id, state));
     }
-    let told = only_region(&World::of([region])).await;
-    assert_eq!(told["free"], 2, "current and baking");
+    let answer = only_region(&World::of([region])).await;
+    assert_eq!(answer["free"], 2, "current and baking");
     assert_eq!(
-        (&told["starting"], &told["occupied"]),
+        (&answer["starting"], &answer["occupied"]),
         (&json!(8), &json!(8))
     );
-    assert_eq!(told["instances"]["ACTIVE"], 4);
-    assert_eq!(told["target"], 0);
+    assert_eq!(answer["instances"]["ACTIVE"], 4);
+    assert_eq!(answer["target"], 0);
 }
 
 #[tokio::test]
-async fn an_upgrade_is_told_with_its_deadline_and_what_bakes_with_its_end() {
+async fn upgrade_has_its_deadline_and_baking_image_its_end() {
     let mut region = region_overview("us-east-1");
     let mut warming = image_overview("ami-2", ImageState::Warming);
     warming.client_sha = "new".into();
@@ -90,7 +90,7 @@ async fn an_upgrade_is_told_with_its_deadline_and_what_bakes_with_its_end() {
 }
 
 #[tokio::test]
-async fn an_algorithm_without_rows_has_the_figures_of_its_last_decision() {
+async fn algorithm_without_rows_has_the_counts_of_its_last_decision() {
     let mut region = region_overview("us-east-1");
     region.algorithm = "replica".to_owned();
     let world = World::of([region]);
@@ -100,19 +100,19 @@ async fn an_algorithm_without_rows_has_the_figures_of_its_last_decision() {
         (&Value::Null, &Value::Null)
     );
     world.decide("us-east-1", 1, NOW);
-    let told = only_region(&world).await;
-    let figures = &told["last_decision"]["plan"]["figures"];
+    let answer = only_region(&world).await;
+    let figures = &answer["last_decision"]["plan"]["figures"];
     assert_eq!(figures["free"], 3);
     for field in ["target", "free", "starting"] {
-        assert_eq!(told[field], figures[field], "{field}");
+        assert_eq!(answer[field], figures[field], "{field}");
     }
     for field in ["occupied", "instances"] {
-        assert_eq!(told[field], Value::Null, "{field}");
+        assert_eq!(answer[field], Value::Null, "{field}");
     }
 }
 
 #[tokio::test]
-async fn a_lock_is_told_with_its_holder_and_age_and_without_after_its_release() {
+async fn lock_has_holder_and_age_until_its_release() {
     let world = World::decided(60);
     assert_eq!(only_region(&world).await["lock"], Value::Null);
     let since = NOW - SignedDuration::from_secs(20);
@@ -136,7 +136,7 @@ async fn a_lock_is_told_with_its_holder_and_age_and_without_after_its_release() 
 }
 
 #[tokio::test]
-async fn a_holder_that_died_is_told_and_passes_without_a_decision_are_counted() {
+async fn crashed_holder_is_shown_and_passes_without_decision_are_counted() {
     let world = World::decided(300);
     for seconds in [240, 180, 60] {
         world
@@ -150,9 +150,9 @@ async fn a_holder_that_died_is_told_and_passes_without_a_decision_are_counted() 
             .unwrap()
             .expires_at = 0;
     }
-    let told = only_region(&world).await;
-    assert_eq!(told["lock"]["version"], 3);
-    assert_eq!(told["undecided"], 2, "versions 2 and 3");
+    let answer = only_region(&world).await;
+    assert_eq!(answer["lock"]["version"], 3);
+    assert_eq!(answer["undecided"], 2, "versions 2 and 3");
     world.hold("us-east-1", NOW).await;
     assert_eq!(
         only_region(&world).await["undecided"],
@@ -167,14 +167,17 @@ async fn a_holder_that_died_is_told_and_passes_without_a_decision_are_counted() 
         .as_mut()
         .unwrap()
         .expires_at = (NOW - SignedDuration::from_secs(1)).as_millisecond();
-    let told = only_region(&world).await;
-    assert_eq!(told["lock"]["held"], false);
-    assert_eq!(told["lock"]["holder"], "holder", "it never gave it back");
-    assert_eq!(told["undecided"], 3);
+    let answer = only_region(&world).await;
+    assert_eq!(answer["lock"]["held"], false);
+    assert_eq!(
+        answer["lock"]["holder"], "holder",
+        "it did not release the lock"
+    );
+    assert_eq!(answer["undecided"], 3);
 }
 
 #[tokio::test]
-async fn intents_and_refusals_are_told_without_secrets() {
+async fn intents_and_refusals_are_shown_without_secrets() {
     let world = World::decided(10);
     world.hold("us-east-1", NOW).await;
     let lease = world
@@ -228,28 +231,28 @@ async fn intents_and_refusals_are_told_without_secrets() {
         .set_wake_mark(&"us-east-1".into(), "event-9", NOW)
         .await
         .unwrap();
-    let told = only_region(&world).await;
+    let answer = only_region(&world).await;
     assert_eq!(
-        told["open_intents"],
+        answer["open_intents"],
         json!([{"launch": "launch-1", "since": NOW, "image": "ami-1", "client_sha": "sha",
             "spot": true, "instance_type": "m6i.large", "subnet_id": "subnet-a", "count": 3,
             "capacity": 2}])
     );
     assert_eq!(
-        told["refusals"].as_array().unwrap().len(),
+        answer["refusals"].as_array().unwrap().len(),
         1,
         "one has run out"
     );
-    assert_eq!(told["refusals"][0]["subnet_id"], "subnet-b");
-    assert_eq!(told["wanted_by"], "event-9");
-    let text = told.to_string();
+    assert_eq!(answer["refusals"][0]["subnet_id"], "subnet-b");
+    assert_eq!(answer["wanted_by"], "event-9");
+    let text = answer.to_string();
     for secret in ["the client token", "agent's token"] {
         assert!(!text.contains(secret), "{text}");
     }
 }
 
 #[tokio::test]
-async fn one_region_that_cannot_be_read_hides_no_other() {
+async fn unreadable_region_does_not_hide_others() {
     let world = World::of(["eu-west-1", "us-east-1"].map(region_overview));
     world.decide("eu-west-1", 1, NOW);
     world.decide("us-east-1", 1, NOW);
@@ -268,14 +271,14 @@ async fn one_region_that_cannot_be_read_hides_no_other() {
     assert_eq!(
         of("stale"),
         [json!(null), json!(false)],
-        "nothing is guessed"
+        "unknown is not guessed"
     );
     assert_eq!(of("free"), [json!(1), json!(1)], "the database knows");
     assert!(!answer.body.to_string().contains("secret name"));
 }
 
 #[tokio::test]
-async fn a_decision_is_told_in_full_by_its_id_with_its_inputs_and_reasons() {
+async fn decision_is_shown_in_full_by_its_id() {
     let world = World::decided(10);
     let mut long = decision("us-east-1", 12, NOW);
     long.trigger = Trigger::DatabaseEvent {
@@ -301,22 +304,22 @@ async fn a_decision_is_told_in_full_by_its_id_with_its_inputs_and_reasons() {
     long.outcome = PassOutcome::Incomplete;
     world.record(long);
     for path in ["/decisions/us-east-1/12", "/decisions/us-east-1:12"] {
-        let told = world.get(path).await.body;
-        assert_eq!(told["decision"], "us-east-1/12");
-        assert_eq!(told["id"], "event-12");
+        let answer = world.get(path).await.body;
+        assert_eq!(answer["decision"], "us-east-1/12");
+        assert_eq!(answer["id"], "event-12");
         assert_eq!(
-            told["trigger"],
+            answer["trigger"],
             json!({"kind": "database_event", "name": "region_wake"})
         );
-        assert_eq!(told["plan"]["figures"]["target"], 4);
-        assert_eq!(told["plan"]["steps"].as_array().unwrap().len(), 30);
-        let why = &told["plan"]["steps"][0]["because"];
+        assert_eq!(answer["plan"]["figures"]["target"], 4);
+        assert_eq!(answer["plan"]["steps"].as_array().unwrap().len(), 30);
+        let why = &answer["plan"]["steps"][0]["because"];
         assert_eq!(why["reason"], "surplus");
         assert!(why["text"].as_str().unwrap().contains("40"), "{why}");
-        assert_eq!(told["plan"]["notes"][0]["alert"], true);
-        assert_eq!(told["results"][0]["ok"], false);
+        assert_eq!(answer["plan"]["notes"][0]["alert"], true);
+        assert_eq!(answer["results"][0]["ok"], false);
         assert_eq!(
-            (&told["outcome"], &told["left_out"]),
+            (&answer["outcome"], &answer["left_out"]),
             (&json!("incomplete"), &json!(0))
         );
     }
@@ -357,7 +360,7 @@ async fn history_is_paged_to_its_beginning() {
 }
 
 #[tokio::test]
-async fn an_answer_costs_the_same_however_old_the_service_is() {
+async fn number_of_requests_is_independent_of_history() {
     for decisions in [1, 1000] {
         let names: Vec<_> = (0..30).map(|n| format!("region-{n}")).collect();
         let world = World::of(names.iter().map(|name| region_overview(name)));

@@ -1,4 +1,4 @@
-//! The function, what it reads, and requests to it.
+//! The function with its fakes, and requests to it.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub struct World {
 pub struct Answer {
     pub status: i64,
     pub headers: HeaderMap,
-    /// Null where there is none, or no JSON.
+    /// Null if there is none or it is not JSON.
     pub body: Value,
     pub page: String,
     pub cookies: Vec<String>,
@@ -86,7 +86,7 @@ impl World {
         taken.unwrap();
     }
 
-    /// The next call of that name fails.
+    /// Makes the next call with this name fail.
     pub fn fail(&self, call: &'static str) {
         let error = LockError::Unavailable {
             operation: "read",
@@ -95,7 +95,7 @@ impl World {
         self.store.items().next_error = Some((call, error));
     }
 
-    /// How often the database and DynamoDB were asked so far.
+    /// The number of requests to the database and to DynamoDB so far.
     pub fn requests(&self) -> (usize, usize) {
         (self.overview.state().calls, self.store.items().calls.len())
     }

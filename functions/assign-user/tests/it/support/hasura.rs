@@ -1,4 +1,4 @@
-//! The stand-in GraphQL engine.
+//! The fake GraphQL engine.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -14,13 +14,12 @@ use super::serve;
 pub const ADMIN_SECRET: &str = "the-admin-secret";
 pub const SLOT: &str = "6f1c2b9e-3d0a-4f0e-9a70-2f5d3a1b7c11";
 
-/// The GraphQL engine: answers what it is told to, in that order, and then that a slot was
-/// assigned.
+/// A GraphQL engine that gives the queued replies in order, and then assigned slots.
 #[derive(Clone, Debug, Default)]
 pub struct Hasura {
     pub url: String,
     script: Arc<Mutex<VecDeque<Reply>>>,
-    questions: Arc<Mutex<Vec<Question>>>,
+    requests: Arc<Mutex<Vec<GraphqlRequest>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,7 +29,7 @@ pub enum Reply {
 }
 
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct GraphqlRequest {
     pub admin_secret: Option<String>,
     pub variables: Value,
 }
@@ -71,7 +70,7 @@ impl Hasura {
         body: String,
     ) -> (StatusCode, String) {
         let body: Value = serde_json::from_str(&body).unwrap();
-        hasura.questions.lock().unwrap().push(Question {
+        hasura.requests.lock().unwrap().push(GraphqlRequest {
             admin_secret: headers
                 .get("x-hasura-admin-secret")
                 .map(|secret| secret.to_str().unwrap().to_owned()),
@@ -88,7 +87,7 @@ impl Hasura {
         self.script.lock().unwrap().push_back(reply);
     }
 
-    pub fn questions(&self) -> Vec<Question> {
-        self.questions.lock().unwrap().clone()
+    pub fn requests(&self) -> Vec<GraphqlRequest> {
+        self.requests.lock().unwrap().clone()
     }
 }

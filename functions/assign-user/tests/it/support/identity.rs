@@ -1,4 +1,4 @@
-//! The stand-in identity provider, and the tokens that it would sign and others forge.
+//! The fake identity provider, with its tokens and forged ones.
 
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -20,7 +20,7 @@ use super::serve;
 pub const ISSUER: &str = "https://issuer.example/";
 pub const AUDIENCE: &str = "https://api.example";
 
-/// Generating one takes long enough to do it once.
+/// Generated once, because it takes long.
 static RSA: LazyLock<RsaKeyPair> =
     LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
 static OTHER_RSA: LazyLock<RsaKeyPair> =
@@ -44,12 +44,12 @@ pub fn ec_jwk(kid: &str) -> Value {
            "x": base64url(&point[1..33]), "y": base64url(&point[33..])})
 }
 
-/// The public key as a forger has it.
+/// The public key, which forgers know, too.
 pub fn rsa_public_key() -> Vec<u8> {
     RSA.public_key().as_ref().to_vec()
 }
 
-/// A token to be, with everything in it that a valid one has.
+/// A token before it is signed, with all claims of a valid one.
 #[derive(Clone, Debug)]
 pub struct Token {
     pub header: Value,
@@ -119,12 +119,12 @@ fn rsa_signature(key: &RsaKeyPair, message: &[u8]) -> Vec<u8> {
     signature
 }
 
-/// Seconds since the epoch, as the verifier reads them.
+/// Seconds since the epoch, by the verifier's clock.
 pub fn now() -> u64 {
     jsonwebtoken::get_current_timestamp()
 }
 
-/// The identity provider: serves a key set, and counts how often.
+/// Serves a key set, and counts the requests.
 #[derive(Clone, Debug)]
 pub struct Provider {
     pub url: String,

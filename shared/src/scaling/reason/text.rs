@@ -1,0 +1,356 @@
+//! The text of a reason, as logs and stored decisions have it. It names the setting that an
+//! operator can change.
+
+use std::fmt;
+
+use super::Reason;
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BelowTarget {
+                target,
+                waiting,
+                free,
+                starting,
+            } => write!(
+                f,
+                "free {free} and starting {starting} are below target {target} + waiting {waiting}"
+            ),
+            Self::IntentOpen { unrecorded_count } => {
+                write!(
+                    f,
+                    "recorded by an earlier pass; instances without a row: {unrecorded_count}"
+                )
+            }
+            Self::IntentTooOld { hours } => {
+                write!(
+                    f,
+                    "recorded {hours} h ago: its instances are looked up, but it is not launched again"
+                )
+            }
+            Self::AtMaximum {
+                missing_slots,
+                live,
+                max,
+            } => write!(
+                f,
+                "{missing_slots} slots are missing, but {live} of at most {max} instances are live (max_instances)"
+            ),
+            Self::StepBound { wanted, step } => {
+                write!(
+                    f,
+                    "{wanted} instances are needed, but one pass launches at most {step} (scale_up_step)"
+                )
+            }
+            Self::NoImage => f.write_str("the region has no CURRENT image in table `images`"),
+            Self::NoLaunchChoice => f.write_str("the region's `launch_choices` are empty"),
+            Self::NoCapacity { until } => {
+                write!(
+                    f,
+                    "EC2 had no capacity for any launch choice; the next attempt is after {until}"
+                )
+            }
+            Self::BufferFull {
+                target,
+                free,
+                starting,
+            } => {
+                write!(
+                    f,
+                    "free {free} and starting {starting} meet the target of {target}"
+                )
+            }
+            Self::Paused => f.write_str("the region is paused"),
+            Self::Surplus { target, free } => {
+                write!(
+                    f,
+                    "free {free} exceeds the target of {target} by a whole instance"
+                )
+            }
+            Self::OverMaximum { live, max } => {
+                write!(
+                    f,
+                    "{live} live instances exceed the maximum of {max} (max_instances)"
+                )
+            }
+            Self::ImageNotServed { image } => write!(f, "image {image} is no longer served"),
+            Self::ImageUnknown { image } => write!(
+                f,
+                "image {image} has no row in table `images`: the instance is kept, and not counted as free"
+            ),
+            Self::TokenEnds { hours, occupied } => write!(
+                f,
+                "{hours} h old: its agent token expires soon (AGENT_TOKEN_DAYS); {} on it",
+                users(*occupied)
+            ),
+            Self::ImageBelowTarget {
+                state,
+                target,
+                free,
+                starting,
+            } => write!(
+                f,
+                "free {free} and starting {starting} of this {state} image are below target {target}"
+            ),
+            Self::MakesRoom { state } => write!(
+                f,
+                "at max_instances: a more important image needs the room of this {state} one"
+            ),
+            Self::FirstImage => f.write_str(
+                "the region's first image, and an instance of it is ACTIVE or none is needed",
+            ),
+            Self::Warm { free, named: true } => {
+                write!(
+                    f,
+                    "warm (free {free}), and the app version names its client_sha"
+                )
+            }
+            Self::Warm { free, named: false } => {
+                write!(f, "warm (free {free}), and the region has swap_when_warm")
+            }
+            Self::WayBack => f.write_str("the app version names its client_sha again"),
+            Self::BakedLongEnough { seconds } => {
+                write!(f, "replaced {seconds} s ago (bake_seconds)")
+            }
+            Self::UpgradeTooLate {
+                seconds,
+                free,
+                demand,
+            } => write!(
+                f,
+                "only free {free} of {demand} after {seconds} s (upgrade_seconds): the old image stays"
+            ),
+            Self::UpgradeNotNamed {
+                seconds,
+                client_sha,
+            } => write!(
+                f,
+                "warm, but no app version named {client_sha} within {seconds} s \
+                 (upgrade_seconds): the old image stays"
+            ),
+            Self::UpgradeDying { instance } => write!(
+                f,
+                "{instance} of this image did not become ACTIVE or was lost, and no other is healthy: \
+                 the old image stays"
+            ),
+            Self::NoRoomForUpgrade { live, max } => write!(
+                f,
+                "no room for an instance of it: {live} of at most {max} instances are live \
+                 (max_instances + upgrade_surge): the old image stays"
+            ),
+            Self::StillWarming {
+                image,
+                free,
+                demand,
+                starting,
+            } => write!(
+                f,
+                "upgrade to {image}: free {free} of {demand}, starting {starting}"
+            ),
+            Self::AwaitsAppVersion { image, client_sha } => write!(
+                f,
+                "upgrade to {image}: warm, waiting for the app version to name {client_sha}"
+            ),
+            Self::StillBaking { image, until } => {
+                write!(f, "{image} is kept for a rollback until {until}")
+            }
+            Self::UsersOnRetiredImage {
+                image,
+                users: there,
+                seconds,
+            } => write!(
+                f,
+                "{} still on {image}, retired {seconds} s ago (old_image_seconds)",
+                users(*there)
+            ),
+            Self::ReplicasBelowMinimum {
+                min,
+                free,
+                starting,
+            } => write!(
+                f,
+                "available {free} and creating {starting} are below the minimum of {min}"
+            ),
+            Self::ReplicasSuffice {
+                min,
+                free,
+                starting,
+            } => write!(
+                f,
+                "available {free} and creating {starting} meet the minimum of {min}"
+            ),
+            Self::ReplicasAtMaximum { missing, live, max } => write!(
+                f,
+                "capacity {missing} is missing, but {live} of at most {max} replicas are live (max_instances)"
+            ),
+            Self::ReplicaTerminated => f.write_str("it reports that it is terminated"),
+            Self::ReplicaInError { state } => {
+                write!(f, "in error: it is {state} at EC2")
+            }
+            Self::ReplicaSurplus { min, free } => write!(
+                f,
+                "idle, and available {free} exceeds the minimum of {min} by a whole replica"
+            ),
+            Self::ReplicaUnknownFor { seconds } => {
+                write!(
+                    f,
+                    "its status is unknown for {seconds} s (replica_unknown_seconds)"
+                )
+            }
+            Self::ReplicaGuard { unknown, most } => write!(
+                f,
+                "guard: {unknown} replicas are unknown at once, more than {most}: none is \
+                 replaced. Check the network path to them, then invoke reconcile with \
+                 {{\"regions\":[…],\"approve_mass_removal\":true}}"
+            ),
+            Self::ReplicaImage => {
+                f.write_str("replicas are neither warmed nor kept for a rollback")
+            }
+            Self::AddressOfDeleted => f.write_str("the replica that carries it is deleted"),
+            Self::AddressOfGone => f.write_str("EC2 terminates the replica that carries it"),
+            Self::AddressOfUnknown => {
+                f.write_str("the status of the replica that carries it is unknown")
+            }
+            Self::AddressFree => f.write_str("it is free"),
+            Self::AddressMoveNotListed { seconds } => write!(
+                f,
+                "a pass recorded this {seconds} s ago, and EC2 does not list it yet"
+            ),
+            Self::AddressesWithoutReplica { free, unknown } => write!(
+                f,
+                "every healthy replica has an address: {free} are free or become free, {unknown} are on \
+                 replicas with unknown status"
+            ),
+            Self::AddressElsewhere { ip, carrier } => write!(
+                f,
+                "{ip} has the pool's tag, but {carrier}, which is not a replica, carries it: not moved"
+            ),
+            Self::AddressesOnOne { count } => {
+                write!(f, "it carries {count} addresses of the pool: not moved")
+            }
+            Self::AddressPoolEmpty { tag } => {
+                write!(f, "no Elastic IP has the tag {tag} (replica_address_tag)")
+            }
+            Self::AddressesUnknown { why } => write!(f, "no address is moved: {why}"),
+            Self::UnknownReplicas { count } => write!(f, "replicas with unknown status: {count}"),
+            Self::Interrupted { occupied } => write!(
+                f,
+                "EC2 reclaims it within two minutes (spot interruption warning); {} on it",
+                users(*occupied)
+            ),
+            Self::RebalanceAdvised { occupied } => write!(
+                f,
+                "EC2 may reclaim it soon (rebalance recommendation); {} on it",
+                users(*occupied)
+            ),
+            Self::NotReplacedYet { occupied } => write!(
+                f,
+                "EC2 may reclaim it soon (rebalance recommendation): kept until it is replaced, not \
+                 counted as free; {} on it",
+                users(*occupied)
+            ),
+            Self::OccupiedOnOldImage { occupied } => {
+                write!(
+                    f,
+                    "kept: {} on an image that is no longer served",
+                    users(*occupied)
+                )
+            }
+            Self::DrainedAndStillThere { seconds } => {
+                write!(f, "draining and empty, but still running after {seconds} s")
+            }
+            Self::NeverCameUp { seconds } => {
+                write!(f, "not ACTIVE {seconds} s after its launch (boot_seconds)")
+            }
+            Self::Lost {
+                silent_seconds,
+                occupied,
+            } => write!(
+                f,
+                "lost: no heartbeat for {silent_seconds} s (lost_seconds); {} on it",
+                users(*occupied)
+            ),
+            Self::Committed => f.write_str("its row is TERMINATING, but EC2 has not terminated it"),
+            Self::DownAtEc2 {
+                state,
+                status,
+                occupied,
+            } => write!(
+                f,
+                "{state} at EC2 while its row is {status} with {}",
+                users(*occupied)
+            ),
+            Self::OrphanOf {
+                launch: Some(launch),
+                age_seconds,
+            } => write!(
+                f,
+                "no row, launch {launch} is closed, and it is {age_seconds} s old"
+            ),
+            Self::OrphanOf {
+                launch: None,
+                age_seconds,
+            } => {
+                write!(
+                    f,
+                    "no row, no launch in its tags, and it is {age_seconds} s old"
+                )
+            }
+            Self::DrainingOccupied { occupied, seconds } => {
+                write!(
+                    f,
+                    "draining for {seconds} s, kept because of {}",
+                    users(*occupied)
+                )
+            }
+            Self::Silent {
+                silent_seconds,
+                occupied,
+            } => write!(
+                f,
+                "no heartbeat for {silent_seconds} s: not counted as free; {} on it",
+                users(*occupied)
+            ),
+            Self::YoungOrphan { age_seconds } => write!(
+                f,
+                "no row and no open launch, but only {age_seconds} s old: kept, because listings lag"
+            ),
+            Self::Guard {
+                gone,
+                orphaned,
+                lost,
+                allowed,
+            } => write!(
+                f,
+                "guard: {gone} gone, {orphaned} orphaned and {lost} silent at once, more than \
+                 {allowed}: none is removed. Check EC2 and the database, then invoke reconcile \
+                 with {{\"regions\":[…],\"approve_mass_removal\":true}}"
+            ),
+            Self::NotListed => f.write_str("a complete EC2 listing does not contain it"),
+            Self::ListedAgain => f.write_str("EC2 lists it again"),
+            Self::TerminatedAtEc2 => f.write_str("EC2 reports it as terminated"),
+            Self::MissingAndUnknown { seconds } => {
+                write!(f, "missing for {seconds} s, and EC2 does not know its id")
+            }
+            Self::MissingStill { seconds } => write!(f, "missing for {seconds} s"),
+            Self::NotListedButKnown { seconds } => write!(
+                f,
+                "missing from listings for {seconds} s, but EC2 knows its id: were its tags removed?"
+            ),
+            Self::MissingButBeating { seconds } => write!(
+                f,
+                "missing from EC2 for {seconds} s, but its agent sends heartbeats: are the \
+                 functions in the right AWS account?"
+            ),
+            Self::NotClaimed => f.write_str("allocated, but nobody connected within claim_seconds"),
+        }
+    }
+}
+
+pub(super) fn users(occupied: u32) -> String {
+    match occupied {
+        1 => "1 user".to_owned(),
+        n => format!("{n} users"),
+    }
+}
