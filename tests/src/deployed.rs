@@ -1,4 +1,4 @@
-//! A deployed stack as a test sees it: from outside.
+//! A deployed stack, as a test sees it from outside.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -27,19 +27,19 @@ pub struct Deployed {
     pub sql: Client,
     pub(crate) http: reqwest::Client,
     tokens: Mutex<Vec<String>>,
-    given: Mutex<Vec<Given>>,
+    assignments: Mutex<Vec<Assignment>>,
 }
 
-/// A slot that a user was told.
+/// A slot that `assign-user` returned to a user.
 #[derive(Clone, Debug)]
-pub struct Given {
+pub struct Assignment {
     pub region: String,
     pub slot: String,
     pub user: String,
     pub session: String,
 }
 
-/// An answer of `assign-user`; the body of one without is null.
+/// An answer of `assign-user`. The body is null when the answer has none.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -48,8 +48,8 @@ pub struct Answer {
 }
 
 impl Deployed {
-    /// A stack of its own, with the schedule off and the delivery of the database's events
-    /// paused: a test says when a pass runs.
+    /// Starts a stack of its own with the schedule off and the delivery of database events paused,
+    /// so that a test decides when a pass runs.
     pub async fn start(name: &str, change: impl FnOnce(&mut StackOptions)) -> Self {
         let mut options = StackOptions::named(name);
         options.schedule = Schedule::Off;
@@ -61,18 +61,18 @@ impl Deployed {
             sql,
             http: reqwest::Client::new(),
             tokens: Mutex::default(),
-            given: Mutex::default(),
+            assignments: Mutex::default(),
         };
         deployed.control_events("POST", "pause", &Value::Null).await;
         deployed
     }
 
-    /// Lets the database's events through from now on, and those that waited.
+    /// Resumes the delivery of database events, including those that waited.
     pub async fn deliver_events(&self) {
         self.control_events("POST", "resume", &Value::Null).await;
     }
 
-    /// Asks the delivery of the database's events for something: see `local-graphql deliver`.
+    /// Calls the control API of the database events' delivery: see `local-graphql deliver`.
     pub async fn control_events(&self, method: &str, path: &str, body: &Value) -> Value {
         let control = self.stack.env().hasura_events_control_url.as_deref();
         let url = format!("{}/{path}", control.expect("events are delivered"));
@@ -88,7 +88,7 @@ impl Deployed {
         answer.json().await.expect("a JSON body")
     }
 
-    /// Attempts to deliver events of a trigger, later than the one of that number.
+    /// The attempts to deliver events of a trigger after the attempt with the number `after`.
     pub async fn deliveries(&self, trigger: &str, after: i64) -> Vec<Value> {
         let path = format!("deliveries?after={after}");
         let mut answer = self.control_events("GET", &path, &Value::Null).await;
@@ -104,12 +104,12 @@ impl Deployed {
         answer["last"].as_i64().expect("a number")
     }
 
-    /// Another connection to Postgres, for what [`Self::sql`] must not be kept busy with.
+    /// Another connection to PostgreSQL, for queries that would keep [`Self::sql`] busy.
     pub async fn connect(&self) -> Client {
         connect(&self.stack.env().database_url).await
     }
 
-    /// What an operator does first: settings, an image, the app's version.
+    /// Sets up a region as an operator does: settings, an image, the app version.
     pub async fn set_up(&self, seed: &RegionSeed) {
         seed.insert(&self.operator(), None)
             .await
@@ -124,7 +124,7 @@ impl Deployed {
         self.stack.operator()
     }
 
-    /// Invokes the deployed `reconcile`, and again where another pass was at it: EC2's events make
+    /// Invokes the deployed `reconcile`, again while another pass holds a lock: EC2's events cause
     /// passes of their own.
     pub async fn reconcile(&self) -> Value {
         let is_busy = |report: &Value| {
@@ -142,7 +142,7 @@ impl Deployed {
             .expect("reconcile answers")
     }
 
-    /// The same by the schedule's event.
+    /// Invokes `reconcile` with the schedule's event.
     pub async fn scheduled(&self) -> Value {
         self.invoke(&schedule()).await
     }
@@ -154,7 +154,7 @@ impl Deployed {
         format!("{error:#}")
     }
 
-    /// A token with which `user` may ask for a slot.
+    /// A token with which `user` may request a slot.
     pub fn token(&self, user: &str) -> String {
         self.sign(&Token::new(user))
     }
@@ -178,48 +178,54 @@ impl Deployed {
         tokens.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A request to the function URL; `path` comes without the slash at its front.
+    /// A request to the function URL. `path` has no leading slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.stack.env().assign_user_url);
         self.http.request(method, url)
     }
 
-    /// `POST /mandelbox/assign` as `user`.
+    /// Sends `POST /mandelbox/assign` as `user`.
     pub async fn assign(&self, user: &str, body: &Value) -> Answer {
         self.assign_with(&self.token(user), user, body).await
     }
 
-    /// The same with a token of the user's that the caller has.
+    /// Like [`Self::assign`], with a token that the caller already has.
     pub async fn assign_with(&self, token: &str, user: &str, body: &Value) -> Answer {
         let request = self.request(Method::POST, "mandelbox/assign");
         let answer = Answer::of(request.bearer_auth(token).json(body)).await;
         if answer.status == 200 {
-            let told = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-            given.push(Given {
-                region: told(&answer.body["region"]),
-                slot: told(&answer.body["mandelbox_id"]),
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let mut given = self
+                .assignments
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            given.push(Assignment {
+                region: text(&answer.body["region"]),
+                slot: text(&answer.body["mandelbox_id"]),
                 user: user.to_owned(),
-                session: told(&body["session_id"]),
+                session: text(&body["session_id"]),
             });
         }
         answer
     }
 
-    /// Every slot that a user was told in this region so far.
-    pub fn given(&self, region: &str) -> Vec<Given> {
-        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Every slot that was assigned in this region so far.
+    pub fn assignments(&self, region: &str) -> Vec<Assignment> {
+        let given = self
+            .assignments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let here = given.iter().filter(|given| given.region == region);
         here.cloned().collect()
     }
 
-    /// Sets what goes wrong at EC2 from now on; `{}` heals it.
+    /// Replaces the faults of the EC2 emulator. `{}` removes all of them.
     pub async fn set_faults(&self, faults: &Value) {
         let set = set_faults(&self.stack.env().ec2_control_url, faults).await;
         set.expect("the emulator takes the faults");
     }
 
-    /// Changes how fast instances and agents are that start from now on.
+    /// Changes the speed of instances and agents that start from now on.
     pub async fn set_pace(&self, settings: &Value) {
         let url = format!("{}/settings", self.stack.env().ec2_control_url);
         let answer = self.http.patch(url).json(settings).send().await;
@@ -227,7 +233,7 @@ impl Deployed {
         answer.expect("the emulator takes the settings");
     }
 
-    /// What DynamoDB remembers of a region: the sort keys of its items.
+    /// The sort keys of a region's items in DynamoDB.
     pub async fn region_state(&self, region: &str) -> Vec<String> {
         let items = self.items(&format!("REGION#{region}")).await;
         let keys = items.iter().filter_map(|item| item["sk"].as_s().ok());
@@ -253,7 +259,7 @@ impl Deployed {
         all
     }
 
-    /// A client of the table's own service, whatever stands between it and the functions.
+    /// A client of DynamoDB itself, without any proxy between it and the functions.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.stack.sdk_config())
     }
@@ -262,12 +268,12 @@ impl Deployed {
         Ledger::read(&self.stack.env().ec2_control_url).await
     }
 
-    /// The one number that a query gives.
+    /// The single number that a query returns.
     pub async fn count(&self, query: &str) -> i64 {
         self.sql.query_one(query, &[]).await.expect(query).get(0)
     }
 
-    /// Free slots by the database's own words: `WAITING` on an `ACTIVE` instance.
+    /// The free slots by the database: `WAITING` on an `ACTIVE` instance.
     pub async fn free(&self) -> i64 {
         self.count(
             "SELECT count(*) FROM slots s JOIN instances i ON i.id = s.instance_id
@@ -280,7 +286,7 @@ impl Deployed {
         self.count("SELECT count(*) FROM instances").await
     }
 
-    /// Waits until the buffer holds so many free slots.
+    /// Waits until the buffer holds exactly `slots` free slots.
     pub async fn filled_to(&self, slots: i64) {
         eventually(
             "free slots",
@@ -312,7 +318,7 @@ impl Answer {
 
 async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres");
-    // An error of the connection is also the client's, which is where it is seen.
+    // An error of the connection also reaches the client, where it is handled.
     tokio::spawn(connection);
     client
 }

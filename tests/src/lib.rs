@@ -1,5 +1,5 @@
-//! What the tests in `tests/` share: servers that are started once for each test
-//! program, and words to say what happens to them.
+//! What the test programs in `tests/` share: servers that are started once for each test program,
+//! clients of a deployed stack, and assertions on its state.
 #![allow(
     clippy::missing_panics_doc,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! What the service promises, seen from outside, once a region has come to rest: in EC2's
-//! ledger, in Postgres, in DynamoDB, and in what users were told.
+//! What always holds in a region that has come to rest, checked from outside: in EC2's ledger,
+//! PostgreSQL, DynamoDB, and the slots that users were assigned.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,26 +11,26 @@ use crate::ledger::{Call, Machine};
 use crate::region::Region;
 use crate::wait::eventually;
 
-/// `SessionsPerUser`, as the template has it.
+/// `SessionsPerUser` in the template.
 const SESSIONS: i64 = 3;
 
 impl Region<'_> {
-    /// Passes, until nothing is left to be done and nothing is on its way.
+    /// Runs passes until nothing is left to do and nothing is in progress.
     pub async fn settle(&self) -> Value {
         let pass = async || {
             let report = self.reconcile().await;
-            (self.on_their_way().await, report)
+            (self.in_progress().await, report)
         };
-        let at_rest = |(on_their_way, report): &(i64, Value)| {
-            *on_their_way == 0 && report["outcome"] == "done" && is_idle(&report["plan"])
+        let at_rest = |(in_progress, report): &(i64, Value)| {
+            *in_progress == 0 && report["outcome"] == "done" && is_idle(&report["plan"])
         };
         let (_, report) = eventually(self.name, SOON, pass, at_rest).await;
         report
     }
 
-    /// Waits for the same without asking for a pass: the database's events are all there is.
-    pub async fn settled_by_events(&self) {
-        let look = async || {
+    /// Waits until nothing is left to do, without running passes: only database events cause them.
+    pub async fn wait_until_settled_by_events(&self) {
+        let observe = async || {
             let events = self.deployed.control_events("GET", "", &Value::Null).await;
             let waiting = [
                 &events["events"]["pending"],
@@ -38,14 +38,14 @@ impl Region<'_> {
                 &events["copies"],
             ];
             let quiet = waiting.iter().all(|number| **number == json!(0));
-            (quiet, self.on_their_way().await, events)
+            (quiet, self.in_progress().await, events)
         };
-        let is_quiet = |(quiet, on_their_way, _): &(bool, i64, Value)| *quiet && *on_their_way == 0;
-        eventually(self.name, SOON, look, is_quiet).await;
+        let is_quiet = |(quiet, in_progress, _): &(bool, i64, Value)| *quiet && *in_progress == 0;
+        eventually(self.name, SOON, observe, is_quiet).await;
     }
 
-    /// Instances that start, or that nothing keeps from leaving.
-    async fn on_their_way(&self) -> i64 {
+    /// The instances that start, or that leave and are empty.
+    async fn in_progress(&self) -> i64 {
         self.count(
             "SELECT count(*) FROM instances i
              WHERE i.region = $1 AND (i.status IN ('PRE_CONNECTION', 'TERMINATING')
@@ -55,19 +55,19 @@ impl Region<'_> {
         .await
     }
 
-    /// Asserts all that always holds, when the region is at rest.
-    pub async fn promises_kept(&self) {
+    /// Asserts every invariant. The region must be at rest.
+    pub async fn assert_invariants(&self) {
         let machines = self.launched().await;
-        self.rows_are_what_runs(&machines).await;
-        self.each_intent_was_launched_once(&machines).await;
-        self.never_more_than_the_maximum(&machines).await;
-        self.nobody_shares_a_slot().await;
-        self.everything_is_closed().await;
+        self.assert_rows_match_machines(&machines).await;
+        self.assert_each_intent_launched_once(&machines).await;
+        self.assert_maximum_held(&machines).await;
+        self.assert_slots_are_not_shared().await;
+        self.assert_stores_are_at_rest().await;
         let plan = self.plan().await;
         assert_eq!(plan["steps"], json!([]), "{}: {plan:#}", self.name);
     }
 
-    async fn rows_are_what_runs(&self, machines: &[Machine]) {
+    async fn assert_rows_match_machines(&self, machines: &[Machine]) {
         let mut running: Vec<_> = machines
             .iter()
             .filter(|machine| machine.state.as_deref() == Some("running"))
@@ -79,9 +79,9 @@ impl Region<'_> {
         assert_eq!(living.len(), running.len(), "{}: pending", self.name);
     }
 
-    /// Each intent was asked for under a token of its own and closed, and what EC2 launched under
-    /// a token is no more than the intent asked for.
-    pub async fn each_intent_was_launched_once(&self, machines: &[Machine]) {
+    /// Each intent was requested under one token of its own and is closed. EC2 launched no more
+    /// machines under a token than the intent requested.
+    pub async fn assert_each_intent_launched_once(&self, machines: &[Machine]) {
         let calls = self.calls("RunInstances").await;
         let mut intents: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
         for call in &calls {
@@ -118,8 +118,8 @@ impl Region<'_> {
         }
     }
 
-    /// Counts at every moment since the region was set up.
-    pub async fn never_more_than_the_maximum(&self, machines: &[Machine]) {
+    /// Counts the live machines at every moment since the region was set up.
+    pub async fn assert_maximum_held(&self, machines: &[Machine]) {
         let max = self
             .count("SELECT max_instances::bigint FROM regions WHERE name = $1")
             .await;
@@ -133,7 +133,7 @@ impl Region<'_> {
                 }
             }
         }
-        // Of one moment the ends first.
+        // At the same moment, ends come first.
         changes.sort_unstable();
         let mut live = 0;
         for (at_ms, change) in changes {
@@ -142,16 +142,16 @@ impl Region<'_> {
         }
     }
 
-    async fn nobody_shares_a_slot(&self) {
+    async fn assert_slots_are_not_shared(&self) {
         let mut holders: HashMap<String, (String, String)> = HashMap::new();
-        for given in self.deployed.given(self.name) {
-            let holder = (given.user, given.session);
-            let other = holders.insert(given.slot.clone(), holder.clone());
+        for assignment in self.deployed.assignments(self.name) {
+            let holder = (assignment.user, assignment.session);
+            let other = holders.insert(assignment.slot.clone(), holder.clone());
             assert!(
                 other.as_ref().is_none_or(|other| *other == holder),
                 "{}: {} was given to {other:?} and to {holder:?}",
                 self.name,
-                given.slot
+                assignment.slot
             );
         }
         let rows = self
@@ -193,8 +193,8 @@ impl Region<'_> {
         assert_eq!(crowded, 0, "{}: more slots than capacity", self.name);
     }
 
-    /// No open intent, no mark, and the lock is given back. Refusals are a memory, not a task.
-    async fn everything_is_closed(&self) {
+    /// No open intent, no wake mark, and the lock is released. Refusals may stay.
+    async fn assert_stores_are_at_rest(&self) {
         let items = self.deployed.items(&format!("REGION#{}", self.name)).await;
         for item in items {
             let sk = item["sk"].as_s().expect("a sort key");
@@ -207,7 +207,7 @@ impl Region<'_> {
         }
     }
 
-    /// The version of the region's lock: how many passes have held it.
+    /// The version of the region's lock: the number of passes that have held it.
     pub async fn lock_version(&self) -> i64 {
         let items = self.deployed.items(&format!("REGION#{}", self.name)).await;
         let lock = items
@@ -222,7 +222,7 @@ fn token(call: &Call) -> &str {
     &call.params["ClientToken"]
 }
 
-/// Whether a plan does nothing and waits for nothing.
+/// Whether the plan has no step and waits for nothing.
 fn is_idle(plan: &Value) -> bool {
     plan["steps"] == json!([]) && plan["figures"]["starting"] == json!(0)
 }

@@ -1,11 +1,11 @@
-//! Worlds of EC2 that tests make up.
+//! Worlds for the EC2 emulator.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-/// The world's file, which the emulator reads; it goes with the folder.
+/// Writes the world's file, which the emulator reads, into `folder`.
 pub fn write(folder: &Path, regions: &Map<String, Value>) -> PathBuf {
     let path = folder.join("world.json");
     let world = json!({"account_id": "000000000000", "regions": regions});

@@ -1,8 +1,8 @@
-//! The story on the deployed stack, from outside: filled → assigned over HTTP → refilled →
+//! The main story on the deployed stack, from outside: filled → assigned over HTTP → refilled →
 //! surplus drained → gone from EC2, rows and slots gone.
 //!
-//! It writes no row but an operator's settings and calls no internal function: it asserts on
-//! EC2's ledger, Postgres and DynamoDB.
+//! It writes only an operator's settings and calls no internal function: it asserts on EC2's
+//! ledger, PostgreSQL and DynamoDB.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ fn request(session: u32) -> Value {
 }
 
 #[tokio::test]
-async fn a_buffer_fills_itself_serves_users_and_shrinks_again() {
+async fn buffer_fills_serves_users_and_shrinks() {
     let deployed = Deployed::start("story", |options| {
         options.ec2.agent_connect_ms = Some(200);
         options.ec2.agent_session_ms = Some(8_000);
@@ -50,7 +50,7 @@ async fn a_buffer_fills_itself_serves_users_and_shrinks_again() {
     refilled(&deployed).await;
     sessions_played_out(&deployed, users).await;
     surplus_drained(&deployed).await;
-    nothing_left_behind(&deployed).await;
+    assert_nothing_is_left(&deployed).await;
     deployed.stack.stop();
 }
 
@@ -62,7 +62,7 @@ async fn filled(deployed: &Deployed) {
     assert_eq!(report["regions"][0]["outcome"], "done", "{report:#}");
     assert_eq!(
         dry["regions"][0]["plan"], report["regions"][0]["plan"],
-        "a dry run tells the plan"
+        "a dry run returns the plan"
     );
     deployed.filled_to(4).await;
 
@@ -176,7 +176,7 @@ async fn surplus_drained(deployed: &Deployed) {
     assert_eq!(deployed.free().await, 4);
 }
 
-async fn nothing_left_behind(deployed: &Deployed) {
+async fn assert_nothing_is_left(deployed: &Deployed) {
     let ledger = deployed.ledger().await;
     let running: Vec<_> = ledger
         .in_state("running")

@@ -1,11 +1,11 @@
-//! What `reconcile` is asked for by hand.
+//! Payloads of `reconcile`.
 
 use scaling_tests::deployed::Deployed;
 use serde_json::json;
 
 use crate::SOUND;
 
-pub(crate) async fn wrong_payloads_are_told_the_field(deployed: &Deployed) {
+pub(crate) async fn wrong_payloads_are_answered_with_the_field(deployed: &Deployed) {
     let calls = deployed.ledger().await.calls.len();
     let wrong = [
         (json!(null), "JSON object"),
@@ -30,7 +30,7 @@ pub(crate) async fn wrong_payloads_are_told_the_field(deployed: &Deployed) {
         assert!(error.contains(field), "{payload}: {error}");
     }
     let after = deployed.ledger().await.calls.len();
-    assert_eq!(calls, after, "nothing was asked of EC2");
+    assert_eq!(calls, after, "no call to EC2");
 
     let both = json!({"regions": [SOUND, "atlantis-1"], "dry_run": true});
     let report = deployed.invoke(&both).await;

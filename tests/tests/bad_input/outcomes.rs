@@ -1,4 +1,4 @@
-//! The four refusals, in their order, and what the log says of them.
+//! The four refusals, their precedence, and how the log distinguishes them.
 
 use local_stack::seed::CLIENT_SHA;
 use reqwest::Method;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{SOUND, ask, ask_with, assert_refused};
 use scaling_tests::region::Region;
 
-/// Has no image and no instance, and is never looked at.
+/// A disabled region without an image or an instance, in which no pass runs.
 const CLOSED: &str = "us-west-1";
 const NOWHERE: &str = "atlantis-1";
 const OTHER_SHA: &str = "0000000";
@@ -28,7 +28,7 @@ pub(crate) async fn refusals_come_in_their_precedence(deployed: &Deployed) {
     }
     assert_eq!(deployed.free().await, 0);
 
-    // Where several apply, the first in the precedence is told.
+    // When several apply, the first in the precedence is answered.
     let refused = [
         ("greedy", [SOUND, SOUND], CLIENT_SHA, "USER_ALREADY_ACTIVE"),
         (
@@ -60,11 +60,11 @@ pub(crate) async fn refusals_come_in_their_precedence(deployed: &Deployed) {
         assert_refused(error, &answer, 503, error, "");
     }
 
-    // Who asks again under another session is one user who waits.
+    // A user who retries with another session waits once.
     for session in 5..=15 {
         deployed.assign("impatient", &ask(session)).await;
     }
-    // What was given is not lost by any of this, and who waits is served in the end.
+    // No assigned slot is lost by any of this, and a waiting user is served in the end.
     let again = deployed.assign("greedy", &ask(1)).await;
     assert_eq!(again.status, 200, "{again:#?}");
     let report = deployed.reconcile().await;
@@ -80,7 +80,7 @@ pub(crate) async fn refusals_come_in_their_precedence(deployed: &Deployed) {
     assert_eq!(deployed.count(waiting).await, 0, "and waits no more");
 }
 
-pub(crate) async fn the_log_tells_refusals_apart(deployed: &Deployed) {
+pub(crate) async fn log_distinguishes_refusals(deployed: &Deployed) {
     for version in ["0.9.9", "1.0.0"] {
         let mut body = ask_with("client_commit_hash", OTHER_SHA);
         body["version"] = json!(version);

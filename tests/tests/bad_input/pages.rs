@@ -1,4 +1,5 @@
-//! Cross-origin requests: the function answers them itself, and the gateway must not do so too.
+//! Cross-origin requests: the function answers them itself, so the gateway must not add its own
+//! headers.
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
@@ -27,7 +28,7 @@ pub(crate) async fn browsers_may_call_and_read_every_answer(deployed: &Deployed)
         assert_once(&answer.headers, name, value);
     }
 
-    // A page that may not read an error sees only that something failed.
+    // A page that may not read an error only sees that something failed.
     let path = "mandelbox/assign";
     let large = "x".repeat(70_000);
     let errors = [
@@ -50,7 +51,7 @@ fn from_page(deployed: &Deployed, method: Method, path: &str) -> RequestBuilder 
     request.header("origin", "https://app.example")
 }
 
-/// Browsers refuse an answer that says it twice.
+/// Browsers reject an answer that has the header twice.
 #[track_caller]
 fn assert_once(headers: &HeaderMap, name: &str, value: &str) {
     let values: Vec<_> = headers.get_all(name).iter().collect();

@@ -60,7 +60,7 @@ impl Chaos<'_> {
 
     async fn load(&self, stop: &AtomicBool) {
         tokio::join!(
-            join_all((0..5).map(|it| self.users.come_and_go(self.dice("user", it), stop))),
+            join_all((0..5).map(|it| self.users.request_slots(self.dice("user", it), stop))),
             join_all((0..7).map(|it| self.passes.for_some(self.dice("some", it), stop))),
             self.passes.for_all(self.dice("all", 0), stop),
             weather::turns(self.deployed, self.dice("weather", 0), stop),

@@ -62,7 +62,7 @@ const SECONDS: u64 = 75;
 const PASSES_EACH: i64 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_are_killed_or_paused_at_any_moment_break_no_promise() {
+async fn functions_killed_or_paused_at_any_moment_break_no_invariant() {
     let seed = setting("CHAOS_SEED", SEED);
     let time = Duration::from_secs(setting("CHAOS_SECONDS", SECONDS));
     println!("CHAOS_SEED={seed} CHAOS_SECONDS={}", time.as_secs());
@@ -88,7 +88,7 @@ async fn processes_that_are_killed_or_paused_at_any_moment_break_no_promise() {
     println!("{lasted:.0} s: {bag}, {log}");
     println!("asked for passes: {:?}", passes.tally());
     println!("asked for slots: {:?}", users.answers());
-    weather::clear_up(&deployed).await;
+    weather::clear_faults(&deployed).await;
     println!("settled by {}", settle(&deployed, &users).await);
 
     let evidence = Evidence::read(&deployed, calls, bag.pauses.clone(), users.told()).await;

@@ -58,14 +58,14 @@ pub(crate) async fn settle(deployed: &Deployed, users: &Users<'_>) -> Settled {
     loop {
         let minute = Instant::now() + MINUTE;
         passes += 1;
-        users.insist().await;
+        users.retry_waiting_users().await;
         let mut unrest: Vec<_> = iter(REGIONS)
             .map(|region| pass(deployed, region))
             .buffer_unordered(AT_ONCE)
             .filter_map(async |unrest| unrest)
             .collect()
             .await;
-        unrest.extend(on_their_way(deployed).await);
+        unrest.extend(in_progress(deployed).await);
         if unrest.is_empty() {
             let time = began.elapsed();
             return Settled { passes, time };
@@ -92,18 +92,18 @@ async fn pass(deployed: &Deployed, region: &str) -> Option<String> {
     let is_idle = report["outcome"] == "done"
         && plan["steps"] == json!([])
         && plan["figures"]["starting"] == json!(0)
-        && !notes_an_instance(plan);
+        && !has_note_about_an_instance(plan);
     (!is_idle).then(|| report.to_string())
 }
 
 /// An agent that is late with its heartbeat has its slots not counted: there is a surplus as soon
 /// as it is heard of again.
-pub(crate) fn notes_an_instance(plan: &Value) -> bool {
+pub(crate) fn has_note_about_an_instance(plan: &Value) -> bool {
     let notes = plan["notes"].as_array().into_iter().flatten();
     notes.into_iter().any(|note| note.get("instance").is_some())
 }
 
-async fn on_their_way(deployed: &Deployed) -> Option<String> {
+async fn in_progress(deployed: &Deployed) -> Option<String> {
     let row = deployed.sql.query_one(UNREST, &[]).await.expect(UNREST);
     let rows: [i64; 3] = ["instances", "slots", "users"].map(|column| row.get(column));
     let events = deployed.control_events("GET", "", &Value::Null).await;

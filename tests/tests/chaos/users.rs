@@ -51,7 +51,7 @@ impl<'a> Users<'a> {
     }
 
     /// One request after the other until it is time to stop.
-    pub(crate) async fn come_and_go(&self, mut dice: Random, stop: &AtomicBool) {
+    pub(crate) async fn request_slots(&self, mut dice: Random, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let user = format!("user-{}", dice.below(USERS));
             let session = self.sessions.fetch_add(1, Ordering::Relaxed).to_string();
@@ -71,7 +71,7 @@ impl<'a> Users<'a> {
     }
 
     /// Whoever was refused for want of capacity asks again until nobody waits any more.
-    pub(crate) async fn insist(&self) {
+    pub(crate) async fn retry_waiting_users(&self) {
         let waiting = "SELECT user_id, session_id, region FROM waiting_users";
         let rows = self.deployed.sql.query(waiting, &[]).await.expect(waiting);
         for row in rows {

@@ -21,7 +21,7 @@ pub(crate) async fn disturb_database_events(deployed: &Deployed, seed: u64) {
 }
 
 /// Everything is well again.
-pub(crate) async fn clear_up(deployed: &Deployed) {
+pub(crate) async fn clear_faults(deployed: &Deployed) {
     deployed.set_faults(&json!({})).await;
     deployed.control_events("PUT", "faults", &json!({})).await;
 }

@@ -1,5 +1,5 @@
-//! The database by itself and behind GraphQL: what its functions promise to
-//! passes, to users and to host agents, also when all of them come at once.
+//! The database, alone and behind GraphQL: the contracts of its functions for passes, users and
+//! host agents, also under concurrency.
 
 mod agents;
 mod assigning;

@@ -1,4 +1,4 @@
-//! What EC2 says of an instance, and what follows for those who use it.
+//! Spot notices of an instance, and what follows for its users.
 
 use anyhow::Result;
 use scaling_tests::database::{Database, REGION, Session, text};
@@ -11,7 +11,7 @@ async fn notice(session: &Session, id: &str) -> Result<serde_json::Value> {
 }
 
 #[tokio::test]
-async fn a_notice_is_kept_and_an_interruption_is_the_last_word() -> Result<()> {
+async fn notice_is_kept_and_only_an_interruption_replaces_it() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     for (given, outcome, kept) in [
@@ -39,7 +39,7 @@ async fn a_notice_is_kept_and_an_interruption_is_the_last_word() -> Result<()> {
 }
 
 #[tokio::test]
-async fn nobody_is_put_on_what_ec2_takes_and_it_is_drained_with_its_users() -> Result<()> {
+async fn interrupted_instance_gets_no_users_and_is_drained_with_its_users() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
     session.assign("alice", "1").await?;
@@ -67,7 +67,7 @@ async fn nobody_is_put_on_what_ec2_takes_and_it_is_drained_with_its_users() -> R
 }
 
 #[tokio::test]
-async fn users_are_put_on_what_ec2_may_take_as_long_as_it_serves() -> Result<()> {
+async fn rebalanced_instance_gets_users_while_it_is_active() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     session.outcome("give_notice('i-1', 'REBALANCE')").await?;

@@ -1,22 +1,23 @@
-//! What the demonstration says of sessions: the difference between one that was over and one
-//! that its user lost is told by a trigger of its own, which has to see every way of losing one.
+//! The record of ended sessions that the demonstration reports. A trigger of the demonstration's
+//! own distinguishes sessions that ended from sessions that their users lost, in every way that a
+//! session can be lost.
 
 use anyhow::Result;
 use local_stack::demo::RECORD_SESSIONS_SQL;
 use scaling_tests::database::{Database, REGION, Session, claims_of, text};
 
-/// How the session of a user ended; empty while it lasts.
+/// How the session of a user ended. Empty while it lasts.
 async fn ended(session: &Session, user: &str) -> Result<String> {
     let row = format!("SELECT ended FROM demo.sessions WHERE user_id = '{user}'");
     Ok(text(&session.row(&row).await?, "ended"))
 }
 
-/// Gives the user a slot; its id.
+/// Assigns the user a slot and returns its id.
 async fn assigned(session: &Session, user: &str) -> Result<String> {
     Ok(session.assign(user, "1").await?.slot())
 }
 
-/// Gives the user a slot, in which the session runs.
+/// Assigns the user a slot whose session runs.
 async fn running(session: &Session, user: &str) -> Result<String> {
     let slot = assigned(session, user).await?;
     let claims = claims_of("i-1");
@@ -31,12 +32,12 @@ async fn running(session: &Session, user: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_session_that_its_agent_ends_is_over() -> Result<()> {
+async fn session_ended_by_its_agent_is_over() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.run(RECORD_SESSIONS_SQL).await?;
     session.host("i-1", 2).await?;
     let slot = running(&session, "ann").await?;
-    // Also on an instance that takes nobody any more.
+    // Also on an instance that takes no new users.
     session
         .outcome(&format!("drain_instances('{REGION}', 1, '[\"i-1\"]')"))
         .await?;
@@ -45,7 +46,7 @@ async fn a_session_that_its_agent_ends_is_over() -> Result<()> {
         .outcome(&format!("report_slot('{slot}', 'DYING', '{claims}')"))
         .await?;
     assert_eq!(ended(&session, "ann").await?, "over");
-    // What becomes of the slot afterwards changes nothing.
+    // Later changes of the slot do not change the record.
     session
         .outcome(&format!("replace_slot('{slot}', '{claims}')"))
         .await?;
@@ -54,7 +55,7 @@ async fn a_session_that_its_agent_ends_is_over() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_session_that_ends_with_its_instance_is_cut_off() -> Result<()> {
+async fn session_that_ends_with_its_instance_is_cut_off() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.run(RECORD_SESSIONS_SQL).await?;
     session.host("i-1", 2).await?;
@@ -77,7 +78,7 @@ async fn a_session_that_ends_with_its_instance_is_cut_off() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_slot_that_is_taken_from_its_user_is_released_or_cut_off() -> Result<()> {
+async fn slot_taken_from_its_user_is_released_or_cut_off() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.run(RECORD_SESSIONS_SQL).await?;
     session.host("i-1", 2).await?;
@@ -92,7 +93,7 @@ async fn a_slot_that_is_taken_from_its_user_is_released_or_cut_off() -> Result<(
         .outcome(&format!("release_unclaimed('{REGION}', 1)"))
         .await?;
     assert_eq!(ended(&session, "ann").await?, "released");
-    // By nobody who should.
+    // By a write that should not happen.
     running(&session, "bob").await?;
     session
         .run("DELETE FROM slots WHERE user_id = 'bob'")

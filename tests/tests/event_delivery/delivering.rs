@@ -1,5 +1,5 @@
-//! Hasura's rules: what is a success, what is tried again, when, how often and by
-//! how many at once.
+//! Hasura's rules of delivery: what counts as a success, what is retried, when, how often, and by
+//! how many workers.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -20,16 +20,16 @@ fn time(delivery: &Value, field: &str) -> Result<Timestamp> {
 }
 
 #[tokio::test]
-async fn any_2xx_is_a_success_and_the_rest_is_tried_again_so_many_times() -> Result<()> {
+async fn any_2xx_is_a_success_and_other_answers_are_retried() -> Result<()> {
     let metadata = retries(0, 2, 60)?;
     let (session, webhook, running) = all_with(use_metadata(&metadata)).await?;
     webhook.answer(&[500, 404, 302].map(Answer::Status));
     wake(&session, &["in-vain"]).await?;
     assert_eq!(running.settled().await?["failed"], 1);
     let bodies = webhook.received(3).await?;
-    let told: Vec<_> = bodies.iter().map(|r| &r.body["delivery_info"]).collect();
+    let infos: Vec<_> = bodies.iter().map(|r| &r.body["delivery_info"]).collect();
     let expected = [0, 1, 2].map(|retry| json!({"current_retry": retry, "max_retries": 2}));
-    assert_eq!(told, expected.iter().collect::<Vec<_>>());
+    assert_eq!(infos, expected.iter().collect::<Vec<_>>());
 
     webhook.answer(&[Answer::Status(429), Answer::Status(204)]);
     wake(&session, &["at-last"]).await?;
@@ -52,7 +52,7 @@ async fn any_2xx_is_a_success_and_the_rest_is_tried_again_so_many_times() -> Res
 }
 
 #[tokio::test]
-async fn a_retry_waits_for_the_interval_or_until_it_is_hurried() -> Result<()> {
+async fn retry_waits_for_the_interval_or_a_request_to_hurry() -> Result<()> {
     let metadata = retries(1, 1, 60)?;
     let (session, webhook, running) = all_with(use_metadata(&metadata)).await?;
     webhook.answer(&[Answer::Status(500)]);
@@ -75,7 +75,7 @@ async fn a_retry_waits_for_the_interval_or_until_it_is_hurried() -> Result<()> {
 }
 
 #[tokio::test]
-async fn retry_after_is_kept_to_and_outlasts_the_retries() -> Result<()> {
+async fn retry_after_is_respected_beyond_the_retries() -> Result<()> {
     let metadata = retries(3600, 0, 60)?;
     let (session, webhook, running) = all_with(use_metadata(&metadata)).await?;
     webhook.answer(&[Answer::RetryAfter(1), Answer::RetryAfter(1)]);
@@ -92,7 +92,7 @@ async fn retry_after_is_kept_to_and_outlasts_the_retries() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_webhook_that_takes_too_long_is_given_up_and_asked_again() -> Result<()> {
+async fn slow_webhook_times_out_and_is_retried() -> Result<()> {
     let metadata = retries(0, 1, 1)?;
     let (session, webhook, running) = all_with(use_metadata(&metadata)).await?;
     webhook.hold();
@@ -110,9 +110,9 @@ async fn a_webhook_that_takes_too_long_is_given_up_and_asked_again() -> Result<(
 }
 
 #[tokio::test]
-async fn what_happens_while_the_webhook_is_away_arrives_when_it_is_back() -> Result<()> {
+async fn events_during_a_webhook_outage_arrive_afterwards() -> Result<()> {
     let database = Database::empty().await?;
-    // Bound and not listened to: requests are refused, and nobody else takes the port.
+    // Bound without listening: requests are refused, and nothing else takes the port.
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let address = socket.local_addr()?;
@@ -133,7 +133,7 @@ async fn what_happens_while_the_webhook_is_away_arrives_when_it_is_back() -> Res
 }
 
 #[tokio::test]
-async fn a_thousand_events_in_a_burst_all_arrive_once() -> Result<()> {
+async fn thousand_events_in_a_burst_arrive_once_each() -> Result<()> {
     let (session, webhook, running) = all().await?;
     let burst =
         "INSERT INTO region_wakeups SELECT 'r-' || n, now() FROM generate_series(1, 1000) n";
@@ -150,7 +150,7 @@ async fn a_thousand_events_in_a_burst_all_arrive_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn no_more_requests_are_open_than_there_are_workers() -> Result<()> {
+async fn open_requests_never_exceed_the_workers() -> Result<()> {
     let (session, webhook, running) = all_with(|options| options.workers = 3).await?;
     webhook.hold();
     wake(&session, &["a", "b", "c", "d", "e", "f", "g"]).await?;

@@ -1,4 +1,4 @@
-//! A delivery that runs, and what tests do with it.
+//! A running delivery and its control API.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +19,7 @@ use crate::webhook::Webhook;
 pub(crate) const SECRET: &str = "the secret of the events";
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
-/// The event trigger of the tests, and where it is declared.
+/// The tests' event trigger, and the file that declares it.
 const WAKEUPS: &str = "databases/default/tables/public_region_wakeups.yaml";
 const RETRIES: &str = "interval_sec: 10
       num_retries: 5
@@ -33,7 +33,7 @@ pub(crate) fn retries(interval: u32, retries: u32, timeout: u32) -> Result<TempD
     altered(WAKEUPS, RETRIES, &other)
 }
 
-/// Starts a delivery, with the project's metadata unless `change` says otherwise.
+/// Starts a delivery with the project's metadata unless `change` replaces it.
 pub(crate) async fn start(
     database: &Database,
     webhook_url: &str,
@@ -51,7 +51,7 @@ pub(crate) async fn start(
     })
 }
 
-/// A database, a webhook and the delivery between them.
+/// A database, a webhook, and a delivery between them.
 pub(crate) async fn all() -> Result<(Session, Webhook, Running)> {
     all_with(|_| {}).await
 }
@@ -79,7 +79,7 @@ pub(crate) async fn wake(session: &Session, regions: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The regions of the events that were received, in order.
+/// The regions of the received events, in order.
 pub(crate) async fn regions(webhook: &Webhook, count: usize) -> Result<Vec<String>> {
     let received = webhook.received(count).await?;
     let region = |body: &Value| {
@@ -131,7 +131,7 @@ impl Running {
         self.ok(Method::GET, "/", &json!({})).await
     }
 
-    /// Waits until nothing is left to do, and gives the counts of events.
+    /// Waits until nothing is left to do, and returns the counts of events.
     pub(crate) async fn settled(&self) -> Result<Value> {
         let idle = |state: &Result<Value>| {
             state.as_ref().is_ok_and(|state| {
@@ -142,7 +142,7 @@ impl Running {
         Ok(state?["events"].take())
     }
 
-    /// The ledger.
+    /// The delivery's ledger.
     pub(crate) async fn deliveries(&self) -> Result<Vec<Value>> {
         let mut answer = self.ok(Method::GET, "/deliveries", &json!({})).await?;
         let deliveries = serde_json::from_value(answer["deliveries"].take())?;

@@ -1,48 +1,52 @@
-//! What operators are told of a fault: an error in the log of the function that met it, once for
-//! each pass.
+//! The reports of a fault to operators: one error in the log of the function that met it, for each
+//! pass.
 
 use scaling_tests::deployed::SOON;
 use scaling_tests::region::Region;
 use scaling_tests::wait::eventually;
 use serde_json::Value;
 
-/// How many errors of passes by `reconcile` have these words in them.
-pub(crate) async fn told(region: &Region<'_>, words: &str) -> usize {
+/// The number of errors with this text that passes of `reconcile` logged.
+pub(crate) async fn errors_logged(region: &Region<'_>, words: &str) -> usize {
     region.deployed.errors(region.name, words).await.len()
 }
 
-/// The same of passes that events of the database have asked for.
-pub(crate) async fn told_by_events(region: &Region<'_>, words: &str) -> usize {
-    let errors = region.deployed.errors_of_events(region.name, words);
+/// The number of errors with this text that passes of `hasura-event` logged.
+pub(crate) async fn errors_logged_for_events(region: &Region<'_>, words: &str) -> usize {
+    let errors = region.deployed.event_errors(region.name, words);
     errors.await.len()
 }
 
-/// Waits for the first of those.
-pub(crate) async fn events_tell(region: &Region<'_>, words: &str) {
-    let look = async || told_by_events(region, words).await;
-    eventually(words, SOON, look, |told| *told > 0).await;
+/// Waits until a pass of `hasura-event` logs an error with this text.
+pub(crate) async fn event_logs(region: &Region<'_>, words: &str) {
+    let observe = async || errors_logged_for_events(region, words).await;
+    eventually(words, SOON, observe, |logged| *logged > 0).await;
 }
 
-/// The report of a pass that logs exactly one error with these words.
-pub(crate) async fn told_once(
+/// Runs `pass`, which must log exactly one error with this text, and returns its report.
+pub(crate) async fn logs_once(
     region: &Region<'_>,
     words: &str,
     pass: impl Future<Output = Value>,
 ) -> Value {
-    let before = told(region, words).await;
+    let before = errors_logged(region, words).await;
     let report = pass.await;
-    let look = async || told(region, words).await;
-    let now = eventually(words, SOON, look, |now| *now > before).await;
-    assert_eq!(now, before + 1, "told more than once: {words}; {report:#}");
+    let observe = async || errors_logged(region, words).await;
+    let now = eventually(words, SOON, observe, |now| *now > before).await;
+    assert_eq!(
+        now,
+        before + 1,
+        "reported more than once: {words}; {report:#}"
+    );
     report
 }
 
-/// The same of a pass by hand.
-pub(crate) async fn pass_tells(region: &Region<'_>, words: &str) -> Value {
-    told_once(region, words, region.reconcile()).await
+/// Like [`logs_once`], for a pass by hand.
+pub(crate) async fn pass_logs(region: &Region<'_>, words: &str) -> Value {
+    logs_once(region, words, region.reconcile()).await
 }
 
-/// Whether a step of a report failed with these words.
+/// Whether a step of a report failed with this text.
 pub(crate) fn failed_with(report: &Value, words: &str) -> bool {
     let results = report["results"].as_array().map_or(&[][..], Vec::as_slice);
     let failed = results.iter().filter(|result| result["ok"] == false);

@@ -1,4 +1,4 @@
-//! A world with a region for each theme, so that what one leaves behind is not in another's way.
+//! A world with one region for each theme, so that themes do not affect each other.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(crate) const REGIONS: [&str; 8] = [
     EVENTS, CAPACITY, LAUNCHES, LISTINGS, BOOTS, AGENTS, OUTAGES, BURST,
 ];
 
-/// The world's file; it goes with the folder.
+/// Writes the world's file into `folder`.
 pub(crate) fn write(folder: &TempDir) -> PathBuf {
     let regions: Map<_, _> = REGIONS
         .into_iter()
@@ -28,7 +28,7 @@ pub(crate) fn write(folder: &TempDir) -> PathBuf {
     scaling_tests::world::write(folder.path(), &regions)
 }
 
-/// Two subnets for hosts, in two zones; a security group; an image.
+/// Two subnets for hosts in two zones, a security group, and an image.
 fn content(region: &str) -> Value {
     let number = number(region);
     let vpc = id("vpc", region, 'f');
@@ -68,12 +68,12 @@ fn image(region: &str) -> String {
     id("ami", region, '1')
 }
 
-/// As long as EC2's.
+/// As long as EC2's ids.
 fn id(kind: &str, region: &str, last: char) -> String {
     format!("{kind}-{:02}{last:0>15}", number(region))
 }
 
-/// `instance_type` in one of the two subnets.
+/// A launch choice of `instance_type` in one of the two subnets.
 pub(crate) fn choice(region: &str, zone: char, instance_type: &str, capacity: u32) -> Value {
     json!({
         "instance_type": instance_type,
@@ -82,8 +82,8 @@ pub(crate) fn choice(region: &str, zone: char, instance_type: &str, capacity: u3
     })
 }
 
-/// Sets a region up with a buffer of `settings`' size, and lets a pass fill it. Reconciler launch and
-/// drain as many instances at once as they like.
+/// Sets a region up with the buffer of `settings`, and fills it by a pass. Passes may launch and
+/// drain any number of instances at once.
 pub(crate) async fn filled<'a>(
     deployed: &'a Deployed,
     name: &'a str,
@@ -114,6 +114,6 @@ pub(crate) async fn filled<'a>(
     region.insert(settings).await;
     region.set_image(&image(name), "CURRENT").await;
     region.settle().await;
-    region.promises_kept().await;
+    region.assert_invariants().await;
     region
 }

@@ -1,4 +1,4 @@
-//! Many replicas at once, some of which hang: nobody waits for them but they themselves.
+//! Many replicas at once, some of which hang: only their own polls wait for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use replica_http_adapter::HttpReplicas;
-use scaling_tests::replica_server::{Manner, ReplicaServer, crowd};
+use scaling_tests::replica_server::{Behavior, ReplicaServer, crowd};
 use shared::ids::InstanceId;
 use shared::model::{Machine, MachineState, ReplicaAnswer};
 use shared::replicas::{ReplicaStatusApi, ask_all};
@@ -17,10 +17,10 @@ use crate::{api, poller};
 
 const REPLICAS: u32 = 200;
 
-/// Far more than all of those take that answer.
+/// Far more than the answering ones take together.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// When each was answered, from when the first was asked.
+/// The time of each answer, since the first poll.
 struct Timed {
     poller: HttpReplicas,
     started: Instant,
@@ -42,10 +42,10 @@ fn hangs(machine: &Machine) -> bool {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_one_that_hangs() {
+async fn hanging_replicas_do_not_delay_others() {
     let server = ReplicaServer::listen("0.0.0.0:0", None, |address| match crowd::place(address) {
-        place if place.is_multiple_of(10) => Manner::Hangs,
-        place => Manner::healthy(place),
+        place if place.is_multiple_of(10) => Behavior::Hangs,
+        place => Behavior::healthy(place),
     })
     .await;
     let machines = crowd::machines(REPLICAS);
@@ -78,8 +78,8 @@ async fn nobody_waits_for_one_that_hangs() {
 }
 
 #[tokio::test]
-async fn only_those_that_run_and_have_an_address_are_asked() {
-    let server = ReplicaServer::listen("0.0.0.0:0", None, |_| Manner::healthy(3)).await;
+async fn only_running_replicas_with_an_address_are_polled() {
+    let server = ReplicaServer::listen("0.0.0.0:0", None, |_| Behavior::healthy(3)).await;
     let mut machines = crowd::machines(7);
     let states = [
         MachineState::Pending,

@@ -1,11 +1,11 @@
-//! Answers that no replica should give: each makes it unknown, and says what is wrong.
+//! Invalid answers: each makes the replica unknown_reason, with the reason.
 
-use scaling_tests::replica_server::Manner;
+use scaling_tests::replica_server::Behavior;
 
-use crate::unknown;
+use crate::unknown_reason;
 
 #[tokio::test]
-async fn what_is_no_json_object_is_no_answer() {
+async fn body_that_is_not_a_json_object_is_rejected() {
     for (body, problem) in [
         ("", "not JSON"),
         ("healthy", "not JSON"),
@@ -18,29 +18,29 @@ async fn what_is_no_json_object_is_no_answer() {
             "not a JSON object",
         ),
     ] {
-        let why = unknown(Manner::says(body)).await;
+        let why = unknown_reason(Behavior::with_body(body)).await;
         assert!(why.contains(problem), "{body}: {why}");
     }
     let deep = "[".repeat(50_000);
-    let why = unknown(Manner::says(&deep)).await;
+    let why = unknown_reason(Behavior::with_body(&deep)).await;
     assert!(why.contains("not JSON"), "{why}");
 }
 
 #[tokio::test]
-async fn a_field_that_is_missing_is_named() {
+async fn missing_field_is_named() {
     for (body, field) in [
         ("{}", "termination"),
         (r#"{"capacity": 3}"#, "termination"),
         (r#"{"termination": false}"#, "capacity"),
         (r#"{"termination": false, "CAPACITY": 3}"#, "capacity"),
     ] {
-        let why = unknown(Manner::says(body)).await;
+        let why = unknown_reason(Behavior::with_body(body)).await;
         assert_eq!(why, format!("the answer has no field {field:?}"), "{body}");
     }
 }
 
 #[tokio::test]
-async fn a_capacity_is_a_whole_number_from_0_on() {
+async fn capacity_that_is_not_a_natural_number_is_rejected() {
     for capacity in [
         "-1",
         "1.5",
@@ -54,28 +54,28 @@ async fn a_capacity_is_a_whole_number_from_0_on() {
         "99999999999999999999999999",
     ] {
         let body = format!(r#"{{"termination": false, "capacity": {capacity}}}"#);
-        let why = unknown(Manner::says(&body)).await;
+        let why = unknown_reason(Behavior::with_body(&body)).await;
         assert!(why.contains(r#"field "capacity" is not"#), "{body}: {why}");
     }
 }
 
 #[tokio::test]
-async fn a_termination_is_true_or_false() {
+async fn termination_that_is_not_a_boolean_is_rejected() {
     for termination in ["\"true\"", "1", "0", "null", "{}", "\"\""] {
         let body = format!(r#"{{"termination": {termination}, "capacity": 3}}"#);
-        let why = unknown(Manner::says(&body)).await;
+        let why = unknown_reason(Behavior::with_body(&body)).await;
         let expected = "the field \"termination\" is neither true nor false";
         assert_eq!(why, expected, "{body}");
     }
 }
 
 #[tokio::test]
-async fn one_that_lies_about_one_thing_is_not_believed_in_the_other() {
+async fn one_invalid_field_invalidates_the_answer() {
     for body in [
         r#"{"termination": true, "capacity": -1}"#,
         r#"{"termination": true}"#,
         r#"{"termination": "yes", "capacity": "many"}"#,
     ] {
-        unknown(Manner::says(body)).await;
+        unknown_reason(Behavior::with_body(body)).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Many schedulers at once: the lock lets one of them work, and any other can take its place. That
-//! is the scaler's high availability.
+//! Many schedulers at once: the lock lets one of them work, and any other can take its place. This
+//! replaces the scaler's high availability.
 
 use futures::future::join_all;
 use scaling_tests::deployed::Deployed;
@@ -14,18 +14,18 @@ pub(crate) async fn launch_once(deployed: &Deployed) {
     let fleet = Fleet::new(deployed, RIVALS, 9).await;
     all_at_once(&fleet).await;
     assert_eq!(fleet.region.launched().await.len(), 3);
-    // The list does not show them yet, and the next ones come.
+    // The listing does not show them yet when the next schedulers run.
     all_at_once(&fleet).await;
     fleet.at_rest().await;
     assert_eq!(fleet.region.launched().await.len(), 3);
 
     let done = &fleet.up().await[0];
-    fleet.tell(done, json!({"termination": true})).await;
+    fleet.set_answer(done, json!({"termination": true})).await;
     all_at_once(&fleet).await;
     fleet.at_rest().await;
     assert_eq!(fleet.region.launched().await.len(), 4);
     assert_eq!(fleet.up().await.len(), 3);
-    fleet.promises_kept().await;
+    fleet.assert_invariants().await;
 }
 
 async fn all_at_once(fleet: &Fleet<'_>) {

@@ -1,5 +1,5 @@
-//! A world with a region for each theme, whose subnets are within the loopback network, so that
-//! the replicas in them can be asked.
+//! A world with one region for each theme. The subnets are in the loopback network, so that their
+//! replicas can be reached.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ const REGIONS: [&str; 9] = [
     FILLING, REPORTS, ERRORS, SILENCE, TRIMMING, LIMITS, RIVALS, CRASHES, ADDRESSES,
 ];
 
-/// Of the Elastic IPs that replicas carry.
+/// The tag of the Elastic IPs that replicas carry.
 pub(crate) const POOL: &str = "pool=public";
 
 pub(crate) struct Pace {
@@ -28,15 +28,14 @@ pub(crate) struct Pace {
     pub(crate) listing_lag_ms: u64,
 }
 
-/// Listings that lag far longer than a pass takes: a launch is followed by passes that do not see
-/// it.
+/// Listings lag far longer than a pass takes: after a launch, several passes do not see it.
 pub(crate) const PACE: Pace = Pace {
     pending_ms: 200,
     shutting_down_ms: 200,
     listing_lag_ms: 1_500,
 };
 
-/// The world's file; it goes with the folder.
+/// Writes the world's file into `folder`.
 pub(crate) fn write(folder: &TempDir) -> PathBuf {
     let regions: Map<_, _> = REGIONS
         .into_iter()
@@ -67,7 +66,7 @@ fn content(region: &str) -> Value {
     })
 }
 
-/// Three in the pool, a gateway's with the pool's tag, and one without it.
+/// Three addresses in the pool, a gateway's with the pool's tag, and one without the tag.
 fn addresses(region: &str) -> Value {
     if region != ADDRESSES {
         return json!([]);
@@ -103,7 +102,7 @@ pub(crate) fn image(region: &str) -> String {
     id("ami", region)
 }
 
-/// As long as EC2's.
+/// As long as EC2's ids.
 fn id(kind: &str, region: &str) -> String {
     format!("{kind}-{:02}{:0>15}", number(region), 'a')
 }

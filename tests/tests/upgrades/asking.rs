@@ -1,17 +1,17 @@
-//! Wrong orders: each region's error is its own, and the others go on.
+//! Wrong requests: each region reports its own error, and the others continue.
 
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
 
 use crate::fleet::{Fleet, NEW, OLD};
 
-/// The regions of the themes before are there, each with its second image.
-pub(crate) async fn wrongly_changes_nothing(deployed: &Deployed) {
+/// The regions of earlier themes exist, each with its second image.
+pub(crate) async fn wrong_requests_change_nothing(deployed: &Deployed) {
     let (west, other) = (
         Fleet::of(deployed, "us-west-1"),
         Fleet::of(deployed, "us-west-2"),
     );
-    let before = (west.look().await, other.look().await);
+    let before = (west.images().await, other.images().await);
     let current = other.image(2);
     for (image, error) in [
         (
@@ -23,7 +23,7 @@ pub(crate) async fn wrongly_changes_nothing(deployed: &Deployed) {
         (&west.image(1), "known with another client_sha"),
         ("host-2", "is not an image's id"),
     ] {
-        // A region without a row, a wrong image, and one that is current already.
+        // A region without a row, a wrong image, and an image that is already current.
         let images = json!({"mars-1": image, "us-west-1": image, "us-west-2": current});
         let order = json!({"client_sha": NEW, "images": images});
         let report = deployed.invoke(&json!({"image_upgrade": order})).await;
@@ -44,7 +44,7 @@ pub(crate) async fn wrongly_changes_nothing(deployed: &Deployed) {
         .refused(&json!({"image_upgrade": {"client_sha": OLD}}))
         .await;
     assert!(error.contains("missing field `images`"), "{error}");
-    assert_eq!((west.look().await, other.look().await), before);
+    assert_eq!((west.images().await, other.images().await), before);
 }
 
 fn text(part: &Value) -> &str {

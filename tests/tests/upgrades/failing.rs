@@ -1,4 +1,5 @@
-//! Upgrades that cannot be: the old image stays, nothing of the new one does, and it is told why.
+//! Upgrades that fail: the old image stays, nothing of the new one does, and the reason is
+//! reported.
 
 use scaling_tests::deployed::{Deployed, SOON};
 use scaling_tests::plans::alerts_to;
@@ -7,16 +8,16 @@ use serde_json::json;
 
 use crate::fleet::{Fleet, NEW, OLD, Seen, TARGET};
 
-/// Long enough for an agent that starts, on a machine that does much else.
+/// Long enough for an agent to start on a busy machine.
 const BOOT_SECONDS: u32 = 6;
 
-pub(crate) async fn leaves_the_old_image(deployed: &Deployed) {
+pub(crate) async fn failures_leave_the_old_image(deployed: &Deployed) {
     never_comes_up(deployed).await;
     has_no_room(deployed).await;
 }
 
-/// No instance of the new image ever becomes `ACTIVE`; then another try comes up, and is
-/// cancelled by hand.
+/// No instance of the new image ever becomes `ACTIVE`. A second attempt does, and is cancelled by
+/// hand.
 async fn never_comes_up(deployed: &Deployed) {
     let fleet = Fleet::of(deployed, "us-west-1");
     let region = &fleet.region;
@@ -33,11 +34,11 @@ async fn never_comes_up(deployed: &Deployed) {
     let (report, seen) =
         eventually("it failed", SOON, pass, |(_, seen)| seen.state == "FAILED").await;
     assert!(alerts_to(&report["plan"], "upgrade_dying"), "{report:#}");
-    says(&seen, "none is healthy: the old image stays");
+    assert_reason(&seen, "none is healthy: the old image stays");
     deployed.set_faults(&json!({})).await;
-    old_image_alone(&fleet, &sound).await;
+    assert_only_the_old_image_is_left(&fleet, &sound).await;
 
-    // The same image again is another try, and what an operator says is the last word.
+    // Requesting the same image again is a new attempt, and an operator's cancellation is final.
     fleet.ask(&fleet.image(2), NEW).await;
     let pass = async || {
         region.scheduled().await;
@@ -54,11 +55,11 @@ async fn never_comes_up(deployed: &Deployed) {
         .execute(cancelled, &[&region.name, &image])
         .await
         .expect(cancelled);
-    old_image_alone(&fleet, &sound).await;
-    says(&fleet.state(2).await.unwrap(), "cancelled by me");
+    assert_only_the_old_image_is_left(&fleet, &sound).await;
+    assert_reason(&fleet.state(2).await.unwrap(), "cancelled by me");
 }
 
-/// At its maximum: refused in the answer itself. With a surge, what fits is warmed and swapped.
+/// At the maximum, the answer itself refuses. With a surge, what fits is warmed and swapped.
 async fn has_no_room(deployed: &Deployed) {
     let fleet = Fleet::of(deployed, "us-west-2");
     let region = &fleet.region;
@@ -71,11 +72,11 @@ async fn has_no_room(deployed: &Deployed) {
         alerts_to(&report["plan"], "no_room_for_upgrade"),
         "{report:#}"
     );
-    says(
+    assert_reason(
         &fleet.state(2).await.unwrap(),
         "no room for one instance of it",
     );
-    old_image_alone(&fleet, &sound).await;
+    assert_only_the_old_image_is_left(&fleet, &sound).await;
 
     region.set(&json!({"upgrade_surge": 1})).await;
     fleet.ask(&fleet.image(2), NEW).await;
@@ -93,16 +94,17 @@ async fn has_no_room(deployed: &Deployed) {
     assert_eq!(region.machines().await, region.rows().await);
 }
 
-fn says(seen: &Seen, words: &str) {
+fn assert_reason(seen: &Seen, words: &str) {
     assert_eq!(seen.state, "FAILED", "{seen:?}");
     let reason = seen.reason.as_deref().unwrap_or_default();
     assert!(reason.contains(words), "{seen:?}");
 }
 
-/// Nothing of the new image is left, and the old one's machines are those from before.
-async fn old_image_alone(fleet: &Fleet<'_>, sound: &[String]) {
+/// Asserts that nothing of the new image is left and that the old image's machines are the ones
+/// from before.
+async fn assert_only_the_old_image_is_left(fleet: &Fleet<'_>, sound: &[String]) {
     fleet.region.settle().await;
-    fleet.region.promises_kept().await;
+    fleet.region.assert_invariants().await;
     assert_eq!(fleet.region.machines().await, sound);
     assert_eq!(fleet.state(1).await.unwrap().state, "CURRENT");
     assert_eq!(fleet.state(2).await.unwrap().instances, 0);

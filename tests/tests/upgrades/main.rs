@@ -1,5 +1,5 @@
-//! New machine images on one deployed stack, asked for as a deploy pipeline does: under constant
-//! assigning by clients of both versions, and failing in every way that the documents name.
+//! Image upgrades on one deployed stack, requested as a deploy pipeline does: under constant
+//! assigning by clients of both versions, and failing in every documented way.
 //!
 //! The schedule is off: each theme runs its passes by hand or by the schedule's event, and the
 //! database's events are delivered. Each theme has a region of its own.
@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 #[tokio::test]
-async fn images_are_replaced_without_downtime_or_stay() {
+async fn upgrade_replaces_images_without_downtime_or_fails_safely() {
     let folder = tempfile::tempdir().unwrap();
     let deployed = Deployed::start("upgrades", |options| {
         options.ec2.world = Some(write_world(&folder));
@@ -46,12 +46,15 @@ async fn images_are_replaced_without_downtime_or_stay() {
     let here = &deployed;
     let themes: [(&str, LocalBoxFuture<'_, ()>); 4] = [
         ("story", story::under_constant_assigning(here).boxed_local()),
-        ("failing", failing::leaves_the_old_image(here).boxed_local()),
+        (
+            "failing",
+            failing::failures_leave_the_old_image(here).boxed_local(),
+        ),
         (
             "asking",
-            asking::wrongly_changes_nothing(here).boxed_local(),
+            asking::wrong_requests_change_nothing(here).boxed_local(),
         ),
-        ("rivals", rivals::the_newer_wins(here).boxed_local()),
+        ("rivals", rivals::newer_upgrade_wins(here).boxed_local()),
     ];
     for (theme, happens) in themes {
         let started = Instant::now();

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use crate::fleet::{Fleet, NEW, OLD, TARGET};
 
-pub(crate) async fn the_newer_wins(deployed: &Deployed) {
+pub(crate) async fn newer_upgrade_wins(deployed: &Deployed) {
     let fleet = Fleet::of(deployed, "eu-west-1");
     let region = &fleet.region;
-    // Whoever has a slot keeps it.
+    // A user with a slot keeps it.
     deployed
         .set_pace(&json!({"agent": {"session_ms": 3_600_000}}))
         .await;
     fleet.insert(json!({"bake_seconds": 2})).await;
-    // Nobody has to name a region's first image.
+    // A region's first image needs no app version.
     fleet.ask(&fleet.image(1), OLD).await;
     fleet.until(1, "CURRENT").await;
     region.filled_to(TARGET).await;
@@ -27,7 +27,7 @@ pub(crate) async fn the_newer_wins(deployed: &Deployed) {
     fleet.publish(NEW).await;
     let (second, third) = (fleet.image(2), fleet.image(3));
     join(fleet.ask(&second, NEW), fleet.ask(&third, NEW)).await;
-    let images = fleet.look().await;
+    let images = fleet.images().await;
     let warming: Vec<_> = images
         .values()
         .filter(|seen| seen.state == "WARMING")
@@ -38,7 +38,7 @@ pub(crate) async fn the_newer_wins(deployed: &Deployed) {
         "two at once: one of them wins, {images:?}"
     );
 
-    // Whoever asks last wins, however far the other is.
+    // The last request wins, however far the other upgrade is.
     fleet.ask(&fleet.image(2), NEW).await;
     fleet.ask(&fleet.image(3), NEW).await;
     let failed = fleet.state(2).await.unwrap();
@@ -48,14 +48,14 @@ pub(crate) async fn the_newer_wins(deployed: &Deployed) {
     fleet.until(3, "CURRENT").await;
     fleet.until(1, "RETIRED").await;
     region.settle().await;
-    let images = fleet.look().await;
+    let images = fleet.images().await;
     assert_eq!(
         images[&fleet.image(2)].instances,
         0,
         "nothing is protected for ever"
     );
     assert_eq!(images[&fleet.image(3)].free, TARGET);
-    // The one with the user on it stays; past the bound it is told.
+    // The instance with the user stays, and is reported after the bound.
     assert_eq!(images[&fleet.image(1)].occupied, 1, "{images:?}");
     assert_eq!(images[&fleet.image(1)].instances, 1, "{images:?}");
     let report = region.scheduled().await;
@@ -65,7 +65,13 @@ pub(crate) async fn the_newer_wins(deployed: &Deployed) {
     );
     region.set(&json!({"old_image_seconds": 1})).await;
     let pass = async || region.scheduled().await;
-    let told = |report: &Value| alerts_to(&report["plan"], "users_on_retired_image");
-    eventually("the user on the old image is reported", SOON, pass, told).await;
-    region.promises_kept().await;
+    let reported = |report: &Value| alerts_to(&report["plan"], "users_on_retired_image");
+    eventually(
+        "the user on the old image is reported",
+        SOON,
+        pass,
+        reported,
+    )
+    .await;
+    region.assert_invariants().await;
 }

@@ -7,7 +7,7 @@ use crate::regions::LOST_SECONDS;
 
 pub(crate) fn violations(evidence: &Evidence) -> Vec<String> {
     let mut found = Vec::new();
-    asked_before_committed(evidence, &mut found);
+    terminated_before_commit(evidence, &mut found);
     committed_under_users(evidence, &mut found);
     ended_under_users(evidence, &mut found);
     forgotten_too_early(evidence, &mut found);
@@ -15,7 +15,7 @@ pub(crate) fn violations(evidence: &Evidence) -> Vec<String> {
 }
 
 /// EC2 is asked to terminate only what is committed as `TERMINATING`.
-fn asked_before_committed(evidence: &Evidence, found: &mut Vec<String>) {
+fn terminated_before_commit(evidence: &Evidence, found: &mut Vec<String>) {
     let calls = evidence
         .calls
         .iter()

@@ -11,7 +11,7 @@ pub(crate) fn violations(evidence: &Evidence) -> Vec<String> {
     let mut found = Vec::new();
     let mut held: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();
     for change in &evidence.slots {
-        if handed_on(change) {
+        if is_handed_over(change) {
             found.push(format!("two users: {change:?}"));
         }
         let user = change.was_user.as_deref().or(change.user.as_deref());
@@ -37,7 +37,7 @@ pub(crate) fn violations(evidence: &Evidence) -> Vec<String> {
 }
 
 /// From one user to another without being free in between.
-fn handed_on(change: &SlotChange) -> bool {
+fn is_handed_over(change: &SlotChange) -> bool {
     change.was_user.is_some() && change.user.is_some() && change.was_user != change.user
 }
 

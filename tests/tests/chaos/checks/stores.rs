@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::evidence::Evidence;
 use crate::regions::REGIONS;
-use crate::settle::notes_an_instance;
+use crate::settle::has_note_about_an_instance;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -120,11 +120,20 @@ pub(crate) async fn violations(deployed: &Deployed, evidence: &Evidence) -> Vec<
         ));
     }
     let dry_run = async || deployed.invoke(&json!({"dry_run": true})).await;
-    let all_are_heard_of = |report: &Value| {
+    let all_agents_send_heartbeats = |report: &Value| {
         let regions = report["regions"].as_array();
-        regions.is_some_and(|all| !all.iter().any(|region| notes_an_instance(&region["plan"])))
+        regions.is_some_and(|all| {
+            !all.iter()
+                .any(|region| has_note_about_an_instance(&region["plan"]))
+        })
     };
-    let report = eventually("all agents are heard of", SOON, dry_run, all_are_heard_of).await;
+    let report = eventually(
+        "all agents are heard of",
+        SOON,
+        dry_run,
+        all_agents_send_heartbeats,
+    )
+    .await;
     let regions = report["regions"].as_array().expect("regions");
     assert_eq!(regions.len(), REGIONS.len());
     for region in regions {

@@ -1,4 +1,4 @@
-//! Asking for an image.
+//! Requesting an image.
 
 use anyhow::Result;
 use scaling_tests::database::{Database, REGION};
@@ -11,17 +11,17 @@ struct Case {
     name: &'static str,
     given: &'static [&'static str],
     swap_when_warm: bool,
-    /// The image, and its client_sha.
-    asked: (&'static str, &'static str),
+    /// The image and its client_sha.
+    requested: (&'static str, &'static str),
     answer: &'static str,
     left: &'static [&'static str],
 }
 
-/// The app version decides when the image is swapped.
+/// A case in a region where the app version decides when the image is swapped.
 const fn case(
     name: &'static str,
     given: &'static [&'static str],
-    asked: (&'static str, &'static str),
+    requested: (&'static str, &'static str),
     answer: &'static str,
     left: &'static [&'static str],
 ) -> Case {
@@ -29,7 +29,7 @@ const fn case(
         name,
         given,
         swap_when_warm: false,
-        asked,
+        requested,
         answer,
         left,
     }
@@ -200,7 +200,7 @@ fn of_baking_ones() -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn asking_leaves_what_it_says() -> Result<()> {
+async fn image_request_leaves_the_expected_states() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     add_elsewhere(&session).await?;
     let untouched = elsewhere(&session).await?;
@@ -208,7 +208,7 @@ async fn asking_leaves_what_it_says() -> Result<()> {
         let Case {
             name,
             swap_when_warm,
-            asked: (image, sha),
+            requested: (image, sha),
             ..
         } = case;
         set_images(&session, case.given).await?;
@@ -226,7 +226,7 @@ async fn asking_leaves_what_it_says() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_image_keeps_the_commit_that_it_was_built_from() -> Result<()> {
+async fn image_keeps_its_client_sha() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for state in ["WARMING", "CURRENT", "BAKING", "RETIRED", "FAILED"] {
         let given = format!("ami-2 {state}");
@@ -242,7 +242,7 @@ async fn an_image_keeps_the_commit_that_it_was_built_from() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_cannot_be_an_image_is_refused_and_cancels_nothing() -> Result<()> {
+async fn malformed_image_is_refused_and_cancels_nothing() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     set_images(&session, &["ami-1 CURRENT", "ami-3 WARMING"]).await?;
     assert_eq!(ask(&session, "nowhere", "ami-2", "new").await?, "UNKNOWN");
@@ -260,14 +260,14 @@ async fn what_cannot_be_an_image_is_refused_and_cancels_nothing() -> Result<()> 
 }
 
 #[tokio::test]
-async fn asking_leaves_the_fence_as_high_as_it_was() -> Result<()> {
+async fn image_request_does_not_raise_the_fence() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     let begin = async |version: i64| {
         let call = format!("SELECT granted FROM begin_pass('{REGION}', {version})");
         anyhow::Ok(session.row(&call).await?["granted"].clone())
     };
     ask(&session, REGION, "ami-2", "new").await?;
-    assert_eq!(begin(1).await?, true, "asked before any pass");
+    assert_eq!(begin(1).await?, true, "requested before any pass");
     assert_eq!(begin(7).await?, true);
     ask(&session, REGION, "ami-3", "newer").await?;
     assert_eq!(begin(7).await?, true, "the holder goes on");
@@ -276,7 +276,7 @@ async fn asking_leaves_the_fence_as_high_as_it_was() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_long_line_of_asks_leaves_one_that_warms() -> Result<()> {
+async fn many_image_requests_leave_one_warming_image() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     set_images(&session, &["ami-1 CURRENT"]).await?;
     for image in ["ami-2", "ami-3", "ami-2", "ami-4"] {

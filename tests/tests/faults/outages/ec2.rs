@@ -1,13 +1,13 @@
-//! Nothing gets through to EC2, anywhere.
+//! No call reaches EC2, in any region.
 
 use serde_json::json;
 
 use super::{Crowd, TARGET};
-use crate::reports::{events_tell, told_once};
+use crate::reports::{event_logs, logs_once};
 
 const LISTING: &str = "list machines";
 
-pub(super) async fn is_down_and_users_are_served_from_the_buffer(crowd: &mut Crowd<'_>) {
+pub(super) async fn users_are_served_from_the_buffer_while_it_is_down(crowd: &mut Crowd<'_>) {
     let region = crowd.region;
     let launches = crowd.launch_calls().await;
     let outage = json!({"calls": [{"effect": "outage"}]});
@@ -16,15 +16,15 @@ pub(super) async fn is_down_and_users_are_served_from_the_buffer(crowd: &mut Cro
         crowd.grows().await;
     }
     crowd.is_refused("NO_INSTANCE_AVAILABLE").await;
-    region.settled_by_events().await;
-    events_tell(&region, LISTING).await;
-    let report = told_once(&region, LISTING, region.scheduled()).await;
+    region.wait_until_settled_by_events().await;
+    event_logs(&region, LISTING).await;
+    let report = logs_once(&region, LISTING, region.scheduled()).await;
     assert_eq!(report["outcome"], "failed", "{report:#}");
     crowd.launched_nothing_since(launches).await;
-    let memory = region.deployed.region_state(region.name).await;
+    let keys = region.deployed.region_state(region.name).await;
     assert!(
-        memory.contains(&"WAKE".to_owned()),
-        "still wanted: {memory:?}"
+        keys.contains(&"WAKE".to_owned()),
+        "the wake mark is still set: {keys:?}"
     );
 
     region.deployed.set_faults(&json!({})).await;
@@ -32,5 +32,5 @@ pub(super) async fn is_down_and_users_are_served_from_the_buffer(crowd: &mut Cro
     assert_eq!(report["outcome"], "done", "{report:#}");
     region.settle().await;
     crowd.grows().await;
-    region.settled_by_events().await;
+    region.wait_until_settled_by_events().await;
 }
