@@ -16,6 +16,7 @@ pub mod graphql;
 pub mod http;
 pub mod ledger;
 pub mod logs;
+pub mod markdown;
 pub mod metadata;
 pub mod plans;
 pub mod promises;

@@ -10,6 +10,7 @@ mod races;
 mod rush;
 mod schema;
 mod server;
+mod settings;
 mod status;
 mod tables;
 mod upgrades;
