@@ -8,6 +8,7 @@
 mod builders;
 mod database;
 mod host;
+pub mod invariants;
 mod overview;
 mod replicas;
 mod store;

@@ -1,6 +1,6 @@
 //! A deployed stack, as a test sees it from outside.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use local_stack::stack::Stack;
 use local_stack::token::Token;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use testing::invariants::slots::Holding;
 use tokio_postgres::{Client, NoTls};
 
 use crate::ledger::Ledger;
@@ -27,16 +28,8 @@ pub struct Deployed {
     pub sql: Client,
     pub(crate) http: reqwest::Client,
     tokens: Mutex<Vec<String>>,
-    assignments: Mutex<Vec<Assignment>>,
-}
-
-/// A slot that `assign-user` returned to a user.
-#[derive(Clone, Debug)]
-pub struct Assignment {
-    pub region: String,
-    pub slot: String,
-    pub user: String,
-    pub session: String,
+    /// The slots that were assigned, by region.
+    assignments: Mutex<BTreeMap<String, Vec<Holding>>>,
 }
 
 /// An answer of `assign-user`. The body is null when the answer has none.
@@ -195,28 +188,24 @@ impl Deployed {
         let answer = Answer::of(request.bearer_auth(token).json(body)).await;
         if answer.status == 200 {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let mut given = self
-                .assignments
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            given.push(Assignment {
-                region: text(&answer.body["region"]),
+            let holding = Holding {
                 slot: text(&answer.body["mandelbox_id"]),
                 user: user.to_owned(),
                 session: text(&body["session_id"]),
-            });
+            };
+            let assignments = self.assignments.lock();
+            let mut assignments = assignments.unwrap_or_else(PoisonError::into_inner);
+            let region = text(&answer.body["region"]);
+            assignments.entry(region).or_default().push(holding);
         }
         answer
     }
 
     /// Every slot that was assigned in this region so far.
-    pub fn assignments(&self, region: &str) -> Vec<Assignment> {
-        let given = self
-            .assignments
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let here = given.iter().filter(|given| given.region == region);
-        here.cloned().collect()
+    pub fn assignments(&self, region: &str) -> Vec<Holding> {
+        let assignments = self.assignments.lock();
+        let assignments = assignments.unwrap_or_else(PoisonError::into_inner);
+        assignments.get(region).cloned().unwrap_or_default()
     }
 
     /// Replaces the faults of the EC2 emulator. `{}` removes all of them.

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use testing::invariants::launches::LaunchRequest;
+use testing::invariants::removals::TerminationRequest;
+use testing::invariants::{self, MachineHistory};
 
 #[derive(Debug, Deserialize)]
 pub struct Ledger {
@@ -135,6 +138,34 @@ impl Ledger {
 }
 
 impl Call {
+    /// The request of a `RunInstances` call.
+    pub fn launch_request(&self) -> Option<LaunchRequest> {
+        if self.action != "RunInstances" {
+            return None;
+        }
+        let parameter = |name: &str| self.params.get(name).cloned().unwrap_or_default();
+        Some(LaunchRequest {
+            token: parameter("ClientToken"),
+            launch: self.tag("scaling:launch").unwrap_or_default().to_owned(),
+            count: parameter("MaxCount").parse().unwrap_or_default(),
+            parameters: self.params.clone(),
+        })
+    }
+
+    /// The machines of a `TerminateInstances` call.
+    pub fn terminations(&self) -> Vec<TerminationRequest> {
+        if self.action != "TerminateInstances" {
+            return Vec::new();
+        }
+        let ids = self.params.iter();
+        ids.filter(|(name, _)| name.starts_with("InstanceId."))
+            .map(|(_, id)| TerminationRequest {
+                at_ms: self.at_ms,
+                id: id.clone(),
+            })
+            .collect()
+    }
+
     /// The value of a tag in the request of a launch.
     pub fn tag(&self, key: &str) -> Option<&str> {
         let (name, _) = self.params.iter().find(|(_, value)| *value == key)?;
@@ -152,6 +183,27 @@ impl Address {
 }
 
 impl Machine {
+    /// Its life, for the invariants.
+    pub fn history(&self) -> MachineHistory {
+        let tag = self.tags.get("scaling:launch");
+        let states = self.transitions.iter();
+        MachineHistory {
+            id: self.id.clone(),
+            region: self.region.clone(),
+            token: self.client_token.clone().unwrap_or_default(),
+            launch: tag.cloned().unwrap_or_default(),
+            reservation: self.reservation_id.clone(),
+            states: states.map(|it| (it.state.clone(), it.at_ms)).collect(),
+            ended_by: self.ended_by.clone(),
+            agent: match &self.agent {
+                None => invariants::Agent::NeverStarted,
+                Some(agent) => agent
+                    .ended_at_ms
+                    .map_or(invariants::Agent::Running, invariants::Agent::Ended),
+            },
+        }
+    }
+
     /// Whether the machine is pending or running.
     pub fn is_up(&self) -> bool {
         matches!(self.state.as_deref(), Some("pending" | "running"))

@@ -252,15 +252,7 @@ async fn everything(deployed: &Deployed) -> BTreeMap<String, String> {
         let rows: Value = deployed.sql.query_one(&sql, &[]).await.unwrap().get(0);
         all.insert(table.to_owned(), rows.to_string());
     }
-    let items = deployed
-        .dynamodb()
-        .scan()
-        .table_name(&deployed.stack.env().scaling_table)
-        .consistent_read(true)
-        .into_paginator()
-        .items()
-        .send();
-    for item in items.collect::<Result<Vec<_>, _>>().await.unwrap() {
+    for item in deployed.all_items().await {
         let sorted: BTreeMap<_, _> = item.iter().collect();
         let key = format!("{:?}/{:?}", item["pk"], item["sk"]);
         all.insert(key, format!("{sorted:?}"));

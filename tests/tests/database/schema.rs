@@ -114,7 +114,7 @@ async fn broken_row_is_refused_through_graphql_with_the_broken_rule() -> Result<
         ),
         (
             update("instances", r#"status: "PRE_CONNECTION""#),
-            "ACTIVE cannot become PRE_CONNECTION",
+            "status cannot change from ACTIVE to PRE_CONNECTION",
         ),
     ];
     for (mutation, rule) in cases {
