@@ -9,7 +9,7 @@ use local_stack::ec2::set_faults;
 pub use local_stack::invoke::schedule;
 use local_stack::operator::Operator;
 use local_stack::options::{Schedule, StackOptions};
-use local_stack::seed::RegionSeed;
+use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
 use local_stack::stack::Stack;
 use local_stack::token::Token;
 use reqwest::{Method, RequestBuilder};
@@ -38,6 +38,26 @@ pub struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: Value,
+}
+
+/// Reduces the delays of EC2, and of an agent's start, to a few tenths of a second.
+pub fn set_fast_ec2(options: &mut StackOptions) {
+    options.ec2.pending_ms = Some(200);
+    options.ec2.shutting_down_ms = Some(200);
+    options.ec2.listing_lag_ms = Some(200);
+    options.ec2.agent_boot_ms = Some(50);
+    options.ec2.agent_connect_ms = Some(100);
+}
+
+/// The request of a client of the served build, for one region.
+pub fn client_request(region: &str, session: impl Into<Value>) -> Value {
+    json!({
+        "regions": [region],
+        "client_commit_hash": CLIENT_SHA,
+        "user_email": "somebody@example.com",
+        "version": APP_VERSION,
+        "session_id": session.into(),
+    })
 }
 
 impl Deployed {
@@ -102,11 +122,17 @@ impl Deployed {
         connect(&self.stack.env().database_url).await
     }
 
-    /// Sets up a region as an operator does: settings, an image, the app version.
-    pub async fn set_up(&self, seed: &RegionSeed) {
-        seed.insert(&self.operator(), None)
-            .await
-            .expect("the region is set up");
+    /// Sets up a region as an operator does: a target of four free slots, instances of two slots, an
+    /// image, and the app version.
+    pub async fn set_up(&self, region: &str, max_instances: u32) {
+        let seed = RegionSeed {
+            region: region.to_owned(),
+            target_free: 4,
+            max_instances,
+            capacity: 2,
+        };
+        let inserted = seed.insert(&self.operator(), None).await;
+        inserted.expect("the region is set up");
     }
 
     pub fn hasura_event_function(&self) -> String {

@@ -26,5 +26,6 @@ pub mod replica_server;
 pub mod settings;
 pub mod store_view;
 pub mod table;
+pub mod themes;
 pub mod wait;
 pub mod world;

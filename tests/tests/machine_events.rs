@@ -8,8 +8,7 @@
     reason = "helpers of tests fail like tests"
 )]
 
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
-use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
@@ -24,13 +23,7 @@ async fn interrupted_instances_are_replaced_by_ec2_events_alone() {
         options.ec2.agent_session_ms = Some(600_000);
     })
     .await;
-    let seed = RegionSeed {
-        region: REGION.to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up(REGION, 10).await;
     deployed.reconcile().await;
     deployed.filled_to(4).await;
 
@@ -43,12 +36,7 @@ async fn interrupted_instances_are_replaced_by_ec2_events_alone() {
 }
 
 async fn assigned_to(deployed: &Deployed, user: &str) -> String {
-    let request = json!({
-        "regions": [REGION],
-        "client_commit_hash": CLIENT_SHA,
-        "version": APP_VERSION,
-        "session_id": 1,
-    });
+    let request = client_request(REGION, 1);
     let answer = deployed.assign(user, &request).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let held = "SELECT instance_id FROM slots WHERE user_id = $1 AND status <> 'DYING'";

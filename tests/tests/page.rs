@@ -11,9 +11,8 @@
 use std::path::Path;
 
 use local_stack::project;
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
 use scaling_tests::browser::Browser;
-use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
@@ -125,13 +124,7 @@ impl Page<'_> {
     }
 
     async fn healthy(&self, deployed: &Deployed) {
-        let seed = RegionSeed {
-            region: HOME.to_owned(),
-            target_free: 4,
-            max_instances: 10,
-            capacity: 2,
-        };
-        deployed.set_up(&seed).await;
+        deployed.set_up(HOME, 10).await;
         deployed.reconcile().await;
         deployed.filled_to(4).await;
         self.open("").await;
@@ -152,13 +145,7 @@ impl Page<'_> {
         self.open("").await;
         self.browser.run("window.here = 1", json!([])).await;
         for user in ["ann", "ben", "cem"] {
-            let ask = json!({
-                "regions": [HOME],
-                "client_commit_hash": CLIENT_SHA,
-                "user_email": "user@example.com",
-                "version": APP_VERSION,
-                "session_id": format!("session of {user}"),
-            });
+            let ask = client_request(HOME, format!("session of {user}"));
             let answer = deployed.assign(user, &ask).await;
             assert_eq!(answer.status, 200, "{answer:#?}");
         }

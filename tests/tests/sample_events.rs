@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use local_stack::project;
-use local_stack::seed::{CLIENT_SHA, RegionSeed};
+use local_stack::seed::CLIENT_SHA;
 use scaling_tests::cargo_lambda::CargoLambda;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
@@ -287,13 +287,7 @@ async fn machine_events(cargo_lambda: &mut CargoLambda<'_>, stack_name: &str) {
 
 /// A region that serves the samples' client.
 async fn set_up(deployed: &Deployed) {
-    let seed = RegionSeed {
-        region: "us-east-1".to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up("us-east-1", 10).await;
     let document = "mutation($old: String!, $sha: String!) {
         update_images(where: {client_sha: {_eq: $old}}, _set: {client_sha: $sha}) { affected_rows }
     }";

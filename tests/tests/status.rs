@@ -11,9 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dynamodb_adapter::DynamoStore;
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
 use reqwest::{Method, RequestBuilder};
-use scaling_tests::deployed::{Answer, Deployed, SOON};
+use scaling_tests::deployed::{Answer, Deployed, SOON, client_request};
 use scaling_tests::logs::{Log, leaks_and_panics};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
@@ -38,13 +37,7 @@ async fn status_is_served_over_http() {
         options.parameters.push(stale);
     })
     .await;
-    let seed = RegionSeed {
-        region: REGION.to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up(REGION, 10).await;
     let paused = "INSERT INTO regions (name, target_free, max_instances, launch_choices, paused)
                   VALUES ($1, 9, 9, '[]', true)";
     deployed.sql.execute(paused, &[&PAUSED]).await.unwrap();
@@ -115,13 +108,8 @@ async fn healthy_before_the_first_pass(deployed: &Deployed) {
 async fn filled_with_a_user(deployed: &Deployed) {
     deployed.reconcile().await;
     deployed.filled_to(4).await;
-    let ask = json!({
-        "regions": [REGION],
-        "client_commit_hash": CLIENT_SHA,
-        "user_email": "ann@example.com",
-        "version": APP_VERSION,
-        "session_id": "session-of-ann",
-    });
+    let mut ask = client_request(REGION, "session-of-ann");
+    ask["user_email"] = json!("ann@example.com");
     let answer = deployed.assign(USER, &ask).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let report = deployed.reconcile().await;

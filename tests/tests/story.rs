@@ -10,31 +10,12 @@
     reason = "helpers of tests fail like tests"
 )]
 
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
-use scaling_tests::deployed::{Deployed, SOON};
+use local_stack::seed::CLIENT_SHA;
+use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const REGION: &str = "us-east-1";
-
-fn seed() -> RegionSeed {
-    RegionSeed {
-        region: REGION.to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    }
-}
-
-fn request(session: u32) -> Value {
-    json!({
-        "regions": [REGION],
-        "client_commit_hash": CLIENT_SHA,
-        "user_email": "somebody@example.com",
-        "version": APP_VERSION,
-        "session_id": session,
-    })
-}
 
 #[tokio::test]
 async fn buffer_fills_serves_users_and_shrinks() {
@@ -43,7 +24,7 @@ async fn buffer_fills_serves_users_and_shrinks() {
         options.ec2.agent_session_ms = Some(8_000);
     })
     .await;
-    deployed.set_up(&seed()).await;
+    deployed.set_up(REGION, 10).await;
 
     filled(&deployed).await;
     let users = assigned(&deployed).await;
@@ -100,10 +81,10 @@ async fn filled(deployed: &Deployed) {
 async fn assigned(deployed: &Deployed) -> usize {
     let mut addresses = Vec::new();
     for user in ["ann", "bob", "cid"] {
-        let answer = deployed.assign(user, &request(1)).await;
+        let answer = deployed.assign(user, &client_request(REGION, 1)).await;
         assert_eq!(answer.status, 200, "{answer:#?}");
         assert_eq!(answer.body["region"], REGION);
-        let again = deployed.assign(user, &request(1)).await;
+        let again = deployed.assign(user, &client_request(REGION, 1)).await;
         assert_eq!(
             answer.body, again.body,
             "a repeated request gets the same slot"

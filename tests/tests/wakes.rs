@@ -6,20 +6,14 @@
     reason = "helpers of tests fail like tests"
 )]
 
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
-use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 const REGION: &str = "us-east-1";
 
 async fn assigned(deployed: &Deployed, user: &str) {
-    let request = json!({
-        "regions": [REGION],
-        "client_commit_hash": CLIENT_SHA,
-        "version": APP_VERSION,
-        "session_id": 1,
-    });
+    let request = client_request(REGION, 1);
     let answer = deployed.assign(user, &request).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
 }
@@ -60,13 +54,7 @@ async fn low_buffer_is_refilled_by_events_alone() {
         options.ec2.agent_session_ms = Some(600_000);
     })
     .await;
-    let seed = RegionSeed {
-        region: REGION.to_owned(),
-        target_free: 4,
-        max_instances: 20,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up(REGION, 20).await;
     deployed.reconcile().await;
     deployed.filled_to(4).await;
     deployed.deliver_events().await;

@@ -19,8 +19,7 @@ mod requests;
 mod settings;
 mod tokens;
 
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
-use scaling_tests::deployed::{Answer, Deployed};
+use scaling_tests::deployed::{Answer, Deployed, client_request};
 use serde_json::{Value, json};
 
 /// The region without faults.
@@ -38,13 +37,7 @@ async fn bad_input_is_answered_and_loses_nothing() {
         options.ec2.agent_session_ms = Some(3_600_000);
     })
     .await;
-    let seed = RegionSeed {
-        region: SOUND.to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up(SOUND, 10).await;
     deployed.reconcile().await;
     deployed.filled_to(4).await;
 
@@ -65,13 +58,7 @@ async fn bad_input_is_answered_and_loses_nothing() {
 
 /// The request of a client of the served build.
 fn ask(session: impl Into<Value>) -> Value {
-    json!({
-        "regions": [SOUND],
-        "client_commit_hash": CLIENT_SHA,
-        "user_email": "somebody@example.com",
-        "version": APP_VERSION,
-        "session_id": session.into(),
-    })
+    client_request(SOUND, session)
 }
 
 /// The same request with another value in one field.

@@ -23,25 +23,20 @@ mod reports;
 mod silence;
 mod world;
 
-use std::time::Instant;
-
 use futures::future::{FutureExt as _, LocalBoxFuture, join};
-use scaling_tests::deployed::Deployed;
+use scaling_tests::deployed::{Deployed, set_fast_ec2};
 use scaling_tests::logs::leaks_and_panics;
 use scaling_tests::proxy::{Proxy, dynamodb_action};
 use scaling_tests::region::Region;
 use scaling_tests::settings;
+use scaling_tests::themes;
 
 #[tokio::test]
 async fn every_fault_is_survived_with_all_invariants() {
     let folder = tempfile::tempdir().expect("a folder");
     let deployed = Deployed::start("faults", |options| {
-        options.ec2.world = Some(world::write(&folder));
-        options.ec2.pending_ms = Some(200);
-        options.ec2.shutting_down_ms = Some(200);
-        options.ec2.listing_lag_ms = Some(200);
-        options.ec2.agent_boot_ms = Some(50);
-        options.ec2.agent_connect_ms = Some(100);
+        options.ec2.world = Some(world::REGIONS.write(folder.path(), world::content));
+        set_fast_ec2(options);
         // A user with a slot keeps it.
         options.ec2.agent_session_ms = Some(3_600_000);
         options.ec2.agent_heartbeat_ms = Some(2_000);
@@ -87,12 +82,7 @@ async fn every_fault_is_survived_with_all_invariants() {
         ),
         ("afterwards", assert_final_state(here).boxed_local()),
     ];
-    for (theme, happens) in themes {
-        let started = Instant::now();
-        println!("-- {theme}");
-        happens.await;
-        println!("-- {theme}: {:.1} s", started.elapsed().as_secs_f32());
-    }
+    themes::run(themes).await;
     // The engine is dropped before the stack that it is a part of.
     drop(engine);
     deployed.stack.stop();
@@ -112,7 +102,7 @@ async fn between_functions_and_dynamodb(deployed: &Deployed) -> Proxy {
 
 /// Asserts that every theme's region is as it was left, and that the logs show no secret.
 async fn assert_final_state(deployed: &Deployed) {
-    for name in world::REGIONS {
+    for name in world::REGIONS.0 {
         let region = Region { deployed, name };
         assert_eq!(region.rows().await, region.machines().await, "{name}");
     }

@@ -61,14 +61,7 @@ async fn foreign_deletion_is_compensated(fleet: &Fleet<'_>) {
 
 /// Their own answers are no listing that could be wrong, so the guard does not apply.
 async fn all_terminated_replicas_are_deleted_at_once(fleet: &Fleet<'_>) {
-    fleet
-        .region
-        .set(&json!({"replica_min_available": 15}))
-        .await;
-    fleet.pass().await;
-    fleet.at_rest().await;
-    let all = fleet.up().await;
-    assert_eq!(all.len(), 5);
+    let all = fleet.grow_to_five().await;
     for machine in &all {
         fleet
             .set_answer(machine, json!({"termination": true}))

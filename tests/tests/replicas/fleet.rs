@@ -86,6 +86,17 @@ impl<'a> Fleet<'a> {
         self.region.open_intents().await
     }
 
+    /// Raises the minimum until five replicas run, and returns them.
+    pub(crate) async fn grow_to_five(&self) -> Vec<Machine> {
+        let minimum = json!({"replica_min_available": 5 * CAPACITY});
+        self.region.set(&minimum).await;
+        self.pass().await;
+        self.at_rest().await;
+        let all = self.up().await;
+        assert_eq!(all.len(), 5);
+        all
+    }
+
     /// EC2's machines of the region, in the order of their launches.
     pub(crate) async fn up(&self) -> Vec<Machine> {
         let mut machines = self.region.launched().await;

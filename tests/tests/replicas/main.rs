@@ -23,10 +23,9 @@ mod silence;
 mod trimming;
 mod world;
 
-use std::time::Instant;
-
 use futures::future::{FutureExt as _, LocalBoxFuture};
 use scaling_tests::deployed::Deployed;
+use scaling_tests::themes;
 
 use crate::world::PACE;
 
@@ -34,7 +33,7 @@ use crate::world::PACE;
 async fn replicas_are_kept_available() {
     let folder = tempfile::tempdir().expect("a folder");
     let deployed = Deployed::start("replicas", |options| {
-        options.ec2.world = Some(world::write(&folder));
+        options.ec2.world = Some(world::REGIONS.write(folder.path(), world::content));
         options.ec2.pending_ms = Some(PACE.pending_ms);
         options.ec2.shutting_down_ms = Some(PACE.shutting_down_ms);
         options.ec2.listing_lag_ms = Some(PACE.listing_lag_ms);
@@ -61,11 +60,6 @@ async fn replicas_are_kept_available() {
             addresses::stay_on_healthy_replicas(here).boxed_local(),
         ),
     ];
-    for (theme, happens) in themes {
-        let started = Instant::now();
-        println!("-- {theme}");
-        happens.await;
-        println!("-- {theme}: {:.1} s", started.elapsed().as_secs_f32());
-    }
+    themes::run(themes).await;
     deployed.stack.stop();
 }

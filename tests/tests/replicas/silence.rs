@@ -63,14 +63,7 @@ async fn replaced_after_the_bound(fleet: &Fleet<'_>) {
 
 /// More than three of a small fleet at once.
 async fn guard_keeps_too_many_silent_replicas(fleet: &Fleet<'_>) {
-    fleet
-        .region
-        .set(&json!({"replica_min_available": 15}))
-        .await;
-    fleet.pass().await;
-    fleet.at_rest().await;
-    let all = fleet.up().await;
-    assert_eq!(all.len(), 5);
+    let all = fleet.grow_to_five().await;
     for machine in &all[..4] {
         fleet.set_answer(machine, json!({"status": 503})).await;
     }

@@ -19,11 +19,11 @@ mod story;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use ec2_emulator::world::DEFAULT_WORLD;
 use futures::future::{FutureExt as _, LocalBoxFuture};
-use scaling_tests::deployed::Deployed;
+use scaling_tests::deployed::{Deployed, set_fast_ec2};
+use scaling_tests::themes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -32,11 +32,7 @@ async fn upgrade_replaces_images_without_downtime_or_fails_safely() {
     let folder = tempfile::tempdir().unwrap();
     let deployed = Deployed::start("upgrades", |options| {
         options.ec2.world = Some(write_world(&folder));
-        options.ec2.pending_ms = Some(200);
-        options.ec2.shutting_down_ms = Some(200);
-        options.ec2.listing_lag_ms = Some(200);
-        options.ec2.agent_boot_ms = Some(50);
-        options.ec2.agent_connect_ms = Some(100);
+        set_fast_ec2(options);
         options.ec2.agent_session_ms = Some(story::SESSION_MS);
         options.ec2.agent_poll_ms = Some(500);
     })
@@ -56,12 +52,7 @@ async fn upgrade_replaces_images_without_downtime_or_fails_safely() {
         ),
         ("rivals", rivals::newer_upgrade_wins(here).boxed_local()),
     ];
-    for (theme, happens) in themes {
-        let started = Instant::now();
-        println!("-- {theme}");
-        happens.await;
-        println!("-- {theme}: {:.1} s", started.elapsed().as_secs_f32());
-    }
+    themes::run(themes).await;
     deployed.stack.stop();
 }
 

@@ -48,7 +48,6 @@ impl Generator {
             return Fence { region, version: 1 };
         }
         let place = self.random.below(2);
-        let place = usize::try_from(place).unwrap();
         let current = &mut self.versions[place];
         let version = match self.random.below(100) {
             0..86 => *current,
