@@ -224,7 +224,7 @@ async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
 }
 
 /// Machines on loopback addresses of their own, for a server that listens on all of them.
-pub mod crowd {
+pub mod loopback {
     use std::collections::BTreeMap;
     use std::net::{IpAddr, Ipv4Addr};
 

@@ -276,7 +276,7 @@ async fn holder_that_lost_its_lock_writes_nothing() {
 async fn intents_are_written_while_the_lock_is_contended() {
     let store = Table::start().await;
     let lease = held(&store, NOW).await;
-    let crowd: Vec<_> = (0..CONTENDERS)
+    let contenders: Vec<_> = (0..CONTENDERS)
         .map(|_| {
             let store = store.store.clone();
             tokio::spawn(async move {
@@ -297,7 +297,7 @@ async fn intents_are_written_while_the_lock_is_contended() {
             .await
             .expect("the holder gets through");
     }
-    for contender in crowd {
+    for contender in contenders {
         contender.await.expect("no contender took a held lock");
     }
     let open = store

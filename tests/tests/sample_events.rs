@@ -113,14 +113,14 @@ const EVENTS: [(&str, &str); 4] = [
 ];
 
 const WRONG_EVENTS: [(&str, &str); 5] = [
-    ("hasura-event-get", "405 only POST"),
-    ("hasura-event-no-id", "400 the body is no payload"),
+    ("hasura-event-get", "405 the method must be POST"),
+    ("hasura-event-no-id", "400 the body is not the payload"),
     (
         "hasura-event-no-region",
         "400 field `event.data.new.region`",
     ),
     ("hasura-event-no-secret", "401 the header x-event-secret"),
-    ("hasura-event-not-json", "400 the body is no payload"),
+    ("hasura-event-not-json", "400 the body is not the payload"),
 ];
 
 const MACHINE_EVENTS: [(&str, &str); 3] = [
@@ -142,7 +142,7 @@ const WRONG_MACHINE_EVENTS: [(&str, &str); 5] = [
     ),
     (
         "instance-state-change-not-an-event",
-        "no event of EventBridge: missing field `id`",
+        "this is not an EventBridge event: missing field `id`",
     ),
     (
         "instance-state-change-other-detail-type",

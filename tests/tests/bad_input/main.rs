@@ -11,10 +11,10 @@
 
 mod capacity;
 mod contention;
+mod cross_origin;
 mod logs;
-mod orders;
-mod outcomes;
-mod pages;
+mod reconcile_payloads;
+mod refusals;
 mod requests;
 mod settings;
 mod tokens;
@@ -42,12 +42,12 @@ async fn bad_input_is_answered_and_loses_nothing() {
     deployed.filled_to(4).await;
 
     requests::wrong_requests_are_answered_with_the_reason(&deployed).await;
-    pages::browsers_may_call_and_read_every_answer(&deployed).await;
+    cross_origin::browsers_may_call_and_read_every_answer(&deployed).await;
     tokens::only_genuine_tokens_are_let_in(&deployed).await;
     assert_eq!(deployed.free().await, 3, "one user was let in, once");
-    outcomes::refusals_come_in_their_precedence(&deployed).await;
-    outcomes::log_distinguishes_refusals(&deployed).await;
-    orders::wrong_payloads_are_answered_with_the_field(&deployed).await;
+    refusals::refusals_come_in_their_precedence(&deployed).await;
+    refusals::log_distinguishes_refusals(&deployed).await;
+    reconcile_payloads::wrong_payloads_are_answered_with_the_field(&deployed).await;
     settings::broken_rows_are_named_and_affect_nothing_else(&deployed).await;
     settings::database_refuses_settings_that_are_never_valid(&deployed).await;
     capacity::next_choice_is_used_without_capacity(&deployed).await;

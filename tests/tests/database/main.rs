@@ -3,15 +3,15 @@
 
 mod agents;
 mod assigning;
-mod notices;
 mod passes;
 mod permissions;
 mod races;
 mod rush;
 mod schema;
 mod server;
+mod session_ends;
 mod settings;
+mod spot_notices;
 mod status;
 mod tables;
 mod upgrades;
-mod witness;

@@ -1,6 +1,6 @@
 //! Image upgrades: the effect of requesting an image and of moving one between states.
 
-mod asking;
+mod image_requests;
 mod moving;
 mod races;
 mod roles;

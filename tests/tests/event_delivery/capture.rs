@@ -7,7 +7,7 @@ use scaling_tests::graphql::Engine;
 use scaling_tests::metadata::altered;
 use serde_json::{Value, json};
 
-use crate::running::{self, SECRET, all, all_with, regions, use_metadata, wake};
+use crate::delivery::{self, SECRET, all, all_with, regions, use_metadata, wake};
 use crate::webhook::Webhook;
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn event_request_matches_hasuras_documentation() -> Result<()> {
 async fn event_exists_after_its_commit_and_never_after_a_rollback() -> Result<()> {
     let database = Database::empty().await?;
     let webhook = Webhook::start().await?;
-    let running = running::start(&database, webhook.url(), |_| {}).await?;
+    let running = delivery::start(&database, webhook.url(), |_| {}).await?;
     let sessions = database.sessions(3).await?;
     sessions[0].run("BEGIN").await?;
     wake(&sessions[0], &["rolled-back"]).await?;
@@ -85,7 +85,7 @@ async fn update_is_an_event_only_when_a_listened_column_changes() -> Result<()> 
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let webhook = Webhook::start().await?;
-    let running = running::start(&database, webhook.url(), |_| {}).await?;
+    let running = delivery::start(&database, webhook.url(), |_| {}).await?;
     for update in [
         "ip_addr = '10.0.0.9'",
         "status = status",
@@ -169,7 +169,7 @@ async fn event_names_its_author_and_the_log_is_hidden_from_graphql() -> Result<(
     let (database, session) = Database::with_region(0).await?;
     session.launch(REGION, "i-1", 1).await?;
     let webhook = Webhook::start().await?;
-    let _running = running::start(&database, webhook.url(), |_| {}).await?;
+    let _running = delivery::start(&database, webhook.url(), |_| {}).await?;
     let engine = Engine::start(&database).await?;
     let register = r#"mutation {
         register_host(args: {instance_id: "i-1", ip_addr: "10.0.0.1"}) { outcome } }"#;

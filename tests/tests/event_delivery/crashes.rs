@@ -7,7 +7,7 @@ use reqwest::Method;
 use scaling_tests::database::Database;
 use serde_json::json;
 
-use crate::running::{self, all, regions, wake};
+use crate::delivery::{self, all, regions, wake};
 use crate::webhook::Webhook;
 
 #[tokio::test]
@@ -15,7 +15,7 @@ async fn delivery_killed_before_its_record_sends_again() -> Result<()> {
     let database = Database::empty().await?;
     let session = database.connect().await?;
     let webhook = Webhook::start().await?;
-    let first = running::start(&database, webhook.url(), |_| {}).await?;
+    let first = delivery::start(&database, webhook.url(), |_| {}).await?;
     webhook.hold();
     wake(&session, &["again"]).await?;
     webhook.received(1).await?;
@@ -24,7 +24,7 @@ async fn delivery_killed_before_its_record_sends_again() -> Result<()> {
     first.events.process().ended().await;
     webhook.release();
 
-    let second = running::start(&database, webhook.url(), |_| {}).await?;
+    let second = delivery::start(&database, webhook.url(), |_| {}).await?;
     let received = webhook.received(2).await?;
     assert_eq!(
         received[0].body, received[1].body,
@@ -41,10 +41,10 @@ async fn events_written_without_a_delivery_are_delivered_later() -> Result<()> {
     let session = database.connect().await?;
     let webhook = Webhook::start().await?;
     wake(&session, &["before-any-capture"]).await?;
-    let mut first = running::start(&database, webhook.url(), |_| {}).await?;
+    let mut first = delivery::start(&database, webhook.url(), |_| {}).await?;
     first.events.stop();
     wake(&session, &["meanwhile"]).await?;
-    let second = running::start(&database, webhook.url(), |_| {}).await?;
+    let second = delivery::start(&database, webhook.url(), |_| {}).await?;
     wake(&session, &["afterwards"]).await?;
     let mut came = regions(&webhook, 2).await?;
     came.sort();

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::running::{all, regions, wake};
+use crate::delivery::{all, regions, wake};
 
 #[tokio::test]
 async fn duplicate_arrives_at_the_same_time_with_the_same_id() -> Result<()> {

@@ -3,7 +3,7 @@
 
 mod capture;
 mod crashes;
-mod delivering;
+mod delivery;
+mod delivery_rules;
 mod faults;
-mod running;
 mod webhook;

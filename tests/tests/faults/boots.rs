@@ -7,7 +7,7 @@ use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::agents::{leave_alone, up};
-use crate::reports::{errors_logged, failed_with};
+use crate::logged_errors::{errors_logged, failed_with};
 use crate::world::{BOOTS, filled};
 
 /// Long enough for an agent to start on a busy machine.

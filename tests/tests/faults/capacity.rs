@@ -6,7 +6,7 @@ use scaling_tests::wait::eventually;
 use serde_json::json;
 
 use crate::agents::leave_alone;
-use crate::reports::{event_logs, pass_logs};
+use crate::logged_errors::{event_logs, pass_logs};
 use crate::world::{CAPACITY, choice, filled, subnet};
 
 const NO_ROOM: &str = "InsufficientInstanceCapacity";

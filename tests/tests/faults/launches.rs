@@ -8,7 +8,7 @@ use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::agents::{leave_alone, up};
-use crate::reports::{failed_with, pass_logs};
+use crate::logged_errors::{failed_with, pass_logs};
 use crate::world::{LAUNCHES, filled};
 use scaling_tests::crashes::{expire_lease, kill_function};
 

@@ -7,7 +7,7 @@ use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::agents::leave_alone;
-use crate::reports::pass_logs;
+use crate::logged_errors::pass_logs;
 use crate::world::{LISTINGS, filled};
 
 const INSTANCES: usize = 5;

@@ -18,8 +18,8 @@ mod capacity;
 mod events;
 mod launches;
 mod listings;
+mod logged_errors;
 mod outages;
-mod reports;
 mod silence;
 mod world;
 

@@ -6,7 +6,7 @@ use scaling_tests::wait::eventually;
 use serde_json::json;
 
 use crate::agents::leave_alone;
-use crate::reports::{errors_logged, errors_logged_for_events};
+use crate::logged_errors::{errors_logged, errors_logged_for_events};
 use crate::world::{AGENTS, filled};
 
 const HEARTBEAT_SECONDS: u32 = 3;

@@ -7,11 +7,11 @@
     reason = "helpers of tests fail like tests"
 )]
 
-mod answers;
-mod crowd;
-mod lies;
-mod misbehaviour;
+mod bad_connections;
+mod invalid_answers;
+mod many_replicas;
 mod tls;
+mod valid_answers;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};

@@ -12,13 +12,13 @@
 )]
 
 mod addresses;
+mod concurrent_schedulers;
 mod crashes;
 mod errors;
 mod filling;
 mod fleet;
 mod limits;
 mod reports;
-mod rivals;
 mod silence;
 mod trimming;
 mod world;
@@ -53,7 +53,10 @@ async fn replicas_are_kept_available() {
             trimming::removes_idle_replicas(here).boxed_local(),
         ),
         ("limits", limits::are_kept(here).boxed_local()),
-        ("rivals", rivals::launch_once(here).boxed_local()),
+        (
+            "concurrent schedulers",
+            concurrent_schedulers::launch_once(here).boxed_local(),
+        ),
         ("crashes", crashes::launch_once(here).boxed_local()),
         (
             "addresses",

@@ -10,12 +10,12 @@
     reason = "helpers of tests fail like tests"
 )]
 
-mod asking;
 mod clients;
-mod failing;
+mod competing_upgrades;
+mod failures;
 mod fleet;
-mod rivals;
 mod story;
+mod wrong_requests;
 
 use std::fs;
 use std::path::PathBuf;
@@ -43,14 +43,17 @@ async fn upgrade_replaces_images_without_downtime_or_fails_safely() {
     let themes: [(&str, LocalBoxFuture<'_, ()>); 4] = [
         ("story", story::under_constant_assigning(here).boxed_local()),
         (
-            "failing",
-            failing::failures_leave_the_old_image(here).boxed_local(),
+            "failures",
+            failures::failures_leave_the_old_image(here).boxed_local(),
         ),
         (
-            "asking",
-            asking::wrong_requests_change_nothing(here).boxed_local(),
+            "wrong requests",
+            wrong_requests::wrong_requests_change_nothing(here).boxed_local(),
         ),
-        ("rivals", rivals::newer_upgrade_wins(here).boxed_local()),
+        (
+            "competing upgrades",
+            competing_upgrades::newer_upgrade_wins(here).boxed_local(),
+        ),
     ];
     themes::run(themes).await;
     deployed.stack.stop();

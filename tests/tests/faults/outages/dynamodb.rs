@@ -7,20 +7,20 @@ use scaling_tests::proxy::{Handling, Proxy};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
-use super::Crowd;
-use crate::reports::{event_logs, logs_once};
+use super::RegionUsers;
+use crate::logged_errors::{event_logs, logs_once};
 use scaling_tests::crashes::expire_lease;
 
 const LOCKING: &str = "ask DynamoDB to acquire the lock";
 const RELEASING: &str = "release the lock";
 
-pub(super) async fn events_wait_while_it_is_down(crowd: &mut Crowd<'_>, table: &Proxy) {
-    let region = crowd.region;
+pub(super) async fn events_wait_while_it_is_down(users: &mut RegionUsers<'_>, table: &Proxy) {
+    let region = users.region;
     let deployed = region.deployed;
-    let launches = crowd.launch_calls().await;
+    let launches = users.launch_calls().await;
     let last = deployed.last_delivery().await;
     table.disturb(|_, _| Handling::Refused);
-    crowd.assign_until_the_buffer_is_low().await;
+    users.assign_until_the_buffer_is_low().await;
     let statuses = async || -> Vec<Value> {
         let deliveries = deployed.deliveries("region_wake", last).await;
         deliveries.iter().map(|it| it["status"].clone()).collect()
@@ -30,8 +30,8 @@ pub(super) async fn events_wait_while_it_is_down(crowd: &mut Crowd<'_>, table: &
     assert_eq!(report["outcome"], "failed", "{report:#}");
     let seen = statuses().await;
     assert!(seen.iter().all(|status| *status == 503), "{seen:?}");
-    crowd.launched_nothing_since(launches).await;
-    crowd.grows().await;
+    users.assert_no_launch_since(launches).await;
+    users.assign_one().await;
 
     table.heal();
     // Only the event's redelivery causes the pass.
@@ -42,7 +42,7 @@ pub(super) async fn events_wait_while_it_is_down(crowd: &mut Crowd<'_>, table: &
     assert_eq!(statuses().await.last(), Some(&json!(200)));
 }
 
-pub(super) async fn lost_answers_are_requested_again(crowd: &mut Crowd<'_>, table: &Proxy) {
+pub(super) async fn lost_answers_are_requested_again(users: &mut RegionUsers<'_>, table: &Proxy) {
     table.take();
     // One call of each action.
     table.disturb(|_, nth| {
@@ -52,8 +52,8 @@ pub(super) async fn lost_answers_are_requested_again(crowd: &mut Crowd<'_>, tabl
             Handling::Forwarded
         }
     });
-    crowd.assign_until_the_buffer_is_low().await;
-    crowd.region.wait_until_settled_by_events().await;
+    users.assign_until_the_buffer_is_low().await;
+    users.region.wait_until_settled_by_events().await;
     table.heal();
     let actions = table.take();
     for action in [
@@ -68,8 +68,8 @@ pub(super) async fn lost_answers_are_requested_again(crowd: &mut Crowd<'_>, tabl
     }
 }
 
-pub(super) async fn is_lost_during_a_pass(crowd: &mut Crowd<'_>, table: &Proxy) {
-    let region = crowd.region;
+pub(super) async fn is_lost_during_a_pass(users: &mut RegionUsers<'_>, table: &Proxy) {
+    let region = users.region;
     let is_recorded = AtomicBool::new(false);
     table.disturb(move |action, _| {
         if is_recorded.load(Ordering::Relaxed) {
@@ -79,7 +79,7 @@ pub(super) async fn is_lost_during_a_pass(crowd: &mut Crowd<'_>, table: &Proxy) 
         is_recorded.store(action == "TransactWriteItems", Ordering::Relaxed);
         Handling::Forwarded
     });
-    crowd.assign_until_the_buffer_is_low().await;
+    users.assign_until_the_buffer_is_low().await;
     event_logs(&region, RELEASING).await;
     region.wait_until_settled_by_events().await;
     assert_eq!(region.open_intents().await.len(), 1);

@@ -5,34 +5,34 @@ use scaling_tests::region::Region;
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
-use super::{Crowd, Engine};
+use super::{Engine, RegionUsers};
 use crate::agents::{freeze, thaw};
-use crate::reports::event_logs;
+use crate::logged_errors::event_logs;
 
 const REGIONS: &str = "list the regions";
 const LOOK: &str = "begin a pass";
 
 pub(super) async fn no_instance_is_lost_while_it_is_down(
-    crowd: &mut Crowd<'_>,
+    users: &mut RegionUsers<'_>,
     engine: &mut Engine,
 ) {
-    let region = crowd.region;
+    let region = users.region;
     let deployed = region.deployed;
-    let (machines, launches) = (region.machines().await, crowd.launch_calls().await);
+    let (machines, launches) = (region.machines().await, users.launch_calls().await);
     let last = deployed.last_delivery().await;
     // Hasura delivers its events itself: it delivers none while it is down.
     deployed.control_events("POST", "pause", &Value::Null).await;
-    crowd.assign_until_the_buffer_is_low().await;
+    users.assign_until_the_buffer_is_low().await;
 
     let schedule = schedule();
     engine.hang();
     let (refused, ()) = tokio::join!(
         deployed.refused(&schedule),
-        crowd.is_refused("SERVICE_UNAVAILABLE")
+        users.assert_refused("SERVICE_UNAVAILABLE")
     );
     assert!(refused.contains(REGIONS), "{refused}");
     engine.die().await;
-    crowd.is_refused("SERVICE_UNAVAILABLE").await;
+    users.assert_refused("SERVICE_UNAVAILABLE").await;
     let refused = deployed.refused(&schedule).await;
     assert!(refused.contains(REGIONS), "{refused}");
     freeze(&region).await;
@@ -42,7 +42,7 @@ pub(super) async fn no_instance_is_lost_while_it_is_down(
     deployed.sql.batch_execute(version).await.expect(version);
     deployed.deliver_events().await;
     events_fail(&region, last).await;
-    crowd.launched_nothing_since(launches).await;
+    users.assert_no_launch_since(launches).await;
 
     engine.start_again(deployed).await;
     // No agent has sent a heartbeat for twenty minutes, because none could.
@@ -50,7 +50,7 @@ pub(super) async fn no_instance_is_lost_while_it_is_down(
     assert_eq!(report["outcome"], "done", "{report:#}");
     let kept = region.rows().await;
     assert!(machines.iter().all(|id| kept.contains(id)), "{report:#}");
-    assert!(crowd.launch_calls().await > launches, "{report:#}");
+    assert!(users.launch_calls().await > launches, "{report:#}");
     thaw(&region).await;
     all_agents_send_heartbeats(&region).await;
     deployed
@@ -60,7 +60,7 @@ pub(super) async fn no_instance_is_lost_while_it_is_down(
     let versions = deployed.deliveries("app_version_changed", last).await;
     let status = &versions.last().expect("a delivery")["status"];
     assert_eq!(*status, 200, "{versions:#?}");
-    crowd.grows().await;
+    users.assign_one().await;
     region.wait_until_settled_by_events().await;
     region.settle().await;
 }

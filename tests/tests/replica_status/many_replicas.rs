@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use replica_http_adapter::HttpReplicas;
-use scaling_tests::replica_server::{Behavior, ReplicaServer, crowd};
+use scaling_tests::replica_server::{Behavior, ReplicaServer, loopback};
 use shared::ids::InstanceId;
 use shared::model::{Machine, MachineState, ReplicaAnswer};
 use shared::replicas::{ReplicaStatusApi, ask_all};
@@ -38,17 +38,19 @@ impl ReplicaStatusApi for Timed {
 }
 
 fn hangs(machine: &Machine) -> bool {
-    crowd::place(machine.address.unwrap()).is_multiple_of(10)
+    loopback::place(machine.address.unwrap()).is_multiple_of(10)
 }
 
 #[tokio::test]
 async fn hanging_replicas_do_not_delay_others() {
-    let server = ReplicaServer::listen("0.0.0.0:0", None, |address| match crowd::place(address) {
-        place if place.is_multiple_of(10) => Behavior::Hangs,
-        place => Behavior::healthy(place),
+    let server = ReplicaServer::listen("0.0.0.0:0", None, |address| {
+        match loopback::place(address) {
+            place if place.is_multiple_of(10) => Behavior::Hangs,
+            place => Behavior::healthy(place),
+        }
     })
     .await;
-    let machines = crowd::machines(REPLICAS);
+    let machines = loopback::machines(REPLICAS);
     let api = StatusApi {
         time_limit: LIMIT,
         ..api(server.port)
@@ -69,7 +71,7 @@ async fn hanging_replicas_do_not_delay_others() {
             assert!(matches!(answer, ReplicaAnswer::Unknown { .. }));
             assert!(at >= LIMIT, "{at:?}");
         } else {
-            let capacity = crowd::place(machine.address.unwrap());
+            let capacity = loopback::place(machine.address.unwrap());
             assert_eq!(*answer, ReplicaAnswer::Healthy { capacity });
             assert!(at < LIMIT, "{} waited {at:?}", machine.id);
         }
@@ -80,7 +82,7 @@ async fn hanging_replicas_do_not_delay_others() {
 #[tokio::test]
 async fn only_running_replicas_with_an_address_are_polled() {
     let server = ReplicaServer::listen("0.0.0.0:0", None, |_| Behavior::healthy(3)).await;
-    let mut machines = crowd::machines(7);
+    let mut machines = loopback::machines(7);
     let states = [
         MachineState::Pending,
         MachineState::Stopping,

@@ -11,7 +11,7 @@ use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
-use crate::running::{self, SOON, all, all_with, regions, retries, use_metadata, wake};
+use crate::delivery::{self, SOON, all, all_with, regions, retries, use_metadata, wake};
 use crate::webhook::{Answer, Webhook};
 
 fn time(delivery: &Value, field: &str) -> Result<Timestamp> {
@@ -118,7 +118,7 @@ async fn events_during_a_webhook_outage_arrive_afterwards() -> Result<()> {
     let address = socket.local_addr()?;
     let url = format!("http://{address}/hasura-event");
     let metadata = retries(3600, 5, 60)?;
-    let running = running::start(&database, &url, use_metadata(&metadata)).await?;
+    let running = delivery::start(&database, &url, use_metadata(&metadata)).await?;
     let session = database.connect().await?;
     wake(&session, &["a", "b"]).await?;
     let refused = async || running.attempts().await.unwrap_or_default();
