@@ -9,6 +9,7 @@
 mod builders;
 mod database;
 mod host;
+pub mod invariants;
 mod overview;
 mod replicas;
 mod store;

@@ -18,7 +18,7 @@ use crate::wait::eventually;
 
 const START: Duration = Duration::from_secs(30);
 
-/// Without a sandbox, which root cannot have; without what asks outside for updates.
+/// Without a sandbox, which root cannot have, and without requests for updates.
 const ARGUMENTS: [&str; 8] = [
     "--headless=new",
     "--no-sandbox",
@@ -30,7 +30,7 @@ const ARGUMENTS: [&str; 8] = [
     "--disable-sync",
 ];
 
-/// One window. It ends with its driver, at the latest when this is dropped.
+/// One browser window. It ends with its driver, at the latest when this is dropped.
 pub struct Browser {
     http: reqwest::Client,
     /// The session's URL.
@@ -60,7 +60,7 @@ impl Browser {
         ready.expect("chromedriver answers");
         let profile = format!("--user-data-dir={}", dir.tmp().join("browser").display());
         let arguments: Vec<_> = ARGUMENTS.into_iter().chain([profile.as_str()]).collect();
-        let wanted = json!({"capabilities": {"alwaysMatch": {
+        let capabilities = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": {"binary": "/usr/bin/chromium", "args": arguments},
             "goog:loggingPrefs": {"browser": "ALL"},
@@ -72,7 +72,7 @@ impl Browser {
             axe: fs::read_to_string(axe).expect("local/browser.sh installs axe"),
             _driver: driver,
         };
-        let session = browser.send(Method::POST, "", &wanted).await;
+        let session = browser.send(Method::POST, "", &capabilities).await;
         let id = session["sessionId"].as_str().expect("a session");
         browser.session = format!("{url}/session/{id}");
         browser
@@ -96,39 +96,40 @@ impl Browser {
             .await;
     }
 
-    /// The page as it is now.
+    /// The page's current HTML.
     pub async fn source(&self) -> String {
         let source = self.send(Method::GET, "/source", &Value::Null).await;
         source.as_str().expect("a text").to_owned()
     }
 
-    /// Runs a function's body in the page.
+    /// Runs the body of a function in the page.
     pub async fn run(&self, script: &str, arguments: Value) -> Value {
         let body = json!({"script": script, "args": arguments});
         self.send(Method::POST, "/execute/sync", &body).await
     }
 
-    /// What a person sees, as text.
+    /// The visible text.
     pub async fn text(&self) -> String {
         let text = self.run("return document.body.innerText", json!([])).await;
         let text = text.as_str().expect("a text");
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Waits until a person sees this.
-    pub async fn sees(&self, words: &str) -> String {
+    /// Waits until the visible text contains `words`, and returns the text.
+    pub async fn wait_for_text(&self, words: &str) -> String {
         let text = async || self.text().await;
         eventually(words, START, text, |text| text.contains(words)).await
     }
 
-    /// Enters text as a person does, key by key, with Enter at the end.
+    /// Enters text key by key, as a person does, with Enter at the end.
     pub async fn type_into(&self, css: &str, text: &str) {
         let path = format!("/element/{}/value", self.element(css).await);
         let keys = json!({"text": format!("{text}\u{e007}")});
         self.send(Method::POST, &path, &keys).await;
     }
 
-    /// In one step: a page that refreshes itself may have another such element by the next.
+    /// Clicks in one step: a page that refreshes itself may have replaced the element by the next
+    /// step.
     pub async fn click(&self, css: &str) {
         let script = "document.querySelector(arguments[0]).click()";
         self.run(script, json!([css])).await;
@@ -145,32 +146,32 @@ impl Browser {
         id.expect("an element").to_owned()
     }
 
-    /// A command of the browser's own tools.
+    /// Runs a command of the DevTools protocol.
     async fn devtools(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
         self.send(Method::POST, "/goog/cdp/execute", &body).await
     }
 
-    pub async fn is_of_size(&self, width: u32, height: u32) {
+    pub async fn set_size(&self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1,
             "mobile": width < 600});
         self.devtools("Emulation.setDeviceMetricsOverride", size)
             .await;
     }
 
-    pub async fn prefers_dark(&self, dark: bool) {
+    pub async fn set_dark_mode(&self, dark: bool) {
         let value = if dark { "dark" } else { "light" };
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": value}]});
         self.devtools("Emulation.setEmulatedMedia", media).await;
     }
 
-    pub async fn runs_scripts(&self, does: bool) {
+    pub async fn set_scripts_enabled(&self, does: bool) {
         let off = json!({ "value": !does });
         self.devtools("Emulation.setScriptExecutionDisabled", off)
             .await;
     }
 
-    pub async fn is_offline(&self, offline: bool) {
+    pub async fn set_offline(&self, offline: bool) {
         self.devtools("Network.enable", json!({})).await;
         let network = json!({"offline": offline, "latency": 0, "downloadThroughput": -1,
             "uploadThroughput": -1});
@@ -178,7 +179,7 @@ impl Browser {
             .await;
     }
 
-    /// The whole page as a picture.
+    /// Saves the whole page as a picture.
     pub async fn save_picture(&self, file: &Path) {
         let metrics = self.devtools("Page.getLayoutMetrics", json!({})).await;
         let size = &metrics["cssContentSize"];
@@ -192,15 +193,14 @@ impl Browser {
         fs::write(file, data).expect("the picture is saved");
     }
 
-    /// What the page wrote to the console since it was asked last, the browser's complaints
-    /// included.
-    pub async fn complaints(&self) -> Vec<Value> {
+    /// The console messages of the page and the browser since the last call.
+    pub async fn console_messages(&self) -> Vec<Value> {
         let log = json!({"type": "browser"});
         let log = self.send(Method::POST, "/se/log", &log).await;
         log.as_array().expect("a list").clone()
     }
 
-    /// What axe-core finds wrong with the page by its rules (WCAG 2 A and AA, best practices).
+    /// The violations of axe-core's rules (WCAG 2 A and AA, best practices).
     pub async fn violations(&self) -> Vec<String> {
         let script = format!(
             "{}; const done = arguments[0]; axe.run().then(found => done(found.violations.map(it => \

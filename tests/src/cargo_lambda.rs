@@ -1,4 +1,4 @@
-//! `cargo lambda`: what a developer runs the functions with, one event at a time.
+//! `cargo lambda`, with which a developer runs functions one event at a time.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,12 +17,12 @@ use crate::deployed::Deployed;
 const START_TIME: Duration = Duration::from_secs(60);
 const INVOKE_TIME: Duration = Duration::from_secs(60);
 
-/// `cargo lambda watch`, which hands events to functions that were started apart from it: they
-/// are built already, and it builds nothing.
+/// A running `cargo lambda watch`. It builds nothing: the functions are already built and are
+/// started separately. It hands them their events.
 pub struct CargoLambda<'a> {
     deployed: &'a Deployed,
     port: u16,
-    /// Dropped from the front: the functions before what they ask for events.
+    /// Dropped first: the functions end before the server that they ask for events.
     functions: Vec<Process>,
     _watch: Process,
 }
@@ -31,7 +31,8 @@ impl<'a> CargoLambda<'a> {
     pub async fn start(deployed: &'a Deployed) -> Self {
         let port = Ports::free().reserve("cargo lambda").expect("a port");
         let port = port.release();
-        // It asks cargo for the workspace; not by way of rustup, whose settings are at home.
+        // It asks cargo for the workspace. `cargo` is found without rustup, whose settings are in
+        // the home folder.
         let toolchain = Path::new(env!("CARGO")).parent().expect("a folder");
         let watch = Program::new("cargo-lambda-watch", program())
             .args(["lambda", "watch", "--only-lambda-apis"])
@@ -52,7 +53,7 @@ impl<'a> CargoLambda<'a> {
         }
     }
 
-    /// Starts the program `name` in the place of a deployed function, with its settings.
+    /// Starts the program `name` with the settings of the deployed function `deployed_as`.
     pub async fn run(&mut self, name: &str, deployed_as: &str) {
         let env = self.deployed.stack.env();
         let runtime_api = format!("http://127.0.0.1:{}/.rt/{name}", self.port);
@@ -73,7 +74,7 @@ impl<'a> CargoLambda<'a> {
         self.functions.push(program.start(dir).expect(name));
     }
 
-    /// The variables that the template has set.
+    /// The variables of a deployed function, as the template sets them.
     async fn settings_of(&self, function: &str) -> HashMap<String, String> {
         let answer = Client::new(&self.deployed.stack.sdk_config())
             .get_function_configuration()
@@ -85,10 +86,11 @@ impl<'a> CargoLambda<'a> {
         variables.expect("settings").clone()
     }
 
-    /// `cargo lambda invoke FUNCTION --data-file FILE`, of a function that [`Self::run`] started.
+    /// Runs `cargo lambda invoke FUNCTION --data-file FILE` for a function that [`Self::run`]
+    /// started.
     ///
     /// # Errors
-    /// When the function answers with an error of its own: what is printed then.
+    /// When the function returns an error: the printed text.
     pub async fn invoke(&self, function: &str, file: &Path) -> Result<Value, String> {
         let name = format!("invoke-{}", stem(file));
         let invoke = Program::new(&name, program())
@@ -98,7 +100,7 @@ impl<'a> CargoLambda<'a> {
         self.answer(&name, invoke, file).await
     }
 
-    /// The same with `--remote`: of a function that is deployed.
+    /// Like [`Self::invoke`], with `--remote`, for a deployed function.
     ///
     /// # Errors
     /// As [`Self::invoke`].

@@ -1,4 +1,4 @@
-//! Functions that die, and what the time does about it.
+//! Functions that die while they hold a region's lock.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ pub fn kill_function(deployed: &Deployed, function: &str) {
         let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse().ok()) else {
             continue;
         };
-        // It may have ended just now, or be somebody else's.
+        // It may have ended just now, or belong to somebody else.
         let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
         let variables: Vec<_> = environ.split(|byte| *byte == 0).collect();
         if marks
@@ -34,8 +34,8 @@ pub fn kill_function(deployed: &Deployed, function: &str) {
     assert!(killed > 0, "no process of {function}");
 }
 
-/// As if the time for which a holder that died had its lock had passed.
-pub async fn lease_is_over(region: &Region<'_>) {
+/// Expires the lease of a holder that died, as the passage of time would.
+pub async fn expire_lease(region: &Region<'_>) {
     let deployed = region.deployed;
     deployed
         .dynamodb()

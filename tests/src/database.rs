@@ -1,5 +1,5 @@
-//! A real Postgres with the project's schema: one server for a test program, one
-//! database for a test.
+//! A real PostgreSQL server with the project's schema: one server for each test program, one
+//! database for each test.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 use tokio_postgres::{Client, NoTls};
 
-/// What the fixtures are made of.
+/// The rows that fixtures write.
 pub const REGION: &str = "us-east-1";
 pub const IMAGE: &str = "ami-1";
 pub const SHA: &str = "3b1f";
@@ -21,7 +21,7 @@ pub const ENVIRONMENT: &str = "dev";
 /// The lock version under which fixtures write.
 pub const VERSION: i64 = 1;
 
-/// How many servers of tests may run next to each other.
+/// How many test programs may run a server at the same time.
 const MOST_SERVERS: u32 = 8;
 
 /// The server and the folder of one test program.
@@ -31,10 +31,10 @@ pub struct Server {
     postgres: Mutex<Postgres>,
 }
 
-/// Never dropped; the server ends with this process.
+/// Never dropped: the server ends with this process.
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 
-/// The test program's server, started when it is first asked for.
+/// The test program's server, started by the first caller.
 pub async fn server() -> Result<&'static Server> {
     let start = || async {
         let dir = free_dir()?;
@@ -47,7 +47,7 @@ pub async fn server() -> Result<&'static Server> {
     SERVER.get_or_try_init(start).await
 }
 
-/// A folder that no other test program holds: several may run at a time.
+/// A folder that no other test program holds: several may run at the same time.
 pub fn free_dir() -> Result<StackDir> {
     let folders =
         (1..=MOST_SERVERS).map(|number| project::local().join(format!("tests/database-{number}")));
@@ -61,14 +61,14 @@ pub fn free_dir() -> Result<StackDir> {
     Err(refusal.context("no folder for a database")?)
 }
 
-/// A database of a test's own.
+/// The database of one test.
 #[derive(Debug)]
 pub struct Database {
     url: String,
 }
 
 impl Database {
-    /// With the project's schema and no rows.
+    /// A database with the project's schema and no rows.
     pub async fn empty() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -82,7 +82,7 @@ impl Database {
         Ok(Self { url })
     }
 
-    /// With one region that serves one image, and no instances.
+    /// A database with one region that serves one image, and no instances.
     pub async fn with_region(target_free: i32) -> Result<(Self, Session)> {
         let database = Self::empty().await?;
         let session = database.connect().await?;
@@ -101,12 +101,12 @@ impl Database {
 
     pub async fn connect(&self) -> Result<Session> {
         let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
-        // An error of the connection is also the client's, which is where it is seen.
+        // An error of the connection also reaches the client, where it is handled.
         tokio::spawn(connection);
         Ok(Session { client })
     }
 
-    /// As many sessions as users who ask at once.
+    /// Opens one session for each of `count` users.
     pub async fn sessions(&self, count: usize) -> Result<Vec<Session>> {
         let mut sessions = Vec::with_capacity(count);
         for _ in 0..count {
@@ -123,8 +123,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// As if passes had looked at the region for an hour without a gap.
-    pub async fn watched_for_long(&self) -> Result<()> {
+    /// Records that passes observed the region for an hour without a gap.
+    pub async fn set_watched_for_an_hour(&self) -> Result<()> {
         self.run(&format!(
             "INSERT INTO region_fences (region, version, last_pass_at, watched_since)
              VALUES ('{REGION}', {VERSION}, now(), now() - interval '1 hour')
@@ -134,7 +134,7 @@ impl Session {
         .await
     }
 
-    /// Statements without an answer.
+    /// Runs statements.
     pub async fn run(&self, sql: &str) -> Result<()> {
         self.client
             .batch_execute(sql)
@@ -159,7 +159,7 @@ impl Session {
         Ok(rows.remove(0))
     }
 
-    /// How many rows a query has.
+    /// The number of rows that a query returns.
     pub async fn count(&self, sql: &str) -> Result<i64> {
         let row = self
             .client
@@ -172,32 +172,32 @@ impl Session {
     /// Waits until another session of this database waits for a lock.
     ///
     /// # Errors
-    /// When none does for ten seconds.
-    pub async fn until_one_waits(&self) -> Result<()> {
+    /// When none does within ten seconds.
+    pub async fn wait_for_a_blocked_session(&self) -> Result<()> {
         let waiting = "SELECT FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let look = async {
+        let observe = async {
             while self.count(waiting).await? == 0 {
                 tokio::task::yield_now().await;
             }
             Ok(())
         };
-        tokio::time::timeout(Duration::from_secs(10), look)
+        tokio::time::timeout(Duration::from_secs(10), observe)
             .await
-            .context("nobody waits for a lock")?
+            .context("no session waits for a lock")?
     }
 
-    /// The name of the constraint that refuses the statements.
+    /// The name of the constraint that rejects the statements.
     pub async fn violated(&self, sql: &str) -> Result<String> {
         let error = self.client.batch_execute(sql).await.err();
         error
             .as_ref()
             .and_then(|error| error.as_db_error()?.constraint())
             .map(str::to_owned)
-            .with_context(|| format!("no constraint refused: {sql} ({error:?})"))
+            .with_context(|| format!("no constraint rejected: {sql} ({error:?})"))
     }
 
-    /// `id=outcome` for each row that a function of a pass answers.
+    /// `id=outcome` for each row that a function of a pass returns.
     pub async fn outcomes(&self, call: &str) -> Result<Vec<String>> {
         let rows = self.rows(&format!("SELECT * FROM {call}")).await?;
         Ok(rows
@@ -214,7 +214,7 @@ impl Session {
         ))
     }
 
-    /// Makes a region that serves the one image.
+    /// Inserts a region that serves the one image.
     pub async fn add_region(&self, name: &str, target_free: i32) -> Result<()> {
         self.run(&format!(
             "INSERT INTO regions (name, target_free, max_instances, launch_choices)
@@ -238,7 +238,7 @@ impl Session {
         Ok(())
     }
 
-    /// Makes an instance ACTIVE with all its slots free, as its agent does.
+    /// Makes an instance ACTIVE with all of its slots free, as its agent does.
     pub async fn register(&self, id: &str) -> Result<()> {
         let call = format!("register_host('{id}', '10.0.0.1', '{}')", claims_of(id));
         let outcome = self.outcome(&call).await?;
@@ -246,36 +246,38 @@ impl Session {
         Ok(())
     }
 
-    /// An ACTIVE instance of the first region.
+    /// Adds an ACTIVE instance to the first region.
     pub async fn host(&self, id: &str, capacity: i32) -> Result<()> {
         self.launch(REGION, id, capacity).await?;
         self.register(id).await
     }
 
-    /// Asks for a slot in the first region, with the served hash.
+    /// Requests a slot in the first region with the served hash.
     pub async fn assign(&self, user: &str, session: &str) -> Result<Assigned> {
-        self.ask(&Ask::new(user, session)).await
+        self.request_slot(&SlotRequest::new(user, session)).await
     }
 
-    pub async fn ask(&self, ask: &Ask) -> Result<Assigned> {
-        let row = self.row(&format!("SELECT * FROM {}", ask.call())).await?;
+    pub async fn request_slot(&self, request: &SlotRequest) -> Result<Assigned> {
+        let row = self
+            .row(&format!("SELECT * FROM {}", request.call()))
+            .await?;
         Ok(Assigned(row))
     }
 }
 
-/// The launch that an instance of the fixtures is of.
+/// The launch of a fixture's instance.
 pub fn launch_of(instance_id: &str) -> String {
     format!("launch-of-{instance_id}")
 }
 
-/// What the engine hands to functions for an instance's agent.
+/// The session variables that the engine passes to functions for an instance's agent.
 pub fn claims_of(instance_id: &str) -> Value {
     json!({"x-hasura-role": "host_agent", "x-hasura-launch-id": launch_of(instance_id)})
 }
 
 /// A request for a slot.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct SlotRequest {
     pub user: String,
     pub session: String,
     pub regions: Vec<String>,
@@ -284,7 +286,7 @@ pub struct Ask {
     pub local_dev: bool,
 }
 
-impl Ask {
+impl SlotRequest {
     pub fn new(user: &str, session: &str) -> Self {
         Self {
             user: user.to_owned(),
@@ -313,7 +315,7 @@ impl Ask {
     }
 }
 
-/// The answer to it.
+/// The answer to a request for a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assigned(pub Value);
 

@@ -1,6 +1,6 @@
-//! A deployed stack as a test sees it: from outside.
+//! A deployed stack, as a test sees it from outside.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use local_stack::ec2::set_faults;
 pub use local_stack::invoke::schedule;
 use local_stack::operator::Operator;
 use local_stack::options::{Schedule, StackOptions};
-use local_stack::seed::RegionSeed;
+use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
 use local_stack::stack::Stack;
 use local_stack::token::Token;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use testing::invariants::slots::Holding;
 use tokio_postgres::{Client, NoTls};
 
 use crate::ledger::Ledger;
@@ -27,19 +28,11 @@ pub struct Deployed {
     pub sql: Client,
     pub(crate) http: reqwest::Client,
     tokens: Mutex<Vec<String>>,
-    given: Mutex<Vec<Given>>,
+    /// The slots that were assigned, by region.
+    assignments: Mutex<BTreeMap<String, Vec<Holding>>>,
 }
 
-/// A slot that a user was told.
-#[derive(Clone, Debug)]
-pub struct Given {
-    pub region: String,
-    pub slot: String,
-    pub user: String,
-    pub session: String,
-}
-
-/// An answer of `assign-user`; the body of one without is null.
+/// An answer of `assign-user`. The body is null when the answer has none.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -47,9 +40,29 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// Reduces the delays of EC2, and of an agent's start, to a few tenths of a second.
+pub fn set_fast_ec2(options: &mut StackOptions) {
+    options.ec2.pending_ms = Some(200);
+    options.ec2.shutting_down_ms = Some(200);
+    options.ec2.listing_lag_ms = Some(200);
+    options.ec2.agent_boot_ms = Some(50);
+    options.ec2.agent_connect_ms = Some(100);
+}
+
+/// The request of a client of the served build, for one region.
+pub fn client_request(region: &str, session: impl Into<Value>) -> Value {
+    json!({
+        "regions": [region],
+        "client_commit_hash": CLIENT_SHA,
+        "user_email": "somebody@example.com",
+        "version": APP_VERSION,
+        "session_id": session.into(),
+    })
+}
+
 impl Deployed {
-    /// A stack of its own, with the schedule off and the delivery of the database's events
-    /// paused: a test says when a pass runs.
+    /// Starts a stack of its own with the schedule off and the delivery of database events paused,
+    /// so that a test decides when a pass runs.
     pub async fn start(name: &str, change: impl FnOnce(&mut StackOptions)) -> Self {
         let mut options = StackOptions::named(name);
         options.schedule = Schedule::Off;
@@ -61,18 +74,18 @@ impl Deployed {
             sql,
             http: reqwest::Client::new(),
             tokens: Mutex::default(),
-            given: Mutex::default(),
+            assignments: Mutex::default(),
         };
         deployed.control_events("POST", "pause", &Value::Null).await;
         deployed
     }
 
-    /// Lets the database's events through from now on, and those that waited.
+    /// Resumes the delivery of database events, including those that waited.
     pub async fn deliver_events(&self) {
         self.control_events("POST", "resume", &Value::Null).await;
     }
 
-    /// Asks the delivery of the database's events for something: see `local-graphql deliver`.
+    /// Calls the control API of the database events' delivery: see `local-graphql deliver`.
     pub async fn control_events(&self, method: &str, path: &str, body: &Value) -> Value {
         let control = self.stack.env().hasura_events_control_url.as_deref();
         let url = format!("{}/{path}", control.expect("events are delivered"));
@@ -88,7 +101,7 @@ impl Deployed {
         answer.json().await.expect("a JSON body")
     }
 
-    /// Attempts to deliver events of a trigger, later than the one of that number.
+    /// The attempts to deliver events of a trigger after the attempt with the number `after`.
     pub async fn deliveries(&self, trigger: &str, after: i64) -> Vec<Value> {
         let path = format!("deliveries?after={after}");
         let mut answer = self.control_events("GET", &path, &Value::Null).await;
@@ -104,16 +117,22 @@ impl Deployed {
         answer["last"].as_i64().expect("a number")
     }
 
-    /// Another connection to Postgres, for what [`Self::sql`] must not be kept busy with.
+    /// Another connection to PostgreSQL, for queries that would keep [`Self::sql`] busy.
     pub async fn connect(&self) -> Client {
         connect(&self.stack.env().database_url).await
     }
 
-    /// What an operator does first: settings, an image, the app's version.
-    pub async fn set_up(&self, seed: &RegionSeed) {
-        seed.insert(&self.operator(), None)
-            .await
-            .expect("the region is set up");
+    /// Sets up a region as an operator does: a target of four free slots, instances of two slots, an
+    /// image, and the app version.
+    pub async fn set_up(&self, region: &str, max_instances: u32) {
+        let seed = RegionSeed {
+            region: region.to_owned(),
+            target_free: 4,
+            max_instances,
+            capacity: 2,
+        };
+        let inserted = seed.insert(&self.operator(), None).await;
+        inserted.expect("the region is set up");
     }
 
     pub fn hasura_event_function(&self) -> String {
@@ -124,7 +143,7 @@ impl Deployed {
         self.stack.operator()
     }
 
-    /// Invokes the deployed `reconcile`, and again where another pass was at it: EC2's events make
+    /// Invokes the deployed `reconcile`, again while another pass holds a lock: EC2's events cause
     /// passes of their own.
     pub async fn reconcile(&self) -> Value {
         let is_busy = |report: &Value| {
@@ -142,7 +161,7 @@ impl Deployed {
             .expect("reconcile answers")
     }
 
-    /// The same by the schedule's event.
+    /// Invokes `reconcile` with the schedule's event.
     pub async fn scheduled(&self) -> Value {
         self.invoke(&schedule()).await
     }
@@ -154,7 +173,7 @@ impl Deployed {
         format!("{error:#}")
     }
 
-    /// A token with which `user` may ask for a slot.
+    /// A token with which `user` may request a slot.
     pub fn token(&self, user: &str) -> String {
         self.sign(&Token::new(user))
     }
@@ -178,48 +197,50 @@ impl Deployed {
         tokens.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A request to the function URL; `path` comes without the slash at its front.
+    /// A request to the function URL. `path` has no leading slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.stack.env().assign_user_url);
         self.http.request(method, url)
     }
 
-    /// `POST /mandelbox/assign` as `user`.
+    /// Sends `POST /mandelbox/assign` as `user`.
     pub async fn assign(&self, user: &str, body: &Value) -> Answer {
         self.assign_with(&self.token(user), user, body).await
     }
 
-    /// The same with a token of the user's that the caller has.
+    /// Like [`Self::assign`], with a token that the caller already has.
     pub async fn assign_with(&self, token: &str, user: &str, body: &Value) -> Answer {
         let request = self.request(Method::POST, "mandelbox/assign");
         let answer = Answer::of(request.bearer_auth(token).json(body)).await;
         if answer.status == 200 {
-            let told = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-            given.push(Given {
-                region: told(&answer.body["region"]),
-                slot: told(&answer.body["mandelbox_id"]),
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let holding = Holding {
+                slot: text(&answer.body["mandelbox_id"]),
                 user: user.to_owned(),
-                session: told(&body["session_id"]),
-            });
+                session: text(&body["session_id"]),
+            };
+            let assignments = self.assignments.lock();
+            let mut assignments = assignments.unwrap_or_else(PoisonError::into_inner);
+            let region = text(&answer.body["region"]);
+            assignments.entry(region).or_default().push(holding);
         }
         answer
     }
 
-    /// Every slot that a user was told in this region so far.
-    pub fn given(&self, region: &str) -> Vec<Given> {
-        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = given.iter().filter(|given| given.region == region);
-        here.cloned().collect()
+    /// Every slot that was assigned in this region so far.
+    pub fn assignments(&self, region: &str) -> Vec<Holding> {
+        let assignments = self.assignments.lock();
+        let assignments = assignments.unwrap_or_else(PoisonError::into_inner);
+        assignments.get(region).cloned().unwrap_or_default()
     }
 
-    /// Sets what goes wrong at EC2 from now on; `{}` heals it.
+    /// Replaces the faults of the EC2 emulator. `{}` removes all of them.
     pub async fn set_faults(&self, faults: &Value) {
         let set = set_faults(&self.stack.env().ec2_control_url, faults).await;
         set.expect("the emulator takes the faults");
     }
 
-    /// Changes how fast instances and agents are that start from now on.
+    /// Changes the speed of instances and agents that start from now on.
     pub async fn set_pace(&self, settings: &Value) {
         let url = format!("{}/settings", self.stack.env().ec2_control_url);
         let answer = self.http.patch(url).json(settings).send().await;
@@ -227,7 +248,7 @@ impl Deployed {
         answer.expect("the emulator takes the settings");
     }
 
-    /// What DynamoDB remembers of a region: the sort keys of its items.
+    /// The sort keys of a region's items in DynamoDB.
     pub async fn region_state(&self, region: &str) -> Vec<String> {
         let items = self.items(&format!("REGION#{region}")).await;
         let keys = items.iter().filter_map(|item| item["sk"].as_s().ok());
@@ -253,7 +274,7 @@ impl Deployed {
         all
     }
 
-    /// A client of the table's own service, whatever stands between it and the functions.
+    /// A client of DynamoDB itself, without any proxy between it and the functions.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.stack.sdk_config())
     }
@@ -262,12 +283,12 @@ impl Deployed {
         Ledger::read(&self.stack.env().ec2_control_url).await
     }
 
-    /// The one number that a query gives.
+    /// The single number that a query returns.
     pub async fn count(&self, query: &str) -> i64 {
         self.sql.query_one(query, &[]).await.expect(query).get(0)
     }
 
-    /// Free slots by the database's own words: `WAITING` on an `ACTIVE` instance.
+    /// The free slots by the database: `WAITING` on an `ACTIVE` instance.
     pub async fn free(&self) -> i64 {
         self.count(
             "SELECT count(*) FROM slots s JOIN instances i ON i.id = s.instance_id
@@ -280,7 +301,7 @@ impl Deployed {
         self.count("SELECT count(*) FROM instances").await
     }
 
-    /// Waits until the buffer holds so many free slots.
+    /// Waits until the buffer holds exactly `slots` free slots.
     pub async fn filled_to(&self, slots: i64) {
         eventually(
             "free slots",
@@ -312,7 +333,7 @@ impl Answer {
 
 async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres");
-    // An error of the connection is also the client's, which is where it is seen.
+    // An error of the connection also reaches the client, where it is handled.
     tokio::spawn(connection);
     client
 }

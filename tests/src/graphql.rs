@@ -1,4 +1,4 @@
-//! A GraphQL engine before a test's database, and its callers.
+//! A GraphQL engine in front of a test's database, and its callers.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,14 +25,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Before a database, with the project's metadata.
+    /// Starts an engine with the project's metadata.
     pub async fn start(database: &Database) -> Result<Self> {
         let options = GraphqlOptions::new(database.url(), ADMIN_SECRET, JWT_KEY);
         let project = options.metadata.clone();
         Self::with_metadata(database, &project).await
     }
 
-    /// The same with other metadata.
+    /// Starts an engine with other metadata.
     pub async fn with_metadata(database: &Database, metadata: &Path) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut options = GraphqlOptions::new(database.url(), ADMIN_SECRET, JWT_KEY);
@@ -52,7 +52,7 @@ impl Engine {
         send(request.header("x-hasura-admin-secret", ADMIN_SECRET), query).await
     }
 
-    /// As the administrator who asks to be treated as a role.
+    /// Sends a query as the administrator in another role.
     pub async fn as_role(&self, role: &str, query: &str) -> Result<Value> {
         let request = self
             .request()
@@ -61,7 +61,7 @@ impl Engine {
         send(request, query).await
     }
 
-    /// As the agent of an instance of the fixtures.
+    /// Sends a query as the agent of a fixture's instance.
     pub async fn agent(&self, instance_id: &str, query: &str) -> Result<Value> {
         let claims = agent_claims(instance_id, EXPIRES_AT);
         self.bearer(&sign(&claims, JWT_KEY)?, query).await

@@ -1,25 +1,25 @@
-//! The least of an HTTP/1.1 server: blocking, a thread for each connection.
+//! A minimal HTTP/1.1 server: blocking, one thread for each connection.
 //!
-//! It is here because it adds microseconds where an ordinary server in the dev profile adds a
-//! millisecond to what is measured, and because it passes messages on byte by byte, so that
-//! signatures stay valid. What it reads comes from this machine's own programs.
+//! An ordinary server in the dev profile would add a millisecond to each measured request; this one
+//! adds microseconds. It also forwards messages byte by byte, so that signatures stay valid. It
+//! only reads what programs of this machine send.
 
 use std::io::{self, BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-/// A request or an answer.
+/// A request or a response.
 pub struct Message {
     /// The request line or the status line.
     pub start: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// All of it, as it came.
+    /// The whole message, as received.
     pub bytes: Vec<u8>,
 }
 
 impl Message {
-    /// None when the other side closed the connection instead.
+    /// Returns `None` when the other side closed the connection instead.
     pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut message = Self {
             start: String::new(),
@@ -55,7 +55,7 @@ impl Message {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Of a request.
+    /// The path of a request.
     pub fn path(&self) -> &str {
         self.start.split(' ').nth(1).unwrap_or_default()
     }
@@ -84,7 +84,7 @@ impl Message {
     }
 }
 
-/// An answer with a body of JSON.
+/// A response with a JSON body.
 pub fn json(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n");
     for (name, value) in headers {
@@ -94,8 +94,8 @@ pub fn json(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Answers requests for as long as the process lives. A request without an answer closes its
-/// connection, which is what the one who asked then reports.
+/// Answers requests until the process ends. When `answer` fails, the connection is closed without a
+/// response, which the client reports.
 pub fn serve<F>(listener: TcpListener, answer: F)
 where
     F: Fn(&Message) -> io::Result<Vec<u8>> + Send + Sync + 'static,
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_to_send_a_body_are_read_and_kept_as_they_came() {
+    fn bodies_of_either_framing_are_read_and_kept_byte_by_byte() {
         let plain = "POST /a HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
                        1\r\n{\r\n1\r\n}\r\n0\r\n\r\n";
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_breaks_off_is_an_error() {
+    fn truncated_message_is_an_error() {
         let mut cut = "POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n{}".as_bytes();
         assert!(Message::read(&mut cut).is_err());
     }

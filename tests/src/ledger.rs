@@ -1,8 +1,11 @@
-//! The EC2 emulator's ledger: every call, every instance, every state with its time.
+//! The EC2 emulator's ledger: every call, every instance, and each state with its time.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use testing::invariants::launches::LaunchRequest;
+use testing::invariants::removals::TerminationRequest;
+use testing::invariants::{self, MachineHistory};
 
 #[derive(Debug, Deserialize)]
 pub struct Ledger {
@@ -14,7 +17,7 @@ pub struct Ledger {
 
 #[derive(Debug, Deserialize)]
 pub struct Call {
-    /// From 1, without a gap; the emulator keeps the newest 20,000.
+    /// Starts at 1, without a gap. The emulator keeps the newest 20,000 calls.
     pub seq: u64,
     pub at_ms: i64,
     pub region: String,
@@ -29,7 +32,7 @@ pub struct Machine {
     pub id: String,
     pub region: String,
     pub state: Option<String>,
-    /// One for each launch.
+    /// The same for all instances of one launch.
     pub reservation_id: String,
     pub client_token: Option<String>,
     pub image_id: String,
@@ -42,7 +45,7 @@ pub struct Machine {
     pub tags: BTreeMap<String, String>,
     pub user_data: Option<String>,
     pub ip: String,
-    /// Within its network.
+    /// The address within its network.
     pub private_ip: String,
     pub transitions: Vec<Transition>,
     /// `user`, `instance` or `spot`.
@@ -50,7 +53,7 @@ pub struct Machine {
     pub agent: Option<Agent>,
 }
 
-/// An Elastic IP, with everything that it was ever associated with.
+/// An Elastic IP with all of its associations, past and present.
 #[derive(Debug, Deserialize)]
 pub struct Address {
     pub region: String,
@@ -61,7 +64,7 @@ pub struct Address {
 
 #[derive(Debug, Deserialize)]
 pub struct Association {
-    /// None for what is no instance.
+    /// `None` for a network interface of something else.
     pub instance_id: Option<String>,
     pub at_ms: i64,
     pub until_ms: Option<i64>,
@@ -76,7 +79,7 @@ pub struct Agent {
     pub ended_at_ms: Option<i64>,
 }
 
-/// What EC2 told `EventBridge`.
+/// An event that EC2 sent to `EventBridge`.
 #[derive(Debug, Deserialize)]
 pub struct Event {
     pub deliveries: Vec<Delivery>,
@@ -103,12 +106,12 @@ pub struct Transition {
 
 impl Ledger {
     /// # Panics
-    /// When the emulator does not answer with a ledger.
+    /// When the emulator does not return a ledger.
     pub async fn read(control_url: &str) -> Self {
         Self::since(control_url, 0).await
     }
 
-    /// The same, but of the calls only those after this number.
+    /// Like [`Self::read`], with only the calls after the one with the number `seq`.
     ///
     /// # Panics
     /// As [`Self::read`].
@@ -135,7 +138,35 @@ impl Ledger {
 }
 
 impl Call {
-    /// The value of a tag that a launch gives its instances.
+    /// The request of a `RunInstances` call.
+    pub fn launch_request(&self) -> Option<LaunchRequest> {
+        if self.action != "RunInstances" {
+            return None;
+        }
+        let parameter = |name: &str| self.params.get(name).cloned().unwrap_or_default();
+        Some(LaunchRequest {
+            token: parameter("ClientToken"),
+            launch: self.tag("scaling:launch").unwrap_or_default().to_owned(),
+            count: parameter("MaxCount").parse().unwrap_or_default(),
+            parameters: self.params.clone(),
+        })
+    }
+
+    /// The machines of a `TerminateInstances` call.
+    pub fn terminations(&self) -> Vec<TerminationRequest> {
+        if self.action != "TerminateInstances" {
+            return Vec::new();
+        }
+        let ids = self.params.iter();
+        ids.filter(|(name, _)| name.starts_with("InstanceId."))
+            .map(|(_, id)| TerminationRequest {
+                at_ms: self.at_ms,
+                id: id.clone(),
+            })
+            .collect()
+    }
+
+    /// The value of a tag in the request of a launch.
     pub fn tag(&self, key: &str) -> Option<&str> {
         let (name, _) = self.params.iter().find(|(_, value)| *value == key)?;
         let tag = name.strip_suffix(".Key")?;
@@ -144,7 +175,7 @@ impl Call {
 }
 
 impl Address {
-    /// What it is associated with.
+    /// The current association.
     pub fn now(&self) -> Option<&Association> {
         let last = self.associations.last();
         last.filter(|association| association.until_ms.is_none())
@@ -152,7 +183,28 @@ impl Address {
 }
 
 impl Machine {
-    /// Whether EC2 has it and nobody has ended it.
+    /// Its life, for the invariants.
+    pub fn history(&self) -> MachineHistory {
+        let tag = self.tags.get("scaling:launch");
+        let states = self.transitions.iter();
+        MachineHistory {
+            id: self.id.clone(),
+            region: self.region.clone(),
+            token: self.client_token.clone().unwrap_or_default(),
+            launch: tag.cloned().unwrap_or_default(),
+            reservation: self.reservation_id.clone(),
+            states: states.map(|it| (it.state.clone(), it.at_ms)).collect(),
+            ended_by: self.ended_by.clone(),
+            agent: match &self.agent {
+                None => invariants::Agent::NeverStarted,
+                Some(agent) => agent
+                    .ended_at_ms
+                    .map_or(invariants::Agent::Running, invariants::Agent::Ended),
+            },
+        }
+    }
+
+    /// Whether the machine is pending or running.
     pub fn is_up(&self) -> bool {
         matches!(self.state.as_deref(), Some("pending" | "running"))
     }

@@ -1,5 +1,5 @@
-//! What the tests in `tests/` share: servers that are started once for each test
-//! program, and words to say what happens to them.
+//! What the test programs in `tests/` share: servers that are started once for each test program,
+//! clients of a deployed stack, and assertions on its state.
 #![allow(
     clippy::missing_panics_doc,
     clippy::expect_used,
@@ -14,15 +14,18 @@ pub mod database;
 pub mod deployed;
 pub mod graphql;
 pub mod http;
+pub mod invariants;
 pub mod ledger;
 pub mod logs;
+pub mod markdown;
 pub mod metadata;
 pub mod plans;
-pub mod promises;
 pub mod proxy;
 pub mod region;
 pub mod replica_server;
 pub mod settings;
+pub mod store_view;
 pub mod table;
+pub mod themes;
 pub mod wait;
 pub mod world;

@@ -1,8 +1,8 @@
-//! What a stack's programs have printed, and what must not be in it.
+//! The logs of a stack's programs, and what must not be in them.
 //!
-//! On a busy machine the local AWS misses the last lines of an invocation, and finds them when
-//! the same process is invoked again. So whoever waits for a line has to invoke the function,
-//! each of its processes, with something that it refuses at once.
+//! On a busy machine the local AWS misses the last lines of an invocation, and finds them when the
+//! same process is invoked again. A test that waits for a line therefore invokes each process of
+//! the function with an event that is rejected at once.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use crate::deployed::Deployed;
 
-/// CloudWatch Logs gives no more at once.
+/// The most events that CloudWatch Logs returns in one answer.
 const MOST_EVENTS: usize = 10_000;
 
-/// All that one program has printed.
+/// The log of one program.
 #[derive(Debug)]
 pub struct Log {
     pub name: String,
@@ -31,12 +31,12 @@ pub struct Secret {
 }
 
 impl Deployed {
-    /// What a function has printed, from CloudWatch Logs: where one answers by its URL, the
-    /// local AWS writes that nowhere else.
+    /// A function's log, from CloudWatch Logs. The local AWS writes the log of a function that is
+    /// invoked by its URL nowhere else.
     pub async fn function_log(&self, function: &str) -> Log {
         let env = self.stack.env();
         let name = format!("/aws/lambda/{function}");
-        // Of a signature, the local AWS reads only whose it is: so this needs no SDK.
+        // Of the signature, the local AWS only reads the account, so this needs no SDK.
         let signature = format!(
             "AWS4-HMAC-SHA256 Credential={}/20260101/{}/logs/aws4_request, \
              SignedHeaders=host, Signature=none",
@@ -61,28 +61,28 @@ impl Deployed {
         Log { name, text }
     }
 
-    /// The errors that `reconcile` has logged for a region, in lines that have `says` in them.
-    pub async fn errors(&self, region: &str, says: &str) -> Vec<Value> {
-        let nothing = json!({"nothing": true});
-        let refused = || Box::pin(self.refused(&nothing));
+    /// The errors that `reconcile` logged for a region, in lines that contain `text`.
+    pub async fn errors(&self, region: &str, text: &str) -> Vec<Value> {
+        let invalid = json!({"nothing": true});
+        let refused = || Box::pin(self.refused(&invalid));
         tokio::join!(refused(), refused());
         let log = self
             .function_log(&self.stack.env().reconcile_function)
             .await;
-        errors_in(&log, region, says)
+        errors_in(&log, region, text)
     }
 
-    /// The same of `hasura-event`.
-    pub async fn errors_of_events(&self, region: &str, says: &str) -> Vec<Value> {
+    /// Like [`Self::errors`], from the log of `hasura-event`.
+    pub async fn event_errors(&self, region: &str, text: &str) -> Vec<Value> {
         let url = self.stack.env().hasura_event_url.as_deref();
-        let nothing = || self.http.get(url.expect("its URL")).send();
-        let asked = tokio::try_join!(nothing(), nothing(), nothing());
-        asked.expect("hasura-event answers");
+        let empty_request = || self.http.get(url.expect("its URL")).send();
+        let rejected = tokio::try_join!(empty_request(), empty_request(), empty_request());
+        rejected.expect("hasura-event answers");
         let log = self.function_log(&self.hasura_event_function()).await;
-        errors_in(&log, region, says)
+        errors_in(&log, region, text)
     }
 
-    /// The logs of the functions, of the stack's parts, and of the agents.
+    /// The logs of the functions, of the stack's programs and of the host agents.
     pub async fn logs(&self) -> Vec<Log> {
         let (env, dir) = (self.stack.env(), self.stack.dir());
         let mut logs = vec![
@@ -97,7 +97,7 @@ impl Deployed {
         logs
     }
 
-    /// The secrets of the stack, the tokens of its users and of its agents.
+    /// The secrets of the stack, and the tokens of its users and agents.
     pub async fn secrets(&self) -> Vec<Secret> {
         let env = self.stack.env();
         let secret = |what: &str, value: &str| Secret {
@@ -122,21 +122,21 @@ impl Deployed {
             let what = format!("the agent's token of {}", machine.id);
             secrets.extend(token.flat_map(|token| parts_of(&what, token)));
         }
-        // An empty text is everywhere.
+        // Every text contains an empty one.
         secrets.retain(|secret| !secret.value.is_empty());
         secrets
     }
 }
 
-fn errors_in(log: &Log, region: &str, says: &str) -> Vec<Value> {
-    let lines = log.text.lines().filter(|line| line.contains(says));
+fn errors_in(log: &Log, region: &str, text: &str) -> Vec<Value> {
+    let lines = log.text.lines().filter(|line| line.contains(text));
     lines
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|line| line["level"] == "ERROR" && line["span"]["region"] == region)
         .collect()
 }
 
-/// A token's claims may be known to anybody, its signature must not be.
+/// A token's claims are public; its signature is not.
 fn parts_of(what: &str, token: &str) -> [Secret; 2] {
     let signature = token.rsplit('.').next().unwrap_or_default();
     [
@@ -166,8 +166,8 @@ fn log_files(folder: &Path) -> Vec<Log> {
         .collect()
 }
 
-/// Each secret in a log, and each panic: empty when all is well.
-pub fn offences(logs: &[Log], secrets: &[Secret]) -> Vec<String> {
+/// Every secret that a log shows, and every panic. Empty when there are none.
+pub fn leaks_and_panics(logs: &[Log], secrets: &[Secret]) -> Vec<String> {
     let mut found = Vec::new();
     for Log { name, text } in logs {
         let shown = secrets.iter().filter(|secret| text.contains(&secret.value));
@@ -190,9 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_found_whole_or_by_its_signature() {
+    fn token_is_found_whole_or_by_its_signature() {
         let secrets = parts_of("a token", "head.claims.c2lnbmF0dXJl");
-        let found = |text| offences(&[log(text)], &secrets);
+        let found = |text| leaks_and_panics(&[log(text)], &secrets);
         assert_eq!(
             found("bearer head.claims.c2lnbmF0dXJl"),
             [
@@ -208,10 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_found_and_the_layer_that_would_catch_it_is_none() {
+    fn panic_is_found_and_the_name_of_the_panic_layer_is_not() {
         let panic = "thread 'main' panicked at shared/src/pass.rs:1:1:";
-        assert_eq!(offences(&[log(panic)], &[]), [format!("a.log: {panic}")]);
+        assert_eq!(
+            leaks_and_panics(&[log(panic)], &[]),
+            [format!("a.log: {panic}")]
+        );
         let line = r#"{"target":"lambda_runtime::layers::panic"}"#;
-        assert!(offences(&[log(line)], &[]).is_empty());
+        assert!(leaks_and_panics(&[log(line)], &[]).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Metadata that differs from the project's.
+//! Copies of the project's Hasura metadata with a change.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use local_stack::project;
 use tempfile::TempDir;
 
-/// The project's metadata, with one text replaced by another in one file.
+/// Copies the project's metadata and replaces one text in one file.
 pub fn altered(file: &str, from: &str, to: &str) -> Result<TempDir> {
     let folder = tempfile::tempdir()?;
     copy(&project::root().join("hasura/metadata"), folder.path())?;

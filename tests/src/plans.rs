@@ -1,8 +1,8 @@
-//! What a pass reports of its plan.
+//! Reading the plan in a pass's report.
 
 use serde_json::Value;
 
-/// Whether a plan has a note of this reason that an operator is alerted to.
+/// Whether the plan has a note with this reason that alerts an operator.
 pub fn alerts_to(plan: &Value, reason: &str) -> bool {
     let notes = plan["notes"].as_array().map_or(&[][..], Vec::as_slice);
     let mut notes = notes.iter();

@@ -1,4 +1,4 @@
-//! Stands before a server, remembers what it is asked, and breaks it for whoever asks through it.
+//! An HTTP proxy in front of a server. It records requests and injects faults.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,15 +12,15 @@ use serde_json::Value;
 
 use crate::http::{self, Message};
 
-/// What becomes of a request.
+/// How a request is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// To the server, and its answer back.
-    Open,
-    /// To nobody: the connection is closed at once.
-    Down,
-    /// To the server; its answer is lost, and the connection closed.
-    AnswerLost,
+pub enum Handling {
+    /// Forwarded, and answered with the server's answer.
+    Forwarded,
+    /// The connection is closed at once; the server does not receive the request.
+    Refused,
+    /// Forwarded; the server's answer is dropped and the connection closed.
+    AnswerDropped,
 }
 
 pub struct Proxy {
@@ -28,21 +28,21 @@ pub struct Proxy {
     state: Arc<Mutex<State>>,
 }
 
-/// Decides by a request's name, and the how-manieth of that name it is, from 1.
-type Fault = Box<dyn Fn(&str, usize) -> Way + Send>;
+/// Decides by a request's name and by its number among the requests of that name, from 1.
+type Fault = Box<dyn Fn(&str, usize) -> Handling + Send>;
 
 #[derive(Default)]
 struct State {
     seen: Vec<String>,
     fault: Option<Fault>,
-    /// How many of each name the fault has decided on.
+    /// The number of requests of each name that the fault has decided on.
     decided: HashMap<String, usize>,
 }
 
 impl State {
-    fn way_of(&mut self, request: String) -> Way {
-        let way = match &self.fault {
-            None => Way::Open,
+    fn handling_of(&mut self, request: String) -> Handling {
+        let handling = match &self.fault {
+            None => Handling::Forwarded,
             Some(fault) => {
                 let nth = self.decided.entry(request.clone()).or_default();
                 *nth += 1;
@@ -50,16 +50,17 @@ impl State {
             }
         };
         self.seen.push(request);
-        way
+        handling
     }
 }
 
 impl Proxy {
-    /// Before the server at `upstream`, a URL without a path. `name` says what a request is.
+    /// Starts a proxy in front of the server at `upstream`, a URL without a path. `name` names a
+    /// request.
     ///
     /// # Errors
     /// When no port is free, or `upstream` is not on this machine.
-    pub fn before(upstream: &str, name: fn(&Message) -> Option<String>) -> Result<Self> {
+    pub fn start(upstream: &str, name: fn(&Message) -> Option<String>) -> Result<Self> {
         let upstream = upstream
             .strip_prefix("http://")
             .with_context(|| format!("{upstream} is not a URL of this machine"))?
@@ -69,13 +70,13 @@ impl Proxy {
         let state: Arc<Mutex<State>> = Arc::default();
         let shared = state.clone();
         http::serve(port.into_listener(), move |request| {
-            let what = name(request).unwrap_or_else(|| request.start.clone());
-            let way = lock(&shared).way_of(what);
+            let name = name(request).unwrap_or_else(|| request.start.clone());
+            let handling = lock(&shared).handling_of(name);
             let closed = || io::Error::other("closed on purpose");
-            match way {
-                Way::Open => pass_on(request, &upstream),
-                Way::Down => Err(closed()),
-                Way::AnswerLost => pass_on(request, &upstream).and_then(|_| Err(closed())),
+            match handling {
+                Handling::Forwarded => forward(request, &upstream),
+                Handling::Refused => Err(closed()),
+                Handling::AnswerDropped => forward(request, &upstream).and_then(|_| Err(closed())),
             }
         });
         Ok(Self { url, state })
@@ -85,19 +86,19 @@ impl Proxy {
         &self.url
     }
 
-    /// What came since the last call.
+    /// The names of the requests since the last call.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).seen)
     }
 
-    /// From now on, `fault` decides.
-    pub fn disturb(&self, fault: impl Fn(&str, usize) -> Way + Send + 'static) {
+    /// Lets `fault` decide about each request from now on.
+    pub fn disturb(&self, fault: impl Fn(&str, usize) -> Handling + Send + 'static) {
         let mut state = lock(&self.state);
         state.decided.clear();
         state.fault = Some(Box::new(fault));
     }
 
-    /// From now on, everything is passed on.
+    /// Forwards everything from now on.
     pub fn heal(&self) {
         lock(&self.state).fault = None;
     }
@@ -115,8 +116,8 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Over a connection of its own: one that is kept might be closed by the server at any time.
-fn pass_on(request: &Message, upstream: &str) -> io::Result<Vec<u8>> {
+/// Uses a new connection for each request: the server might close a kept one at any time.
+fn forward(request: &Message, upstream: &str) -> io::Result<Vec<u8>> {
     let mut server = TcpStream::connect(upstream)?;
     server.set_nodelay(true)?;
     server.write_all(&request.bytes)?;
@@ -125,13 +126,13 @@ fn pass_on(request: &Message, upstream: &str) -> io::Result<Vec<u8>> {
         .ok_or_else(|| io::Error::other("no answer"))
 }
 
-/// The operation that a GraphQL request names.
+/// The `operationName` of a GraphQL request.
 pub fn graphql_operation(request: &Message) -> Option<String> {
     let body: Value = serde_json::from_slice(&request.body).ok()?;
     Some(body["operationName"].as_str()?.to_owned())
 }
 
-/// The action that a request to DynamoDB names: `DynamoDB_20120810.UpdateItem`.
+/// The action of a request to DynamoDB, from its header: `DynamoDB_20120810.UpdateItem`.
 pub fn dynamodb_action(request: &Message) -> Option<String> {
     let (_, action) = request.header("x-amz-target")?.split_once('.')?;
     Some(action.to_owned())
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn requests_are_passed_on_refused_or_answered_for_nothing_as_told() {
+    async fn requests_are_forwarded_or_disturbed_as_the_fault_decides() {
         let answered = Arc::new(AtomicUsize::new(0));
         let counted = answered.clone();
         let port = Ports::free().reserve("a server").unwrap();
@@ -153,7 +154,7 @@ mod tests {
             counted.fetch_add(1, Ordering::Relaxed);
             Ok(http::json("200 OK", &[], b"{}"))
         });
-        let proxy = Proxy::before(&upstream, |request| Some(request.path().to_owned())).unwrap();
+        let proxy = Proxy::start(&upstream, |request| Some(request.path().to_owned())).unwrap();
         let client = reqwest::Client::new();
         let ask = async |path: &str| {
             let url = format!("{}{path}", proxy.url());
@@ -162,9 +163,9 @@ mod tests {
 
         assert!(ask("/a").await);
         proxy.disturb(|path, nth| match (path, nth) {
-            ("/down", _) => Way::Down,
-            (_, 1) => Way::AnswerLost,
-            _ => Way::Open,
+            ("/down", _) => Handling::Refused,
+            (_, 1) => Handling::AnswerDropped,
+            _ => Handling::Forwarded,
         });
         assert!(!ask("/down").await && !ask("/down").await);
         assert_eq!(answered.load(Ordering::Relaxed), 1);

@@ -1,4 +1,5 @@
-//! A region that an operator sets up, breaks and repairs, and whose users ask for slots.
+//! A region of a deployed stack: an operator sets it up, breaks and repairs it, and its users
+//! request slots.
 
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ pub struct Region<'a> {
 }
 
 impl Region<'_> {
-    /// Its row, over GraphQL.
+    /// Inserts its row over GraphQL.
     pub async fn insert(&self, mut settings: Value) {
         settings["name"] = json!(self.name);
         for (column, value) in [("target_free", 4), ("max_instances", 10)] {
@@ -35,7 +36,7 @@ impl Region<'_> {
         self.mutate(document, variables).await;
     }
 
-    /// Boots from this image from now on; its clients ask for [`Self::client_sha`].
+    /// Makes this the region's only image. Its clients send [`Self::client_sha`].
     pub async fn set_image(&self, image_id: &str, state: &str) {
         let sql = "DELETE FROM images WHERE region = $1";
         self.deployed
@@ -59,7 +60,7 @@ impl Region<'_> {
         operator.query(document, variables).await.expect(document);
     }
 
-    /// What a client asks for that has this region alone.
+    /// The request of a client that lists only this region.
     pub fn ask(&self, session: &str) -> Value {
         json!({
             "regions": [self.name],
@@ -68,7 +69,7 @@ impl Region<'_> {
         })
     }
 
-    /// A user of this region alone: who has a slot elsewhere is given that one again.
+    /// A user of only this region: a user who has a slot elsewhere is given that one again.
     pub fn user(&self, name: &str) -> String {
         format!("{name} of {}", self.name)
     }
@@ -78,7 +79,7 @@ impl Region<'_> {
         self.deployed.assign(&user, &self.ask(session)).await
     }
 
-    /// Assigns one session of the user, who gets a slot.
+    /// Requests a slot for one session of the user, and expects it to be assigned.
     pub async fn assigned(&self, user: &str) -> Answer {
         let answer = self.assign(user, "1").await;
         assert_eq!(answer.status, 200, "{user}: {answer:#?}");
@@ -86,11 +87,11 @@ impl Region<'_> {
         answer
     }
 
-    /// The same, where the user is refused with this error.
+    /// Requests a slot and expects it to be refused with this error.
     pub async fn refused(&self, user: &str, error: &str) {
         let answer = self.assign(user, "1").await;
-        let told = (answer.status, answer.body["error"].as_str());
-        assert_eq!(told, (503, Some(error)), "{user}: {answer:#?}");
+        let refusal = (answer.status, answer.body["error"].as_str());
+        assert_eq!(refusal, (503, Some(error)), "{user}: {answer:#?}");
     }
 
     /// The instance on which a user has a slot.
@@ -114,13 +115,13 @@ impl Region<'_> {
         self.part_of(&report).clone()
     }
 
-    /// The same, by the schedule's event, which is for all regions.
+    /// Runs a pass by the schedule's event, which is for all regions.
     pub async fn scheduled(&self) -> Value {
         let report = self.deployed.scheduled().await;
         self.part_of(&report).clone()
     }
 
-    /// What a pass would do now.
+    /// The plan of a dry run.
     pub async fn plan(&self) -> Value {
         let dry_run = json!({"regions": [self.name], "dry_run": true});
         let report = self.deployed.invoke(&dry_run).await;
@@ -129,14 +130,14 @@ impl Region<'_> {
         part["plan"].clone()
     }
 
-    /// All that EC2 ever launched here.
+    /// Every machine that EC2 ever launched here.
     pub async fn launched(&self) -> Vec<Machine> {
         let mut machines = self.deployed.ledger().await.instances;
         machines.retain(|machine| machine.region == self.name);
         machines
     }
 
-    /// Ids of its instances that EC2 has not given up, in order.
+    /// The ids of the machines that EC2 is starting or running, sorted.
     pub async fn machines(&self) -> Vec<String> {
         let machines = self.launched().await.into_iter();
         let mut ids: Vec<_> = machines
@@ -154,7 +155,7 @@ impl Region<'_> {
         calls
     }
 
-    /// Ids of its rows, in order.
+    /// The ids of its rows, sorted.
     pub async fn rows(&self) -> Vec<String> {
         let sql = "SELECT id FROM instances WHERE region = $1 ORDER BY id";
         let rows = self
@@ -166,20 +167,20 @@ impl Region<'_> {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    /// The one number that a query gives, whose `$1` is the region.
+    /// The single number that a query returns. Its `$1` is the region.
     pub async fn count(&self, query: &str) -> i64 {
         let row = self.deployed.sql.query_one(query, &[&self.name]).await;
         row.expect(query).get(0)
     }
 
-    /// Launches that were recorded and not finished.
+    /// The launches that were recorded and are not closed.
     pub async fn open_intents(&self) -> Vec<String> {
-        let mut memory = self.deployed.region_state(self.name).await;
-        memory.retain(|key| key.starts_with("INTENT#"));
-        memory
+        let mut keys = self.deployed.region_state(self.name).await;
+        keys.retain(|key| key.starts_with("INTENT#"));
+        keys
     }
 
-    /// Free slots by the database's own words: `WAITING` on an `ACTIVE` instance.
+    /// The free slots by the database: `WAITING` on an `ACTIVE` instance.
     pub async fn free(&self) -> i64 {
         self.count(
             "SELECT count(*) FROM slots s JOIN instances i ON i.id = s.instance_id
@@ -188,7 +189,7 @@ impl Region<'_> {
         .await
     }
 
-    /// Waits until so many slots are free.
+    /// Waits until exactly `slots` slots are free.
     pub async fn filled_to(&self, slots: i64) {
         let free = async || self.free().await;
         eventually("free slots", SOON, free, |free| *free == slots).await;

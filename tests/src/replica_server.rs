@@ -1,4 +1,5 @@
-//! Replicas' status APIs as bytes on a socket: what behaves, and what no HTTP library would do.
+//! Status APIs of replicas as bytes on a socket: valid answers, and answers that no HTTP library
+//! would send.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -11,57 +12,57 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// Between two bytes of one that trickles.
+/// Between two bytes of an answer that trickles.
 const TRICKLE: Duration = Duration::from_millis(20);
 
-/// What a replica does when it is asked.
+/// How a replica answers a request.
 #[derive(Clone, Debug)]
-pub enum Manner {
+pub enum Behavior {
     /// Answers with this status and body.
     Answers(u16, String),
     /// Sends these bytes and closes.
     Sends(Vec<u8>),
-    /// Reads the question and never answers.
+    /// Reads the request and never answers.
     Hangs,
-    /// Sends the head of a good answer, and its body a byte at a time, without end.
+    /// Sends the head of a valid answer, and its body a byte at a time, without end.
     Trickles,
-    /// Sends a head that ends nowhere, a byte at a time.
-    TricklesItsHead,
-    /// Sends a body of so many bytes, if somebody takes them.
+    /// Sends a head without an end, a byte at a time.
+    TricklesHead,
+    /// Sends a body of this many bytes, as far as the client reads it.
     Floods(u64),
-    /// Closes as soon as it is connected.
+    /// Closes the connection as soon as it is open.
     Closes,
 }
 
-impl Manner {
-    /// A healthy replica with so much free.
+impl Behavior {
+    /// A healthy replica with this many free slots.
     pub fn healthy(capacity: u32) -> Self {
-        Self::says(&format!(
+        Self::with_body(&format!(
             r#"{{"termination": false, "capacity": {capacity}}}"#
         ))
     }
 
-    /// Answers well, with this body.
-    pub fn says(body: &str) -> Self {
+    /// Answers with status 200 and this body.
+    pub fn with_body(body: &str) -> Self {
         Self::Answers(200, body.to_owned())
     }
 }
 
-/// Listens on one port, for one replica or, on all addresses, for many. Ends when it is dropped.
+/// Listens on one port, for one replica, or on all addresses for many. Ends when it is dropped.
 pub struct ReplicaServer {
     pub port: u16,
-    heard: Arc<Heard>,
+    received: Arc<Received>,
     task: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Heard {
+struct Received {
     requests: Mutex<Vec<String>>,
     sent: AtomicU64,
 }
 
-impl Heard {
-    fn note(&self, request: String) {
+impl Received {
+    fn record(&self, request: String) {
         let requests = self.requests.lock();
         requests
             .unwrap_or_else(PoisonError::into_inner)
@@ -69,37 +70,46 @@ impl Heard {
     }
 }
 
-type MannerOf = Arc<dyn Fn(IpAddr) -> Manner + Send + Sync>;
+type BehaviorOf = Arc<dyn Fn(IpAddr) -> Behavior + Send + Sync>;
 
 impl ReplicaServer {
     /// One replica on 127.0.0.1.
-    pub async fn one(manner: Manner) -> Self {
-        Self::listen("127.0.0.1:0", None, move |_| manner.clone()).await
+    pub async fn one(behavior: Behavior) -> Self {
+        Self::listen("127.0.0.1:0", None, move |_| behavior.clone()).await
     }
 
-    /// `manner_of` tells what the replica at an address does: `0.0.0.0` is one server for
-    /// every address of this machine.
+    /// `behavior_of` decides how the replica at an address answers. `0.0.0.0` is one server for every
+    /// address of this machine.
     pub async fn listen(
         address: &str,
         tls: Option<TlsAcceptor>,
-        manner_of: impl Fn(IpAddr) -> Manner + Send + Sync + 'static,
+        behavior_of: impl Fn(IpAddr) -> Behavior + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).await.expect(address);
         let port = listener.local_addr().expect("an address").port();
-        let heard = Arc::new(Heard::default());
-        let task = tokio::spawn(accept(listener, tls, heard.clone(), Arc::new(manner_of)));
-        Self { port, heard, task }
+        let received = Arc::new(Received::default());
+        let task = tokio::spawn(accept(
+            listener,
+            tls,
+            received.clone(),
+            Arc::new(behavior_of),
+        ));
+        Self {
+            port,
+            received,
+            task,
+        }
     }
 
     /// The first lines of the requests so far.
     pub fn requests(&self) -> Vec<String> {
-        let requests = self.heard.requests.lock();
+        let requests = self.received.requests.lock();
         requests.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Bytes of flooding bodies that the network took.
+    /// The bytes of flooding bodies that the network accepted.
     pub fn sent(&self) -> u64 {
-        self.heard.sent.load(Ordering::Relaxed)
+        self.received.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -120,23 +130,23 @@ impl fmt::Debug for ReplicaServer {
 async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    heard: Arc<Heard>,
-    manner_of: MannerOf,
+    received: Arc<Received>,
+    behavior_of: BehaviorOf,
 ) {
-    // Dropped, and with it every connection, when the server is.
+    // Dropped with the server, which closes every connection.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let at = stream.local_addr().map(|address: SocketAddr| address.ip());
-        let manner = manner_of(at.expect("an address of its own"));
-        let (tls, heard) = (tls.clone(), heard.clone());
+        let behavior = behavior_of(at.expect("an address of its own"));
+        let (tls, received) = (tls.clone(), received.clone());
         connections.spawn(async move {
-            // What the other side makes of it is for the test to say.
+            // The test asserts on what the client makes of it.
             let _ = match tls {
                 Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => answer(stream, manner, &heard).await,
+                    Ok(stream) => answer(stream, behavior, &received).await,
                     Err(error) => Err(error),
                 },
-                None => answer(stream, manner, &heard).await,
+                None => answer(stream, behavior, &received).await,
             };
         });
         while connections.try_join_next().is_some() {}
@@ -145,35 +155,35 @@ async fn accept(
 
 async fn answer(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    manner: Manner,
-    heard: &Heard,
+    behavior: Behavior,
+    received: &Received,
 ) -> io::Result<()> {
-    if matches!(manner, Manner::Closes) {
+    if matches!(behavior, Behavior::Closes) {
         return Ok(());
     }
     let request = read_head(&mut stream).await?;
     let line = request.lines().next().unwrap_or_default().to_owned();
-    heard.note(line);
-    match manner {
-        Manner::Answers(status, body) => {
+    received.record(line);
+    match behavior {
+        Behavior::Answers(status, body) => {
             let length = body.len();
             let head = format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
             stream.write_all(body.as_bytes()).await?;
         }
-        Manner::Sends(bytes) => stream.write_all(&bytes).await?,
-        Manner::Hangs => return until_closed(&mut stream).await,
-        Manner::Trickles => {
+        Behavior::Sends(bytes) => stream.write_all(&bytes).await?,
+        Behavior::Hangs => return until_closed(&mut stream).await,
+        Behavior::Trickles => {
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
                 .await?;
             trickle(&mut stream, b' ').await?;
         }
-        Manner::TricklesItsHead => {
+        Behavior::TricklesHead => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nx: ").await?;
             trickle(&mut stream, b'x').await?;
         }
-        Manner::Floods(bytes) => {
+        Behavior::Floods(bytes) => {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
             let chunk = [b' '; 4096];
@@ -181,10 +191,10 @@ async fn answer(
             while left > 0 {
                 let written = stream.write(&chunk[..left.min(chunk.len())]).await?;
                 left -= written;
-                heard.sent.fetch_add(written as u64, Ordering::Relaxed);
+                received.sent.fetch_add(written as u64, Ordering::Relaxed);
             }
         }
-        Manner::Closes => {}
+        Behavior::Closes => {}
     }
     stream.shutdown().await
 }
@@ -214,7 +224,7 @@ async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
 }
 
 /// Machines on loopback addresses of their own, for a server that listens on all of them.
-pub mod crowd {
+pub mod loopback {
     use std::collections::BTreeMap;
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -224,7 +234,7 @@ pub mod crowd {
 
     const FIRST: Ipv4Addr = Ipv4Addr::new(127, 16, 0, 0);
 
-    /// So many that run, at places from 1 on.
+    /// Running machines with the numbers 1 to `count`.
     pub fn machines(count: u32) -> BTreeMap<InstanceId, Machine> {
         let machines = (1..=count).map(|place| {
             let address = Ipv4Addr::from_bits(FIRST.to_bits() + place);
@@ -237,7 +247,7 @@ pub mod crowd {
         machines.collect()
     }
 
-    /// The place of the one at an address.
+    /// The number of the machine at an address.
     pub fn place(address: IpAddr) -> u32 {
         match address {
             IpAddr::V4(address) => address.to_bits().wrapping_sub(FIRST.to_bits()),

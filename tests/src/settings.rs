@@ -1,11 +1,12 @@
-//! Changes the deployed functions' environment, to put something between them and their servers.
+//! Changes the environment of deployed functions, for example to put a proxy between them and a
+//! server.
 
 use anyhow::{Context as _, Result};
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::Environment;
 use local_stack::stack::Stack;
 
-/// Sets variables of a function and leaves its others as the template has them. Its next
+/// Sets variables of a function and leaves the others as the template sets them. The next
 /// invocation starts a new process.
 ///
 /// # Errors

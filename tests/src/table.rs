@@ -13,7 +13,7 @@ use local_stack::ports::Ports;
 
 const NAME: &str = "scaling";
 
-/// A table of a test's own. The local AWS behind it ends with it.
+/// The table of one test. The local AWS behind it ends with it.
 pub struct Table {
     pub store: Arc<DynamoStore>,
     pub client: Client,
@@ -31,7 +31,7 @@ impl std::ops::Deref for Table {
 }
 
 impl Table {
-    /// Starts the local AWS, and makes the table.
+    /// Starts a local AWS and creates the table.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = StackDir::claim(folder.path()).expect("a stack's folder");
@@ -50,14 +50,14 @@ impl Table {
         }
     }
 
-    /// Makes the table anew, without items.
+    /// Creates the table anew, without items.
     pub async fn empty(&self) {
         let deleted = self.client.delete_table().table_name(NAME).send().await;
         deleted.expect("the table is deleted");
         create(&self.client).await;
     }
 
-    /// Every item that is in it.
+    /// Every item in the table.
     pub async fn items(&self) -> Vec<Item> {
         let pages = self.client.scan().table_name(NAME).consistent_read(true);
         let items = pages.into_paginator().items().send();

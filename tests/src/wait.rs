@@ -1,24 +1,24 @@
-//! Waiting for a condition, never for a time.
+//! Waiting for a condition instead of a fixed time.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-/// Between two looks.
+/// Between two calls of `observe`.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Looks until `look` gives a value that satisfies `good`, and gives that value.
+/// Calls `observe` until it returns a value that satisfies `good`, and returns that value.
 ///
 /// # Panics
-/// When it has not done so after `limit`; the message shows the last value seen.
+/// When no value satisfies `good` within `limit`. The message shows the last value.
 pub async fn eventually<T: Debug>(
     what: &str,
     limit: Duration,
-    mut look: impl AsyncFnMut() -> T,
+    mut observe: impl AsyncFnMut() -> T,
     good: impl Fn(&T) -> bool,
 ) -> T {
     let deadline = Instant::now() + limit;
     loop {
-        let seen = look().await;
+        let seen = observe().await;
         if good(&seen) {
             return seen;
         }

@@ -4,7 +4,7 @@
 use local_stack::demo::{DemoOptions, play};
 
 #[tokio::test]
-async fn a_short_day_goes_as_it_is_told() {
+async fn demo_of_one_minute_has_every_announced_event() {
     let options = DemoOptions {
         minutes: 1,
         users: Some(120),

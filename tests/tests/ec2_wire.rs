@@ -1,10 +1,10 @@
-//! A second opinion on the emulator's wire format: for plain launches, tags and filters it has
-//! to answer what `moto_server` answers, element by element.
+//! A comparison of the emulator's wire format with `moto_server`: for plain launches, tags and
+//! filters, both must give the same answers, element by element.
 //!
-//! Both get the same raw requests in the same order. Moto's own subnet, group and image are made
-//! the emulator's world, so that even ids and addresses agree; what is random by nature (ids of
-//! what is launched, times, public addresses) is replaced by names in the order of appearance.
-//! What the two may differ in is listed in `comparison.rs`, each with its reason.
+//! Both get the same raw requests in the same order. Moto's own subnet, group and image become the
+//! emulator's world, so that even ids and addresses agree. Random values (ids of launched
+//! resources, times, public addresses) are replaced by names in the order of their appearance.
+//! `comparison.rs` lists the allowed differences, each with its reason.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -24,7 +24,7 @@ use comparison::{Comparison, Known};
 use moto::Moto;
 
 #[tokio::test]
-async fn plain_launches_tags_and_filters_look_as_they_do_at_moto() {
+async fn emulator_answers_launches_tags_and_filters_like_moto() {
     let moto = Moto::start().await;
     let mut comparison = Comparison::start(moto.url()).await;
     launches(&mut comparison).await;
@@ -32,8 +32,12 @@ async fn plain_launches_tags_and_filters_look_as_they_do_at_moto() {
     tags(&mut comparison).await;
     refusals(&mut comparison).await;
     terminations(&mut comparison).await;
-    let complaints = comparison.complaints();
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    let unexpected_differences = comparison.unexpected_differences();
+    assert!(
+        unexpected_differences.is_empty(),
+        "{}",
+        unexpected_differences.join("\n")
+    );
 }
 
 async fn launches(comparison: &mut Comparison) {

@@ -1,4 +1,5 @@
-//! Lock, wake mark and launch log against the local AWS's DynamoDB, with dozens of contenders.
+//! The region lock, wake marks and launch intents in the local AWS's DynamoDB, with dozens of
+//! contenders.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -81,7 +82,7 @@ fn decision(lease: &Lease) -> Decision {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_dozens_of_contenders_one_wins_and_versions_grow_by_one() {
+async fn one_of_dozens_of_contenders_wins_and_versions_grow_by_one() {
     let store = Table::start().await;
     for round in 1..=ROUNDS {
         let attempts = join_all((0..CONTENDERS).map(|_| {
@@ -103,7 +104,7 @@ async fn of_dozens_of_contenders_one_wins_and_versions_grow_by_one() {
 }
 
 #[tokio::test]
-async fn a_lock_passes_on_when_it_has_expired_and_not_within_the_margin() {
+async fn expired_lock_is_acquired_only_after_the_margin() {
     let store = Table::start().await;
     let first = held(&store, NOW).await;
     let other = Owner::random();
@@ -129,7 +130,7 @@ async fn a_lock_passes_on_when_it_has_expired_and_not_within_the_margin() {
 }
 
 #[tokio::test]
-async fn only_the_holder_lifts_its_version() {
+async fn only_the_holder_advances_its_version() {
     let store = Table::start().await;
     let first = held(&store, NOW).await;
     let lifted = store.advance_past_fence(&first, 40).await.unwrap();
@@ -144,7 +145,7 @@ async fn only_the_holder_lifts_its_version() {
 }
 
 #[tokio::test]
-async fn asking_again_with_the_same_owner_is_answered_with_its_lease() {
+async fn repeated_attempt_of_the_same_owner_returns_its_lease() {
     let store = Table::start().await;
     let owner = Owner::random();
     let LockAttempt::Acquired(first) = take(&store, &owner, NOW).await else {
@@ -162,7 +163,7 @@ async fn asking_again_with_the_same_owner_is_answered_with_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
+async fn wake_mark_is_set_once_and_visible_until_cleared() {
     let store = Table::start().await;
     assert!(!store.has_wake_mark(&region()).await.unwrap());
     let marks = join_all((0..CONTENDERS).map(|_| {
@@ -194,16 +195,13 @@ async fn a_wake_mark_is_set_once_and_seen_until_it_is_cleared() {
 }
 
 #[tokio::test]
-async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
+async fn intent_is_read_back_exactly_until_it_is_closed() {
     let store = Table::start().await;
     let lease = held(&store, NOW).await;
     let intent = intent();
     store.open_intent(&lease, &intent).await.unwrap();
-    let memory = store.region_state(&region(), NOW).await.unwrap();
-    assert_eq!(
-        memory.open_intents.as_slice(),
-        std::slice::from_ref(&intent)
-    );
+    let state = store.region_state(&region(), NOW).await.unwrap();
+    assert_eq!(state.open_intents.as_slice(), std::slice::from_ref(&intent));
 
     let refusal = |spot| CapacityRefusal {
         spot,
@@ -219,10 +217,10 @@ async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
         };
         store.close_intent(&lease, &closing).await.unwrap();
     }
-    let memory = store.region_state(&region(), NOW).await.unwrap();
-    assert!(memory.open_intents.is_empty());
+    let state = store.region_state(&region(), NOW).await.unwrap();
+    assert!(state.open_intents.is_empty());
     assert_eq!(
-        memory.refusals,
+        state.refusals,
         [refusal(false), refusal(true)],
         "each market's own"
     );
@@ -238,7 +236,7 @@ async fn an_intent_is_read_back_to_the_letter_until_it_is_closed() {
 }
 
 #[tokio::test]
-async fn a_holder_that_lost_its_lock_writes_nothing() {
+async fn holder_that_lost_its_lock_writes_nothing() {
     let store = Table::start().await;
     let first = held(&store, NOW).await;
     let opened = intent();
@@ -275,10 +273,10 @@ async fn a_holder_that_lost_its_lock_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn intents_are_written_while_contenders_crowd_the_lock() {
+async fn intents_are_written_while_the_lock_is_contended() {
     let store = Table::start().await;
     let lease = held(&store, NOW).await;
-    let crowd: Vec<_> = (0..CONTENDERS)
+    let contenders: Vec<_> = (0..CONTENDERS)
         .map(|_| {
             let store = store.store.clone();
             tokio::spawn(async move {
@@ -299,7 +297,7 @@ async fn intents_are_written_while_contenders_crowd_the_lock() {
             .await
             .expect("the holder gets through");
     }
-    for contender in crowd {
+    for contender in contenders {
         contender.await.expect("no contender took a held lock");
     }
     let open = store
@@ -316,7 +314,7 @@ async fn intents_are_written_while_contenders_crowd_the_lock() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_events_id_is_recorded_by_one_of_all_who_bring_it() {
+async fn event_id_is_recorded_by_one_of_all_deliveries() {
     let store = Table::start().await;
     let first = join_all((0..CONTENDERS).map(|_| {
         let store = store.store.clone();
@@ -332,7 +330,7 @@ async fn an_events_id_is_recorded_by_one_of_all_who_bring_it() {
 }
 
 #[tokio::test]
-async fn a_region_is_remembered_apart_from_others_and_from_its_history() {
+async fn region_state_excludes_other_regions_and_the_history() {
     let store = Table::start().await;
     let lease = held(&store, NOW).await;
     store.open_intent(&lease, &intent()).await.unwrap();

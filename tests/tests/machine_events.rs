@@ -1,6 +1,6 @@
-//! EC2's events on the deployed stack: what EC2 takes, or may take, is left and replaced within
-//! seconds, without the schedule and without a call by hand. And the trail that it leaves in the
-//! logs, from the event to the outcome.
+//! EC2's events on the deployed stack: instances that EC2 takes, or may take, are drained and
+//! replaced within seconds, without the schedule and without a pass by hand. The logs show each
+//! event's effects from its arrival to the outcome.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -8,15 +8,14 @@
     reason = "helpers of tests fail like tests"
 )]
 
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
-use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 const REGION: &str = "us-east-1";
 
 #[tokio::test]
-async fn what_ec2_takes_is_left_and_replaced_by_its_events_alone() {
+async fn interrupted_instances_are_replaced_by_ec2_events_alone() {
     let deployed = Deployed::start("machine-events", |options| {
         options.ec2.pending_ms = Some(300);
         options.ec2.agent_boot_ms = Some(100);
@@ -24,31 +23,20 @@ async fn what_ec2_takes_is_left_and_replaced_by_its_events_alone() {
         options.ec2.agent_session_ms = Some(600_000);
     })
     .await;
-    let seed = RegionSeed {
-        region: REGION.to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up(REGION, 10).await;
     deployed.reconcile().await;
     deployed.filled_to(4).await;
 
-    let taken = interrupted_with_a_user(&deployed).await;
+    let taken = interruption_with_a_user(&deployed).await;
     rebalanced(&deployed).await;
-    ended_by_somebody(&deployed).await;
+    terminated_by_hand(&deployed).await;
     not_ours(&deployed).await;
     trail_in_the_logs(&deployed, &taken).await;
     deployed.stack.stop();
 }
 
 async fn assigned_to(deployed: &Deployed, user: &str) -> String {
-    let request = json!({
-        "regions": [REGION],
-        "client_commit_hash": CLIENT_SHA,
-        "version": APP_VERSION,
-        "session_id": 1,
-    });
+    let request = client_request(REGION, 1);
     let answer = deployed.assign(user, &request).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let held = "SELECT instance_id FROM slots WHERE user_id = $1 AND status <> 'DYING'";
@@ -56,25 +44,28 @@ async fn assigned_to(deployed: &Deployed, user: &str) -> String {
     row.get(0)
 }
 
-/// None once the row is gone.
+/// `None` once the row is gone.
 async fn status(deployed: &Deployed, id: &str) -> Option<String> {
     let status = "SELECT status FROM instances WHERE id = $1";
     let row = deployed.sql.query_opt(status, &[&id]).await.unwrap();
     row.map(|row| row.get(0))
 }
 
-async fn becomes(deployed: &Deployed, id: &str, wanted: &str) {
-    let look = async || status(deployed, id).await;
-    eventually(id, SOON, look, |status| status.as_deref() == Some(wanted)).await;
+async fn becomes(deployed: &Deployed, id: &str, expected: &str) {
+    let observe = async || status(deployed, id).await;
+    eventually(id, SOON, observe, |status| {
+        status.as_deref() == Some(expected)
+    })
+    .await;
 }
 
-/// Listings lag behind events: the last of an instance's events may find it still listed as
-/// shutting down, and then the next scheduled pass, here by hand, removes its row.
+/// Listings lag behind events: an instance's last event may find it still listed as shutting down.
+/// Then the next scheduled pass, here by hand, removes its row.
 async fn goes(deployed: &Deployed, id: &str) {
-    let look = async || status(deployed, id).await;
+    let observe = async || status(deployed, id).await;
     let given_up =
         |status: &Option<String>| !matches!(status.as_deref(), Some("ACTIVE" | "DRAINING"));
-    eventually(id, SOON, look, given_up).await;
+    eventually(id, SOON, observe, given_up).await;
     let pass = async || {
         deployed.reconcile().await;
         status(deployed, id).await
@@ -87,12 +78,12 @@ async fn strike(deployed: &Deployed, id: &str, effect: Value) {
     deployed.set_faults(&faults).await;
 }
 
-async fn interrupted_with_a_user(deployed: &Deployed) -> String {
+async fn interruption_with_a_user(deployed: &Deployed) -> String {
     let id = assigned_to(deployed, "ann").await;
     let running = "SELECT count(*) FROM slots WHERE status = 'RUNNING'";
-    let look = async || deployed.count(running).await;
-    eventually("ann's session", SOON, look, |n| *n == 1).await;
-    // Long enough to see the time in between, on a busy machine.
+    let observe = async || deployed.count(running).await;
+    eventually("ann's session", SOON, observe, |n| *n == 1).await;
+    // Long enough to observe the state in between on a busy machine.
     strike(deployed, &id, json!({"interrupt": {"warning_ms": 8000}})).await;
 
     becomes(deployed, &id, "DRAINING").await;
@@ -100,12 +91,12 @@ async fn interrupted_with_a_user(deployed: &Deployed) -> String {
     deployed.filled_to(4).await;
     goes(deployed, &id).await;
     let ledger = deployed.ledger().await;
-    let asked = ledger
+    let requested = ledger
         .calls("TerminateInstances")
         .any(|call| call.params.values().any(|value| *value == id));
     assert!(
-        !asked,
-        "EC2 took it, with a user there: nobody asked for it"
+        !requested,
+        "EC2 took it while a user was on it, not the service"
     );
     let elsewhere = assigned_to(deployed, "ann").await;
     assert_ne!(elsewhere, id);
@@ -120,8 +111,8 @@ async fn rebalanced(deployed: &Deployed) {
         SELECT FROM slots s WHERE s.instance_id = i.id AND s.status <> 'WAITING')";
     let id: String = deployed.sql.query_one(empty, &[]).await.unwrap().get(0);
     strike(deployed, &id, json!({"rebalance": {}})).await;
-    // Nothing but this event happens: the pass that it wakes launches the replacement, and a
-    // later one, here by hand as the schedule would, leaves the instance.
+    // Only this event happens: its pass launches the replacement, and a later pass, here by hand in
+    // place of the schedule, drains the instance.
     let launched = async || deployed.instances().await;
     eventually("a replacement", SOON, launched, |n| *n == 4).await;
     assert_eq!(status(deployed, &id).await.as_deref(), Some("ACTIVE"));
@@ -131,7 +122,7 @@ async fn rebalanced(deployed: &Deployed) {
     assert_eq!(deployed.free().await, 5);
 }
 
-async fn ended_by_somebody(deployed: &Deployed) {
+async fn terminated_by_hand(deployed: &Deployed) {
     let (id, before) = {
         let ledger = deployed.ledger().await;
         let user = "SELECT min(instance_id) FROM slots WHERE user_id IS NOT NULL";
@@ -149,12 +140,12 @@ async fn ended_by_somebody(deployed: &Deployed) {
     )
     .await;
     goes(deployed, &id).await;
-    let look = async || deployed.ledger().await.instances.len();
-    eventually("a replacement", SOON, look, |n| *n == before + 1).await;
+    let observe = async || deployed.ledger().await.instances.len();
+    eventually("a replacement", SOON, observe, |n| *n == before + 1).await;
     deployed.filled_to(5).await;
 }
 
-/// A call to EC2 that is not the service's.
+/// A call to EC2 that the service does not make.
 async fn ec2(deployed: &Deployed, params: &[(&str, &str)]) {
     let env = deployed.stack.env();
     let signature = format!(
@@ -201,21 +192,21 @@ async fn not_ours(deployed: &Deployed) {
         .iter()
         .filter(|machine| machine.tags.is_empty());
     let stranger = &untagged.next().expect("the stranger").id;
-    let looked = async || {
+    let log_lines = async || {
         let log = deployed.function_log(&function(deployed)).await.text;
         lines(&log)
             .into_iter()
             .filter(|line| line["instance"] == **stranger)
             .collect::<Vec<_>>()
     };
-    let seen = eventually("one look", SOON, looked, |lines| !lines.is_empty()).await;
+    let seen = eventually("the log line", SOON, log_lines, |lines| !lines.is_empty()).await;
     assert_eq!(seen.len(), 1, "{seen:#?}");
-    assert_eq!(seen[0]["why"], "not an instance of ours", "{seen:#?}");
+    assert_eq!(seen[0]["reason"], "not an instance of ours", "{seen:#?}");
     assert_eq!(deployed.instances().await, rows);
     assert_eq!(self::passes(deployed).await, passes, "no pass for it");
 }
 
-/// How many passes have been recorded: each has a version of the lock of its own.
+/// The number of passes: each has a version of the lock of its own.
 async fn passes(deployed: &Deployed) -> i64 {
     deployed.count("SELECT version FROM region_fences").await
 }
@@ -230,7 +221,7 @@ fn lines(log: &str) -> Vec<Value> {
         .collect()
 }
 
-/// An operator who has the event's id finds all that came of it, in order, with the reasons.
+/// By the event's id, an operator finds its effects in order, with the reasons.
 async fn trail_in_the_logs(deployed: &Deployed, taken: &str) {
     let control = &deployed.stack.env().ec2_control_url;
     let ledger: Value = reqwest::get(format!("{control}/ledger"))
@@ -261,18 +252,25 @@ async fn trail_in_the_logs(deployed: &Deployed, taken: &str) {
         .collect();
     assert_eq!(
         messages,
-        ["woken", "wanted", "decided", "decided", "pass done"],
+        [
+            "event received",
+            "regions marked for a pass",
+            "wake mark found",
+            "step decided",
+            "step decided",
+            "pass done",
+        ],
         "{trail:#?}"
     );
-    assert_eq!(trail[1]["by"], id, "the mark was this event's");
-    assert_eq!(trail[2]["step"], format!("drain {taken}"));
+    assert_eq!(trail[2]["by"], id, "the mark of this event");
+    assert_eq!(trail[3]["step"], format!("drain {taken}"));
     assert!(
-        trail[2]["reason"]
+        trail[3]["reason"]
             .as_str()
             .unwrap()
             .contains("interruption warning")
     );
-    assert!(trail[3]["step"].as_str().unwrap().starts_with("launch"));
+    assert!(trail[4]["step"].as_str().unwrap().starts_with("launch"));
     assert!(
         trail.iter().all(|line| line["level"] == "INFO"),
         "{trail:#?}"

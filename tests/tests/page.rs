@@ -1,6 +1,6 @@
-//! The status page in a real browser, on the deployed stack: what a person sees of an empty
-//! service, a healthy one, and one in all kinds of trouble; by day and night, on a phone and on a
-//! wall. Its pictures are in `target/pages`, for a look with one's own eyes.
+//! The status page in a real browser, on the deployed stack: an empty service, a healthy one, and
+//! one with all kinds of trouble, in light and dark mode and at four widths. It saves pictures to
+//! `target/pages` for people to look at.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -11,20 +11,19 @@
 use std::path::Path;
 
 use local_stack::project;
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
 use scaling_tests::browser::Browser;
-use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 const HOME: &str = "us-east-1";
 const NEXT_IMAGE: &str = "ami-01000000000000002";
 
-/// Narrow as WCAG's reflow asks for (320), a phone, a tablet, a desk.
+/// WCAG's reflow width (320), a phone, a tablet, a desktop.
 const SIZES: [(u32, u32); 4] = [(320, 640), (390, 844), (820, 1180), (1440, 900)];
 
 #[tokio::test]
-async fn a_person_sees_how_it_is() {
+async fn page_shows_every_condition_of_the_service() {
     let deployed = Deployed::start("page", |options| {
         options.ec2.pending_ms = Some(200);
         options.ec2.agent_boot_ms = Some(50);
@@ -36,14 +35,14 @@ async fn a_person_sees_how_it_is() {
         url: deployed.stack.env().status_url.clone(),
         browser: &browser,
     };
-    page.let_in_by_the_token_only(&deployed).await;
+    page.admits_only_the_token(&deployed).await;
     page.empty().await;
     page.healthy(&deployed).await;
-    page.brings_what_has_changed(&deployed).await;
-    page.says_when_nobody_answers().await;
-    page.in_trouble(&deployed).await;
+    page.refreshes_in_place(&deployed).await;
+    page.shows_a_failed_refresh().await;
+    page.shows_trouble(&deployed).await;
     page.without_scripts().await;
-    page.lets_out_again().await;
+    page.logs_out().await;
     browser.stop().await;
     deployed.stack.stop();
 }
@@ -58,13 +57,13 @@ impl Page<'_> {
         self.browser.open(&format!("{}{path}", self.url)).await;
     }
 
-    /// Readable at every size, by day and night; nothing is loaded from anywhere, and the browser
-    /// has nothing to complain of.
+    /// Asserts that the page is readable at every size in light and dark mode, loads nothing from
+    /// elsewhere, and logs nothing to the console.
     async fn is_sound(&self, name: &str) {
         for dark in [false, true] {
-            self.browser.prefers_dark(dark).await;
+            self.browser.set_dark_mode(dark).await;
             for (width, height) in SIZES {
-                self.browser.is_of_size(width, height).await;
+                self.browser.set_size(width, height).await;
                 let widest = "return document.scrollingElement.scrollWidth";
                 let widest = self.browser.run(widest, json!([])).await;
                 assert!(
@@ -86,51 +85,53 @@ impl Page<'_> {
             let is_own = other.starts_with(&self.url) || other.starts_with("data:");
             assert!(is_own, "{name} loads {other}");
         }
-        self.complains_of_nothing(name).await;
+        self.assert_console_is_empty(name).await;
     }
 
-    async fn complains_of_nothing(&self, name: &str) {
-        let complaints = self.browser.complaints().await;
-        assert_eq!(complaints, [Value::Null; 0], "{name}");
+    async fn assert_console_is_empty(&self, name: &str) {
+        let console_messages = self.browser.console_messages().await;
+        assert_eq!(console_messages, [Value::Null; 0], "{name}");
     }
 
-    async fn let_in_by_the_token_only(&self, deployed: &Deployed) {
+    async fn admits_only_the_token(&self, deployed: &Deployed) {
         self.open("").await;
-        self.browser.sees("Status token").await;
-        let complaints = self.browser.complaints().await;
+        self.browser.wait_for_text("Status token").await;
+        let console_messages = self.browser.console_messages().await;
         let is_refusal = |it: &Value| it["message"].as_str().is_some_and(|it| it.contains("401"));
-        assert!(complaints.iter().all(is_refusal), "{complaints:#?}");
+        assert!(
+            console_messages.iter().all(is_refusal),
+            "{console_messages:#?}"
+        );
         self.is_sound("login").await;
         self.browser.type_into("#token", "not the token").await;
-        self.browser.sees("this is not the status token").await;
+        self.browser
+            .wait_for_text("this is not the status token")
+            .await;
         let token = &deployed.stack.env().status_token;
         self.browser.type_into("#token", token).await;
-        self.browser.sees("No region is set up yet").await;
+        self.browser.wait_for_text("No region is set up yet").await;
         let cookies = "return document.cookie";
         let cookies = self.browser.run(cookies, json!([])).await;
         assert_eq!(cookies, "", "scripts do not see the session");
         assert!(!self.browser.source().await.contains(token));
-        self.browser.complaints().await;
+        self.browser.console_messages().await;
     }
 
     async fn empty(&self) {
         self.open("").await;
-        self.browser.sees("No region is set up yet").await;
+        self.browser.wait_for_text("No region is set up yet").await;
         self.is_sound("empty").await;
     }
 
     async fn healthy(&self, deployed: &Deployed) {
-        let seed = RegionSeed {
-            region: HOME.to_owned(),
-            target_free: 4,
-            max_instances: 10,
-            capacity: 2,
-        };
-        deployed.set_up(&seed).await;
+        deployed.set_up(HOME, 10).await;
         deployed.reconcile().await;
         deployed.filled_to(4).await;
         self.open("").await;
-        let text = self.browser.sees("✓ Users get a slot at once").await;
+        let text = self
+            .browser
+            .wait_for_text("✓ Users get a slot at once")
+            .await;
         assert!(text.contains("launched 2: free 0 of 4"), "{text}");
         let chart = "return document.querySelector('.chart svg').getAttribute('aria-label')";
         let chart = self.browser.run(chart, json!([])).await;
@@ -139,24 +140,18 @@ impl Page<'_> {
         self.is_sound("healthy").await;
     }
 
-    /// Without being loaded anew: what somebody has marked or opened stays.
-    async fn brings_what_has_changed(&self, deployed: &Deployed) {
+    /// Without a reload: selections and opened parts stay.
+    async fn refreshes_in_place(&self, deployed: &Deployed) {
         self.open("").await;
         self.browser.run("window.here = 1", json!([])).await;
         for user in ["ann", "ben", "cem"] {
-            let ask = json!({
-                "regions": [HOME],
-                "client_commit_hash": CLIENT_SHA,
-                "user_email": "user@example.com",
-                "version": APP_VERSION,
-                "session_id": format!("session of {user}"),
-            });
+            let ask = client_request(HOME, format!("session of {user}"));
             let answer = deployed.assign(user, &ask).await;
             assert_eq!(answer.status, 200, "{answer:#?}");
         }
         let text = self
             .browser
-            .sees("▲ Fewer free slots than the target")
+            .wait_for_text("▲ Fewer free slots than the target")
             .await;
         assert!(text.contains("sessions 3"), "{text}");
         for user in ["ann", "user@example.com"] {
@@ -170,31 +165,33 @@ impl Page<'_> {
         eventually("it is said aloud", SOON, said, is_said).await;
         deployed.reconcile().await;
         deployed.filled_to(5).await;
-        self.browser.sees("✓ Users get a slot at once").await;
-        self.complains_of_nothing("a page that refreshes itself")
+        self.browser
+            .wait_for_text("✓ Users get a slot at once")
+            .await;
+        self.assert_console_is_empty("a page that refreshes itself")
             .await;
     }
 
-    async fn says_when_nobody_answers(&self) {
-        self.browser.is_offline(true).await;
-        let text = self.browser.sees("No answer since").await;
+    async fn shows_a_failed_refresh(&self) {
+        self.browser.set_offline(true).await;
+        let text = self.browser.wait_for_text("No answer since").await;
         assert!(
             text.contains("sessions 3"),
             "what was there is still shown: {text}"
         );
-        self.browser.is_offline(false).await;
+        self.browser.set_offline(false).await;
         let text = async || self.browser.text().await;
         let is_back = |text: &String| !text.contains("No answer since");
         eventually("an answer", SOON, text, is_back).await;
-        self.browser.complaints().await;
+        self.browser.console_messages().await;
     }
 
-    async fn in_trouble(&self, deployed: &Deployed) {
+    async fn shows_trouble(&self, deployed: &Deployed) {
         trouble(deployed).await;
         self.open("").await;
         let text = self
             .browser
-            .sees("✕ Users get no slot in 3 of 4 regions")
+            .wait_for_text("✕ Users get no slot in 3 of 4 regions")
             .await;
         for words in [
             "eu-west-1 – Disabled: no user is served here",
@@ -208,7 +205,10 @@ impl Page<'_> {
         self.is_sound("trouble").await;
 
         self.open(&format!("regions/{HOME}")).await;
-        let text = self.browser.sees("Upgrade to ami-01000000000000002").await;
+        let text = self
+            .browser
+            .wait_for_text("Upgrade to ami-01000000000000002")
+            .await;
         for words in [
             "Instances",
             "ACTIVE",
@@ -220,16 +220,16 @@ impl Page<'_> {
         }
         self.is_sound("region").await;
         self.browser.click("#decisions + div tbody a").await;
-        self.browser.sees("Steps of the plan").await;
+        self.browser.wait_for_text("Steps of the plan").await;
         self.is_sound("decision").await;
         self.open("regions/us-east-9").await;
-        self.browser.sees("no region us-east-9").await;
-        self.browser.complaints().await;
+        self.browser.wait_for_text("no region us-east-9").await;
+        self.browser.console_messages().await;
         self.is_sound("nothing").await;
     }
 
     async fn without_scripts(&self) {
-        self.browser.runs_scripts(false).await;
+        self.browser.set_scripts_enabled(false).await;
         self.open("").await;
         let page = self.browser.source().await;
         assert!(
@@ -238,20 +238,20 @@ impl Page<'_> {
         );
         let refresh = "return document.querySelector('meta[http-equiv=refresh]').content";
         assert_eq!(self.browser.run(refresh, json!([])).await, "15");
-        self.browser.runs_scripts(true).await;
+        self.browser.set_scripts_enabled(true).await;
     }
 
-    async fn lets_out_again(&self) {
+    async fn logs_out(&self) {
         self.open("").await;
         self.browser.click("header form button").await;
-        self.browser.sees("Status token").await;
+        self.browser.wait_for_text("Status token").await;
         self.open("").await;
-        self.browser.sees("Status token").await;
+        self.browser.wait_for_text("Status token").await;
     }
 }
 
-/// One region disabled, one that was never looked at, one that EC2 has no room for, one paused,
-/// and an upgrade at home that cannot launch.
+/// One region is disabled, one never had a pass, one has no capacity at EC2, one is paused, and an
+/// upgrade in the home region cannot launch.
 async fn trouble(deployed: &Deployed) {
     let rows = r#"
         INSERT INTO regions (name, target_free, max_instances, launch_choices, security_groups,

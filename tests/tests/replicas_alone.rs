@@ -1,5 +1,5 @@
 //! A stack for replicas alone, as `replicas.yaml` deploys it: EC2, DynamoDB and one function,
-//! which knows nothing of Hasura.
+//! without Hasura.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -18,13 +18,13 @@ use scaling_tests::ledger::Machine;
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
-/// Of the status API: each replica has an address of its own.
+/// The port of the status API. Each replica has an address of its own.
 const PORT: u16 = 18_431;
 
-/// The one Elastic IP of the pool.
+/// The only Elastic IP of the pool.
 const ADDRESS: &str = "203.0.113.1";
 
-/// The replicas' addresses are loopback ones.
+/// The replicas' addresses are in the loopback network.
 fn world(folder: &Path) -> PathBuf {
     let file = folder.join("world.json");
     let world = DEFAULT_WORLD.replace("\"10.1.", "\"127.41.");
@@ -60,7 +60,7 @@ impl Alone<'_> {
         self.deployed.ledger().await.instances
     }
 
-    /// Waits until so much is available and nothing is to be done.
+    /// Waits until exactly `free` is available and nothing is left to do.
     async fn available(&self, free: u64) -> Value {
         let pass = async || {
             self.invoke(json!({})).await;
@@ -74,8 +74,8 @@ impl Alone<'_> {
         eventually("available", SOON, pass, is_so).await
     }
 
-    /// Has a replica answer otherwise from now on.
-    async fn tell(&self, machine: &Machine, change: Value) {
+    /// Changes what a replica answers from now on.
+    async fn set_answer(&self, machine: &Machine, change: Value) {
         let url = format!("http://{}:{PORT}/_replica", machine.private_ip);
         let client = reqwest::Client::new();
         let answer = client.put(&url).json(&change).send().await.expect(&url);
@@ -117,15 +117,15 @@ async fn replicas_are_kept_ready_without_hasura() {
         deployed: &deployed,
         function: function.unwrap(),
     };
-    two_schedulers_at_once_create_once(&alone).await;
-    used_up_ones_are_added_to_and_terminated_ones_go(&alone).await;
-    the_address_is_on_one_that_is_healthy(&alone).await;
-    the_status_is_that_of_the_last_decision(&alone).await;
-    nothing_of_it_is_in_the_database(&alone).await;
+    concurrent_schedulers_create_once(&alone).await;
+    used_up_capacity_is_replaced_and_terminated_replicas_deleted(&alone).await;
+    address_is_on_a_healthy_replica(&alone).await;
+    status_shows_the_last_decision(&alone).await;
+    assert_database_is_empty(&alone).await;
     deployed.stack.stop();
 }
 
-async fn the_status_is_that_of_the_last_decision(alone: &Alone<'_>) {
+async fn status_shows_the_last_decision(alone: &Alone<'_>) {
     let name = alone.function.replace("-reconcile", "-status");
     let url = alone.deployed.stack.url_of(&name).await.unwrap();
     let token = alone.deployed.stack.env().status_token.clone();
@@ -157,7 +157,7 @@ async fn the_status_is_that_of_the_last_decision(alone: &Alone<'_>) {
     assert_eq!(health.status(), 200);
 }
 
-async fn two_schedulers_at_once_create_once(alone: &Alone<'_>) {
+async fn concurrent_schedulers_create_once(alone: &Alone<'_>) {
     let empty = alone.plan().await;
     assert_eq!(empty["steps"][0]["do"], "launch", "{empty:#}");
     let reports = join_all((0..5).map(|_| alone.invoke(json!({})))).await;
@@ -172,12 +172,14 @@ async fn two_schedulers_at_once_create_once(alone: &Alone<'_>) {
     assert_eq!(alone.machines().await.len(), 2, "created once");
 }
 
-async fn used_up_ones_are_added_to_and_terminated_ones_go(alone: &Alone<'_>) {
+async fn used_up_capacity_is_replaced_and_terminated_replicas_deleted(alone: &Alone<'_>) {
     let before = alone.machines().await;
-    alone.tell(&before[0], json!({"capacity": 0})).await;
+    alone.set_answer(&before[0], json!({"capacity": 0})).await;
     alone.available(2).await;
     assert_eq!(alone.machines().await.len(), 3);
-    alone.tell(&before[1], json!({"termination": true})).await;
+    alone
+        .set_answer(&before[1], json!({"termination": true}))
+        .await;
     alone.available(2).await;
     let after = alone.machines().await;
     assert_eq!(after.len(), 4, "one is replaced");
@@ -186,8 +188,8 @@ async fn used_up_ones_are_added_to_and_terminated_ones_go(alone: &Alone<'_>) {
     assert_eq!(ended, [before[1].id.as_str()]);
 }
 
-/// Of a pool that the environment names; the status shows it as it was decided.
-async fn the_address_is_on_one_that_is_healthy(alone: &Alone<'_>) {
+/// The environment names the pool. The status shows each address as it was decided.
+async fn address_is_on_a_healthy_replica(alone: &Alone<'_>) {
     let ledger = alone.deployed.ledger().await;
     let carrier = ledger.addresses[0]
         .now()
@@ -203,7 +205,7 @@ async fn the_address_is_on_one_that_is_healthy(alone: &Alone<'_>) {
     assert_eq!(view["address"], kept, "{view}");
 }
 
-async fn nothing_of_it_is_in_the_database(alone: &Alone<'_>) {
+async fn assert_database_is_empty(alone: &Alone<'_>) {
     let sql = "SELECT (SELECT count(*) FROM instances) + (SELECT count(*) FROM regions)";
     assert_eq!(alone.deployed.count(sql).await, 0);
     let sdk = alone.deployed.stack.sdk_config();

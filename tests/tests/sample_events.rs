@@ -1,5 +1,5 @@
-//! Every sample in `events/` works with `cargo lambda invoke --data-file`, against a running
-//! stack; the malformed ones get their error.
+//! Every sample in `events/` works with `cargo lambda invoke --data-file` against a running stack,
+//! and the malformed ones return their error.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use local_stack::project;
-use local_stack::seed::{CLIENT_SHA, RegionSeed};
+use local_stack::seed::CLIENT_SHA;
 use scaling_tests::cargo_lambda::CargoLambda;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ const SAMPLE_SHA: &str = "3f1e9c0a7d5b4e62";
 
 const PLACEHOLDER: &str = "Bearer REPLACE_WITH_A_TOKEN";
 
-/// Last: from then on there is a second buffer.
+/// The last one, since it adds a second buffer.
 const UPGRADE: (&str, &str) = ("reconcile-image-upgrade", "done");
 
 const PASSES: [(&str, &str); 4] = [
@@ -227,7 +227,7 @@ async fn every_sample_works_with_cargo_lambda_invoke() {
     }
     deployed.filled_to(4).await;
     deployed_functions_are_invoked_alike(&cargo_lambda, &env.reconcile_function).await;
-    the_placeholder_is_no_token(&cargo_lambda).await;
+    placeholder_is_rejected(&cargo_lambda).await;
     for (name, expected) in ASSIGNS {
         let answer = assign(&cargo_lambda, &deployed, &sample(name)).await;
         assert_eq!(answer, expected, "{name}");
@@ -290,13 +290,7 @@ async fn machine_events(cargo_lambda: &mut CargoLambda<'_>, stack_name: &str) {
 
 /// A region that serves the samples' client.
 async fn set_up(deployed: &Deployed) {
-    let seed = RegionSeed {
-        region: "us-east-1".to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up("us-east-1", 10).await;
     let document = "mutation($old: String!, $sha: String!) {
         update_images(where: {client_sha: {_eq: $old}}, _set: {client_sha: $sha}) { affected_rows }
     }";
@@ -341,7 +335,7 @@ async fn deployed_functions_are_invoked_alike(cargo_lambda: &CargoLambda<'_>, re
     assert!(error.contains(says), "{name}: {error}");
 }
 
-async fn the_placeholder_is_no_token(cargo_lambda: &CargoLambda<'_>) {
+async fn placeholder_is_rejected(cargo_lambda: &CargoLambda<'_>) {
     for name in ["assign-user", "assign-user-base64", "assign-user-local-dev"] {
         let answer = cargo_lambda.invoke("assign-user", &sample(name)).await;
         let line = line_of(&answer.expect(name));
@@ -349,7 +343,7 @@ async fn the_placeholder_is_no_token(cargo_lambda: &CargoLambda<'_>) {
     }
 }
 
-/// The answer to a sample in which a real token stands where one is to be put.
+/// The answer to a sample with a real token in place of the placeholder.
 async fn assign(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Path) -> String {
     let mut event: Value = serde_json::from_slice(&fs::read(sample).unwrap()).unwrap();
     if event["headers"]["authorization"] == PLACEHOLDER {
@@ -361,7 +355,7 @@ async fn assign(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Pa
     line_of(&answer.unwrap_or_else(|error| panic!("{}: {error}", sample.display())))
 }
 
-/// The answer to a sample in which the real secret stands where it is to be put.
+/// The answer to a sample with the real secret in place of the placeholder.
 async fn event(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Path) -> String {
     let secret = &deployed.stack.env().hasura_event_secret;
     let filled_in = with(deployed, sample, "REPLACE_WITH_THE_SECRET", secret);
@@ -369,7 +363,7 @@ async fn event(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Pat
     line_of(&answer.unwrap_or_else(|error| panic!("{}: {error}", sample.display())))
 }
 
-/// The same with the status token.
+/// The answer to a sample with the status token in place of the placeholder.
 async fn status(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Path) -> String {
     let token = &deployed.stack.env().status_token;
     let filled_in = with(deployed, sample, "REPLACE_WITH_THE_STATUS_TOKEN", token);
@@ -377,7 +371,7 @@ async fn status(cargo_lambda: &CargoLambda<'_>, deployed: &Deployed, sample: &Pa
     line_of(&answer.unwrap_or_else(|error| panic!("{}: {error}", sample.display())))
 }
 
-/// A copy of a sample with a secret where a placeholder stands.
+/// A copy of a sample with a secret in place of the placeholder.
 fn with(deployed: &Deployed, sample: &Path, placeholder: &str, secret: &str) -> PathBuf {
     let text = fs::read_to_string(sample).unwrap();
     let file = deployed.stack.dir().tmp().join(sample.file_name().unwrap());
@@ -385,7 +379,7 @@ fn with(deployed: &Deployed, sample: &Path, placeholder: &str, secret: &str) -> 
     file
 }
 
-/// Its status, and the message of its body.
+/// Its status and the message of its body.
 fn line_of(answer: &Value) -> String {
     let body = answer["body"].as_str().unwrap_or("{}");
     let body: Value = serde_json::from_str(body).unwrap();

@@ -1,5 +1,5 @@
-//! The status function on the deployed stack, from outside: everything that it tells, to whoever
-//! has the token; it writes nothing and names no user.
+//! The status function on the deployed stack, from outside: all of its answers to a caller with the
+//! token. It writes nothing and names no user.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -11,10 +11,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dynamodb_adapter::DynamoStore;
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
 use reqwest::{Method, RequestBuilder};
-use scaling_tests::deployed::{Answer, Deployed, SOON};
-use scaling_tests::logs::{Log, offences};
+use scaling_tests::deployed::{Answer, Deployed, SOON, client_request};
+use scaling_tests::logs::{Log, leaks_and_panics};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 use shared::ids::Owner;
@@ -29,7 +28,7 @@ const USER: &str = "ann the user";
 const STALE_SECONDS: u64 = 45;
 
 #[tokio::test]
-async fn status_is_told_over_http() {
+async fn status_is_served_over_http() {
     let deployed = Deployed::start("status", |options| {
         options.ec2.pending_ms = Some(200);
         options.ec2.agent_boot_ms = Some(50);
@@ -38,13 +37,7 @@ async fn status_is_told_over_http() {
         options.parameters.push(stale);
     })
     .await;
-    let seed = RegionSeed {
-        region: REGION.to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up(REGION, 10).await;
     let paused = "INSERT INTO regions (name, target_free, max_instances, launch_choices, paused)
                   VALUES ($1, 9, 9, '[]', true)";
     deployed.sql.execute(paused, &[&PAUSED]).await.unwrap();
@@ -66,7 +59,7 @@ fn request(deployed: &Deployed, method: Method, path: &str) -> RequestBuilder {
     reqwest::Client::new().request(method, url)
 }
 
-/// `GET` with the token; no answer names the user.
+/// Sends `GET` with the token. No answer names the user.
 async fn get(deployed: &Deployed, path: &str) -> Answer {
     let token = &deployed.stack.env().status_token;
     let answer = Answer::of(request(deployed, Method::GET, path).bearer_auth(token)).await;
@@ -77,21 +70,21 @@ async fn get(deployed: &Deployed, path: &str) -> Answer {
     answer
 }
 
-async fn told(deployed: &Deployed, path: &str) -> Value {
+async fn get_json(deployed: &Deployed, path: &str) -> Value {
     let answer = get(deployed, path).await;
     assert_eq!(answer.status, 200, "{path}: {answer:#?}");
     answer.body
 }
 
-/// What `/` tells of the region.
+/// The region's part of `/`.
 async fn region(deployed: &Deployed) -> Value {
-    let status = told(deployed, "").await;
+    let status = get_json(deployed, "").await;
     let regions = status["regions"].as_array().expect("regions");
     let region = regions.iter().find(|region| region["region"] == REGION);
     region.expect(REGION).clone()
 }
 
-/// Without a token.
+/// Sends the health check, without a token.
 async fn health(deployed: &Deployed) -> (u16, Value) {
     let answer = Answer::of(request(deployed, Method::GET, "healthz")).await;
     (answer.status, answer.body)
@@ -99,7 +92,7 @@ async fn health(deployed: &Deployed) -> (u16, Value) {
 
 async fn healthy_before_the_first_pass(deployed: &Deployed) {
     assert_eq!(health(deployed).await, (200, json!({"status": 1})));
-    let status = told(deployed, "").await;
+    let status = get_json(deployed, "").await;
     assert_eq!(status["status"], 1);
     assert_eq!(status["isMaster"], true);
     assert_eq!(status["stale_seconds"], STALE_SECONDS);
@@ -115,13 +108,8 @@ async fn healthy_before_the_first_pass(deployed: &Deployed) {
 async fn filled_with_a_user(deployed: &Deployed) {
     deployed.reconcile().await;
     deployed.filled_to(4).await;
-    let ask = json!({
-        "regions": [REGION],
-        "client_commit_hash": CLIENT_SHA,
-        "user_email": "ann@example.com",
-        "version": APP_VERSION,
-        "session_id": "session-of-ann",
-    });
+    let mut ask = client_request(REGION, "session-of-ann");
+    ask["user_email"] = json!("ann@example.com");
     let answer = deployed.assign(USER, &ask).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let report = deployed.reconcile().await;
@@ -151,7 +139,7 @@ async fn filled_with_a_user(deployed: &Deployed) {
     assert_eq!(region["looked"]["version"], last["version"]);
 }
 
-/// The upgrade warms, and each of its launches is refused for want of capacity.
+/// The upgrade is warming, and EC2 refuses each of its launches for lack of capacity.
 async fn upgrade_that_cannot_launch(deployed: &Deployed) {
     let full = json!([
         {"subnet_id": "subnet-01a0000000000000a", "available": 0},
@@ -160,20 +148,20 @@ async fn upgrade_that_cannot_launch(deployed: &Deployed) {
     deployed.set_faults(&json!({"capacity": full})).await;
     let upgrade = json!({"client_sha": "sha-of-the-next", "images": {REGION: NEXT_IMAGE}});
     deployed.invoke(&json!({"image_upgrade": upgrade})).await;
-    let told = region(deployed).await;
-    let warming = &told["upgrade"]["warming"];
-    assert_eq!(warming["image"], NEXT_IMAGE, "{told:#}");
+    let region = region(deployed).await;
+    let warming = &region["upgrade"]["warming"];
+    assert_eq!(warming["image"], NEXT_IMAGE, "{region:#}");
     assert_eq!(warming["named"], false);
     assert_eq!(
         (&warming["target"], &warming["free"]),
         (&json!(4), &json!(0))
     );
     assert!(warming["deadline"].is_string(), "{warming}");
-    let refusals = told["refusals"].as_array().unwrap();
+    let refusals = region["refusals"].as_array().unwrap();
     assert_eq!(refusals.len(), 2, "{refusals:#?}");
     assert_eq!(refusals[0]["instance_type"], "m6i.large");
-    assert_eq!(told["open_intents"], json!([]));
-    let notes = told["last_decision"]["plan"]["notes"].to_string();
+    assert_eq!(region["open_intents"], json!([]));
+    let notes = region["last_decision"]["plan"]["notes"].to_string();
     assert!(notes.contains("upgrade to"), "{notes}");
     deployed.set_faults(&json!({})).await;
 }
@@ -206,34 +194,34 @@ async fn only_for_the_token(deployed: &Deployed) {
 }
 
 async fn decision_by_its_id(deployed: &Deployed) {
-    let page = told(deployed, &format!("regions/{REGION}")).await;
+    let page = get_json(deployed, &format!("regions/{REGION}")).await;
     let decisions = page["decisions"].as_array().unwrap();
     assert!(decisions.len() >= 3, "{page:#}");
     assert_eq!(decisions[0], page["region"]["last_decision"]);
     let first = decisions.last().unwrap();
     let id = first["decision"].as_str().unwrap();
     assert_eq!(id, format!("{REGION}/1"));
-    let decision = told(deployed, &format!("decisions/{id}")).await;
+    let decision = get_json(deployed, &format!("decisions/{id}")).await;
     assert_eq!(
         decision, *first,
-        "short enough to be told in full in the page"
+        "short enough to be shown in full on the page"
     );
     let colon = id.replace('/', ":");
     assert_eq!(
-        told(deployed, &format!("decisions/{colon}")).await,
+        get_json(deployed, &format!("decisions/{colon}")).await,
         decision
     );
     assert_eq!(decision["plan"]["figures"]["free"], 0);
     let why = decision["plan"]["steps"][0]["because"]["text"].as_str();
     assert!(why.unwrap().contains("below target"), "{decision:#}");
-    let older = told(deployed, &format!("regions/{REGION}?before=2")).await;
+    let older = get_json(deployed, &format!("regions/{REGION}?before=2")).await;
     assert_eq!(older["decisions"], json!([decision]));
     assert_eq!(older["older"], Value::Null);
     let unknown = get(deployed, &format!("decisions/{REGION}/4711")).await;
     assert_eq!(unknown.status, 404, "{unknown:#?}");
 }
 
-/// Everything that both stores hold; host agents' heartbeats go on meanwhile.
+/// All rows and items of both stores, except host agents' heartbeats, which continue.
 async fn everything(deployed: &Deployed) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for table in [
@@ -252,15 +240,7 @@ async fn everything(deployed: &Deployed) -> BTreeMap<String, String> {
         let rows: Value = deployed.sql.query_one(&sql, &[]).await.unwrap().get(0);
         all.insert(table.to_owned(), rows.to_string());
     }
-    let items = deployed
-        .dynamodb()
-        .scan()
-        .table_name(&deployed.stack.env().scaling_table)
-        .consistent_read(true)
-        .into_paginator()
-        .items()
-        .send();
-    for item in items.collect::<Result<Vec<_>, _>>().await.unwrap() {
+    for item in deployed.all_items().await {
         let sorted: BTreeMap<_, _> = item.iter().collect();
         let key = format!("{:?}/{:?}", item["pk"], item["sk"]);
         all.insert(key, format!("{sorted:?}"));
@@ -269,7 +249,7 @@ async fn everything(deployed: &Deployed) -> BTreeMap<String, String> {
 }
 
 async fn reads_only(deployed: &Deployed) {
-    let looks = async || {
+    let states = async || {
         let before = everything(deployed).await;
         for path in [
             "",
@@ -282,8 +262,8 @@ async fn reads_only(deployed: &Deployed) {
         }
         (before, everything(deployed).await)
     };
-    // Agents of instances that were launched a moment ago may still be at work.
-    let (before, _) = eventually("two looks alike", SOON, looks, |(before, after)| {
+    // Agents of recently launched instances may still be at work.
+    let (before, _) = eventually("two equal states", SOON, states, |(before, after)| {
         before == after
     })
     .await;
@@ -304,11 +284,11 @@ async fn held_lock(deployed: &Deployed) {
     let age = lock["age_seconds"].as_i64().unwrap();
     assert!((-2..30).contains(&age), "{age}");
     store.release(&lease).await.unwrap();
-    let told = region(deployed).await;
-    assert_eq!(told["lock"]["holder"], Value::Null);
+    let region = region(deployed).await;
+    assert_eq!(region["lock"]["holder"], Value::Null);
     assert_eq!(
-        told["undecided"], 1,
-        "this holder decided nothing: {told:#}"
+        region["undecided"], 1,
+        "this holder recorded no decision: {region:#}"
     );
 }
 
@@ -343,14 +323,14 @@ async fn stale_and_healthy_again(deployed: &Deployed) {
         |seen| *seen == stale,
     )
     .await;
-    let status = told(deployed, "").await;
+    let status = get_json(deployed, "").await;
     assert_eq!(
         (&status["status"], &status["stale"]),
         (&json!(0), &json!([REGION]))
     );
     deployed.reconcile().await;
     assert_eq!(health(deployed).await, (200, json!({"status": 1})));
-    let of_paused = &told(deployed, "").await["regions"][0];
+    let of_paused = &get_json(deployed, "").await["regions"][0];
     assert_eq!(
         (&of_paused["region"], &of_paused["stale"]),
         (&json!(PAUSED), &json!(false))
@@ -363,6 +343,6 @@ async fn nothing_in_the_log(deployed: &Deployed) {
         .await;
     let text = format!("{}\n", log.text);
     assert!(text.contains("regions without a recent decision"), "{text}");
-    let shown = offences(&[Log { text, ..log }], &deployed.secrets().await);
+    let shown = leaks_and_panics(&[Log { text, ..log }], &deployed.secrets().await);
     assert!(shown.is_empty(), "{shown:#?}");
 }

@@ -1,8 +1,8 @@
-//! The story on the deployed stack, from outside: filled → assigned over HTTP → refilled →
+//! The main story on the deployed stack, from outside: filled → assigned over HTTP → refilled →
 //! surplus drained → gone from EC2, rows and slots gone.
 //!
-//! It writes no row but an operator's settings and calls no internal function: it asserts on
-//! EC2's ledger, Postgres and DynamoDB.
+//! It writes only an operator's settings and calls no internal function: it asserts on EC2's
+//! ledger, PostgreSQL and DynamoDB.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -10,47 +10,28 @@
     reason = "helpers of tests fail like tests"
 )]
 
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
-use scaling_tests::deployed::{Deployed, SOON};
+use local_stack::seed::CLIENT_SHA;
+use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const REGION: &str = "us-east-1";
 
-fn seed() -> RegionSeed {
-    RegionSeed {
-        region: REGION.to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    }
-}
-
-fn request(session: u32) -> Value {
-    json!({
-        "regions": [REGION],
-        "client_commit_hash": CLIENT_SHA,
-        "user_email": "somebody@example.com",
-        "version": APP_VERSION,
-        "session_id": session,
-    })
-}
-
 #[tokio::test]
-async fn a_buffer_fills_itself_serves_users_and_shrinks_again() {
+async fn buffer_fills_serves_users_and_shrinks() {
     let deployed = Deployed::start("story", |options| {
         options.ec2.agent_connect_ms = Some(200);
         options.ec2.agent_session_ms = Some(8_000);
     })
     .await;
-    deployed.set_up(&seed()).await;
+    deployed.set_up(REGION, 10).await;
 
     filled(&deployed).await;
     let users = assigned(&deployed).await;
     refilled(&deployed).await;
     sessions_played_out(&deployed, users).await;
     surplus_drained(&deployed).await;
-    nothing_left_behind(&deployed).await;
+    assert_nothing_is_left(&deployed).await;
     deployed.stack.stop();
 }
 
@@ -62,7 +43,7 @@ async fn filled(deployed: &Deployed) {
     assert_eq!(report["regions"][0]["outcome"], "done", "{report:#}");
     assert_eq!(
         dry["regions"][0]["plan"], report["regions"][0]["plan"],
-        "a dry run tells the plan"
+        "a dry run returns the plan"
     );
     deployed.filled_to(4).await;
 
@@ -100,10 +81,10 @@ async fn filled(deployed: &Deployed) {
 async fn assigned(deployed: &Deployed) -> usize {
     let mut addresses = Vec::new();
     for user in ["ann", "bob", "cid"] {
-        let answer = deployed.assign(user, &request(1)).await;
+        let answer = deployed.assign(user, &client_request(REGION, 1)).await;
         assert_eq!(answer.status, 200, "{answer:#?}");
         assert_eq!(answer.body["region"], REGION);
-        let again = deployed.assign(user, &request(1)).await;
+        let again = deployed.assign(user, &client_request(REGION, 1)).await;
         assert_eq!(
             answer.body, again.body,
             "a repeated request gets the same slot"
@@ -176,7 +157,7 @@ async fn surplus_drained(deployed: &Deployed) {
     assert_eq!(deployed.free().await, 4);
 }
 
-async fn nothing_left_behind(deployed: &Deployed) {
+async fn assert_nothing_is_left(deployed: &Deployed) {
     let ledger = deployed.ledger().await;
     let running: Vec<_> = ledger
         .in_state("running")

@@ -1,32 +1,26 @@
-//! Events on the deployed stack: a buffer that runs low is filled again by itself, without the
-//! schedule and without a call by hand, whatever happens to the events on their way.
+//! Database events on the deployed stack: a low buffer is refilled by events alone, without the
+//! schedule and without a pass by hand, also when events are disturbed.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     reason = "helpers of tests fail like tests"
 )]
 
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
-use scaling_tests::deployed::{Deployed, SOON};
+use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 const REGION: &str = "us-east-1";
 
 async fn assigned(deployed: &Deployed, user: &str) {
-    let request = json!({
-        "regions": [REGION],
-        "client_commit_hash": CLIENT_SHA,
-        "version": APP_VERSION,
-        "session_id": 1,
-    });
+    let request = client_request(REGION, 1);
     let answer = deployed.assign(user, &request).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
 }
 
-/// Waits until every event is done with and the buffer holds its target again.
+/// Waits until every event is delivered and the buffer holds its target again.
 async fn settled(deployed: &Deployed) {
-    let look = async || {
+    let observe = async || {
         let events = deployed.control_events("GET", "", &Value::Null).await;
         (
             deployed.free().await,
@@ -35,10 +29,10 @@ async fn settled(deployed: &Deployed) {
         )
     };
     let good = |(free, pending, _): &(i64, Option<i64>, Value)| *free >= 4 && *pending == Some(0);
-    eventually("the buffer is full and no event waits", SOON, look, good).await;
+    eventually("the buffer is full and no event waits", SOON, observe, good).await;
 }
 
-async fn rows_are_what_ec2_runs(deployed: &Deployed) {
+async fn assert_rows_match_machines(deployed: &Deployed) {
     let rows = deployed
         .sql
         .query("SELECT id FROM instances ORDER BY id", &[])
@@ -52,7 +46,7 @@ async fn rows_are_what_ec2_runs(deployed: &Deployed) {
 }
 
 #[tokio::test]
-async fn a_buffer_that_runs_low_is_filled_again_by_events_alone() {
+async fn low_buffer_is_refilled_by_events_alone() {
     let deployed = Deployed::start("wakes", |options| {
         options.ec2.pending_ms = Some(300);
         options.ec2.agent_boot_ms = Some(100);
@@ -60,13 +54,7 @@ async fn a_buffer_that_runs_low_is_filled_again_by_events_alone() {
         options.ec2.agent_session_ms = Some(600_000);
     })
     .await;
-    let seed = RegionSeed {
-        region: REGION.to_owned(),
-        target_free: 4,
-        max_instances: 20,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up(REGION, 20).await;
     deployed.reconcile().await;
     deployed.filled_to(4).await;
     deployed.deliver_events().await;
@@ -76,14 +64,14 @@ async fn a_buffer_that_runs_low_is_filled_again_by_events_alone() {
     settled(&deployed).await;
     assert_eq!(deployed.instances().await, 3, "one slot was missing");
 
-    // Every event three times, and out of order: nothing is launched twice.
+    // Every event is delivered three times and out of order: nothing is launched twice.
     let faults = json!({"seed": 1, "rules": [{"action": {"duplicate": {"copies": 2}}}]});
     deployed.control_events("PUT", "faults", &faults).await;
     for user in ["bob", "cid", "dan", "eve"] {
         assigned(&deployed, user).await;
     }
     settled(&deployed).await;
-    rows_are_what_ec2_runs(&deployed).await;
+    assert_rows_match_machines(&deployed).await;
     let (free, instances) = (deployed.free().await, deployed.instances().await);
     assert_eq!(free + 5, instances * 2);
     assert!(
@@ -91,7 +79,7 @@ async fn a_buffer_that_runs_low_is_filled_again_by_events_alone() {
         "no more than the target and what one instance holds besides: {free}"
     );
 
-    // An event that never comes is made up for by the next pass.
+    // The next pass replaces an event that is never delivered.
     let lost = json!({"seed": 1, "rules": [{"action": "drop"}]});
     deployed.control_events("PUT", "faults", &lost).await;
     for user in ["fay", "gus"] {
@@ -99,6 +87,6 @@ async fn a_buffer_that_runs_low_is_filled_again_by_events_alone() {
     }
     deployed.reconcile().await;
     settled(&deployed).await;
-    rows_are_what_ec2_runs(&deployed).await;
+    assert_rows_match_machines(&deployed).await;
     deployed.stack.stop();
 }

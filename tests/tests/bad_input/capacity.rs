@@ -1,4 +1,4 @@
-//! EC2 has no room in the subnet of the first choices.
+//! EC2 has no capacity in the subnet of the first choices.
 
 use scaling_tests::deployed::Deployed;
 use serde_json::json;
@@ -12,7 +12,7 @@ const SPOT: &str = "spot";
 const ON_DEMAND: &str = "on demand";
 const NO_ROOM: &str = "InsufficientInstanceCapacity";
 
-pub(crate) async fn without_room_the_next_choice_is_used(deployed: &Deployed) {
+pub(crate) async fn next_choice_is_used_without_capacity(deployed: &Deployed) {
     let region = Region {
         deployed,
         name: SCARCE,
@@ -30,20 +30,21 @@ pub(crate) async fn without_room_the_next_choice_is_used(deployed: &Deployed) {
     let report = region.reconcile().await;
     assert!(
         report.to_string().contains(NO_ROOM),
-        "it is told: {report:#}"
+        "the refusal is reported: {report:#}"
     );
     region.filled_to(4).await;
     let refused = [(SPOT, FIRST, NO_ROOM), (ON_DEMAND, FIRST, NO_ROOM)];
     let launched = (ON_DEMAND, SECOND, "ok");
     let expected = [&refused[..], &[launched]].concat();
     assert_eq!(launches(&region).await, expected);
-    let memory = deployed.region_state(SCARCE).await;
+    let keys = deployed.region_state(SCARCE).await;
     for market in ["spot#", ""] {
         let refusal = format!("REFUSAL#{market}m6i.large#{FIRST}");
-        assert!(memory.contains(&refusal), "{memory:?}");
+        assert!(keys.contains(&refusal), "{keys:?}");
     }
 
-    // Remembered: the next launch does not ask there again, although there is room by now.
+    // The refusal is remembered: the next launch skips that choice, although there is capacity
+    // again.
     deployed.set_faults(&json!({})).await;
     region.set(&json!({"target_free": 6})).await;
     let report = region.reconcile().await;
@@ -55,7 +56,7 @@ pub(crate) async fn without_room_the_next_choice_is_used(deployed: &Deployed) {
     assert_eq!(region.machines().await, region.rows().await);
 }
 
-/// On which market and where instances were asked for, and with what outcome, in order.
+/// The market, subnet and outcome of each launch request, in order.
 async fn launches(region: &Region<'_>) -> Vec<(&'static str, &'static str, &'static str)> {
     let ledger = region.deployed.ledger().await;
     let calls = ledger.calls("RunInstances");

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::capacity::SCARCE;
 use scaling_tests::region::Region;
 
-/// Whoever waits for a row's lock.
+/// Sessions that wait for a row's lock.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
@@ -19,7 +19,7 @@ pub(crate) async fn of_two_passes_one_works(deployed: &Deployed) {
     region.set(&json!({"target_free": 10})).await;
     let before = region.machines().await;
 
-    // The first pass is held up where it looks at the database, with its lock in hand.
+    // The first pass is blocked when it observes the database, while it holds the region's lock.
     let holder = deployed.connect().await;
     let hold = format!("BEGIN; SELECT FROM region_fences WHERE region = '{SCARCE}' FOR UPDATE");
     holder.batch_execute(&hold).await.expect("the row is held");
@@ -40,7 +40,7 @@ pub(crate) async fn of_two_passes_one_works(deployed: &Deployed) {
     assert_eq!(first["outcome"], "done", "{first:#}");
     assert_eq!(
         first["rounds"], 2,
-        "it looks again for the second: {first:#}"
+        "it runs another round for the second: {first:#}"
     );
     region.filled_to(10).await;
     assert_eq!(
@@ -49,9 +49,9 @@ pub(crate) async fn of_two_passes_one_works(deployed: &Deployed) {
         "launched once"
     );
     assert_eq!(region.machines().await, region.rows().await);
-    let memory = deployed.region_state(SCARCE).await;
+    let keys = deployed.region_state(SCARCE).await;
     assert!(
-        !memory.contains(&"WAKE".to_owned()),
-        "no wake is left: {memory:?}"
+        !keys.contains(&"WAKE".to_owned()),
+        "no wake is left: {keys:?}"
     );
 }

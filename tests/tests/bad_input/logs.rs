@@ -1,17 +1,17 @@
-//! What all of this has left in the logs.
+//! The logs after all of this input.
 
 use scaling_tests::deployed::Deployed;
-use scaling_tests::logs::{Log, Secret, offences};
+use scaling_tests::logs::{Log, Secret, leaks_and_panics};
 
-pub(crate) async fn show_no_secret_and_no_panic(deployed: &Deployed) {
+pub(crate) async fn assert_no_secret_and_no_panic(deployed: &Deployed) {
     let (logs, secrets) = (deployed.logs().await, deployed.secrets().await);
-    the_check_sees_what_was_logged(&logs, &secrets);
-    let found = offences(&logs, &secrets);
+    assert_logs_are_complete(&logs, &secrets);
+    let found = leaks_and_panics(&logs, &secrets);
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// A check that looked in the wrong place would find nothing, either.
-fn the_check_sees_what_was_logged(logs: &[Log], secrets: &[Secret]) {
+/// A search in the wrong place would find nothing either.
+fn assert_logs_are_complete(logs: &[Log], secrets: &[Secret]) {
     let logged = |name: &str, text: &str| {
         let mut logs = logs.iter().filter(|log| log.name.contains(name));
         assert!(logs.any(|log| log.text.contains(text)), "{name}: {text}");
@@ -30,6 +30,6 @@ fn the_check_sees_what_was_logged(logs: &[Log], secrets: &[Secret]) {
         "user data",
     ] {
         let known = secrets.iter().any(|secret| secret.what.contains(what));
-        assert!(known, "no {what} is looked for");
+        assert!(known, "no {what} is searched for");
     }
 }

@@ -1,7 +1,7 @@
-//! Whatever comes in, from users, from operators and from EC2, is answered with what is wrong
-//! with it; nothing is lost by it, nothing panics, and no secret gets into a log.
+//! Wrong input from users, operators and EC2: each is answered with what is wrong, loses nothing,
+//! causes no panic, and puts no secret into a log.
 //!
-//! All of it on one deployed stack, from outside, with the most talkative log level.
+//! Everything runs on one deployed stack, from outside, with the most verbose log level.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -11,78 +11,65 @@
 
 mod capacity;
 mod contention;
+mod cross_origin;
 mod logs;
-mod orders;
-mod outcomes;
-mod pages;
+mod reconcile_payloads;
+mod refusals;
 mod requests;
 mod settings;
 mod tokens;
 
-use local_stack::seed::{APP_VERSION, CLIENT_SHA, RegionSeed};
-use scaling_tests::deployed::{Answer, Deployed};
+use scaling_tests::deployed::{Answer, Deployed, client_request};
 use serde_json::{Value, json};
 
-/// The region where all is well.
+/// The region without faults.
 const SOUND: &str = "us-east-1";
 
 #[tokio::test]
-async fn bad_input_is_answered_and_nothing_is_lost() {
+async fn bad_input_is_answered_and_loses_nothing() {
     let deployed = Deployed::start("bad-input", |options| {
         let talkative = ("LogLevel".to_owned(), "trace".to_owned());
         options.parameters.push(talkative);
         options.ec2.pending_ms = Some(300);
         options.ec2.agent_boot_ms = Some(100);
         options.ec2.agent_connect_ms = Some(200);
-        // Whoever has a slot keeps it.
+        // A user with a slot keeps it.
         options.ec2.agent_session_ms = Some(3_600_000);
     })
     .await;
-    let seed = RegionSeed {
-        region: SOUND.to_owned(),
-        target_free: 4,
-        max_instances: 10,
-        capacity: 2,
-    };
-    deployed.set_up(&seed).await;
+    deployed.set_up(SOUND, 10).await;
     deployed.reconcile().await;
     deployed.filled_to(4).await;
 
-    requests::wrong_requests_are_told_what_is_wrong(&deployed).await;
-    pages::browsers_may_call_and_read_every_answer(&deployed).await;
+    requests::wrong_requests_are_answered_with_the_reason(&deployed).await;
+    cross_origin::browsers_may_call_and_read_every_answer(&deployed).await;
     tokens::only_genuine_tokens_are_let_in(&deployed).await;
     assert_eq!(deployed.free().await, 3, "one user was let in, once");
-    outcomes::refusals_come_in_their_precedence(&deployed).await;
-    outcomes::the_log_tells_refusals_apart(&deployed).await;
-    orders::wrong_payloads_are_told_the_field(&deployed).await;
-    settings::broken_rows_are_named_and_cost_nothing(&deployed).await;
-    settings::the_database_refuses_what_can_never_be_right(&deployed).await;
-    capacity::without_room_the_next_choice_is_used(&deployed).await;
+    refusals::refusals_come_in_their_precedence(&deployed).await;
+    refusals::log_distinguishes_refusals(&deployed).await;
+    reconcile_payloads::wrong_payloads_are_answered_with_the_field(&deployed).await;
+    settings::broken_rows_are_named_and_affect_nothing_else(&deployed).await;
+    settings::database_refuses_settings_that_are_never_valid(&deployed).await;
+    capacity::next_choice_is_used_without_capacity(&deployed).await;
     contention::of_two_passes_one_works(&deployed).await;
-    logs::show_no_secret_and_no_panic(&deployed).await;
+    logs::assert_no_secret_and_no_panic(&deployed).await;
     deployed.stack.stop();
 }
 
-/// What a client of the served build asks for.
+/// The request of a client of the served build.
 fn ask(session: impl Into<Value>) -> Value {
-    json!({
-        "regions": [SOUND],
-        "client_commit_hash": CLIENT_SHA,
-        "user_email": "somebody@example.com",
-        "version": APP_VERSION,
-        "session_id": session.into(),
-    })
+    client_request(SOUND, session)
 }
 
-/// The same with another value in one field.
+/// The same request with another value in one field.
 fn ask_with(field: &str, value: impl Into<Value>) -> Value {
     let mut body = ask(1);
     body[field] = value.into();
     body
 }
 
-/// Asserts the status and the error's name, in the shape that clients rely on, and that the
-/// message, if there is to be one, `says` what is wrong.
+/// Asserts the status and the error's name in the shape that clients rely on, and that the message
+/// contains `says` unless it is empty.
 #[track_caller]
 fn assert_refused(what: &str, answer: &Answer, status: u16, error: &str, says: &str) {
     assert_eq!(answer.status, status, "{what}: {answer:#?}");

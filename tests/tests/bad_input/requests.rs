@@ -8,7 +8,7 @@ use crate::{SOUND, ask, ask_with, assert_refused};
 
 const ASSIGN: &str = "mandelbox/assign";
 
-pub(crate) async fn wrong_requests_are_told_what_is_wrong(deployed: &Deployed) {
+pub(crate) async fn wrong_requests_are_answered_with_the_reason(deployed: &Deployed) {
     other_paths_and_methods(deployed).await;
     wrong_bodies(deployed).await;
     wrong_fields(deployed).await;
@@ -62,7 +62,7 @@ async fn wrong_bodies(deployed: &Deployed) {
         ("a string", br#""{}""#.to_vec(), "JSON object"),
     ];
     for (what, body, says) in bodies {
-        // The gateway hands on in base64 what does not call itself a text.
+        // The gateway encodes a body in base64 unless its type is a text type.
         let request = as_user(deployed, Method::POST, ASSIGN)
             .header("content-type", "application/octet-stream")
             .body(body);

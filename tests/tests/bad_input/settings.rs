@@ -1,4 +1,5 @@
-//! Rows that an operator got wrong: named, without harm to other regions or to what runs.
+//! Wrong rows of an operator: they are named, and affect neither other regions nor running
+//! instances.
 
 use local_stack::seed::CLIENT_SHA;
 use scaling_tests::deployed::Deployed;
@@ -10,7 +11,7 @@ use scaling_tests::region::Region;
 const BROKEN: &str = "us-west-2";
 const IMAGE: &str = "ami-03000000000000001";
 
-/// Settings with which instances can be launched; each case breaks one of them.
+/// Settings with which instances can be launched. Each case breaks one of them.
 fn sound() -> Value {
     json!({
         "algorithm": "default",
@@ -29,7 +30,7 @@ fn choice(capacity: impl Into<Value>) -> Value {
     })
 }
 
-/// A setting, and what the report must name.
+/// A setting, and the words that the report must contain.
 type Case = (Value, &'static [&'static str]);
 
 fn unreadable() -> Vec<Case> {
@@ -106,7 +107,7 @@ fn unlaunchable() -> Vec<Case> {
     ]
 }
 
-pub(crate) async fn broken_rows_are_named_and_cost_nothing(deployed: &Deployed) {
+pub(crate) async fn broken_rows_are_named_and_affect_nothing_else(deployed: &Deployed) {
     let region = Region {
         deployed,
         name: BROKEN,
@@ -150,11 +151,11 @@ pub(crate) async fn broken_rows_are_named_and_cost_nothing(deployed: &Deployed) 
     let report = region.reconcile().await;
     assert_eq!(report["outcome"], "done", "once repaired: {report:#}");
     region.filled_to(4).await;
-    broken_again_it_serves_on(&region).await;
+    broken_region_keeps_serving(&region).await;
 }
 
-/// A pass over all regions. The others are done, and in this one nothing is launched and no
-/// launch is left open.
+/// Runs a pass over all regions. The others are done; in this one nothing is launched and no intent
+/// stays open.
 async fn others_are_done(region: &Region<'_>, settings: &Value) -> Value {
     let report = region.deployed.reconcile().await;
     let others = Region {
@@ -169,8 +170,8 @@ async fn others_are_done(region: &Region<'_>, settings: &Value) -> Value {
     region.part_of(&report).clone()
 }
 
-/// Instances that run, and their users, do not feel a setting that cannot be read.
-async fn broken_again_it_serves_on(region: &Region<'_>) {
+/// Running instances and their users are not affected by a setting that cannot be read.
+async fn broken_region_keeps_serving(region: &Region<'_>) {
     let (machines, rows) = (region.machines().await, region.rows().await);
     assert_eq!(machines.len(), 2);
     region
@@ -192,8 +193,8 @@ async fn broken_again_it_serves_on(region: &Region<'_>) {
     region.filled_to(5).await;
 }
 
-/// Constraints whose names say the rule.
-pub(crate) async fn the_database_refuses_what_can_never_be_right(deployed: &Deployed) {
+/// The names of the constraints state the rule.
+pub(crate) async fn database_refuses_settings_that_are_never_valid(deployed: &Deployed) {
     let image =
         format!("(region, image_id, client_sha, state) VALUES ('{SOUND}', 'ami-x', '{CLIENT_SHA}'");
     let refused = [

@@ -1,4 +1,4 @@
-//! Every kind of token that somebody might try.
+//! Every kind of token.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{ask, assert_refused};
 
-/// The session of everybody who is let in: it is one and the same user.
+/// The session of every accepted token: all of them name the same user.
 const SESSION: &str = "tokens";
 
 pub(crate) async fn only_genuine_tokens_are_let_in(deployed: &Deployed) {
@@ -26,11 +26,11 @@ pub(crate) async fn only_genuine_tokens_are_let_in(deployed: &Deployed) {
         let challenge = r#"Bearer error="invalid_token""#;
         assert_eq!(answer.headers["www-authenticate"], challenge, "{what}");
     }
-    for (what, token) in nobodys() {
+    for (what, token) in without_a_user() {
         let answer = with_token(deployed, &deployed.sign(&token)).await;
         assert_refused(what, &answer, 403, "FORBIDDEN", "`sub`");
     }
-    made_up_keys_do_not_make_us_ask_the_provider(deployed).await;
+    unknown_key_ids_do_not_fetch_the_key_set(deployed).await;
 }
 
 fn somebody() -> Token {
@@ -110,8 +110,8 @@ fn not_for_us() -> [(&'static str, Token, &'static str); 14] {
     ]
 }
 
-/// Genuine, and of nobody who could be given a slot.
-fn nobodys() -> [(&'static str, Token); 5] {
+/// Genuine tokens without a user that could be assigned a slot.
+fn without_a_user() -> [(&'static str, Token); 5] {
     [
         ("no user", somebody().without("sub")),
         ("an empty user", somebody().claim("sub", "")),
@@ -144,7 +144,7 @@ async fn without_one(deployed: &Deployed) {
     }
     let request = deployed.request(Method::POST, "mandelbox/assign");
     let answer = Answer::of(request.body("{")).await;
-    // Only a user is told what is wrong with a body.
+    // Only an authenticated user is told what is wrong with a body.
     assert_refused("no header", &answer, 401, "UNAUTHORIZED", "send a token");
 }
 
@@ -202,12 +202,12 @@ async fn forged(deployed: &Deployed) {
     }
 }
 
-async fn made_up_keys_do_not_make_us_ask_the_provider(deployed: &Deployed) {
+async fn unknown_key_ids_do_not_fetch_the_key_set(deployed: &Deployed) {
     let before = deployed.stack.jwks().requests();
     for made_up in 0..10 {
         let token = somebody().key_id(format!("made-up-{made_up}"));
         with_token(deployed, &deployed.sign(&token)).await;
     }
-    let asked = deployed.stack.jwks().requests() - before;
-    assert!(asked <= 1, "the key set was fetched {asked} times");
+    let fetches = deployed.stack.jwks().requests() - before;
+    assert!(fetches <= 1, "the key set was fetched {fetches} times");
 }

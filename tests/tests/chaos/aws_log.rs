@@ -1,4 +1,4 @@
-//! What the local AWS says of the functions: its log, read as it grows.
+//! The local AWS's log of the functions, read as it grows.
 
 use std::fmt;
 use std::fs::File;
@@ -6,10 +6,11 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 
 use local_stack::stack::Stack;
 
-/// A process was gone before it had answered.
+/// In the log of a process that ended before its answer.
 const CUT_SHORT: &str = "Runtime exited before returning a response";
 
-/// A pass went on when another had the lock. Of those that somebody waited for, the answer says it.
+/// A pass continued after another had taken the lock. Passes whose answer a caller waits for report
+/// it in the answer instead.
 const LOCK_LOST: &str = "was lost: version";
 
 pub(crate) struct AwsLog {
@@ -17,7 +18,7 @@ pub(crate) struct AwsLog {
     read: u64,
     /// Invocations that were cut short.
     pub(crate) cut_short: usize,
-    /// Steps that were refused to a holder of before.
+    /// Writes of earlier holders that were rejected.
     pub(crate) refused: usize,
 }
 
@@ -32,7 +33,7 @@ impl AwsLog {
         }
     }
 
-    /// Reads on to the last whole line.
+    /// Reads to the last complete line.
     pub(crate) fn read_on(&mut self) {
         let mut bytes = Vec::new();
         self.file

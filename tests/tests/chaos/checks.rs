@@ -1,11 +1,5 @@
-//! What always holds, asked of the evidence. Each check gives what is broken in words, nothing if
-//! all is well; and each is shown by a test of its own to see what it is for.
+//! The invariants that need what only this test knows: the pauses of holders, and the whole
+//! DynamoDB table. The others are in `testing::invariants`.
 
-pub(crate) mod launches;
 pub(crate) mod live;
-pub(crate) mod removals;
-pub(crate) mod slots;
 pub(crate) mod stores;
-
-#[cfg(test)]
-pub(crate) mod examples;

@@ -1,64 +1,47 @@
-//! What the checks look at: EC2's ledger, the audit of Postgres, what users were told. All times
-//! are of one clock, since everything runs on one machine.
+//! What the checks read: EC2's ledger, the audit of PostgreSQL, and the slots that were answered to
+//! users. All times are of one clock, since everything runs on one machine.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use scaling_tests::deployed::Deployed;
 use scaling_tests::ledger::{Call, Ledger, Machine};
+use testing::invariants::MachineHistory;
+use testing::invariants::fences::FenceChange;
+use testing::invariants::launches::LaunchRequest;
+use testing::invariants::removals::{InstanceChange, RemovalHistory, TerminationRequest};
+use testing::invariants::slots::{Holding, SlotChange};
+use testing::invariants::{launches, removals, slots};
 use tokio_postgres::Row;
 
-use crate::hunt::Pause;
-use crate::users::Told;
+use crate::process_faults::Pause;
+use crate::regions::LOST_SECONDS;
 
 const AUDIT: &str = include_str!("audit.sql");
 
+/// `SessionsPerUser` in the template.
+const SESSIONS: usize = 3;
+
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    /// `RunInstances` and `TerminateInstances`.
-    pub(crate) calls: Vec<Call>,
-    /// All that were ever launched.
-    pub(crate) machines: Vec<Machine>,
+    pub(crate) launches: Vec<LaunchRequest>,
+    pub(crate) terminations: Vec<TerminationRequest>,
+    /// The number of `TerminateInstances` calls.
+    pub(crate) termination_calls: usize,
+    /// Every machine that was ever launched.
+    pub(crate) machines: Vec<MachineHistory>,
     pub(crate) instances: Vec<InstanceChange>,
     pub(crate) slots: Vec<SlotChange>,
-    pub(crate) fences: Vec<FenceChange>,
+    /// By region.
+    pub(crate) fences: BTreeMap<String, Vec<FenceChange>>,
     pub(crate) pauses: Vec<Pause>,
-    pub(crate) told: Vec<Told>,
-    /// Those of EC2's events that a function was invoked with.
+    /// The slots that were answered to users.
+    pub(crate) answers: Vec<Holding>,
+    /// The number of EC2's events that a function was invoked with.
     pub(crate) events: usize,
 }
 
-/// A status of an instance that was committed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct InstanceChange {
-    pub(crate) at_us: i64,
-    pub(crate) id: String,
-    pub(crate) status: Option<String>,
-    pub(crate) notice: Option<String>,
-    pub(crate) occupied: i64,
-    pub(crate) silent_ms: Option<i64>,
-}
-
-/// A status or a user of a slot that was committed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SlotChange {
-    pub(crate) at_us: i64,
-    pub(crate) id: String,
-    pub(crate) instance_id: String,
-    pub(crate) status: Option<String>,
-    pub(crate) was_user: Option<String>,
-    pub(crate) user: Option<String>,
-    pub(crate) session: Option<String>,
-}
-
-/// A fence that a pass raised.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FenceChange {
-    pub(crate) region: String,
-    pub(crate) was: Option<i64>,
-    pub(crate) version: i64,
-}
-
-/// EC2's calls as they come: the emulator forgets old ones.
+/// EC2's calls, collected while they happen: the emulator drops old ones.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     last: u64,
@@ -66,7 +49,7 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// Takes the calls since the last time, and gives the rest of the ledger back.
+    /// Collects the calls since the last time, and returns the rest of the ledger.
     pub(crate) async fn gather(&mut self, deployed: &Deployed) -> Ledger {
         let control = &deployed.stack.env().ec2_control_url;
         let mut ledger = Ledger::since(control, self.last).await;
@@ -74,7 +57,7 @@ impl Calls {
             assert_eq!(
                 call.seq,
                 self.last + 1,
-                "calls were forgotten: gather more often"
+                "calls were dropped: gather more often"
             );
             self.last = call.seq;
             if matches!(call.action.as_str(), "RunInstances" | "TerminateInstances") {
@@ -83,9 +66,17 @@ impl Calls {
         }
         ledger
     }
+
+    /// The number of calls of an action.
+    fn of(&self, action: &str) -> usize {
+        self.kept
+            .iter()
+            .filter(|call| call.action == action)
+            .count()
+    }
 }
 
-/// Writes down from now on what is committed.
+/// Records from now on what is committed.
 pub(crate) async fn install_audit(deployed: &Deployed) {
     deployed
         .sql
@@ -99,7 +90,7 @@ impl Evidence {
         deployed: &Deployed,
         mut calls: Calls,
         pauses: Vec<Pause>,
-        told: Vec<Told>,
+        answers: Vec<Holding>,
     ) -> Self {
         let ledger = calls.gather(deployed).await;
         let deliveries = ledger.events.iter().flat_map(|event| &event.deliveries);
@@ -109,39 +100,57 @@ impl Evidence {
             occupied, silent_ms FROM audit.instances ORDER BY seq";
         let slots = "SELECT (extract(epoch FROM at) * 1000000)::bigint, id, instance_id,
             status, was_user, user_id, session_id FROM audit.slots ORDER BY seq";
-        let fences = "SELECT region, was, version FROM audit.fences ORDER BY seq";
+        let all_fences = "SELECT region, was, version FROM audit.fences ORDER BY seq";
+        let mut fences: BTreeMap<String, Vec<FenceChange>> = BTreeMap::new();
+        for row in rows(all_fences).await {
+            fences.entry(row.get(0)).or_default().push(FenceChange {
+                before: row.get(1),
+                version: row.get(2),
+            });
+        }
         Self {
             events: deliveries.filter(|it| it.outcome == "delivered").count(),
-            calls: calls.kept,
-            machines: ledger.instances,
-            instances: rows(instances)
-                .await
-                .iter()
-                .map(InstanceChange::read)
-                .collect(),
-            slots: rows(slots).await.iter().map(SlotChange::read).collect(),
-            fences: rows(fences).await.iter().map(FenceChange::read).collect(),
+            launches: calls.kept.iter().filter_map(Call::launch_request).collect(),
+            terminations: calls.kept.iter().flat_map(Call::terminations).collect(),
+            termination_calls: calls.of("TerminateInstances"),
+            machines: ledger.instances.iter().map(Machine::history).collect(),
+            instances: rows(instances).await.iter().map(instance_change).collect(),
+            slots: rows(slots).await.iter().map(slot_change).collect(),
+            fences,
             pauses,
-            told,
+            answers,
         }
     }
 
-    /// The first moment at which an instance was committed to be in this status.
-    pub(crate) fn first(&self, id: &str, status: &str) -> Option<&InstanceChange> {
-        let is =
-            |change: &&InstanceChange| change.id == id && change.status.as_deref() == Some(status);
-        self.instances.iter().find(is)
+    /// What is broken in the history of launches, removals and slots. `closed` are the launches
+    /// whose intents are closed.
+    pub(crate) fn violations(&self, closed: &BTreeSet<String>) -> Vec<String> {
+        let known = self
+            .instances
+            .iter()
+            .map(|change| change.id.as_str())
+            .collect();
+        let mut found = launches::violations(&self.launches, &self.machines);
+        found.extend(launches::unclosed(&self.launches, closed));
+        found.extend(launches::without_row(&self.machines, &known));
+        found.extend(removals::violations(&RemovalHistory {
+            requests: &self.terminations,
+            machines: &self.machines,
+            instances: &self.instances,
+            slots: &self.slots,
+            lost_ms: i64::from(LOST_SECONDS) * 1000,
+        }));
+        found.extend(slots::history_violations(&self.slots, SESSIONS));
+        found.extend(slots::answers_without_assignment(
+            &self.answers,
+            &self.slots,
+        ));
+        found
     }
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = |action| {
-            self.calls
-                .iter()
-                .filter(|call| call.action == action)
-                .count()
-        };
         let became = |status| {
             let instances = self.instances.iter();
             instances
@@ -153,56 +162,38 @@ impl fmt::Display for Evidence {
             "{} machines by {} RunInstances, {} drained, {} ended of which {} by {} \
              TerminateInstances, {} of EC2's events delivered",
             self.machines.len(),
-            asked("RunInstances"),
+            self.launches.len(),
             became("DRAINING"),
             became("TERMINATING"),
             self.machines
                 .iter()
                 .filter(|it| it.ended_by.as_deref() == Some("user"))
                 .count(),
-            asked("TerminateInstances"),
+            self.termination_calls,
             self.events,
         )
     }
 }
 
-impl InstanceChange {
-    fn read(row: &Row) -> Self {
-        Self {
-            at_us: row.get(0),
-            id: row.get(1),
-            status: row.get(2),
-            notice: row.get(3),
-            occupied: row.get(4),
-            silent_ms: row.get(5),
-        }
+fn instance_change(row: &Row) -> InstanceChange {
+    InstanceChange {
+        at_us: row.get(0),
+        id: row.get(1),
+        status: row.get(2),
+        notice: row.get(3),
+        occupied: row.get(4),
+        silent_ms: row.get(5),
     }
 }
 
-impl SlotChange {
-    fn read(row: &Row) -> Self {
-        Self {
-            at_us: row.get(0),
-            id: row.get(1),
-            instance_id: row.get(2),
-            status: row.get(3),
-            was_user: row.get(4),
-            user: row.get(5),
-            session: row.get(6),
-        }
-    }
-
-    pub(crate) fn is_occupied(&self) -> bool {
-        self.user.is_some()
-    }
-}
-
-impl FenceChange {
-    fn read(row: &Row) -> Self {
-        Self {
-            region: row.get(0),
-            was: row.get(1),
-            version: row.get(2),
-        }
+fn slot_change(row: &Row) -> SlotChange {
+    SlotChange {
+        at_us: row.get(0),
+        id: row.get(1),
+        instance_id: row.get(2),
+        status: row.get(3),
+        user_before: row.get(4),
+        user: row.get(5),
+        session: row.get(6),
     }
 }

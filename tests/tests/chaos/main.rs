@@ -1,16 +1,15 @@
-//! The real thing: the deployed stack with thirty regions under load, with limits and leases of
-//! seconds, while its function processes are killed at random moments, some hundreds of times,
-//! and others are paused for longer than their leases. Afterwards everything is left to settle,
-//! and EC2's ledger, Postgres and DynamoDB are compared: with each other, and over all of their
-//! history with what always holds.
+//! The deployed stack with thirty regions under load and with timeouts of seconds, while its
+//! function processes are killed at random moments some hundreds of times, and others are paused
+//! for longer than their leases. Afterwards everything settles, and EC2's ledger, PostgreSQL and
+//! DynamoDB are compared: with each other, and over their whole history with the invariants.
 //!
-//! In the first third processes are only killed, after that they are also paused. Random choices
-//! come from one seed, though not when each of them takes effect: a run cannot be repeated
-//! exactly. What a run may be told:
+//! In the first third processes are only killed, after that also paused. Random choices come from
+//! one seed, but not the moment at which each takes effect, so a run cannot be repeated exactly.
+//! Variables of a run:
 //!
 //! - `CHAOS_SEED`: another seed than [`SEED`];
-//! - `CHAOS_SECONDS`: how long it is to last, without start and settling (default [`SECONDS`]).
-//!   It lasts longer if there were not enough kills and pauses by then.
+//! - `CHAOS_SECONDS`: its duration without start and settling (default [`SECONDS`]). It is longer
+//!   if there were not enough kills and pauses by then.
 //!
 //! A long run, with its figures:
 //!
@@ -27,14 +26,14 @@
 mod aws_log;
 mod checks;
 mod evidence;
-mod hunt;
+mod faults;
 mod load;
 mod passes;
-mod prey;
+mod process_faults;
+mod processes;
 mod regions;
 mod settle;
 mod users;
-mod weather;
 
 use std::time::{Duration, Instant};
 
@@ -46,11 +45,10 @@ use startup::SystemClock;
 
 use aws_log::AwsLog;
 use checks::live::Live;
-use checks::stores::Memory;
-use checks::{launches, removals, slots, stores};
+use checks::stores::{self, Store};
 use evidence::{Calls, Evidence, install_audit};
 use load::{Chaos, KILLS, PAUSES};
-use passes::Reconciler;
+use passes::PassLoad;
 use regions::{MAX_INSTANCES, World};
 use settle::settle;
 use users::Users;
@@ -58,19 +56,19 @@ use users::Users;
 const SEED: u64 = 20_261_121;
 const SECONDS: u64 = 75;
 
-/// So often each region's lock is taken in the time, at the least.
+/// The least number of times that each region's lock must be taken.
 const PASSES_EACH: i64 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_are_killed_or_paused_at_any_moment_break_no_promise() {
+async fn functions_killed_or_paused_at_any_moment_break_no_invariant() {
     let seed = setting("CHAOS_SEED", SEED);
     let time = Duration::from_secs(setting("CHAOS_SECONDS", SECONDS));
     println!("CHAOS_SEED={seed} CHAOS_SECONDS={}", time.as_secs());
     let deployed = thirty_regions().await;
-    weather::disturb_database_events(&deployed, seed).await;
+    faults::disturb_database_events(&deployed, seed).await;
     deployed.deliver_events().await;
 
-    let (users, passes) = (Users::of(&deployed), Reconciler::of(&deployed));
+    let (users, passes) = (Users::of(&deployed), PassLoad::of(&deployed));
     let (mut calls, mut log) = (Calls::default(), AwsLog::of(&deployed.stack));
     let chaos = Chaos {
         deployed: &deployed,
@@ -80,44 +78,42 @@ async fn processes_that_are_killed_or_paused_at_any_moment_break_no_promise() {
         time,
     };
     let began = Instant::now();
-    let bag = tokio::select! {
-        bag = chaos.happens(&mut calls, &mut log) => bag,
+    let tally = tokio::select! {
+        tally = chaos.happens(&mut calls, &mut log) => tally,
         part = deployed.stack.failed() => panic!("{part}"),
     };
     let lasted = began.elapsed().as_secs_f32();
-    println!("{lasted:.0} s: {bag}, {log}");
-    println!("asked for passes: {:?}", passes.tally());
-    println!("asked for slots: {:?}", users.answers());
-    weather::clear_up(&deployed).await;
+    println!("{lasted:.0} s: {tally}, {log}");
+    println!("outcomes of passes: {:?}", passes.tally());
+    println!("answers to users: {:?}", users.answers());
+    faults::clear_faults(&deployed).await;
     println!("settled by {}", settle(&deployed, &users).await);
 
-    let evidence = Evidence::read(&deployed, calls, bag.pauses.clone(), users.told()).await;
-    let memory = Memory::read(&deployed).await;
+    let evidence = Evidence::read(&deployed, calls, tally.pauses.clone(), users.answered()).await;
+    let store = Store::read(&deployed).await;
     let live = Live::in_all_regions(&evidence, MAX_INSTANCES);
     log.read_on();
     let refused = log.refused + passes.refused();
     let events = deployed.control_events("GET", "", &Value::Null).await;
-    println!("{memory}, {refused} steps refused to holders of before");
+    println!("{store}, {refused} writes of earlier holders rejected");
     println!("{evidence}, {live}");
     println!("events of the database: {}", events["events"]);
 
-    let mut violations = launches::violations(&evidence, &memory.closed);
+    let mut violations = evidence.violations(&store.closed);
     violations.extend(live.violations);
-    violations.extend(removals::violations(&evidence));
-    violations.extend(slots::violations(&evidence));
-    violations.extend(memory.violations(&evidence, PASSES_EACH));
+    violations.extend(store.violations(&evidence, PASSES_EACH));
     violations.extend(stores::violations(&deployed, &evidence).await);
     assert!(
         violations.is_empty(),
         "with CHAOS_SEED={seed}: {violations:#?}"
     );
-    let much = log.cut_short >= KILLS && bag.long_pauses() >= PAUSES;
-    assert!(much, "too little happened");
-    assert!(refused > 0, "no pause made anybody lose a lock");
+    let much = log.cut_short >= KILLS && tally.long_pauses() >= PAUSES;
+    assert!(much, "too few kills or pauses");
+    assert!(refused > 0, "no paused holder lost its lock");
     deployed.stack.stop();
 }
 
-/// Deployed and set up, with everything written down from now on.
+/// Deploys and sets up the stack, and records changes from now on.
 async fn thirty_regions() -> Deployed {
     let folder = tempfile::tempdir().unwrap();
     let world = World::new();
@@ -132,8 +128,8 @@ async fn thirty_regions() -> Deployed {
     deployed
 }
 
-/// Everything that takes its time does so in seconds, or less. The agents look seldom: there are
-/// many of them on one machine.
+/// Reduces every duration to seconds or less. Agents poll rarely, since many of them run on one
+/// machine.
 fn in_seconds(options: &mut StackOptions) {
     let parameters = [
         ("PassBudgetSeconds", "2"),
@@ -165,7 +161,7 @@ fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-/// In milliseconds since 1970, as EC2's ledger has it.
+/// In milliseconds since 1970, as in EC2's ledger.
 fn now_ms() -> i64 {
     SystemClock.now().as_millisecond()
 }

@@ -1,5 +1,5 @@
-//! Whoever asks for passes: the schedule, and operators who want more or less of a region. For all
-//! regions or for some, waiting for the answer or not, several at once.
+//! Load of passes: the schedule, and operators that change targets. Passes are for all regions or
+//! for some, with and without waiting for the answer, several at once.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,17 +15,17 @@ use serde_json::{Value, json};
 
 use crate::regions::REGIONS;
 
-/// Passes that went on when another had the lock.
+/// Passes that continued after another had taken the lock.
 const REFUSED: &str = "lock lost";
 
-pub(crate) struct Reconciler {
+pub(crate) struct PassLoad {
     lambda: Client,
     function: String,
     operator: Operator,
     tally: Mutex<BTreeMap<String, usize>>,
 }
 
-impl Reconciler {
+impl PassLoad {
     pub(crate) fn of(deployed: &Deployed) -> Self {
         Self {
             lambda: Client::new(&deployed.stack.sdk_config()),
@@ -35,42 +35,42 @@ impl Reconciler {
         }
     }
 
-    /// Passes for one region or a few, one invocation after the other.
-    pub(crate) async fn for_some(&self, mut dice: Random, stop: &AtomicBool) {
+    /// Runs passes for one region or a few, one invocation after the other.
+    pub(crate) async fn for_some(&self, mut random: Random, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
-            let count = if dice.chance(90) {
+            let count = if random.chance(90) {
                 1
             } else {
-                2 + dice.below(4)
+                2 + random.below(4)
             };
-            let regions: Vec<_> = (0..count).map(|_| *dice.pick(&REGIONS)).collect();
-            // Most passes should have something to do: a launch, or to drain what is empty.
-            if dice.chance(60) {
-                self.want(regions[0], *dice.pick(&[0, 0, 1, 3, 6])).await;
+            let regions: Vec<_> = (0..count).map(|_| *random.pick(&REGIONS)).collect();
+            // Most passes should have something to do: a launch, or a drain.
+            if random.chance(60) {
+                self.want(regions[0], *random.pick(&[0, 0, 1, 3, 6])).await;
             }
             let payload = json!({"regions": regions});
-            if dice.chance(25) {
+            if random.chance(25) {
                 self.leave(&payload).await;
             } else {
                 self.ask(&payload).await;
             }
-            tokio::time::sleep(dice.millis(100, 800)).await;
+            tokio::time::sleep(random.millis(100, 800)).await;
         }
     }
 
-    /// Passes for all regions, as each minute brings one.
-    pub(crate) async fn for_all(&self, mut dice: Random, stop: &AtomicBool) {
+    /// Runs passes for all regions, as the schedule does each minute.
+    pub(crate) async fn for_all(&self, mut random: Random, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
-            if dice.chance(30) {
+            if random.chance(30) {
                 self.leave(&schedule()).await;
             } else {
                 self.ask(&schedule()).await;
             }
-            tokio::time::sleep(dice.millis(8_000, 16_000)).await;
+            tokio::time::sleep(random.millis(8_000, 16_000)).await;
         }
     }
 
-    /// How often what came of it: outcomes by region, and of whole invocations.
+    /// The number of each outcome, by region and for whole invocations.
     pub(crate) fn tally(&self) -> BTreeMap<String, usize> {
         self.tally.lock().unwrap().clone()
     }
@@ -111,7 +111,7 @@ impl Reconciler {
         }
     }
 
-    /// Nobody waits for the answer.
+    /// Invokes without waiting for the answer.
     async fn leave(&self, payload: &Value) {
         self.count("invocations that nobody waited for");
         let asked = self.lambda.invoke().function_name(&self.function);

@@ -1,4 +1,4 @@
-//! Thirty regions: the world that EC2 is made of, and their set-up by an operator.
+//! Thirty regions: the world of the EC2 emulator, and their set-up by an operator.
 
 use std::path::{Path, PathBuf};
 
@@ -41,12 +41,12 @@ pub(crate) const REGIONS: [&str; 30] = [
     "ap-northeast-3",
 ];
 
-/// Of each region. Small, so that the host agents' processes stay bearable.
+/// The maximum of each region. Small, to limit the number of host agents' processes.
 pub(crate) const MAX_INSTANCES: usize = 3;
 const CAPACITY: u32 = 2;
 const TARGET_FREE: u32 = 2;
 
-/// An agent that is silent for this long is given up. Everything that waits does so for seconds.
+/// The silence after which an agent is lost. All timeouts are seconds here.
 pub(crate) const LOST_SECONDS: u32 = 24;
 
 /// The home region of the default world, thirty times, each with ids and addresses of its own.
@@ -67,12 +67,12 @@ impl World {
         Self(REGIONS.into_iter().zip(1..).map(region).collect())
     }
 
-    /// The file that the emulator reads.
+    /// Writes the file that the emulator reads.
     pub(crate) fn write(&self, folder: &Path) -> PathBuf {
         scaling_tests::world::write(folder, &self.0)
     }
 
-    /// All regions in one request, each with its first image, and the app's version.
+    /// Inserts all regions in one request, each with its first image, and the app version.
     pub(crate) async fn set_up(&self, deployed: &Deployed) {
         let document = "mutation SetUp(
             $regions: [regions_insert_input!]!
@@ -96,7 +96,7 @@ impl World {
     }
 }
 
-/// A subnet by its tag and one by its id: the first costs EC2 a question more, which may fail.
+/// One subnet by its tag and one by its id: the first takes one more call to EC2, which may fail.
 fn settings(name: &str, region: &Value) -> Value {
     let subnet_tag = json!({"key": "Name", "value": region["subnets"][0]["tags"]["Name"]});
     let choice = |place: &str, subnet: &Value| json!({"instance_type": "m6i.large", "capacity": CAPACITY, place: subnet});

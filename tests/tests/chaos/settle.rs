@@ -1,8 +1,8 @@
-//! When everything works again: passes for each region, as the schedule brings them, until nothing
-//! is left to do.
+//! After the faults: passes for each region, as the schedule runs them, until nothing is left to
+//! do.
 //!
-//! Not all regions in one invocation: with limits of seconds, and on a machine that is busy, it may
-//! have used up its time when it has looked at thirty, and then does nothing in any.
+//! Each invocation has only one region: with timeouts of seconds and on a busy machine, it might
+//! use up its budget while it observes thirty regions, and then do nothing in any of them.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -14,22 +14,22 @@ use serde_json::{Value, json};
 use shared::clock::Clock as _;
 use startup::SystemClock;
 
-use crate::checks::stores::Memory;
+use crate::checks::stores::Store;
 use crate::regions::REGIONS;
 use crate::users::Users;
 
 /// The minute of this schedule.
 const MINUTE: Duration = Duration::from_secs(4);
 
-/// So many regions at a time.
+/// The number of regions at the same time.
 const AT_ONCE: usize = 3;
 
-/// So many of them settle everything, once it is forgotten that EC2 had no room. What takes longest
-/// is an agent that died just before: it is given up when it has been silent for `lost_seconds`, its
-/// row goes when EC2 has ended it, and meanwhile the lock of a killed holder runs out.
+/// The passes that settle everything once the refusals have expired. An agent that died just before
+/// takes longest: its instance is terminated once it has been silent for `lost_seconds`, its row is
+/// deleted once EC2 has terminated it, and meanwhile the lock of a killed holder expires.
 const MOST_PASSES: usize = 15;
 
-/// Instances that start or leave, slots that are in use, users who wait.
+/// Instances that start or leave, slots in use, and waiting users.
 const UNREST: &str = "SELECT
     (SELECT count(*) FROM instances WHERE status <> 'ACTIVE') AS instances,
     (SELECT count(*) FROM slots WHERE status <> 'WAITING') AS slots,
@@ -54,29 +54,29 @@ impl fmt::Display for Settled {
 pub(crate) async fn settle(deployed: &Deployed, users: &Users<'_>) -> Settled {
     let began = Instant::now();
     let (mut passes, mut left) = (0, MOST_PASSES);
-    let mut forgotten = None;
+    let mut refused_until = None;
     loop {
         let minute = Instant::now() + MINUTE;
         passes += 1;
-        users.insist().await;
+        users.retry_waiting_users().await;
         let mut unrest: Vec<_> = iter(REGIONS)
             .map(|region| pass(deployed, region))
             .buffer_unordered(AT_ONCE)
             .filter_map(async |unrest| unrest)
             .collect()
             .await;
-        unrest.extend(on_their_way(deployed).await);
+        unrest.extend(in_progress(deployed).await);
         if unrest.is_empty() {
             let time = began.elapsed();
             return Settled { passes, time };
         }
-        // The passes that were under way when EC2 had room again have ended with the first ones:
+        // The passes that were running when EC2 had capacity again have ended with the first ones:
         // there are no new refusals.
-        let forgotten = match forgotten {
-            Some(forgotten) => forgotten,
-            None => *forgotten.insert(Memory::read(deployed).await.refused_until),
+        let until = match refused_until {
+            Some(until) => until,
+            None => *refused_until.insert(Store::read(deployed).await.refused_until),
         };
-        if SystemClock.now().as_second() > forgotten {
+        if SystemClock.now().as_second() > until {
             left -= 1;
         }
         assert!(left > 0, "not settled after {passes} passes: {unrest:#?}");
@@ -84,7 +84,7 @@ pub(crate) async fn settle(deployed: &Deployed, users: &Users<'_>) -> Settled {
     }
 }
 
-/// One pass, and what is left to be done in the region after it.
+/// Runs one pass. Returns its report if something is left to do in the region.
 async fn pass(deployed: &Deployed, region: &str) -> Option<String> {
     let report = deployed.invoke(&json!({"regions": [region]})).await;
     let report = &report["regions"][0];
@@ -92,18 +92,18 @@ async fn pass(deployed: &Deployed, region: &str) -> Option<String> {
     let is_idle = report["outcome"] == "done"
         && plan["steps"] == json!([])
         && plan["figures"]["starting"] == json!(0)
-        && !notes_an_instance(plan);
+        && !has_note_about_an_instance(plan);
     (!is_idle).then(|| report.to_string())
 }
 
-/// An agent that is late with its heartbeat has its slots not counted: there is a surplus as soon
-/// as it is heard of again.
-pub(crate) fn notes_an_instance(plan: &Value) -> bool {
+/// The slots of an agent whose heartbeat is late are not counted: they may be surplus as soon as it
+/// sends one.
+pub(crate) fn has_note_about_an_instance(plan: &Value) -> bool {
     let notes = plan["notes"].as_array().into_iter().flatten();
     notes.into_iter().any(|note| note.get("instance").is_some())
 }
 
-async fn on_their_way(deployed: &Deployed) -> Option<String> {
+async fn in_progress(deployed: &Deployed) -> Option<String> {
     let row = deployed.sql.query_one(UNREST, &[]).await.expect(UNREST);
     let rows: [i64; 3] = ["instances", "slots", "users"].map(|column| row.get(column));
     let events = deployed.control_events("GET", "", &Value::Null).await;

@@ -1,4 +1,4 @@
-//! Users who come, are given a slot or refused, and come again.
+//! Load of users, who request slots, are assigned one or refused, and retry.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,33 +10,27 @@ use local_stack::seed::{APP_VERSION, CLIENT_SHA};
 use reqwest::Method;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
+use testing::invariants::slots::Holding;
 
 use crate::regions::REGIONS;
 
-/// Few, and often there: some of them meet their limit.
+/// Few, with many requests each, so that some reach their limit.
 const USERS: usize = 60;
 
-/// Half of all requests are for one of the first so many regions: those meet their maximum.
+/// Half of all requests are for one of the first regions, up to this number: those reach their
+/// maximum.
 const HOT: usize = 6;
 
-/// One whose function died asks again at once, for the same session.
+/// A user whose function died retries at once for the same session.
 const ATTEMPTS: usize = 4;
 
-/// Longer than the function's own limit.
+/// Longer than the function's own timeout.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A slot that a user was told.
-#[derive(Clone, Debug)]
-pub(crate) struct Told {
-    pub(crate) user: String,
-    pub(crate) session: String,
-    pub(crate) slot: String,
-}
 
 pub(crate) struct Users<'a> {
     deployed: &'a Deployed,
     sessions: AtomicUsize,
-    told: Mutex<Vec<Told>>,
+    answered: Mutex<Vec<Holding>>,
     answers: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -45,20 +39,24 @@ impl<'a> Users<'a> {
         Self {
             deployed,
             sessions: AtomicUsize::new(1),
-            told: Mutex::default(),
+            answered: Mutex::default(),
             answers: Mutex::default(),
         }
     }
 
-    /// One request after the other until it is time to stop.
-    pub(crate) async fn come_and_go(&self, mut dice: Random, stop: &AtomicBool) {
+    /// Sends one request after the other until `stop`.
+    pub(crate) async fn request_slots(&self, mut random: Random, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
-            let user = format!("user-{}", dice.below(USERS));
+            let user = format!("user-{}", random.below(USERS));
             let session = self.sessions.fetch_add(1, Ordering::Relaxed).to_string();
-            let regions: Vec<_> = (0..=dice.below(3))
+            let regions: Vec<_> = (0..=random.below(3))
                 .map(|_| {
-                    let sides = if dice.chance(50) { HOT } else { REGIONS.len() };
-                    REGIONS[dice.below(sides)]
+                    let sides = if random.chance(50) {
+                        HOT
+                    } else {
+                        REGIONS.len()
+                    };
+                    REGIONS[random.below(sides)]
                 })
                 .collect();
             for _ in 0..ATTEMPTS {
@@ -66,12 +64,12 @@ impl<'a> Users<'a> {
                     break;
                 }
             }
-            tokio::time::sleep(dice.millis(100, 900)).await;
+            tokio::time::sleep(random.millis(100, 900)).await;
         }
     }
 
-    /// Whoever was refused for want of capacity asks again until nobody waits any more.
-    pub(crate) async fn insist(&self) {
+    /// Retries for every refused user until none waits.
+    pub(crate) async fn retry_waiting_users(&self) {
         let waiting = "SELECT user_id, session_id, region FROM waiting_users";
         let rows = self.deployed.sql.query(waiting, &[]).await.expect(waiting);
         for row in rows {
@@ -81,11 +79,11 @@ impl<'a> Users<'a> {
         }
     }
 
-    pub(crate) fn told(&self) -> Vec<Told> {
-        self.told.lock().unwrap().clone()
+    pub(crate) fn answered(&self) -> Vec<Holding> {
+        self.answered.lock().unwrap().clone()
     }
 
-    /// How often each answer was given.
+    /// The number of each answer.
     pub(crate) fn answers(&self) -> BTreeMap<String, usize> {
         self.answers.lock().unwrap().clone()
     }
@@ -115,7 +113,7 @@ impl<'a> Users<'a> {
                     .as_str()
                     .expect("a slot's id")
                     .to_owned();
-                self.told.lock().unwrap().push(Told {
+                self.answered.lock().unwrap().push(Holding {
                     user: user.to_owned(),
                     session: session.to_owned(),
                     slot,
@@ -138,7 +136,7 @@ impl<'a> Users<'a> {
     }
 }
 
-/// Whether the function lived to give one.
+/// Whether the function lived to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Given,

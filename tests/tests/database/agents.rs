@@ -36,7 +36,7 @@ async fn set_status(session: &Session, id: &str, status: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn registering_brings_address_slots_and_the_first_beat() -> Result<()> {
+async fn registration_sets_address_slots_and_first_heartbeat() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     assert_eq!(
         session.outcome(&register("i-1")).await?,
@@ -65,7 +65,7 @@ async fn registering_brings_address_slots_and_the_first_beat() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_agent_whose_instance_was_given_up_shuts_down() -> Result<()> {
+async fn agent_of_a_terminating_instance_is_told_to_shut_down() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for (id, status) in [("i-drained", "DRAINING"), ("i-ended", "TERMINATING")] {
         session.launch(REGION, id, 1).await?;
@@ -81,7 +81,7 @@ async fn an_agent_whose_instance_was_given_up_shuts_down() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_agent_that_restarts_while_draining_registers_again_and_is_told() -> Result<()> {
+async fn agent_restarted_while_draining_registers_again_and_learns_the_status() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     set_status(&session, "i-1", "DRAINING").await?;
@@ -94,7 +94,7 @@ async fn an_agent_that_restarts_while_draining_registers_again_and_is_told() -> 
 }
 
 #[tokio::test]
-async fn a_beat_is_noted_and_answered_with_the_status() -> Result<()> {
+async fn heartbeat_is_recorded_and_answered_with_the_status() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     session
@@ -118,7 +118,7 @@ async fn a_beat_is_noted_and_answered_with_the_status() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_slot_is_claimed_only_by_its_user_and_session() -> Result<()> {
+async fn slot_is_claimed_only_by_its_user_and_session() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
     let slot = session.assign("alice", "1").await?.slot();
@@ -155,7 +155,7 @@ async fn a_slot_is_claimed_only_by_its_user_and_session() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_slot_that_was_released_can_no_longer_be_claimed() -> Result<()> {
+async fn released_slot_cannot_be_claimed() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let slot = session.assign("alice", "1").await?.slot();
@@ -173,7 +173,7 @@ async fn a_slot_that_was_released_can_no_longer_be_claimed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_session_is_reported_in_order_and_its_slot_replaced() -> Result<()> {
+async fn session_is_reported_in_order_and_its_slot_replaced() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let slot = session.assign("alice", "1").await?.slot();
@@ -203,7 +203,7 @@ async fn a_session_is_reported_in_order_and_its_slot_replaced() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_draining_instance_gets_no_new_slots() -> Result<()> {
+async fn draining_instance_gets_no_new_slots() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let slot = session.assign("alice", "1").await?.slot();
@@ -216,7 +216,7 @@ async fn a_draining_instance_gets_no_new_slots() -> Result<()> {
 }
 
 #[tokio::test]
-async fn another_launchs_instance_is_like_none() -> Result<()> {
+async fn instance_of_another_launch_is_unknown_to_an_agent() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     session.launch(REGION, "i-2", 1).await?;

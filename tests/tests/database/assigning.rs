@@ -1,7 +1,9 @@
-//! What one user gets, one request after the other.
+//! Assigning slots to one user, one request after the other.
 
 use anyhow::Result;
-use scaling_tests::database::{Ask, Database, ENVIRONMENT, IMAGE, REGION, SHA, Session, text};
+use scaling_tests::database::{
+    Database, ENVIRONMENT, IMAGE, REGION, SHA, Session, SlotRequest, text,
+};
 use serde_json::{Value, json};
 
 async fn retire_and_serve(session: &Session, state: &str, sha: &str) -> Result<()> {
@@ -18,7 +20,7 @@ async fn wakeups(session: &Session) -> Result<i64> {
 }
 
 #[tokio::test]
-async fn an_assigned_slot_comes_with_everything_that_the_client_needs() -> Result<()> {
+async fn assigned_slot_has_everything_that_the_client_needs() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let assigned = session.assign("alice", "7").await?;
@@ -40,7 +42,7 @@ async fn an_assigned_slot_comes_with_everything_that_the_client_needs() -> Resul
 }
 
 #[tokio::test]
-async fn a_repeated_request_gets_the_same_slot_and_the_time_to_claim_it_anew() -> Result<()> {
+async fn repeated_request_gets_the_same_slot_with_a_new_time_to_claim_it() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 3).await?;
     let first = session.assign("alice", "1").await?;
@@ -80,19 +82,19 @@ async fn a_repeated_request_gets_the_same_slot_and_the_time_to_claim_it_anew() -
 }
 
 #[tokio::test]
-async fn a_repeated_request_is_answered_even_at_the_limit_and_without_capacity() -> Result<()> {
+async fn repeated_request_is_answered_at_the_limit_and_without_capacity() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
-    let mut ask = Ask::new("alice", "1");
+    let mut ask = SlotRequest::new("alice", "1");
     ask.limit = 1;
-    let first = session.ask(&ask).await?;
+    let first = session.request_slot(&ask).await?;
     session.run("UPDATE regions SET enabled = false").await?;
-    assert_eq!(session.ask(&ask).await?.slot(), first.slot());
+    assert_eq!(session.request_slot(&ask).await?.slot(), first.slot());
     Ok(())
 }
 
 #[tokio::test]
-async fn a_user_is_refused_over_the_limit_where_dying_sessions_do_not_count() -> Result<()> {
+async fn user_over_the_limit_is_refused_and_dying_sessions_do_not_count() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 9).await?;
     for number in ["1", "2", "3"] {
@@ -112,7 +114,7 @@ async fn a_user_is_refused_over_the_limit_where_dying_sessions_do_not_count() ->
 }
 
 #[tokio::test]
-async fn a_session_that_ended_can_be_had_again() -> Result<()> {
+async fn ended_session_can_be_requested_again() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
     let first = session.assign("alice", "1").await?;
@@ -126,23 +128,38 @@ async fn a_session_that_ended_can_be_had_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn refusals_have_an_order_of_precedence() -> Result<()> {
+async fn refusals_have_a_precedence() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    let mut ask = Ask::new("alice", "1");
-    assert_eq!(session.ask(&ask).await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    let mut ask = SlotRequest::new("alice", "1");
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "NO_INSTANCE_AVAILABLE"
+    );
     ask.sha = "other".to_owned();
-    assert_eq!(session.ask(&ask).await?.outcome(), "COMMIT_HASH_MISMATCH");
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "COMMIT_HASH_MISMATCH"
+    );
     ask.regions = vec!["nowhere".to_owned()];
-    assert_eq!(session.ask(&ask).await?.outcome(), "REGION_NOT_ENABLED");
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "REGION_NOT_ENABLED"
+    );
     ask.regions = Vec::new();
-    assert_eq!(session.ask(&ask).await?.outcome(), "REGION_NOT_ENABLED");
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "REGION_NOT_ENABLED"
+    );
     ask.limit = 0;
-    assert_eq!(session.ask(&ask).await?.outcome(), "USER_ALREADY_ACTIVE");
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "USER_ALREADY_ACTIVE"
+    );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_disabled_region_serves_nobody_and_a_paused_one_goes_on() -> Result<()> {
+async fn disabled_region_serves_no_user_and_a_paused_one_does() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     session
@@ -158,7 +175,7 @@ async fn a_disabled_region_serves_nobody_and_a_paused_one_goes_on() -> Result<()
 }
 
 #[tokio::test]
-async fn regions_are_tried_in_the_order_asked() -> Result<()> {
+async fn regions_are_tried_in_the_requested_order() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for region in ["eu-west-1", "ap-south-1"] {
         session.add_region(region, 0).await?;
@@ -167,19 +184,19 @@ async fn regions_are_tried_in_the_order_asked() -> Result<()> {
         session.register(&id).await?;
     }
     session.host("i-1", 1).await?;
-    let mut ask = Ask::new("", "1");
+    let mut ask = SlotRequest::new("", "1");
     ask.regions = ["nowhere", "eu-west-1", REGION, "eu-west-1"]
         .map(str::to_owned)
         .to_vec();
     for (user, instance) in [("alice", "i-eu-west-1"), ("bob", "i-1"), ("carol", "")] {
         ask.user = user.to_owned();
-        assert_eq!(session.ask(&ask).await?.instance(), instance);
+        assert_eq!(session.request_slot(&ask).await?.instance(), instance);
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn the_fullest_instance_is_filled_first_and_then_the_lowest_id() -> Result<()> {
+async fn fullest_instance_is_filled_first_and_then_the_lowest_id() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for (id, capacity) in [("i-1", 3), ("i-2", 2), ("i-3", 3), ("i-4", 2)] {
         session.host(id, capacity).await?;
@@ -216,9 +233,9 @@ async fn packing_counts_free_slots_not_occupied_ones() -> Result<()> {
 }
 
 #[tokio::test]
-async fn more_instances_with_room_than_one_look_ranks_are_all_used() -> Result<()> {
+async fn instances_beyond_the_first_ranking_are_all_used() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    // The first few hundred have room but nobody may be put there.
+    // The first few hundred have free slots but cannot be assigned.
     session
         .run(&format!(
             "INSERT INTO instances (id, region, launch_id, image_id, client_sha, instance_type,
@@ -239,7 +256,7 @@ async fn more_instances_with_room_than_one_look_ranks_are_all_used() -> Result<(
 }
 
 #[tokio::test]
-async fn only_active_beating_instances_on_served_images_get_users() -> Result<()> {
+async fn only_active_instances_with_fresh_heartbeats_on_served_images_get_users() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.launch(REGION, "i-booting", 1).await?;
     session.host("i-1", 1).await?;
@@ -287,21 +304,30 @@ async fn current_and_baking_images_are_served_each_to_its_own_clients() -> Resul
             .await?;
     }
     session.host("i-current", 1).await?;
-    let mut ask = Ask::new("alice", "1");
+    let mut ask = SlotRequest::new("alice", "1");
     ask.sha = "new".to_owned();
-    assert_eq!(session.ask(&ask).await?.outcome(), "COMMIT_HASH_MISMATCH");
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "COMMIT_HASH_MISMATCH"
+    );
     ask.sha = "older".to_owned();
-    assert_eq!(session.ask(&ask).await?.outcome(), "COMMIT_HASH_MISMATCH");
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "COMMIT_HASH_MISMATCH"
+    );
     ask.sha = "old".to_owned();
-    assert_eq!(session.ask(&ask).await?.instance(), "i-old");
+    assert_eq!(session.request_slot(&ask).await?.instance(), "i-old");
     ask.user = "bob".to_owned();
-    assert_eq!(session.ask(&ask).await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "NO_INSTANCE_AVAILABLE"
+    );
     assert_eq!(session.assign("bob", "1").await?.instance(), "i-current");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_developer_gets_the_current_image_whatever_the_hash() -> Result<()> {
+async fn developer_gets_the_current_image_with_any_hash() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     retire_and_serve(&session, "BAKING", "old").await?;
     session.host("i-old", 1).await?;
@@ -309,17 +335,20 @@ async fn a_developer_gets_the_current_image_whatever_the_hash() -> Result<()> {
         .run("UPDATE instances SET image_id = 'ami-old'")
         .await?;
     session.host("i-current", 1).await?;
-    let mut ask = Ask::new("alice", "1");
+    let mut ask = SlotRequest::new("alice", "1");
     ask.sha = "local_dev".to_owned();
     ask.local_dev = true;
-    assert_eq!(session.ask(&ask).await?.instance(), "i-current");
+    assert_eq!(session.request_slot(&ask).await?.instance(), "i-current");
     ask.user = "bob".to_owned();
-    assert_eq!(session.ask(&ask).await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "NO_INSTANCE_AVAILABLE"
+    );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_null_hash_is_not_a_developers() -> Result<()> {
+async fn null_hash_is_not_a_developers() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let call = format!(
@@ -333,7 +362,7 @@ async fn a_null_hash_is_not_a_developers() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_empty_user_or_session_is_an_error_that_says_so() -> Result<()> {
+async fn empty_user_or_session_is_an_error_that_names_it() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for (user, number) in [("", "1"), ("alice", "")] {
         let error = session.assign(user, number).await.unwrap_err();
@@ -346,7 +375,7 @@ async fn an_empty_user_or_session_is_an_error_that_says_so() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_refused_user_waits_until_assigned() -> Result<()> {
+async fn refused_user_waits_until_assigned() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     let waiting = async || {
         session
@@ -391,20 +420,20 @@ async fn a_refused_user_waits_until_assigned() -> Result<()> {
 }
 
 #[tokio::test]
-async fn other_refusals_are_no_demand() -> Result<()> {
+async fn refusals_other_than_for_capacity_are_not_demand() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    let mut ask = Ask::new("alice", "1");
+    let mut ask = SlotRequest::new("alice", "1");
     ask.sha = "other".to_owned();
-    session.ask(&ask).await?;
+    session.request_slot(&ask).await?;
     ask.limit = 0;
-    session.ask(&ask).await?;
+    session.request_slot(&ask).await?;
     assert_eq!(session.count("SELECT FROM waiting_users").await?, 0);
     assert_eq!(wakeups(&session).await?, 0);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_region_is_woken_when_its_free_slots_fall_below_target() -> Result<()> {
+async fn region_is_woken_when_its_free_slots_fall_below_target() -> Result<()> {
     let (_database, session) = Database::with_region(2).await?;
     session.host("i-1", 4).await?;
     session.assign("alice", "1").await?;
@@ -420,7 +449,7 @@ async fn a_region_is_woken_when_its_free_slots_fall_below_target() -> Result<()>
 }
 
 #[tokio::test]
-async fn slots_that_nobody_can_get_do_not_count_as_free() -> Result<()> {
+async fn slots_that_cannot_be_assigned_do_not_count_as_free() -> Result<()> {
     let (_database, session) = Database::with_region(1).await?;
     session.host("i-1", 2).await?;
     session.host("i-2", 9).await?;
@@ -442,12 +471,12 @@ async fn slots_that_nobody_can_get_do_not_count_as_free() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_refusal_for_want_of_capacity_wakes_the_region_of_choice() -> Result<()> {
+async fn refusal_for_lack_of_capacity_wakes_the_first_requested_region() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.add_region("eu-west-1", 0).await?;
-    let mut ask = Ask::new("alice", "1");
+    let mut ask = SlotRequest::new("alice", "1");
     ask.regions = vec!["eu-west-1".to_owned(), REGION.to_owned()];
-    session.ask(&ask).await?;
+    session.request_slot(&ask).await?;
     let row = session.row("SELECT region FROM region_wakeups").await?;
     assert_eq!(text(&row, "region"), "eu-west-1");
     let row = session.row("SELECT region FROM waiting_users").await?;

@@ -1,16 +1,17 @@
-//! The database by itself and behind GraphQL: what its functions promise to
-//! passes, to users and to host agents, also when all of them come at once.
+//! The database, alone and behind GraphQL: the contracts of its functions for passes, users and
+//! host agents, also under concurrency.
 
 mod agents;
 mod assigning;
-mod notices;
 mod passes;
 mod permissions;
 mod races;
 mod rush;
 mod schema;
 mod server;
+mod session_ends;
+mod settings;
+mod spot_notices;
 mod status;
 mod tables;
 mod upgrades;
-mod witness;

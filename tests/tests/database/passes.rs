@@ -1,4 +1,4 @@
-//! What a pass reads and writes.
+//! The functions with which a pass reads and writes.
 
 use anyhow::Result;
 use scaling_tests::database::{Database, ENVIRONMENT, IMAGE, REGION, SHA, Session, text};
@@ -19,7 +19,7 @@ async fn status(session: &Session, id: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_fence_only_rises_and_answers_the_version_in_force() -> Result<()> {
+async fn fence_only_rises_and_returns_the_version_in_force() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     let begin = async |version: i64| {
         let row = session
@@ -40,7 +40,7 @@ async fn a_fence_only_rises_and_answers_the_version_in_force() -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_write_refuses_an_older_version_and_changes_nothing() -> Result<()> {
+async fn every_write_with_an_older_version_is_refused_and_changes_nothing() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     session.assign("alice", "1").await?;
@@ -91,7 +91,7 @@ async fn every_write_refuses_an_older_version_and_changes_nothing() -> Result<()
 }
 
 #[tokio::test]
-async fn a_write_under_a_newer_version_fences_the_older_holder() -> Result<()> {
+async fn write_with_a_newer_version_fences_the_older_holder() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session
         .row(&format!("SELECT * FROM begin_pass('{REGION}', 1)"))
@@ -121,14 +121,14 @@ async fn regions_have_fences_of_their_own() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_unknown_region_is_observed_as_no_row() -> Result<()> {
+async fn unknown_region_is_observed_as_no_row() -> Result<()> {
     let (_database, session) = Database::with_region(3).await?;
     let known = session
         .row(&format!(
             "SELECT * FROM observe_region('{REGION}', '{ENVIRONMENT}')"
         ))
         .await?;
-    assert_eq!(known["target_free"], json!(3));
+    assert_eq!(known["settings"]["target_free"], json!(3));
     assert_eq!(known["app_client_sha"], json!(SHA));
     let elsewhere = session
         .row(&format!("SELECT * FROM observe_region('{REGION}', 'prod')"))
@@ -250,13 +250,13 @@ async fn only_empty_instances_are_drained() -> Result<()> {
 }
 
 #[tokio::test]
-async fn instances_are_given_up_when_empty_lost_or_gone() -> Result<()> {
+async fn instances_are_terminated_when_empty_lost_or_gone() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     let terminate = async |id: &str, reason: &str| {
         let call = format!("terminate_instances('{REGION}', 1, '[\"{id}\"]', '{reason}')");
         anyhow::Ok(session.outcomes(&call).await?.concat())
     };
-    session.watched_for_long().await?;
+    session.set_watched_for_an_hour().await?;
     for id in ["i-1", "i-2", "i-3", "i-4", "i-5"] {
         session.host(id, 1).await?;
     }
@@ -303,9 +303,9 @@ async fn instances_are_given_up_when_empty_lost_or_gone() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_instance_that_never_beat_is_lost_counted_from_its_launch() -> Result<()> {
+async fn instance_without_any_heartbeat_is_lost_counted_from_its_launch() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    session.watched_for_long().await?;
+    session.set_watched_for_an_hour().await?;
     session.launch(REGION, "i-1", 1).await?;
     session.launch(REGION, "i-2", 1).await?;
     session
@@ -317,7 +317,7 @@ async fn an_instance_that_never_beat_is_lost_counted_from_its_launch() -> Result
 }
 
 #[tokio::test]
-async fn nobody_is_lost_right_after_a_gap_in_which_nobody_looked() -> Result<()> {
+async fn no_instance_is_lost_right_after_a_gap_without_passes() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     session
@@ -334,14 +334,14 @@ async fn nobody_is_lost_right_after_a_gap_in_which_nobody_looked() -> Result<()>
     assert_eq!(session.row(&since).await?["anew"], json!(true));
     assert_eq!(session.outcomes(&terminate).await?, ["i-1=ALIVE"]);
 
-    // Passes went on since: its time is over.
+    // Passes have run since: the grace period of the gap is over.
     session
         .run("UPDATE region_fences SET watched_since = now() - interval '601 seconds'")
         .await?;
     session.row(&begin).await?;
     assert_eq!(session.row(&since).await?["long"], json!(true));
 
-    // The database was down for half of what an agent is given.
+    // The database was down for half of the time after which an agent is lost.
     session
         .run("UPDATE region_fences SET last_pass_at = now() - interval '301 seconds'")
         .await?;
@@ -356,7 +356,7 @@ async fn nobody_is_lost_right_after_a_gap_in_which_nobody_looked() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_pass_that_came_before_its_regions_row_keeps_nobody_out() -> Result<()> {
+async fn pass_before_its_regions_row_does_not_block_later_passes() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session
         .row("SELECT * FROM begin_pass('eu-west-1', 1)")
@@ -365,13 +365,14 @@ async fn a_pass_that_came_before_its_regions_row_keeps_nobody_out() -> Result<()
     session
         .row("SELECT * FROM begin_pass('eu-west-1', 2)")
         .await?;
-    let since = "SELECT watched_since IS NOT NULL AS told FROM observe_region('eu-west-1', 'dev')";
-    assert_eq!(session.row(since).await?["told"], json!(true));
+    let since =
+        "SELECT watched_since IS NOT NULL AS has_start FROM observe_region('eu-west-1', 'dev')";
+    assert_eq!(session.row(since).await?["has_start"], json!(true));
     Ok(())
 }
 
 #[tokio::test]
-async fn an_agent_that_is_heard_of_again_says_since_when() -> Result<()> {
+async fn heartbeat_after_a_silence_records_its_time() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let resumed = "SELECT FROM heartbeats WHERE resumed_at IS NOT NULL";
@@ -385,7 +386,7 @@ async fn an_agent_that_is_heard_of_again_says_since_when() -> Result<()> {
 }
 
 #[tokio::test]
-async fn users_of_a_lost_instance_are_assigned_anew() -> Result<()> {
+async fn users_of_a_lost_instance_are_assigned_again() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let lost = session.assign("alice", "1").await?;
@@ -405,7 +406,7 @@ async fn users_of_a_lost_instance_are_assigned_anew() -> Result<()> {
 }
 
 #[tokio::test]
-async fn only_given_up_instances_are_removed_and_take_their_rows_along() -> Result<()> {
+async fn only_terminating_instances_are_removed_with_their_rows() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
     session.host("i-2", 2).await?;
@@ -423,7 +424,7 @@ async fn only_given_up_instances_are_removed_and_take_their_rows_along() -> Resu
 }
 
 #[tokio::test]
-async fn missing_is_noted_once_and_taken_back() -> Result<()> {
+async fn missing_is_recorded_once_and_cleared_when_listed_again() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for id in ["i-1", "i-2", "i-3"] {
         session.host(id, 1).await?;
@@ -462,7 +463,7 @@ async fn missing_is_noted_once_and_taken_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn slots_that_nobody_claimed_are_free_again() -> Result<()> {
+async fn unclaimed_slots_are_free_again() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 3).await?;
     let unclaimed = session.assign("alice", "1").await?;
@@ -490,7 +491,7 @@ async fn slots_that_nobody_claimed_are_free_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_pass_forgets_old_wakeups_and_refusals_of_its_region() -> Result<()> {
+async fn pass_deletes_old_wakeups_and_refusals_of_its_region() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.add_region("eu-west-1", 0).await?;
     for region in [REGION, "eu-west-1"] {

@@ -1,4 +1,4 @@
-//! Who may do what through GraphQL.
+//! Roles and permissions in GraphQL.
 
 use anyhow::{Context as _, Result};
 use scaling_tests::database::{Database, REGION, Session};
@@ -6,7 +6,7 @@ use scaling_tests::graphql::{Engine, JWT_KEY, agent_claims, error_code, sign};
 use scaling_tests::metadata::altered;
 use serde_json::{Value, json};
 
-/// A region with the instances `i-1` and `i-2`, of a launch each; a user on `i-1`.
+/// A region with the instances `i-1` and `i-2`, each of its own launch, and a user on `i-1`.
 async fn two_hosts() -> Result<(Database, Session, Engine)> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
@@ -23,7 +23,7 @@ fn rows<'a>(answer: &'a Value, field: &str) -> Result<&'a Vec<Value>> {
 }
 
 #[tokio::test]
-async fn an_agent_sees_the_rows_of_its_own_launch_only() -> Result<()> {
+async fn agent_reads_only_the_rows_of_its_own_launch() -> Result<()> {
     let (_database, session, engine) = two_hosts().await?;
     let query = "{ instances { id launch_id status }
                    slots { instance_id status user_id session_id }
@@ -46,7 +46,7 @@ async fn an_agent_sees_the_rows_of_its_own_launch_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_agent_reaches_another_launch_by_no_way_round() -> Result<()> {
+async fn agent_cannot_reach_another_launch_indirectly() -> Result<()> {
     let (_database, _session, engine) = two_hosts().await?;
     let by_id = engine
         .agent("i-1", r#"{ instances_by_pk(id: "i-2") { id } }"#)
@@ -72,7 +72,7 @@ async fn an_agent_reaches_another_launch_by_no_way_round() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_agents_own_functions_work_through_graphql() -> Result<()> {
+async fn agents_own_functions_work_through_graphql() -> Result<()> {
     let (_database, session, engine) = two_hosts().await?;
     session.launch(REGION, "i-3", 1).await?;
     let register = r#"mutation { register_host(args: {instance_id: "i-3", ip_addr: "10.3.3.3"})
@@ -118,7 +118,7 @@ async fn an_agents_own_functions_work_through_graphql() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_agent_can_call_and_change_nothing_else() -> Result<()> {
+async fn agent_can_call_and_change_nothing_else() -> Result<()> {
     let (_database, session, engine) = two_hosts().await?;
     let before = session.rows("SELECT * FROM instances ORDER BY id").await?;
     let refused = [
@@ -158,7 +158,7 @@ async fn an_agent_can_call_and_change_nothing_else() -> Result<()> {
 }
 
 #[tokio::test]
-async fn users_and_strangers_may_do_nothing() -> Result<()> {
+async fn users_and_anonymous_callers_have_no_access() -> Result<()> {
     let (_database, _session, engine) = two_hosts().await?;
     let queries = [
         "{ instances { id } }",
@@ -214,7 +214,7 @@ async fn wrong_tokens_and_secrets_are_refused() -> Result<()> {
     let token = sign(&good, JWT_KEY)?;
     let cases: [&[(&str, &str)]; 3] = [
         &[("x-hasura-admin-secret", "wrong")],
-        // A token names its roles: its bearer cannot take another.
+        // A token names its roles; its bearer cannot take another.
         &[
             ("authorization", &format!("Bearer {token}")),
             ("x-hasura-role", "admin"),
@@ -258,7 +258,7 @@ async fn only_graphql_is_served() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_the_metadata_takes_away_is_refused() -> Result<()> {
+async fn requests_outside_the_metadata_are_refused() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let beat = r#"mutation { heartbeat(args: {instance_id: "i-1"}) { outcome } }"#;
@@ -302,12 +302,12 @@ async fn what_the_metadata_takes_away_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn metadata_that_cannot_be_served_is_refused_with_its_reason() -> Result<()> {
+async fn metadata_that_cannot_be_served_is_refused_with_a_reason() -> Result<()> {
     let (database, _session) = Database::with_region(0).await?;
     let tables = "databases/default/tables/";
     let functions = "databases/default/functions/";
     let cases = [
-        // Keys that are not known here.
+        // Keys that the engine does not know.
         (
             format!("{tables}public_slots.yaml"),
             "filter:",
@@ -320,7 +320,7 @@ async fn metadata_that_cannot_be_served_is_refused_with_its_reason() -> Result<(
             "is_enum: true\ntable:",
             "is_enum",
         ),
-        // Features that are not served.
+        // Features that the engine does not serve.
         (
             "remote_schemas.yaml".to_owned(),
             "[]",
@@ -339,7 +339,7 @@ async fn metadata_that_cannot_be_served_is_refused_with_its_reason() -> Result<(
             "query",
             "begin_pass",
         ),
-        // What the database does not have, or has besides.
+        // Tables and functions that only the metadata or only the database has.
         (
             format!("{tables}public_slots.yaml"),
             "- session_id",

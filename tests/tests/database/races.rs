@@ -1,4 +1,4 @@
-//! Two at the same moment that must not both win.
+//! Races of which at most one side may win.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ async fn instance_status(session: &Session, id: &str) -> Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn draining_or_assigning_wins_never_both() -> Result<()> {
+async fn racing_drain_and_assign_never_both_succeed() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let sessions = database.sessions(2).await?;
     let mut drained = 0;
-    // Whoever lost has a head start in the next round, greater each time: on any machine the two
-    // then meet.
+    // The side that lost starts earlier in the next round, by more each time: on any machine the
+    // two eventually meet.
     let (mut lead_of_drain, mut lead_of_assign) = (0, 0);
     for round in 0..ROUNDS {
         let id = format!("i-{round:03}");
@@ -62,7 +62,7 @@ async fn draining_or_assigning_wins_never_both() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_assign_waits_for_a_drain_that_comes_to_nothing() -> Result<()> {
+async fn assign_waits_for_a_drain_that_rolls_back() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let sessions = database.sessions(2).await?;
@@ -71,7 +71,7 @@ async fn an_assign_waits_for_a_drain_that_comes_to_nothing() -> Result<()> {
         .outcomes(&format!("drain_instances('{REGION}', 1, '[\"i-1\"]')"))
         .await?;
     let undo = async {
-        session.until_one_waits().await?;
+        session.wait_for_a_blocked_session().await?;
         sessions[0].run("ROLLBACK").await
     };
     let (assigned, ()) = try_join(sessions[1].assign("alice", "1"), undo).await?;
@@ -80,7 +80,7 @@ async fn an_assign_waits_for_a_drain_that_comes_to_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn releasing_or_claiming_wins_never_both() -> Result<()> {
+async fn racing_release_and_claim_never_both_succeed() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let sessions = database.sessions(2).await?;
@@ -121,8 +121,7 @@ async fn releasing_or_claiming_wins_never_both() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_request_and_a_release_leave_the_user_with_the_slot_of_the_answer() -> Result<()>
-{
+async fn racing_repeat_and_release_leave_the_user_with_the_answered_slot() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
     let sessions = database.sessions(2).await?;
@@ -155,7 +154,7 @@ async fn a_repeated_request_and_a_release_leave_the_user_with_the_slot_of_the_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_beat_is_seen_or_told_to_shut_down() -> Result<()> {
+async fn racing_heartbeat_is_counted_or_told_to_shut_down() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let sessions = database.sessions(2).await?;
     for round in 0..ROUNDS {
@@ -178,7 +177,7 @@ async fn a_beat_is_seen_or_told_to_shut_down() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_registers_twice_at_once_gets_its_slots_once() -> Result<()> {
+async fn agent_registering_twice_at_once_gets_its_slots_once() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let sessions = database.sessions(4).await?;
     for round in 0..ROUNDS {
@@ -194,7 +193,7 @@ async fn an_agent_that_registers_twice_at_once_gets_its_slots_once() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_holders_the_newer_wins_whoever_comes_first() -> Result<()> {
+async fn newer_of_two_holders_wins_in_either_order() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let sessions = database.sessions(2).await?;

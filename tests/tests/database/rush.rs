@@ -6,19 +6,19 @@ use anyhow::Result;
 use futures::future::try_join_all;
 use scaling_tests::database::{Assigned, Database, REGION, Session, claims_of, text};
 
-/// How often a rush is repeated that could go wrong by chance only.
+/// The number of repetitions of a rush that could fail only by chance.
 const ROUNDS: usize = 25;
 
-/// Each session's user asks for one slot, all at once.
+/// Requests a slot for each session's user, all at once.
 async fn rush(sessions: &[Session], session_id: &str) -> Result<Vec<Assigned>> {
-    let asks =
+    let requests =
         sessions
             .iter()
             .enumerate()
             .map(|(user, session)| async move {
                 session.assign(&format!("user-{user}"), session_id).await
             });
-    try_join_all(asks).await
+    try_join_all(requests).await
 }
 
 fn tally(answers: &[Assigned]) -> BTreeMap<String, usize> {
@@ -45,7 +45,7 @@ async fn free_all(session: &Session) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_users_on_forty_slots_fill_forty_every_time() -> Result<()> {
+async fn sixty_users_on_forty_slots_fill_all_of_them() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     for instance in 0..10 {
         session.host(&format!("i-{instance}"), 4).await?;
@@ -71,7 +71,7 @@ async fn sixty_users_on_forty_slots_fill_forty_every_time() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_users_fill_one_instance_without_a_gap() -> Result<()> {
+async fn three_hundred_users_fill_one_instance() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 250).await?;
     let sessions = database.sessions(300).await?;
@@ -83,7 +83,7 @@ async fn three_hundred_users_fill_one_instance_without_a_gap() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_sent_many_times_at_once_gets_one_slot() -> Result<()> {
+async fn request_sent_many_times_at_once_gets_one_slot() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 100).await?;
     let sessions = database.sessions(100).await?;
@@ -101,7 +101,7 @@ async fn a_request_sent_many_times_at_once_gets_one_slot() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_asking_for_many_sessions_at_once_gets_the_limit() -> Result<()> {
+async fn user_requesting_many_sessions_at_once_gets_the_limit() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 100).await?;
     let sessions = database.sessions(50).await?;
@@ -110,18 +110,18 @@ async fn a_user_asking_for_many_sessions_at_once_gets_the_limit() -> Result<()> 
         let numbers: Vec<_> = (0..sessions.len())
             .map(|number| number.to_string())
             .collect();
-        let asks = sessions
+        let requests = sessions
             .iter()
             .zip(&numbers)
             .map(|(session, number)| session.assign(&user, number));
         let expected = BTreeMap::from([("ASSIGNED".into(), 3), ("USER_ALREADY_ACTIVE".into(), 47)]);
-        assert_eq!(tally(&try_join_all(asks).await?), expected);
+        assert_eq!(tally(&try_join_all(requests).await?), expected);
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_held_by_a_request_that_then_fails_is_not_lost() -> Result<()> {
+async fn slot_locked_by_a_failed_request_is_free_again() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let sessions = database.sessions(2).await?;
@@ -133,7 +133,7 @@ async fn a_slot_held_by_a_request_that_then_fails_is_not_lost() -> Result<()> {
         );
         let second = sessions[1].assign("bob", "1");
         let undo = async {
-            session.until_one_waits().await?;
+            session.wait_for_a_blocked_session().await?;
             sessions[0].run("ROLLBACK").await
         };
         let (second, ()) = futures::future::try_join(second, undo).await?;
@@ -144,7 +144,7 @@ async fn a_slot_held_by_a_request_that_then_fails_is_not_lost() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wait_for_a_slot_ends() -> Result<()> {
+async fn waiting_for_a_locked_slot_is_bounded() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let sessions = database.sessions(2).await?;
@@ -161,7 +161,7 @@ async fn a_wait_for_a_slot_ends() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_assigns_wake_a_region_a_few_times() -> Result<()> {
+async fn thousand_assigns_wake_a_region_a_few_times() -> Result<()> {
     let (database, session) = Database::with_region(2_000).await?;
     for instance in 0..10 {
         session.host(&format!("i-{instance}"), 100).await?;
@@ -190,7 +190,7 @@ async fn a_thousand_assigns_wake_a_region_a_few_times() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_at_once_neither_deadlocks_nor_gives_a_slot_twice() -> Result<()> {
+async fn all_calls_at_once_neither_deadlock_nor_give_a_slot_twice() -> Result<()> {
     let (database, session) = Database::with_region(5).await?;
     for instance in 0..12 {
         session.host(&format!("i-{instance:02}"), 4).await?;
@@ -205,7 +205,7 @@ async fn everything_at_once_neither_deadlocks_nor_gives_a_slot_twice() -> Result
             }
             anyhow::Ok(())
         });
-    // A deadlock, or any other error, ends this.
+    // A deadlock or any other error ends this.
     try_join_all(workers).await?;
     let overfull = "SELECT FROM instances i WHERE i.capacity
                     < (SELECT count(*) FROM slots s WHERE s.instance_id = i.id)";
@@ -216,7 +216,7 @@ async fn everything_at_once_neither_deadlocks_nor_gives_a_slot_twice() -> Result
     Ok(())
 }
 
-/// One of everything that users, agents and a pass do, by turns.
+/// Runs one of the calls that users, agents and a pass make, in turn.
 async fn act(session: &Session, worker: usize, turn: usize) -> Result<()> {
     let instance = format!("i-{:02}", (worker + turn) % 12);
     let others = format!("[\"{instance}\", \"i-{:02}\", \"i-11\"]", worker % 12);
@@ -254,7 +254,7 @@ async fn act(session: &Session, worker: usize, turn: usize) -> Result<()> {
     }
 }
 
-/// The agent's way with one of its slots, as far as others let it come.
+/// Takes a slot through its life as the agent does, as far as concurrent calls allow it.
 async fn play_out(session: &Session, instance: &str) -> Result<()> {
     let held = session
         .rows(&format!(

@@ -1,5 +1,5 @@
-//! The functions as the administrator's clients call them through GraphQL, and the
-//! schema file that their queries are checked against at compile time.
+//! The functions as clients of the administrator call them through GraphQL, and the schema file
+//! that queries are checked against at compile time.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 #[tokio::test]
-async fn the_schema_file_is_what_the_engine_serves() -> Result<()> {
+async fn schema_file_matches_the_served_schema() -> Result<()> {
     let database = Database::empty().await?;
     let engine = Engine::start(&database).await?;
     let url = engine.url().to_owned();
@@ -43,7 +43,7 @@ async fn the_schema_file_is_what_the_engine_serves() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_pass_begins_with_one_mutation() -> Result<()> {
+async fn pass_begins_with_one_mutation() -> Result<()> {
     let (database, session) = Database::with_region(4).await?;
     session.host("i-1", 2).await?;
     session
@@ -53,7 +53,7 @@ async fn a_pass_begins_with_one_mutation() -> Result<()> {
     let query = r#"mutation {
         begin_pass(args: {region: "us-east-1", version: 7}) { region version granted }
         observe_region(args: {region: "us-east-1", environment: "dev"}) {
-            name target_free launch_choices swap_when_warm app_client_sha waiting now }
+            name settings app_client_sha waiting now }
         observe_images(args: {region: "us-east-1"}) { image_id state state_since reason }
         observe_instances(args: {region: "us-east-1", after_id: "", page_size: 10}) {
             id status slots_waiting beat_at missing_since }
@@ -71,10 +71,17 @@ async fn a_pass_begins_with_one_mutation() -> Result<()> {
             "{time}"
         );
     }
+    let settings = answer["data"]["observe_region"][0]["settings"].take();
+    for (column, value) in [
+        ("target_free", json!(4)),
+        ("launch_choices", json!([{"capacity": 2}])),
+        ("swap_when_warm", json!(false)),
+    ] {
+        assert_eq!(settings[column], value, "{column}");
+    }
     let expected = json!({"data": {
         "begin_pass": [{"region": "us-east-1", "version": 7, "granted": true}],
-        "observe_region": [{"name": "us-east-1", "target_free": 4,
-            "launch_choices": [{"capacity": 2}], "swap_when_warm": false, "app_client_sha": SHA,
+        "observe_region": [{"name": "us-east-1", "settings": null, "app_client_sha": SHA,
             "waiting": 0, "now": null}],
         "observe_images": [{"image_id": "ami-1", "state": "CURRENT", "state_since": null,
             "reason": null}],
@@ -86,7 +93,7 @@ async fn a_pass_begins_with_one_mutation() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_broken_row_is_refused_through_graphql_by_the_rule_it_breaks() -> Result<()> {
+async fn broken_row_is_refused_through_graphql_with_the_broken_rule() -> Result<()> {
     let (database, session) = Database::with_region(4).await?;
     session.host("i-1", 1).await?;
     let engine = Engine::start(&database).await?;
@@ -107,7 +114,7 @@ async fn a_broken_row_is_refused_through_graphql_by_the_rule_it_breaks() -> Resu
         ),
         (
             update("instances", r#"status: "PRE_CONNECTION""#),
-            "ACTIVE cannot become PRE_CONNECTION",
+            "status cannot change from ACTIVE to PRE_CONNECTION",
         ),
     ];
     for (mutation, rule) in cases {

@@ -1,4 +1,4 @@
-//! The server itself: what it keeps when it is stopped, killed and started again.
+//! The PostgreSQL server: what survives a stop, a kill and a restart.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ async fn count(postgres: &Postgres, query: &str) -> Result<i64> {
 }
 
 #[tokio::test]
-async fn a_cluster_survives_being_stopped_and_killed() -> Result<()> {
+async fn cluster_survives_a_stop_and_a_kill() -> Result<()> {
     let dir = free_dir()?;
     let start = async || Postgres::start(&dir, Ports::free().reserve("postgres")?).await;
     let migrations = "SELECT count(*) FROM local_stack.migrations";

@@ -1,5 +1,5 @@
-//! What is told to somebody who only looks: counted by the rule of assigning, read by nobody but
-//! the administrator, and changing nothing.
+//! The functions behind the status page: they count by the rule of assigning, only the
+//! administrator may call them, and they change nothing.
 
 use std::time::Instant;
 
@@ -25,20 +25,22 @@ async fn free(session: &Session) -> Result<i64> {
 }
 
 #[tokio::test]
-async fn every_region_is_told_whether_it_has_instances_or_not() -> Result<()> {
+async fn every_region_is_reported_with_or_without_instances() -> Result<()> {
     let (_database, session) = Database::with_region(4).await?;
     session.add_region("eu-west-1", 7).await?;
     session
         .run("UPDATE regions SET paused = true WHERE name = 'eu-west-1'")
         .await?;
-    let told = regions(&session).await?;
+    let reported = regions(&session).await?;
     let of = |field: &str| {
-        told.iter()
+        reported
+            .iter()
             .map(|row| row[field].clone())
             .collect::<Vec<_>>()
     };
     assert_eq!(of("region"), [json!("eu-west-1"), json!(REGION)]);
-    assert_eq!(of("target_free"), [json!(7), json!(4)]);
+    let targets = reported.iter().map(|row| &row["settings"]["target_free"]);
+    assert_eq!(targets.collect::<Vec<_>>(), [&json!(7), &json!(4)]);
     assert_eq!(of("paused"), [json!(true), json!(false)]);
     assert_eq!(of("waiting"), [json!(0), json!(0)]);
     assert_eq!(of("looked_at"), [json!(null), json!(null)]);
@@ -46,9 +48,9 @@ async fn every_region_is_told_whether_it_has_instances_or_not() -> Result<()> {
     session
         .run(&format!("SELECT begin_pass('{REGION}', 9)"))
         .await?;
-    let told = regions(&session).await?;
-    assert_eq!(told[1]["fence_version"], 9);
-    assert!(told[1]["looked_at"].is_string(), "{told:#?}");
+    let reported = regions(&session).await?;
+    assert_eq!(reported[1]["fence_version"], 9);
+    assert!(reported[1]["looked_at"].is_string(), "{reported:#?}");
     Ok(())
 }
 
@@ -67,21 +69,21 @@ async fn instances_are_counted_by_status_and_slots_by_use() -> Result<()> {
     session
         .run("UPDATE instances SET status = 'TERMINATING' WHERE id = 'i-5'")
         .await?;
-    let told = image(&session, "ami-1").await?;
+    let reported = image(&session, "ami-1").await?;
     let expected = json!({
         "region": REGION, "image_id": "ami-1", "client_sha": SHA, "state": "CURRENT",
         "reason": null, "pre_connection": 1, "active": 2, "draining": 1, "terminating": 1,
         "open": 2, "free": 4, "starting": 4, "occupied": 1,
-        "state_since": told["state_since"],
+        "state_since": reported["state_since"],
     });
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     Ok(())
 }
 
-/// What `free` says can be assigned, and nothing else: whoever takes an instance out of it for
-/// assigning takes it out of what is told.
+/// `free` counts exactly what can be assigned: a condition that takes an instance out of assigning
+/// also takes it out of the count.
 #[tokio::test]
-async fn free_is_what_can_be_assigned() -> Result<()> {
+async fn free_counts_exactly_what_can_be_assigned() -> Result<()> {
     let changes = [
         (
             "a silent agent",
@@ -131,7 +133,7 @@ async fn free_is_what_can_be_assigned() -> Result<()> {
 }
 
 #[tokio::test]
-async fn waiting_users_are_a_number() -> Result<()> {
+async fn waiting_users_are_reported_as_a_number() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for (user, id) in [("alice", "1"), ("alice", "2"), ("bob", "1")] {
         assert_eq!(
@@ -139,9 +141,12 @@ async fn waiting_users_are_a_number() -> Result<()> {
             "NO_INSTANCE_AVAILABLE"
         );
     }
-    let told = regions(&session).await?;
-    assert_eq!(told[0]["waiting"], 2);
-    let everything = json!([told, session.rows("SELECT * FROM status_images()").await?]);
+    let reported = regions(&session).await?;
+    assert_eq!(reported[0]["waiting"], 2);
+    let everything = json!([
+        reported,
+        session.rows("SELECT * FROM status_images()").await?
+    ]);
     for user in ["alice", "bob"] {
         assert!(!everything.to_string().contains(user), "{everything:#}");
     }
@@ -153,7 +158,7 @@ async fn waiting_users_are_a_number() -> Result<()> {
 }
 
 #[tokio::test]
-async fn of_images_that_nothing_runs_on_the_last_three_are_told() -> Result<()> {
+async fn only_the_last_three_unused_images_are_reported() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     session
@@ -174,8 +179,8 @@ async fn of_images_that_nothing_runs_on_the_last_three_are_told() -> Result<()> 
     session
         .run("UPDATE instances SET image_id = 'ami-gone', client_sha = 'gone' WHERE id = 'i-3'")
         .await?;
-    let told = session.rows("SELECT * FROM status_images()").await?;
-    let mut ids: Vec<_> = told
+    let reported = session.rows("SELECT * FROM status_images()").await?;
+    let mut ids: Vec<_> = reported
         .iter()
         .filter_map(|row| row["image_id"].as_str())
         .collect();
@@ -201,19 +206,21 @@ async fn of_images_that_nothing_runs_on_the_last_three_are_told() -> Result<()> 
 }
 
 #[tokio::test]
-async fn it_is_one_request_of_the_administrators_alone() -> Result<()> {
+async fn status_is_one_request_of_the_administrator_only() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
     let engine = Engine::start(&database).await?;
     let query = format!(
         "mutation {{
-            status_regions(args: {{environment: \"{ENVIRONMENT}\"}}) {{ region target_free }}
+            status_regions(args: {{environment: \"{ENVIRONMENT}\"}}) {{ region settings }}
             status_images {{ region image_id free }}
         }}"
     );
-    let answer = engine.admin(&query).await?;
+    let mut answer = engine.admin(&query).await?;
+    let settings = answer["data"]["status_regions"][0]["settings"].take();
+    assert_eq!(settings["target_free"], 0);
     let expected = json!({"data": {
-        "status_regions": [{"region": REGION, "target_free": 0}],
+        "status_regions": [{"region": REGION, "settings": null}],
         "status_images": [{"region": REGION, "image_id": "ami-1", "free": 2}],
     }});
     assert_eq!(answer, expected);
@@ -230,7 +237,7 @@ async fn it_is_one_request_of_the_administrators_alone() -> Result<()> {
 }
 
 #[tokio::test]
-async fn nothing_is_changed() -> Result<()> {
+async fn status_functions_change_nothing() -> Result<()> {
     let (_database, session) = Database::with_region(4).await?;
     session.host("i-1", 2).await?;
     session.assign("alice", "1").await?;
@@ -240,11 +247,11 @@ async fn nothing_is_changed() -> Result<()> {
     session.run("COMMIT").await
 }
 
-/// 30 regions with 10,000 instances of four slots, years of retired images, and a crowd that
-/// waits. The bound is far from what it takes on an idle machine: it is for a plan that went
-/// wrong, such as a look at all slots for each instance.
+/// 30 regions with 10,000 instances of four slots, years of retired images, and many waiting users.
+/// The bound is far above the time on an idle machine: it detects a bad query plan, such as a scan
+/// of all slots for each instance.
 #[tokio::test]
-async fn a_large_fleet_is_counted_at_once() -> Result<()> {
+async fn large_fleet_is_counted_in_time() -> Result<()> {
     let session = Database::empty().await?.connect().await?;
     session
         .run(
@@ -272,7 +279,7 @@ async fn a_large_fleet_is_counted_at_once() -> Result<()> {
         )
         .await?;
     let started = Instant::now();
-    let told = regions(&session).await?;
+    let reported = regions(&session).await?;
     let images = session.rows("SELECT * FROM status_images()").await?;
     let took = started.elapsed();
     println!(
@@ -280,9 +287,9 @@ async fn a_large_fleet_is_counted_at_once() -> Result<()> {
         took.as_millis()
     );
     assert_eq!(
-        (told.len(), images.len()),
+        (reported.len(), images.len()),
         (30, 120),
-        "a row for each region and image told"
+        "a row for each region and image reported"
     );
     let sum =
         |rows: &[Value], field: &str| rows.iter().filter_map(|r| r[field].as_i64()).sum::<i64>();
@@ -291,7 +298,7 @@ async fn a_large_fleet_is_counted_at_once() -> Result<()> {
     assert_eq!(sum(&images, "free"), 18_000);
     assert_eq!(sum(&images, "starting"), 4000);
     assert_eq!(sum(&images, "occupied"), 18_000);
-    assert_eq!(sum(&told, "waiting"), 5000);
+    assert_eq!(sum(&reported, "waiting"), 5000);
     assert!(took.as_secs() < 3, "{took:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What rows may be, and how they may change.
+//! Constraints and triggers of the tables.
 
 use anyhow::Result;
 use scaling_tests::database::{Database, REGION};
@@ -6,7 +6,7 @@ use scaling_tests::database::{Database, REGION};
 const STATES: [&str; 4] = ["PRE_CONNECTION", "ACTIVE", "DRAINING", "TERMINATING"];
 
 #[tokio::test]
-async fn states_of_an_instance_go_forward_only() -> Result<()> {
+async fn instance_states_only_go_forward() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for (from, earlier) in STATES.iter().enumerate() {
         for (to, later) in STATES.iter().enumerate() {
@@ -32,7 +32,7 @@ async fn states_of_an_instance_go_forward_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_instance_keeps_its_identity() -> Result<()> {
+async fn instance_keeps_its_identity() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.add_region("eu-west-1", 0).await?;
     session.host("i-1", 1).await?;
@@ -50,7 +50,7 @@ async fn an_instance_keeps_its_identity() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_slot_is_of_its_instances_region_whatever_is_written() -> Result<()> {
+async fn slot_always_has_its_instances_region() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     session
@@ -67,7 +67,7 @@ async fn a_slot_is_of_its_instances_region_whatever_is_written() -> Result<()> {
 }
 
 #[tokio::test]
-async fn broken_rows_are_refused_by_a_constraint_that_says_the_rule() -> Result<()> {
+async fn broken_rows_are_refused_by_a_constraint_that_names_the_rule() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
     let region = |column: &str, value: &str| format!("UPDATE regions SET {column} = {value}");

@@ -1,6 +1,6 @@
-//! How a region comes to a new image: what asking for one and moving one leave behind.
+//! Image upgrades: the effect of requesting an image and of moving one between states.
 
-mod asking;
+mod image_requests;
 mod moving;
 mod races;
 mod roles;
@@ -9,12 +9,11 @@ mod wakes;
 use anyhow::{Context as _, Result};
 use scaling_tests::database::{REGION, Session, text};
 
-/// A region of which no test here says a word: nothing may change there.
+/// A region that no test here changes.
 const ELSEWHERE: &str = "eu-west-1";
 
-/// Gives the region these images and no others, each as `id STATE` with the `client_sha`
-/// `sha-of-id`, or with the one that follows. They have been so for an hour; what failed has a
-/// reason.
+/// Replaces the region's images. Each is `id STATE`, with the `client_sha` `sha-of-id` or the one
+/// that follows. They have been in that state for an hour; a failed one has a reason.
 async fn set_images(session: &Session, images: &[&str]) -> Result<()> {
     let mut sql = format!("DELETE FROM images WHERE region = '{REGION}';");
     for image in images {
@@ -33,8 +32,8 @@ async fn set_images(session: &Session, images: &[&str]) -> Result<()> {
     session.run(&sql).await
 }
 
-/// The region's images, each as `id STATE`, then `anew` if its time began a moment ago, and the
-/// reason if there is one.
+/// The region's images, each as `id STATE`, then `anew` if it entered the state a moment ago, and
+/// its reason if it has one.
 async fn images(session: &Session) -> Result<Vec<String>> {
     let rows = session
         .rows(&format!(
@@ -47,7 +46,7 @@ async fn images(session: &Session) -> Result<Vec<String>> {
     Ok(rows.iter().map(|row| text(row, "line")).collect())
 }
 
-/// Another region, where an upgrade is on its way.
+/// Adds another region, in which an upgrade is in progress.
 async fn add_elsewhere(session: &Session) -> Result<()> {
     session.add_region(ELSEWHERE, 0).await?;
     session
@@ -58,7 +57,7 @@ async fn add_elsewhere(session: &Session) -> Result<()> {
         .await
 }
 
-/// What nobody here may touch.
+/// The rows of that region.
 async fn elsewhere(session: &Session) -> Result<Vec<serde_json::Value>> {
     session
         .rows(&format!(
@@ -67,7 +66,7 @@ async fn elsewhere(session: &Session) -> Result<Vec<serde_json::Value>> {
         .await
 }
 
-/// The outcome of asking, and the image's state.
+/// Requests an image. Returns the outcome and the image's state.
 async fn ask(session: &Session, region: &str, image: &str, sha: &str) -> Result<String> {
     let call = format!("SELECT * FROM ask_upgrade('{region}', '{image}', '{sha}')");
     let row = session.row(&call).await?;
@@ -76,7 +75,7 @@ async fn ask(session: &Session, region: &str, image: &str, sha: &str) -> Result<
     Ok(answer.trim_end().to_owned())
 }
 
-/// A move in the region.
+/// The SQL call that moves an image in the region.
 fn moving(version: i64, image: &str, from: &str, to: &str) -> String {
     format!("move_image('{REGION}', {version}, '{image}', '{from}', '{to}', 'because')")
 }

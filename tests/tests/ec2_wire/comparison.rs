@@ -1,4 +1,4 @@
-//! The emulator and moto side by side, and in what they may differ.
+//! Compares the emulator with moto, except for listed differences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -83,7 +83,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ),
 ];
 
-/// What is there before anything is launched.
+/// What exists before anything is launched.
 #[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) subnet: String,
@@ -96,8 +96,8 @@ pub(crate) struct Comparison {
     moto: Side,
     pub(crate) known: Known,
     clock: Clock,
-    complaints: Vec<String>,
-    /// The exceptions that were made.
+    unexpected_differences: Vec<String>,
+    /// The exceptions that were used.
     used: BTreeSet<&'static str>,
 }
 
@@ -105,7 +105,8 @@ impl Comparison {
     pub(crate) async fn start(moto_url: &str) -> Self {
         let mut moto = Side::new(moto_url.to_owned());
         let (world, known) = world_of(&mut moto).await;
-        // Moto's instances run as soon as they are looked at: time stands still, and jumps.
+        // Moto's instances run as soon as they are listed, so the emulator's clock only advances in
+        // jumps.
         let clock = Clock::manual(UnixMillis(1_795_284_000_000));
         let settings = Settings {
             listing_lag_ms: 0,
@@ -122,13 +123,13 @@ impl Comparison {
             moto,
             known,
             clock,
-            complaints: Vec::new(),
+            unexpected_differences: Vec::new(),
             used: BTreeSet::new(),
         }
     }
 
-    /// Sends the request to both and notes where the answers differ. `{instance-1}` in a parameter
-    /// is the id of the first instance that the side has launched.
+    /// Sends the request to both and records where the answers differ. `{instance-1}` in a
+    /// parameter is the id of the first instance that the side launched.
     pub(crate) async fn step(&mut self, what: &str, action: &str, params: &[(String, String)]) {
         let emulator = self.emulator.ask(action, params).await;
         let moto = self.moto.ask(action, params).await;
@@ -148,33 +149,33 @@ impl Comparison {
                 Some((element, _)) => {
                     self.used.insert(element);
                 }
-                None => self.complaints.push(format!(
+                None => self.unexpected_differences.push(format!(
                     "{what}: {path}: emulator {ours:?}, moto {theirs:?}"
                 )),
             }
         }
     }
 
-    /// Everything that differed without being an exception; and the exceptions that nothing
-    /// needed, which would hide the next mistake.
-    pub(crate) fn complaints(mut self) -> Vec<String> {
+    /// All differences that are not exceptions, and all exceptions that were not needed: those
+    /// would hide the next mistake.
+    pub(crate) fn unexpected_differences(mut self) -> Vec<String> {
         for (element, _) in [ONLY_MOTO, ONLY_EMULATOR, DIFFERENT].concat() {
             if !self.used.contains(element) {
-                self.complaints
+                self.unexpected_differences
                     .push(format!("{element} does not differ: take it off its list"));
             }
         }
-        self.complaints
+        self.unexpected_differences
     }
 
-    /// Lets the emulator's delays pass.
+    /// Advances the emulator's clock beyond its delays.
     pub(crate) fn wait(&self) {
         self.clock.advance(Duration::from_secs(60));
     }
 }
 
-/// Whether an exception is about the element at `path`, which has places in lists (`item[0]`). It
-/// gives the end of a path, or with a slash at its end a folder of them.
+/// Whether an exception applies to the element at `path`, which has positions in lists (`item[0]`).
+/// An exception is the end of a path or, with a slash at its end, a folder of elements.
 fn stands_for(exception: &str, path: &str) -> bool {
     let plain: String = path
         .split('/')
@@ -187,7 +188,7 @@ fn stands_for(exception: &str, path: &str) -> bool {
     }
 }
 
-/// A world for the emulator out of what moto has in it, reduced to one subnet and one image.
+/// A world for the emulator with the subnet and the image of moto.
 async fn world_of(moto: &mut Side) -> (WorldFile, Known) {
     let subnets = moto.ask("DescribeSubnets", &[]).await;
     let groups = moto.ask("DescribeSecurityGroups", &[]).await;

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// Where `local/setup.sh` puts it, as seen from this crate.
+/// The path to which `local/setup.sh` installs it, from this crate.
 const PROGRAM: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../.local/venv/bin/moto_server"
 );
 
-/// It imports much of Python; a busy machine takes its time.
+/// It imports much of Python, which takes long on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Moto {
@@ -29,7 +29,7 @@ impl Moto {
         let handle = || -> File { output.reopen().expect("moto's output") };
         let process = Command::new(PROGRAM)
             .args(["-H", "127.0.0.1", "-p", "0"])
-            // Without it the output would wait in a buffer.
+            // Otherwise the output would stay in a buffer.
             .env("PYTHONUNBUFFERED", "1")
             .stdout(handle())
             .stderr(handle())
@@ -41,8 +41,8 @@ impl Moto {
         };
         let start = Instant::now();
         while moto.url.is_empty() {
-            let said = fs::read_to_string(output.path()).expect("moto's output");
-            let running = said
+            let printed = fs::read_to_string(output.path()).expect("moto's output");
+            let running = printed
                 .split_once("Running on ")
                 .and_then(|(_, rest)| rest.split_once('\n'));
             if let Some((url, _)) = running {
@@ -50,7 +50,7 @@ impl Moto {
             }
             assert!(
                 start.elapsed() < START_LIMIT,
-                "moto_server did not start: {said}"
+                "moto_server did not start: {printed}"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

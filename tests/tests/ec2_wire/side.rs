@@ -1,14 +1,14 @@
-//! One of the two servers, and what it calls things.
+//! One of the two servers and its names for resources.
 
 use std::collections::BTreeMap;
 
 use super::xml;
 
-/// Elements whose values are random by nature, by the end of their path.
+/// Elements with random values, by the end of their path.
 const TIMES: [&str; 4] = ["launchTime", "attachTime", "creationDate", "reason"];
 const PUBLIC_ADDRESSES: [&str; 4] = ["ipAddress", "dnsName", "publicIp", "publicDnsName"];
 
-/// Ids of what a launch makes, by their prefixes.
+/// The prefixes of the ids that a launch creates.
 const MADE: [(&str, &str); 4] = [
     ("i-", "instance"),
     ("r-", "reservation"),
@@ -19,7 +19,7 @@ const MADE: [(&str, &str); 4] = [
 pub(crate) struct Side {
     url: String,
     http: reqwest::Client,
-    /// The ids that this side has made up, with the names that both sides share.
+    /// The ids that this side created, with the names that both sides share.
     names: BTreeMap<String, String>,
 }
 
@@ -32,7 +32,8 @@ impl Side {
         }
     }
 
-    /// The answer, flattened: every leaf element by its path, below the answer's root.
+    /// Sends a request. Returns the answer flattened: every leaf element by its path below the
+    /// root.
     pub(crate) async fn ask(
         &mut self,
         action: &str,
@@ -69,7 +70,7 @@ impl Side {
         named
     }
 
-    /// Names the ids that this answer is the first to mention.
+    /// Names the ids that appear first in this answer.
     fn give_names(&mut self, answer: &BTreeMap<String, String>) {
         for value in answer.values() {
             let Some((_, noun)) = MADE.iter().find(|(prefix, _)| value.starts_with(prefix)) else {
@@ -88,7 +89,7 @@ impl Side {
         }
     }
 
-    /// Path and value as both sides would have them.
+    /// Path and value with the shared names.
     fn neutral(&self, path: &str, value: &str) -> (String, String) {
         let element = path.rsplit('/').next().unwrap_or_default();
         let with_names = |text: &str| {
@@ -106,7 +107,7 @@ impl Side {
         (with_names(path), neutral)
     }
 
-    /// The text with `{instance-1}` and its like replaced by this side's ids.
+    /// The text with `{instance-1}` and the like replaced by this side's ids.
     fn with_ids(&self, text: &str) -> String {
         self.names
             .iter()

@@ -1,4 +1,4 @@
-//! XML as a flat map, so that two answers can be compared without regard to order of elements.
+//! XML as a flat map, so that answers can be compared regardless of the order of elements.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use quick_xml::events::Event;
 struct Open {
     path: String,
     text: String,
-    /// How many children of each name it had so far.
+    /// The number of children so far, by name.
     children: BTreeMap<String, usize>,
 }
 
-/// Every leaf by its path below the root: `instancesSet/item[0]/instanceId`. Items are numbered,
-/// tags by their keys instead of their places, since their order means nothing.
+/// Every leaf by its path below the root: `instancesSet/item[0]/instanceId`. Items are numbered.
+/// Tags are identified by their keys, since their order has no meaning.
 pub(crate) fn flatten(document: &str) -> Result<BTreeMap<String, String>, String> {
     let mut reader = Reader::from_str(document);
     let mut leaves = BTreeMap::new();
@@ -83,7 +83,7 @@ fn append(stack: &mut [Open], text: &str) {
     }
 }
 
-/// Renames `tagSet/item[2]/…` to `tagSet/item[Name]/…`, and with the resource where there is one.
+/// Renames `tagSet/item[2]/…` to `tagSet/item[Name]/…`, with the resource where there is one.
 fn by_key(leaves: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let tag_of = |path: &str| -> Option<(String, String)> {
         let (set, rest) = path.split_once("tagSet/item[")?;

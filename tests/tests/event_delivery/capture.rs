@@ -1,4 +1,4 @@
-//! What becomes an event, and what the event says.
+//! Which changes become events, and what an event contains.
 
 use anyhow::Result;
 use reqwest::Method;
@@ -7,11 +7,11 @@ use scaling_tests::graphql::Engine;
 use scaling_tests::metadata::altered;
 use serde_json::{Value, json};
 
-use crate::running::{self, SECRET, all, all_with, regions, use_metadata, wake};
+use crate::delivery::{self, SECRET, all, all_with, regions, use_metadata, wake};
 use crate::webhook::Webhook;
 
 #[tokio::test]
-async fn a_request_is_the_one_that_hasura_documents() -> Result<()> {
+async fn event_request_matches_hasuras_documentation() -> Result<()> {
     let (session, webhook, _running) = all().await?;
     session
         .run("INSERT INTO region_wakeups VALUES ('us-east-1', '2026-01-02T03:04:06Z')")
@@ -49,10 +49,10 @@ async fn a_request_is_the_one_that_hasura_documents() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_event_is_there_once_its_change_is_and_never_after_a_rollback() -> Result<()> {
+async fn event_exists_after_its_commit_and_never_after_a_rollback() -> Result<()> {
     let database = Database::empty().await?;
     let webhook = Webhook::start().await?;
-    let running = running::start(&database, webhook.url(), |_| {}).await?;
+    let running = delivery::start(&database, webhook.url(), |_| {}).await?;
     let sessions = database.sessions(3).await?;
     sessions[0].run("BEGIN").await?;
     wake(&sessions[0], &["rolled-back"]).await?;
@@ -81,11 +81,11 @@ fn change(body: &Value, column: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_update_is_an_event_only_when_a_listened_column_has_another_value() -> Result<()> {
+async fn update_is_an_event_only_when_a_listened_column_changes() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let webhook = Webhook::start().await?;
-    let running = running::start(&database, webhook.url(), |_| {}).await?;
+    let running = delivery::start(&database, webhook.url(), |_| {}).await?;
     for update in [
         "ip_addr = '10.0.0.9'",
         "status = status",
@@ -99,7 +99,7 @@ async fn an_update_is_an_event_only_when_a_listened_column_has_another_value() -
     running.settled().await?;
     let mut received = webhook.so_far();
     assert_eq!(received.len(), 2);
-    // They may come in any order.
+    // They may arrive in any order.
     received.sort_by_key(|request| request.body["created_at"].to_string());
     let changes: Vec<_> = received.iter().map(|r| change(&r.body, "status")).collect();
     let expected = [
@@ -116,7 +116,7 @@ async fn an_update_is_an_event_only_when_a_listened_column_has_another_value() -
 }
 
 #[tokio::test]
-async fn operations_columns_and_manual_events_are_those_of_the_metadata() -> Result<()> {
+async fn operations_columns_and_manual_events_follow_the_metadata() -> Result<()> {
     let metadata = altered(
         "databases/default/tables/public_app_versions.yaml",
         "      enable_manual: false
@@ -165,11 +165,11 @@ async fn operations_columns_and_manual_events_are_those_of_the_metadata() -> Res
 }
 
 #[tokio::test]
-async fn an_event_says_who_made_it_and_graphql_does_not_see_the_log() -> Result<()> {
+async fn event_names_its_author_and_the_log_is_hidden_from_graphql() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.launch(REGION, "i-1", 1).await?;
     let webhook = Webhook::start().await?;
-    let _running = running::start(&database, webhook.url(), |_| {}).await?;
+    let _running = delivery::start(&database, webhook.url(), |_| {}).await?;
     let engine = Engine::start(&database).await?;
     let register = r#"mutation {
         register_host(args: {instance_id: "i-1", ip_addr: "10.0.0.1"}) { outcome } }"#;

@@ -1,4 +1,4 @@
-//! At least once: whatever dies, and when.
+//! At-least-once delivery under crashes.
 
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
@@ -7,15 +7,15 @@ use reqwest::Method;
 use scaling_tests::database::Database;
 use serde_json::json;
 
-use crate::running::{self, all, regions, wake};
+use crate::delivery::{self, all, regions, wake};
 use crate::webhook::Webhook;
 
 #[tokio::test]
-async fn killed_after_the_request_and_before_the_record_it_sends_again() -> Result<()> {
+async fn delivery_killed_before_its_record_sends_again() -> Result<()> {
     let database = Database::empty().await?;
     let session = database.connect().await?;
     let webhook = Webhook::start().await?;
-    let first = running::start(&database, webhook.url(), |_| {}).await?;
+    let first = delivery::start(&database, webhook.url(), |_| {}).await?;
     webhook.hold();
     wake(&session, &["again"]).await?;
     webhook.received(1).await?;
@@ -24,7 +24,7 @@ async fn killed_after_the_request_and_before_the_record_it_sends_again() -> Resu
     first.events.process().ended().await;
     webhook.release();
 
-    let second = running::start(&database, webhook.url(), |_| {}).await?;
+    let second = delivery::start(&database, webhook.url(), |_| {}).await?;
     let received = webhook.received(2).await?;
     assert_eq!(
         received[0].body, received[1].body,
@@ -36,15 +36,15 @@ async fn killed_after_the_request_and_before_the_record_it_sends_again() -> Resu
 }
 
 #[tokio::test]
-async fn what_is_written_while_nobody_delivers_is_delivered_later() -> Result<()> {
+async fn events_written_without_a_delivery_are_delivered_later() -> Result<()> {
     let database = Database::empty().await?;
     let session = database.connect().await?;
     let webhook = Webhook::start().await?;
     wake(&session, &["before-any-capture"]).await?;
-    let mut first = running::start(&database, webhook.url(), |_| {}).await?;
+    let mut first = delivery::start(&database, webhook.url(), |_| {}).await?;
     first.events.stop();
     wake(&session, &["meanwhile"]).await?;
-    let second = running::start(&database, webhook.url(), |_| {}).await?;
+    let second = delivery::start(&database, webhook.url(), |_| {}).await?;
     wake(&session, &["afterwards"]).await?;
     let mut came = regions(&webhook, 2).await?;
     came.sort();
@@ -54,7 +54,7 @@ async fn what_is_written_while_nobody_delivers_is_delivered_later() -> Result<()
 }
 
 #[tokio::test]
-async fn delivery_goes_on_after_its_connections_were_ended() -> Result<()> {
+async fn delivery_continues_after_its_connections_were_closed() -> Result<()> {
     let (session, webhook, running) = all().await?;
     wake(&session, &["before"]).await?;
     running.settled().await?;
@@ -67,10 +67,10 @@ async fn delivery_goes_on_after_its_connections_were_ended() -> Result<()> {
 }
 
 #[tokio::test]
-async fn delivery_begins_anew_when_the_log_cannot_be_used() -> Result<()> {
+async fn delivery_recreates_an_unusable_log() -> Result<()> {
     let (session, webhook, running) = all().await?;
     session.run("DROP SCHEMA local_events CASCADE").await?;
-    // It looks into the log, finds none, and makes another one.
+    // It checks the log, finds none, and creates it.
     running.ask(Method::POST, "/resume", &json!({})).await?;
     running.settled().await?;
     wake(&session, &["after"]).await?;

@@ -1,14 +1,14 @@
-//! What tests can do to events on demand.
+//! Faults of the delivery that tests can inject.
 
 use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::running::{all, regions, wake};
+use crate::delivery::{all, regions, wake};
 
 #[tokio::test]
-async fn a_duplicate_comes_at_the_same_time_with_the_same_id() -> Result<()> {
+async fn duplicate_arrives_at_the_same_time_with_the_same_id() -> Result<()> {
     let (session, webhook, running) = all().await?;
     let rule = json!({"action": {"duplicate": {"copies": 2}}, "next": 1});
     running.set_faults(json!([rule])).await?;
@@ -32,7 +32,7 @@ async fn a_duplicate_comes_at_the_same_time_with_the_same_id() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_late_duplicate_comes_when_the_event_is_long_done() -> Result<()> {
+async fn late_duplicate_arrives_after_the_event_is_done() -> Result<()> {
     let (session, webhook, running) = all().await?;
     let rule = json!({"action": {"duplicate": {"copies": 1, "after_ms": 300}}});
     running.set_faults(json!([rule])).await?;
@@ -52,7 +52,7 @@ async fn a_late_duplicate_comes_when_the_event_is_long_done() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_next_events_of_a_trigger_are_dropped_and_those_after_them_are_not() -> Result<()> {
+async fn dropping_the_next_events_spares_later_ones() -> Result<()> {
     let (session, webhook, running) = all().await?;
     let rule = json!({"action": "drop", "trigger": "region_wake", "next": 2});
     running.set_faults(json!([rule])).await?;
@@ -71,7 +71,7 @@ async fn the_next_events_of_a_trigger_are_dropped_and_those_after_them_are_not()
 }
 
 #[tokio::test]
-async fn a_share_of_the_events_is_dropped() -> Result<()> {
+async fn share_of_the_events_is_dropped() -> Result<()> {
     let (session, webhook, running) = all().await?;
     let rule = json!({"action": "drop", "share": 0.5});
     running.set_faults(json!([rule])).await?;
@@ -86,7 +86,7 @@ async fn a_share_of_the_events_is_dropped() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_delayed_event_comes_after_later_ones() -> Result<()> {
+async fn delayed_event_arrives_after_later_ones() -> Result<()> {
     let (session, webhook, running) = all().await?;
     let rule = json!({"action": {"delay": {"ms": 600_000}}, "next": 1});
     running.set_faults(json!([rule])).await?;
@@ -110,7 +110,7 @@ async fn a_delayed_event_comes_after_later_ones() -> Result<()> {
 }
 
 #[tokio::test]
-async fn events_come_in_the_opposite_order() -> Result<()> {
+async fn reordered_events_arrive_in_the_opposite_order() -> Result<()> {
     let (session, webhook, running) = all().await?;
     let rule = json!({"action": {"reorder": {"window": 3, "within_ms": 600_000}}});
     running.set_faults(json!([rule])).await?;
@@ -135,7 +135,7 @@ async fn events_come_in_the_opposite_order() -> Result<()> {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_while_paused() -> Result<()> {
+async fn paused_delivery_sends_nothing() -> Result<()> {
     let (session, webhook, running) = all().await?;
     let rule = json!({"action": {"duplicate": {"copies": 1}}});
     running.set_faults(json!([rule])).await?;
@@ -151,7 +151,7 @@ async fn nothing_is_sent_while_paused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn faults_out_of_bounds_are_refused_and_the_ones_before_stay() -> Result<()> {
+async fn invalid_faults_are_refused_and_the_previous_ones_stay() -> Result<()> {
     let (_session, _webhook, running) = all().await?;
     running
         .set_faults(json!([{"action": "drop", "next": 1}]))

@@ -1,9 +1,9 @@
-//! Database events on the local stack: captured with the change, and delivered by
-//! Hasura's rules, also when they are disturbed.
+//! Database events on the local stack: captured with the change, and delivered by Hasura's rules,
+//! also with injected faults.
 
 mod capture;
 mod crashes;
-mod delivering;
+mod delivery;
+mod delivery_rules;
 mod faults;
-mod running;
 mod webhook;

@@ -1,4 +1,4 @@
-//! A webhook that keeps what it receives, and answers as it is told.
+//! A webhook that records its requests and gives prepared answers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
     Status(u16),
-    /// 503, to be asked again after so many seconds.
+    /// 503 with a Retry-After of this many seconds.
     RetryAfter(u16),
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Received {
 #[derive(Debug)]
 struct Hook {
     received: watch::Sender<Vec<Received>>,
-    /// For the next requests; 200 once there are no more.
+    /// The answers to the next requests; 200 once there are none left.
     answers: Mutex<VecDeque<Answer>>,
     held: watch::Sender<bool>,
     at_once: Mutex<(usize, usize)>,
@@ -80,7 +80,7 @@ impl Webhook {
         next.extend(answers);
     }
 
-    /// Answers nothing until `release`.
+    /// Delays all answers until `release`.
     pub(crate) fn hold(&self) {
         self.hook.held.send_replace(true);
     }
@@ -89,12 +89,12 @@ impl Webhook {
         self.hook.held.send_replace(false);
     }
 
-    /// What was received so far.
+    /// The requests so far.
     pub(crate) fn so_far(&self) -> Vec<Received> {
         self.hook.received.borrow().clone()
     }
 
-    /// Waits until `count` requests came, and gives all of them.
+    /// Waits for `count` requests, and returns all of them.
     pub(crate) async fn received(&self, count: usize) -> Result<Vec<Received>> {
         let mut received = self.hook.received.subscribe();
         let enough = received.wait_for(|received| received.len() >= count);
@@ -104,7 +104,7 @@ impl Webhook {
         Ok(enough.clone())
     }
 
-    /// How many requests were open at a time, at most.
+    /// The most requests that were open at the same time.
     pub(crate) fn most_at_once(&self) -> usize {
         let at_once = self
             .hook
@@ -140,7 +140,7 @@ async fn receive(State(hook): State<Arc<Hook>>, headers: HeaderMap, body: Bytes)
     }
 }
 
-/// Counts a request as long as it is open, also when its sender gives it up.
+/// Counts a request while it is open, also when its sender gives up.
 struct Open<'a>(&'a Hook);
 
 impl<'a> Open<'a> {

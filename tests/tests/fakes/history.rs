@@ -1,4 +1,4 @@
-//! Reading what passes leave in DynamoDB: the adapter and its fake, after the same writes.
+//! Reading a pass's records from DynamoDB: the adapter and its fake after the same writes.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use testing::{FakeStore, NOW, at};
 const DECISIONS: i64 = 60;
 
 fn regions() -> [RegionName; 3] {
-    // The second's name begins like the first's; the third was never looked at.
+    // The second's name begins like the first's; no pass ran for the third.
     ["us-east-1".into(), "us-east-10".into(), "us-west-2".into()]
 }
 
@@ -76,7 +76,7 @@ async fn taken<S: RegionLock>(store: &S, region: &RegionName, seconds: i64) -> L
     }
 }
 
-/// What some passes leave: decisions, then a pass that is at it.
+/// What some passes leave: decisions, and then a pass in progress.
 async fn passes<S: RegionLock + StateStore>(store: &S, region: &RegionName) {
     for round in 1..=DECISIONS {
         let lease = taken(store, region, round).await;
@@ -99,17 +99,17 @@ async fn passes<S: RegionLock + StateStore>(store: &S, region: &RegionName) {
     store.set_wake_mark(region, "event-9", NOW).await.unwrap();
 }
 
-/// Every answer there is, as text.
-async fn told<S: History>(store: &S) -> Vec<String> {
-    let mut told = vec![];
+/// Every answer of the port, as text.
+async fn read_all<S: History>(store: &S) -> Vec<String> {
+    let mut texts = vec![];
     for region in regions() {
-        told.push(format!("{:?}", store.records(&region).await));
-        told.push(format!("{:?}", store.decided_at(&region).await));
+        texts.push(format!("{:?}", store.records(&region).await));
+        texts.push(format!("{:?}", store.decided_at(&region).await));
         for since in [0, 25, 100] {
-            told.push(format!("{:?}", store.points(&region, at(since)).await));
+            texts.push(format!("{:?}", store.points(&region, at(since)).await));
         }
         for version in [1, DECISIONS, DECISIONS + 1, i64::MAX] {
-            told.push(format!("{:?}", store.decision(&region, version).await));
+            texts.push(format!("{:?}", store.decision(&region, version).await));
         }
         let pages = [
             (None, 1),
@@ -119,23 +119,23 @@ async fn told<S: History>(store: &S) -> Vec<String> {
             (Some(1), 5),
         ];
         for (below, limit) in pages.into_iter().chain([(Some(0), 5), (Some(i64::MAX), 2)]) {
-            told.push(format!(
+            texts.push(format!(
                 "{:?}",
                 store.decisions(&region, below, limit).await
             ));
         }
     }
-    told
+    texts
 }
 
 #[tokio::test]
-async fn dynamodb_and_its_fake_tell_alike() {
+async fn dynamodb_and_its_fake_read_history_alike() {
     let (table, fake) = (Table::start().await, FakeStore::default());
     for region in &regions()[..2] {
         passes(&**table, region).await;
         passes(&fake, region).await;
     }
-    let (from_dynamodb, from_fake) = (told(&**table).await, told(&fake).await);
+    let (from_dynamodb, from_fake) = (read_all(&**table).await, read_all(&fake).await);
     for (dynamodb, fake) in from_dynamodb.iter().zip(&from_fake) {
         assert_eq!(fake, dynamodb, "left: the fake's answer, right: DynamoDB's");
     }
@@ -167,7 +167,7 @@ async fn dynamodb_and_its_fake_tell_alike() {
 }
 
 #[tokio::test]
-async fn looking_writes_nothing_and_what_is_large_or_broken_hides_nothing_else() {
+async fn reading_history_writes_nothing_and_skips_only_broken_items() {
     let table = Table::start().await;
     let region = &regions()[0];
     passes(&**table, region).await;

@@ -1,6 +1,7 @@
-//! The fakes are not taken on trust: real Postgres and its fake, DynamoDB and its fake are driven
-//! with the same random histories and must answer alike, and keep the same rows. That this can
-//! fail is shown by fakes that are wrong on purpose: the same histories must tell each of them.
+//! The fakes are compared with the real servers: PostgreSQL and its fake, DynamoDB and its fake get
+//! the same random histories and must give equal answers and keep equal rows. Fakes with one rule
+//! changed on purpose prove that the comparison can fail: the histories must distinguish each of
+//! them.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -8,7 +9,7 @@
     reason = "helpers of tests fail like tests"
 )]
 
+mod comparison;
 mod database;
 mod history;
-mod random;
 mod store;

@@ -1,4 +1,4 @@
-//! The host agents' processes, stopped and let go on.
+//! Stops and continues the host agents' processes.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -6,12 +6,12 @@ use scaling_tests::ledger::{Agent, Machine};
 use scaling_tests::region::Region;
 use serde_json::json;
 
-/// The agents of a region stand still: they hear and say nothing.
+/// Suspends the agents of a region: they neither receive nor send anything.
 pub(crate) async fn freeze(region: &Region<'_>) {
     signal(region, Signal::SIGSTOP).await;
 }
 
-/// And go on.
+/// Continues the agents of a region.
 pub(crate) async fn thaw(region: &Region<'_>) {
     signal(region, Signal::SIGCONT).await;
 }
@@ -26,13 +26,13 @@ async fn signal(region: &Region<'_>, signal: Signal) {
     }
 }
 
-/// A theme is over: its region stays as it is, and costs next to nothing from now on.
+/// Leaves a finished theme's region as it is. It costs almost nothing from now on.
 pub(crate) async fn leave_alone(region: &Region<'_>) {
     region.set(&json!({"paused": true})).await;
     freeze(region).await;
 }
 
-/// What EC2 has of a region.
+/// The number of machines that are starting or running.
 pub(crate) fn up(machines: &[Machine]) -> usize {
     machines.iter().filter(|machine| machine.is_up()).count()
 }

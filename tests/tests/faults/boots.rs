@@ -7,44 +7,44 @@ use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::agents::{leave_alone, up};
-use crate::reports::{failed_with, told};
+use crate::logged_errors::{errors_logged, failed_with};
 use crate::world::{BOOTS, filled};
 
-/// Long enough for an agent that starts, on a machine that does much else.
+/// Long enough for an agent to start on a busy machine.
 const BOOT_SECONDS: u32 = 6;
 
-pub(crate) async fn that_fail_are_replaced(deployed: &Deployed) {
+pub(crate) async fn failed_instance_is_replaced(deployed: &Deployed) {
     let settings = json!({
         "target_free": 1,
-        // Room for one replacement while the one that failed is still there.
+        // Room for one replacement while the failed one still exists.
         "max_instances": 4,
         "boot_seconds": BOOT_SECONDS,
     });
     let region = filled(deployed, BOOTS, 1, settings).await;
     let sound = region.machines().await;
-    deployed.set_faults(&one_never_boots()).await;
+    deployed.set_faults(&never_boots()).await;
     region.set(&json!({"target_free": 3})).await;
     let report = region.reconcile().await;
     assert_eq!(report["outcome"], "done", "{report:#}");
     assert_eq!(region.launched().await.len(), 3);
 
-    // EC2 fails when it is asked to end it.
+    // The first requests to terminate it fail.
     let pass = async || region.reconcile().await;
-    let given_up = |report: &Value| alerts_to(&report["plan"], "never_came_up");
-    let report = eventually("it is given up", SOON, pass, given_up).await;
+    let is_terminated = |report: &Value| alerts_to(&report["plan"], "never_came_up");
+    let report = eventually("the termination", SOON, pass, is_terminated).await;
     assert_eq!(report["outcome"], "incomplete", "{report:#}");
     assert!(failed_with(&report, "InternalError"), "{report:#}");
-    let look = async || told(&region, "not ACTIVE").await;
-    eventually("it is told", SOON, look, |told| *told > 0).await;
+    let observe = async || errors_logged(&region, "not ACTIVE").await;
+    eventually("the error", SOON, observe, |logged| *logged > 0).await;
 
     region.settle().await;
     deployed.set_faults(&json!({})).await;
-    replaced_and_gone(&region, &sound).await;
-    region.promises_kept().await;
+    assert_replaced(&region, &sound).await;
+    region.assert_invariants().await;
     leave_alone(&region).await;
 }
 
-fn one_never_boots() -> Value {
+fn never_boots() -> Value {
     let end = json!({"region": BOOTS, "action": "TerminateInstances"});
     json!({
         "instances": [{"on": {"region": BOOTS}, "effect": "no_boot", "times": 1}],
@@ -52,19 +52,23 @@ fn one_never_boots() -> Value {
     })
 }
 
-async fn replaced_and_gone(region: &Region<'_>, sound: &[String]) {
+async fn assert_replaced(region: &Region<'_>, sound: &[String]) {
     let machines = region.launched().await;
     assert_eq!(machines.len(), 4, "one was replaced");
     assert_eq!(up(&machines), 3);
     let ended: Vec<_> = machines.iter().filter(|it| it.ended_by.is_some()).collect();
     assert_eq!(ended.len(), 1, "{ended:#?}");
     assert_eq!(ended[0].ended_by.as_deref(), Some("user"));
-    assert!(ended[0].agent.is_none(), "it is the one without an agent");
+    assert!(ended[0].agent.is_none(), "the one without an agent");
     let left = region.machines().await;
     assert!(sound.iter().all(|id| left.contains(id)), "{left:?}");
-    // Three attempts of the client, and one of the next pass; one more for each pass that came
-    // while listings still showed it as running.
+    // Three attempts of the client, and one of the next pass; one more for each pass during which
+    // listings still showed it as running.
     let calls = region.calls("TerminateInstances").await.len();
     assert!(calls >= 4, "{calls}");
-    assert_eq!(told(region, "not ACTIVE").await, 1, "told once");
+    assert_eq!(
+        errors_logged(region, "not ACTIVE").await,
+        1,
+        "reported once"
+    );
 }

@@ -1,4 +1,4 @@
-//! A thousand users at once, for a region that has room for an eighth of them.
+//! A thousand users at once in a region that has room for an eighth of them.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -16,26 +16,26 @@ const AT_ONCE: usize = 32;
 const MAX: usize = 12;
 const CAPACITY: usize = 10;
 
-pub(crate) async fn costs_no_more_than_its_seconds(deployed: &Deployed) {
+pub(crate) async fn costs_a_bounded_number_of_wakes(deployed: &Deployed) {
     let settings = json!({"target_free": 2 * CAPACITY, "max_instances": MAX});
     let region = filled(deployed, BURST, CAPACITY as u32, settings).await;
-    let began = Cost::so_far(&region).await;
+    let before = Cost::read(&region).await;
     let started = Instant::now();
-    let answers = everybody_asks(&region).await;
+    let answers = all_users_request_slots(&region).await;
     let lasted = started.elapsed();
-    region.settled_by_events().await;
-    let cost = Cost::so_far(&region).await.since(&began);
+    region.wait_until_settled_by_events().await;
+    let cost = Cost::read(&region).await.since(&before);
     println!("   {USERS} assigns in {lasted:.1?}: {cost:?}");
 
     cost.is_bounded(lasted);
-    some_are_served_and_the_others_refused(&region, &answers).await;
-    region.promises_kept().await;
+    assert_some_served_and_others_refused(&region, &answers).await;
+    region.assert_invariants().await;
     leave_alone(&region).await;
 }
 
-async fn everybody_asks(region: &Region<'_>) -> Vec<Answer> {
+async fn all_users_request_slots(region: &Region<'_>) -> Vec<Answer> {
     let deployed = region.deployed;
-    // Signed before the rush; and not among those that are looked for in every log.
+    // Tokens are signed before the rush, and are not searched for in every log.
     let users: Vec<_> = (0..USERS)
         .map(|number| {
             let user = region.user(&format!("user-{number}"));
@@ -51,24 +51,24 @@ async fn everybody_asks(region: &Region<'_>) -> Vec<Answer> {
         .await
 }
 
-/// What a rush makes the service do.
+/// The work that a rush causes.
 #[derive(Debug)]
 struct Cost {
     /// Rows of `region_wakeups`, each of which is an event.
     wakes: i64,
-    /// Times that an event of them was brought to `hasura-event`.
+    /// Deliveries of those events to `hasura-event`.
     deliveries: i64,
-    /// Of all triggers.
+    /// Deliveries of all triggers.
     invocations: i64,
-    /// Times that the region's lock was taken.
+    /// The number of times that the region's lock was taken.
     passes: i64,
     launches: i64,
-    /// EC2's own events, where a function hears them.
+    /// EC2's own events that were delivered to a function.
     machine_events: i64,
 }
 
 impl Cost {
-    async fn so_far(region: &Region<'_>) -> Self {
+    async fn read(region: &Region<'_>) -> Self {
         let deployed = region.deployed;
         let triggers = ["instance_status_changed", "app_version_changed"];
         let deliveries = deployed.deliveries("region_wake", 0).await.len();
@@ -103,27 +103,31 @@ impl Cost {
     }
 
     fn is_bounded(&self, lasted: Duration) {
-        // One for each two seconds that it touched.
+        // One wake-up for each two seconds that the rush touched.
         let buckets = lasted.as_secs() as i64 / 2 + 2;
         assert!((1..=buckets).contains(&self.wakes), "{buckets} buckets");
         assert_eq!(self.deliveries, self.wakes, "each was brought once");
-        // And for each instance that becomes ACTIVE.
+        // And one for each instance that becomes ACTIVE.
         assert!(self.invocations <= self.wakes + MAX as i64);
-        // An event looks twice, and sets two marks, each of which makes whoever holds the lock
-        // look once more. One of EC2's looks once and sets one.
+        // An event causes two passes and sets two marks, each of which makes the lock's holder run
+        // another round. One of EC2's events causes one pass and sets one mark.
         assert!(self.passes <= 4 * self.wakes + 2 * self.machine_events);
-        // Each launches one instance at least, and none of them ends.
+        // Each launch starts at least one instance, and none of them ends.
         assert!((1..=MAX as i64).contains(&self.launches));
     }
 }
 
-async fn some_are_served_and_the_others_refused(region: &Region<'_>, answers: &[Answer]) {
+async fn assert_some_served_and_others_refused(region: &Region<'_>, answers: &[Answer]) {
     assert_eq!(answers.len(), USERS);
     let (served, refused): (Vec<_>, Vec<_>) =
         answers.iter().partition(|answer| answer.status == 200);
     for answer in &refused {
-        let told = (answer.status, answer.body["error"].as_str());
-        assert_eq!(told, (503, Some("NO_INSTANCE_AVAILABLE")), "{answer:#?}");
+        let answered = (answer.status, answer.body["error"].as_str());
+        assert_eq!(
+            answered,
+            (503, Some("NO_INSTANCE_AVAILABLE")),
+            "{answer:#?}"
+        );
     }
     let slots: HashSet<_> = served
         .iter()

@@ -1,4 +1,4 @@
-//! EC2 has no room: for one type, then for any, then again.
+//! EC2 has no capacity: for one type, then for any, then has it again.
 
 use scaling_tests::deployed::{Deployed, SOON};
 use scaling_tests::region::Region;
@@ -6,13 +6,13 @@ use scaling_tests::wait::eventually;
 use serde_json::json;
 
 use crate::agents::leave_alone;
-use crate::reports::{events_tell, pass_tells};
+use crate::logged_errors::{event_logs, pass_logs};
 use crate::world::{CAPACITY, choice, filled, subnet};
 
 const NO_ROOM: &str = "InsufficientInstanceCapacity";
 const NOWHERE: &str = "EC2 has no capacity for any launch choice";
 
-pub(crate) async fn is_looked_for_elsewhere_and_waited_for(deployed: &Deployed) {
+pub(crate) async fn is_found_elsewhere_or_waited_for(deployed: &Deployed) {
     let scarce = json!({"capacity": [
         {"region": CAPACITY, "instance_type": "m6i.large", "available": 0},
     ]});
@@ -31,14 +31,14 @@ pub(crate) async fn is_looked_for_elsewhere_and_waited_for(deployed: &Deployed) 
         ],
     });
     let region = filled(deployed, CAPACITY, 2, settings).await;
-    the_next_choice_was_asked(&region).await;
-    nowhere_is_told_and_remembered(&region).await;
-    some_is_taken_and_the_rest_asked_for_later(&region).await;
-    region.promises_kept().await;
+    next_choice_was_requested(&region).await;
+    refusal_everywhere_is_reported_and_remembered(&region).await;
+    some_capacity_is_used_and_the_rest_requested_later(&region).await;
+    region.assert_invariants().await;
     leave_alone(&region).await;
 }
 
-async fn asked(region: &Region<'_>) -> Vec<[String; 3]> {
+async fn launch_attempts(region: &Region<'_>) -> Vec<[String; 3]> {
     let calls = region.calls("RunInstances").await;
     let of = |call: &scaling_tests::ledger::Call| {
         let param = |name: &str| call.params[name].clone();
@@ -51,60 +51,68 @@ async fn asked(region: &Region<'_>) -> Vec<[String; 3]> {
     calls.iter().map(of).collect()
 }
 
-async fn the_next_choice_was_asked(region: &Region<'_>) {
+async fn next_choice_was_requested(region: &Region<'_>) {
     let [a, b] = ['a', 'b'].map(|zone| subnet(CAPACITY, zone));
     let expected = [
         ["m6i.large", &a, NO_ROOM],
         ["m6i.large", &b, NO_ROOM],
         ["c6i.large", &a, "ok"],
     ];
-    assert_eq!(asked(region).await, expected);
+    assert_eq!(launch_attempts(region).await, expected);
 }
 
-async fn nowhere_is_told_and_remembered(region: &Region<'_>) {
+async fn refusal_everywhere_is_reported_and_remembered(region: &Region<'_>) {
     let deployed = region.deployed;
     let none = json!({"capacity": [{"region": CAPACITY, "available": 0}]});
     deployed.set_faults(&none).await;
     for user in ["ann", "bob"] {
         region.assigned(user).await;
     }
-    region.settled_by_events().await;
-    // Where the type was refused a moment ago, it is not asked for again.
-    assert_eq!(asked(region).await.len(), 4, "one attempt for two users");
-    assert_eq!(asked(region).await[3][0], "c6i.large");
-    events_tell(region, NOWHERE).await;
+    region.wait_until_settled_by_events().await;
+    // The refusal of this type is recent, so it is not requested again.
+    assert_eq!(
+        launch_attempts(region).await.len(),
+        4,
+        "one attempt for two users"
+    );
+    assert_eq!(launch_attempts(region).await[3][0], "c6i.large");
+    event_logs(region, NOWHERE).await;
 
     region.refused("cid", "NO_INSTANCE_AVAILABLE").await;
-    region.settled_by_events().await;
+    region.wait_until_settled_by_events().await;
     for _ in 0..3 {
-        let report = pass_tells(region, NOWHERE).await;
+        let report = pass_logs(region, NOWHERE).await;
         assert_eq!(report["outcome"], "incomplete", "{report:#}");
         assert_eq!(report["plan"]["figures"]["waiting"], 1, "{report:#}");
     }
-    assert_eq!(asked(region).await.len(), 4, "remembered: nothing is asked");
+    assert_eq!(
+        launch_attempts(region).await.len(),
+        4,
+        "the refusal is remembered"
+    );
 }
 
-/// Nobody asks for a pass but the user who was refused, by asking again.
-async fn some_is_taken_and_the_rest_asked_for_later(region: &Region<'_>) {
+/// Nothing but the refused user's retries causes passes.
+async fn some_capacity_is_used_and_the_rest_requested_later(region: &Region<'_>) {
     let one = json!({"capacity": [{"region": CAPACITY, "available": 1}]});
     region.deployed.set_faults(&one).await;
-    three_minutes_pass(region).await;
+    expire_refusals(region).await;
     let served = async || region.assign("cid", "1").await.status;
     eventually("a slot", SOON, served, |status| *status == 200).await;
-    region.settled_by_events().await;
+    region.wait_until_settled_by_events().await;
     let calls = region.calls("RunInstances").await;
     let taken = calls.iter().rfind(|call| call.outcome == "ok");
-    assert_eq!(taken.unwrap().params["MaxCount"], "2", "two were wanted");
-    assert_eq!(region.machines().await.len(), 2, "one was there");
+    assert_eq!(taken.unwrap().params["MaxCount"], "2", "two were requested");
+    assert_eq!(region.machines().await.len(), 2, "EC2 had one");
 
     region.deployed.set_faults(&json!({})).await;
-    three_minutes_pass(region).await;
+    expire_refusals(region).await;
     region.settle().await;
     assert_eq!(region.free().await, 3);
 }
 
-/// After which a refusal is not remembered any more.
-async fn three_minutes_pass(region: &Region<'_>) {
+/// Expires the refusals, as three minutes would.
+async fn expire_refusals(region: &Region<'_>) {
     let deployed = region.deployed;
     for item in deployed.items(&format!("REGION#{}", region.name)).await {
         if item["sk"].as_s().is_ok_and(|sk| sk.starts_with("REFUSAL#")) {
@@ -116,7 +124,7 @@ async fn three_minutes_pass(region: &Region<'_>) {
                 .set_key(Some(key.into()))
                 .send()
                 .await
-                .expect("the refusal is forgotten");
+                .expect("the refusal is deleted");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A buffer that runs low is filled again by one event of the database; whatever else happens to
-//! events on their way, and whatever comes in their place, changes nothing.
+//! One event of the database refills a low buffer. Faults of other events, and requests that are
+//! not events, change nothing.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -17,18 +17,18 @@ use crate::world::{EVENTS, filled};
 const TARGET: usize = 3;
 const CAPACITY: usize = 2;
 
-/// Well below the minute of the schedule, and long for a machine that does much else.
+/// Well below the minute of the schedule, and long enough for a busy machine.
 const SECONDS: Duration = Duration::from_secs(20);
 
-pub(crate) async fn change_nothing_by_their_ways(deployed: &Deployed) {
+pub(crate) async fn refill_the_buffer_under_any_delivery(deployed: &Deployed) {
     let settings = json!({"target_free": TARGET, "max_instances": 10});
     let region = filled(deployed, EVENTS, CAPACITY as u32, settings).await;
     one_wake_fills_a_low_buffer(&region).await;
-    disturbed_ones_launch_no_more_than_is_missing(&region).await;
-    those_seen_before_start_no_pass(&region).await;
-    those_for_nothing_do_nothing(&region).await;
-    malformed_ones_are_rejected(&region).await;
-    region.promises_kept().await;
+    disturbed_events_launch_only_what_is_missing(&region).await;
+    repeated_events_start_no_pass(&region).await;
+    events_without_cause_change_nothing(&region).await;
+    malformed_events_are_rejected(&region).await;
+    region.assert_invariants().await;
     leave_alone(&region).await;
 }
 
@@ -39,11 +39,11 @@ async fn one_wake_fills_a_low_buffer(region: &Region<'_>) {
     let (last_delivery, passes) = (deployed.last_delivery().await, region.lock_version().await);
     region.assigned("ann").await;
     assert_eq!(region.free().await, TARGET as i64);
-    assert_eq!(region.count(WAKES).await, 0, "it is not low yet");
+    assert_eq!(region.count(WAKES).await, 0, "the buffer is not low yet");
 
     region.assigned("bob").await;
     let low = Instant::now();
-    assert_eq!(region.count(WAKES).await, 1, "now it is");
+    assert_eq!(region.count(WAKES).await, 1, "the buffer is low");
     let launches = async || region.calls("RunInstances").await.len();
     eventually("the launch", SOON, launches, |launches| *launches == 2).await;
     let launched = low.elapsed();
@@ -54,27 +54,27 @@ async fn one_wake_fills_a_low_buffer(region: &Region<'_>) {
     );
     assert!(low.elapsed() < SECONDS, "{:?}", low.elapsed());
 
-    region.settled_by_events().await;
-    assert_eq!(region.count(WAKES).await, 1, "one wake is enough");
+    region.wait_until_settled_by_events().await;
+    assert_eq!(region.count(WAKES).await, 1, "one wake-up is enough");
     let deliveries = deployed.deliveries("region_wake", last_delivery).await;
-    let told: Vec<_> = deliveries.iter().map(|it| &it["status"]).collect();
-    assert_eq!(told, [&json!(200)], "{deliveries:#?}");
-    // At once; and when the two seconds that it stands for are over, unless they were already.
-    let looks = region.lock_version().await - passes;
-    assert!((1..=2).contains(&looks), "{looks} looks");
-    as_many_as_needed(region, 2).await;
+    let statuses: Vec<_> = deliveries.iter().map(|it| &it["status"]).collect();
+    assert_eq!(statuses, [&json!(200)], "{deliveries:#?}");
+    // At once, and again at the end of the two-second bucket unless it was already over.
+    let rounds = region.lock_version().await - passes;
+    assert!((1..=2).contains(&rounds), "{rounds} rounds");
+    assert_launched_as_needed(region, 2).await;
 }
 
-/// Every launch since the beginning was for a slot that was missing: `users` have one each, and
-/// nothing was removed.
-async fn as_many_as_needed(region: &Region<'_>, users: usize) {
+/// Asserts that every launch since the beginning was for a missing slot: each of `users` has one
+/// slot, and nothing was removed.
+async fn assert_launched_as_needed(region: &Region<'_>, users: usize) {
     let needed = (TARGET + users).div_ceil(CAPACITY);
     let launched = region.launched().await.len();
     assert_eq!(launched, needed, "launched for {users} users");
     assert_eq!(region.machines().await.len(), needed);
 }
 
-async fn disturbed_ones_launch_no_more_than_is_missing(region: &Region<'_>) {
+async fn disturbed_events_launch_only_what_is_missing(region: &Region<'_>) {
     let disturbances = [
         json!({"duplicate": {"copies": 2}}),
         // When the bucket is over.
@@ -90,15 +90,15 @@ async fn disturbed_ones_launch_no_more_than_is_missing(region: &Region<'_>) {
             .control_events("PUT", "faults", &rules)
             .await;
         let wakes = region.count(WAKES).await;
-        // Each in a bucket of its own, so that there is more than one event.
+        // Each in a bucket of its own, so that there are several events.
         for user in ["first", "second", "third"] {
             next_bucket(region).await;
             region.assigned(&format!("{user}-{users}")).await;
         }
         users += 3;
-        region.settled_by_events().await;
+        region.wait_until_settled_by_events().await;
         assert!(region.count(WAKES).await > wakes, "{disturbance}");
-        as_many_as_needed(region, users).await;
+        assert_launched_as_needed(region, users).await;
     }
     region
         .deployed
@@ -106,7 +106,7 @@ async fn disturbed_ones_launch_no_more_than_is_missing(region: &Region<'_>) {
         .await;
 }
 
-/// Waits until a wake is not the same as one before.
+/// Waits for the next bucket, in which a wake-up makes a new event.
 async fn next_bucket(region: &Region<'_>) {
     let taken = "SELECT count(*) FROM region_wakeups
                  WHERE region = $1 AND bucket = date_bin('2 seconds', now(), 'epoch')";
@@ -114,7 +114,7 @@ async fn next_bucket(region: &Region<'_>) {
     eventually("another bucket", SOON, taken, |taken| *taken == 0).await;
 }
 
-/// All that an event could change.
+/// Everything that an event could change.
 async fn state(region: &Region<'_>) -> Value {
     let rows = async |table: &str, of: &str| -> Value {
         let sql = format!(
@@ -135,7 +135,7 @@ async fn state(region: &Region<'_>) -> Value {
         "machines": machines,
         "launches": region.calls("RunInstances").await.len(),
         "terminations": region.calls("TerminateInstances").await.len(),
-        "memory": region.deployed.region_state(region.name).await,
+        "keys": region.deployed.region_state(region.name).await,
     })
 }
 
@@ -163,7 +163,7 @@ async fn send(
     (answer.status(), answer.json().await.expect("JSON"))
 }
 
-async fn those_seen_before_start_no_pass(region: &Region<'_>) {
+async fn repeated_events_start_no_pass(region: &Region<'_>) {
     let sql = "SELECT id, payload FROM local_events.event_log WHERE trigger_name = 'region_wake'";
     let events = region.deployed.sql.query(sql, &[]).await.expect(sql);
     assert!(events.len() >= 5, "{} events", events.len());
@@ -179,8 +179,8 @@ async fn those_seen_before_start_no_pass(region: &Region<'_>) {
     assert_eq!(state(region).await, before);
 }
 
-/// Events that could be ours, and say nothing that is so: each is a reason to look, no more.
-async fn those_for_nothing_do_nothing(region: &Region<'_>) {
+/// Well-formed events without any cause: each causes a pass at most.
+async fn events_without_cause_change_nothing(region: &Region<'_>) {
     let before = state(region).await;
     let wake = |bucket: Value| json!({"op": "INSERT", "data": {"new": {"region": EVENTS, "bucket": bucket}}});
     let draining = json!({"region": EVENTS, "id": "i-0", "status": "DRAINING"});
@@ -218,7 +218,7 @@ async fn those_for_nothing_do_nothing(region: &Region<'_>) {
     assert_eq!(state(region).await, before);
 }
 
-async fn malformed_ones_are_rejected(region: &Region<'_>) {
+async fn malformed_events_are_rejected(region: &Region<'_>) {
     let deployed = region.deployed;
     let (before, passes) = (state(region).await, region.lock_version().await);
     let folder = project::root().join("events/malformed");

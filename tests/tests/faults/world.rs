@@ -1,11 +1,9 @@
-//! A world with a region for each theme, so that what one leaves behind is not in another's way.
-
-use std::path::PathBuf;
+//! A world with one region for each theme, so that themes do not affect each other.
 
 use scaling_tests::deployed::Deployed;
 use scaling_tests::region::Region;
-use serde_json::{Map, Value, json};
-use tempfile::TempDir;
+use scaling_tests::world::Regions;
+use serde_json::{Value, json};
 
 pub(crate) const EVENTS: &str = "us-east-1";
 pub(crate) const CAPACITY: &str = "us-east-2";
@@ -15,65 +13,38 @@ pub(crate) const BOOTS: &str = "eu-west-1";
 pub(crate) const AGENTS: &str = "eu-west-2";
 pub(crate) const OUTAGES: &str = "eu-central-1";
 pub(crate) const BURST: &str = "ap-south-1";
-pub(crate) const REGIONS: [&str; 8] = [
+pub(crate) const REGIONS: Regions = Regions(&[
     EVENTS, CAPACITY, LAUNCHES, LISTINGS, BOOTS, AGENTS, OUTAGES, BURST,
-];
+]);
 
-/// The world's file; it goes with the folder.
-pub(crate) fn write(folder: &TempDir) -> PathBuf {
-    let regions: Map<_, _> = REGIONS
-        .into_iter()
-        .map(|region| (region.to_owned(), content(region)))
-        .collect();
-    scaling_tests::world::write(folder.path(), &regions)
-}
-
-/// Two subnets for hosts, in two zones; a security group; an image.
-fn content(region: &str) -> Value {
-    let number = number(region);
-    let vpc = id("vpc", region, 'f');
+/// Two subnets for hosts in two zones, a security group, and an image.
+pub(crate) fn content(region: &str) -> Value {
     let subnet = |zone: char, place: usize| {
         json!({
             "id": self::subnet(region, zone),
-            "vpc_id": vpc,
+            "vpc_id": REGIONS.id("vpc", region, 'f'),
             "zone": format!("{region}{zone}"),
             "zone_id": format!("{region}-az{place}"),
-            "cidr": format!("10.{number}.{}.0/20", place * 16),
+            "cidr": format!("10.{}.{}.0/20", REGIONS.number(region), place * 16),
             "tags": {"scaling": "hosts"},
         })
     };
     json!({
         "subnets": [subnet('a', 0), subnet('b', 1)],
-        "security_groups": [{
-            "id": id("sg", region, 'a'),
-            "vpc_id": vpc,
-            "name": "hosts",
-            "description": "hosts",
-            "tags": {"scaling": "hosts"},
-        }],
+        "security_groups": [REGIONS.security_group(region, "hosts")],
         "images": [{"id": image(region), "name": "host-1"}],
     })
 }
 
-fn number(region: &str) -> usize {
-    let place = REGIONS.iter().position(|name| *name == region);
-    1 + place.expect("a region of the world")
-}
-
 pub(crate) fn subnet(region: &str, zone: char) -> String {
-    id("subnet", region, zone)
+    REGIONS.id("subnet", region, zone)
 }
 
 fn image(region: &str) -> String {
-    id("ami", region, '1')
+    REGIONS.id("ami", region, '1')
 }
 
-/// As long as EC2's.
-fn id(kind: &str, region: &str, last: char) -> String {
-    format!("{kind}-{:02}{last:0>15}", number(region))
-}
-
-/// `instance_type` in one of the two subnets.
+/// A launch choice of `instance_type` in one of the two subnets.
 pub(crate) fn choice(region: &str, zone: char, instance_type: &str, capacity: u32) -> Value {
     json!({
         "instance_type": instance_type,
@@ -82,8 +53,8 @@ pub(crate) fn choice(region: &str, zone: char, instance_type: &str, capacity: u3
     })
 }
 
-/// Sets a region up with a buffer of `settings`' size, and lets a pass fill it. Reconciler launch and
-/// drain as many instances at once as they like.
+/// Sets a region up with the buffer of `settings`, and fills it by a pass. Passes may launch and
+/// drain any number of instances at once.
 pub(crate) async fn filled<'a>(
     deployed: &'a Deployed,
     name: &'a str,
@@ -114,6 +85,6 @@ pub(crate) async fn filled<'a>(
     region.insert(settings).await;
     region.set_image(&image(name), "CURRENT").await;
     region.settle().await;
-    region.promises_kept().await;
+    region.assert_invariants().await;
     region
 }

@@ -1,5 +1,5 @@
-//! The poller against real servers, on loopback addresses: what a replica can do to whoever asks
-//! it for its status, and what is made of it.
+//! The poller against real servers on loopback addresses: every way in which a replica can treat a
+//! request for its status, and the poller's conclusion.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -7,27 +7,27 @@
     reason = "helpers of tests fail like tests"
 )]
 
-mod answers;
-mod crowd;
-mod lies;
-mod misbehaviour;
+mod bad_connections;
+mod invalid_answers;
+mod many_replicas;
 mod tls;
+mod valid_answers;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use replica_http_adapter::HttpReplicas;
-use scaling_tests::replica_server::{Manner, ReplicaServer};
+use scaling_tests::replica_server::{Behavior, ReplicaServer};
 use shared::model::ReplicaAnswer;
 use shared::replicas::ReplicaStatusApi as _;
 use shared::settings::StatusApi;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Short, and far more than a good answer takes.
+/// Short, and far more than a valid answer takes.
 const LIMIT: Duration = Duration::from_millis(500);
 
-/// The default API, on the port of a server.
+/// The default API on a server's port.
 fn api(port: u16) -> StatusApi {
     StatusApi {
         port,
@@ -44,25 +44,25 @@ async fn ask(api: &StatusApi) -> ReplicaAnswer {
     poller().ask(api, LOOPBACK).await
 }
 
-/// What is made of a replica of this manner.
-async fn asked(manner: Manner) -> ReplicaAnswer {
-    let server = ReplicaServer::one(manner).await;
+/// The poller's conclusion about a replica that answers like this.
+async fn poll(behavior: Behavior) -> ReplicaAnswer {
+    let server = ReplicaServer::one(behavior).await;
     ask(&api(server.port)).await
 }
 
-/// Why a replica of this manner is unknown.
-async fn unknown(manner: Manner) -> String {
-    let shown = format!("{manner:?}");
-    match asked(manner).await {
+/// The reason why a replica that answers like this is unknown.
+async fn unknown_reason(behavior: Behavior) -> String {
+    let shown = format!("{behavior:?}");
+    match poll(behavior).await {
         ReplicaAnswer::Unknown { why } => why,
         known => panic!("{shown} gave {known:?}"),
     }
 }
 
-/// The same of one that takes its time: no longer than the limit, and not much more.
-async fn unknown_in_time(manner: Manner) -> String {
+/// The same for a slow replica: the poll takes the limit and not much more.
+async fn unknown_reason_in_time(behavior: Behavior) -> String {
     let started = Instant::now();
-    let why = unknown(manner).await;
+    let why = unknown_reason(behavior).await;
     let took = started.elapsed();
     assert!(took >= LIMIT && took < 4 * LIMIT, "{why} after {took:?}");
     why

@@ -1,12 +1,13 @@
-//! `https`: no public authority certifies private addresses, so the replicas' own is trusted.
+//! `https`: no public authority certifies private addresses, so the replicas' own authority is
+//! trusted.
 //!
-//! The certificates are for 127.0.0.1 and ::1 and end in a hundred years; nothing else trusts
+//! The certificates are for 127.0.0.1 and ::1 and expire in a hundred years; nothing else trusts
 //! them.
 
 use std::sync::Arc;
 
 use replica_http_adapter::HttpReplicas;
-use scaling_tests::replica_server::{Manner, ReplicaServer};
+use scaling_tests::replica_server::{Behavior, ReplicaServer};
 use shared::model::ReplicaAnswer;
 use shared::replicas::ReplicaStatusApi as _;
 use shared::settings::{Protocol, StatusApi};
@@ -16,7 +17,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{LOOPBACK, api, poller, unknown};
+use crate::{LOOPBACK, api, poller, unknown_reason};
 
 const AUTHORITY: &str = include_str!("authority/authority.pem");
 const STRANGER: &str = include_str!("authority/stranger.pem");
@@ -33,10 +34,10 @@ fn acceptor() -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// What a poller makes of a healthy replica that has the certificate.
-async fn asked_at(poller: &HttpReplicas, address: &str) -> ReplicaAnswer {
+/// The poller's conclusion about a healthy replica with the certificate.
+async fn poll_at(poller: &HttpReplicas, address: &str) -> ReplicaAnswer {
     let listen = format!("{address}:0");
-    let server = ReplicaServer::listen(&listen, Some(acceptor()), |_| Manner::healthy(3)).await;
+    let server = ReplicaServer::listen(&listen, Some(acceptor()), |_| Behavior::healthy(3)).await;
     let api = StatusApi {
         protocol: Protocol::Https,
         // The first handshakes of a debug build are slow.
@@ -53,33 +54,33 @@ fn is_refused(answer: &ReplicaAnswer) -> bool {
 }
 
 #[tokio::test]
-async fn the_replicas_own_authority_is_trusted() {
+async fn replicas_own_authority_is_trusted() {
     let poller = HttpReplicas::new(Some(AUTHORITY)).unwrap();
     for address in ["127.0.0.1", "[::1]"] {
-        let answer = asked_at(&poller, address).await;
+        let answer = poll_at(&poller, address).await;
         assert_eq!(answer, ReplicaAnswer::Healthy { capacity: 3 }, "{address}");
     }
 }
 
 #[tokio::test]
-async fn an_authority_that_nobody_named_is_not() {
-    let answer = asked_at(&poller(), "127.0.0.1").await;
+async fn unnamed_authority_is_not_trusted() {
+    let answer = poll_at(&poller(), "127.0.0.1").await;
     assert!(is_refused(&answer), "{answer:?}");
     let other = HttpReplicas::new(Some(STRANGER)).unwrap();
-    let answer = asked_at(&other, "127.0.0.1").await;
+    let answer = poll_at(&other, "127.0.0.1").await;
     assert!(is_refused(&answer), "{answer:?}");
 }
 
 #[tokio::test]
-async fn nor_is_a_certificate_for_another_address() {
+async fn certificate_for_another_address_is_not_trusted() {
     let poller = HttpReplicas::new(Some(AUTHORITY)).unwrap();
-    let answer = asked_at(&poller, "127.0.0.2").await;
+    let answer = poll_at(&poller, "127.0.0.2").await;
     assert!(is_refused(&answer), "{answer:?}");
 }
 
 #[tokio::test]
-async fn one_protocol_is_not_the_other() {
-    let server = ReplicaServer::one(Manner::healthy(3)).await;
+async fn http_and_https_are_not_interchangeable() {
+    let server = ReplicaServer::one(Behavior::healthy(3)).await;
     let api = StatusApi {
         protocol: Protocol::Https,
         ..api(server.port)
@@ -89,12 +90,12 @@ async fn one_protocol_is_not_the_other() {
         matches!(answer, ReplicaAnswer::Unknown { .. }),
         "{answer:?}"
     );
-    // An alert of TLS, which is what a plain question gets from a server of https.
-    unknown(Manner::Sends(b"\x15\x03\x03\x00\x02\x02\x32".to_vec())).await;
+    // A TLS alert is what a server of https sends to a plain request.
+    unknown_reason(Behavior::Sends(b"\x15\x03\x03\x00\x02\x02\x32".to_vec())).await;
 }
 
 #[test]
-fn what_is_no_certificate_is_refused_at_the_start() {
+fn malformed_authority_is_rejected_at_startup() {
     let broken = "-----BEGIN CERTIFICATE-----\nbm90IGE=\n-----END CERTIFICATE-----\n";
     assert!(HttpReplicas::new(Some(broken)).is_err());
 }

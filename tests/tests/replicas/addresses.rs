@@ -1,11 +1,11 @@
 //! External addresses: three Elastic IPs for five replicas, which die, hang and are deleted, under
-//! functions that die and answers that are lost. What EC2 wrote down of each address tells in
-//! the end what was taken from whom.
+//! functions that die and answers that are lost. At the end, EC2's history of each address shows
+//! which replica lost it and when.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
-use scaling_tests::crashes::{kill_function, lease_is_over};
+use scaling_tests::crashes::{expire_lease, kill_function};
 use scaling_tests::deployed::{Deployed, SOON};
 use scaling_tests::ledger::{Address, Machine};
 use scaling_tests::wait::eventually;
@@ -16,33 +16,31 @@ use crate::world::{ADDRESSES, POOL};
 
 const POOLED: usize = 3;
 
-/// The region with the replicas that are unfit to carry an address, and how often each was made so.
+/// The region, the replicas that became unfit to carry an address, and how often each did.
 struct Story<'a> {
     fleet: Fleet<'a>,
     unfit: BTreeSet<String>,
     times: BTreeMap<String, usize>,
 }
 
-pub(crate) async fn stay_with_the_healthy(deployed: &Deployed) {
+pub(crate) async fn stay_on_healthy_replicas(deployed: &Deployed) {
     let fleet = Fleet::filled(deployed, ADDRESSES, 15).await;
     let mut story = Story {
         fleet,
         unfit: BTreeSet::new(),
         times: BTreeMap::new(),
     };
-    story.off_unless_set().await;
-    story.free_ones_go_to_the_oldest().await;
-    story.one_that_is_deleted_hands_over_first().await;
-    story.one_that_dies_is_followed().await;
-    story.one_that_hangs_gives_it_away_for_good().await;
-    story.a_lost_answer_is_no_second_move().await;
-    story
-        .a_move_that_ec2_refuses_keeps_no_replica_from_going()
-        .await;
-    story.a_function_that_dies_in_the_middle_loses_none().await;
-    story.many_schedulers_move_it_once().await;
-    story.never_taken_from_the_healthy_and_one_each().await;
-    story.fleet.promises_kept().await;
+    story.is_off_by_default().await;
+    story.free_addresses_go_to_the_oldest().await;
+    story.deleted_replica_hands_over_first().await;
+    story.address_of_a_dead_replica_is_moved().await;
+    story.address_of_a_hung_replica_is_moved_for_good().await;
+    story.lost_answer_causes_no_second_move().await;
+    story.refused_move_does_not_keep_a_replica().await;
+    story.function_dying_in_a_pass_loses_no_address().await;
+    story.concurrent_schedulers_move_an_address_once().await;
+    story.assert_only_unfit_replicas_lost_addresses().await;
+    story.fleet.assert_invariants().await;
 }
 
 impl Story<'_> {
@@ -52,17 +50,17 @@ impl Story<'_> {
         addresses
     }
 
-    /// Who carries what, of the pool's.
+    /// The carrier of each address of the pool.
     async fn carriers(&self) -> BTreeMap<String, String> {
         let pool = self.pool().await;
-        let carried = pool.iter().filter_map(|address| {
+        let carriers = pool.iter().filter_map(|address| {
             let carrier = address.now()?.instance_id.clone()?;
             Some((address.public_ip.clone(), carrier))
         });
-        carried.collect()
+        carriers.collect()
     }
 
-    /// A replica that carries the address which was given away last.
+    /// A replica that carries the most recently associated address.
     async fn carrier(&self) -> (String, Machine) {
         let carriers = self.carriers().await;
         let (ip, id) = carriers.into_iter().next_back().expect("one is carried");
@@ -71,17 +69,16 @@ impl Story<'_> {
         (ip, machine.expect("it is up"))
     }
 
-    /// Waits until all of the pool's are carried by replicas that are fit, passes having nothing
-    /// to do.
+    /// Waits until fit replicas carry all addresses of the pool and passes have nothing to do.
     async fn settled(&self) -> BTreeMap<String, String> {
-        let look = async || {
+        let observe = async || {
             self.fleet.at_rest().await;
             self.carriers().await
         };
         let all = |carriers: &BTreeMap<String, String>| {
             carriers.len() == POOLED && carriers.values().all(|id| !self.unfit.contains(id))
         };
-        eventually("all are carried", SOON, look, all).await
+        eventually("all are carried", SOON, observe, all).await
     }
 
     fn make_unfit(&mut self, machine: &Machine) {
@@ -91,7 +88,9 @@ impl Story<'_> {
 
     async fn terminate(&mut self, machine: &Machine) {
         self.make_unfit(machine);
-        self.fleet.tell(machine, json!({"termination": true})).await;
+        self.fleet
+            .set_answer(machine, json!({"termination": true}))
+            .await;
     }
 
     fn on_moves(effect: &Value, times: u32) -> Value {
@@ -99,13 +98,13 @@ impl Story<'_> {
         json!({"calls": [{"on": on, "effect": effect, "times": times}]})
     }
 
-    async fn off_unless_set(&self) {
+    async fn is_off_by_default(&self) {
         assert!(self.carriers().await.is_empty());
-        let asked = self.fleet.region.calls("DescribeAddresses").await;
-        assert_eq!(asked.len(), 0, "it costs nothing");
+        let calls = self.fleet.region.calls("DescribeAddresses").await;
+        assert_eq!(calls.len(), 0, "the setting is off");
     }
 
-    async fn free_ones_go_to_the_oldest(&self) {
+    async fn free_addresses_go_to_the_oldest(&self) {
         let fleet = &self.fleet;
         fleet
             .region
@@ -126,13 +125,13 @@ impl Story<'_> {
             assert_eq!(address, &json!({"carries": [ip], "decided": "kept"}));
         }
         let notes = plan["notes"].as_array().expect("notes");
-        let told = |note: &&Value| note["reason"] == "address_elsewhere";
-        let told: Vec<_> = notes.iter().filter(told).collect();
-        assert_eq!(told.len(), 1, "the gateway's: {plan:#}");
-        assert_eq!(told[0]["ip"], "203.0.113.4", "{plan:#}");
+        let elsewhere = |note: &&Value| note["reason"] == "address_elsewhere";
+        let elsewhere: Vec<_> = notes.iter().filter(elsewhere).collect();
+        assert_eq!(elsewhere.len(), 1, "the gateway's: {plan:#}");
+        assert_eq!(elsewhere[0]["ip"], "203.0.113.4", "{plan:#}");
     }
 
-    async fn one_that_is_deleted_hands_over_first(&mut self) {
+    async fn deleted_replica_hands_over_first(&mut self) {
         let before = self.settled().await;
         let (ip, machine) = self.carrier().await;
         self.terminate(&machine).await;
@@ -152,7 +151,7 @@ impl Story<'_> {
         assert_eq!(ended_by, Some("reassociation"), "before it was terminated");
     }
 
-    async fn one_that_dies_is_followed(&mut self) {
+    async fn address_of_a_dead_replica_is_moved(&mut self) {
         let (_, machine) = self.carrier().await;
         self.make_unfit(&machine);
         let dies = json!({
@@ -165,13 +164,17 @@ impl Story<'_> {
         deployed.set_faults(&json!({})).await;
     }
 
-    async fn one_that_hangs_gives_it_away_for_good(&mut self) {
+    async fn address_of_a_hung_replica_is_moved_for_good(&mut self) {
         let (ip, machine) = self.carrier().await;
         self.make_unfit(&machine);
-        self.fleet.tell(&machine, json!({"status": 503})).await;
+        self.fleet
+            .set_answer(&machine, json!({"status": 503}))
+            .await;
         let after = self.settled().await;
         assert_ne!(after[&ip], machine.id);
-        self.fleet.tell(&machine, json!({"status": 200})).await;
+        self.fleet
+            .set_answer(&machine, json!({"status": 200}))
+            .await;
         self.unfit.remove(&machine.id);
         let report = self.fleet.pass().await;
         let moves = steps(&report["plan"], "move_address").count();
@@ -179,11 +182,11 @@ impl Story<'_> {
         assert_eq!(self.carriers().await, after);
     }
 
-    async fn a_lost_answer_is_no_second_move(&mut self) {
+    async fn lost_answer_causes_no_second_move(&mut self) {
         let (ip, machine) = self.carrier().await;
         self.terminate(&machine).await;
         let deployed = self.fleet.region.deployed;
-        // The client asks three times, and all three are done and lost.
+        // The client tries three times; all three take effect and lose their answer.
         deployed
             .set_faults(&Self::on_moves(&json!("lost"), 3))
             .await;
@@ -191,12 +194,12 @@ impl Story<'_> {
         assert_eq!(report["outcome"], "incomplete", "{report:#}");
         deployed.set_faults(&json!({})).await;
         let given = self.carriers().await[&ip].clone();
-        assert_ne!(given, machine.id, "moved all the same");
+        assert_ne!(given, machine.id, "moved anyway");
         assert_eq!(self.settled().await[&ip], given);
     }
 
-    /// The deletion does not wait: the address is free when its replica is gone.
-    async fn a_move_that_ec2_refuses_keeps_no_replica_from_going(&mut self) {
+    /// The deletion does not wait: the address is free once its replica is gone.
+    async fn refused_move_does_not_keep_a_replica(&mut self) {
         let (ip, machine) = self.carrier().await;
         self.terminate(&machine).await;
         let deployed = self.fleet.region.deployed;
@@ -213,7 +216,7 @@ impl Story<'_> {
         assert!(its.expect("it had it").until_ms.is_some());
     }
 
-    async fn a_function_that_dies_in_the_middle_loses_none(&mut self) {
+    async fn function_dying_in_a_pass_loses_no_address(&mut self) {
         let (_, machine) = self.carrier().await;
         self.terminate(&machine).await;
         let region = &self.fleet.region;
@@ -231,11 +234,11 @@ impl Story<'_> {
         assert!(died.contains("Runtime.ExitError"), "{died}");
         deployed.set_faults(&json!({})).await;
         assert_eq!(self.carriers().await.len(), POOLED, "each is somewhere");
-        lease_is_over(region).await;
+        expire_lease(region).await;
         self.settled().await;
     }
 
-    async fn many_schedulers_move_it_once(&mut self) {
+    async fn concurrent_schedulers_move_an_address_once(&mut self) {
         let (ip, machine) = self.carrier().await;
         self.terminate(&machine).await;
         let moves = async || {
@@ -249,8 +252,8 @@ impl Story<'_> {
         assert_eq!(moves().await, before + 1);
     }
 
-    /// By EC2's own history of each address.
-    async fn never_taken_from_the_healthy_and_one_each(&self) {
+    /// Checks EC2's own history of each address.
+    async fn assert_only_unfit_replicas_lost_addresses(&self) {
         let pool = self.pool().await;
         let mut spans: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();
         let mut taken: BTreeMap<&str, usize> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Replicas that EC2 neither builds nor runs, and those that are being deleted already.
+//! Replicas that EC2 fails to build or run, and replicas that are already being deleted.
 
 use scaling_tests::deployed::{Deployed, SOON};
 use scaling_tests::wait::eventually;
@@ -25,9 +25,9 @@ pub(crate) async fn are_deleted(deployed: &Deployed) {
     terminated(&fleet, &ids[0]).await;
     fleet.at_rest().await;
     assert_eq!(fleet.up().await.len(), 2);
-    someone_elses_deletion_is_made_up_for(&fleet).await;
-    all_that_are_done_go_at_once(&fleet).await;
-    fleet.promises_kept().await;
+    foreign_deletion_is_compensated(&fleet).await;
+    all_terminated_replicas_are_deleted_at_once(&fleet).await;
+    fleet.assert_invariants().await;
 }
 
 async fn terminated(fleet: &Fleet<'_>, id: &str) {
@@ -40,8 +40,8 @@ async fn terminated(fleet: &Fleet<'_>, id: &str) {
     eventually("terminated", SOON, state, gone).await;
 }
 
-/// One that is gone does not count, and there is nothing to delete.
-async fn someone_elses_deletion_is_made_up_for(fleet: &Fleet<'_>) {
+/// A replica that is gone does not count, and needs no deletion.
+async fn foreign_deletion_is_compensated(fleet: &Fleet<'_>) {
     let ids = fleet.ids().await;
     let taken = json!({
         "on": {"instance_id": ids[0]},
@@ -59,18 +59,13 @@ async fn someone_elses_deletion_is_made_up_for(fleet: &Fleet<'_>) {
     assert_eq!(fleet.up().await.len(), 2);
 }
 
-/// Their own word is no listing that may be wrong: no guard keeps them.
-async fn all_that_are_done_go_at_once(fleet: &Fleet<'_>) {
-    fleet
-        .region
-        .set(&json!({"replica_min_available": 15}))
-        .await;
-    fleet.pass().await;
-    fleet.at_rest().await;
-    let all = fleet.up().await;
-    assert_eq!(all.len(), 5);
+/// Their own answers are no listing that could be wrong, so the guard does not apply.
+async fn all_terminated_replicas_are_deleted_at_once(fleet: &Fleet<'_>) {
+    let all = fleet.grow_to_five().await;
     for machine in &all {
-        fleet.tell(machine, json!({"termination": true})).await;
+        fleet
+            .set_answer(machine, json!({"termination": true}))
+            .await;
     }
     let report = fleet.pass().await;
     assert_eq!(deleted(&report["plan"]).len(), 5, "{report:#}");

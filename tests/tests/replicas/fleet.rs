@@ -1,4 +1,4 @@
-//! A region of replicas: how it is set up, asked, and told what to answer.
+//! A region of replicas: setting it up, running passes, and changing what its replicas answer.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ pub(crate) struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
-    /// A region without replicas, that should have so much available at all times.
+    /// A region without replicas and with this minimum of available resources.
     pub(crate) async fn new(deployed: &'a Deployed, name: &'a str, min: i64) -> Self {
-        // Free now and on 127.0.0.1; what counts is that no other stack's replicas have it.
+        // Free now, on 127.0.0.1. It must differ from the port of another stack's replicas.
         let port = Ports::free().reserve("replicas").expect("a port").release();
         let region = Region { deployed, name };
         region
@@ -36,7 +36,7 @@ impl<'a> Fleet<'a> {
                 "replica_api_port": port,
                 "replica_api_path": "/status?by=scaling",
                 "replica_api_seconds": 1,
-                // Without a capacity: that is `replica_capacity`.
+                // A choice without a capacity uses `replica_capacity`.
                 "launch_choices": [{"instance_type": "m6i.large", "subnet_id": subnet(name)}],
                 "security_groups": [{"key": "scaling", "value": "replicas"}],
                 "user_data_template":
@@ -59,15 +59,15 @@ impl<'a> Fleet<'a> {
         fleet
     }
 
-    /// A pass that does all that it decided.
+    /// Runs a pass, whose steps must all succeed.
     pub(crate) async fn pass(&self) -> Value {
         let report = self.region.reconcile().await;
         assert_eq!(report["outcome"], "done", "{report:#}");
         report
     }
 
-    /// Waits until everything that EC2 builds answers, and passes have nothing to do and nothing
-    /// that they wait for.
+    /// Waits until every replica that EC2 is building answers and passes have nothing to do or to
+    /// wait for.
     pub(crate) async fn at_rest(&self) -> Value {
         let pass = async || (self.pass().await, self.up().await, self.open().await);
         let quiet = |(report, up, open): &(Value, Vec<Machine>, Vec<String>)| {
@@ -86,7 +86,18 @@ impl<'a> Fleet<'a> {
         self.region.open_intents().await
     }
 
-    /// What EC2 has of them, in the order of their launches.
+    /// Raises the minimum until five replicas run, and returns them.
+    pub(crate) async fn grow_to_five(&self) -> Vec<Machine> {
+        let minimum = json!({"replica_min_available": 5 * CAPACITY});
+        self.region.set(&minimum).await;
+        self.pass().await;
+        self.at_rest().await;
+        let all = self.up().await;
+        assert_eq!(all.len(), 5);
+        all
+    }
+
+    /// EC2's machines of the region, in the order of their launches.
     pub(crate) async fn up(&self) -> Vec<Machine> {
         let mut machines = self.region.launched().await;
         machines.retain(Machine::is_up);
@@ -97,31 +108,31 @@ impl<'a> Fleet<'a> {
         self.up().await.into_iter().map(|it| it.id).collect()
     }
 
-    /// Tells a replica what to answer from now on.
-    pub(crate) async fn tell(&self, machine: &Machine, change: Value) {
+    /// Changes what a replica answers from now on.
+    pub(crate) async fn set_answer(&self, machine: &Machine, change: Value) {
         let url = format!("http://{}:{}/_replica", machine.private_ip, self.port);
         let answer = self.http.put(&url).json(&change).send().await;
         let answer = answer.and_then(reqwest::Response::error_for_status);
         answer.expect("the replica takes it");
     }
 
-    /// A dry run, once EC2's list has caught up with what this says of the plan.
+    /// The plan of a dry run, once EC2's listing has caught up with `good`.
     pub(crate) async fn plan_with(&self, what: &str, good: impl Fn(&Value) -> bool) -> Value {
         let plan = async || self.region.plan().await;
         eventually(what, SOON, plan, good).await
     }
 
-    /// What holds whatever happened: nothing is left in Postgres nor open in DynamoDB, and no
-    /// intent was launched twice.
-    pub(crate) async fn promises_kept(&self) {
+    /// Asserts the invariants of a region of replicas: no row in PostgreSQL, no open intent in
+    /// DynamoDB, and no intent launched twice.
+    pub(crate) async fn assert_invariants(&self) {
         let region = &self.region;
-        let mut memory = region.deployed.region_state(region.name).await;
-        memory.retain(|key| key != "REPLICAS");
-        assert_eq!(memory, ["LOCK"], "{}", region.name);
+        let mut keys = region.deployed.region_state(region.name).await;
+        keys.retain(|key| key != "REPLICAS");
+        assert_eq!(keys, ["LOCK"], "{}", region.name);
         assert!(region.rows().await.is_empty(), "{}: rows", region.name);
         let machines = region.launched().await;
-        region.each_intent_was_launched_once(&machines).await;
-        region.never_more_than_the_maximum(&machines).await;
+        region.assert_each_intent_launched_once(&machines).await;
+        region.assert_maximum_held(&machines).await;
     }
 }
 
@@ -132,7 +143,7 @@ pub(crate) fn views(plan: &Value) -> BTreeMap<&str, &Value> {
     views.collect()
 }
 
-/// How many replicas of a plan have this status.
+/// The number of replicas of a plan with this status.
 pub(crate) fn with_status(plan: &Value, status: &str) -> usize {
     let views = views(plan);
     views
@@ -148,7 +159,7 @@ pub(crate) fn deleted(plan: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// The replicas that a plan creates.
+/// The number of replicas that a plan creates.
 pub(crate) fn created(plan: &Value) -> i64 {
     let launches = steps(plan, "launch");
     launches

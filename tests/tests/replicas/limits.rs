@@ -1,4 +1,4 @@
-//! The maximum, and a region that an operator paused.
+//! The maximum, and a paused region.
 
 use scaling_tests::deployed::Deployed;
 use scaling_tests::plans::alerts_to;
@@ -19,17 +19,19 @@ pub(crate) async fn are_kept(deployed: &Deployed) {
     fleet.at_rest().await;
     assert_eq!(fleet.region.launched().await.len(), 3);
 
-    paused_nothing_is_done(&fleet).await;
-    fleet.promises_kept().await;
+    paused_region_does_nothing(&fleet).await;
+    fleet.assert_invariants().await;
 }
 
-async fn paused_nothing_is_done(fleet: &Fleet<'_>) {
+async fn paused_region_does_nothing(fleet: &Fleet<'_>) {
     let three = fleet.up().await;
     fleet
         .region
         .set(&json!({"paused": true, "max_instances": 9}))
         .await;
-    fleet.tell(&three[0], json!({"termination": true})).await;
+    fleet
+        .set_answer(&three[0], json!({"termination": true}))
+        .await;
     for _ in 0..2 {
         let report = fleet.pass().await;
         let plan = &report["plan"];

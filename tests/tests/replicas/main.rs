@@ -1,7 +1,8 @@
-//! The algorithm `replica` on the deployed stack: replicas answer on loopback addresses of their
-//! own, and EC2's ledger, DynamoDB and the reports tell what became of them.
+//! The algorithm `replica` on the deployed stack. Replicas answer on loopback addresses of their
+//! own; assertions are on EC2's ledger, DynamoDB and the reports.
 //!
-//! The schedule is off and nothing wakes a region of replicas: a test says when a pass runs. Each
+//! The schedule is off and no event wakes a region of replicas: a test decides when a pass runs.
+//! Each theme has a region of its own.
 //! theme has a region of its own.
 #![allow(
     clippy::expect_used,
@@ -11,21 +12,20 @@
 )]
 
 mod addresses;
+mod concurrent_schedulers;
 mod crashes;
 mod errors;
 mod filling;
 mod fleet;
 mod limits;
 mod reports;
-mod rivals;
 mod silence;
 mod trimming;
 mod world;
 
-use std::time::Instant;
-
 use futures::future::{FutureExt as _, LocalBoxFuture};
 use scaling_tests::deployed::Deployed;
+use scaling_tests::themes;
 
 use crate::world::PACE;
 
@@ -33,7 +33,7 @@ use crate::world::PACE;
 async fn replicas_are_kept_available() {
     let folder = tempfile::tempdir().expect("a folder");
     let deployed = Deployed::start("replicas", |options| {
-        options.ec2.world = Some(world::write(&folder));
+        options.ec2.world = Some(world::REGIONS.write(folder.path(), world::content));
         options.ec2.pending_ms = Some(PACE.pending_ms);
         options.ec2.shutting_down_ms = Some(PACE.shutting_down_ms);
         options.ec2.listing_lag_ms = Some(PACE.listing_lag_ms);
@@ -41,24 +41,28 @@ async fn replicas_are_kept_available() {
     .await;
     let here = &deployed;
     let themes: [(&str, LocalBoxFuture<'_, ()>); 9] = [
-        ("filling", filling::is_done_once(here).boxed_local()),
-        ("reports", reports::tell_each_replica(here).boxed_local()),
+        (
+            "filling",
+            filling::creates_the_minimum_once(here).boxed_local(),
+        ),
+        ("reports", reports::list_each_replica(here).boxed_local()),
         ("errors", errors::are_deleted(here).boxed_local()),
-        ("silence", silence::is_borne(here).boxed_local()),
-        ("trimming", trimming::takes_the_idle(here).boxed_local()),
+        ("silence", silence::is_tolerated(here).boxed_local()),
+        (
+            "trimming",
+            trimming::removes_idle_replicas(here).boxed_local(),
+        ),
         ("limits", limits::are_kept(here).boxed_local()),
-        ("rivals", rivals::launch_once(here).boxed_local()),
+        (
+            "concurrent schedulers",
+            concurrent_schedulers::launch_once(here).boxed_local(),
+        ),
         ("crashes", crashes::launch_once(here).boxed_local()),
         (
             "addresses",
-            addresses::stay_with_the_healthy(here).boxed_local(),
+            addresses::stay_on_healthy_replicas(here).boxed_local(),
         ),
     ];
-    for (theme, happens) in themes {
-        let started = Instant::now();
-        println!("-- {theme}");
-        happens.await;
-        println!("-- {theme}: {:.1} s", started.elapsed().as_secs_f32());
-    }
+    themes::run(themes).await;
     deployed.stack.stop();
 }

@@ -1,4 +1,5 @@
-//! The example that SimpleScaleVM's rules come with, shown by a dry run and then carried out.
+//! The example in SimpleScaleVM's documentation of its rules: a dry run reports it, a pass executes
+//! it.
 
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
@@ -7,8 +8,8 @@ use crate::fleet::{Fleet, created, deleted, views, with_status};
 use crate::world::{PACE, REPORTS};
 
 /// Capacity 3, minimum 6; replicas with 0 free, terminated, with 1 free, silent, and one that is
-/// being created: 0 + 1 + 3 are available, so the second goes and one is created.
-pub(crate) async fn tell_each_replica(deployed: &Deployed) {
+/// being created: 0 + 1 + 3 are available, so the second is deleted and one is created.
+pub(crate) async fn list_each_replica(deployed: &Deployed) {
     let fleet = Fleet::filled(deployed, REPORTS, 12).await;
     let four = fleet.up().await;
     assert_eq!(four.len(), 4);
@@ -28,7 +29,7 @@ pub(crate) async fn tell_each_replica(deployed: &Deployed) {
         json!({"hang": true}),
     ];
     for (machine, change) in four.iter().zip(changes) {
-        fleet.tell(machine, change).await;
+        fleet.set_answer(machine, change).await;
     }
     fleet.region.set(&json!({"replica_min_available": 6})).await;
 
@@ -61,11 +62,11 @@ pub(crate) async fn tell_each_replica(deployed: &Deployed) {
     assert_eq!(left.len(), 5, "one went, one came");
     assert!(!left.contains(&all[1]));
 
-    // The one that will never run keeps counting: nothing more is to be done.
+    // The one that never runs keeps counting: nothing is left to do.
     let settled = |plan: &Value| plan["steps"] == json!([]) && with_status(plan, "healthy") == 3;
     let passes = async || fleet.pass().await["plan"].take();
     let soon = scaling_tests::deployed::SOON;
     scaling_tests::wait::eventually("the new one", soon, passes, settled).await;
     assert_eq!(fleet.ids().await, left);
-    fleet.promises_kept().await;
+    fleet.assert_invariants().await;
 }

@@ -1,10 +1,8 @@
-//! A world with a region for each theme, whose subnets are within the loopback network, so that
-//! the replicas in them can be asked.
+//! A world with one region for each theme. The subnets are in the loopback network, so that their
+//! replicas can be reached.
 
-use std::path::PathBuf;
-
-use serde_json::{Map, Value, json};
-use tempfile::TempDir;
+use scaling_tests::world::Regions;
+use serde_json::{Value, json};
 
 pub(crate) const FILLING: &str = "us-east-1";
 pub(crate) const REPORTS: &str = "us-east-2";
@@ -15,11 +13,11 @@ pub(crate) const LIMITS: &str = "eu-west-2";
 pub(crate) const RIVALS: &str = "eu-central-1";
 pub(crate) const CRASHES: &str = "ap-south-1";
 pub(crate) const ADDRESSES: &str = "eu-north-1";
-const REGIONS: [&str; 9] = [
+pub(crate) const REGIONS: Regions = Regions(&[
     FILLING, REPORTS, ERRORS, SILENCE, TRIMMING, LIMITS, RIVALS, CRASHES, ADDRESSES,
-];
+]);
 
-/// Of the Elastic IPs that replicas carry.
+/// The tag of the Elastic IPs that replicas carry.
 pub(crate) const POOL: &str = "pool=public";
 
 pub(crate) struct Pace {
@@ -28,46 +26,29 @@ pub(crate) struct Pace {
     pub(crate) listing_lag_ms: u64,
 }
 
-/// Listings that lag far longer than a pass takes: a launch is followed by passes that do not see
-/// it.
+/// Listings lag far longer than a pass takes: after a launch, several passes do not see it.
 pub(crate) const PACE: Pace = Pace {
     pending_ms: 200,
     shutting_down_ms: 200,
     listing_lag_ms: 1_500,
 };
 
-/// The world's file; it goes with the folder.
-pub(crate) fn write(folder: &TempDir) -> PathBuf {
-    let regions: Map<_, _> = REGIONS
-        .into_iter()
-        .map(|region| (region.to_owned(), content(region)))
-        .collect();
-    scaling_tests::world::write(folder.path(), &regions)
-}
-
-fn content(region: &str) -> Value {
-    let vpc = id("vpc", region);
+pub(crate) fn content(region: &str) -> Value {
     json!({
         "subnets": [{
             "id": subnet(region),
-            "vpc_id": vpc,
+            "vpc_id": REGIONS.id("vpc", region, 'f'),
             "zone": format!("{region}a"),
             "zone_id": format!("{region}-az1"),
-            "cidr": format!("127.{}.0.0/20", 200 + number(region)),
+            "cidr": format!("127.{}.0.0/20", 200 + REGIONS.number(region)),
         }],
-        "security_groups": [{
-            "id": id("sg", region),
-            "vpc_id": vpc,
-            "name": "replicas",
-            "description": "replicas",
-            "tags": {"scaling": "replicas"},
-        }],
+        "security_groups": [REGIONS.security_group(region, "replicas")],
         "images": [{"id": image(region), "name": "replica-1"}],
         "addresses": addresses(region),
     })
 }
 
-/// Three in the pool, a gateway's with the pool's tag, and one without it.
+/// Three addresses in the pool, a gateway's with the pool's tag, and one without the tag.
 fn addresses(region: &str) -> Value {
     if region != ADDRESSES {
         return json!([]);
@@ -90,20 +71,10 @@ fn addresses(region: &str) -> Value {
     ])
 }
 
-fn number(region: &str) -> usize {
-    let place = REGIONS.iter().position(|name| *name == region);
-    1 + place.expect("a region of the world")
-}
-
 pub(crate) fn subnet(region: &str) -> String {
-    id("subnet", region)
+    REGIONS.id("subnet", region, 'a')
 }
 
 pub(crate) fn image(region: &str) -> String {
-    id("ami", region)
-}
-
-/// As long as EC2's.
-fn id(kind: &str, region: &str) -> String {
-    format!("{kind}-{:02}{:0>15}", number(region), 'a')
+    REGIONS.id("ami", region, 'a')
 }

@@ -1,5 +1,5 @@
-//! Users of one version of the client, who ask all the time, and never for more at once than the
-//! target has to serve.
+//! Users of one client version that request slots all the time, never more at once than the target
+//! has to serve.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,16 +10,16 @@ use serde_json::json;
 
 use crate::fleet::{Fleet, TARGET};
 
-/// Between two looks at a buffer that is not full, or two questions that are not served.
+/// Between two checks of a buffer that is not full, or two requests that are refused.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Clients<'a> {
     fleet: &'a Fleet<'a>,
     client_sha: &'static str,
     image: String,
-    asked: Cell<u32>,
-    /// What they were told, in order: empty for a slot, or the error.
-    pub(crate) told: RefCell<Vec<String>>,
+    requests: Cell<u32>,
+    /// The answers in order: empty for a slot, or the error.
+    pub(crate) answers: RefCell<Vec<String>>,
 }
 
 impl<'a> Clients<'a> {
@@ -28,18 +28,18 @@ impl<'a> Clients<'a> {
             fleet,
             client_sha,
             image: fleet.image(image),
-            asked: Cell::new(0),
-            told: RefCell::default(),
+            requests: Cell::new(0),
+            answers: RefCell::default(),
         }
     }
 
-    /// Asks until it is told to stop: for the whole target at once whenever it is there.
-    pub(crate) async fn ask_all_the_time(&self, stop: &Cell<bool>) {
+    /// Requests slots until `stop`: the whole target at once whenever it is free.
+    pub(crate) async fn request_slots(&self, stop: &Cell<bool>) {
         while !stop.get() {
-            let seen = self.fleet.look().await.remove(&self.image);
+            let seen = self.fleet.images().await.remove(&self.image);
             let served = seen.filter(|seen| matches!(seen.state.as_str(), "CURRENT" | "BAKING"));
             match served {
-                // What is taken already must leave, or the region would grow without end.
+                // Slots in use must be freed first, or the region would grow without end.
                 Some(seen) if seen.free < TARGET || seen.occupied > TARGET => {}
                 Some(_) => {
                     join_all((0..TARGET).map(|_| self.ask())).await;
@@ -50,9 +50,9 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// A new user each time.
+    /// Requests a slot for a new user.
     async fn ask(&self) {
-        let number = self.asked.replace(self.asked.get() + 1);
+        let number = self.requests.replace(self.requests.get() + 1);
         let user = format!("user {number} with {}", self.client_sha);
         let region = self.fleet.region;
         let request = json!({
@@ -62,13 +62,13 @@ impl<'a> Clients<'a> {
         });
         let answer = region.deployed.assign(&user, &request).await;
         let error = answer.body["error"].as_str().unwrap_or("no answer");
-        self.told.borrow_mut().push(error.to_owned());
+        self.answers.borrow_mut().push(error.to_owned());
         if let (200, Some(slot)) = (answer.status, answer.body["mandelbox_id"].as_str()) {
             self.is_served_by_its_own(slot).await;
         }
     }
 
-    /// A slot whose session is over already is not there any more.
+    /// The slot of a session that is already over does not exist any more.
     async fn is_served_by_its_own(&self, slot: &str) {
         let sql = "SELECT i.client_sha FROM slots s JOIN instances i ON i.id = s.instance_id
                    WHERE s.id::text = $1";
@@ -79,11 +79,11 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// How often what was told.
+    /// The number of each answer.
     pub(crate) fn tally(&self) -> BTreeMap<String, usize> {
         let mut tally = BTreeMap::new();
-        for told in self.told.borrow().iter() {
-            let what = if told.is_empty() { "a slot" } else { told };
+        for answer in self.answers.borrow().iter() {
+            let what = if answer.is_empty() { "a slot" } else { answer };
             *tally.entry(what.to_owned()).or_default() += 1;
         }
         tally

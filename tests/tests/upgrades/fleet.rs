@@ -27,7 +27,7 @@ pub(crate) struct Seen {
 }
 
 impl<'a> Fleet<'a> {
-    /// A region of the world without a row yet.
+    /// A region of the world, without a row yet.
     pub(crate) fn of(deployed: &'a Deployed, name: &'static str) -> Self {
         let number = match name {
             "us-east-1" => "01",
@@ -45,7 +45,7 @@ impl<'a> Fleet<'a> {
         format!("ami-{}00000000000000{number}", self.number)
     }
 
-    /// Sets the region up, without an image.
+    /// Inserts the region without an image.
     pub(crate) async fn insert(&self, mut settings: Value) {
         let subnet = format!("subnet-{}a0000000000000a", self.number);
         let choice = json!({"instance_type": "m6i.large", "capacity": 2, "subnet_id": subnet});
@@ -68,7 +68,7 @@ impl<'a> Fleet<'a> {
         self.region.insert(settings).await;
     }
 
-    /// The same with the first image, and its buffer.
+    /// The same with the first image and its full buffer.
     pub(crate) async fn filled(&self, settings: Value) {
         self.insert(settings).await;
         let sql = "INSERT INTO images (region, image_id, client_sha, state)
@@ -81,7 +81,7 @@ impl<'a> Fleet<'a> {
         self.region.settle().await;
     }
 
-    /// Asks for an image as a pipeline does; this region's part of the answer.
+    /// Requests an image as a deploy pipeline does, and returns this region's part of the answer.
     pub(crate) async fn ask(&self, image: &str, client_sha: &str) -> Value {
         let name = self.region.name;
         let order = json!({"client_sha": client_sha, "images": {name: image}});
@@ -90,12 +90,12 @@ impl<'a> Fleet<'a> {
         self.region.part_of(&report).clone()
     }
 
-    /// Which client the environment's app version names.
+    /// Sets the `client_sha` that the environment's app version names.
     pub(crate) async fn publish(&self, client_sha: &str) {
         publish(self.region.deployed, client_sha).await;
     }
 
-    pub(crate) async fn look(&self) -> BTreeMap<String, Seen> {
+    pub(crate) async fn images(&self) -> BTreeMap<String, Seen> {
         let sql = "SELECT m.image_id, m.state, m.reason, count(DISTINCT i.id),
                 count(s.id) FILTER (WHERE s.status = 'WAITING' AND i.status = 'ACTIVE'),
                 count(s.id) FILTER (WHERE s.status <> 'WAITING')
@@ -120,10 +120,10 @@ impl<'a> Fleet<'a> {
     }
 
     pub(crate) async fn state(&self, number: u32) -> Option<Seen> {
-        self.look().await.remove(&self.image(number))
+        self.images().await.remove(&self.image(number))
     }
 
-    /// Passes until an image is in this state.
+    /// Runs passes until an image is in this state.
     pub(crate) async fn until(&self, number: u32, state: &str) -> Seen {
         let pass = async || {
             let report = self.region.scheduled().await;

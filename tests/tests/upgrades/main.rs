@@ -1,5 +1,5 @@
-//! New machine images on one deployed stack, asked for as a deploy pipeline does: under constant
-//! assigning by clients of both versions, and failing in every way that the documents name.
+//! Image upgrades on one deployed stack, requested as a deploy pipeline does: under constant
+//! assigning by clients of both versions, and failing in every documented way.
 //!
 //! The schedule is off: each theme runs its passes by hand or by the schedule's event, and the
 //! database's events are delivered. Each theme has a region of its own.
@@ -10,33 +10,29 @@
     reason = "helpers of tests fail like tests"
 )]
 
-mod asking;
 mod clients;
-mod failing;
+mod competing_upgrades;
+mod failures;
 mod fleet;
-mod rivals;
 mod story;
+mod wrong_requests;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use ec2_emulator::world::DEFAULT_WORLD;
 use futures::future::{FutureExt as _, LocalBoxFuture};
-use scaling_tests::deployed::Deployed;
+use scaling_tests::deployed::{Deployed, set_fast_ec2};
+use scaling_tests::themes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 #[tokio::test]
-async fn images_are_replaced_without_downtime_or_stay() {
+async fn upgrade_replaces_images_without_downtime_or_fails_safely() {
     let folder = tempfile::tempdir().unwrap();
     let deployed = Deployed::start("upgrades", |options| {
         options.ec2.world = Some(write_world(&folder));
-        options.ec2.pending_ms = Some(200);
-        options.ec2.shutting_down_ms = Some(200);
-        options.ec2.listing_lag_ms = Some(200);
-        options.ec2.agent_boot_ms = Some(50);
-        options.ec2.agent_connect_ms = Some(100);
+        set_fast_ec2(options);
         options.ec2.agent_session_ms = Some(story::SESSION_MS);
         options.ec2.agent_poll_ms = Some(500);
     })
@@ -46,19 +42,20 @@ async fn images_are_replaced_without_downtime_or_stay() {
     let here = &deployed;
     let themes: [(&str, LocalBoxFuture<'_, ()>); 4] = [
         ("story", story::under_constant_assigning(here).boxed_local()),
-        ("failing", failing::leaves_the_old_image(here).boxed_local()),
         (
-            "asking",
-            asking::wrongly_changes_nothing(here).boxed_local(),
+            "failures",
+            failures::failures_leave_the_old_image(here).boxed_local(),
         ),
-        ("rivals", rivals::the_newer_wins(here).boxed_local()),
+        (
+            "wrong requests",
+            wrong_requests::wrong_requests_change_nothing(here).boxed_local(),
+        ),
+        (
+            "competing upgrades",
+            competing_upgrades::newer_upgrade_wins(here).boxed_local(),
+        ),
     ];
-    for (theme, happens) in themes {
-        let started = Instant::now();
-        println!("-- {theme}");
-        happens.await;
-        println!("-- {theme}: {:.1} s", started.elapsed().as_secs_f32());
-    }
+    themes::run(themes).await;
     deployed.stack.stop();
 }
 

@@ -1,4 +1,4 @@
-//! The whole way of an image, while clients of both versions ask all the time.
+//! The whole life of an image, while clients of both versions request slots all the time.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use serde_json::json;
 use crate::clients::Clients;
 use crate::fleet::{Fleet, NEW, OLD, Seen, TARGET};
 
-/// Short, so that slots come and go.
+/// Short, so that slots are freed and taken.
 pub(crate) const SESSION_MS: u64 = 1_500;
 
-/// Long enough to turn back and forth in.
+/// Long enough to swap back and forth in.
 const BAKE_SECONDS: u32 = 20;
 
-/// Between two passes of the schedule, in this story.
+/// Between two scheduled passes.
 const TICK: Duration = Duration::from_millis(500);
 
 pub(crate) async fn under_constant_assigning(deployed: &Deployed) {
@@ -28,50 +28,50 @@ pub(crate) async fn under_constant_assigning(deployed: &Deployed) {
     let new = Clients::of(&fleet, NEW, 2);
     let stop = Cell::new(false);
     let steps = async {
-        image_by_image(&fleet).await;
+        swap_back_and_forth(&fleet).await;
         stop.set(true);
     };
     join4(
         steps,
         schedule(&fleet, &stop),
-        old.ask_all_the_time(&stop),
-        new.ask_all_the_time(&stop),
+        old.request_slots(&stop),
+        new.request_slots(&stop),
     )
     .await;
     println!("   old clients: {:?}", old.tally());
     println!("   new clients: {:?}", new.tally());
-    nobody_was_refused_what_the_target_could_serve(&old, &new);
+    assert_no_refusal_within_the_target(&old, &new);
 
-    // The last ones of the old image leave as they empty.
-    let look = async || {
+    // The last instances of the old image leave as they become empty.
+    let observe = async || {
         fleet.region.scheduled().await;
         fleet.state(1).await.expect("its row stays")
     };
     let is_empty = |seen: &Seen| seen.instances == 0;
-    eventually("the old image is empty", SOON, look, is_empty).await;
+    eventually("the old image is empty", SOON, observe, is_empty).await;
     fleet.region.settle().await;
-    fleet.region.promises_kept().await;
+    fleet.region.assert_invariants().await;
     let image = fleet.state(2).await.unwrap();
     assert_eq!((image.state.as_str(), image.free), ("CURRENT", TARGET));
 }
 
-async fn image_by_image(fleet: &Fleet<'_>) {
+async fn swap_back_and_forth(fleet: &Fleet<'_>) {
     served(fleet, 1).await;
     let report = fleet.ask(&fleet.image(2), NEW).await;
     assert_ne!(report["outcome"], "failed", "{report:#}");
-    // Warm, and nobody is assigned there before the app version says so.
-    rows_with_machines(fleet, "CURRENT", "WARMING").await;
+    // It is warm, and no user is assigned there before the app version names it.
+    assert_states_and_buffers(fleet, "CURRENT", "WARMING").await;
     let plan = async || fleet.region.plan().await.to_string();
     let waits = |plan: &String| plan.contains("awaits_app_version");
     eventually("it waits for the app version", SOON, plan, waits).await;
-    // From here on each by one write: there, back, and there again.
+    // From here on, each swap is one write: there, back, and there again.
     fleet.publish(NEW).await;
-    rows_with_machines(fleet, "BAKING", "CURRENT").await;
+    assert_states_and_buffers(fleet, "BAKING", "CURRENT").await;
     served(fleet, 2).await;
     fleet.publish(OLD).await;
-    rows_with_machines(fleet, "CURRENT", "BAKING").await;
+    assert_states_and_buffers(fleet, "CURRENT", "BAKING").await;
     fleet.publish(NEW).await;
-    rows_with_machines(fleet, "BAKING", "CURRENT").await;
+    assert_states_and_buffers(fleet, "BAKING", "CURRENT").await;
     is_so(fleet, "the old image is retired", |seen| {
         seen[0].state == "RETIRED" && seen[1].state == "CURRENT"
     })
@@ -79,15 +79,15 @@ async fn image_by_image(fleet: &Fleet<'_>) {
     served(fleet, 2).await;
 }
 
-/// Both images in these states, and each with a whole buffer.
-async fn rows_with_machines(fleet: &Fleet<'_>, first: &str, second: &str) {
+/// Asserts that both images are in these states, each with a whole buffer.
+async fn assert_states_and_buffers(fleet: &Fleet<'_>, first: &str, second: &str) {
     is_so(fleet, &format!("{first} beside {second}"), |seen| {
         seen[0].state == first && seen[1].state == second && seen.iter().all(is_full)
     })
     .await;
 }
 
-/// Users have come to an image since then, and its buffer is full again.
+/// Waits until users have come to an image and its buffer is full again.
 async fn served(fleet: &Fleet<'_>, number: usize) {
     let image = |seen: &[Seen]| seen[number - 1].clone();
     is_so(fleet, "users have come", |seen| image(seen).occupied > 0).await;
@@ -95,22 +95,21 @@ async fn served(fleet: &Fleet<'_>, number: usize) {
 }
 
 async fn is_so(fleet: &Fleet<'_>, what: &str, so: impl Fn(&[Seen]) -> bool) {
-    let look = async || fleet.look().await.into_values().collect::<Vec<_>>();
-    eventually(what, SOON, look, |seen| so(seen)).await;
+    let observe = async || fleet.images().await.into_values().collect::<Vec<_>>();
+    eventually(what, SOON, observe, |seen| so(seen)).await;
 }
 
 fn is_full(seen: &Seen) -> bool {
     seen.free >= TARGET
 }
 
-/// A pass now and then, as the minute brings one. Shows both images whenever one of them is in
-/// another state.
+/// Runs a pass every tick, as the schedule does, and prints both images when one changes its state.
 async fn schedule(fleet: &Fleet<'_>, stop: &Cell<bool>) {
     let began = Instant::now();
     let mut states = Vec::new();
     while !stop.get() {
         fleet.region.scheduled().await;
-        let seen = fleet.look().await;
+        let seen = fleet.images().await;
         let now: Vec<_> = seen.values().map(|seen| seen.state.clone()).collect();
         if now != states {
             println!("   {:4.1} s", began.elapsed().as_secs_f32());
@@ -126,20 +125,20 @@ async fn schedule(fleet: &Fleet<'_>, stop: &Cell<bool>) {
     }
 }
 
-fn nobody_was_refused_what_the_target_could_serve(old: &Clients<'_>, new: &Clients<'_>) {
+fn assert_no_refusal_within_the_target(old: &Clients<'_>, new: &Clients<'_>) {
     const UNSERVED: &str = "COMMIT_HASH_MISMATCH";
-    let (old, new) = (old.told.borrow(), new.told.borrow());
-    for told in [&old, &new] {
-        let slots = told.iter().filter(|told| told.is_empty()).count();
-        assert!(slots > 10, "{told:?}");
-        let mut refused = told.iter().filter(|told| !told.is_empty());
-        let other = refused.find(|told| *told != UNSERVED);
+    let (old, new) = (old.answers.borrow(), new.answers.borrow());
+    for answers in [&old, &new] {
+        let slots = answers.iter().filter(|answer| answer.is_empty()).count();
+        assert!(slots > 10, "{answers:?}");
+        let mut refused = answers.iter().filter(|answer| !answer.is_empty());
+        let other = refused.find(|answer| *answer != UNSERVED);
         assert_eq!(other, None, "although the target could have served");
     }
-    // The old ones until their image is retired, the new ones from the swap on, without a gap.
-    let until = old.iter().position(|told| told == UNSERVED);
+    // The old clients until their image is retired, the new ones from the swap on, without a gap.
+    let until = old.iter().position(|answer| answer == UNSERVED);
     let after = &old[until.unwrap_or(old.len())..];
-    assert!(after.iter().all(|told| told == UNSERVED), "{old:?}");
+    assert!(after.iter().all(|answer| answer == UNSERVED), "{old:?}");
     let from = new.iter().position(String::is_empty);
     let from = from.expect("the new ones are served");
     assert!(from > 0, "not before the swap");

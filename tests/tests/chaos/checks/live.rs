@@ -1,24 +1,25 @@
 //! Never more than `max_instances` live in a region.
 //!
-//! Kills alone never break it. EC2 cannot be fenced: a holder that was paused between the look at
-//! its lease and the request may still launch when it goes on, so that it may exceed the maximum
-//! by the one batch that it had recorded.
+//! Kills alone never break this. EC2 cannot be fenced: a holder that was paused between the check of
+//! its lease and the request may still launch when it continues, and so exceed the maximum by the one
+//! batch that it had recorded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
-use scaling_tests::ledger::Machine;
+use testing::invariants::MachineHistory;
+use testing::invariants::live::{excess, live_over_time};
 
 use crate::evidence::Evidence;
-use crate::hunt::Pause;
+use crate::process_faults::Pause;
 
-/// `Ec2CallSeconds`, after which whoever goes on gives a call up, and some time to get to it.
+/// `Ec2CallSeconds`, after which a process that continues gives up a call, and some time to reach it.
 const LATE_MS: i64 = 1_000 + 1_000;
 
-/// What came to light about all regions.
+/// The live machines of all regions.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    /// The most that lived in one region at a time.
+    /// The most that lived in one region at the same time.
     pub(crate) most: usize,
     /// How often a paused holder's batch exceeded the maximum.
     pub(crate) excused: usize,
@@ -28,64 +29,28 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn in_all_regions(evidence: &Evidence, max: usize) -> Self {
         let mut live = Self::default();
-        let regions: BTreeSet<_> = evidence
-            .machines
-            .iter()
-            .map(|it| it.region.as_str())
-            .collect();
+        let machines = evidence.machines.iter();
+        let regions: BTreeSet<_> = machines.map(|it| it.region.as_str()).collect();
         for region in regions {
-            let machines = evidence.machines.iter().filter(|it| it.region == region);
-            live.look_at(region, machines, &evidence.pauses, max);
+            let of_region = |machine: &&MachineHistory| machine.region == region;
+            let machines = evidence.machines.iter().filter(of_region).cloned();
+            let machines: Vec<_> = machines.collect();
+            live.add(region, &machines, &evidence.pauses, max);
         }
         live
     }
 
-    /// The number changes only where a machine comes or goes.
-    fn look_at<'e>(
-        &mut self,
-        region: &str,
-        machines: impl Iterator<Item = &'e Machine>,
-        pauses: &[Pause],
-        max: usize,
-    ) {
-        // Of one moment the ends first.
-        let mut changes: BTreeMap<(i64, bool), Vec<&Machine>> = BTreeMap::new();
-        for machine in machines {
-            for transition in &machine.transitions {
-                match transition.state.as_str() {
-                    "pending" => changes
-                        .entry((transition.at_ms, true))
-                        .or_default()
-                        .push(machine),
-                    "terminated" => changes
-                        .entry((transition.at_ms, false))
-                        .or_default()
-                        .push(machine),
-                    _ => {}
-                }
-            }
-        }
-        let mut alive: BTreeMap<&str, &Machine> = BTreeMap::new();
-        for ((at_ms, begins), machines) in changes {
-            for machine in machines {
-                if begins {
-                    alive.insert(&machine.id, machine);
-                } else {
-                    alive.remove(machine.id.as_str());
-                }
-            }
+    fn add(&mut self, region: &str, machines: &[MachineHistory], pauses: &[Pause], max: usize) {
+        for (at_ms, alive) in live_over_time(machines) {
             self.most = self.most.max(alive.len());
             if alive.len() <= max {
                 continue;
             }
-            let living: Vec<_> = alive.values().copied().collect();
-            if is_excused(&living, pauses, max) {
+            if is_excused(&alive, pauses, max) {
                 self.excused += 1;
             } else {
-                let ids: Vec<_> = alive.keys().collect();
-                self.violations.push(format!(
-                    "{region} has {ids:?} at {at_ms}, and may have {max}"
-                ));
+                let text = excess(at_ms, &alive, max);
+                self.violations.push(format!("{region}: {text}"));
             }
         }
     }
@@ -101,18 +66,17 @@ impl fmt::Display for Live {
     }
 }
 
-/// Whether all would be well without one batch that was launched when somebody went on.
-fn is_excused(alive: &[&Machine], pauses: &[Pause], max: usize) -> bool {
+/// Whether the maximum would hold without one batch that was launched when a process continued.
+fn is_excused(alive: &[&MachineHistory], pauses: &[Pause], max: usize) -> bool {
     let late = alive.iter().filter(|machine| {
-        let launched = machine.transitions.first().map_or(0, |first| first.at_ms);
-        let just_on = |pause: &Pause| (pause.to_ms..=pause.to_ms + LATE_MS).contains(&launched);
-        pauses.iter().any(just_on)
+        let launched = machine.states.first().map_or(0, |(_, at_ms)| *at_ms);
+        let just_continued =
+            |pause: &Pause| (pause.to_ms..=pause.to_ms + LATE_MS).contains(&launched);
+        pauses.iter().any(just_continued)
     });
-    let batches: BTreeSet<_> = late.map(|machine| &machine.client_token).collect();
+    let batches: BTreeSet<_> = late.map(|machine| &machine.token).collect();
     batches.into_iter().any(|batch| {
-        let others = alive
-            .iter()
-            .filter(|machine| machine.client_token != *batch);
+        let others = alive.iter().filter(|machine| machine.token != *batch);
         others.count() <= max
     })
 }
@@ -120,53 +84,29 @@ fn is_excused(alive: &[&Machine], pauses: &[Pause], max: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::examples::{ended, machine};
 
-    fn live(machines: Vec<Machine>, pauses: Vec<Pause>) -> Live {
+    fn machine(id: &str, token: &str, at_ms: i64) -> MachineHistory {
+        MachineHistory {
+            id: id.to_owned(),
+            region: "r".to_owned(),
+            token: token.to_owned(),
+            states: vec![("pending".to_owned(), at_ms)],
+            ..MachineHistory::default()
+        }
+    }
+
+    fn live(machines: Vec<MachineHistory>, to_ms: i64) -> Live {
+        let from_ms = to_ms - 8_000;
         let evidence = Evidence {
             machines,
-            pauses,
+            pauses: vec![Pause { from_ms, to_ms }],
             ..Evidence::default()
         };
         Live::in_all_regions(&evidence, 2)
     }
 
-    fn pause_until(to_ms: i64) -> Vec<Pause> {
-        let from_ms = to_ms - 8_000;
-        vec![Pause { from_ms, to_ms }]
-    }
-
     #[test]
-    fn one_that_comes_when_another_has_gone_is_well() {
-        let machines = vec![
-            ended(machine("i-1", "a", 1_000), 2_000, "user"),
-            machine("i-2", "a", 1_000),
-            machine("i-3", "b", 2_000),
-        ];
-        let live = live(machines, Vec::new());
-        assert_eq!((live.most, live.excused), (2, 0));
-        assert_eq!(live.violations, [""; 0]);
-    }
-
-    #[test]
-    fn one_too_many_is_seen_also_if_it_goes_again() {
-        let machines = || {
-            vec![
-                machine("i-1", "a", 1_000),
-                machine("i-2", "a", 1_000),
-                ended(machine("i-3", "b", 2_000), 3_000, "user"),
-            ]
-        };
-        assert_eq!(live(machines(), Vec::new()).violations.len(), 1);
-        assert_eq!(
-            live(machines(), pause_until(2_500)).violations.len(),
-            1,
-            "too early"
-        );
-    }
-
-    #[test]
-    fn only_the_batch_of_one_who_went_on_is_excused() {
+    fn only_one_batch_of_a_process_that_continued_is_excused() {
         let batch = || {
             vec![
                 machine("i-1", "a", 1_000),
@@ -175,14 +115,12 @@ mod tests {
                 machine("i-4", "b", 9_000),
             ]
         };
-        let excused = live(batch(), pause_until(8_500));
+        let excused = live(batch(), 8_500);
         assert_eq!((excused.violations.len(), excused.excused), (0, 1));
+        assert_eq!(excused.most, 4);
         let mut more = batch();
         more.push(machine("i-5", "c", 9_000));
-        assert_eq!(
-            live(more, pause_until(8_500)).violations.len(),
-            1,
-            "a second batch"
-        );
+        assert_eq!(live(more, 8_500).violations.len(), 1, "a second batch");
+        assert_eq!(live(batch(), 10_000).violations.len(), 1, "too early");
     }
 }

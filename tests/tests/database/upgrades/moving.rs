@@ -21,7 +21,7 @@ fn other(state: &str) -> &'static str {
     }
 }
 
-/// What is left of `ami-2`, and of the other one, when it is moved.
+/// The expected state of `ami-2`, and of the other one, after the move.
 fn moved(to: &str) -> [&'static str; 2] {
     match to {
         "CURRENT" => ["ami-1 BAKING anew", "ami-2 CURRENT anew"],
@@ -31,7 +31,7 @@ fn moved(to: &str) -> [&'static str; 2] {
 }
 
 #[tokio::test]
-async fn every_move_that_there_is_leaves_what_it_says() -> Result<()> {
+async fn every_known_move_leaves_the_expected_states() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     add_elsewhere(&session).await?;
     let untouched = elsewhere(&session).await?;
@@ -61,7 +61,7 @@ async fn every_move_that_there_is_leaves_what_it_says() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_move_that_there_is_not_is_an_error_and_raises_no_fence() -> Result<()> {
+async fn unknown_move_is_an_error_and_raises_no_fence() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     let word = |state: Option<&str>| state.map_or("NULL".to_owned(), |state| format!("'{state}'"));
     let known = STATES.map(Some).into_iter().chain([None, Some("OLD")]);
@@ -90,7 +90,7 @@ async fn a_move_that_there_is_not_is_an_error_and_raises_no_fence() -> Result<()
 }
 
 #[tokio::test]
-async fn an_image_that_is_not_the_regions_is_unknown() -> Result<()> {
+async fn image_of_another_region_is_unknown() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     add_elsewhere(&session).await?;
     let call = moving(1, "ami-2", "WARMING", "CURRENT");
@@ -101,7 +101,7 @@ async fn an_image_that_is_not_the_regions_is_unknown() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_swap_leaves_one_current_image_also_where_there_was_none() -> Result<()> {
+async fn swap_leaves_one_current_image_even_if_there_was_none() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     set_images(&session, &["ami-2 WARMING", "ami-3 BAKING"]).await?;
     let first = moving(1, "ami-2", "WARMING", "CURRENT");
@@ -114,7 +114,7 @@ async fn a_swap_leaves_one_current_image_also_where_there_was_none() -> Result<(
 }
 
 #[tokio::test]
-async fn an_older_version_moves_nothing_and_a_newer_one_raises_the_fence() -> Result<()> {
+async fn move_with_an_older_version_is_fenced_and_a_newer_one_raises_the_fence() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session
         .row(&format!("SELECT * FROM begin_pass('{REGION}', 5)"))
@@ -130,24 +130,24 @@ async fn an_older_version_moves_nothing_and_a_newer_one_raises_the_fence() -> Re
 }
 
 #[tokio::test]
-async fn what_was_asked_for_since_a_pass_looked_is_not_moved_on_what_it_saw() -> Result<()> {
+async fn image_requested_after_the_observation_is_not_moved() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    let look = format!("SELECT * FROM begin_pass('{REGION}', 1)");
+    let observe = format!("SELECT * FROM begin_pass('{REGION}', 1)");
     set_images(&session, &["ami-1 CURRENT", "ami-2 BAKING"]).await?;
-    session.row(&look).await?;
-    // It had baked long enough, and is now wanted for a while.
-    let asked = ask(&session, REGION, "ami-2", "sha-of-ami-2").await?;
-    assert_eq!(asked, "ASKED BAKING");
+    session.row(&observe).await?;
+    // It has baked long enough, but was just requested again.
+    let requested = ask(&session, REGION, "ami-2", "sha-of-ami-2").await?;
+    assert_eq!(requested, "ASKED BAKING");
     let retire = moving(1, "ami-2", "BAKING", "RETIRED");
     assert_eq!(session.outcomes(&retire).await?, ["ami-2=WRONG_STATE"]);
     let kept = ["ami-1 CURRENT", "ami-2 BAKING anew"];
     assert_eq!(images(&session).await?, kept);
-    session.row(&look).await?;
+    session.row(&observe).await?;
     assert_eq!(session.outcomes(&retire).await?, ["ami-2=DONE"]);
 
-    // It was too late, was cancelled, and has its whole time again.
+    // It was late, was cancelled, and has its full time again.
     set_images(&session, &["ami-1 CURRENT", "ami-2 WARMING"]).await?;
-    session.row(&look).await?;
+    session.row(&observe).await?;
     for image in ["ami-3", "ami-2"] {
         let answer = ask(&session, REGION, image, &format!("sha-of-{image}")).await?;
         assert_eq!(answer, "ASKED WARMING");
@@ -158,7 +158,7 @@ async fn what_was_asked_for_since_a_pass_looked_is_not_moved_on_what_it_saw() ->
 }
 
 #[tokio::test]
-async fn an_operators_change_has_its_time_and_no_reason_of_before() -> Result<()> {
+async fn operators_change_has_its_own_time_and_reason() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     for (given, change, left) in [
         ("WARMING", "state = 'RETIRED'", "RETIRED anew"),

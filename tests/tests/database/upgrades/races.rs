@@ -1,4 +1,4 @@
-//! Passes and operators who want something else of the same images at the same moment.
+//! Passes and operators that change the same images at the same moment in different ways.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::{ask, images, moving, set_images};
 
 const ROUNDS: usize = 60;
 
-/// Of any two orders in which things may happen, exactly one has.
+/// The index of the one of two possible orders that happened.
 fn one_of(left: &[String], orders: &[&[&str]; 2]) -> Result<usize> {
     let order = orders.iter().position(|order| left == *order);
     order.ok_or_else(|| anyhow::anyhow!("{left:#?} is neither of {orders:#?}"))
 }
 
-/// Whoever lost has a head start in the next round, greater each time: on any machine the two
-/// then meet.
+/// The side that lost starts earlier in the next round, by more each time: on any machine the two
+/// eventually meet.
 #[derive(Default)]
 struct Leads {
     of: [u64; 2],
@@ -25,7 +25,7 @@ struct Leads {
 }
 
 impl Leads {
-    /// What one of the two waits for the other.
+    /// Delays one of the two sides by its handicap.
     async fn wait(&self, which: usize) {
         tokio::time::sleep(Duration::from_millis(self.of[1 - which])).await;
     }
@@ -42,13 +42,13 @@ impl Leads {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn asking_or_moving_comes_first_and_either_leaves_one_of_each() -> Result<()> {
+async fn racing_request_and_move_leave_one_current_and_one_warming() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let sessions = database.sessions(2).await?;
     let mut leads = Leads::default();
     for round in 0..ROUNDS {
         set_images(&session, &["ami-1 CURRENT", "ami-2 WARMING"]).await?;
-        let asks = async {
+        let requests = async {
             leads.wait(0).await;
             ask(&sessions[0], REGION, "ami-3", "sha-of-ami-3").await
         };
@@ -57,8 +57,8 @@ async fn asking_or_moving_comes_first_and_either_leaves_one_of_each() -> Result<
             leads.wait(1).await;
             sessions[1].outcomes(&call).await
         };
-        let (asked, moved) = try_join(asks, moves).await?;
-        assert_eq!(asked, "ASKED WARMING", "round {round}");
+        let (requested, moved) = try_join(requests, moves).await?;
+        assert_eq!(requested, "ASKED WARMING", "round {round}");
         let failed = "ami-2 FAILED anew: a newer upgrade was asked for, to ami-3";
         let orders: [&[&str]; 2] = [
             &["ami-1 CURRENT", failed, "ami-3 WARMING anew"],
@@ -77,19 +77,19 @@ async fn asking_or_moving_comes_first_and_either_leaves_one_of_each() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_who_ask_at_once_the_later_one_warms() -> Result<()> {
+async fn racing_requests_leave_the_later_image_warming() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let sessions = database.sessions(2).await?;
     let mut leads = Leads::default();
     for _ in 0..ROUNDS {
         set_images(&session, &["ami-1 CURRENT"]).await?;
-        // Not even a fence that one of them could hold.
+        // Neither of them could hold a fence here.
         session.run("DELETE FROM region_fences").await?;
-        let asks = async |which: usize, image: &str| {
+        let requests = async |which: usize, image: &str| {
             leads.wait(which).await;
             ask(&sessions[which], REGION, image, &format!("sha-of-{image}")).await
         };
-        let (one, two) = try_join(asks(0, "ami-2"), asks(1, "ami-3")).await?;
+        let (one, two) = try_join(requests(0, "ami-2"), requests(1, "ami-3")).await?;
         assert_eq!(
             (one.as_str(), two.as_str()),
             ("ASKED WARMING", "ASKED WARMING")
@@ -110,7 +110,7 @@ async fn of_two_who_ask_at_once_the_later_one_warms() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_holders_who_move_an_image_one_does() -> Result<()> {
+async fn racing_moves_of_one_image_succeed_once() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let sessions = database.sessions(2).await?;
     let mut leads = Leads::default();
@@ -138,9 +138,9 @@ async fn of_two_holders_who_move_an_image_one_does() -> Result<()> {
             ("ami-2=DONE", "ami-2=WRONG_STATE"),
             (fenced.as_str(), "ami-2=DONE"),
         ];
-        let told = (old.concat(), new.concat());
+        let outcomes = (old.concat(), new.concat());
         assert_eq!(
-            (told.0.as_str(), told.1.as_str()),
+            (outcomes.0.as_str(), outcomes.1.as_str()),
             answers[first],
             "round {round}"
         );
@@ -150,18 +150,18 @@ async fn of_two_holders_who_move_an_image_one_does() -> Result<()> {
     Ok(())
 }
 
-/// What each of the two waits for is the other's end, not only its fence.
+/// The second waits for the end of the first, not only for its fence.
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_comes_second_waits_for_the_first_to_end() -> Result<()> {
+async fn second_change_of_a_region_waits_for_the_end_of_the_first() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let sessions = database.sessions(2).await?;
-    let asks = format!("SELECT * FROM ask_upgrade('{REGION}', 'ami-3', 'sha-of-ami-3')");
+    let requests = format!("SELECT * FROM ask_upgrade('{REGION}', 'ami-3', 'sha-of-ami-3')");
     let moves = format!("SELECT * FROM {}", moving(1, "ami-2", "WARMING", "CURRENT"));
     let cases: [(&str, &str, bool, &[&str]); 4] = [
-        (&asks, &moves, true, &["ASKED", "WRONG_STATE"]),
-        (&asks, &moves, false, &["ASKED", "DONE"]),
-        (&moves, &asks, true, &["DONE", "ASKED"]),
-        (&moves, &asks, false, &["DONE", "ASKED"]),
+        (&requests, &moves, true, &["ASKED", "WRONG_STATE"]),
+        (&requests, &moves, false, &["ASKED", "DONE"]),
+        (&moves, &requests, true, &["DONE", "ASKED"]),
+        (&moves, &requests, false, &["DONE", "ASKED"]),
     ];
     for (first, second, commits, outcomes) in cases {
         set_images(&session, &["ami-1 CURRENT", "ami-2 WARMING"]).await?;
@@ -169,7 +169,7 @@ async fn whoever_comes_second_waits_for_the_first_to_end() -> Result<()> {
         sessions[0].run("BEGIN").await?;
         let begun = sessions[0].row(first).await?;
         let end = async {
-            session.until_one_waits().await?;
+            session.wait_for_a_blocked_session().await?;
             let word = if commits { "COMMIT" } else { "ROLLBACK" };
             sessions[0].run(word).await
         };
@@ -181,7 +181,7 @@ async fn whoever_comes_second_waits_for_the_first_to_end() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_comes_at_once_there_is_one_current_image_and_one_that_warms() -> Result<()> {
+async fn concurrent_changes_leave_one_current_and_one_warming_image() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let swaps = ["false", "true"];
     let mut moved = 0;
@@ -212,8 +212,8 @@ async fn whatever_comes_at_once_there_is_one_current_image_and_one_that_warms() 
     Ok(())
 }
 
-/// Half of them ask, the others do what a pass may, all of them under the same version; how many
-/// images that moved.
+/// Half of the workers request images; the others run the writes of a pass, all under the same
+/// version. Returns the number of moved images.
 async fn work(session: &Session, place: usize, number: usize) -> Result<usize> {
     let image = format!("ami-{}", 1 + place % 4);
     if number.is_multiple_of(2) {

@@ -1,4 +1,4 @@
-//! Who may ask for an image, move one, and see how upgrades go.
+//! Which roles may request an image, move one, and read the state of upgrades.
 
 use anyhow::Result;
 use scaling_tests::database::{Database, REGION};
@@ -14,7 +14,7 @@ const MOVE: &str = r#"mutation { move_image(args: {region: "us-east-1", version:
     { id outcome } }"#;
 
 #[tokio::test]
-async fn only_the_administrator_asks_moves_and_looks() -> Result<()> {
+async fn only_the_administrator_requests_moves_and_reads_images() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     set_images(&session, &["ami-1 CURRENT", "ami-2 WARMING new"]).await?;
@@ -53,9 +53,9 @@ async fn only_the_administrator_asks_moves_and_looks() -> Result<()> {
     }
     assert_eq!(images(&session).await?, before);
 
-    let asked = engine.admin(ASK).await?;
+    let requested = engine.admin(ASK).await?;
     let already = json!([{"image_id": "ami-2", "outcome": "ALREADY", "state": "WARMING"}]);
-    assert_eq!(asked["data"]["ask_upgrade"], already, "{asked}");
+    assert_eq!(requested["data"]["ask_upgrade"], already, "{requested}");
     let moved = engine.admin(MOVE).await?;
     let done = json!([{"id": "ami-2", "outcome": "DONE"}]);
     assert_eq!(moved["data"]["move_image"], done, "{moved}");

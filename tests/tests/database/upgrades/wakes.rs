@@ -1,9 +1,9 @@
-//! Each image that is served has a buffer of its own, and wakes its region by itself.
+//! Each served image has a buffer of its own and wakes its region by itself.
 
 use anyhow::Result;
-use scaling_tests::database::{Ask, Database, REGION, SHA, Session};
+use scaling_tests::database::{Database, REGION, SHA, Session, SlotRequest};
 
-/// A target of two; so many free slots on the current image, and on the one that bakes.
+/// A region with a target of two and this many free slots on the current and on the baking image.
 async fn buffers(current: i32, baking: i32) -> Result<(Database, Session)> {
     let (database, session) = Database::with_region(2).await?;
     session
@@ -20,32 +20,32 @@ async fn buffers(current: i32, baking: i32) -> Result<(Database, Session)> {
     Ok((database, session))
 }
 
-/// Where a user of that build is put, and whether that wakes the region.
+/// Where a user with that build is put, and whether that wakes the region.
 async fn assigned(session: &Session, sha: &str) -> Result<(String, bool)> {
     session.run("DELETE FROM region_wakeups").await?;
-    let mut ask = Ask::new(&format!("user of {sha}"), "1");
+    let mut ask = SlotRequest::new(&format!("user of {sha}"), "1");
     ask.sha = sha.to_owned();
-    let instance = session.ask(&ask).await?.instance();
+    let instance = session.request_slot(&ask).await?.instance();
     let wakeups = session.count("SELECT FROM region_wakeups").await?;
     Ok((instance, wakeups > 0))
 }
 
 #[tokio::test]
-async fn a_baking_image_below_target_wakes_although_the_current_one_is_full() -> Result<()> {
+async fn baking_image_below_target_wakes_its_region_while_the_current_one_is_full() -> Result<()> {
     let (_database, session) = buffers(9, 2).await?;
     assert_eq!(assigned(&session, "old").await?, ("i-old".into(), true));
     Ok(())
 }
 
 #[tokio::test]
-async fn the_current_image_below_target_wakes_although_the_baking_one_is_full() -> Result<()> {
+async fn current_image_below_target_wakes_its_region_while_the_baking_one_is_full() -> Result<()> {
     let (_database, session) = buffers(2, 9).await?;
     assert_eq!(assigned(&session, SHA).await?, ("i-current".into(), true));
     Ok(())
 }
 
 #[tokio::test]
-async fn an_image_that_stays_full_wakes_nobody_although_another_one_is_short() -> Result<()> {
+async fn full_image_does_not_wake_its_region_while_another_one_is_short() -> Result<()> {
     let (_database, session) = buffers(1, 3).await?;
     assert_eq!(assigned(&session, "old").await?, ("i-old".into(), false));
     let (_database, session) = buffers(3, 1).await?;
@@ -55,8 +55,8 @@ async fn an_image_that_stays_full_wakes_nobody_although_another_one_is_short() -
 }
 
 #[tokio::test]
-async fn images_of_the_same_build_have_a_buffer_each() -> Result<()> {
-    // Packing fills the old one first: its last slot but two.
+async fn images_of_the_same_build_each_have_a_buffer() -> Result<()> {
+    // Packing fills the old instance first: its last slot but two.
     let (_database, session) = buffers(9, 2).await?;
     session
         .run(&format!("UPDATE images SET client_sha = '{SHA}'"))

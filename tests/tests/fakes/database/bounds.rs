@@ -1,4 +1,4 @@
-//! Moments when an age is exactly its bound: there a rule is easily wrong by a moment.
+//! Moments when an age is exactly at its bound, where a rule is easily off by one.
 
 use jiff::{SignedDuration, Timestamp};
 use shared::db::Fence;
@@ -7,9 +7,9 @@ use shared::model::InstanceStatus;
 use shared::model::TerminateIf;
 use testing::Tables;
 
-use super::steps::{Ask, launch_of};
+use super::steps::{Action, launch_of};
 
-/// Which age; the long ones are rare, since all agents fall silent over them.
+/// The kind of age. The long ones are rare: all agents fall silent during them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Claim,
@@ -34,7 +34,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::Forgotten,
 ];
 
-/// When it is, and of what.
+/// The moment of a bound, and the rows that it concerns.
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
     pub(crate) at: Timestamp,
@@ -44,21 +44,23 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// What hangs on the age.
-    pub(crate) fn ask(&self, fence: Fence) -> Ask {
+    /// The step whose answer depends on the age.
+    pub(crate) fn action(&self, fence: Fence) -> Action {
         let instances = vec![self.instance.clone()];
         match self.kind {
-            Kind::Claim => Ask::Release(fence),
-            Kind::MissingBeat => Ask::Terminate(fence, instances, TerminateIf::Missing),
-            Kind::ResumedBeat => Ask::Heartbeat(self.instance.clone(), launch_of(&self.instance)),
-            Kind::Lost => Ask::Terminate(fence, instances, TerminateIf::Lost),
-            Kind::Waiting => Ask::Look(self.region.clone()),
-            Kind::Gap | Kind::Forgotten => Ask::BeginPass(fence),
+            Kind::Claim => Action::Release(fence),
+            Kind::MissingBeat => Action::Terminate(fence, instances, TerminateIf::Missing),
+            Kind::ResumedBeat => {
+                Action::Heartbeat(self.instance.clone(), launch_of(&self.instance))
+            }
+            Kind::Lost => Action::Terminate(fence, instances, TerminateIf::Lost),
+            Kind::Waiting => Action::Observe(self.region.clone()),
+            Kind::Gap | Kind::Forgotten => Action::BeginPass(fence),
         }
     }
 }
 
-/// All of a kind, of the regions that there are.
+/// All bounds of a kind in the existing regions.
 pub(crate) fn all(tables: &Tables, kind: Kind, now: Timestamp) -> Vec<Bound> {
     let seconds = SignedDuration::from_secs;
     let mut bounds = vec![];
@@ -79,7 +81,7 @@ pub(crate) fn all(tables: &Tables, kind: Kind, now: Timestamp) -> Vec<Bound> {
     for (id, beat) in &tables.heartbeats {
         let host = &tables.instances[id];
         let waits = tables.regions[&host.region].settings.timeouts;
-        // The other region's is too long to be watched through.
+        // The other region's bound is too long to be observed through.
         let is_short = waits.lost < seconds(300);
         let at = match kind {
             _ if host.status == InstanceStatus::Terminating => continue,

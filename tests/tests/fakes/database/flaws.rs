@@ -1,5 +1,5 @@
-//! Fakes that are wrong on purpose, each in one rule: the right one, tampered with before and
-//! after a step. What Postgres did in the histories must tell every one of them.
+//! Fakes with one rule changed on purpose: the right fake, tampered with before and after a step.
+//! PostgreSQL's histories must distinguish every one of them.
 
 mod agents;
 mod assigning;
@@ -10,19 +10,12 @@ mod upgrades;
 use shared::settings::RegionSettings;
 use testing::{SlotRow, Tables};
 
-use super::steps::{Ask, Step};
+use crate::comparison;
 
-type Before = fn(&mut Tables, &mut Step);
-type After = fn(&Tables, &mut Tables, &Step, &mut String);
+use super::steps::{Action, Step};
 
 /// One wrong rule.
-pub(crate) struct Flaw {
-    pub(crate) name: &'static str,
-    /// Changes what the right rule is given.
-    pub(crate) before: Before,
-    /// Given the tables before the step, changes what the right rule left, or answered.
-    pub(crate) after: After,
-}
+pub(crate) type Flaw = comparison::Flaw<Tables, Tables, Step>;
 
 pub(crate) fn all() -> Vec<Flaw> {
     let mut flaws = time::flaws();
@@ -33,49 +26,17 @@ pub(crate) fn all() -> Vec<Flaw> {
     flaws
 }
 
-/// No flaw at all.
-pub(crate) fn none() -> Flaw {
-    asked("none", |_, _| {})
-}
-
-/// Another thing is asked for than was.
-fn asked(name: &'static str, before: Before) -> Flaw {
-    Flaw {
-        name,
-        before,
-        after: |_, _, _, _| {},
-    }
-}
-
-/// Another thing is left than should be.
-fn left(name: &'static str, after: After) -> Flaw {
-    Flaw {
-        name,
-        before: |_, _| {},
-        after,
-    }
-}
-
-/// For the length of a step, the tables are others; then they are put back.
-fn meanwhile(name: &'static str, before: Before, after: After) -> Flaw {
-    Flaw {
-        name,
-        before,
-        after,
-    }
-}
-
-/// An observation shows the settings, and an operator changes them: there they stay as they are.
+/// Only observations and the operator's changes use the settings: there they stay as they are.
 fn change_settings(tables: &mut Tables, step: &Step, change: impl Fn(&mut RegionSettings)) {
-    let shows = matches!(step.ask, Ask::BeginPass(_) | Ask::Look(_));
-    if !shows && !matches!(step.ask, Ask::SetRegion(..)) {
+    let shows = matches!(step.action, Action::BeginPass(_) | Action::Observe(_));
+    if !shows && !matches!(step.action, Action::SetRegion(..)) {
         let rows = tables.regions.values_mut();
         rows.for_each(|row| change(&mut row.settings));
     }
 }
 
 fn keep_settings(was: &Tables, now: &mut Tables, step: &Step, _: &mut String) {
-    if !matches!(step.ask, Ask::SetRegion(..)) {
+    if !matches!(step.action, Action::SetRegion(..)) {
         now.regions.clone_from(&was.regions);
     }
 }

@@ -1,4 +1,4 @@
-//! Histories, from a seed.
+//! Random histories from a seed.
 
 mod choices;
 mod upgrades;
@@ -14,13 +14,13 @@ use testing::{NOW, Tables};
 use choices::noticed;
 
 use super::bounds::{self, Kind};
-use super::steps::{Ask, REGIONS, Step, launch_of};
-use crate::random::Random;
+use super::steps::{Action, REGIONS, Step, launch_of};
+use local_stack::random::Random;
 
-const INSTANCES: u32 = 8;
+const INSTANCES: usize = 8;
 
-/// Makes one step after the other, from a seed and from what the tables then hold: choices without
-/// regard to them would hardly ever meet a slot that may be claimed.
+/// Makes one step after the other, from a seed and the current tables. Choices that ignored the
+/// tables would hardly ever find a slot that can be claimed.
 #[derive(Debug)]
 pub(crate) struct Generator {
     random: Random,
@@ -34,7 +34,7 @@ pub(crate) struct Generator {
 impl Generator {
     pub(crate) fn of(seed: u64) -> Self {
         Self {
-            random: Random::of(seed),
+            random: Random::new(seed, "database"),
             now: NOW,
             versions: [1; REGIONS.len()],
             planned: VecDeque::new(),
@@ -60,12 +60,12 @@ impl Generator {
         self.now += SignedDuration::from_micros(*self.random.pick(pass));
         Step {
             at: self.now,
-            ask: self.ask(tables),
+            action: self.action(tables),
         }
     }
 
-    /// Goes on to the moment when an age is its bound and to the one after it, and asks for what
-    /// hangs on it.
+    /// Advances the time to the moment when an age is at its bound, and to the moment after it, and
+    /// makes the steps that depend on the age.
     fn plan_a_bound(&mut self, tables: &Tables) {
         let kind = *self.random.pick(bounds::KINDS);
         let mut ahead = bounds::all(tables, kind, self.now);
@@ -80,37 +80,37 @@ impl Generator {
             version: self.versions[place.unwrap()],
         };
         if kind == Kind::Lost {
-            // Silence counts only while passes look.
+            // Silence counts only while passes observe the region.
             let minute = SignedDuration::from_mins(1);
             let mut at = self.now;
             while at < bound.at {
-                let ask = Ask::BeginPass(fence.clone());
-                self.planned.push_back(Step { at, ask });
+                let action = Action::BeginPass(fence.clone());
+                self.planned.push_back(Step { at, action });
                 at += minute;
             }
         }
-        let ask = bound.ask(fence);
-        // What begins the age anew can be asked for only once.
+        let action = bound.action(fence);
+        // A step that restarts the age can be made only once.
         let once = matches!(kind, Kind::ResumedBeat | Kind::Gap);
         let moment = SignedDuration::from_micros(1);
         if !once || self.random.chance(50) {
             self.planned.push_back(Step {
                 at: bound.at,
-                ask: ask.clone(),
+                action: action.clone(),
             });
         }
         if !once || self.planned.is_empty() {
             self.planned.push_back(Step {
                 at: bound.at + moment,
-                ask,
+                action,
             });
         }
     }
 
-    /// What passes and agents do between other things: rows of the ended go, new ones come, and
-    /// all agents are heard of.
+    /// What passes and agents do in between: rows of ended instances are removed, new instances
+    /// come, and all agents send heartbeats.
     fn plan_capacity(&mut self, tables: &Tables) {
-        let place = usize::try_from(self.random.below(2)).unwrap();
+        let place = self.random.below(2);
         let fence = Fence {
             region: REGIONS[place].into(),
             version: self.versions[place],
@@ -128,26 +128,29 @@ impl Generator {
             .collect();
         let new: Vec<_> = new.into_iter().take(2).collect();
         let rows = new.iter().map(|id| self.new_instance(id.clone())).collect();
-        let mut asks = vec![Ask::Remove(fence.clone(), ended), Ask::Record(fence, rows)];
-        asks.extend(
+        let mut actions = vec![
+            Action::Remove(fence.clone(), ended),
+            Action::Record(fence, rows),
+        ];
+        actions.extend(
             new.iter()
-                .map(|id| Ask::Register(id.clone(), launch_of(id))),
+                .map(|id| Action::Register(id.clone(), launch_of(id))),
         );
-        asks.push(Ask::Beats(tables.instances.keys().cloned().collect()));
+        actions.push(Action::Beats(tables.instances.keys().cloned().collect()));
         let at = self.now;
         self.planned
-            .extend(asks.into_iter().map(|ask| Step { at, ask }));
+            .extend(actions.into_iter().map(|action| Step { at, action }));
     }
 
-    fn ask(&mut self, tables: &Tables) -> Ask {
+    fn action(&mut self, tables: &Tables) -> Action {
         match self.random.below(110) {
-            0 => Ask::Regions,
+            0 => Action::Regions,
             1..6 => {
                 let fence = self.fence();
-                Ask::BeginPass(fence)
+                Action::BeginPass(fence)
             }
-            6 => Ask::Look(self.region()),
-            7 => Ask::Find(self.id()),
+            6 => Action::Observe(self.region()),
+            7 => Action::Find(self.id()),
             8..15 => self.insert(),
             15..18 => self.notice(tables),
             18..21 => {
@@ -157,26 +160,26 @@ impl Generator {
                     true => self.ids(tables, &fence, 4),
                     false => noticed,
                 };
-                Ask::Drain(fence, ids)
+                Action::Drain(fence, ids)
             }
             21..27 => self.terminate(tables),
             27..30 => {
                 let fence = self.fence();
                 let ids = self.ids(tables, &fence, 4);
-                Ask::Remove(fence, ids)
+                Action::Remove(fence, ids)
             }
             30..35 => {
                 let fence = self.fence();
                 let missing = self.ids(tables, &fence, 3);
                 let present = self.ids(tables, &fence, 2);
-                Ask::NoteMissing(fence, missing, present)
+                Action::NoteMissing(fence, missing, present)
             }
-            35..38 => Ask::Release(self.fence()),
-            38..60 => Ask::Assign(self.request(tables)),
+            35..38 => Action::Release(self.fence()),
+            38..60 => Action::Assign(self.request(tables)),
             60..67 => self.register(tables),
             67..71 => {
                 let (id, launch) = self.agent(tables, |_| true);
-                Ask::Heartbeat(id, launch)
+                Action::Heartbeat(id, launch)
             }
             71..77 => self.beats(tables),
             77..96 => self.of_slot(tables),

@@ -1,5 +1,5 @@
 //! The real side: the SQL functions, called by the service's own adapters over GraphQL or, for
-//! agents and operators, directly; with a clock and slot ids that the test decides.
+//! agents and operators, directly. The test decides the time and the slot ids.
 
 mod rows;
 
@@ -23,8 +23,8 @@ use rows::Dump;
 use super::sides::{APPS, ENVIRONMENT, Side, USER_LIMIT, first_state, regions};
 use super::steps::{IMAGES, Set};
 
-/// Time and slot ids become the test's: every function of the project looks for `now()` in the
-/// schema `virtual` first, and slots are numbered as they are made.
+/// Replaces time and slot ids: every function of the project looks for `now()` in the schema
+/// `virtual` first, and slots are numbered as they are made.
 const OWN_CLOCK: &str = "
     CREATE SCHEMA virtual;
     CREATE TABLE virtual.clock (now timestamptz NOT NULL);
@@ -84,7 +84,7 @@ impl PostgresSide {
         })
     }
 
-    /// Only what every history begins with.
+    /// Resets the database to the state with which every history begins.
     pub(crate) async fn empty(&self) -> anyhow::Result<()> {
         self.session.run(EMPTY).await?;
         for settings in regions() {
@@ -144,7 +144,7 @@ impl PostgresSide {
     }
 }
 
-/// An enum as the database spells it.
+/// An enum's name as the database spells it.
 fn word(value: impl serde::Serialize) -> String {
     let word: Value = serde_json::to_value(value).unwrap();
     word.as_str().unwrap().to_owned()

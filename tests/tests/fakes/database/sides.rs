@@ -1,4 +1,5 @@
-//! The two that must answer alike: Postgres behind the service's own adapters, and the fake.
+//! The two sides that must answer alike: PostgreSQL behind the service's own adapters, and the
+//! fake.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -15,20 +16,20 @@ use testing::{
     AgentAnswer, FakeAssigner, FakeClock, FakeDatabase, SlotStatus, Tables, image, settings,
 };
 
-use super::steps::{Ask, IMAGES, REGIONS, Set, Step, launch_of};
+use super::steps::{Action, IMAGES, REGIONS, Set, Step, launch_of};
 
 pub(crate) const USER_LIMIT: u32 = 2;
-/// The app versions of the service's environment, and of another one's.
+/// The app versions of the service's environment and of another one.
 pub(crate) const ENVIRONMENT: &str = "dev";
 pub(crate) const APPS: [(&str, &str, &str); 2] = [
     (ENVIRONMENT, "1.2.3", "sha-of-ami-1"),
     (OTHERS, "1.2.4", "sha-of-ami-2"),
 ];
 pub(crate) const OTHERS: &str = "beta";
-/// Why passes move images.
+/// The reason with which passes move images.
 pub(crate) const REASON: &str = "because";
 
-/// What agents and operators do, for which the service has no port.
+/// The actions of agents and operators, for which the service has no port.
 #[allow(async_fn_in_trait, reason = "both sides are in this crate")]
 pub(crate) trait Side {
     fn database(&self) -> &dyn Database;
@@ -41,69 +42,69 @@ pub(crate) trait Side {
     async fn replace(&self, slot: &str, launch: &LaunchId) -> AgentAnswer;
     async fn set_region(&self, region: &RegionName, set: Set);
     async fn set_image(&self, region: &RegionName, image: &ImageId, state: ImageState);
-    /// All rows; the regions' settings are in the observations.
+    /// All rows. The regions' settings are compared in the observations.
     async fn rows(&self) -> Tables;
 }
 
-/// Takes a step; the answer as text, errors without their wording.
+/// Executes a step and returns the answer as text. Errors are reduced to their kind.
 pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
     side.set_time(step.at).await;
     let database = side.database();
-    match &step.ask {
-        Ask::Regions => told(database.regions().await),
-        Ask::BeginPass(fence) => told(database.begin_pass(fence).await),
-        Ask::Look(region) => told(database.observe(region).await),
-        Ask::Record(fence, new) => told(database.record_instances(fence, new).await),
-        Ask::Adopt(fence, new) => told(database.adopt_orphans(fence, new).await),
-        Ask::Drain(fence, ids) => told(database.drain(fence, ids).await),
-        Ask::Terminate(fence, ids, condition) => {
-            told(database.terminate(fence, ids, *condition).await)
+    match &step.action {
+        Action::Regions => to_text(database.regions().await),
+        Action::BeginPass(fence) => to_text(database.begin_pass(fence).await),
+        Action::Observe(region) => to_text(database.observe(region).await),
+        Action::Record(fence, new) => to_text(database.record_instances(fence, new).await),
+        Action::Adopt(fence, new) => to_text(database.adopt_orphans(fence, new).await),
+        Action::Drain(fence, ids) => to_text(database.drain(fence, ids).await),
+        Action::Terminate(fence, ids, condition) => {
+            to_text(database.terminate(fence, ids, *condition).await)
         }
-        Ask::Remove(fence, ids) => told(database.remove(fence, ids).await),
-        Ask::NoteMissing(fence, missing, present) => {
-            told(database.note_missing(fence, missing, present).await)
+        Action::Remove(fence, ids) => to_text(database.remove(fence, ids).await),
+        Action::NoteMissing(fence, missing, present) => {
+            to_text(database.note_missing(fence, missing, present).await)
         }
-        Ask::Release(fence) => told(database.release_unclaimed(fence).await),
-        Ask::MoveImage(fence, image, from, to) => told(
+        Action::Release(fence) => to_text(database.release_unclaimed(fence).await),
+        Action::MoveImage(fence, image, from, to) => to_text(
             database
                 .move_image(fence, image, (*from, *to), REASON)
                 .await,
         ),
-        Ask::Upgrade(region, image, sha) => {
-            told(database.request_upgrade(region, image, sha).await)
+        Action::Upgrade(region, image, sha) => {
+            to_text(database.request_upgrade(region, image, sha).await)
         }
-        Ask::Find(id) => told(database.find_instance(id).await),
-        Ask::GiveNotice(id, notice) => told(database.record_spot_notice(id, *notice).await),
-        Ask::Assign(request) => told(side.assigner().assign(request).await),
-        Ask::Register(id, launch) => format!("{:?}", side.register(id, launch).await),
-        Ask::Heartbeat(id, launch) => format!("{:?}", side.heartbeat(id, launch).await),
-        Ask::Beats(ids) => {
+        Action::Find(id) => to_text(database.find_instance(id).await),
+        Action::GiveNotice(id, notice) => to_text(database.record_spot_notice(id, *notice).await),
+        Action::Assign(request) => to_text(side.assigner().assign(request).await),
+        Action::Register(id, launch) => format!("{:?}", side.register(id, launch).await),
+        Action::Heartbeat(id, launch) => format!("{:?}", side.heartbeat(id, launch).await),
+        Action::Beats(ids) => {
             let mut answers = vec![];
             for id in ids {
                 answers.push(side.heartbeat(id, &launch_of(id)).await);
             }
             format!("{answers:?}")
         }
-        Ask::Claim {
+        Action::Claim {
             slot,
             user,
             session,
             launch,
         } => format!("{:?}", side.claim(slot, user, session, launch).await),
-        Ask::Report(slot, to, launch) => format!("{:?}", side.report(slot, *to, launch).await),
-        Ask::Replace(slot, launch) => format!("{:?}", side.replace(slot, launch).await),
-        Ask::SetRegion(region, set) => {
+        Action::Report(slot, to, launch) => format!("{:?}", side.report(slot, *to, launch).await),
+        Action::Replace(slot, launch) => format!("{:?}", side.replace(slot, launch).await),
+        Action::SetRegion(region, set) => {
             side.set_region(region, *set).await;
             String::new()
         }
-        Ask::SetImage(region, image, state) => {
+        Action::SetImage(region, image, state) => {
             side.set_image(region, image, *state).await;
             String::new()
         }
     }
 }
 
-fn told<T: Debug>(answer: Result<T, DbError>) -> String {
+fn to_text<T: Debug>(answer: Result<T, DbError>) -> String {
     match answer {
         Ok(answer) => format!("{answer:?}"),
         Err(DbError::Refused { .. }) => "Refused".to_owned(),
@@ -111,7 +112,7 @@ fn told<T: Debug>(answer: Result<T, DbError>) -> String {
     }
 }
 
-/// The regions of every history: their waits differ, and the second's gap is the least one.
+/// The regions of every history. Their timeouts differ, and the second's gap is the smallest.
 pub(crate) fn regions() -> Vec<RegionSettings> {
     let seconds = jiff::SignedDuration::from_secs;
     let of = |name: &str, heartbeat, lost| RegionSettings {
@@ -128,7 +129,8 @@ pub(crate) fn regions() -> Vec<RegionSettings> {
     vec![of(REGIONS[0], 90, 600), of(REGIONS[1], 60, 120)]
 }
 
-/// Each region's current image is another; the other one bakes.
+/// The initial state of an image: each region has a different current image, and the other one
+/// bakes.
 pub(crate) fn first_state(region: &RegionName, image: &str) -> ImageState {
     if (region.as_str() == REGIONS[0]) == (image == IMAGES[0]) {
         ImageState::Current
@@ -243,7 +245,7 @@ impl Side for FakeSide {
     }
 }
 
-/// What the rows of both sides have in common.
+/// The tables without what only the fake has.
 pub(crate) fn without_settings(tables: &Tables) -> Tables {
     Tables {
         regions: BTreeMap::default(),

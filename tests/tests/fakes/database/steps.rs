@@ -1,4 +1,4 @@
-//! What can be asked of the database.
+//! The steps of a history of the database.
 
 use jiff::Timestamp;
 use shared::assign::AssignRequest;
@@ -9,23 +9,23 @@ use shared::model::{ImageState, NewInstance, SpotNotice};
 use testing::SlotStatus;
 
 pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
-/// Those that every region begins with.
+/// The images that every region has from the beginning.
 pub(crate) const IMAGES: [&str; 2] = ["ami-1", "ami-2"];
-/// It has a row once it is asked for.
+/// An image that has a row only once it is requested.
 pub(crate) const NEW_IMAGE: &str = "ami-3";
 
-/// Something that is asked at a time.
+/// An action at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) at: Timestamp,
-    pub(crate) ask: Ask,
+    pub(crate) action: Action,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Ask {
+pub(crate) enum Action {
     Regions,
     BeginPass(Fence),
-    Look(RegionName),
+    Observe(RegionName),
     Record(Fence, Vec<NewInstance>),
     Adopt(Fence, Vec<NewInstance>),
     Drain(Fence, Vec<InstanceId>),
@@ -34,14 +34,14 @@ pub(crate) enum Ask {
     NoteMissing(Fence, Vec<InstanceId>, Vec<InstanceId>),
     Release(Fence),
     MoveImage(Fence, ImageId, ImageState, ImageState),
-    /// Somebody asks for an image.
+    /// A request for an image.
     Upgrade(RegionName, ImageId, ClientSha),
     Find(InstanceId),
     GiveNotice(InstanceId, SpotNotice),
     Assign(AssignRequest),
     Register(InstanceId, LaunchId),
     Heartbeat(InstanceId, LaunchId),
-    /// Heartbeats of several, each of its own launch.
+    /// Heartbeats of several instances, each of its own launch.
     Beats(Vec<InstanceId>),
     Claim {
         slot: String,
@@ -53,11 +53,11 @@ pub(crate) enum Ask {
     Replace(String, LaunchId),
     /// An operator's change of a region.
     SetRegion(RegionName, Set),
-    /// An operator's change of an image. The current one makes way for a new one.
+    /// An operator's change of an image. A new current image replaces the old one.
     SetImage(RegionName, ImageId, ImageState),
 }
 
-/// What operators set of a region.
+/// The settings of a region that operators change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Set {
     pub(crate) enabled: bool,
@@ -65,7 +65,7 @@ pub(crate) struct Set {
     pub(crate) swap_when_warm: bool,
 }
 
-impl Ask {
+impl Action {
     /// The variant's name.
     pub(crate) fn name(&self) -> String {
         let text = format!("{self:?}");

@@ -1,5 +1,5 @@
-//! Fakes that are wrong on purpose, each in one rule: the right one, tampered with before and
-//! after a step. What DynamoDB did in the histories must tell every one of them.
+//! Fakes with one rule changed on purpose: the right fake, tampered with before and after a step.
+//! DynamoDB's histories must distinguish every one of them.
 
 mod intents;
 mod locks;
@@ -10,9 +10,11 @@ use shared::ids::RegionName;
 use shared::lock::LockError;
 use testing::{Items, RegionItems};
 
-use super::steps::{Ask, Step};
+use crate::comparison;
 
-/// What there was before a step.
+use super::steps::{Action, Step};
+
+/// The items before a step.
 pub(crate) struct Was {
     pub(crate) regions: BTreeMap<RegionName, RegionItems>,
     pub(crate) seen: BTreeSet<String>,
@@ -23,24 +25,16 @@ impl Was {
         self.regions.get(region).cloned().unwrap_or_default()
     }
 
-    /// The step's lease was in force.
-    fn holds(&self, ask: &Ask) -> bool {
-        ask.lease()
+    /// Whether the step's lease was in force.
+    fn holds(&self, action: &Action) -> bool {
+        action
+            .lease()
             .is_some_and(|lease| self.of(&lease.region).check(lease).is_ok())
     }
 }
 
-type Before = fn(&mut Items, &mut Step);
-type After = fn(&Was, &mut Items, &Step, &mut String);
-
 /// One wrong rule.
-pub(crate) struct Flaw {
-    pub(crate) name: &'static str,
-    /// Changes what the right rule is given.
-    pub(crate) before: Before,
-    /// Given the items before the step, changes what the right rule left, or answered.
-    pub(crate) after: After,
-}
+pub(crate) type Flaw = comparison::Flaw<Items, Was, Step>;
 
 pub(crate) fn all() -> Vec<Flaw> {
     let mut flaws = locks::flaws();
@@ -48,32 +42,9 @@ pub(crate) fn all() -> Vec<Flaw> {
     flaws
 }
 
-/// No flaw at all.
-pub(crate) fn none() -> Flaw {
-    asked("none", |_, _| {})
-}
-
-/// Another thing is asked for than was.
-fn asked(name: &'static str, before: Before) -> Flaw {
-    Flaw {
-        name,
-        before,
-        after: |_, _, _, _| {},
-    }
-}
-
-/// Another thing is left than should be.
-fn left(name: &'static str, after: After) -> Flaw {
-    Flaw {
-        name,
-        before: |_, _| {},
-        after,
-    }
-}
-
-/// As the answer to whoever lost the lock.
-fn lost(ask: &Ask) -> String {
-    let lost = ask.lease().map(|lease| LockError::Lost {
+/// The answer to a holder that has lost the lock.
+fn lost(action: &Action) -> String {
+    let lost = action.lease().map(|lease| LockError::Lost {
         region: lease.region.clone(),
         version: lease.version,
     });

@@ -1,4 +1,4 @@
-//! Histories of the scaling table, from a seed.
+//! Random histories of the scaling table from a seed.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use shared::trigger::Trigger;
 use testing::{FakeStore, NOW};
 
 use super::sides::Side;
-use super::steps::{Ask, REGIONS, Step};
-use crate::random::Random;
+use super::steps::{Action, REGIONS, Step};
+use local_stack::random::Random;
 
-/// Makes one step after the other, from a seed and from what the fake then holds.
+/// Makes one step after the other, from a seed and the fake's current items.
 #[derive(Debug)]
 pub(crate) struct Generator {
     random: Random,
     now: Timestamp,
-    /// The second half of a moment that is looked at twice.
+    /// The second half of a moment that is tested twice.
     planned: Option<Step>,
-    /// Every lease that anybody was given.
+    /// Every lease that was granted.
     leases: Vec<Lease>,
 }
 
 impl Generator {
     pub(crate) fn of(seed: u64) -> Self {
         Self {
-            random: Random::of(seed),
+            random: Random::new(seed, "store"),
             now: NOW,
             planned: None,
             leases: vec![],
@@ -52,11 +52,11 @@ impl Generator {
         self.now += SignedDuration::from_micros(pass);
         Step {
             at: self.now,
-            ask: self.ask(fake),
+            action: self.action(fake),
         }
     }
 
-    /// Notes the leases that there are, so that old ones are used, too.
+    /// Collects the leases that exist, so that old ones are used later.
     fn learn(&mut self, fake: &Side<FakeStore>) {
         for (region, items) in &fake.store.items().regions {
             let Some(held) = &items.lock else { continue };
@@ -75,16 +75,15 @@ impl Generator {
         }
     }
 
-    /// The moment when a lease is over for others or a refusal has run out, and the one after
-    /// it.
+    /// The moment when a lease ends for others or a refusal expires, and the moment after it.
     fn at_a_bound(&mut self, fake: &Side<FakeStore>) -> Option<Step> {
         let region = self.region();
         let items = fake.store.items().of(&region).clone();
-        let (at, moment, ask) = if self.random.chance(60) {
+        let (at, moment, action) = if self.random.chance(60) {
             let expires_at = Timestamp::from_millisecond(items.lock?.expires_at).unwrap();
             let owner = self.owner();
-            let ask = Ask::Acquire(region, owner, Duration::from_secs(5));
-            (expires_at + CLOCK_MARGIN, 1_000, ask)
+            let action = Action::Acquire(region, owner, Duration::from_secs(5));
+            (expires_at + CLOCK_MARGIN, 1_000, action)
         } else {
             let refusals: Vec<_> = items.refusals.values().collect();
             if refusals.is_empty() {
@@ -94,7 +93,7 @@ impl Generator {
             (
                 until - SignedDuration::from_micros(1),
                 1,
-                Ask::Memory(region),
+                Action::ReadState(region),
             )
         };
         if at < self.now {
@@ -103,59 +102,59 @@ impl Generator {
         self.now = at;
         self.planned = Some(Step {
             at: at + SignedDuration::from_micros(moment),
-            ask: ask.clone(),
+            action: action.clone(),
         });
-        Some(Step { at, ask })
+        Some(Step { at, action })
     }
 
-    fn ask(&mut self, fake: &Side<FakeStore>) -> Ask {
+    fn action(&mut self, fake: &Side<FakeStore>) -> Action {
         let region = self.region();
         match self.random.below(100) {
             0..18 => {
-                let seconds = 1 + self.random.below(8);
-                Ask::Acquire(
+                let seconds = 1 + self.number(8);
+                Action::Acquire(
                     region,
                     self.owner(),
                     Duration::from_millis(999 * u64::from(seconds)),
                 )
             }
-            18..24 => Ask::Mark(region, format!("event-{}", self.random.below(100))),
-            24..36 => Ask::Memory(region),
+            18..24 => Action::Mark(region, format!("event-{}", self.random.below(100))),
+            24..36 => Action::ReadState(region),
             36..44 if fake.marks() > 0 => {
                 let marks = u32::try_from(fake.marks()).unwrap();
-                let late = self.random.below(marks.min(2));
-                Ask::Clear(region, usize::try_from(marks - 1 - late).unwrap())
+                let late = self.number(marks.min(2));
+                Action::Clear(region, usize::try_from(marks - 1 - late).unwrap())
             }
-            36..48 => Ask::IsWanted(region),
-            48..51 => Ask::IsSeen(self.event()),
-            51..54 => Ask::RecordSeen(self.event()),
+            36..48 => Action::HasWakeMark(region),
+            48..51 => Action::IsSeen(self.event()),
+            51..54 => Action::RecordSeen(self.event()),
             _ => match self.lease(fake) {
                 Some(lease) => self.under(lease),
-                None => Ask::Acquire(region, self.owner(), Duration::from_secs(5)),
+                None => Action::Acquire(region, self.owner(), Duration::from_secs(5)),
             },
         }
     }
 
-    fn under(&mut self, lease: Lease) -> Ask {
+    fn under(&mut self, lease: Lease) -> Action {
         match self.random.below(100) {
-            0..20 => Ask::Release(lease),
-            20..30 => Ask::Outbid(lease, i64::from(self.random.below(9))),
+            0..20 => Action::Release(lease),
+            20..30 => Action::AdvancePastFence(lease, self.number(9).into()),
             30..58 => {
                 let intent = self.intent();
-                Ask::Open(lease, intent)
+                Action::Open(lease, intent)
             }
             58..85 => {
                 let closing = self.closing();
-                Ask::Close(lease, closing)
+                Action::Close(lease, closing)
             }
             _ => {
                 let decision = self.decision(&lease);
-                Ask::Decide(lease, decision)
+                Action::Decide(lease, decision)
             }
         }
     }
 
-    /// Mostly one that is in force; now and then an old one.
+    /// Mostly a lease that is in force, sometimes an old one.
     fn lease(&mut self, fake: &Side<FakeStore>) -> Option<Lease> {
         if self.leases.is_empty() {
             return None;
@@ -175,6 +174,12 @@ impl Generator {
             (*self.random.pick(&in_force)).clone()
         };
         Some(lease)
+    }
+
+    /// From 0 to `limit` - 1.
+    fn number(&mut self, limit: u32) -> u32 {
+        let limit = usize::try_from(limit).unwrap();
+        u32::try_from(self.random.below(limit)).unwrap()
     }
 
     fn region(&mut self) -> RegionName {
@@ -207,7 +212,7 @@ impl Generator {
                 instance_profile: self.random.chance(50).then(|| "hosts".to_owned()),
                 user_data: "IyEvYmluL3No\u{e9}\"".to_owned(),
                 tags: vec![("Name".to_owned(), "host".to_owned())],
-                count: self.random.below(9),
+                count: self.number(9),
                 capacity: 2,
                 spot: self.random.chance(50),
                 imds_hop_limit: self.random.chance(50).then_some(1),
@@ -221,7 +226,7 @@ impl Generator {
             spot: self.random.chance(50),
             instance_type: (*self.random.pick(&types)).to_owned(),
             subnet_id: (*self.random.pick(&["subnet-a", "subnet-b"])).to_owned(),
-            until: self.now + SignedDuration::from_micros(i64::from(self.random.below(20_000_000))),
+            until: self.now + SignedDuration::from_micros(self.number(20_000_000).into()),
         };
         IntentClosure {
             launch_id: self.launch(),

@@ -1,4 +1,4 @@
-//! The two that must answer alike: the adapter on DynamoDB, and the fake.
+//! The two sides that must answer alike: the adapter on DynamoDB, and the fake.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -11,9 +11,9 @@ use shared::model::{CapacityRefusal, Intent};
 use shared::store::{RegionState, StateStore};
 use testing::{FakeStore, Held, Items};
 
-use super::steps::{Ask, Step};
+use super::steps::{Action, Step};
 
-/// A store, and the ids of the marks that it has shown.
+/// A store and the ids of the wake marks that it has returned.
 #[derive(Debug)]
 pub(crate) struct Side<S> {
     pub(crate) store: S,
@@ -28,12 +28,12 @@ impl<S> Side<S> {
         }
     }
 
-    /// How many marks were shown.
+    /// The number of marks that were returned.
     pub(crate) fn marks(&self) -> usize {
         self.marks.lock().unwrap().len()
     }
 
-    /// The number of a mark: the place of its first showing.
+    /// The number of a mark: the position of its first return.
     fn number(&self, id: &str) -> usize {
         let mut marks = self.marks.lock().unwrap();
         let known = marks.iter().position(|mark| mark == id);
@@ -45,42 +45,46 @@ impl<S> Side<S> {
 }
 
 impl<S: RegionLock + StateStore> Side<S> {
-    /// Takes a step; the answer as text.
+    /// Executes a step and returns the answer as text.
     pub(crate) async fn take(&self, step: &Step) -> String {
         let (store, now) = (&self.store, step.at);
-        match &step.ask {
-            Ask::Acquire(region, owner, lease) => {
-                told(store.acquire(region, owner, now, *lease).await)
+        match &step.action {
+            Action::Acquire(region, owner, lease) => {
+                to_text(store.acquire(region, owner, now, *lease).await)
             }
-            Ask::Release(lease) => told(store.release(lease).await),
-            Ask::Outbid(lease, in_force) => told(store.advance_past_fence(lease, *in_force).await),
-            Ask::Mark(region, by) => told(store.set_wake_mark(region, by, now).await),
-            Ask::Clear(region, number) => {
+            Action::Release(lease) => to_text(store.release(lease).await),
+            Action::AdvancePastFence(lease, in_force) => {
+                to_text(store.advance_past_fence(lease, *in_force).await)
+            }
+            Action::Mark(region, by) => to_text(store.set_wake_mark(region, by, now).await),
+            Action::Clear(region, number) => {
                 let id = self.marks.lock().unwrap()[*number].clone();
                 let mark = shared::lock::WakeMark {
                     id,
                     by: String::new(),
                 };
-                told(store.clear_wake_mark(region, &mark).await)
+                to_text(store.clear_wake_mark(region, &mark).await)
             }
-            Ask::IsWanted(region) => told(store.has_wake_mark(region).await),
-            Ask::IsSeen(id) => told(store.is_seen(id).await),
-            Ask::RecordSeen(id) => told(store.record_seen(id, now).await),
-            Ask::Memory(region) => {
-                let memory = store.region_state(region, now).await;
-                told(memory.map(|memory| self.remembered(memory)))
+            Action::HasWakeMark(region) => to_text(store.has_wake_mark(region).await),
+            Action::IsSeen(id) => to_text(store.is_seen(id).await),
+            Action::RecordSeen(id) => to_text(store.record_seen(id, now).await),
+            Action::ReadState(region) => {
+                let state = store.region_state(region, now).await;
+                to_text(state.map(|state| self.remembered(state)))
             }
-            Ask::Open(lease, intent) => told(store.open_intent(lease, intent).await),
-            Ask::Close(lease, closing) => told(store.close_intent(lease, closing).await),
-            Ask::Decide(lease, decision) => told(store.record_decision(lease, decision).await),
+            Action::Open(lease, intent) => to_text(store.open_intent(lease, intent).await),
+            Action::Close(lease, closing) => to_text(store.close_intent(lease, closing).await),
+            Action::Decide(lease, decision) => {
+                to_text(store.record_decision(lease, decision).await)
+            }
         }
     }
 
-    fn remembered(&self, mut memory: RegionState) -> RegionState {
-        if let Some(mark) = &mut memory.wake_mark {
+    fn remembered(&self, mut state: RegionState) -> RegionState {
+        if let Some(mark) = &mut state.wake_mark {
             mark.id = format!("number {}", self.number(&mark.id));
         }
-        memory
+        state
     }
 }
 
@@ -88,19 +92,19 @@ impl<S: RegionLock + StateStore> Side<S> {
     clippy::needless_pass_by_value,
     reason = "callers hand over what they were answered"
 )]
-fn told<T: Debug>(answer: Result<T, LockError>) -> String {
+fn to_text<T: Debug>(answer: Result<T, LockError>) -> String {
     format!("{answer:?}")
 }
 
-/// Everything that a store keeps, but the ids of marks; by region, and then by what tells the
-/// items of a kind apart.
+/// Everything that a store keeps except the ids of marks, by region and by the key of each kind of
+/// item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     locks: BTreeMap<String, Held>,
     wanted_by: BTreeMap<String, String>,
     open: BTreeMap<(String, LaunchId), Intent>,
     refusals: BTreeMap<(String, String), CapacityRefusal>,
-    /// How each ended.
+    /// The outcome of each closed intent.
     closed: BTreeMap<(String, String), String>,
     decisions: BTreeMap<(String, i64), String>,
     seen: BTreeSet<String>,
@@ -187,7 +191,7 @@ impl Kept {
                 let version = version.parse().unwrap();
                 self.decisions.insert((region, version), text("body"));
             }
-            // Of decisions, and compared where they are read: see `history`.
+            // Decisions are compared where they are read: see `history`.
             ("POINTS", _) => {}
             other => panic!("no item of the service's is {other:?}"),
         }

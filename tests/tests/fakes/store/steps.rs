@@ -1,4 +1,4 @@
-//! What can be asked of the scaling table.
+//! The steps of a history of the scaling table.
 
 use std::time::Duration;
 
@@ -11,42 +11,42 @@ use shared::store::IntentClosure;
 
 pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
 
-/// Something that is asked at a time.
+/// An action at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) at: Timestamp,
-    pub(crate) ask: Ask,
+    pub(crate) action: Action,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Ask {
+pub(crate) enum Action {
     Acquire(RegionName, Owner, Duration),
     Release(Lease),
-    Outbid(Lease, i64),
+    AdvancePastFence(Lease, i64),
     Mark(RegionName, String),
-    /// The mark that was seen as the so-many-th: ids of marks are each store's own.
+    /// The number of a mark by its first return: each store has ids of its own for marks.
     Clear(RegionName, usize),
-    IsWanted(RegionName),
+    HasWakeMark(RegionName),
     IsSeen(String),
     RecordSeen(String),
-    Memory(RegionName),
+    ReadState(RegionName),
     Open(Lease, Intent),
     Close(Lease, IntentClosure),
     Decide(Lease, Decision),
 }
 
-impl Ask {
+impl Action {
     /// The variant's name.
     pub(crate) fn name(&self) -> String {
         let text = format!("{self:?}");
         text.chars().take_while(|c| c.is_alphanumeric()).collect()
     }
 
-    /// The lease under which it is asked, if that matters.
+    /// The lease of the action, if it has one.
     pub(crate) fn lease(&self) -> Option<&Lease> {
         match self {
             Self::Release(lease)
-            | Self::Outbid(lease, _)
+            | Self::AdvancePastFence(lease, _)
             | Self::Open(lease, _)
             | Self::Close(lease, _)
             | Self::Decide(lease, _) => Some(lease),
@@ -57,7 +57,7 @@ impl Ask {
     pub(crate) fn lease_mut(&mut self) -> Option<&mut Lease> {
         match self {
             Self::Release(lease)
-            | Self::Outbid(lease, _)
+            | Self::AdvancePastFence(lease, _)
             | Self::Open(lease, _)
             | Self::Close(lease, _)
             | Self::Decide(lease, _) => Some(lease),

@@ -1,4 +1,4 @@
-//! The GraphQL engine of the stack, which plays Hasura: hung, killed and started again.
+//! The stack's GraphQL engine in place of Hasura: suspended, killed and restarted.
 
 use std::fs;
 
@@ -13,12 +13,12 @@ use tokio::net::TcpStream;
 pub(crate) struct Engine {
     pid: Pid,
     port: u16,
-    /// The one in the place of the stack's own.
+    /// The engine that replaces the stack's own.
     again: Option<Graphql>,
 }
 
 impl Engine {
-    /// As the stack has started it.
+    /// The engine that the stack started.
     pub(crate) fn of(deployed: &Deployed) -> Self {
         let stack = &deployed.stack;
         // "PID TIME"
@@ -33,7 +33,7 @@ impl Engine {
         }
     }
 
-    /// It accepts connections, and says nothing any more.
+    /// Suspends it: it accepts connections and never answers.
     pub(super) fn hang(&self) {
         kill(self.pid, Signal::SIGSTOP).expect("the engine runs");
     }
@@ -44,7 +44,7 @@ impl Engine {
         eventually("its end", SOON, listens, |listens| !listens).await;
     }
 
-    /// At the same address.
+    /// Starts an engine at the same address.
     pub(super) async fn start_again(&mut self, deployed: &Deployed) {
         let env = deployed.stack.env();
         let keys = (&env.hasura_admin_secret, &env.hasura_jwt_key);

@@ -249,7 +249,7 @@ async fn terminated_instance_loses_its_tags_but_keeps_its_id() {
     let id = ec2.launch("1", &tag).await.ids().remove(0);
     ec2.call("TerminateInstances", &[("InstanceId.1", &id)])
         .await;
-    ec2.wait(20 + 59);
+    ec2.wait(20 + 599);
     assert_eq!(
         ec2.call("DescribeInstances", &by_tag).await.ids(),
         [id.as_str()]

@@ -1,9 +1,9 @@
-//! Rules for host agents.
+//! Rules of host agents.
 
 use testing::{SlotRow, SlotStatus};
 
-use super::{Flaw, asked, left};
-use crate::database::steps::{Ask, launch_of};
+use super::Flaw;
+use crate::database::steps::{Action, launch_of};
 
 pub(super) fn flaws() -> Vec<Flaw> {
     let mut flaws = of_hosts();
@@ -13,20 +13,20 @@ pub(super) fn flaws() -> Vec<Flaw> {
 
 fn of_hosts() -> Vec<Flaw> {
     vec![
-        asked("anybody's token is good for beats", |_, step| {
-            if let Ask::Heartbeat(id, launch) = &mut step.ask {
+        Flaw::wrong_step("any token may send heartbeats", |_, step| {
+            if let Action::Heartbeat(id, launch) = &mut step.action {
                 *launch = launch_of(id);
             }
         }),
-        asked("anybody's token is good for registering", |_, step| {
-            if let Ask::Register(id, launch) = &mut step.ask {
+        Flaw::wrong_step("any token may register an instance", |_, step| {
+            if let Action::Register(id, launch) = &mut step.action {
                 *launch = launch_of(id);
             }
         }),
-        left(
+        Flaw::wrong_result(
             "registering again makes new slots",
             |was, now, step, answer| {
-                if let Ask::Register(id, _) = &step.ask
+                if let Action::Register(id, _) = &step.action
                     && answer.contains("Registered")
                     && was.slots.len() == now.slots.len()
                 {
@@ -34,10 +34,10 @@ fn of_hosts() -> Vec<Flaw> {
                 }
             },
         ),
-        left(
-            "registering again renews the time",
+        Flaw::wrong_result(
+            "registering again renews the heartbeat",
             |_, now, step, answer| {
-                if let Ask::Register(id, _) = &step.ask
+                if let Action::Register(id, _) = &step.action
                     && answer.contains("Registered")
                     && let Some(row) = now.instances.get_mut(id)
                 {
@@ -45,43 +45,46 @@ fn of_hosts() -> Vec<Flaw> {
                 }
             },
         ),
-        left("given-up instances beat on", |_, now, step, _| {
-            if let Ask::Beats(ids) = &step.ask {
-                for id in ids {
-                    if let Some(beat) = now.heartbeats.get_mut(id) {
-                        beat.beat_at = step.at;
+        Flaw::wrong_result(
+            "terminating instances record heartbeats",
+            |_, now, step, _| {
+                if let Action::Beats(ids) = &step.action {
+                    for id in ids {
+                        if let Some(beat) = now.heartbeats.get_mut(id) {
+                            beat.beat_at = step.at;
+                        }
                     }
                 }
-            }
-        }),
+            },
+        ),
     ]
 }
 
 fn of_slots() -> Vec<Flaw> {
     vec![
-        asked("anybody's token is good for claims", |tables, step| {
-            if let Ask::Claim { slot, launch, .. } = &mut step.ask
+        Flaw::wrong_step("any token may claim a slot", |tables, step| {
+            if let Action::Claim { slot, launch, .. } = &mut step.action
                 && let Some(slot) = tables.slots.get(slot)
             {
                 *launch = launch_of(&slot.instance_id);
             }
         }),
-        asked("whoever comes may claim a slot", |tables, step| {
-            if let Ask::Claim {
+        Flaw::wrong_step("any user may claim a slot", |tables, step| {
+            if let Action::Claim {
                 slot,
                 user,
                 session,
                 ..
-            } = &mut step.ask
+            } = &mut step.action
                 && let Some(owner) = tables.slots.get(slot).and_then(|s| s.user.clone())
             {
                 (*user, *session) = owner;
             }
         }),
-        left(
+        Flaw::wrong_result(
             "a slot may end before it is claimed",
             |_, now, step, answer| {
-                if let Ask::Report(id, SlotStatus::Dying, _) = &step.ask
+                if let Action::Report(id, SlotStatus::Dying, _) = &step.action
                     && answer.contains("Refused")
                     && let Some(slot) = now.slots.get_mut(id)
                     && slot.status == SlotStatus::Allocated
@@ -90,10 +93,10 @@ fn of_slots() -> Vec<Flaw> {
                 }
             },
         ),
-        left(
-            "an instance on its way out gets new slots",
+        Flaw::wrong_result(
+            "a leaving instance gets new slots",
             |was, now, step, answer| {
-                if let Ask::Replace(slot, _) = &step.ask
+                if let Action::Replace(slot, _) = &step.action
                     && answer.contains("Removed")
                 {
                     let host = was.slots[slot].instance_id.clone();

@@ -4,8 +4,8 @@ use shared::assign::ClientBuild;
 use shared::model::ImageState;
 use testing::{SlotRow, SlotStatus, Tables};
 
-use super::{Flaw, asked, change_settings, change_slots, keep_settings, left, meanwhile};
-use crate::database::steps::{Ask, Step};
+use super::{Flaw, change_settings, change_slots, keep_settings};
+use crate::database::steps::{Action, Step};
 
 pub(super) fn flaws() -> Vec<Flaw> {
     let mut flaws = of_users();
@@ -17,10 +17,10 @@ pub(super) fn flaws() -> Vec<Flaw> {
 
 fn of_users() -> Vec<Flaw> {
     vec![
-        meanwhile(
-            "ended sessions count for the limit",
+        Flaw::wrong_meanwhile(
+            "ended sessions count towards the limit",
             |tables, step| {
-                if let Ask::Assign(request) = &step.ask {
+                if let Action::Assign(request) = &step.action {
                     let (user, session) = (request.user.as_str(), request.session.as_str());
                     change_slots(tables, |slot| {
                         if slot.status == SlotStatus::Dying && !slot.is_of(user, session) {
@@ -35,24 +35,24 @@ fn of_users() -> Vec<Flaw> {
                         .slots
                         .get(id)
                         .is_some_and(|slot| slot.status == SlotStatus::Dying);
-                    if matches!(step.ask, Ask::Assign(_)) && ended {
+                    if matches!(step.action, Action::Assign(_)) && ended {
                         slot.status = SlotStatus::Dying;
                     }
                 }
             },
         ),
-        left(
-            "a repeated request has the time of the first",
+        Flaw::wrong_result(
+            "a repeated request keeps the first claim time",
             |was, now, step, answer| {
-                if matches!(step.ask, Ask::Assign(_)) && answer.contains("repeated: true") {
+                if matches!(step.action, Action::Assign(_)) && answer.contains("repeated: true") {
                     now.slots.clone_from(&was.slots);
                 }
             },
         ),
-        left(
-            "who is served under one session waits under others",
+        Flaw::wrong_result(
+            "a user served in one session keeps waiting in others",
             |was, now, step, _| {
-                if let Ask::Assign(request) = &step.ask {
+                if let Action::Assign(request) = &step.action {
                     let mut others = was.waiting_users.clone();
                     others.retain(|(_, session), _| session != request.session.as_str());
                     others.append(&mut now.waiting_users);
@@ -60,21 +60,24 @@ fn of_users() -> Vec<Flaw> {
                 }
             },
         ),
-        left("every refusal is the first", |_, now, step, _| {
-            if let Ask::Assign(request) = &step.ask {
-                let key = (request.user.to_string(), request.session.to_string());
-                if let Some(waits) = now.waiting_users.get_mut(&key) {
-                    waits.first_at = waits.last_at;
+        Flaw::wrong_result(
+            "every refusal resets the waiting time",
+            |_, now, step, _| {
+                if let Action::Assign(request) = &step.action {
+                    let key = (request.user.to_string(), request.session.to_string());
+                    if let Some(waits) = now.waiting_users.get_mut(&key) {
+                        waits.first_at = waits.last_at;
+                    }
                 }
-            }
-        }),
+            },
+        ),
     ]
 }
 
 fn of_slots() -> Vec<Flaw> {
     vec![
-        left(
-            "the last of an instance's free slots is given",
+        Flaw::wrong_result(
+            "an instance's last free slot is assigned first",
             |was, now, step, answer| {
                 let others = |_: &Tables, given: &SlotRow, other: &SlotRow| {
                     given.instance_id == other.instance_id
@@ -82,10 +85,10 @@ fn of_slots() -> Vec<Flaw> {
                 give_another(was, now, step, answer, others);
             },
         ),
-        left(
+        Flaw::wrong_result(
             "the emptiest instance is filled first",
             |was, now, step, answer| {
-                // The image is looked at, so that it is the order alone that is wrong.
+                // The images are still respected, so that only the order is wrong.
                 let others = |tables: &Tables, given: &SlotRow, other: &SlotRow| {
                     let host = |slot: &SlotRow| &tables.instances[&slot.instance_id];
                     let free = |slot: &SlotRow| {
@@ -105,7 +108,7 @@ fn of_slots() -> Vec<Flaw> {
     ]
 }
 
-/// Gives the last of the slots that may be given instead of the one that was.
+/// Gives the last of the assignable slots instead of the chosen one.
 fn give_another(
     was: &Tables,
     now: &mut Tables,
@@ -113,7 +116,7 @@ fn give_another(
     answer: &mut String,
     instead: impl Fn(&Tables, &SlotRow, &SlotRow) -> bool,
 ) {
-    if !matches!(step.ask, Ask::Assign(_)) {
+    if !matches!(step.action, Action::Assign(_)) {
         return;
     }
     let was_free = |id: &String| {
@@ -148,18 +151,18 @@ fn give_another(
 
 fn of_wakes() -> Vec<Flaw> {
     vec![
-        left("only a refusal wakes", |was, now, step, answer| {
-            if matches!(step.ask, Ask::Assign(_)) && answer.starts_with("Assigned") {
+        Flaw::wrong_result("only refusals wake a region", |was, now, step, answer| {
+            if matches!(step.action, Action::Assign(_)) && answer.starts_with("Assigned") {
                 now.wakeups.clone_from(&was.wakeups);
             }
         }),
-        meanwhile(
-            "every assign wakes",
+        Flaw::wrong_meanwhile(
+            "every assign wakes a region",
             |tables, step| change_settings(tables, step, |s| s.target_free = 1000),
             keep_settings,
         ),
-        meanwhile(
-            "as many free slots as the target are too few",
+        Flaw::wrong_meanwhile(
+            "free slots equal to the target wake a region",
             |tables, step| change_settings(tables, step, |s| s.target_free += 1),
             keep_settings,
         ),
@@ -168,15 +171,15 @@ fn of_wakes() -> Vec<Flaw> {
 
 fn of_regions() -> Vec<Flaw> {
     vec![
-        meanwhile(
-            "regions that are not enabled serve",
+        Flaw::wrong_meanwhile(
+            "disabled regions serve users",
             |tables, step| change_settings(tables, step, |s| s.enabled = true),
             keep_settings,
         ),
-        meanwhile(
+        Flaw::wrong_meanwhile(
             "only the current image is served",
             |tables, step| {
-                if matches!(step.ask, Ask::Assign(_)) {
+                if matches!(step.action, Action::Assign(_)) {
                     for image in tables.images.values_mut() {
                         if image.state == ImageState::Baking {
                             image.state = ImageState::Retired;
@@ -185,34 +188,34 @@ fn of_regions() -> Vec<Flaw> {
                 }
             },
             |was, now, step, _| {
-                if matches!(step.ask, Ask::Assign(_)) {
+                if matches!(step.action, Action::Assign(_)) {
                     now.images.clone_from(&was.images);
                 }
             },
         ),
-        meanwhile(
+        Flaw::wrong_meanwhile(
             "interrupted instances get users",
             |tables, step| {
-                if matches!(step.ask, Ask::Assign(_)) {
+                if matches!(step.action, Action::Assign(_)) {
                     let rows = tables.instances.values_mut();
                     rows.for_each(|row| row.notice = None);
                 }
             },
             |was, now, step, _| {
-                if matches!(step.ask, Ask::Assign(_)) {
+                if matches!(step.action, Action::Assign(_)) {
                     now.instances.clone_from(&was.instances);
                 }
             },
         ),
-        asked("a developer's build is one like others", |_, step| {
-            if let Ask::Assign(request) = &mut step.ask
+        Flaw::wrong_step("a developer's build is matched like others", |_, step| {
+            if let Action::Assign(request) = &mut step.action
                 && request.client == ClientBuild::CurrentImage
             {
                 request.client = ClientBuild::Sha("sha-of-ami-1".into());
             }
         }),
-        asked("the regions' order does not matter", |_, step| {
-            if let Ask::Assign(request) = &mut step.ask {
+        Flaw::wrong_step("the regions' order does not matter", |_, step| {
+            if let Action::Assign(request) = &mut step.action {
                 request.regions.sort();
             }
         }),

@@ -1,11 +1,11 @@
-//! Rules of what passes write.
+//! Rules of a pass's writes.
 
 use shared::model::InstanceStatus;
 use shared::model::TerminateIf;
 use testing::SlotStatus;
 
-use super::{Flaw, asked, change_slots, left, meanwhile};
-use crate::database::steps::Ask;
+use super::{Flaw, change_slots};
+use crate::database::steps::Action;
 
 pub(super) fn flaws() -> Vec<Flaw> {
     let mut flaws = of_fences();
@@ -16,15 +16,15 @@ pub(super) fn flaws() -> Vec<Flaw> {
 
 fn of_fences() -> Vec<Flaw> {
     vec![
-        left(
+        Flaw::wrong_result(
             "only the beginning of a pass raises the fence",
             |was, now, step, _| {
-                if !matches!(step.ask, Ask::BeginPass(_)) {
+                if !matches!(step.action, Action::BeginPass(_)) {
                     now.fences.clone_from(&was.fences);
                 }
             },
         ),
-        left("an unknown region gets no fence", |_, now, _, _| {
+        Flaw::wrong_result("an unknown region has no fence", |_, now, _, _| {
             now.fences.remove(&"nowhere".into());
         }),
     ]
@@ -32,63 +32,66 @@ fn of_fences() -> Vec<Flaw> {
 
 fn of_endings() -> Vec<Flaw> {
     vec![
-        meanwhile(
-            "instances of other regions are drained, too",
+        Flaw::wrong_meanwhile(
+            "instances of other regions are drained",
             |tables, step| {
-                if let Ask::Drain(fence, _) = &step.ask {
+                if let Action::Drain(fence, _) = &step.action {
                     let rows = tables.instances.values_mut();
                     rows.for_each(|row| row.region.clone_from(&fence.region));
                 }
             },
             |was, now, step, _| {
-                if matches!(step.ask, Ask::Drain(..)) {
+                if matches!(step.action, Action::Drain(..)) {
                     for (id, row) in &mut now.instances {
                         row.region.clone_from(&was.instances[id].region);
                     }
                 }
             },
         ),
-        meanwhile(
-            "the occupied are drained",
+        Flaw::wrong_meanwhile(
+            "occupied instances are drained",
             |tables, step| {
-                if matches!(step.ask, Ask::Drain(..)) {
+                if matches!(step.action, Action::Drain(..)) {
                     change_slots(tables, |slot| slot.status = SlotStatus::Waiting);
                 }
             },
             |was, now, step, _| {
-                if matches!(step.ask, Ask::Drain(..)) {
+                if matches!(step.action, Action::Drain(..)) {
                     now.slots.clone_from(&was.slots);
                 }
             },
         ),
-        meanwhile(
-            "whoever has notice is kept while occupied",
+        Flaw::wrong_meanwhile(
+            "occupied instances with a notice are not drained",
             |tables, step| {
-                if matches!(step.ask, Ask::Drain(..)) {
+                if matches!(step.action, Action::Drain(..)) {
                     let rows = tables.instances.values_mut();
                     rows.for_each(|row| row.notice = None);
                 }
             },
             |was, now, step, _| {
-                if matches!(step.ask, Ask::Drain(..)) {
+                if matches!(step.action, Action::Drain(..)) {
                     for (id, row) in &mut now.instances {
                         row.notice = was.instances[id].notice;
                     }
                 }
             },
         ),
-        left("the last notice counts", |_, now, step, answer| {
-            if let Ask::GiveNotice(id, notice) = &step.ask
-                && answer == "Already"
-                && let Some(row) = now.instances.get_mut(id)
-            {
-                row.notice = Some(*notice);
-            }
-        }),
-        meanwhile(
-            "the active are ended when empty",
+        Flaw::wrong_result(
+            "the last notice replaces an interruption",
+            |_, now, step, answer| {
+                if let Action::GiveNotice(id, notice) = &step.action
+                    && answer == "Already"
+                    && let Some(row) = now.instances.get_mut(id)
+                {
+                    row.notice = Some(*notice);
+                }
+            },
+        ),
+        Flaw::wrong_meanwhile(
+            "empty ACTIVE instances are terminated",
             |tables, step| {
-                if matches!(step.ask, Ask::Terminate(_, _, TerminateIf::Empty)) {
+                if matches!(step.action, Action::Terminate(_, _, TerminateIf::Empty)) {
                     for row in tables.instances.values_mut() {
                         if row.status == InstanceStatus::Active {
                             row.status = InstanceStatus::Draining;
@@ -99,36 +102,45 @@ fn of_endings() -> Vec<Flaw> {
             |was, now, step, _| {
                 for (id, row) in &mut now.instances {
                     let ended = row.status == InstanceStatus::Terminating;
-                    if matches!(step.ask, Ask::Terminate(..)) && !ended {
+                    if matches!(step.action, Action::Terminate(..)) && !ended {
                         row.status = was.instances[id].status;
                     }
                 }
             },
         ),
-        left("sessions outlive their instance", |was, now, step, _| {
-            if matches!(step.ask, Ask::Terminate(..)) {
-                now.slots.clone_from(&was.slots);
-            }
-        }),
-        left("a removed instance leaves its beat", |was, now, _, _| {
-            for (id, beat) in &was.heartbeats {
-                now.heartbeats.entry(id.clone()).or_insert(*beat);
-            }
-        }),
+        Flaw::wrong_result(
+            "sessions stay open after their instance",
+            |was, now, step, _| {
+                if matches!(step.action, Action::Terminate(..)) {
+                    now.slots.clone_from(&was.slots);
+                }
+            },
+        ),
+        Flaw::wrong_result(
+            "a removed instance leaves its heartbeat",
+            |was, now, _, _| {
+                for (id, beat) in &was.heartbeats {
+                    now.heartbeats.entry(id.clone()).or_insert(*beat);
+                }
+            },
+        ),
     ]
 }
 
 fn of_listings() -> Vec<Flaw> {
     vec![
-        asked("who is missing and present is missing", |_, step| {
-            if let Ask::NoteMissing(_, missing, present) = &mut step.ask {
-                present.retain(|id| !missing.contains(id));
-            }
-        }),
-        left(
-            "missing counts from the last look",
+        Flaw::wrong_step(
+            "an instance both missing and present is missing",
+            |_, step| {
+                if let Action::NoteMissing(_, missing, present) = &mut step.action {
+                    present.retain(|id| !missing.contains(id));
+                }
+            },
+        ),
+        Flaw::wrong_result(
+            "missing is counted from the last pass",
             |was, now, step, answer| {
-                let Ask::NoteMissing(_, missing, _) = &step.ask else {
+                let Action::NoteMissing(_, missing, _) = &step.action else {
                     return;
                 };
                 for id in missing {
@@ -143,12 +155,15 @@ fn of_listings() -> Vec<Flaw> {
                 }
             },
         ),
-        left("a released slot keeps its time", |was, now, step, _| {
-            if matches!(step.ask, Ask::Release(_)) {
-                for (id, slot) in &mut now.slots {
-                    slot.allocated_at = was.slots[id].allocated_at;
+        Flaw::wrong_result(
+            "a released slot keeps its claim time",
+            |was, now, step, _| {
+                if matches!(step.action, Action::Release(_)) {
+                    for (id, slot) in &mut now.slots {
+                        slot.allocated_at = was.slots[id].allocated_at;
+                    }
                 }
-            }
-        }),
+            },
+        ),
     ]
 }

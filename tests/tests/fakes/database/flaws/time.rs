@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use testing::Tables;
 
-use super::{Flaw, change_settings, keep_settings, left, meanwhile};
-use crate::database::steps::{Ask, Step};
+use super::{Flaw, change_settings, keep_settings};
+use crate::database::steps::{Action, Step};
 
 const MOMENT: SignedDuration = SignedDuration::from_micros(1);
 
@@ -16,33 +16,33 @@ pub(super) fn flaws() -> Vec<Flaw> {
 
 fn of_settings() -> Vec<Flaw> {
     vec![
-        meanwhile(
-            "a beat as old as the bound is stale",
+        Flaw::wrong_meanwhile(
+            "a heartbeat as old as the bound is stale",
             |tables, step| change_settings(tables, step, |s| s.timeouts.heartbeat -= MOMENT),
             keep_settings,
         ),
-        meanwhile(
-            "a beat is fresh for a moment too long",
+        Flaw::wrong_meanwhile(
+            "a heartbeat is fresh for a moment too long",
             |tables, step| change_settings(tables, step, |s| s.timeouts.heartbeat += MOMENT),
             keep_settings,
         ),
-        meanwhile(
-            "silent as long as the bound is lost",
+        Flaw::wrong_meanwhile(
+            "an agent silent for exactly the bound is lost",
             |tables, step| change_settings(tables, step, |s| s.timeouts.lost -= MOMENT),
             keep_settings,
         ),
-        meanwhile(
-            "silent a moment longer than the bound is not lost",
+        Flaw::wrong_meanwhile(
+            "an agent silent a moment longer than the bound is not lost",
             |tables, step| change_settings(tables, step, |s| s.timeouts.lost += MOMENT),
             keep_settings,
         ),
-        meanwhile(
-            "unclaimed as long as the bound is released",
+        Flaw::wrong_meanwhile(
+            "a slot unclaimed for exactly the bound is released",
             |tables, _| tables.regions.values_mut().for_each(|r| r.claim -= MOMENT),
             keep_claims,
         ),
-        meanwhile(
-            "unclaimed a moment longer than the bound is not released",
+        Flaw::wrong_meanwhile(
+            "a slot unclaimed a moment longer than the bound is not released",
             |tables, _| tables.regions.values_mut().for_each(|r| r.claim += MOMENT),
             keep_claims,
         ),
@@ -51,38 +51,41 @@ fn of_settings() -> Vec<Flaw> {
 
 fn of_rows() -> Vec<Flaw> {
     vec![
-        meanwhile(
-            "who was refused a minute ago does not wait",
+        Flaw::wrong_meanwhile(
+            "a user refused a minute ago does not wait",
             |tables, step| shift_refusals(tables, step, -MOMENT),
             |_, now, step, _| shift_refusals(now, step, MOMENT),
         ),
-        meanwhile(
-            "who was refused a moment more than a minute ago waits",
+        Flaw::wrong_meanwhile(
+            "a user refused a moment more than a minute ago waits",
             |tables, step| shift_refusals(tables, step, MOMENT),
             |_, now, step, _| shift_refusals(now, step, -MOMENT),
         ),
-        meanwhile(
-            "a pause of passes as long as the bound is a gap",
+        Flaw::wrong_meanwhile(
+            "a pause of passes of exactly the bound is a gap",
             |tables, step| shift_passes(tables, step, -MOMENT),
             |_, _, _, _| {},
         ),
-        meanwhile(
-            "a pause of passes a moment longer than the bound is none",
+        Flaw::wrong_meanwhile(
+            "a pause of passes a moment longer than the bound is not a gap",
             |tables, step| shift_passes(tables, step, MOMENT),
             |_, _, _, _| {},
         ),
-        left("no pause of passes is a gap", |was, now, _, _| {
+        Flaw::wrong_result("a pause of passes is never a gap", |was, now, _, _| {
             for (region, fence) in &mut now.fences {
                 let before = was.fences.get(region).and_then(|f| f.watched_since);
                 fence.watched_since = before.or(fence.watched_since);
             }
         }),
-        left("who is heard of again was never silent", |_, now, _, _| {
-            now.heartbeats
-                .values_mut()
-                .for_each(|beat| beat.resumed_at = None);
-        }),
-        left("every beat comes after a silence", |was, now, _, _| {
+        Flaw::wrong_result(
+            "a heartbeat after a silence does not record it",
+            |_, now, _, _| {
+                now.heartbeats
+                    .values_mut()
+                    .for_each(|beat| beat.resumed_at = None);
+            },
+        ),
+        Flaw::wrong_result("every heartbeat records a silence", |was, now, _, _| {
             for (id, beat) in &mut now.heartbeats {
                 let before = was.heartbeats.get(id);
                 if before.is_some_and(|before| before.beat_at < beat.beat_at) {
@@ -90,16 +93,13 @@ fn of_rows() -> Vec<Flaw> {
                 }
             }
         }),
-        left(
-            "a wake-up of an hour ago is forgotten",
-            |_, now, step, _| {
-                if matches!(step.ask, Ask::BeginPass(_)) {
-                    let hour_ago = step.at - SignedDuration::from_hours(1);
-                    now.wakeups.retain(|(_, bucket)| *bucket != hour_ago);
-                }
-            },
-        ),
-        left("old wake-ups are kept", |was, now, _, _| {
+        Flaw::wrong_result("a wake-up of an hour ago is deleted", |_, now, step, _| {
+            if matches!(step.action, Action::BeginPass(_)) {
+                let hour_ago = step.at - SignedDuration::from_hours(1);
+                now.wakeups.retain(|(_, bucket)| *bucket != hour_ago);
+            }
+        }),
+        Flaw::wrong_result("old wake-ups are kept", |was, now, _, _| {
             now.wakeups.extend(was.wakeups.iter().cloned());
         }),
     ]
@@ -111,17 +111,17 @@ fn keep_claims(was: &Tables, now: &mut Tables, _: &Step, _: &mut String) {
     }
 }
 
-/// Where they are counted only.
+/// Only where refusals are counted.
 fn shift_refusals(tables: &mut Tables, step: &Step, by: SignedDuration) {
-    if matches!(step.ask, Ask::Look(_)) {
+    if matches!(step.action, Action::Observe(_)) {
         let rows = tables.waiting_users.values_mut();
         rows.for_each(|waits| waits.last_at += by);
     }
 }
 
-/// Where a pass begins, which then writes the time anew.
+/// Only where a pass begins, which then writes the time anew.
 fn shift_passes(tables: &mut Tables, step: &Step, by: SignedDuration) {
-    if let Ask::BeginPass(fence) = &step.ask
+    if let Action::BeginPass(fence) = &step.action
         && let Some(row) = tables.fences.get_mut(&fence.region)
         && row.version <= fence.version
     {

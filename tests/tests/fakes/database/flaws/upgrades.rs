@@ -7,8 +7,8 @@ use shared::ids::{ImageId, RegionName};
 use shared::model::{Image, ImageState};
 use testing::Tables;
 
-use super::{Flaw, asked, change_settings, keep_settings, left, meanwhile};
-use crate::database::steps::{Ask, Step};
+use super::{Flaw, change_settings, keep_settings};
+use crate::database::steps::{Action, Step};
 
 type Key = (RegionName, ImageId);
 
@@ -21,18 +21,18 @@ pub(super) fn flaws() -> Vec<Flaw> {
     flaws
 }
 
-/// The image that is asked for.
+/// The requested image.
 fn asked_for(step: &Step) -> Option<Key> {
-    match &step.ask {
-        Ask::Upgrade(region, image, _) => Some((region.clone(), image.clone())),
+    match &step.action {
+        Action::Upgrade(region, image, _) => Some((region.clone(), image.clone())),
         _ => None,
     }
 }
 
-/// The image that is moved.
+/// The moved image.
 fn moved(step: &Step) -> Option<Key> {
-    match &step.ask {
-        Ask::MoveImage(fence, image, ..) => Some((fence.region.clone(), image.clone())),
+    match &step.action {
+        Action::MoveImage(fence, image, ..) => Some((fence.region.clone(), image.clone())),
         _ => None,
     }
 }
@@ -41,7 +41,7 @@ fn was_in(was: &Tables, key: &Key, state: ImageState) -> bool {
     was.images.get(key).is_some_and(|row| row.state == state)
 }
 
-/// Puts those images back that came from one state to another.
+/// Restores the images that went from one state to the other.
 fn undo(was: &Tables, now: &mut Tables, (from, to): (ImageState, ImageState)) {
     for (key, before) in &was.images {
         if before.state == from && was_in(now, key, to) {
@@ -54,38 +54,38 @@ fn undo(was: &Tables, now: &mut Tables, (from, to): (ImageState, ImageState)) {
 fn of_asking() -> Vec<Flaw> {
     const CANCELLED: (ImageState, ImageState) = (ImageState::Warming, ImageState::Failed);
     vec![
-        left("an older upgrade goes on", |was, now, step, _| {
+        Flaw::wrong_result("an older upgrade continues", |was, now, step, _| {
             if asked_for(step).is_some() {
                 undo(was, now, CANCELLED);
             }
         }),
-        left(
-            "asking for the current image cancels nothing",
+        Flaw::wrong_result(
+            "requesting the current image cancels nothing",
             |was, now, step, _| {
                 if asked_for(step).is_some_and(|key| was_in(was, &key, ImageState::Current)) {
                     undo(was, now, CANCELLED);
                 }
             },
         ),
-        left(
-            "asking for one that bakes cancels nothing",
+        Flaw::wrong_result(
+            "requesting a baking image cancels nothing",
             |was, now, step, _| {
                 if asked_for(step).is_some_and(|key| was_in(was, &key, ImageState::Baking)) {
                     undo(was, now, CANCELLED);
                 }
             },
         ),
-        asked("an image is of any commit", |tables, step| {
-            if let Ask::Upgrade(region, image, sha) = &mut step.ask
+        Flaw::wrong_step("an image may have any client_sha", |tables, step| {
+            if let Action::Upgrade(region, image, sha) = &mut step.action
                 && let Some(row) = tables.images.get(&(region.clone(), image.clone()))
             {
                 sha.clone_from(&row.client_sha);
             }
         }),
-        left(
-            "who asks for another commit's image cancels what warms",
+        Flaw::wrong_result(
+            "a refused request cancels the warming image",
             |_, now, step, answer| {
-                if let Ask::Upgrade(region, image, _) = &step.ask
+                if let Action::Upgrade(region, image, _) = &step.action
                     && answer == "OtherSha"
                 {
                     for ((of, id), row) in &mut now.images {
@@ -96,8 +96,8 @@ fn of_asking() -> Vec<Flaw> {
                 }
             },
         ),
-        left(
-            "what is asked for again has its time anew",
+        Flaw::wrong_result(
+            "a repeated request restarts the image's time",
             |_, now, step, answer| {
                 if answer == "Already"
                     && let Some(row) = asked_for(step).and_then(|key| now.images.get_mut(&key))
@@ -106,7 +106,7 @@ fn of_asking() -> Vec<Flaw> {
                 }
             },
         ),
-        left("a new image is current at once", |was, now, step, _| {
+        Flaw::wrong_result("a new image is current at once", |was, now, step, _| {
             if let Some(key) = asked_for(step)
                 && was.regions.contains_key(&key.0)
                 && !was.images.contains_key(&key)
@@ -114,7 +114,7 @@ fn of_asking() -> Vec<Flaw> {
                 now.make_current(&key.0, &key.1, step.at);
             }
         }),
-        left("who was cancelled is not told why", |was, now, step, _| {
+        Flaw::wrong_result("a cancelled image has no reason", |was, now, step, _| {
             if asked_for(step).is_some() {
                 let known = &was.image_reasons;
                 now.image_reasons.retain(|key, _| known.contains_key(key));
@@ -125,25 +125,28 @@ fn of_asking() -> Vec<Flaw> {
 
 fn of_baking() -> Vec<Flaw> {
     vec![
-        left("what bakes is kept no longer", |was, now, step, _| {
-            if let Some(key) = asked_for(step)
-                && was_in(was, &key, ImageState::Baking)
-                && was_in(now, &key, ImageState::Baking)
-            {
-                now.images.insert(key.clone(), was.images[&key].clone());
-            }
-        }),
-        meanwhile(
+        Flaw::wrong_result(
+            "requesting a baking image does not extend its time",
+            |was, now, step, _| {
+                if let Some(key) = asked_for(step)
+                    && was_in(was, &key, ImageState::Baking)
+                    && was_in(now, &key, ImageState::Baking)
+                {
+                    now.images.insert(key.clone(), was.images[&key].clone());
+                }
+            },
+        ),
+        Flaw::wrong_meanwhile(
             "only app versions swap",
             |tables, step| change_settings(tables, step, |s| s.upgrades.swap_when_warm = false),
             keep_settings,
         ),
-        meanwhile(
-            "every region swaps by itself",
+        Flaw::wrong_meanwhile(
+            "every region swaps when warm",
             |tables, step| change_settings(tables, step, |s| s.upgrades.swap_when_warm = true),
             keep_settings,
         ),
-        left(
+        Flaw::wrong_result(
             "images of one commit wait for an app version",
             |was, now, step, _| {
                 if let Some(key) = asked_for(step)
@@ -156,12 +159,12 @@ fn of_baking() -> Vec<Flaw> {
                 }
             },
         ),
-        left("a swap leaves two current images", |was, now, step, _| {
+        Flaw::wrong_result("a swap leaves two current images", |was, now, step, _| {
             if moved(step).or(asked_for(step)).is_some() {
                 undo(was, now, (ImageState::Current, ImageState::Baking));
             }
         }),
-        left(
+        Flaw::wrong_result(
             "the current image retires when another takes its place",
             |was, now, _, _| {
                 for (key, row) in &mut now.images {
@@ -175,7 +178,7 @@ fn of_baking() -> Vec<Flaw> {
 }
 
 fn of_states() -> Vec<Flaw> {
-    /// Of each image that there was before.
+    /// Each image that existed before.
     fn each(was: &Tables, now: &mut Tables, change: impl Fn(&Image, &mut Image)) {
         for (key, row) in &mut now.images {
             if let Some(before) = was.images.get(key) {
@@ -184,23 +187,23 @@ fn of_states() -> Vec<Flaw> {
         }
     }
     vec![
-        left(
+        Flaw::wrong_result(
             "a state has the time of the one before",
             |was, now, _, _| {
                 each(was, now, |before, row| row.since = before.since);
             },
         ),
-        left("the time before a failure counts", |was, now, _, _| {
+        Flaw::wrong_result("the time before a failure counts", |was, now, _, _| {
             each(was, now, |before, row| {
                 if row.state == ImageState::Failed {
                     row.since = before.since;
                 }
             });
         }),
-        left(
+        Flaw::wrong_result(
             "a state that is set again has its time anew",
             |_, now, step, _| {
-                if let Ask::SetImage(region, image, state) = &step.ask
+                if let Action::SetImage(region, image, state) = &step.action
                     && let Some(row) = now.images.get_mut(&(region.clone(), image.clone()))
                     && row.state == *state
                 {
@@ -208,7 +211,7 @@ fn of_states() -> Vec<Flaw> {
                 }
             },
         ),
-        left("the reason of a failure stays", |was, now, _, _| {
+        Flaw::wrong_result("the reason of a failure stays", |was, now, _, _| {
             for (key, reason) in &was.image_reasons {
                 let kept = now.image_reasons.entry(key.clone());
                 kept.or_insert_with(|| reason.clone());

@@ -1,4 +1,4 @@
-//! What a step is about: ids, users, slots and agents, mostly ones that there are.
+//! Random ids, users, slots and agents for a step, mostly existing ones.
 
 use jiff::SignedDuration;
 use shared::assign::{AssignRequest, ClientBuild, SessionId, UserId};
@@ -9,13 +9,13 @@ use shared::model::{InstanceStatus, NewInstance, SpotNotice};
 use testing::{SlotRow, SlotStatus, Tables};
 
 use super::{Generator, INSTANCES};
-use crate::database::steps::{Ask, IMAGES, REGIONS, launch_of};
+use crate::database::steps::{Action, IMAGES, REGIONS, launch_of};
 
 const NOBODYS: &str = "of nobody";
 
 impl Generator {
-    /// What EC2 says, more than once of the same instance.
-    pub(super) fn notice(&mut self, tables: &Tables) -> Ask {
+    /// A notice from EC2, repeated for some instances.
+    pub(super) fn notice(&mut self, tables: &Tables) -> Action {
         let again = noticed(tables, &self.known_region());
         let id = match again.is_empty() || self.random.chance(60) {
             true => self.agent(tables, |_| true).0,
@@ -26,7 +26,7 @@ impl Generator {
             SpotNotice::Rebalance,
             SpotNotice::Interruption,
         ];
-        Ask::GiveNotice(id, *self.random.pick(&notices))
+        Action::GiveNotice(id, *self.random.pick(&notices))
     }
 
     pub(super) fn known_region(&mut self) -> RegionName {
@@ -41,14 +41,13 @@ impl Generator {
         }
     }
 
-    /// Mostly the holder's, now and then a newer one's or one's that was lost.
+    /// Mostly the holder's fence, sometimes a newer one or one of a lost lock.
     pub(super) fn fence(&mut self) -> Fence {
         if self.random.chance(3) {
             let region = "nowhere".into();
             return Fence { region, version: 1 };
         }
         let place = self.random.below(2);
-        let place = usize::try_from(place).unwrap();
         let current = &mut self.versions[place];
         let version = match self.random.below(100) {
             0..86 => *current,
@@ -66,15 +65,23 @@ impl Generator {
         format!("i-{:02}", self.random.below(INSTANCES + 1)).into()
     }
 
-    pub(super) fn any_ids(&mut self, most: u32) -> Vec<InstanceId> {
+    /// Up to `most` of the items in any order, possibly with repetitions.
+    fn some<T: Clone>(&mut self, items: &[T], most: usize) -> Vec<T> {
+        let count = self.random.below(most + 1);
+        (0..count)
+            .map(|_| self.random.pick(items).clone())
+            .collect()
+    }
+
+    pub(super) fn any_ids(&mut self, most: usize) -> Vec<InstanceId> {
         let all: Vec<_> = (0..=INSTANCES)
             .map(|n| format!("i-{n:02}").into())
             .collect();
-        self.random.some(&all, most)
+        self.some(&all, most)
     }
 
-    /// Mostly of the region that is written to.
-    pub(super) fn ids(&mut self, tables: &Tables, fence: &Fence, most: u32) -> Vec<InstanceId> {
+    /// Mostly ids of the region that is written to.
+    pub(super) fn ids(&mut self, tables: &Tables, fence: &Fence, most: usize) -> Vec<InstanceId> {
         if self.random.chance(25) {
             return self.any_ids(most);
         }
@@ -84,11 +91,11 @@ impl Generator {
         if ids.is_empty() {
             return ids;
         }
-        self.random.some(&ids, most)
+        self.some(&ids, most)
     }
 
     /// The last of the ids never gets a row.
-    pub(super) fn insert(&mut self) -> Ask {
+    pub(super) fn insert(&mut self) -> Action {
         let fence = self.fence();
         let mut instances: Vec<_> = self
             .any_ids(3)
@@ -102,13 +109,13 @@ impl Generator {
             first.capacity = 0;
         }
         if self.random.chance(90) {
-            Ask::Record(fence, instances)
+            Action::Record(fence, instances)
         } else {
-            Ask::Adopt(fence, instances)
+            Action::Adopt(fence, instances)
         }
     }
 
-    /// The same for the same id at the same time: of two in one call, either may be inserted.
+    /// Equal for the same id at the same time: of two in one call, either may be inserted.
     pub(super) fn new_instance(&self, id: InstanceId) -> NewInstance {
         let number: i64 = id.as_str()[2..].parse().unwrap();
         let image = if number % 4 == 3 {
@@ -127,7 +134,7 @@ impl Generator {
         }
     }
 
-    pub(super) fn terminate(&mut self, tables: &Tables) -> Ask {
+    pub(super) fn terminate(&mut self, tables: &Tables) -> Action {
         let conditions = [
             TerminateIf::Empty,
             TerminateIf::Empty,
@@ -140,7 +147,7 @@ impl Generator {
         let most = if condition == TerminateIf::Gone { 1 } else { 3 };
         let fence = self.fence();
         let ids = self.ids(tables, &fence, most);
-        Ask::Terminate(fence, ids, condition)
+        Action::Terminate(fence, ids, condition)
     }
 
     pub(super) fn request(&mut self, tables: &Tables) -> AssignRequest {
@@ -164,7 +171,7 @@ impl Generator {
             4..8 => regions.reverse(),
             _ => {
                 regions.push("nowhere".into());
-                regions = self.random.some(&regions, 4);
+                regions = self.some(&regions, 4);
             }
         }
         let client = match self.random.below(20) {
@@ -181,7 +188,7 @@ impl Generator {
         }
     }
 
-    /// An agent, which now and then has another launch's token.
+    /// An agent, sometimes with another launch's token.
     pub(super) fn agent(
         &mut self,
         tables: &Tables,
@@ -210,20 +217,20 @@ impl Generator {
         }
     }
 
-    pub(super) fn register(&mut self, tables: &Tables) -> Ask {
+    pub(super) fn register(&mut self, tables: &Tables) -> Action {
         let only_new = self.random.chance(70);
         let wanted = |status| !only_new || status == InstanceStatus::PreConnection;
         let (id, launch) = self.agent(tables, wanted);
-        Ask::Register(id, launch)
+        Action::Register(id, launch)
     }
 
-    /// Most agents are heard of.
-    pub(super) fn beats(&mut self, tables: &Tables) -> Ask {
+    /// Heartbeats of most agents.
+    pub(super) fn beats(&mut self, tables: &Tables) -> Action {
         let ids = tables.instances.keys().cloned();
-        Ask::Beats(ids.filter(|_| self.random.chance(80)).collect())
+        Action::Beats(ids.filter(|_| self.random.chance(80)).collect())
     }
 
-    pub(super) fn of_slot(&mut self, tables: &Tables) -> Ask {
+    pub(super) fn of_slot(&mut self, tables: &Tables) -> Action {
         let taken = |row: &SlotRow| row.status != SlotStatus::Waiting;
         let any = self.random.chance(10);
         let slots: Vec<_> = tables
@@ -232,7 +239,7 @@ impl Generator {
             .filter(|(_, row)| any || taken(row))
             .collect();
         if slots.is_empty() {
-            return Ask::Assign(self.request(tables));
+            return Action::Assign(self.request(tables));
         }
         let (slot, row) = *self.random.pick(&slots);
         let launch = self.launch(&row.instance_id);
@@ -241,7 +248,7 @@ impl Generator {
         } else {
             slot.clone()
         };
-        // Mostly what comes next in a slot's life.
+        // Mostly the next status in a slot's life.
         let next = match row.status {
             _ if self.random.chance(20) => self.random.below(3),
             SlotStatus::Allocated if self.random.chance(30) => 1,
@@ -257,7 +264,7 @@ impl Generator {
                 } else {
                     session
                 };
-                Ask::Claim {
+                Action::Claim {
                     slot,
                     user,
                     session,
@@ -275,14 +282,14 @@ impl Generator {
                     0 => *self.random.pick(&states[..2]),
                     _ => *self.random.pick(&states),
                 };
-                Ask::Report(slot, to, launch)
+                Action::Report(slot, to, launch)
             }
-            _ => Ask::Replace(slot, launch),
+            _ => Action::Replace(slot, launch),
         }
     }
 }
 
-/// A region's instances that EC2 is about to take.
+/// A region's instances with an interruption notice.
 pub(super) fn noticed(tables: &Tables, region: &RegionName) -> Vec<InstanceId> {
     let rows = tables.instances.iter();
     rows.filter(|(_, row)| row.region == *region && row.notice.is_some())

@@ -1,4 +1,4 @@
-//! What operators and passes do with images.
+//! The actions of operators and passes on images.
 
 use jiff::SignedDuration;
 use shared::ids::{ClientSha, ImageId, RegionName};
@@ -6,9 +6,9 @@ use shared::model::ImageState;
 use testing::Tables;
 
 use super::Generator;
-use crate::database::steps::{Ask, IMAGES, NEW_IMAGE, Set, Step};
+use crate::database::steps::{Action, IMAGES, NEW_IMAGE, Set, Step};
 
-/// What an image may become, and mostly does.
+/// The moves that exist, which are also the most frequent ones.
 const MOVES: [(ImageState, ImageState); 5] = [
     (ImageState::Warming, ImageState::Current),
     (ImageState::Warming, ImageState::Current),
@@ -18,16 +18,16 @@ const MOVES: [(ImageState, ImageState); 5] = [
 ];
 
 impl Generator {
-    pub(super) fn set_region(&mut self) -> Ask {
+    pub(super) fn set_region(&mut self) -> Action {
         let set = Set {
             enabled: self.random.chance(70),
-            target_free: self.random.below(5),
+            target_free: *self.random.pick(&[0, 1, 2, 3, 4]),
             swap_when_warm: self.random.chance(30),
         };
-        Ask::SetRegion(self.known_region(), set)
+        Action::SetRegion(self.known_region(), set)
     }
 
-    pub(super) fn set_image(&mut self) -> Ask {
+    pub(super) fn set_image(&mut self) -> Action {
         let states = [
             ImageState::Current,
             ImageState::Current,
@@ -37,14 +37,14 @@ impl Generator {
             ImageState::Failed,
         ];
         let image = self.image();
-        Ask::SetImage(self.known_region(), image, *self.random.pick(&states))
+        Action::SetImage(self.known_region(), image, *self.random.pick(&states))
     }
 
     fn image(&mut self) -> ImageId {
         (*self.random.pick(&[IMAGES[0], IMAGES[1], NEW_IMAGE])).into()
     }
 
-    pub(super) fn request_upgrade(&mut self, tables: &Tables) -> Ask {
+    pub(super) fn request_upgrade(&mut self, tables: &Tables) -> Action {
         let region = self.region();
         let image = match self.in_state(tables, &region, ImageState::Baking) {
             Some(baking) if self.random.chance(55) => baking,
@@ -53,8 +53,8 @@ impl Generator {
         self.ask_for(tables, region, image)
     }
 
-    /// Now and then of a commit that the image was not built from.
-    fn ask_for(&mut self, tables: &Tables, region: RegionName, image: ImageId) -> Ask {
+    /// Sometimes with a commit that the image was not built from.
+    fn ask_for(&mut self, tables: &Tables, region: RegionName, image: ImageId) -> Action {
         let key = (region, image);
         let known = tables.images.get(&key).map(|row| row.client_sha.clone());
         let current = self.in_state(tables, &key.0, ImageState::Current);
@@ -66,12 +66,12 @@ impl Generator {
             }
             _ => ClientSha::from("sha-of-ami-3"),
         };
-        Ask::Upgrade(key.0, key.1, sha)
+        Action::Upgrade(key.0, key.1, sha)
     }
 
-    /// Mostly what a pass may do, and often as the first thing of one; who asks for the image comes
-    /// in the moment of its look, or in the one after it.
-    pub(super) fn move_image(&mut self, tables: &Tables) -> Ask {
+    /// Mostly a move that a pass may make, often as the first write of a pass. The request for the
+    /// image comes at the moment of the pass's observation or just after it.
+    pub(super) fn move_image(&mut self, tables: &Tables) -> Action {
         let fence = self.fence();
         let (from, to) = *self.random.pick(&MOVES);
         let image = match self.in_state(tables, &fence.region, from) {
@@ -79,24 +79,24 @@ impl Generator {
             _ => self.image(),
         };
         let to = if self.random.chance(12) { from } else { to };
-        let ask = Ask::MoveImage(fence.clone(), image.clone(), from, to);
+        let action = Action::MoveImage(fence.clone(), image.clone(), from, to);
         let when = self.random.below(10);
         if when < 3 {
-            return ask;
+            return action;
         }
         let mut at = self.now;
         if when >= 6 {
             if when >= 8 {
                 at += SignedDuration::from_micros(1);
             }
-            let ask = self.ask_for(tables, fence.region.clone(), image);
-            self.planned.push_back(Step { at, ask });
+            let action = self.ask_for(tables, fence.region.clone(), image);
+            self.planned.push_back(Step { at, action });
         }
-        self.planned.push_back(Step { at, ask });
-        Ask::BeginPass(fence)
+        self.planned.push_back(Step { at, action });
+        Action::BeginPass(fence)
     }
 
-    /// One of a region's images in a state, if there is any.
+    /// One of a region's images in a state, if there is one.
     fn in_state(
         &mut self,
         tables: &Tables,

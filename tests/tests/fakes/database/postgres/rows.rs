@@ -1,4 +1,4 @@
-//! Postgres' rows as the fake keeps them.
+//! PostgreSQL's rows in the fake's types.
 
 use std::collections::BTreeMap;
 

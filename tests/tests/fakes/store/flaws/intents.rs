@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use testing::Items;
 
-use super::{Flaw, asked, left};
-use crate::store::steps::{Ask, Step};
+use super::Flaw;
+use crate::store::steps::{Action, Step};
 
 const MOMENT: SignedDuration = SignedDuration::from_micros(1);
 
@@ -16,33 +16,30 @@ pub(super) fn flaws() -> Vec<Flaw> {
 
 fn of_intents() -> Vec<Flaw> {
     vec![
-        asked("whoever lost the lock opens intents", |items, step| {
-            if matches!(step.ask, Ask::Open(..)) {
+        Flaw::wrong_step("a lost lock may open intents", |items, step| {
+            if matches!(step.action, Action::Open(..)) {
                 hold(items, step);
             }
         }),
-        asked("whoever lost the lock closes intents", |items, step| {
-            if matches!(step.ask, Ask::Close(..)) {
+        Flaw::wrong_step("a lost lock may close intents", |items, step| {
+            if matches!(step.action, Action::Close(..)) {
                 hold(items, step);
             }
         }),
-        asked("whoever lost the lock records decisions", |items, step| {
-            if matches!(step.ask, Ask::Decide(..)) {
+        Flaw::wrong_step("a lost lock may record decisions", |items, step| {
+            if matches!(step.action, Action::Decide(..)) {
                 hold(items, step);
             }
         }),
-        left(
-            "an intent that is closed stays open",
+        Flaw::wrong_result("a closed intent stays open", |was, now, step, _| {
+            if let Action::Close(lease, _) = &step.action {
+                now.of(&lease.region).open = was.of(&lease.region).open;
+            }
+        }),
+        Flaw::wrong_result(
+            "an intent opened again keeps the first request",
             |was, now, step, _| {
-                if let Ask::Close(lease, _) = &step.ask {
-                    now.of(&lease.region).open = was.of(&lease.region).open;
-                }
-            },
-        ),
-        left(
-            "an intent opened again is the first",
-            |was, now, step, _| {
-                if let Ask::Open(lease, intent) = &step.ask
+                if let Action::Open(lease, intent) = &step.action
                     && let Some(first) = was.of(&lease.region).open.get(&intent.launch_id)
                 {
                     let open = &mut now.of(&lease.region).open;
@@ -50,18 +47,18 @@ fn of_intents() -> Vec<Flaw> {
                 }
             },
         ),
-        left("a closed intent cannot be opened", |was, now, step, _| {
-            if let Ask::Open(lease, intent) = &step.ask {
+        Flaw::wrong_result("a closed intent cannot be opened", |was, now, step, _| {
+            if let Action::Open(lease, intent) = &step.action {
                 let mut closed = was.of(&lease.region).closed.into_iter();
                 if closed.any(|closing| closing.launch_id == intent.launch_id) {
                     now.of(&lease.region).open = was.of(&lease.region).open;
                 }
             }
         }),
-        left(
-            "of two ends of an intent the first counts",
+        Flaw::wrong_result(
+            "the first closure of an intent counts",
             |was, now, step, _| {
-                if let Ask::Close(lease, closing) = &step.ask {
+                if let Action::Close(lease, closing) = &step.action {
                     let mut closed = was.of(&lease.region).closed.into_iter();
                     if closed.any(|before| before.launch_id == closing.launch_id) {
                         now.of(&lease.region).closed = was.of(&lease.region).closed;
@@ -69,8 +66,8 @@ fn of_intents() -> Vec<Flaw> {
                 }
             },
         ),
-        left("of two decisions the first counts", |was, now, step, _| {
-            if let Ask::Decide(lease, decision) = &step.ask
+        Flaw::wrong_result("the first of two decisions counts", |was, now, step, _| {
+            if let Action::Decide(lease, decision) = &step.action
                 && let Some(first) = was.of(&lease.region).decisions.get(&decision.version)
             {
                 let decisions = &mut now.of(&lease.region).decisions;
@@ -80,9 +77,9 @@ fn of_intents() -> Vec<Flaw> {
     ]
 }
 
-/// The lock is the step's.
+/// Makes the step's lease the lock.
 fn hold(items: &mut Items, step: &mut Step) {
-    if let Some(lease) = step.ask.lease_mut()
+    if let Some(lease) = step.action.lease_mut()
         && let Some(held) = &items.of(&lease.region).lock
     {
         lease.owner = held.owner.clone();
@@ -92,45 +89,42 @@ fn hold(items: &mut Items, step: &mut Step) {
 
 fn of_refusals() -> Vec<Flaw> {
     vec![
-        left("of two refusals the first counts", |was, now, step, _| {
-            if let Ask::Close(lease, _) = &step.ask {
+        Flaw::wrong_result("the first of two refusals counts", |was, now, step, _| {
+            if let Action::Close(lease, _) = &step.action {
                 let first = was.of(&lease.region).refusals;
                 now.of(&lease.region).refusals.extend(first);
             }
         }),
         Flaw {
-            name: "a refusal runs out a moment early",
+            name: "a refusal expires a moment early",
             before: |items, step| shift(items, step, -MOMENT),
             after: |_, items, step, answer| unshift(items, step, answer, MOMENT),
         },
         Flaw {
-            name: "a refusal runs out a moment late",
+            name: "a refusal expires a moment late",
             before: |items, step| shift(items, step, MOMENT),
             after: |_, items, step, answer| unshift(items, step, answer, -MOMENT),
         },
-        left(
-            "a refusal that has run out is forgotten",
-            |was, now, step, _| {
-                if let Ask::Memory(region) = &step.ask {
-                    let mut refusals = was.of(region).refusals;
-                    refusals.retain(|_, refusal| refusal.until > step.at);
-                    now.of(region).refusals = refusals;
-                }
-            },
-        ),
+        Flaw::wrong_result("an expired refusal is deleted", |was, now, step, _| {
+            if let Action::ReadState(region) = &step.action {
+                let mut refusals = was.of(region).refusals;
+                refusals.retain(|_, refusal| refusal.until > step.at);
+                now.of(region).refusals = refusals;
+            }
+        }),
     ]
 }
 
 fn shift(items: &mut Items, step: &Step, by: SignedDuration) {
-    if let Ask::Memory(region) = &step.ask {
+    if let Action::ReadState(region) = &step.action {
         let refusals = items.of(region).refusals.values_mut();
         refusals.for_each(|refusal| refusal.until += by);
     }
 }
 
-/// The answer shows the right times: only which are shown is wrong.
+/// Restores the times in the answer: only the choice of refusals is wrong.
 fn unshift(items: &mut Items, step: &Step, answer: &mut String, by: SignedDuration) {
-    if let Ask::Memory(region) = &step.ask {
+    if let Action::ReadState(region) = &step.action {
         for refusal in items.of(region).refusals.values_mut() {
             let shown = refusal.until.to_string();
             refusal.until += by;

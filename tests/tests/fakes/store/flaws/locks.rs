@@ -1,10 +1,10 @@
-//! Rules of the lock, of wake marks and of events' ids.
+//! Rules of the lock, wake marks and event ids.
 
 use shared::lock::CLOCK_MARGIN;
 use testing::Items;
 
-use super::{Flaw, Was, asked, left, lost};
-use crate::store::steps::{Ask, Step};
+use super::{Flaw, Was, lost};
+use crate::store::steps::{Action, Step};
 
 pub(super) fn flaws() -> Vec<Flaw> {
     let mut flaws = of_acquiring();
@@ -16,22 +16,22 @@ pub(super) fn flaws() -> Vec<Flaw> {
 fn of_acquiring() -> Vec<Flaw> {
     vec![
         Flaw {
-            name: "a lease is over for others when it ends",
+            name: "a lease ends for others without a margin",
             before: |items, step| shift(items, step, -2_000),
             after: |was, now, step, answer| unshift(was, now, step, answer, 2_000),
         },
         Flaw {
-            name: "a lease is over for others a moment early",
+            name: "a lease ends for others a moment early",
             before: |items, step| shift(items, step, -1),
             after: |was, now, step, answer| unshift(was, now, step, answer, 1),
         },
         Flaw {
-            name: "a lease is over for others a moment late",
+            name: "a lease ends for others a moment late",
             before: |items, step| shift(items, step, 1),
             after: |was, now, step, answer| unshift(was, now, step, answer, -1),
         },
-        left("whoever asks again is refused", |was, _, step, answer| {
-            if let Ask::Acquire(region, owner, _) = &step.ask
+        Flaw::wrong_result("a repeated attempt is refused", |was, _, step, answer| {
+            if let Action::Acquire(region, owner, _) = &step.action
                 && let Some(held) = was.of(region).lock
                 && held.owner == *owner
                 && answer.contains(&format!("version: {},", held.version))
@@ -39,10 +39,10 @@ fn of_acquiring() -> Vec<Flaw> {
                 *answer = "refused".to_owned();
             }
         }),
-        left(
-            "whoever asks again has its lease renewed",
+        Flaw::wrong_result(
+            "a repeated attempt renews the lease",
             |was, now, step, _| {
-                if let Ask::Acquire(region, owner, lease) = &step.ask
+                if let Action::Acquire(region, owner, lease) = &step.action
                     && let Some(before) = was.of(region).lock
                     && let Some(held) = &mut now.of(region).lock
                     && before.owner == *owner
@@ -52,8 +52,8 @@ fn of_acquiring() -> Vec<Flaw> {
                 }
             },
         ),
-        left("a version is used again", |was, now, step, _| {
-            if let Ask::Acquire(region, ..) = &step.ask
+        Flaw::wrong_result("a version is used again", |was, now, step, _| {
+            if let Action::Acquire(region, ..) = &step.action
                 && let Some(before) = was.of(region).lock
                 && let Some(held) = &mut now.of(region).lock
             {
@@ -63,9 +63,9 @@ fn of_acquiring() -> Vec<Flaw> {
     ]
 }
 
-/// Others see another end of the lease.
+/// Shifts the end of the lease as others see it.
 fn shift(items: &mut Items, step: &Step, by: i64) {
-    if let Ask::Acquire(region, owner, _) = &step.ask
+    if let Action::Acquire(region, owner, _) = &step.action
         && let Some(held) = &mut items.of(region).lock
         && held.owner != *owner
     {
@@ -73,9 +73,9 @@ fn shift(items: &mut Items, step: &Step, by: i64) {
     }
 }
 
-/// Where the lock was not taken, all is as before.
+/// Restores the items where the lock was not acquired.
 fn unshift(was: &Was, now: &mut Items, step: &Step, answer: &mut String, by: i64) {
-    if let Ask::Acquire(region, owner, _) = &step.ask
+    if let Action::Acquire(region, owner, _) = &step.action
         && answer.contains("Held")
         && let Some(held) = &mut now.of(region).lock
         && held.owner != *owner
@@ -89,68 +89,71 @@ fn unshift(was: &Was, now: &mut Items, step: &Step, answer: &mut String, by: i64
 
 fn of_holders() -> Vec<Flaw> {
     vec![
-        left("a released lock is forgotten", |_, now, step, answer| {
-            if let Ask::Release(lease) = &step.ask
+        Flaw::wrong_result("a release deletes the lock", |_, now, step, answer| {
+            if let Action::Release(lease) = &step.action
                 && answer.starts_with("Ok")
             {
                 now.of(&lease.region).lock = None;
             }
         }),
-        left("a lock cannot be released twice", |was, _, step, answer| {
-            if let Ask::Release(lease) = &step.ask
+        Flaw::wrong_result("a lock cannot be released twice", |was, _, step, answer| {
+            if let Action::Release(lease) = &step.action
                 && was
                     .of(&lease.region)
                     .lock
                     .is_some_and(|held| held.expires_at == 0)
             {
-                *answer = lost(&step.ask);
+                *answer = lost(&step.action);
             }
         }),
-        asked("anybody may release a lock", |items, step| {
+        Flaw::wrong_step("any owner may release a lock", |items, step| {
             let held = step
-                .ask
+                .action
                 .lease()
                 .and_then(|lease| items.of(&lease.region).lock.clone());
-            if let (Ask::Release(lease), Some(held)) = (&mut step.ask, held) {
+            if let (Action::Release(lease), Some(held)) = (&mut step.action, held) {
                 lease.owner = held.owner;
                 lease.version = held.version;
             }
         }),
-        asked("the version does not matter to its owner", |items, step| {
+        Flaw::wrong_step("the holder's version is not checked", |items, step| {
             let held = step
-                .ask
+                .action
                 .lease()
                 .and_then(|lease| items.of(&lease.region).lock.clone());
-            if let (Some(lease), Some(held)) = (step.ask.lease_mut(), held)
+            if let (Some(lease), Some(held)) = (step.action.lease_mut(), held)
                 && lease.owner == held.owner
             {
                 lease.version = held.version;
             }
         }),
-        left(
-            "whose lease has ended has lost the lock",
+        Flaw::wrong_result(
+            "an expired lease has lost the lock",
             |was, _, step, answer| {
-                if let Some(lease) = step.ask.lease()
-                    && was.holds(&step.ask)
+                if let Some(lease) = step.action.lease()
+                    && was.holds(&step.action)
                     && let Some(held) = was.of(&lease.region).lock
                     && held.expires_at < (step.at - CLOCK_MARGIN).as_millisecond()
                 {
-                    *answer = lost(&step.ask);
+                    *answer = lost(&step.action);
                 }
             },
         ),
-        left("outbidding renews the lease", |_, now, step, answer| {
-            if let Ask::Outbid(lease, _) = &step.ask
-                && answer.starts_with("Ok")
-                && let Some(held) = &mut now.of(&lease.region).lock
-            {
-                held.expires_at = lease.expires_at.as_millisecond();
-            }
-        }),
-        left(
-            "outbidding never lowers a version",
+        Flaw::wrong_result(
+            "advancing past the fence renews the lease",
+            |_, now, step, answer| {
+                if let Action::AdvancePastFence(lease, _) = &step.action
+                    && answer.starts_with("Ok")
+                    && let Some(held) = &mut now.of(&lease.region).lock
+                {
+                    held.expires_at = lease.expires_at.as_millisecond();
+                }
+            },
+        ),
+        Flaw::wrong_result(
+            "advancing past the fence never lowers a version",
             |was, now, step, answer| {
-                if let Ask::Outbid(lease, _) = &step.ask
+                if let Action::AdvancePastFence(lease, _) = &step.action
                     && answer.starts_with("Ok")
                     && let Some(held) = &mut now.of(&lease.region).lock
                 {
@@ -164,48 +167,48 @@ fn of_holders() -> Vec<Flaw> {
 
 fn of_marks() -> Vec<Flaw> {
     vec![
-        left("a late clearing takes a later mark", |_, now, step, _| {
-            if let Ask::Clear(region, _) = &step.ask {
+        Flaw::wrong_result("a late clearing removes a later mark", |_, now, step, _| {
+            if let Action::Clear(region, _) = &step.action {
                 now.of(region).wake_mark = None;
             }
         }),
-        left("a clearing clears nothing", |was, now, step, _| {
-            if let Ask::Clear(region, _) = &step.ask {
+        Flaw::wrong_result("a clearing removes nothing", |was, now, step, _| {
+            if let Action::Clear(region, _) = &step.action {
                 now.of(region).wake_mark = was.of(region).wake_mark;
             }
         }),
-        left("a mark that is set stays", |was, now, step, _| {
-            if let Ask::Mark(region, _) = &step.ask
+        Flaw::wrong_result("a mark that is set stays", |was, now, step, _| {
+            if let Action::Mark(region, _) = &step.action
                 && let Some(mark) = was.of(region).wake_mark
             {
                 now.of(region).wake_mark = Some(mark);
             }
         }),
-        left("a mark set again is the same", |was, now, step, _| {
-            if let Ask::Mark(region, _) = &step.ask
+        Flaw::wrong_result("a mark set again keeps its id", |was, now, step, _| {
+            if let Action::Mark(region, _) = &step.action
                 && let Some(before) = was.of(region).wake_mark
                 && let Some(mark) = &mut now.of(region).wake_mark
             {
                 mark.id = before.id;
             }
         }),
-        left("marks are no region's", |_, now, step, _| {
-            if let Ask::Mark(region, _) = &step.ask {
+        Flaw::wrong_result("a mark applies to every region", |_, now, step, _| {
+            if let Action::Mark(region, _) = &step.action {
                 let mark = now.of(region).wake_mark.clone();
                 for items in now.regions.values_mut() {
                     items.wake_mark.clone_from(&mark);
                 }
             }
         }),
-        left("an event is new every time", |_, _, step, answer| {
-            if matches!(step.ask, Ask::RecordSeen(_)) {
+        Flaw::wrong_result("an event is never seen", |_, _, step, answer| {
+            if matches!(step.action, Action::RecordSeen(_)) {
                 *answer = answer.replace("false", "true");
             }
         }),
-        left(
-            "whoever asks for an event has seen it",
+        Flaw::wrong_result(
+            "checking an event records it as seen",
             |was, now, step, _| {
-                if let Ask::IsSeen(id) = &step.ask
+                if let Action::IsSeen(id) = &step.action
                     && !was.seen.contains(id)
                 {
                     now.seen.insert(id.clone());

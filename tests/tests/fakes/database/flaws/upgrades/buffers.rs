@@ -3,9 +3,9 @@
 use shared::ids::{ImageId, RegionName};
 use testing::Tables;
 
-use super::super::{Flaw, left, meanwhile};
+use super::super::Flaw;
 use crate::database::sides::{ENVIRONMENT, OTHERS};
-use crate::database::steps::{Ask, Step};
+use crate::database::steps::{Action, Step};
 
 pub(super) fn flaws() -> Vec<Flaw> {
     let mut flaws = of_wakes();
@@ -14,38 +14,41 @@ pub(super) fn flaws() -> Vec<Flaw> {
 }
 
 fn of_wakes() -> Vec<Flaw> {
-    /// The region in which somebody was given a slot, when, and its target.
+    /// The region in which a slot was assigned, the time, and the region's target.
     fn given(now: &Tables, step: &Step, answer: &str) -> Option<(RegionName, u32)> {
-        let is_new = matches!(step.ask, Ask::Assign(_)) && answer.contains("repeated: false");
+        let is_new = matches!(step.action, Action::Assign(_)) && answer.contains("repeated: false");
         let mut regions = now.regions.values().filter(|_| is_new);
         let row = regions.find(|row| answer.contains(row.settings.name.as_str()))?;
         Some((row.settings.name.clone(), row.settings.target_free))
     }
     vec![
-        left("all images have one buffer", |was, now, step, answer| {
+        Flaw::wrong_result("all images have one buffer", |was, now, step, answer| {
             if let Some((region, target)) = given(now, step, answer)
                 && now.free_slots(&region, step.at) >= target
             {
                 now.wakeups.clone_from(&was.wakeups);
             }
         }),
-        left("any image that is short wakes", |_, now, step, answer| {
-            let Some((region, target)) = given(now, step, answer) else {
-                return;
-            };
-            let is_short = |id: &ImageId| {
-                now.free_slots_on(&region, std::slice::from_ref(id), step.at) < target
-            };
-            let any = now
-                .images
-                .iter()
-                .any(|((of, id), row)| *of == region && row.state.is_served() && is_short(id));
-            if any {
-                let second = step.at.as_second().div_euclid(2) * 2;
-                let bucket = jiff::Timestamp::from_second(second).unwrap();
-                now.wakeups.insert((region, bucket));
-            }
-        }),
+        Flaw::wrong_result(
+            "any image below target wakes its region",
+            |_, now, step, answer| {
+                let Some((region, target)) = given(now, step, answer) else {
+                    return;
+                };
+                let is_short = |id: &ImageId| {
+                    now.free_slots_on(&region, std::slice::from_ref(id), step.at) < target
+                };
+                let any = now
+                    .images
+                    .iter()
+                    .any(|((of, id), row)| *of == region && row.state.is_served() && is_short(id));
+                if any {
+                    let second = step.at.as_second().div_euclid(2) * 2;
+                    let bucket = jiff::Timestamp::from_second(second).unwrap();
+                    now.wakeups.insert((region, bucket));
+                }
+            },
+        ),
     ]
 }
 
@@ -54,19 +57,19 @@ fn of_apps() -> Vec<Flaw> {
         now.app_versions.clone_from(&was.app_versions);
     }
     vec![
-        meanwhile(
+        Flaw::wrong_meanwhile(
             "a pass sees no app version",
             |tables, step| {
-                if matches!(step.ask, Ask::BeginPass(_) | Ask::Look(_)) {
+                if matches!(step.action, Action::BeginPass(_) | Action::Observe(_)) {
                     tables.app_versions.remove(ENVIRONMENT);
                 }
             },
             keep_apps,
         ),
-        meanwhile(
+        Flaw::wrong_meanwhile(
             "a pass sees another environment's app version",
             |tables, step| {
-                if matches!(step.ask, Ask::BeginPass(_) | Ask::Look(_)) {
+                if matches!(step.action, Action::BeginPass(_) | Action::Observe(_)) {
                     let others = tables.app_versions[OTHERS].clone();
                     tables.app_versions.insert(ENVIRONMENT.to_owned(), others);
                 }

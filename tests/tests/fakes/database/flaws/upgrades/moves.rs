@@ -1,12 +1,12 @@
-//! Moves, and the fence that they are made under.
+//! Moves of images, and their fence.
 
 use jiff::SignedDuration;
 use shared::model::ImageState;
 use testing::Tables;
 
-use super::super::{Flaw, asked, left, meanwhile};
+use super::super::Flaw;
 use super::{Key, asked_for, moved};
-use crate::database::steps::{Ask, Step};
+use crate::database::steps::{Action, Step};
 
 pub(super) fn flaws() -> Vec<Flaw> {
     let mut flaws = of_moving();
@@ -14,7 +14,7 @@ pub(super) fn flaws() -> Vec<Flaw> {
     flaws
 }
 
-/// A move that there is.
+/// A move that exists.
 fn is_known(from: ImageState, to: ImageState) -> bool {
     use ImageState::{Baking, Current, Failed, Retired, Warming};
     matches!(
@@ -25,18 +25,18 @@ fn is_known(from: ImageState, to: ImageState) -> bool {
 
 fn of_moving() -> Vec<Flaw> {
     vec![
-        asked("an image is moved from any state", |tables, step| {
+        Flaw::wrong_step("an image is moved from any state", |tables, step| {
             let state = |key: &Key| tables.images.get(key).map(|row| row.state);
             let actual = moved(step).and_then(|key| state(&key));
-            if let (Some(actual), Ask::MoveImage(_, _, from, to)) = (actual, &mut step.ask)
+            if let (Some(actual), Action::MoveImage(_, _, from, to)) = (actual, &mut step.action)
                 && is_known(*from, *to)
                 && is_known(actual, *to)
             {
                 *from = actual;
             }
         }),
-        asked("an image may stay what it is", |tables, step| {
-            if let Ask::MoveImage(fence, image, from, to) = &mut step.ask
+        Flaw::wrong_step("an image may move to its own state", |tables, step| {
+            if let Action::MoveImage(fence, image, from, to) = &mut step.action
                 && from == to
                 && tables
                     .images
@@ -46,14 +46,14 @@ fn of_moving() -> Vec<Flaw> {
                 (*from, *to) = (ImageState::Baking, ImageState::Current);
             }
         }),
-        left("a failure has no reason", |_, now, step, answer| {
+        Flaw::wrong_result("a failure has no reason", |_, now, step, answer| {
             if let Some(key) = moved(step)
                 && answer.contains("Done")
             {
                 now.image_reasons.remove(&key);
             }
         }),
-        left("every move has a reason", |_, now, step, answer| {
+        Flaw::wrong_result("every move has a reason", |_, now, step, answer| {
             if let Some(key) = moved(step)
                 && answer.contains("Done")
             {
@@ -66,19 +66,22 @@ fn of_moving() -> Vec<Flaw> {
 fn of_fences() -> Vec<Flaw> {
     const MOMENT: SignedDuration = SignedDuration::from_micros(1);
     vec![
-        asked("an older version moves images", |tables, step| {
-            if let Ask::MoveImage(fence, ..) = &mut step.ask {
+        Flaw::wrong_step("an older version moves images", |tables, step| {
+            if let Action::MoveImage(fence, ..) = &mut step.action {
                 let in_force = tables.fences.get(&fence.region).map(|row| row.version);
                 fence.version = in_force.max(Some(fence.version)).unwrap();
             }
         }),
-        left("who asks holds no fence", |was, now, step, _| {
-            if asked_for(step).is_some() {
-                now.fences.clone_from(&was.fences);
-            }
-        }),
-        meanwhile(
-            "what was asked for since a pass looked is moved",
+        Flaw::wrong_result(
+            "a request for an image does not use the fence",
+            |was, now, step, _| {
+                if asked_for(step).is_some() {
+                    now.fences.clone_from(&was.fences);
+                }
+            },
+        ),
+        Flaw::wrong_meanwhile(
+            "an image requested after the observation is moved",
             |tables, step| {
                 if let Some((region, _)) = moved(step)
                     && let Some(fence) = tables.fences.get_mut(&region)
@@ -88,8 +91,8 @@ fn of_fences() -> Vec<Flaw> {
             },
             keep_looks,
         ),
-        meanwhile(
-            "what was asked for as a pass looked is not moved",
+        Flaw::wrong_meanwhile(
+            "an image requested at the observation is not moved",
             |tables, step| {
                 if let Some((region, _)) = moved(step)
                     && let Some(fence) = tables.fences.get_mut(&region)
