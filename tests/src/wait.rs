@@ -24,7 +24,7 @@ pub async fn eventually<T: Debug>(
         }
         assert!(
             Instant::now() < deadline,
-            "{what}: not so after {limit:?}; last seen: {seen:#?}"
+            "{what}: not within {limit:?}; last value: {seen:#?}"
         );
         tokio::time::sleep(POLL).await;
     }

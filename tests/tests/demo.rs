@@ -1,5 +1,5 @@
-//! The demonstration, as somebody sees it who tries the service: a short day has to go as it is
-//! told, so that it never fails before an audience.
+//! The demonstration: a short day must go as it is announced, so that it never fails before an
+//! audience.
 
 use local_stack::demo::{DemoOptions, play};
 

@@ -51,7 +51,7 @@ async fn status(deployed: &Deployed, id: &str) -> Option<String> {
     row.map(|row| row.get(0))
 }
 
-async fn becomes(deployed: &Deployed, id: &str, expected: &str) {
+async fn wait_for_status(deployed: &Deployed, id: &str, expected: &str) {
     let observe = async || status(deployed, id).await;
     eventually(id, SOON, observe, |status| {
         status.as_deref() == Some(expected)
@@ -61,7 +61,7 @@ async fn becomes(deployed: &Deployed, id: &str, expected: &str) {
 
 /// Listings lag behind events: an instance's last event may find it still listed as shutting down.
 /// Then the next scheduled pass, here by hand, removes its row.
-async fn goes(deployed: &Deployed, id: &str) {
+async fn wait_until_deleted(deployed: &Deployed, id: &str) {
     let observe = async || status(deployed, id).await;
     let given_up =
         |status: &Option<String>| !matches!(status.as_deref(), Some("ACTIVE" | "DRAINING"));
@@ -73,7 +73,7 @@ async fn goes(deployed: &Deployed, id: &str) {
     eventually(id, SOON, pass, Option::is_none).await;
 }
 
-async fn strike(deployed: &Deployed, id: &str, effect: Value) {
+async fn inject_fault(deployed: &Deployed, id: &str, effect: Value) {
     let faults = json!({"instances": [{"on": {"instance_id": id}, "effect": effect}]});
     deployed.set_faults(&faults).await;
 }
@@ -84,12 +84,12 @@ async fn interruption_with_a_user(deployed: &Deployed) -> String {
     let observe = async || deployed.count(running).await;
     eventually("ann's session", SOON, observe, |n| *n == 1).await;
     // Long enough to observe the state in between on a busy machine.
-    strike(deployed, &id, json!({"interrupt": {"warning_ms": 8000}})).await;
+    inject_fault(deployed, &id, json!({"interrupt": {"warning_ms": 8000}})).await;
 
-    becomes(deployed, &id, "DRAINING").await;
+    wait_for_status(deployed, &id, "DRAINING").await;
     assert_eq!(deployed.count(running).await, 1, "her session goes on");
     deployed.filled_to(4).await;
-    goes(deployed, &id).await;
+    wait_until_deleted(deployed, &id).await;
     let ledger = deployed.ledger().await;
     let requested = ledger
         .calls("TerminateInstances")
@@ -110,7 +110,7 @@ async fn rebalanced(deployed: &Deployed) {
     let empty = "SELECT min(i.id) FROM instances i WHERE i.status = 'ACTIVE' AND NOT EXISTS (
         SELECT FROM slots s WHERE s.instance_id = i.id AND s.status <> 'WAITING')";
     let id: String = deployed.sql.query_one(empty, &[]).await.unwrap().get(0);
-    strike(deployed, &id, json!({"rebalance": {}})).await;
+    inject_fault(deployed, &id, json!({"rebalance": {}})).await;
     // Only this event happens: its pass launches the replacement, and a later pass, here by hand in
     // place of the schedule, drains the instance.
     let launched = async || deployed.instances().await;
@@ -118,7 +118,7 @@ async fn rebalanced(deployed: &Deployed) {
     assert_eq!(status(deployed, &id).await.as_deref(), Some("ACTIVE"));
     deployed.filled_to(7).await;
     deployed.reconcile().await;
-    goes(deployed, &id).await;
+    wait_until_deleted(deployed, &id).await;
     assert_eq!(deployed.free().await, 5);
 }
 
@@ -139,7 +139,7 @@ async fn terminated_by_hand(deployed: &Deployed) {
         &[("Action", "TerminateInstances"), ("InstanceId.1", &id)],
     )
     .await;
-    goes(deployed, &id).await;
+    wait_until_deleted(deployed, &id).await;
     let observe = async || deployed.ledger().await.instances.len();
     eventually("a replacement", SOON, observe, |n| *n == before + 1).await;
     deployed.filled_to(5).await;

@@ -47,10 +47,10 @@ async fn status_is_served_over_http() {
     upgrade_that_cannot_launch(&deployed).await;
     only_for_the_token(&deployed).await;
     decision_by_its_id(&deployed).await;
-    reads_only(&deployed).await;
+    status_changes_nothing(&deployed).await;
     held_lock(&deployed).await;
     stale_and_healthy_again(&deployed).await;
-    nothing_in_the_log(&deployed).await;
+    assert_no_secret_in_the_log(&deployed).await;
     deployed.stack.stop();
 }
 
@@ -222,7 +222,7 @@ async fn decision_by_its_id(deployed: &Deployed) {
 }
 
 /// All rows and items of both stores, except host agents' heartbeats, which continue.
-async fn everything(deployed: &Deployed) -> BTreeMap<String, String> {
+async fn all_state(deployed: &Deployed) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for table in [
         "regions",
@@ -248,9 +248,9 @@ async fn everything(deployed: &Deployed) -> BTreeMap<String, String> {
     all
 }
 
-async fn reads_only(deployed: &Deployed) {
+async fn status_changes_nothing(deployed: &Deployed) {
     let states = async || {
-        let before = everything(deployed).await;
+        let before = all_state(deployed).await;
         for path in [
             "",
             "regions/us-east-1",
@@ -260,7 +260,7 @@ async fn reads_only(deployed: &Deployed) {
         ] {
             get(deployed, path).await;
         }
-        (before, everything(deployed).await)
+        (before, all_state(deployed).await)
     };
     // Agents of recently launched instances may still be at work.
     let (before, _) = eventually("two equal states", SOON, states, |(before, after)| {
@@ -337,7 +337,7 @@ async fn stale_and_healthy_again(deployed: &Deployed) {
     );
 }
 
-async fn nothing_in_the_log(deployed: &Deployed) {
+async fn assert_no_secret_in_the_log(deployed: &Deployed) {
     let log = deployed
         .function_log(&deployed.stack.env().status_function)
         .await;

@@ -19,7 +19,7 @@ async fn assigned(deployed: &Deployed, user: &str) {
 }
 
 /// Waits until every event is delivered and the buffer holds its target again.
-async fn settled(deployed: &Deployed) {
+async fn wait_until_settled(deployed: &Deployed) {
     let observe = async || {
         let events = deployed.control_events("GET", "", &Value::Null).await;
         (
@@ -58,10 +58,10 @@ async fn low_buffer_is_refilled_by_events_alone() {
     deployed.reconcile().await;
     deployed.filled_to(4).await;
     deployed.deliver_events().await;
-    settled(&deployed).await;
+    wait_until_settled(&deployed).await;
 
     assigned(&deployed, "ann").await;
-    settled(&deployed).await;
+    wait_until_settled(&deployed).await;
     assert_eq!(deployed.instances().await, 3, "one slot was missing");
 
     // Every event is delivered three times and out of order: nothing is launched twice.
@@ -70,7 +70,7 @@ async fn low_buffer_is_refilled_by_events_alone() {
     for user in ["bob", "cid", "dan", "eve"] {
         assigned(&deployed, user).await;
     }
-    settled(&deployed).await;
+    wait_until_settled(&deployed).await;
     assert_rows_match_machines(&deployed).await;
     let (free, instances) = (deployed.free().await, deployed.instances().await);
     assert_eq!(free + 5, instances * 2);
@@ -86,7 +86,7 @@ async fn low_buffer_is_refilled_by_events_alone() {
         assigned(&deployed, user).await;
     }
     deployed.reconcile().await;
-    settled(&deployed).await;
+    wait_until_settled(&deployed).await;
     assert_rows_match_machines(&deployed).await;
     deployed.stack.stop();
 }

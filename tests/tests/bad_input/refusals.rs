@@ -77,7 +77,7 @@ pub(crate) async fn refusals_come_in_their_precedence(deployed: &Deployed) {
     let answer = deployed.assign("modest", &asked_again).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let waiting = "SELECT count(*) FROM waiting_users WHERE user_id = 'modest'";
-    assert_eq!(deployed.count(waiting).await, 0, "and waits no more");
+    assert_eq!(deployed.count(waiting).await, 0, "and does not wait");
 }
 
 pub(crate) async fn log_distinguishes_refusals(deployed: &Deployed) {

@@ -33,7 +33,7 @@ pub(crate) async fn only_genuine_tokens_are_let_in(deployed: &Deployed) {
     unknown_key_ids_do_not_fetch_the_key_set(deployed).await;
 }
 
-fn somebody() -> Token {
+fn user_token() -> Token {
     Token::new("somebody")
 }
 
@@ -44,12 +44,12 @@ async fn with_token(deployed: &Deployed, token: &str) -> Answer {
 
 fn genuine() -> [(&'static str, Token); 4] {
     [
-        ("RS256", somebody()),
-        ("ES256", somebody().algorithm(Algorithm::Es256)),
-        ("expired within the leeway", somebody().expires_in(-5)),
+        ("RS256", user_token()),
+        ("ES256", user_token().algorithm(Algorithm::Es256)),
+        ("expired within the leeway", user_token().expires_in(-5)),
         (
             "for others, too",
-            somebody().claim("aud", json!(["another-service", "scaling-service"])),
+            user_token().claim("aud", json!(["another-service", "scaling-service"])),
         ),
     ]
 }
@@ -59,52 +59,52 @@ fn not_for_us() -> [(&'static str, Token, &'static str); 14] {
     [
         (
             "no signature",
-            somebody().algorithm(Algorithm::None),
+            user_token().algorithm(Algorithm::None),
             rsa_only,
         ),
         (
             "HMAC with the public key",
-            somebody().algorithm(Algorithm::Hs256WithPublicKey),
+            user_token().algorithm(Algorithm::Hs256WithPublicKey),
             rsa_only,
         ),
-        ("expired", somebody().expires_in(-3600), "is expired"),
-        ("without expiry", somebody().without("exp"), "`exp`"),
+        ("expired", user_token().expires_in(-3600), "is expired"),
+        ("without expiry", user_token().without("exp"), "`exp`"),
         (
             "expiry of another type",
-            somebody().claim("exp", "never"),
+            user_token().claim("exp", "never"),
             "`exp`",
         ),
         (
             "not valid yet",
-            somebody().claim("nbf", 4_102_444_800_i64),
+            user_token().claim("nbf", 4_102_444_800_i64),
             "is not valid yet",
         ),
         (
             "another issuer",
-            somebody().claim("iss", "https://login.local.invalid"),
+            user_token().claim("iss", "https://login.local.invalid"),
             "is from another issuer",
         ),
-        ("without issuer", somebody().without("iss"), "`iss`"),
-        ("issuers", somebody().claim("iss", json!([1])), "`iss`"),
+        ("without issuer", user_token().without("iss"), "`iss`"),
+        ("issuers", user_token().claim("iss", json!([1])), "`iss`"),
         (
             "another audience",
-            somebody().claim("aud", "scaling-service-2"),
+            user_token().claim("aud", "scaling-service-2"),
             "is for another audience",
         ),
-        ("without audience", somebody().without("aud"), "`aud`"),
+        ("without audience", user_token().without("aud"), "`aud`"),
         (
             "an unknown key",
-            somebody().key_id("made-up"),
+            user_token().key_id("made-up"),
             "is signed with an unknown key",
         ),
         (
             "none of two keys",
-            somebody().without_key_id(),
+            user_token().without_key_id(),
             "is signed with an unknown key",
         ),
         (
             "a key id that is a path",
-            somebody().key_id("../../etc/passwd"),
+            user_token().key_id("../../etc/passwd"),
             "is signed with an unknown key",
         ),
     ]
@@ -113,13 +113,13 @@ fn not_for_us() -> [(&'static str, Token, &'static str); 14] {
 /// Genuine tokens without a user that could be assigned a slot.
 fn without_a_user() -> [(&'static str, Token); 5] {
     [
-        ("no user", somebody().without("sub")),
-        ("an empty user", somebody().claim("sub", "")),
-        ("a number", somebody().claim("sub", 7)),
-        ("a long user", somebody().claim("sub", "x".repeat(256))),
+        ("no user", user_token().without("sub")),
+        ("an empty user", user_token().claim("sub", "")),
+        ("a number", user_token().claim("sub", 7)),
+        ("a long user", user_token().claim("sub", "x".repeat(256))),
         (
             "a line break",
-            somebody().claim("sub", "a\n{\"level\":\"ERROR\"}"),
+            user_token().claim("sub", "a\n{\"level\":\"ERROR\"}"),
         ),
     ]
 }
@@ -165,8 +165,8 @@ async fn forged(deployed: &Deployed) {
     let other = URL_SAFE_NO_PAD.encode(signature);
     let signed_by = |signature: &str| format!("{}.{}.{signature}", parts[0], parts[1]);
     let others = UserKeys::generate().unwrap();
-    let under_our_key_id = somebody().key_id(keys.key_id(Algorithm::Rs256));
-    let under_the_other_key_id = somebody().key_id(keys.key_id(Algorithm::Es256));
+    let under_our_key_id = user_token().key_id(keys.key_id(Algorithm::Rs256));
+    let under_the_other_key_id = user_token().key_id(keys.key_id(Algorithm::Es256));
     let elses = format!("{}.{}.{}", parts[0], claims("else"), parts[2]);
     let forged = [
         ("other claims", elses, "wrong signature"),
@@ -205,7 +205,7 @@ async fn forged(deployed: &Deployed) {
 async fn unknown_key_ids_do_not_fetch_the_key_set(deployed: &Deployed) {
     let before = deployed.stack.jwks().requests();
     for made_up in 0..10 {
-        let token = somebody().key_id(format!("made-up-{made_up}"));
+        let token = user_token().key_id(format!("made-up-{made_up}"));
         with_token(deployed, &deployed.sign(&token)).await;
     }
     let fetches = deployed.stack.jwks().requests() - before;

@@ -1,7 +1,7 @@
--- What happened to instances, slots and fences, in the order in which it was committed.
+-- The history of instances, slots and fences, in the order of the commits.
 --
--- The triggers are deferred to the end of their transaction: what they write down is as it is
--- committed, a moment before it is, and no transaction that saw it comes earlier in the list.
+-- The triggers are deferred to the end of their transaction: they record the state that is about
+-- to be committed, and no transaction that saw it comes earlier in the list.
 CREATE SCHEMA audit;
 
 CREATE TABLE audit.instances (
@@ -9,11 +9,11 @@ CREATE TABLE audit.instances (
     at         timestamptz NOT NULL,
     region     text NOT NULL,
     id         text NOT NULL,
-    -- Null after the row is gone.
+    -- Null once the row is deleted.
     status     text,
     notice     text,
     occupied   bigint NOT NULL,
-    -- Since its agent was last heard of; null if it never was.
+    -- Since the last heartbeat; null if there was none.
     silent_ms  bigint
 );
 
@@ -23,7 +23,7 @@ CREATE TABLE audit.slots (
     id          text NOT NULL,
     instance_id text NOT NULL,
     status      text,
-    was_user    text,
+    user_before text,
     user_id     text,
     session_id  text
 );
@@ -32,7 +32,7 @@ CREATE TABLE audit.fences (
     seq     bigserial PRIMARY KEY,
     at      timestamptz NOT NULL,
     region  text NOT NULL,
-    was     bigint,
+    version_before bigint,
     version bigint NOT NULL
 );
 
@@ -63,7 +63,7 @@ BEGIN
     THEN
         RETURN NULL;
     END IF;
-    INSERT INTO audit.slots (at, id, instance_id, status, was_user, user_id, session_id)
+    INSERT INTO audit.slots (at, id, instance_id, status, user_before, user_id, session_id)
     VALUES (clock_timestamp(), slot.id, slot.instance_id, NEW.status, OLD.user_id, NEW.user_id,
         NEW.session_id);
     RETURN NULL;
@@ -73,7 +73,7 @@ $$;
 CREATE FUNCTION audit.note_fence() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.version IS DISTINCT FROM OLD.version THEN
-        INSERT INTO audit.fences (at, region, was, version)
+        INSERT INTO audit.fences (at, region, version_before, version)
         VALUES (clock_timestamp(), NEW.region, OLD.version, NEW.version);
     END IF;
     RETURN NULL;

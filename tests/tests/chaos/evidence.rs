@@ -99,8 +99,8 @@ impl Evidence {
         let instances = "SELECT (extract(epoch FROM at) * 1000000)::bigint, id, status, notice,
             occupied, silent_ms FROM audit.instances ORDER BY seq";
         let slots = "SELECT (extract(epoch FROM at) * 1000000)::bigint, id, instance_id,
-            status, was_user, user_id, session_id FROM audit.slots ORDER BY seq";
-        let all_fences = "SELECT region, was, version FROM audit.fences ORDER BY seq";
+            status, user_before, user_id, session_id FROM audit.slots ORDER BY seq";
+        let all_fences = "SELECT region, version_before, version FROM audit.fences ORDER BY seq";
         let mut fences: BTreeMap<String, Vec<FenceChange>> = BTreeMap::new();
         for row in rows(all_fences).await {
             fences.entry(row.get(0)).or_default().push(FenceChange {

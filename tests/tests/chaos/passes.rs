@@ -113,7 +113,7 @@ impl PassLoad {
 
     /// Invokes without waiting for the answer.
     async fn leave(&self, payload: &Value) {
-        self.count("invocations that nobody waited for");
+        self.count("invocations without waiting");
         let asked = self.lambda.invoke().function_name(&self.function);
         let asked = asked.invocation_type(InvocationType::Event);
         let answer = asked.payload(Blob::new(payload.to_string())).send().await;

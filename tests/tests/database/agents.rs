@@ -179,7 +179,7 @@ async fn session_is_reported_in_order_and_its_slot_replaced() -> Result<()> {
     let slot = session.assign("alice", "1").await?.slot();
     for status in ["RUNNING", "DYING", "WAITING", "ALLOCATED", "nonsense"] {
         let outcome = session.outcome(&report(&slot, status, "i-1")).await?;
-        assert_eq!(outcome, "REFUSED", "{status}, but nobody connected");
+        assert_eq!(outcome, "REFUSED", "{status}, but no user connected");
     }
     assert_eq!(session.outcome(&replace(&slot, "i-1")).await?, "REFUSED");
     session.outcome(&claim(&slot, "alice", "1", "i-1")).await?;

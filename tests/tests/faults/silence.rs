@@ -76,7 +76,7 @@ async fn instance_is_lost_and_replaced(region: &Region<'_>, host: &str) {
         let report = region.reconcile().await;
         (region.rows().await.contains(&host.to_owned()), report)
     };
-    eventually("it is gone", SOON, pass, |(is_listed, _)| !is_listed).await;
+    eventually("the removal", SOON, pass, |(is_listed, _)| !is_listed).await;
     let lost = "lost: no heartbeat";
     let observe =
         async || errors_logged(region, lost).await + errors_logged_for_events(region, lost).await;

@@ -18,7 +18,7 @@ pub(crate) async fn are_deleted(deployed: &Deployed) {
     let stopped = |plan: &Value| with_status(plan, "in_error") == 1;
     let plan = fleet.plan_with("a stopped replica", stopped).await;
     assert_eq!(deleted(&plan), [(ids[0].as_str(), "replica_in_error")]);
-    assert_eq!(created(&plan), 1, "it is available no more: {plan:#}");
+    assert_eq!(created(&plan), 1, "it does not count: {plan:#}");
     deployed.set_faults(&json!({})).await;
 
     fleet.pass().await;

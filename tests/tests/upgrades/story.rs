@@ -56,7 +56,7 @@ pub(crate) async fn under_constant_assigning(deployed: &Deployed) {
 }
 
 async fn swap_back_and_forth(fleet: &Fleet<'_>) {
-    served(fleet, 1).await;
+    wait_until_served(fleet, 1).await;
     let report = fleet.ask(&fleet.image(2), NEW).await;
     assert_ne!(report["outcome"], "failed", "{report:#}");
     // It is warm, and no user is assigned there before the app version names it.
@@ -67,36 +67,36 @@ async fn swap_back_and_forth(fleet: &Fleet<'_>) {
     // From here on, each swap is one write: there, back, and there again.
     fleet.publish(NEW).await;
     assert_states_and_buffers(fleet, "BAKING", "CURRENT").await;
-    served(fleet, 2).await;
+    wait_until_served(fleet, 2).await;
     fleet.publish(OLD).await;
     assert_states_and_buffers(fleet, "CURRENT", "BAKING").await;
     fleet.publish(NEW).await;
     assert_states_and_buffers(fleet, "BAKING", "CURRENT").await;
-    is_so(fleet, "the old image is retired", |seen| {
+    wait_until(fleet, "the old image is retired", |seen| {
         seen[0].state == "RETIRED" && seen[1].state == "CURRENT"
     })
     .await;
-    served(fleet, 2).await;
+    wait_until_served(fleet, 2).await;
 }
 
 /// Asserts that both images are in these states, each with a whole buffer.
 async fn assert_states_and_buffers(fleet: &Fleet<'_>, first: &str, second: &str) {
-    is_so(fleet, &format!("{first} beside {second}"), |seen| {
+    wait_until(fleet, &format!("{first} beside {second}"), |seen| {
         seen[0].state == first && seen[1].state == second && seen.iter().all(is_full)
     })
     .await;
 }
 
 /// Waits until users have come to an image and its buffer is full again.
-async fn served(fleet: &Fleet<'_>, number: usize) {
+async fn wait_until_served(fleet: &Fleet<'_>, number: usize) {
     let image = |seen: &[Seen]| seen[number - 1].clone();
-    is_so(fleet, "users have come", |seen| image(seen).occupied > 0).await;
-    is_so(fleet, "it is full again", |seen| is_full(&image(seen))).await;
+    wait_until(fleet, "users have come", |seen| image(seen).occupied > 0).await;
+    wait_until(fleet, "it is full again", |seen| is_full(&image(seen))).await;
 }
 
-async fn is_so(fleet: &Fleet<'_>, what: &str, so: impl Fn(&[Seen]) -> bool) {
+async fn wait_until(fleet: &Fleet<'_>, what: &str, expected: impl Fn(&[Seen]) -> bool) {
     let observe = async || fleet.images().await.into_values().collect::<Vec<_>>();
-    eventually(what, SOON, observe, |seen| so(seen)).await;
+    eventually(what, SOON, observe, |seen| expected(seen)).await;
 }
 
 fn is_full(seen: &Seen) -> bool {

@@ -11,7 +11,7 @@ use testing::{SlotRow, SlotStatus, Tables};
 use super::{Generator, INSTANCES};
 use crate::database::steps::{Action, IMAGES, REGIONS, launch_of};
 
-const NOBODYS: &str = "of nobody";
+const UNKNOWN: &str = "unknown";
 
 impl Generator {
     /// A notice from EC2, repeated for some instances.
@@ -177,7 +177,7 @@ impl Generator {
         let client = match self.random.below(20) {
             0..8 => ClientBuild::Sha("sha-of-ami-1".into()),
             8..13 => ClientBuild::Sha("sha-of-ami-2".into()),
-            13 => ClientBuild::Sha(NOBODYS.into()),
+            13 => ClientBuild::Sha(UNKNOWN.into()),
             _ => ClientBuild::CurrentImage,
         };
         AssignRequest {
@@ -211,7 +211,7 @@ impl Generator {
 
     pub(super) fn launch(&mut self, id: &InstanceId) -> LaunchId {
         if self.random.chance(20) {
-            NOBODYS.into()
+            UNKNOWN.into()
         } else {
             launch_of(id)
         }
@@ -260,7 +260,7 @@ impl Generator {
             0 => {
                 let (user, session) = row.user.clone().unwrap_or_default();
                 let session = if self.random.chance(20) {
-                    NOBODYS.to_owned()
+                    UNKNOWN.to_owned()
                 } else {
                     session
                 };
