@@ -244,7 +244,7 @@ async fn forwarding_from_the_home_region_is_rejected() {
     let error = fixture.forward(&[HOME_REGION]).await.unwrap_err();
     let error = format!("{error:#}");
     assert!(
-        error.contains("The home region hears its own events"),
+        error.contains("The home region receives its own events"),
         "{error}"
     );
     let rules = fixture
