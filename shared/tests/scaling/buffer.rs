@@ -1,6 +1,6 @@
 //! Golden plans of the buffer: how many instances are launched, and which are drained.
 
-use shared::model::{ImageState, Instance};
+use shared::model::{Image, ImageState, Instance};
 use testing::{at, image, instance, snapshot};
 
 use crate::support::{assert_plan, draining, occupied};
@@ -50,6 +50,35 @@ fn surplus_drains_the_oldest_empty_instance() {
         "target 4, free 7, starting 0, waiting 0, occupied 1, live 4 of 10
         - drain i-9: free 7 exceeds the target of 4 by a whole instance
         · free 7 and starting 0 meet the target of 4",
+    );
+}
+
+#[test]
+fn instance_that_a_full_baking_buffer_needs_does_not_use_up_the_step() {
+    let baking = |id: &str| Instance {
+        image_id: "ami-0".into(),
+        ..instance(id)
+    };
+    // The baking image is drained first, but it has no surplus.
+    let mut snapshot = snapshot([
+        baking("i-0"),
+        baking("i-1"),
+        instance("i-2"),
+        instance("i-3"),
+        instance("i-4"),
+    ]);
+    snapshot.images.push(Image {
+        since: at(-600),
+        ..image("ami-0", ImageState::Baking)
+    });
+    snapshot.settings.scale_down_step = 1;
+    assert_plan(
+        &snapshot,
+        "target 4, free 6, starting 0, waiting 0, occupied 0, live 5 of 10
+        ami-0 BAKING: demand 4, free 4, starting 0
+        - drain i-2: free 6 exceeds the target of 4 by a whole instance
+        · ami-0 is kept for a rollback until 2026-01-01T12:20:00Z
+        · free 6 and starting 0 meet the target of 4",
     );
 }
 

@@ -34,7 +34,7 @@ async fn never_comes_up(deployed: &Deployed) {
     let (report, seen) =
         eventually("it failed", SOON, pass, |(_, seen)| seen.state == "FAILED").await;
     assert!(alerts_to(&report["plan"], "upgrade_dying"), "{report:#}");
-    assert_reason(&seen, "none is healthy: the old image stays");
+    assert_reason(&seen, "no other is healthy: the old image stays");
     deployed.set_faults(&json!({})).await;
     assert_only_the_old_image_is_left(&fleet, &sound).await;
 

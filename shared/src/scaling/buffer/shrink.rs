@@ -120,11 +120,14 @@ fn drain_surplus(
     let counts = plan.counts;
     let mut buffers = plan.images.clone();
     let mut staying = counts.live.saturating_sub(snapshot.leaving_count(plan));
-    let step = match snapshot.settings.scale_down_step {
-        0 => usize::MAX,
-        step => step as usize,
+    let mut drains_left = match snapshot.settings.scale_down_step {
+        0 => u32::MAX,
+        step => step,
     };
-    for (_, instance) in empty.into_iter().take(step) {
+    for (_, instance) in empty {
+        if drains_left == 0 {
+            break;
+        }
         let Some(buffer) = buffers
             .iter_mut()
             .find(|buffer| buffer.image == instance.image_id)
@@ -146,6 +149,8 @@ fn drain_surplus(
         };
         buffer.free = buffer.free.saturating_sub(instance.slots.waiting);
         staying = staying.saturating_sub(1);
+        // Only drains count: an instance that stays must not use up the step of one that leaves.
+        drains_left -= 1;
         drain(instance, reason, plan);
     }
 }
