@@ -1,17 +1,17 @@
-//! Users and their slots.
+//! Users and their slots. What needs no instance and no image is in [`testing::invariants::slots`].
 
 use std::collections::BTreeMap;
 
 use shared::ids::InstanceId;
 use shared::model::InstanceStatus;
+use testing::invariants::slots::{
+    Holding, is_handed_over, sessions_with_two_slots, users_above_limit,
+};
 use testing::{SlotRow, SlotStatus, Tables};
 
 use super::rule::{Check, Violation};
 use crate::effects::Effect;
 use crate::world::USER_LIMIT;
-
-/// A user and a session.
-type Holder = (String, String);
 
 /// The slots as the previous step left them.
 #[derive(Debug, Default)]
@@ -46,8 +46,6 @@ impl Slots {
         if tables.slots == self.before {
             return;
         }
-        let mut of_user: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut of_session: BTreeMap<&Holder, &String> = BTreeMap::new();
         for (id, slot) in &tables.slots {
             if let Some(before) = self.before.get(id) {
                 check_change(id, before, slot, found);
@@ -59,28 +57,37 @@ impl Slots {
             if slot.status == SlotStatus::Allocated && is_new {
                 check_assignment(tables, id, &slot.instance_id, found);
             }
-            let Some(holder) = &slot.user else { continue };
-            if !slot.status.is_held() {
-                continue;
-            }
-            *of_user.entry(&holder.0).or_default() += 1;
-            if let Some(other) = of_session.insert(holder, id) {
-                let text = format!("{holder:?} holds {other} and {id}");
-                found.push(Violation::new(Check::RepeatedRequestSameSlot, text));
-            }
         }
-        for (user, held) in of_user {
-            if held > USER_LIMIT {
-                let text = format!("{user} holds {held} slots");
-                found.push(Violation::new(Check::UserLimit, text));
-            }
+        let held = holdings(tables);
+        for text in sessions_with_two_slots(&held) {
+            found.push(Violation::new(Check::RepeatedRequestSameSlot, text));
+        }
+        for text in users_above_limit(&held, USER_LIMIT as usize) {
+            found.push(Violation::new(Check::UserLimit, text));
         }
         self.before.clone_from(&tables.slots);
     }
 }
 
+/// The slots that count towards the limits of their users, without a copy of their texts.
+fn holdings(tables: &Tables) -> Vec<Holding<&str>> {
+    let held = tables
+        .slots
+        .iter()
+        .filter(|(_, slot)| slot.status.is_held());
+    held.filter_map(|(id, slot)| {
+        let (user, session) = slot.user.as_ref()?;
+        Some(Holding {
+            slot: id.as_str(),
+            user,
+            session,
+        })
+    })
+    .collect()
+}
+
 fn check_change(id: &str, before: &SlotRow, after: &SlotRow, found: &mut Vec<Violation>) {
-    let changed_user = before.user.is_some() && after.user.is_some() && before.user != after.user;
+    let changed_user = is_handed_over(before.user.as_ref(), after.user.as_ref());
     let user_contradicts_status = after.user.is_some() == (after.status == SlotStatus::Waiting);
     // After the host has admitted a user's connection, only the host ends it.
     let user_evicted = matches!(before.status, SlotStatus::Connecting | SlotStatus::Running)
