@@ -114,3 +114,67 @@ fn check_assignment(tables: &Tables, slot: &str, id: &InstanceId, found: &mut Ve
         found.push(Violation::new(Check::AssignedOnlyInService, text));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slots that are `ALLOCATED` to a user and a session each.
+    fn allocated(slots: &[(&str, &str, &str)]) -> Tables {
+        let row = |user: &str, session: &str| SlotRow {
+            user: Some((user.to_owned(), session.to_owned())),
+            status: SlotStatus::Allocated,
+            ..SlotRow::waiting("i-1".into())
+        };
+        let rows = slots.iter();
+        Tables {
+            slots: rows
+                .map(|(id, user, session)| ((*id).to_owned(), row(user, session)))
+                .collect(),
+            ..Tables::default()
+        }
+    }
+
+    /// The rules of users that a change of the slots violates.
+    fn violated(before: &Tables, after: &Tables) -> Vec<Check> {
+        let mut slots = Slots {
+            before: before.slots.clone(),
+        };
+        let mut found = Vec::new();
+        slots.check_state(after, &mut found);
+        let of_users = |check: &Check| {
+            !matches!(
+                check,
+                Check::AssignedOnlyServed | Check::AssignedOnlyInService
+            )
+        };
+        let checks = found.iter().map(|violation| violation.check);
+        checks.filter(of_users).collect()
+    }
+
+    #[test]
+    fn slot_allocated_to_another_user_or_session_is_found() {
+        let before = allocated(&[("1", "ann", "a")]);
+        for other in [("1", "bob", "a"), ("1", "ann", "b")] {
+            let after = allocated(&[other]);
+            assert_eq!(violated(&before, &after), [Check::SlotHasOneUser]);
+        }
+    }
+
+    #[test]
+    fn second_slot_of_a_session_is_found() {
+        let after = allocated(&[("1", "ann", "a"), ("2", "ann", "a")]);
+        let found = violated(&Tables::default(), &after);
+        assert_eq!(found, [Check::RepeatedRequestSameSlot]);
+    }
+
+    #[test]
+    fn slot_above_the_limit_is_found() {
+        let at_limit = [("1", "ann", "a"), ("2", "ann", "b")];
+        assert_eq!(at_limit.len(), USER_LIMIT as usize);
+        let above = [at_limit[0], at_limit[1], ("3", "ann", "c")];
+        assert_eq!(violated(&Tables::default(), &allocated(&at_limit)), []);
+        let found = violated(&allocated(&at_limit), &allocated(&above));
+        assert_eq!(found, [Check::UserLimit]);
+    }
+}
