@@ -11,6 +11,7 @@ use shared::scaling::Reason;
 use shared::settings::RegionSettings;
 use shared::trigger::Trigger;
 use testing::InstanceRow;
+use testing::invariants::rest::{StoreView, rows_differ};
 
 use crate::checks::{Check, Violation};
 use crate::simulation::Simulation;
@@ -72,38 +73,13 @@ impl Simulation {
     }
 
     fn reason_in(&self, region: &RegionName) -> Option<String> {
-        {
-            let mut items = self.world.store.items();
-            let items = items.of(region);
-            if !items.open.is_empty() {
-                return Some(format!("intents {:?} are open", items.open.keys()));
-            }
-            if items.wake_mark.is_some() {
-                return Some("the wake mark is set".to_owned());
-            }
-            let is_held = |held: &testing::Held| held.expires_at > self.now().as_millisecond();
-            if items.lock.as_ref().is_some_and(is_held) {
-                return Some("the lock is held".to_owned());
-            }
-        }
-        {
-            let rows = self.world.database.rows();
-            let known: Vec<_> = rows
-                .tables
-                .instances
-                .iter()
-                .filter(|(_, row)| row.region == *region)
-                .map(|(id, _)| id)
-                .collect();
-            let host = self.world.host(region);
-            let state = host.state();
-            let live: Vec<_> = state.ec2.live(self.now()).collect();
-            if live != known {
-                return Some(format!("EC2 has {live:?}, and the rows are {known:?}"));
-            }
-        }
-        if let Some(reason) = self.unfinished_upgrade(region) {
-            return Some(reason);
+        let left = self.store_view(region).work_left();
+        let unfinished = (!left.is_empty())
+            .then(|| left.join(", "))
+            .or_else(|| self.rows_unlike_machines(region))
+            .or_else(|| self.unfinished_upgrade(region));
+        if unfinished.is_some() {
+            return unfinished;
         }
         if let Some(id) = self.agents.silent_in(region, &self.world) {
             return Some(format!(
@@ -115,6 +91,33 @@ impl Simulation {
             Ok(plan) => Some(format!("a pass has something to do: {plan}")),
             Err(error) => Some(error),
         }
+    }
+
+    /// What is left in the store. A process that died does not release its lock: the lock is held
+    /// until it expires.
+    fn store_view(&self, region: &RegionName) -> StoreView {
+        let mut items = self.world.store.items();
+        let items = items.of(region);
+        let is_held = |held: &testing::Held| held.expires_at > self.now().as_millisecond();
+        StoreView {
+            open_intents: items.open.keys().map(ToString::to_string).collect(),
+            has_wake_mark: items.wake_mark.is_some(),
+            lock_is_held: items.lock.as_ref().is_some_and(is_held),
+            other: Vec::new(),
+        }
+    }
+
+    fn rows_unlike_machines(&self, region: &RegionName) -> Option<String> {
+        let rows = self.world.database.rows();
+        let instances = rows.tables.instances.iter();
+        let known = instances
+            .filter(|(_, row)| row.region == *region)
+            .map(|(id, _)| id)
+            .collect();
+        let host = self.world.host(region);
+        let state = host.state();
+        let live = state.ec2.live(self.now()).collect();
+        rows_differ(&known, &live)
     }
 
     /// Every upgrade ends, successfully or not, and leaves the buffer on the current image.

@@ -111,7 +111,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     ),
     variant(
         "all launches have one token",
-        Check::Converges,
+        Check::OneLaunchPerIntent,
         3,
         |world| {
             break_ec2(world, Ec2Defect::OneTokenForAll);

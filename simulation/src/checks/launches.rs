@@ -1,10 +1,12 @@
-//! Launches: each is recorded first, happens once, and stays within the maximum.
+//! Launches: each is recorded first, happens once ([`testing::invariants::launches`]), and stays
+//! within the maximum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
-use shared::model::Intent;
-use testing::Tables;
+use shared::model::{Intent, LaunchRequest};
+use testing::invariants::{MachineHistory, launches};
+use testing::{Binding, Tables};
 
 use super::context::StepContext;
 use super::images::max_live;
@@ -117,10 +119,16 @@ impl Launches {
         recorded.closed = true;
         let machines = machines_of(context, &recorded.region, launch);
         let rows = context.world.database.rows();
+        let host = context.world.host(&recorded.region);
+        let state = host.state();
+        let now = context.world.now();
+        let is_live = |id: &InstanceId| {
+            let machine = state.ec2.machines.get(id);
+            machine.is_some_and(|machine| machine.is_live(now))
+        };
         let unknown: Vec<_> = machines
-            .live
             .iter()
-            .filter(|id| !rows.tables.instances.contains_key(*id))
+            .filter(|id| is_live(id) && !rows.tables.instances.contains_key(*id))
             .collect();
         if !unknown.is_empty() {
             let text = format!("{launch} was closed without rows for {unknown:?}");
@@ -144,17 +152,12 @@ impl Launches {
             let text = format!("EC2 got the launch request {launch}, which is not in the table");
             found.push(Violation::new(Check::LaunchOnlyIfRecorded, text));
         }
-        let machines = machines_of(context, region, launch);
-        let requested = recorded.intent.request.count as usize;
-        if machines.tokens > 1 || machines.all > requested {
-            let text = format!(
-                "{launch} requested {requested} and has {} machines under {} tokens",
-                machines.all, machines.tokens
-            );
+        for text in launch_violations(context, region, &recorded.intent) {
             found.push(Violation::new(Check::OneLaunchPerIntent, text));
         }
+        let has_machines = !machines_of(context, region, launch).is_empty();
         let counted = self.counted_machines(context, region);
-        if machines.all > 0 && !recorded.closed && counted > recorded.max {
+        if has_machines && !recorded.closed && counted > recorded.max {
             let text = format!(
                 "{launch} makes {counted} machines in {region}, and the maximum is {}",
                 recorded.max
@@ -186,10 +189,63 @@ impl Launches {
     }
 }
 
-struct LaunchedMachines {
-    all: usize,
-    live: Vec<InstanceId>,
-    tokens: usize,
+/// Checks that EC2 got only the request that the intent records, and launched its machines once.
+/// The views hold only what has the token or the tag of the intent: a copy of all launches of a
+/// region would be slow.
+fn launch_violations(
+    context: &StepContext<'_>,
+    region: &RegionName,
+    intent: &Intent,
+) -> Vec<String> {
+    let host = context.world.host(region);
+    let state = host.state();
+    let is_related = |token: &ClientToken, request: &LaunchRequest| {
+        *token == intent.client_token || launch_of(request) == Some(intent.launch_id.as_str())
+    };
+    let recorded = request_view(&intent.client_token, &intent.request);
+    let attempts = state.launches.iter();
+    let attempts = attempts
+        .filter(|(token, request)| is_related(token, request))
+        .map(|(token, request)| request_view(token, request));
+    let requests: Vec<_> = [recorded].into_iter().chain(attempts).collect();
+    let bindings = state.ec2.tokens.iter();
+    let machines: Vec<_> = bindings
+        .filter(|((token, _), binding)| is_related(token, &binding.request))
+        .flat_map(|((token, subnet), binding)| machine_views(token, subnet, binding))
+        .collect();
+    launches::violations(&requests, &machines)
+}
+
+fn request_view<'r>(
+    token: &ClientToken,
+    request: &'r LaunchRequest,
+) -> launches::LaunchRequest<&'r LaunchRequest> {
+    launches::LaunchRequest {
+        token: token.to_string(),
+        launch: launch_of(request).unwrap_or_default().to_owned(),
+        count: request.count as usize,
+        parameters: request,
+    }
+}
+
+/// The machines that EC2 launched under a token in a subnet, all at once.
+fn machine_views(token: &ClientToken, subnet: &str, binding: &Binding) -> Vec<MachineHistory> {
+    let launch = launch_of(&binding.request).unwrap_or_default();
+    let view = |id: &InstanceId| MachineHistory {
+        id: id.to_string(),
+        token: token.to_string(),
+        launch: launch.to_owned(),
+        reservation: format!("{token} in {subnet}"),
+        ..MachineHistory::default()
+    };
+    binding.ids.iter().map(view).collect()
+}
+
+/// The launch in the tag of a request.
+fn launch_of(request: &LaunchRequest) -> Option<&str> {
+    let mut tags = request.tags.iter();
+    let tag = tags.find(|(key, _)| key == shared::host::tags::LAUNCH);
+    tag.map(|(_, launch)| launch.as_str())
 }
 
 /// The machines that EC2 ever launched for an intent.
@@ -197,37 +253,14 @@ fn machines_of(
     context: &StepContext<'_>,
     region: &RegionName,
     launch: &LaunchId,
-) -> LaunchedMachines {
+) -> Vec<InstanceId> {
     let host = context.world.host(region);
     let state = host.state();
-    let now = context.world.now();
-    let is_of_launch = |(key, value): &(String, String)| {
-        key == shared::host::tags::LAUNCH && value == launch.as_str()
-    };
-    let bindings: Vec<_> = state
-        .ec2
-        .tokens
-        .iter()
-        .filter(|(_, binding)| binding.request.tags.iter().any(is_of_launch))
-        .collect();
-    let tokens: BTreeSet<_> = bindings.iter().map(|((token, _), _)| token).collect();
-    let ids: Vec<_> = bindings
-        .iter()
-        .flat_map(|(_, binding)| &binding.ids)
-        .collect();
-    let is_live = |id: &InstanceId| {
-        let machine = state.ec2.machines.get(id);
-        machine.is_some_and(|machine| machine.is_live(now))
-    };
-    LaunchedMachines {
-        all: ids.len(),
-        live: ids
-            .iter()
-            .filter(|id| is_live(id))
-            .map(|id| (*id).clone())
-            .collect(),
-        tokens: tokens.len(),
-    }
+    let bindings = state.ec2.tokens.values();
+    bindings
+        .filter(|binding| launch_of(&binding.request) == Some(launch.as_str()))
+        .flat_map(|binding| binding.ids.iter().cloned())
+        .collect()
 }
 
 fn is_in_store(context: &StepContext<'_>, region: &RegionName, launch: &LaunchId) -> bool {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ids::InstanceId;
 use shared::model::{InstanceStatus, MachineState};
+use testing::invariants::removals::{is_drained_under_users, is_terminated_under_users};
 use testing::{InstanceRow, SlotStatus, Tables};
 
 use super::context::StepContext;
@@ -89,21 +90,25 @@ fn check_transition(
     if to < from {
         violated(Check::StatesGoForward, "a step back");
     }
-    if to == InstanceStatus::Draining && before.occupied && after.notice.is_none() {
+    if to == InstanceStatus::Draining
+        && is_drained_under_users(before.occupied, after.notice.is_some())
+    {
         violated(Check::OccupiedNotDrained, "it has a user");
     }
-    if to != InstanceStatus::Terminating || !is_running(context, id, &before.row) {
+    if to != InstanceStatus::Terminating {
         return;
     }
+    let runs = is_running(context, id, &before.row);
     let silence = context.agents.silence(id, context.world.now());
     let timeouts = tables.regions[&before.row.region].settings.timeouts;
-    if before.occupied && silence.is_some_and(|silence| silence < timeouts.lost) {
+    let is_lost = silence.is_none_or(|silence| silence >= timeouts.lost);
+    if is_terminated_under_users(before.occupied, is_lost, runs) {
         violated(
             Check::OccupiedNotTerminated,
             "it has a user and a living agent",
         );
     }
-    let in_service = from == InstanceStatus::Active;
+    let in_service = from == InstanceStatus::Active && runs;
     if in_service && silence.is_some_and(|silence| silence < timeouts.heartbeat) {
         violated(
             Check::NothingRunningRemoved,

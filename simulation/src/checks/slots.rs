@@ -1,17 +1,17 @@
-//! Users and their slots.
+//! Users and their slots. What needs no instance and no image is in [`testing::invariants::slots`].
 
 use std::collections::BTreeMap;
 
 use shared::ids::InstanceId;
 use shared::model::InstanceStatus;
+use testing::invariants::slots::{
+    Holding, is_handed_over, sessions_with_two_slots, users_above_limit,
+};
 use testing::{SlotRow, SlotStatus, Tables};
 
 use super::rule::{Check, Violation};
 use crate::effects::Effect;
 use crate::world::USER_LIMIT;
-
-/// A user and a session.
-type Holder = (String, String);
 
 /// The slots as the previous step left them.
 #[derive(Debug, Default)]
@@ -46,8 +46,6 @@ impl Slots {
         if tables.slots == self.before {
             return;
         }
-        let mut of_user: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut of_session: BTreeMap<&Holder, &String> = BTreeMap::new();
         for (id, slot) in &tables.slots {
             if let Some(before) = self.before.get(id) {
                 check_change(id, before, slot, found);
@@ -59,28 +57,37 @@ impl Slots {
             if slot.status == SlotStatus::Allocated && is_new {
                 check_assignment(tables, id, &slot.instance_id, found);
             }
-            let Some(holder) = &slot.user else { continue };
-            if !slot.status.is_held() {
-                continue;
-            }
-            *of_user.entry(&holder.0).or_default() += 1;
-            if let Some(other) = of_session.insert(holder, id) {
-                let text = format!("{holder:?} holds {other} and {id}");
-                found.push(Violation::new(Check::RepeatedRequestSameSlot, text));
-            }
         }
-        for (user, held) in of_user {
-            if held > USER_LIMIT {
-                let text = format!("{user} holds {held} slots");
-                found.push(Violation::new(Check::UserLimit, text));
-            }
+        let held = holdings(tables);
+        for text in sessions_with_two_slots(&held) {
+            found.push(Violation::new(Check::RepeatedRequestSameSlot, text));
+        }
+        for text in users_above_limit(&held, USER_LIMIT as usize) {
+            found.push(Violation::new(Check::UserLimit, text));
         }
         self.before.clone_from(&tables.slots);
     }
 }
 
+/// The slots that count towards the limits of their users, without a copy of their texts.
+fn holdings(tables: &Tables) -> Vec<Holding<&str>> {
+    let held = tables
+        .slots
+        .iter()
+        .filter(|(_, slot)| slot.status.is_held());
+    held.filter_map(|(id, slot)| {
+        let (user, session) = slot.user.as_ref()?;
+        Some(Holding {
+            slot: id.as_str(),
+            user,
+            session,
+        })
+    })
+    .collect()
+}
+
 fn check_change(id: &str, before: &SlotRow, after: &SlotRow, found: &mut Vec<Violation>) {
-    let changed_user = before.user.is_some() && after.user.is_some() && before.user != after.user;
+    let changed_user = is_handed_over(before.user.as_ref(), after.user.as_ref());
     let user_contradicts_status = after.user.is_some() == (after.status == SlotStatus::Waiting);
     // After the host has admitted a user's connection, only the host ends it.
     let user_evicted = matches!(before.status, SlotStatus::Connecting | SlotStatus::Running)
@@ -105,5 +112,69 @@ fn check_assignment(tables: &Tables, slot: &str, id: &InstanceId, found: &mut Ve
     if status != Some(InstanceStatus::Active) {
         let text = format!("slot {slot} was assigned on {id}, which is {status:?}");
         found.push(Violation::new(Check::AssignedOnlyInService, text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slots that are `ALLOCATED` to a user and a session each.
+    fn allocated(slots: &[(&str, &str, &str)]) -> Tables {
+        let row = |user: &str, session: &str| SlotRow {
+            user: Some((user.to_owned(), session.to_owned())),
+            status: SlotStatus::Allocated,
+            ..SlotRow::waiting("i-1".into())
+        };
+        let rows = slots.iter();
+        Tables {
+            slots: rows
+                .map(|(id, user, session)| ((*id).to_owned(), row(user, session)))
+                .collect(),
+            ..Tables::default()
+        }
+    }
+
+    /// The rules of users that a change of the slots violates.
+    fn violated(before: &Tables, after: &Tables) -> Vec<Check> {
+        let mut slots = Slots {
+            before: before.slots.clone(),
+        };
+        let mut found = Vec::new();
+        slots.check_state(after, &mut found);
+        let of_users = |check: &Check| {
+            !matches!(
+                check,
+                Check::AssignedOnlyServed | Check::AssignedOnlyInService
+            )
+        };
+        let checks = found.iter().map(|violation| violation.check);
+        checks.filter(of_users).collect()
+    }
+
+    #[test]
+    fn slot_allocated_to_another_user_or_session_is_found() {
+        let before = allocated(&[("1", "ann", "a")]);
+        for other in [("1", "bob", "a"), ("1", "ann", "b")] {
+            let after = allocated(&[other]);
+            assert_eq!(violated(&before, &after), [Check::SlotHasOneUser]);
+        }
+    }
+
+    #[test]
+    fn second_slot_of_a_session_is_found() {
+        let after = allocated(&[("1", "ann", "a"), ("2", "ann", "a")]);
+        let found = violated(&Tables::default(), &after);
+        assert_eq!(found, [Check::RepeatedRequestSameSlot]);
+    }
+
+    #[test]
+    fn slot_above_the_limit_is_found() {
+        let at_limit = [("1", "ann", "a"), ("2", "ann", "b")];
+        assert_eq!(at_limit.len(), USER_LIMIT as usize);
+        let above = [at_limit[0], at_limit[1], ("3", "ann", "c")];
+        assert_eq!(violated(&Tables::default(), &allocated(&at_limit)), []);
+        let found = violated(&allocated(&at_limit), &allocated(&above));
+        assert_eq!(found, [Check::UserLimit]);
     }
 }

@@ -1,25 +1,29 @@
 //! One launch for each intent, wherever a function dies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use super::MachineHistory;
 
 /// One request to EC2 to launch machines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaunchRequest {
+pub struct LaunchRequest<P = BTreeMap<String, String>> {
     pub token: String,
     /// The launch in the tag of the requested machines.
     pub launch: String,
     pub count: usize,
     /// All parameters of the request.
-    pub parameters: BTreeMap<String, String>,
+    pub parameters: P,
 }
 
 /// Every request under one token is the same, every launch has one token, and EC2 launched no more
 /// machines under a token than were requested, all of them at once.
-pub fn violations(requests: &[LaunchRequest], machines: &[MachineHistory]) -> Vec<String> {
+pub fn violations<P: PartialEq + Debug>(
+    requests: &[LaunchRequest<P>],
+    machines: &[MachineHistory],
+) -> Vec<String> {
     let mut found = Vec::new();
-    let mut by_token: BTreeMap<&str, &LaunchRequest> = BTreeMap::new();
+    let mut by_token: BTreeMap<&str, &LaunchRequest<P>> = BTreeMap::new();
     let mut tokens: BTreeMap<&str, &str> = BTreeMap::new();
     for request in requests {
         let token = request.token.as_str();
@@ -138,7 +142,8 @@ mod tests {
 
     #[test]
     fn machine_without_a_request_or_with_another_tag_is_found() {
-        assert_eq!(violations(&[], &[machine("i-1", "t", 1_000)]).len(), 1);
+        let none: [LaunchRequest; 0] = [];
+        assert_eq!(violations(&none, &[machine("i-1", "t", 1_000)]).len(), 1);
         let mut other = machine("i-1", "t", 1_000);
         other.launch = "launch-u".to_owned();
         assert_eq!(violations(&[request("t", 1)], &[other]).len(), 1);

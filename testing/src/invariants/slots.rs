@@ -28,48 +28,60 @@ impl SlotChange {
     }
 }
 
-/// A slot that a user holds, or was assigned.
+/// A slot that a user holds, or was assigned. A `Holding<&str>` copies no text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Holding {
-    pub slot: String,
-    pub user: String,
-    pub session: String,
+pub struct Holding<T = String> {
+    pub slot: T,
+    pub user: T,
+    pub session: T,
 }
 
-/// Whether a slot went from one user to another without being free in between.
+/// Whether a slot went from one user or session to another without being free in between.
 pub fn is_handed_over<T: PartialEq>(before: Option<&T>, after: Option<&T>) -> bool {
     before.is_some() && after.is_some() && before != after
 }
 
-/// The slots that users hold at one moment: none above the limit, and one for each session.
-pub fn holding_violations<'h>(
-    holdings: impl IntoIterator<Item = &'h Holding>,
+/// The slots that users hold at one moment: one for each session, and none above the limit.
+pub fn holding_violations<'h, T: AsRef<str> + 'h>(
+    holdings: impl IntoIterator<Item = &'h Holding<T>> + Clone,
     limit: usize,
 ) -> Vec<String> {
+    let mut found = sessions_with_two_slots(holdings.clone());
+    found.extend(users_above_limit(holdings, limit));
+    found
+}
+
+/// Each session holds one slot at a moment: a repeated request gets the slot that it holds.
+pub fn sessions_with_two_slots<'h, T: AsRef<str> + 'h>(
+    holdings: impl IntoIterator<Item = &'h Holding<T>>,
+) -> Vec<String> {
     let mut found = Vec::new();
-    let mut of_user: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for Holding {
-        slot,
-        user,
-        session,
-    } in holdings
-    {
-        *counts.entry(user).or_default() += 1;
-        if let Some(other) = of_user.entry(user).or_default().insert(session, slot) {
+    let mut slots: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for holding in holdings {
+        let (user, session) = (holding.user.as_ref(), holding.session.as_ref());
+        let slot = holding.slot.as_ref();
+        if let Some(other) = slots.insert((user, session), slot) {
             found.push(format!(
                 "session {session} of {user} holds {other} and {slot}"
             ));
         }
     }
-    for (user, count) in counts {
-        if count > limit {
-            found.push(format!(
-                "{user} holds {count} slots, with a limit of {limit}"
-            ));
-        }
-    }
     found
+}
+
+/// No user holds more slots than `limit` at a moment.
+pub fn users_above_limit<'h, T: AsRef<str> + 'h>(
+    holdings: impl IntoIterator<Item = &'h Holding<T>>,
+    limit: usize,
+) -> Vec<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for holding in holdings {
+        *counts.entry(holding.user.as_ref()).or_default() += 1;
+    }
+    let above = counts.into_iter().filter(|(_, count)| *count > limit);
+    above
+        .map(|(user, count)| format!("{user} holds {count} slots, with a limit of {limit}"))
+        .collect()
 }
 
 /// A history of slots: no slot is handed over, and the rules of [`holding_violations`] hold after
@@ -93,7 +105,7 @@ pub fn history_violations(changes: &[SlotChange], limit: usize) -> Vec<String> {
                 user: user.to_owned(),
                 session: change.session.clone().unwrap_or_default(),
             });
-            let broken = holding_violations(holdings.iter(), limit);
+            let broken = holding_violations(&*holdings, limit);
             found.extend(broken.iter().map(|text| format!("{text}: {change:?}")));
         }
     }
