@@ -7,6 +7,7 @@ mod address;
 mod advance;
 mod associate;
 mod change;
+mod ended_by;
 mod file;
 mod ids;
 mod inject;
@@ -23,6 +24,7 @@ mod state_reason;
 pub use address::{Address, Association, DisassociationReason};
 pub use associate::AssociateOutcome;
 pub use change::{Change, ChangeKind};
+pub use ended_by::{EndedBy, LaunchFailure};
 pub use file::{
     AddressFile, Architecture, Cidr, DEFAULT_WORLD, Image, ImageState, RegionFile, SecurityGroup,
     Subnet, Tags, WorldFile,
@@ -36,4 +38,4 @@ pub use metadata::{HttpTokens, MetadataOptions, Switch};
 pub use region::{InstanceView, Region};
 pub use shutdown::UnknownInstances;
 pub use state::World;
-pub use state_reason::{EndedBy, LaunchFailure, StateReason};
+pub use state_reason::StateReason;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::address::DisassociationReason;
 use super::change::{Change, ChangeKind};
+use super::ended_by::EndedBy;
 use super::instance::{Interruption, State};
 use super::shutdown::ShutdownKind;
 use super::state::World;
-use super::state_reason::EndedBy;
 use crate::clock::UnixMillis;
 use crate::faults::{AppliesFrom, InstanceEffect, InterruptAction};
 

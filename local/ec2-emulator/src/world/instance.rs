@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ended_by::EndedBy;
 use super::file::{Subnet, Tags};
 use super::metadata::MetadataOptions;
-use super::state_reason::EndedBy;
 use crate::clock::UnixMillis;
 use crate::faults::{InstanceEffect, InterruptAction, Pool};
 use crate::market::Market;

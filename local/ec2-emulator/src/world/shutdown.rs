@@ -1,8 +1,8 @@
 //! The end of an instance: by a request, by its own operating system, or by an interruption.
 
+use super::ended_by::EndedBy;
 use super::instance::{ShutdownBehavior, State, Transition};
 use super::state::World;
-use super::state_reason::EndedBy;
 use crate::clock::UnixMillis;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
