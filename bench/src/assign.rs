@@ -111,7 +111,7 @@ async fn in_postgres(sql: &Client, sha: &str, outcome: &str, times: usize) -> Re
 
 async fn over_graphql(stack: &Stack) -> Result<Vec<Row>> {
     let env = stack.env();
-    let counter = Proxy::before(&env.hasura_url, proxy::graphql_operation)?;
+    let counter = Proxy::start(&env.hasura_url, proxy::graphql_operation)?;
     let settings = HasuraSettings {
         url: counter.url().to_owned(),
         admin_secret: env.hasura_admin_secret.clone().into(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use replica_http_adapter::HttpReplicas;
 use scaling_bench::{Quantity, Row, Samples, Section};
-use scaling_tests::replica_server::{Manner, ReplicaServer, crowd};
+use scaling_tests::replica_server::{Behavior, ReplicaServer, loopback};
 use shared::ids::InstanceId;
 use shared::model::{Machine, ReplicaAnswer};
 use shared::replicas::ask_all;
@@ -22,16 +22,16 @@ const RUNS: usize = 5;
 const MARGIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn measure() -> Result<Section> {
-    let all_answer = ReplicaServer::listen("0.0.0.0:0", None, |_| Manner::healthy(3)).await;
+    let all_answer = ReplicaServer::listen("0.0.0.0:0", None, |_| Behavior::healthy(3)).await;
     let some_hang = ReplicaServer::listen("0.0.0.0:0", None, |address| {
-        if crowd::place(address).is_multiple_of(HANGING) {
-            Manner::Hangs
+        if loopback::place(address).is_multiple_of(HANGING) {
+            Behavior::Hangs
         } else {
-            Manner::healthy(3)
+            Behavior::healthy(3)
         }
     })
     .await;
-    let machines = crowd::machines(REPLICAS);
+    let machines = loopback::machines(REPLICAS);
     let limit = StatusApi::default().time_limit;
     let hanging = REPLICAS / HANGING;
     let rows = vec![

@@ -144,8 +144,8 @@ impl WakeBench<'_> {
     /// Counts the requests of wakes. Returns the rows, and the requests of the last wake by name.
     async fn count_requests(&self) -> Result<(Vec<Row>, String)> {
         let env = self.stack.env();
-        let graphql = Proxy::before(&env.hasura_url, proxy::graphql_operation)?;
-        let dynamodb = Proxy::before(&env.aws_endpoint_url, proxy::dynamodb_action)?;
+        let graphql = Proxy::start(&env.hasura_url, proxy::graphql_operation)?;
+        let dynamodb = Proxy::start(&env.aws_endpoint_url, proxy::dynamodb_action)?;
         let proxied = [
             ("HASURA_URL", graphql.url()),
             ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url()),
