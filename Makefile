@@ -9,7 +9,7 @@ help: ## Lists the targets
 	@echo "The times are those of two cores."
 
 .PHONY: setup
-setup: ## Builds and installs what is missing, into .local/ and target/: 6 min the first time, then seconds
+setup: ## Builds and installs what is missing, into .local/ and target/: 7 min the first time, then seconds
 	@local/setup.sh
 
 .PHONY: run
