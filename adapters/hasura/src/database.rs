@@ -8,23 +8,11 @@ use shared::model::Instance;
 use shared::settings::Columns;
 
 use crate::client::HasuraClient;
+use crate::documents::documents;
 use crate::rows;
 
 /// The most instances in one page of an observation.
 const PAGE: i64 = 1000;
-
-macro_rules! documents {
-    ($($path:tt: $($operation:ident),+;)*) => {$($(
-        #[derive(GraphQLQuery)]
-        #[graphql(
-            schema_path = "../../hasura/schema.graphql",
-            query_path = $path,
-            response_derives = "Debug",
-            custom_scalars_module = "crate::rows::scalars"
-        )]
-        struct $operation;
-    )+)*};
-}
 
 documents! {
     "graphql/begin_pass.graphql": BeginPass, Look, MoreInstances;

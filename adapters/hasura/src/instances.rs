@@ -10,27 +10,8 @@ use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use shared::model::{ImageState, NewInstance, SpotNotice, TerminateIf};
 
 use crate::database::{HasuraDatabase, fenced};
+use crate::documents::documents;
 use crate::rows;
-
-/// Declares the documents and, for each fenced write, the field of its answer that has the rows.
-macro_rules! documents {
-    ($($path:tt: $($operation:ident $(-> $module:ident)?),+;)*) => {$($(
-        #[derive(GraphQLQuery)]
-        #[graphql(
-            schema_path = "../../hasura/schema.graphql",
-            query_path = $path,
-            response_derives = "Debug",
-            custom_scalars_module = "crate::rows::scalars"
-        )]
-        struct $operation;
-
-        $(impl FencedWrite for $operation {
-            fn rows(answer: Self::ResponseData) -> Vec<(String, String)> {
-                answer.$module.into_iter().map(|row| (row.id, row.outcome)).collect()
-            }
-        })?
-    )+)*};
-}
 
 documents! {
     "graphql/pass_writes.graphql":

@@ -4,6 +4,7 @@
 mod assign;
 mod client;
 mod database;
+mod documents;
 mod instances;
 mod overview;
 mod rows;

@@ -12,16 +12,12 @@ use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, 
 
 use crate::client::HasuraClient;
 use crate::database::instances_after;
+use crate::documents::documents;
 use crate::rows;
 
-#[derive(GraphQLQuery)]
-#[graphql(
-    schema_path = "../../hasura/schema.graphql",
-    query_path = "graphql/overview.graphql",
-    response_derives = "Debug",
-    custom_scalars_module = "crate::rows::scalars"
-)]
-struct ReadOverview;
+documents! {
+    "graphql/overview.graphql": ReadOverview;
+}
 
 type RegionRow = read_overview::ReadOverviewStatusRegions;
 type ImageRow = read_overview::ReadOverviewStatusImages;
