@@ -117,14 +117,13 @@ impl RegionSettings {
     /// # Errors
     /// Names the first invalid column, and what its value must be.
     pub fn from_columns(row: &Columns) -> Result<Self, BadSetting> {
-        let mut row = overlay(defaults(), row);
-        let replicas = ReplicaSettings::from_columns(&row)?;
+        let mut row = Value::Object(overlay(defaults(), row));
+        let replicas = ReplicaSettings::read(&row)?;
         if row.get("algorithm").and_then(Value::as_str) == Some(REPLICA)
             && let Some(choices) = row.get_mut("launch_choices")
         {
             launch_choices::fill_in_capacity(choices, replicas.capacity);
         }
-        let row = Value::Object(row);
         let settings = Self {
             timeouts: columns::read(&row)?,
             upgrades: columns::read(&row)?,

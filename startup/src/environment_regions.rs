@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use shared::clock::Clock;
 use shared::db::{DbError, Fence, Observation, RegionDatabase};
 use shared::ids::{InstanceId, RegionName};
 use shared::model::Instance;
-use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
+use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview};
 
 use crate::config::EnvironmentRegion;
 
@@ -41,7 +41,9 @@ impl EnvironmentRegions {
     }
 
     fn observation(&self, region: &RegionName) -> Result<Observation, DbError> {
-        let EnvironmentRegion { settings, image } = &self.region;
+        let EnvironmentRegion {
+            settings, image, ..
+        } = &self.region;
         if *region != settings.name {
             return Err(DbError::UnknownRegion(region.clone()));
         }
@@ -76,26 +78,17 @@ impl RegionDatabase for EnvironmentRegions {
 #[async_trait]
 impl Overview for EnvironmentRegions {
     async fn regions(&self) -> Result<Vec<RegionOverview>, DbError> {
-        let EnvironmentRegion { settings, image } = &self.region;
-        let seconds =
-            |duration: SignedDuration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+        let EnvironmentRegion {
+            settings,
+            overview,
+            image,
+        } = &self.region;
         Ok(vec![RegionOverview {
             region: settings.name.clone(),
             enabled: settings.enabled,
             paused: settings.paused,
             algorithm: settings.algorithm.clone(),
-            settings: SettingsOverview {
-                target_free: settings.target_free,
-                max_instances: settings.max_instances,
-                scale_up_step: settings.scale_up_step,
-                scale_down_step: settings.scale_down_step,
-                heartbeat_seconds: seconds(settings.timeouts.heartbeat),
-                lost_seconds: seconds(settings.timeouts.lost),
-                upgrade_surge: settings.upgrades.surge,
-                upgrade_seconds: seconds(settings.upgrades.deadline),
-                swap_when_warm: settings.upgrades.swap_when_warm,
-                bake_seconds: seconds(settings.upgrades.bake),
-            },
+            settings: overview.clone(),
             // The real time is not known, so it is that of this process.
             created_at: self.since,
             now: self.clock.now(),

@@ -81,10 +81,14 @@ impl ReplicaSettings {
     /// # Errors
     /// Names the first invalid column, and what its value must be.
     pub fn from_columns(row: &Columns) -> Result<Self, BadSetting> {
-        let row = Value::Object(overlay(defaults(), row));
+        Self::read(&Value::Object(overlay(defaults(), row)))
+    }
+
+    /// Reads a row that has the defaults already.
+    pub(super) fn read(row: &Value) -> Result<Self, BadSetting> {
         Ok(Self {
-            api: columns::read(&row)?,
-            ..columns::read(&row)?
+            api: columns::read(row)?,
+            ..columns::read(row)?
         })
     }
 }

@@ -2,9 +2,12 @@
 //! are null and, without Hasura, the stack's only region.
 
 use jiff::Timestamp;
+use serde_json::Value;
 use shared::model::{Image, ImageState};
+use shared::overview::SettingsOverview;
 use shared::settings::{
-    BadSetting, Columns, Kind, REPLICA, RegionSettings, ReplicaSettings, Setting, TABLE, overlay,
+    BadSetting, Columns, Kind, REPLICA, RegionSettings, ReplicaSettings, Setting, TABLE, defaults,
+    overlay,
 };
 
 use super::environment::{ConfigError, Environment, required};
@@ -13,6 +16,8 @@ use super::environment::{ConfigError, Environment, required};
 #[derive(Clone, Debug)]
 pub struct EnvironmentRegion {
     pub settings: RegionSettings,
+    /// The settings as `status` shows them.
+    pub overview: SettingsOverview,
     pub image: Image,
 }
 
@@ -50,7 +55,12 @@ pub fn environment_region(env: &dyn Environment) -> Result<EnvironmentRegion, Co
         since: Timestamp::UNIX_EPOCH,
     };
     let settings = RegionSettings::from_columns(&row).map_err(|error| in_variable(env, error))?;
-    Ok(EnvironmentRegion { settings, image })
+    let overview = SettingsOverview::from_columns(&Value::Object(overlay(defaults(), &row)));
+    Ok(EnvironmentRegion {
+        settings,
+        overview,
+        image,
+    })
 }
 
 /// The columns whose variables are set.
@@ -213,7 +223,9 @@ mod tests {
     #[test]
     fn region_of_the_environment_has_replicas() {
         let env = with(&complete(), "REPLICA_CAPACITY", "3");
-        let EnvironmentRegion { settings, image } = region(&env).unwrap();
+        let EnvironmentRegion {
+            settings, image, ..
+        } = region(&env).unwrap();
         assert_eq!(settings.algorithm, REPLICA);
         assert!(settings.enabled && !settings.paused);
         assert_eq!(settings.name.as_str(), "eu-west-1");
