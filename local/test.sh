@@ -20,12 +20,15 @@ lint_and_more() {
     start "lint" "100:300" lint
     start "release of assign-user" "100:150" local/check-release.sh
     start "templates" "100:30" templates
+    start "dependencies" "100:20" local/check-dependencies.sh
     start "browser" "100:30" local/browser.sh
     finish
 }
 
 step "setup" local/setup.sh
 step "format" format
-step "lint, release of assign-user, templates, browser" lint_and_more
+step "lint, release of assign-user, templates, dependencies, browser" lint_and_more
+# What was not checked, if the network is missing.
+cat .local/logs/dependencies.log
 step "tests" tests 2>&1 | tee "$LOG"
 totals "$LOG"

@@ -6,9 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use hasura_adapter::{HasuraAssigner, HasuraClient, HasuraSettings};
 use local_stack::stack::Stack;
 use scaling_bench::{Quantity, Row, Samples, Section};
+use scaling_tests::graphql::function_token;
 use scaling_tests::proxy::{self, Proxy};
 use serde_json::Value;
 use shared::assign::{AssignOutcome, AssignRequest, Assigner as _, ClientBuild, SessionId, UserId};
+use shared::function_token::FunctionRole;
 use tokio_postgres::Client;
 
 use crate::fleet::{FIRST_HALF, INSTANCES, NOWHERE, REGION, SECOND_HALF, SLOTS};
@@ -114,7 +116,7 @@ async fn over_graphql(stack: &Stack) -> Result<Vec<Row>> {
     let counter = Proxy::start(&env.hasura_url, proxy::graphql_operation)?;
     let settings = HasuraSettings {
         url: counter.url().to_owned(),
-        admin_secret: env.hasura_admin_secret.clone().into(),
+        token: function_token(FunctionRole::Assigner, &env.hasura_jwt_key)?,
         timeout: Duration::from_secs(10),
     };
     let client = HasuraClient::new(http_client::client()?, &settings)?;

@@ -115,7 +115,7 @@ fn start(dir: &StackDir, binary: &Path, services: &FakeServices) -> Result<Proce
         .env("ENVIRONMENT", "dev")
         .env("LOG_LEVEL", "info")
         .env("HASURA_URL", &url)
-        .env("HASURA_ADMIN_SECRET", "the administrator's")
+        .env("HASURA_TOKEN", "the function's")
         .env("JWKS_URL", format!("{url}/keys"))
         .env("JWT_ISSUER", ISSUER)
         .env("JWT_AUDIENCE", AUDIENCE)
@@ -123,7 +123,7 @@ fn start(dir: &StackDir, binary: &Path, services: &FakeServices) -> Result<Proce
 }
 
 /// The time that all threads of a process have spent on a processor.
-fn processor_time(process: &Process) -> Result<Duration> {
+pub(crate) fn processor_time(process: &Process) -> Result<Duration> {
     let tasks = format!("/proc/{}/task", process.pid());
     let mut nanos = 0;
     for task in fs::read_dir(&tasks).with_context(|| format!("read {tasks}"))? {

@@ -1,7 +1,5 @@
 //! Stand-ins for everything that `assign-user` calls: Lambda's runtime API, the identity provider's
 //! key set, Hasura.
-//!
-//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +13,8 @@ use local_stack::ports::Ports;
 use local_stack::token::Token;
 use scaling_tests::http::{self, Message};
 use serde_json::{Value, json};
+
+use crate::runtime_api;
 
 /// Longer than anything here takes on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -131,19 +131,7 @@ impl Script {
         self.polled.send(Instant::now()).map_err(io::Error::other)?;
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         work.recv().map_err(io::Error::other)?;
-        let headers = [
-            (
-                "lambda-runtime-aws-request-id",
-                "11111111-1111-4111-8111-111111111111",
-            ),
-            // The year 2100.
-            ("lambda-runtime-deadline-ms", "4102444800000"),
-            (
-                "lambda-runtime-invoked-function-arn",
-                "arn:aws:lambda:us-east-1:123456789012:function:assign-user",
-            ),
-        ];
-        let event = http::json("200 OK", &headers, &self.event);
+        let event = runtime_api::invocation(&self.event);
         self.clock(Stopwatch::start);
         Ok(event)
     }

@@ -21,6 +21,8 @@ pub(crate) async fn connect(database_url: &str) -> Result<Client> {
         .context("connect to Postgres")?;
     // An error of the connection is also returned by the client, where it is reported.
     tokio::spawn(connection);
+    // A fleet takes longer to make than any statement of the service.
+    client.batch_execute("SET statement_timeout = 0").await?;
     Ok(client)
 }
 
@@ -41,7 +43,8 @@ pub(crate) async fn create(sql: &Client) -> Result<()> {
              SELECT jsonb_agg(jsonb_build_object(
                  'id', 'i-' || lpad(n::text, 17, '0'), 'launch_id', 'launch-' || n,
                  'image_id', 'ami-' || half, 'client_sha', sha,
-                 'instance_type', 'm6i.large', 'capacity', {SLOTS}, 'launched_at', now()))
+                 'instance_type', 'm6i.large', 'capacity', {SLOTS}, 'launched_at', now(),
+                 'private_ip', '10.0.0.1'))
              FROM generate_series(1, {INSTANCES}) n,
                  LATERAL (SELECT n <= {INSTANCES} / 2) f (is_first),
                  LATERAL (SELECT CASE WHEN is_first THEN 1 ELSE 2 END,

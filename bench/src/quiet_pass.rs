@@ -22,16 +22,20 @@ const COUNTED: usize = 5;
 
 /// The time limit of all passes together until nothing is left to do.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The time limit of all passes together that launch the large region.
+const FILL_TIMEOUT: Duration = Duration::from_secs(600);
 const EMULATOR_START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Goals of a pass: one request to GraphQL and one to EC2 for each thousand instances, which is
 /// what both return at once, and five to DynamoDB.
-const PAGE: usize = 1_000;
-const DYNAMODB_GOAL: u64 = 5;
+pub(crate) const PAGE: usize = 1_000;
+pub(crate) const DYNAMODB_GOAL: u64 = 5;
 
 const SMALL: &str = "us-east-1";
-const LARGE: &str = "us-west-2";
+pub(crate) const LARGE: &str = "us-west-2";
 const LARGE_INSTANCES: usize = 2_500;
+/// What one pass launches of them, so that it ends within its time.
+const MOST_AT_ONCE: usize = 2_500;
 
 pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     let small = MeasuredRegion {
@@ -57,7 +61,7 @@ pub(crate) async fn measure(stack: &Stack, sql: &Client) -> Result<Section> {
     };
     let function = &stack.env().reconcile_function;
     settings::set(stack, function, &[("AWS_ENDPOINT_URL_EC2", &endpoint)]).await?;
-    large.fill_large(sql).await?;
+    fill_large(stack, sql, LARGE_INSTANCES).await?;
     large.settle().await?;
     rows.extend(large.count_requests().await?.0);
     rows.extend(large.measure_times().await?);
@@ -197,34 +201,43 @@ impl MeasuredRegion<'_> {
         Ok(actions.map(str::to_owned).collect())
     }
 
-    /// Lets the service launch all instances, and registers them in PostgreSQL as their agents
-    /// would.
-    async fn fill_large(&self, sql: &Client) -> Result<()> {
-        let capacity = 2;
-        let (region, instances) = (self.region, self.instances);
-        let target = instances * capacity;
-        sql.batch_execute(&format!(
-            "INSERT INTO regions (name, target_free, max_instances, scale_up_step,
-                 heartbeat_seconds, lost_seconds, launch_choices)
-             VALUES ('{region}', {target}, {instances}, 0, 86400, 172800,
-                 '[{{\"instance_type\": \"m6i.large\", \"capacity\": {capacity},
-                     \"subnet_id\": \"subnet-03a0000000000000a\"}}]');
-             INSERT INTO images (region, image_id, client_sha, state)
-             VALUES ('{region}', 'ami-03000000000000001', 'build', 'CURRENT')"
-        ))
-        .await?;
-        let report = self.stack.reconcile(&json!({"regions": [region]})).await?;
-        fleet::register_all(sql, region)
-            .await
-            .with_context(|| format!("the pass that launches reported {report:#}"))
-    }
-
     fn title(&self, what: &str) -> String {
         format!("{} instances: {what}", self.instances)
     }
 }
 
-fn is_quiet(report: &Value) -> bool {
+/// Lets the service launch all instances of the large region, and registers them in PostgreSQL as
+/// their agents would.
+pub(crate) async fn fill_large(stack: &Stack, sql: &Client, instances: usize) -> Result<()> {
+    let capacity = 2;
+    let target = instances * capacity;
+    sql.batch_execute(&format!(
+        "INSERT INTO regions (name, target_free, max_instances, scale_up_step,
+             heartbeat_seconds, lost_seconds, launch_choices)
+         VALUES ('{LARGE}', {target}, {instances}, {MOST_AT_ONCE}, 86400, 172800,
+             '[{{\"instance_type\": \"m6i.large\", \"capacity\": {capacity},
+                 \"subnet_id\": \"subnet-03a0000000000000a\"}}]');
+         INSERT INTO images (region, image_id, client_sha, state)
+         VALUES ('{LARGE}', 'ami-03000000000000001', 'build', 'CURRENT')"
+    ))
+    .await?;
+    let deadline = Instant::now() + FILL_TIMEOUT;
+    loop {
+        let report = stack.reconcile(&json!({"regions": [LARGE]})).await?["regions"][0].take();
+        fleet::register_all(sql, LARGE)
+            .await
+            .with_context(|| format!("the pass that launches reported {report:#}"))?;
+        if is_quiet(&report) {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{LARGE} is not filled after {FILL_TIMEOUT:?}: {report:#}"
+        );
+    }
+}
+
+pub(crate) fn is_quiet(report: &Value) -> bool {
     let steps = report["plan"]["steps"].as_array();
     report["outcome"] == "done" && steps.is_some_and(Vec::is_empty)
 }
@@ -240,7 +253,7 @@ async fn fill_small(stack: &Stack) -> Result<()> {
 }
 
 /// Thousands of agents would be thousands of processes.
-async fn emulator_without_agents(stack: &Stack) -> Result<(Process, String)> {
+pub(crate) async fn emulator_without_agents(stack: &Stack) -> Result<(Process, String)> {
     let port = Ports::free().reserve("another EC2 emulator")?;
     let endpoint = format!("http://127.0.0.1:{}", port.port());
     let process = Program::new("ec2-emulator-2", project::binary("ec2-emulator")?)

@@ -21,6 +21,10 @@ impl Samples {
         self.0.push(sample);
     }
 
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     pub fn count(&self) -> usize {
         self.0.len()
     }
@@ -44,6 +48,15 @@ impl Samples {
 
     pub fn max(&self) -> Duration {
         self.percentile(100)
+    }
+}
+
+impl IntoIterator for Samples {
+    type Item = Duration;
+    type IntoIter = std::vec::IntoIter<Duration>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

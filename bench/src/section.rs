@@ -6,6 +6,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::samples::Samples;
+use crate::table::{self, Align};
+
+/// What a report prints, and counts the goals of.
+pub trait Figures: fmt::Display {
+    /// The name of each figure that has a goal, and whether the goal is met.
+    fn goals(&self) -> Vec<(String, bool)>;
+}
 
 /// A value with its unit. Quantities of the same kind can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -99,13 +106,9 @@ impl Row {
         self
     }
 
-    /// Whether the goal is met; none without a goal.
-    pub fn is_met(&self) -> Option<bool> {
+    /// None without a goal.
+    fn is_met(&self) -> Option<bool> {
         self.goal.map(|goal| self.value <= goal)
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     fn cells(&self) -> [String; 6] {
@@ -137,38 +140,30 @@ pub struct Section {
     pub rows: Vec<Row>,
 }
 
-const HEADERS: [&str; 6] = ["figure", "p50 or value", "p95", "max", "samples", "goal"];
+const COLUMNS: [(&str, Align); 6] = [
+    ("figure", Align::Left),
+    ("p50 or value", Align::Right),
+    ("p95", Align::Right),
+    ("max", Align::Right),
+    ("samples", Align::Right),
+    ("goal", Align::Left),
+];
+
+impl Figures for Section {
+    fn goals(&self) -> Vec<(String, bool)> {
+        let goals = self.rows.iter().filter_map(|row| {
+            let met = row.is_met()?;
+            Some((row.name.clone(), met))
+        });
+        goals.collect()
+    }
+}
 
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cells: Vec<_> = self.rows.iter().map(Row::cells).collect();
-        let widths: Vec<_> = (0..HEADERS.len())
-            .map(|column| {
-                let cells = cells.iter().map(|row| row[column].chars().count());
-                cells.max().unwrap_or(0).max(HEADERS[column].len())
-            })
-            .collect();
-        // Text is aligned to the left, numbers to the right.
-        let is_text = |column| column == 0 || column == HEADERS.len() - 1;
+        let rows: Vec<_> = self.rows.iter().map(|row| row.cells().to_vec()).collect();
         writeln!(f, "## {}\n\n{}\n", self.title, self.method)?;
-        let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
-            for (column, cell) in cells.iter().enumerate() {
-                let width = widths[column];
-                if is_text(column) {
-                    write!(f, "| {cell:<width$} ")?;
-                } else {
-                    write!(f, "| {cell:>width$} ")?;
-                }
-            }
-            writeln!(f, "|")
-        };
-        line(f, &HEADERS.map(str::to_owned))?;
-        for (column, width) in widths.iter().enumerate() {
-            let right = if is_text(column) { "-" } else { ":" };
-            write!(f, "|{}{right}", "-".repeat(width + 1))?;
-        }
-        writeln!(f, "|")?;
-        cells.iter().try_for_each(|row| line(f, row))
+        table::write(f, &COLUMNS, &rows)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::ids::RegionName;
 /// One condition that an operator must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Identifies the condition while it lasts; unlike `text`, it holds no numbers.
+    /// Identifies the condition while it lasts; unlike `text`, it holds no ids and no numbers.
     pub kind: String,
     pub text: String,
 }

@@ -1,10 +1,11 @@
 //! Assigning a user to a slot: the request, its outcomes, and the port. The database decides, in
 //! one round trip.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
+use semver::Prerelease;
 use thiserror::Error;
 
 use crate::db::DbError;
@@ -106,6 +107,10 @@ pub struct Assignment {
     pub instance_id: InstanceId,
     /// The user's session held this slot before the request.
     pub repeated: bool,
+    /// The first of the requested regions that is enabled; none if they are all disabled by now.
+    pub nearest: Option<RegionName>,
+    /// How long the user was in the line before they got the slot. Zero if they were not.
+    pub waited: SignedDuration,
 }
 
 /// Why no slot was assigned. Of several reasons the first in this order is given.
@@ -115,27 +120,38 @@ pub enum AssignRefusal {
     UserAlreadyActive,
     /// None of the requested regions exists and is enabled.
     RegionNotEnabled,
+    /// None of the enabled regions serves any image, so that no client could be served: a fault of
+    /// the service, not of the client.
+    NoImageServed,
     /// None of the enabled regions serves the client's build.
     CommitHashMismatch,
-    /// Regions serve the build, but have no free slot.
-    NoInstanceAvailable,
+    /// Regions serve the build, but have no free slot for the user, who is in their lines now.
+    NoInstanceAvailable(InLine),
+}
+
+/// Where a user is in line: of their lines, the one in which they are expected to be served first.
+///
+/// A line has the users of a region and client build who were refused for lack of capacity and still
+/// ask, in the order of their first refusals. A free slot goes to the first of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InLine {
+    /// 1 is next. Exact up to 1000; 1001 stands for every place from there.
+    pub place: u32,
+    /// When a slot is expected to be free for the user, in seconds from now. None if that is unknown.
+    pub estimate_seconds: Option<u32>,
+    /// A user who does not ask for this many seconds has left the line.
+    pub line_seconds: u32,
 }
 
 impl AssignRefusal {
-    pub const ALL: [Self; 4] = [
-        Self::UserAlreadyActive,
-        Self::RegionNotEnabled,
-        Self::CommitHashMismatch,
-        Self::NoInstanceAvailable,
-    ];
-
-    /// The name in the database and in answers to clients.
+    /// The name in the database and, except for [`Self::NoImageServed`], in answers to clients.
     pub fn name(self) -> &'static str {
         match self {
             Self::UserAlreadyActive => "USER_ALREADY_ACTIVE",
             Self::RegionNotEnabled => "REGION_NOT_ENABLED",
+            Self::NoImageServed => "NO_IMAGE_SERVED",
             Self::CommitHashMismatch => "COMMIT_HASH_MISMATCH",
-            Self::NoInstanceAvailable => "NO_INSTANCE_AVAILABLE",
+            Self::NoInstanceAvailable(_) => "NO_INSTANCE_AVAILABLE",
         }
     }
 }
@@ -148,28 +164,39 @@ pub struct AppVersion {
 }
 
 impl AppVersion {
-    /// Whether `client` is an older version. A suffix such as `-rc.1` is not compared. None if one
-    /// of the two does not consist of numbers and dots.
+    /// Whether `client` is an older version. Pre-releases are ordered as semantic versioning says:
+    /// `1.2.0-rc.2` is older than `1.2.0-rc.10`, and both are older than `1.2.0`. None if one of the
+    /// two does not begin with numbers and dots, or has a malformed suffix.
     pub fn is_newer_than(&self, client: &str) -> Option<bool> {
-        Some(compare(&numbers(&self.version)?, &numbers(client)?) == Ordering::Greater)
+        Some(Version::parse(&self.version)? > Version::parse(client)?)
     }
 }
 
-fn numbers(version: &str) -> Option<Vec<u64>> {
-    let core = version
-        .trim()
-        .trim_start_matches('v')
-        .split(['-', '+'])
-        .next()?;
-    core.split('.').map(|part| part.parse().ok()).collect()
+/// A version in order of precedence. Unlike semantic versioning, it may have any count of numbers.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Version {
+    /// Without zeros at the end: `1.2` equals `1.2.0`.
+    numbers: Vec<u64>,
+    pre_release: Prerelease,
 }
 
-/// The shorter version is padded with zeros: `1.2` equals `1.2.0`.
-fn compare(a: &[u64], b: &[u64]) -> Ordering {
-    (0..a.len().max(b.len()))
-        .map(|i| a.get(i).unwrap_or(&0).cmp(b.get(i).unwrap_or(&0)))
-        .find(|order| order.is_ne())
-        .unwrap_or(Ordering::Equal)
+impl Version {
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let text = text.strip_prefix('v').unwrap_or(text);
+        // Build metadata has no precedence.
+        let text = text.split_once('+').map_or(text, |(version, _)| version);
+        let (core, pre_release) = text.split_once('-').unwrap_or((text, ""));
+        let numbers: Option<Vec<u64>> = core.split('.').map(|part| part.parse().ok()).collect();
+        let mut numbers = numbers?;
+        while numbers.last() == Some(&0) {
+            numbers.pop();
+        }
+        Some(Self {
+            numbers,
+            pre_release: Prerelease::new(pre_release).ok()?,
+        })
+    }
 }
 
 /// Assigns users to slots.
@@ -203,15 +230,49 @@ mod tests {
         assert_eq!(app("1.2.0").is_newer_than("v1.2.1"), Some(false));
     }
 
+    /// The example of semantic versioning 2.0.0, item 11, and numbers that differ in length.
     #[test]
-    fn version_suffixes_are_not_compared() {
-        assert_eq!(app("1.2.0-rc.2").is_newer_than("1.2.0-rc.1"), Some(false));
+    fn versions_are_ordered_as_semantic_versioning_says() {
+        let ascending = [
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.beta",
+            "1.0.0-beta",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc.1",
+            "1.0.0",
+            "1.0.0.1",
+            "v1.1-rc.1",
+            "1.1",
+        ];
+        for (i, older) in ascending.iter().enumerate() {
+            for newer in &ascending[i + 1..] {
+                assert_eq!(app(newer).is_newer_than(older), Some(true), "{newer}");
+                assert_eq!(app(older).is_newer_than(newer), Some(false), "{older}");
+            }
+        }
+    }
+
+    #[test]
+    fn build_metadata_is_not_compared() {
+        assert_eq!(app("1.2.0+2").is_newer_than("1.2.0+1"), Some(false));
+        assert_eq!(app("1.2.0+1-x").is_newer_than("1.2.0"), Some(false));
         assert_eq!(app("1.3.0+7").is_newer_than("1.2.0-rc.1"), Some(true));
     }
 
     #[test]
     fn malformed_version_is_not_compared() {
-        for odd in ["", ".", "latest", "1..2", "1.x", "99999999999999999999999"] {
+        for odd in [
+            "",
+            ".",
+            "latest",
+            "1..2",
+            "1.x",
+            "1.2.3-rc..1",
+            "1.2.3-01",
+            "99999999999999999999999",
+        ] {
             assert_eq!(app("1.2.3").is_newer_than(odd), None, "{odd}");
             assert_eq!(app(odd).is_newer_than("1.2.3"), None, "{odd}");
         }

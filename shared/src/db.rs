@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use crate::agent_token::AgentToken;
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use crate::model::{
-    Image, ImageState, Instance, InstanceStatus, NewInstance, SpotNotice, TerminateIf,
+    DrainCause, Image, ImageState, Instance, InstanceAddresses, InstanceStatus, Line, NewInstance,
+    Outlook, SpotNotice, TerminateIf,
 };
 use crate::settings::RegionSettings;
 
@@ -18,8 +20,11 @@ pub struct Observation {
     pub settings: RegionSettings,
     /// The database's clock: the `now` of every decision.
     pub now: Timestamp,
-    /// Users who were refused for lack of capacity within the last minute and not served since.
+    /// Users in line who are demand of this region and whom launches of its current image can serve.
+    /// Each user is demand once: in the first of their regions that can launch.
     pub waiting: u32,
+    /// The region's lines that have users, by client hash.
+    pub lines: Vec<Line>,
     /// Since when passes have observed without a long gap. An agent's silence counts from then on
     /// only: before, the database may have been down, so that no heartbeat could be recorded.
     pub watched_since: Timestamp,
@@ -58,6 +63,8 @@ pub enum WriteOutcome {
     WrongState,
     /// There is no such row.
     Unknown,
+    /// Somebody else holds the row, and a pass does not wait: it comes with the next one.
+    Busy,
 }
 
 impl WriteOutcome {
@@ -76,6 +83,7 @@ impl fmt::Display for WriteOutcome {
             Self::Alive => "its host agent sends heartbeats",
             Self::WrongState => "it is in another state",
             Self::Unknown => "it has no row",
+            Self::Busy => "somebody else holds the row; the next pass writes it",
         })
     }
 }
@@ -98,7 +106,9 @@ pub trait RegionDatabase: Send + Sync {
 
 /// The rows of instances. A stack of replicas only has none.
 ///
-/// Every write of a pass is idempotent, and fails with [`DbError::Fenced`] under an older version.
+/// Every write of a pass is idempotent, and fails with [`DbError::Fenced`] under an older version. It
+/// never waits for a row that somebody else holds: it answers [`WriteOutcome::Busy`] for it, writes the
+/// others, and the next pass decides again.
 #[async_trait]
 pub trait InstanceDatabase: Send + Sync {
     /// Inserts launched instances as `PRE_CONNECTION`.
@@ -116,7 +126,15 @@ pub trait InstanceDatabase: Send + Sync {
     ) -> Result<Vec<WriteResult>, DbError>;
 
     /// Takes empty instances out of service.
-    async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError>;
+    async fn drain(
+        &self,
+        fence: &Fence,
+        ids: &[InstanceId],
+        cause: DrainCause,
+    ) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Takes back drains for surplus, if the agents have not been told.
+    async fn reopen(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError>;
 
     /// Sets instances to `TERMINATING`. Only then may EC2 be asked to terminate them.
     async fn terminate(
@@ -138,8 +156,31 @@ pub trait InstanceDatabase: Send + Sync {
         present: &[InstanceId],
     ) -> Result<Vec<WriteResult>, DbError>;
 
+    /// Stores the addresses that EC2 gave instances. In regions whose users get one of them, it is
+    /// also the address of registered instances from now on.
+    async fn note_addresses(
+        &self,
+        fence: &Fence,
+        addresses: &[InstanceAddresses],
+    ) -> Result<Vec<WriteResult>, DbError>;
+
     /// Frees slots that were allocated and not claimed in time.
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Replaces the region's forecasts, and until when it can launch nothing. The next refusal of each of
+    /// its users wakes the region in which they are demand then.
+    async fn note_forecast(
+        &self,
+        fence: &Fence,
+        outlook: &Outlook,
+    ) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Stores the next tokens of agents. Only their instances can read them.
+    async fn renew_tokens(
+        &self,
+        fence: &Fence,
+        tokens: &[(InstanceId, AgentToken)],
+    ) -> Result<Vec<WriteResult>, DbError>;
 
     /// Moves an image from the first state to the second, if it has been in the first since before
     /// the pass began. When an image becomes current, the previous one bakes.
@@ -163,7 +204,8 @@ pub trait InstanceDatabase: Send + Sync {
     async fn find_instance(&self, id: &InstanceId) -> Result<Option<KnownInstance>, DbError>;
 
     /// Stores a spot notice with its instance. Not fenced, because it is an observation and not a
-    /// decision: it is stored whichever pass holds the region's lock.
+    /// decision: it is stored whichever pass holds the region's lock. It waits for a held row, but not
+    /// for long.
     async fn record_spot_notice(
         &self,
         id: &InstanceId,

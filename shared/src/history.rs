@@ -13,7 +13,7 @@ pub use stored_decision::{
 
 use crate::ids::{ClientSha, ImageId, LaunchId, Owner, RegionName};
 use crate::lock::LockError;
-use crate::model::{CapacityRefusal, Intent};
+use crate::model::{Intent, Refusal};
 use crate::scaling::Counts;
 
 /// The most decisions in one page. A large decision has 300 KB, and DynamoDB answers 1 MB at once.
@@ -80,7 +80,7 @@ pub struct RegionRecords {
     /// Ordered by launch id.
     pub open_intents: Vec<OpenIntent>,
     /// May contain expired ones: DynamoDB deletes late.
-    pub refusals: Vec<CapacityRefusal>,
+    pub refusals: Vec<Refusal>,
     /// The region has more items than one request reads.
     pub is_truncated: bool,
 }

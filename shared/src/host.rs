@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use crate::ids::{AddressId, ClientToken, ImageId, InstanceId, LaunchId, RegionName};
 use crate::model::{ExternalAddress, LaunchRequest, Machine};
 use crate::settings::{AddressTag, Selector};
 
@@ -22,6 +22,9 @@ pub mod tags {
     pub const IMAGE: &str = "scaling:image";
     /// Slots per instance. The row of an orphan takes it from here.
     pub const CAPACITY: &str = "scaling:capacity";
+    /// The subnet of the launch, because a terminated instance has none.
+    pub const SUBNET: &str = "scaling:subnet";
+    /// What EC2's console shows in its first column.
     pub const NAME: &str = "Name";
 }
 
@@ -32,11 +35,14 @@ pub trait HostHandler: Send + Sync {
     /// completely is an error, never a shorter list.
     async fn list(&self) -> Result<Vec<Machine>, HostError>;
 
-    /// The machines that were launched under this token, in every state.
-    async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError>;
+    /// The machines of this launch, in every state. They are found by the tag [`tags::LAUNCH`],
+    /// because EC2 does not document that it finds spot instances by their client token.
+    async fn launched_under(&self, launch: &LaunchId) -> Result<Vec<Machine>, HostError>;
 
-    /// Those of `ids` that the provider does not know.
-    async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError>;
+    /// Those of `ids` that are gone for good: the provider does not know them, or lists them as
+    /// terminated. A terminated machine loses its tags, and thereby its place in [`Self::list`],
+    /// before its id is forgotten.
+    async fn gone(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError>;
 
     /// Whether the image exists and can be launched.
     async fn has_image(&self, image: &ImageId) -> Result<bool, HostError>;
@@ -84,6 +90,13 @@ pub trait HostHandlers: Send + Sync {
     fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler>;
 }
 
+/// The regions of the provider's account.
+#[async_trait]
+pub trait AccountRegions: Send + Sync {
+    /// The regions that are enabled for the account, whether or not the service uses them.
+    async fn enabled_regions(&self) -> Result<Vec<RegionName>, HostError>;
+}
+
 /// A failed call, classified by what the caller can do about it.
 #[derive(Clone, Debug, Error)]
 #[error("{operation}: {message} ({code})")]
@@ -101,6 +114,8 @@ pub enum HostErrorKind {
     Gone,
     /// No capacity for this type in this subnet: another launch choice may succeed.
     Capacity,
+    /// The type is not offered in this subnet's zone: as no capacity, for longer.
+    NotOffered,
     /// Throttled, timed out, a fault of the provider, or a lost answer: the request may have taken
     /// effect, and may be repeated.
     Unclear,

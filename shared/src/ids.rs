@@ -21,6 +21,12 @@ macro_rules! text_id {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -58,6 +64,10 @@ text_id! {
     Owner;
     /// The idempotency token of one `RunInstances` request: at most 64 ASCII characters.
     ClientToken;
+    /// The fingerprint of a key that signs host agents' tokens.
+    KeyId;
+    /// One token among those of an instance: its claim `x-hasura-token-id`.
+    TokenId;
 }
 
 impl RegionName {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::clock::Clock;
 use crate::host::{HostError, HostErrorKind, HostHandler, Reassociation, TERMINATE_BATCH};
-use crate::ids::{AddressId, ClientToken, ImageId, InstanceId};
+use crate::ids::{AddressId, ClientToken, ImageId, InstanceId, LaunchId};
 use crate::lock::Lease;
 use crate::model::{ExternalAddress, LaunchRequest, Machine};
 use crate::settings::{AddressTag, Selector};
@@ -64,14 +64,14 @@ impl HostHandler for LeasedHost {
         self.inner.list().await
     }
 
-    async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
+    async fn launched_under(&self, launch: &LaunchId) -> Result<Vec<Machine>, HostError> {
         self.check_lease("look up a launch")?;
-        self.inner.launched_under(token).await
+        self.inner.launched_under(launch).await
     }
 
-    async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
+    async fn gone(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
         self.check_lease("look up machines")?;
-        self.inner.unknown(ids).await
+        self.inner.gone(ids).await
     }
 
     async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {

@@ -6,9 +6,10 @@
 //! | part | modules |
 //! |---|---|
 //! | the pass | [`pass`], then [`observe`], [`scaling`] (deciding), [`execute`], [`publish`] |
-//! | domain | [`ids`], [`model`], [`settings`], [`trigger`], [`assign`], [`report`], [`user_data`], [`agent_token`] |
-//! | ports for passes | [`db`] (PostgreSQL), [`host`] (EC2), [`lock`] and [`store`] (DynamoDB), [`replicas`], [`alerts`], [`clock`] |
-//! | ports for reading | [`overview`] (PostgreSQL), [`history`] (DynamoDB) |
+//! | domain | [`ids`], [`model`], [`settings`], [`trigger`], [`assign`], [`report`], [`user_data`], [`agent_token`], [`function_token`], [`words`] |
+//! | ports for passes | [`db`] (PostgreSQL), [`host`] (EC2), [`lock`], [`store`] and [`service`] (DynamoDB), [`replicas`], [`alerts`], [`clock`] |
+//! | ports for reading | [`overview`] (PostgreSQL), [`history`] and [`sessions`] (DynamoDB) |
+//! | checking a deployment | [`doctor`]: its ports, and what their facts mean |
 //!
 //! What implements a port is in `adapters/`; the fakes are in `testing/`.
 
@@ -17,7 +18,9 @@ pub mod alerts;
 pub mod assign;
 pub mod clock;
 pub mod db;
+pub mod doctor;
 pub mod execute;
+pub mod function_token;
 pub mod history;
 pub mod host;
 pub mod ids;
@@ -31,7 +34,10 @@ pub mod publish;
 pub mod replicas;
 pub mod report;
 pub mod scaling;
+pub mod service;
+pub mod sessions;
 pub mod settings;
 pub mod store;
 pub mod trigger;
 pub mod user_data;
+pub mod words;

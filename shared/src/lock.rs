@@ -70,6 +70,9 @@ pub trait RegionLock: Send + Sync {
         lease: Duration,
     ) -> Result<LockAttempt, LockError>;
 
+    /// Whether a pass holds the lock at `now`.
+    async fn is_held(&self, region: &RegionName, now: Timestamp) -> Result<bool, LockError>;
+
     /// Releases the lock.
     ///
     /// # Errors

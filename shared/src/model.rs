@@ -1,16 +1,21 @@
-//! The domain: instances (rows), machines (EC2's view of them), images, launches, addresses and
-//! replicas.
+//! The domain: instances (rows), machines (EC2's view of them), images, launches, lines, addresses
+//! and replicas.
 
 mod addresses;
 mod image;
 mod instance;
 mod launching;
+mod line;
 mod machine;
 mod replicas;
 
 pub use addresses::{AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress};
 pub use image::{Image, ImageState};
-pub use instance::{Instance, InstanceStatus, NewInstance, SlotCounts, SpotNotice, TerminateIf};
-pub use launching::{CapacityRefusal, Intent, LaunchRequest};
-pub use machine::{Machine, MachineState};
+pub use instance::{
+    DrainCause, Instance, InstanceAddresses, InstanceStatus, NewInstance, NextToken, SessionEnds,
+    SlotCounts, SpotNotice, TerminateIf,
+};
+pub use launching::{CapacityPool, Intent, LaunchRequest, LaunchTally, Refusal};
+pub use line::{ExpectedSlots, Forecast, Line, Outlook};
+pub use machine::{Machine, MachineState, StateReason};
 pub use replicas::{ReplicaAnswer, ReplicaStatus};

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::try_join;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use thiserror::Error;
 use tracing::info;
 
 use crate::db::{DbError, Observation, RegionDatabase};
+use crate::execute::LaunchSettings;
 use crate::host::{HostError, HostHandler};
 use crate::ids::{InstanceId, RegionName};
 use crate::lock::{Lease, LockError, WakeMark};
@@ -31,7 +32,8 @@ pub enum ObserveError {
 /// The sources of a snapshot.
 #[expect(missing_debug_implementations, reason = "ports, nothing to show")]
 pub struct Observer<'a> {
-    pub renew_after: SignedDuration,
+    /// What launches of this stack have in common.
+    pub launches: &'a LaunchSettings,
     pub database: &'a dyn RegionDatabase,
     pub host: &'a dyn HostHandler,
     pub store: &'a dyn StateStore,
@@ -97,16 +99,13 @@ impl Observer<'_> {
         let unknown_to_ec2 = if long_missing.is_empty() {
             BTreeSet::new()
         } else {
-            self.host
-                .unknown(&long_missing)
-                .await?
-                .into_iter()
-                .collect()
+            self.host.gone(&long_missing).await?.into_iter().collect()
         };
         let Observation {
-            settings,
+            mut settings,
             now,
             waiting,
+            lines,
             watched_since,
             app_sha,
             images,
@@ -114,6 +113,10 @@ impl Observer<'_> {
         } = observation;
         // An unknown algorithm is reported by the decision.
         let fleet = algorithm(&settings.algorithm).map(|algorithm| algorithm.fleet());
+        let launches = self.launches;
+        let user_data =
+            fleet.and_then(|fleet| launches.check_user_data(fleet, &settings, &images, now));
+        settings.launch_problems.extend(user_data);
         let (answers, addresses) = match fleet {
             Some(Fleet::Replicas) => (
                 ask_all(self.replicas, &settings.replicas.api, &machines).await,
@@ -136,10 +139,12 @@ impl Observer<'_> {
             unknown_to_ec2,
             open_intents: state.open_intents,
             refusals: state.refusals,
+            launches: state.launches,
             waiting,
+            lines,
             app_sha,
             watched_since,
-            renew_after: self.renew_after,
+            tokens: launches.token_policy(),
             mass_removal_approved: false,
         };
         Ok((snapshot, now))

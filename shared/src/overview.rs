@@ -9,12 +9,17 @@ use serde_json::Value;
 use crate::db::DbError;
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use crate::model::{ImageState, Instance};
+use crate::settings::BadSetting;
 
 /// Reads rows and counts; writes nothing.
 #[async_trait]
 pub trait Overview: Send + Sync {
-    /// Every region that has a row, ordered by name, in one request.
+    /// Every region that has a row, ordered by name, in one request that counts all instances and
+    /// slots.
     async fn regions(&self) -> Result<Vec<RegionOverview>, DbError>;
+
+    /// The same rows without counts of instances and slots: cheap, however large the fleet is.
+    async fn rows(&self) -> Result<Vec<RegionRow>, DbError>;
 
     /// The region's next `limit` instances after an id, ordered by id, with their slots counted.
     async fn instances(
@@ -25,6 +30,18 @@ pub trait Overview: Send + Sync {
     ) -> Result<Vec<Instance>, DbError>;
 }
 
+/// What says whether a region should have passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionRow {
+    pub region: RegionName,
+    pub enabled: bool,
+    pub paused: bool,
+    /// When its row was inserted.
+    pub created_at: Timestamp,
+    /// The database's clock.
+    pub now: Timestamp,
+}
+
 /// A region's row, with counts of its images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionOverview {
@@ -33,12 +50,19 @@ pub struct RegionOverview {
     pub paused: bool,
     pub algorithm: String,
     pub settings: SettingsOverview,
+    /// What is wrong with its row: a column without which no pass runs, or columns that keep it from
+    /// launching.
+    pub problems: Vec<BadSetting>,
     /// When its row was inserted.
     pub created_at: Timestamp,
     /// The database's clock.
     pub now: Timestamp,
-    /// Users who were refused for lack of capacity within the last minute and not served since.
+    /// Users in line who are demand of this region, as a pass counts them.
     pub waiting: u32,
+    /// Its lines that have users, by client hash, wherever the users are demand.
+    pub lines: Vec<LineOverview>,
+    /// It can launch nothing until then; none if it can, as far as is known.
+    pub no_capacity_until: Option<Timestamp>,
     /// The last pass that began to observe, whatever its outcome: its lock's version, and when.
     pub last_observed: Option<(i64, Timestamp)>,
     /// The `client_sha` of the environment's app version.
@@ -46,6 +70,30 @@ pub struct RegionOverview {
     /// Ordered by the time of their state, newest first: images that are served, warming, or in
     /// use, and the last three of the others.
     pub images: Vec<ImageOverview>,
+}
+
+impl RegionOverview {
+    /// The region's row without counts.
+    pub fn row(&self) -> RegionRow {
+        RegionRow {
+            region: self.region.clone(),
+            enabled: self.enabled,
+            paused: self.paused,
+            created_at: self.created_at,
+            now: self.now,
+        }
+    }
+}
+
+/// The users who were refused for lack of capacity and still ask, with clients of one hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LineOverview {
+    pub client_sha: ClientSha,
+    pub users: u32,
+    /// For how long the first of them has been in line.
+    pub longest_wait_seconds: i64,
+    /// When the last of them may expect a slot; none if that is unknown.
+    pub last_estimate_seconds: Option<u32>,
 }
 
 /// The settings that `status` shows. A row that a pass rejects is still shown: a column that is not

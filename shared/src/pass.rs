@@ -7,14 +7,16 @@
 mod events;
 mod reconciler;
 mod rounds;
+mod strays;
+mod watch;
 
 use tracing::{Instrument, info_span};
 
 pub use events::{EventOutcome, catch_panic};
 pub use reconciler::{HandOverError, PassLimits, PassRequest, ReconcileInvoker, Reconciler};
 use reconciler::{PassError, millis};
+pub use watch::SCHEDULE_STOPPED_AFTER;
 
-use crate::alerts::Problem;
 use crate::db::DbError;
 use crate::host::HostHandler;
 use crate::ids::RegionName;
@@ -29,15 +31,20 @@ impl Reconciler {
         let span = info_span!("pass", %region, trigger = request.trigger.name(), id = request.id);
         async {
             let mut report = PassReport::of(region);
-            report.outcome = self
-                .run_rounds(request, &mut report)
-                .await
-                .unwrap_or_else(|error| PassOutcome::Failed {
-                    error: error.to_string(),
-                });
+            let outcome = self.run_rounds(request, &mut report).await;
+            // Operators know of an outage: each region's failed pass is no news.
+            let is_known = match &outcome {
+                Err(error) if error.is_database_down() => self.has_outage().await,
+                _ => false,
+            };
+            report.outcome = outcome.unwrap_or_else(|error| PassOutcome::Failed {
+                error: error.to_string(),
+            });
             report.duration_ms = millis(self.clock.now().duration_since(request.began));
             publish::log_pass(&report);
-            publish::alert(&*self.alerts, &report).await;
+            if !is_known {
+                publish::alert(&*self.alerts, &report).await;
+            }
             report
         }
         .instrument(span)
@@ -66,19 +73,14 @@ impl Reconciler {
     }
 
     /// Every region that has a row. If the database does not list them, no pass can report that, so
-    /// this sends the alert.
+    /// this sends the alert, once for each outage.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn regions(&self) -> Result<Vec<RegionName>, DbError> {
         let regions = self.regions.regions().await;
         if let Err(error) = &regions {
-            let kind = "list the regions".to_owned();
-            let problem = Problem {
-                text: format!("{kind}: {error}"),
-                kind,
-            };
-            self.alerts.send(&"all-regions".into(), &[problem]).await;
+            self.begin_outage(error).await;
         }
         regions
     }
@@ -86,7 +88,7 @@ impl Reconciler {
     /// The observer of one region, with the region's host.
     pub fn observer<'a>(&'a self, host: &'a dyn HostHandler) -> Observer<'a> {
         Observer {
-            renew_after: self.launches.renew_after(),
+            launches: &self.launches,
             database: &*self.regions,
             host,
             store: &*self.store,

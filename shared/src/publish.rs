@@ -60,7 +60,7 @@ pub async fn alert(alerts: &dyn Alerts, report: &PassReport) {
     for result in report.results.iter().filter(|result| !result.ok) {
         let text = format!("{}: {}", result.step, result.result);
         problems.push(Problem {
-            kind: result.step.clone(),
+            kind: without_ids(&result.step),
             text,
         });
     }
@@ -70,7 +70,8 @@ pub async fn alert(alerts: &dyn Alerts, report: &PassReport) {
                 .iter()
                 .filter(|note| note.alert)
                 .map(|note| Problem {
-                    kind: format!("{} {:?}", note.reason.name(), note.instance),
+                    // Without the instance: ten that die of one cause are one problem.
+                    kind: note.reason.name(),
                     text: note.to_string(),
                 }),
         );
@@ -78,4 +79,13 @@ pub async fn alert(alerts: &dyn Alerts, report: &PassReport) {
     if !problems.is_empty() {
         alerts.send(&report.region, &problems).await;
     }
+}
+
+/// The kind of a step: its text without ids, counts and types, which all have a digit.
+fn without_ids(step: &str) -> String {
+    let words = step.split_whitespace();
+    let plain: Vec<_> = words
+        .filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()))
+        .collect();
+    plain.join(" ")
 }

@@ -6,20 +6,29 @@
 
 mod addresses;
 mod algorithm;
+mod app_version;
 mod buffer;
 mod counts;
 mod default;
 mod drift;
+mod forecast;
 mod guard;
+mod instance_addresses;
 mod intents;
 mod invariants;
 mod launch_options;
+mod launch_settings;
+mod leaves;
 mod lifecycle;
 mod plan;
 mod reason;
 mod replica;
+mod rests;
+mod rows;
 mod snapshot;
 mod spot;
+mod suspects;
+mod tokens;
 mod topic;
 mod upgrade;
 
@@ -28,16 +37,19 @@ use thiserror::Error;
 
 pub use addresses::moves_to_record as address_moves_to_record;
 pub use algorithm::{Fleet, ScalingAlgorithm};
+pub use forecast::outlook;
 pub use invariants::{Violation, violations};
 pub use plan::{
     Action, AddressReport, Counts, ImageCounts, LaunchOption, Note, Plan, ReplicaView, Step,
 };
 pub use reason::Reason;
 pub use snapshot::Snapshot;
+pub use tokens::TokenPolicy;
 pub use topic::Topic;
 
 use crate::ids::RegionName;
 use crate::settings::RegionSettings;
+use crate::words::quoted;
 
 static ALGORITHMS: [&dyn ScalingAlgorithm; 2] =
     [&default::DefaultAlgorithm, &replica::ReplicaAlgorithm];
@@ -45,7 +57,8 @@ static ALGORITHMS: [&dyn ScalingAlgorithm; 2] =
 #[derive(Debug, Error)]
 pub enum DecideError {
     #[error(
-        "regions.algorithm of {region} is {name:?}: it must be one of {known}",
+        "regions.algorithm of {region} is {}: it must be one of {known}",
+        quoted(name),
         known = algorithm_names().collect::<Vec<_>>().join(", ")
     )]
     UnknownAlgorithm { region: RegionName, name: String },

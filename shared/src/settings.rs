@@ -6,9 +6,12 @@
 //! are checked against that table. A stack without a database makes the same object from
 //! environment variables.
 
+mod addresses;
 mod columns;
 mod launch_choices;
+mod launching;
 mod replicas;
+mod shapes;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -17,12 +20,14 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use addresses::AddressSource;
 pub use columns::BadSetting;
 pub use launch_choices::{LaunchChoice, Selector};
 pub use replicas::{AddressTag, Protocol, ReplicaSettings, StatusApi};
 pub use table::{Columns, Kind, NONE, REQUIRED, Setting, TABLE, defaults, overlay};
 
 use crate::ids::RegionName;
+use launching::{LAUNCH_CHOICES, LaunchColumns};
 
 /// SimpleScaleVM's algorithm. Its launch choices need no `capacity`, because replicas have no
 /// slots.
@@ -46,15 +51,37 @@ pub struct RegionSettings {
     /// Surplus instances drained in one pass at most; 0 means no limit.
     #[serde(deserialize_with = "columns::count")]
     pub scale_down_step: u32,
-    /// In order of preference.
-    #[serde(deserialize_with = "launch_choices::launch_choices")]
+    /// Instances launched within an hour at most; 0 means no limit. None: see
+    /// [`RegionSettings::launch_limit`].
+    #[serde(deserialize_with = "columns::optional_count")]
+    pub launches_per_hour: Option<u32>,
+    /// A session that ends within this many seconds ended quickly; 0 switches the rules about that off.
+    #[serde(deserialize_with = "columns::count")]
+    pub quick_end_seconds: u32,
+    /// Slots that an instance may replace within a minute before they cool down; 0 means no limit.
+    /// None: six for each of its slots.
+    #[serde(deserialize_with = "columns::optional_count")]
+    pub replacements_per_minute: Option<u32>,
+    /// A user in line who has not asked for this many seconds has left the line.
+    #[serde(deserialize_with = "columns::count")]
+    pub line_seconds: u32,
+    /// Those that can work, in order of preference. This column and the next three are needed by
+    /// launches only.
+    #[serde(skip)]
     pub launch_choices: Vec<LaunchChoice>,
-    #[serde(deserialize_with = "launch_choices::security_groups")]
+    #[serde(skip)]
     pub security_groups: Vec<Selector>,
-    #[serde(deserialize_with = "columns::optional_text")]
+    #[serde(skip)]
     pub instance_profile: Option<String>,
-    #[serde(deserialize_with = "columns::optional_text")]
+    #[serde(skip)]
     pub user_data_template: Option<String>,
+    /// What is wrong with the columns that only launches need, one entry for each column. The region
+    /// goes on without launches, or with the launch choices that are left.
+    #[serde(skip)]
+    pub launch_problems: Vec<BadSetting>,
+    /// The address that users get.
+    #[serde(skip)]
+    pub addresses: AddressSource,
     /// The groups below are read one by one: serde's `flatten` would hide the name of a bad column.
     #[serde(skip)]
     pub timeouts: Timeouts,
@@ -110,21 +137,47 @@ pub struct Upgrades {
     pub old_image: Option<SignedDuration>,
 }
 
+/// What `launches_per_hour` adds to twice the maximum if it is not set, so that small regions can
+/// replace theirs several times.
+const LAUNCHES_OF_SMALL_REGION: u32 = 20;
+
 impl RegionSettings {
+    /// How many instances may be launched within an hour; none without a limit. By default it is
+    /// enough to fill the region and to replace all of it once.
+    pub fn launch_limit(&self) -> Option<u32> {
+        match self.launches_per_hour {
+            Some(0) => None,
+            Some(limit) => Some(limit),
+            None => Some(
+                self.max_instances
+                    .saturating_mul(2)
+                    .saturating_add(LAUNCHES_OF_SMALL_REGION),
+            ),
+        }
+    }
+
     /// Reads a row. Columns that are missing or null have the default of [`TABLE`], if there is
     /// one.
+    ///
+    /// A column that only launches need is not an error: see `launch_problems`.
     ///
     /// # Errors
     /// Names the first invalid column, and what its value must be.
     pub fn from_columns(row: &Columns) -> Result<Self, BadSetting> {
         let mut row = Value::Object(overlay(defaults(), row));
         let replicas = ReplicaSettings::read(&row)?;
-        if row.get("algorithm").and_then(Value::as_str) == Some(REPLICA)
-            && let Some(choices) = row.get_mut("launch_choices")
-        {
+        let has_replicas = row.get("algorithm").and_then(Value::as_str) == Some(REPLICA);
+        if has_replicas && let Some(choices) = row.get_mut("launch_choices") {
             launch_choices::fill_in_capacity(choices, replicas.capacity);
         }
+        let launching = LaunchColumns::read(&row, !has_replicas);
         let settings = Self {
+            launch_choices: launching.choices,
+            security_groups: launching.security_groups,
+            instance_profile: launching.instance_profile,
+            user_data_template: launching.user_data_template,
+            launch_problems: launching.problems,
+            addresses: AddressSource::read(&row)?,
             timeouts: columns::read(&row)?,
             upgrades: columns::read(&row)?,
             replicas,
@@ -140,6 +193,24 @@ impl RegionSettings {
             });
         }
         Ok(settings)
+    }
+
+    /// Everything that is wrong with a row: an invalid column that fails every pass, or columns that
+    /// keep the region from launching.
+    pub fn problems(row: &Columns) -> Vec<BadSetting> {
+        match Self::from_columns(row) {
+            Ok(settings) => settings.launch_problems,
+            Err(error) => vec![error],
+        }
+    }
+
+    /// Whether nothing keeps the region from launching but, perhaps, a lack of choices. A choice that
+    /// cannot work leaves the others; without one of its security groups, a machine could be open to
+    /// everybody.
+    pub fn can_launch(&self) -> bool {
+        self.launch_problems
+            .iter()
+            .all(|problem| problem.column == LAUNCH_CHOICES)
     }
 }
 

@@ -11,6 +11,7 @@ const LIMIT_BYTES: usize = 16 * 1024;
 const DEFAULT_TEMPLATE: &str = "\
 SCALING_HASURA_URL=${HASURA_URL}
 SCALING_AGENT_TOKEN=${AGENT_TOKEN}
+SCALING_AGENT_NEXT_TOKEN=${AGENT_NEXT_TOKEN}
 SCALING_REGION=${REGION}
 SCALING_LAUNCH_ID=${LAUNCH_ID}
 SCALING_CAPACITY=${CAPACITY}
@@ -30,6 +31,8 @@ SCALING_CAPACITY=${CAPACITY}
 pub struct AgentAccess<'a> {
     pub hasura_url: &'a str,
     pub token: &'a str,
+    /// The token for after a rotation of the key. The placeholder is empty without one.
+    pub next_token: Option<&'a str>,
 }
 
 /// The values of the placeholders.
@@ -43,28 +46,38 @@ pub struct UserData<'a> {
     pub client_sha: &'a ClientSha,
 }
 
+/// What is wrong with a template. The texts continue "column `user_data_template`: …".
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum UserDataError {
     #[error(
-        "regions.user_data_template has the unknown placeholder ${{{0}}}: use REGION, LAUNCH_ID, \
-         CAPACITY, CLIENT_SHA and, except for replicas, HASURA_URL and AGENT_TOKEN; write $${{…}} \
-         for a literal ${{…}}"
+        "unknown placeholder ${{{0}}}: use REGION, LAUNCH_ID, CAPACITY, CLIENT_SHA and, except for \
+         replicas, HASURA_URL, AGENT_TOKEN and AGENT_NEXT_TOKEN; write $${{…}} for a literal ${{…}}"
     )]
     UnknownPlaceholder(String),
-    #[error(
-        "regions.user_data_template: at byte {0}, `${{` does not begin a placeholder; write $${{ \
-         for a literal ${{"
-    )]
+    #[error("at byte {0}, `${{` does not begin a placeholder; write $${{ for a literal ${{")]
     BadPlaceholder(usize),
-    #[error(
-        "regions.user_data_template lacks ${{AGENT_TOKEN}}: add it, or host agents cannot register"
-    )]
+    #[error("it lacks ${{AGENT_TOKEN}}: add it, or host agents cannot register")]
     NoToken,
-    #[error(
-        "regions.user_data_template gives {0} bytes: shorten it to EC2's limit of {LIMIT_BYTES}"
-    )]
+    #[error("it gives {0} bytes: shorten it to EC2's limit of {LIMIT_BYTES}")]
     TooLong(usize),
 }
+
+/// Checks what can be known of a template without the values of a launch: its placeholders, and
+/// whether its own text exceeds EC2's limit. `has_agents` is false for replicas.
+///
+/// # Errors
+/// When no launch can use the template.
+pub fn check(template: &str, has_agents: bool) -> Result<(), UserDataError> {
+    let text = fill(template, has_agents, |name| {
+        let is_known = PLACEHOLDERS.contains(&name) || (has_agents && OF_AGENTS.contains(&name));
+        is_known.then(String::new)
+    })?;
+    within_limit(text).map(|_| ())
+}
+
+/// Placeholders of every template, and those that need a host agent.
+const PLACEHOLDERS: [&str; 4] = ["REGION", "LAUNCH_ID", "CAPACITY", "CLIENT_SHA"];
+const OF_AGENTS: [&str; 3] = ["HASURA_URL", "AGENT_TOKEN", "AGENT_NEXT_TOKEN"];
 
 impl UserData<'_> {
     /// Fills the region's template, or the default one.
@@ -81,51 +94,64 @@ impl UserData<'_> {
             None => REPLICA_TEMPLATE,
         };
         let template = template.unwrap_or(default);
-        let mut rest = template;
-        let mut text = String::with_capacity(rest.len() + 1024);
-        let mut has_token = false;
-        while let Some(start) = rest.find("${") {
-            if let Some(before) = rest[..start].strip_suffix('$') {
-                text.push_str(before);
-                text.push_str("${");
-                rest = &rest[start + 2..];
-                continue;
-            }
-            text.push_str(&rest[..start]);
-            let inside = &rest[start + 2..];
-            // The error has the position only: what follows may be a secret in the template.
-            let name = placeholder(inside).ok_or_else(|| {
-                UserDataError::BadPlaceholder(template.len() - rest.len() + start)
-            })?;
-            self.push_value(name, &mut text)?;
-            has_token |= name == "AGENT_TOKEN";
-            rest = &inside[name.len() + 1..];
-        }
-        if !has_token && self.agent.is_some() {
-            return Err(UserDataError::NoToken);
-        }
-        text.push_str(rest);
-        if text.len() > LIMIT_BYTES {
-            return Err(UserDataError::TooLong(text.len()));
-        }
-        Ok(text)
+        within_limit(fill(template, self.agent.is_some(), |name| {
+            self.value(name)
+        })?)
     }
 
-    fn push_value(&self, name: &str, text: &mut String) -> Result<(), UserDataError> {
-        match name {
-            "HASURA_URL" | "AGENT_TOKEN" => match self.agent {
-                Some(agent) if name == "HASURA_URL" => text.push_str(agent.hasura_url),
-                Some(agent) => text.push_str(agent.token),
-                None => return Err(UserDataError::UnknownPlaceholder(name.to_owned())),
-            },
-            "REGION" => text.push_str(self.region.as_str()),
-            "LAUNCH_ID" => text.push_str(self.launch_id.as_str()),
-            "CAPACITY" => text.push_str(&self.capacity.to_string()),
-            "CLIENT_SHA" => text.push_str(self.client_sha.as_str()),
-            other => return Err(UserDataError::UnknownPlaceholder(other.to_owned())),
-        }
-        Ok(())
+    fn value(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "HASURA_URL" => self.agent?.hasura_url.to_owned(),
+            "AGENT_TOKEN" => self.agent?.token.to_owned(),
+            "AGENT_NEXT_TOKEN" => self.agent?.next_token.unwrap_or_default().to_owned(),
+            "REGION" => self.region.to_string(),
+            "LAUNCH_ID" => self.launch_id.to_string(),
+            "CAPACITY" => self.capacity.to_string(),
+            "CLIENT_SHA" => self.client_sha.to_string(),
+            _ => return None,
+        })
     }
+}
+
+/// The template with the values of its placeholders; `value` has none for an unknown one.
+fn fill(
+    template: &str,
+    needs_token: bool,
+    value: impl Fn(&str) -> Option<String>,
+) -> Result<String, UserDataError> {
+    let mut rest = template;
+    let mut text = String::with_capacity(rest.len() + 1024);
+    let mut has_token = false;
+    while let Some(start) = rest.find("${") {
+        if let Some(before) = rest[..start].strip_suffix('$') {
+            text.push_str(before);
+            text.push_str("${");
+            rest = &rest[start + 2..];
+            continue;
+        }
+        text.push_str(&rest[..start]);
+        let inside = &rest[start + 2..];
+        // The error has the position only: what follows may be a secret in the template.
+        let name = placeholder(inside)
+            .ok_or_else(|| UserDataError::BadPlaceholder(template.len() - rest.len() + start))?;
+        let value =
+            value(name).ok_or_else(|| UserDataError::UnknownPlaceholder(name.to_owned()))?;
+        text.push_str(&value);
+        has_token |= name == "AGENT_TOKEN";
+        rest = &inside[name.len() + 1..];
+    }
+    if needs_token && !has_token {
+        return Err(UserDataError::NoToken);
+    }
+    text.push_str(rest);
+    Ok(text)
+}
+
+fn within_limit(text: String) -> Result<String, UserDataError> {
+    if text.len() > LIMIT_BYTES {
+        return Err(UserDataError::TooLong(text.len()));
+    }
+    Ok(text)
 }
 
 /// The text before the closing brace, if it is a valid name.
@@ -140,11 +166,19 @@ mod tests {
     use super::*;
 
     fn render(template: Option<&str>) -> Result<String, UserDataError> {
+        render_with(template, None)
+    }
+
+    fn render_with(
+        template: Option<&str>,
+        next_token: Option<&str>,
+    ) -> Result<String, UserDataError> {
         let (region, launch_id) = ("us-east-1".into(), "l-1".into());
         UserData {
             agent: Some(AgentAccess {
                 hasura_url: "https://hasura",
                 token: "t.o.k",
+                next_token,
             }),
             region: &region,
             launch_id: &launch_id,
@@ -159,7 +193,10 @@ mod tests {
         let text = render(None).unwrap();
         assert!(text.contains("SCALING_AGENT_TOKEN=t.o.k\n"));
         assert!(text.contains("SCALING_CAPACITY=2\n"));
+        assert!(text.contains("SCALING_AGENT_NEXT_TOKEN=\n"));
         assert!(!text.contains('$'));
+        let text = render_with(None, Some("n.e.xt")).unwrap();
+        assert!(text.contains("SCALING_AGENT_NEXT_TOKEN=n.e.xt\n"));
     }
 
     #[test]
@@ -200,6 +237,23 @@ mod tests {
         assert_eq!(
             render(Some(&long)),
             Err(UserDataError::TooLong(LIMIT_BYTES + 5))
+        );
+    }
+    #[test]
+    fn template_is_checked_without_the_values_of_a_launch() {
+        let all = "${HASURA_URL} ${AGENT_TOKEN} ${REGION} ${LAUNCH_ID} ${CAPACITY} ${CLIENT_SHA}";
+        assert_eq!(check(all, true), Ok(()));
+        assert_eq!(check("${REGION} $HOME $${X}", false), Ok(()));
+        let unknown = |name: &str| Err(UserDataError::UnknownPlaceholder(name.to_owned()));
+        assert_eq!(check("${AGENT_TOKN}", true), unknown("AGENT_TOKN"));
+        assert_eq!(check("${AGENT_TOKEN}", false), unknown("AGENT_TOKEN"));
+        assert_eq!(check("${REGION}", true), Err(UserDataError::NoToken));
+        let filled = format!("{}${{AGENT_TOKEN}}", "x".repeat(LIMIT_BYTES));
+        assert_eq!(check(&filled, true), Ok(()), "only if the token is empty");
+        let long = format!("x{filled}");
+        assert_eq!(
+            check(&long, true),
+            Err(UserDataError::TooLong(LIMIT_BYTES + 1))
         );
     }
 }

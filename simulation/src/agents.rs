@@ -19,6 +19,8 @@ pub struct Agent {
     pub last_heartbeat_at: Option<Timestamp>,
     /// Until then, the agent runs and cannot reach the database.
     pub silent_until: Option<Timestamp>,
+    /// Its sessions end at once.
+    pub crashes: bool,
     /// The slots with a connected user.
     pub sessions: BTreeSet<String>,
 }
@@ -45,6 +47,7 @@ impl Agents {
             alive: true,
             last_heartbeat_at: None,
             silent_until: None,
+            crashes: false,
             sessions: BTreeSet::new(),
         };
         self.of.insert(id, agent);

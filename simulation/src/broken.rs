@@ -7,6 +7,7 @@
 mod assigner;
 mod database;
 mod ec2;
+mod line;
 mod table;
 mod upgrade_variants;
 mod upgrades;

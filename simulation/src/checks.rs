@@ -5,6 +5,7 @@ mod context;
 mod decisions;
 mod images;
 mod launches;
+mod line;
 mod lock;
 mod machines;
 mod rule;
@@ -28,6 +29,7 @@ pub use rule::{Check, Violation};
 #[derive(Debug, Default)]
 pub struct Checks {
     slots: slots::Slots,
+    lines: line::Lines,
     machines: machines::Machines,
     launches: launches::Launches,
     lock: lock::Lock,
@@ -45,9 +47,18 @@ impl Checks {
             self.lock.check_effect(context, *process, effect, found);
             self.launches.check_effect(context, effect, found);
             self.wakes.check_effect(context, *process, effect, found);
-            self.slots.check_effect(effect, found);
         }
         let rows = context.world.database.rows();
+        let now = context.world.now();
+        for (_, effect) in effects {
+            self.slots.check_effect(effect, &rows.tables, now, found);
+        }
+        for (_, effect) in effects {
+            let before = self.slots.before();
+            self.lines
+                .check_effect(effect, before, &rows.tables, now, found);
+        }
+        self.slots.check_honest_first(context, &rows.tables, found);
         self.slots.check_state(&rows.tables, found);
         self.machines.check_state(context, &rows.tables, found);
         self.images.check_step(&rows.tables, effects, found);

@@ -21,8 +21,9 @@ use crate::simulation::Simulation;
 /// that died during them is found silent (4), or its machine has to be recorded as missing (2);
 /// surplus instances are then drained, one a pass (8 at most), and wait to shut down (3); a refused
 /// choice is tried again (3), and what was launched boots, or does not boot and is replaced (4);
-/// each removal takes another pass or two to verify.
-pub const MAX_PASSES: u32 = 40;
+/// each removal takes another pass or two to verify. All that may have to wait for up to an hour: for
+/// a pool to rest, or for `launches_per_hour`.
+pub const MAX_PASSES: u32 = 40 + 60;
 
 impl Simulation {
     /// Stops the faults and lets scheduled passes run until the system has converged. Returns the

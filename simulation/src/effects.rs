@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use shared::assign::ClientBuild;
+use shared::assign::{AssignRequest, InLine};
 use shared::db::{Fence, UpgradeRequested, WriteOutcome, WriteResult};
 use shared::host::HostErrorKind;
 use shared::ids::{ClientToken, ImageId, InstanceId, LaunchId, RegionName};
@@ -17,6 +17,8 @@ pub enum Effect {
     /// The database raised the fence and returned the region's state.
     PassBegan {
         fence: Fence,
+        /// The users in line who are demand of the region.
+        waiting: u32,
     },
     /// The database accepted a write under a fence.
     DatabaseWrite {
@@ -28,8 +30,8 @@ pub enum Effect {
     LockReleased(Lease),
     WakeMarkSet(RegionName),
     WakeMarkCleared(RegionName),
-    IntentOpened(Lease, Box<Intent>),
-    IntentClosed(Lease, LaunchId),
+    IntentsOpened(Lease, Vec<Intent>),
+    IntentsClosed(Lease, Vec<LaunchId>),
     DecisionRecorded(Lease),
     /// A launch request reached EC2.
     LaunchRequested {
@@ -44,11 +46,14 @@ pub enum Effect {
     },
     /// The database gave a user a slot, or repeated the one that the session holds.
     SlotAssigned {
-        user: String,
-        session: String,
+        request: AssignRequest,
         slot: String,
-        client: ClientBuild,
         repeated: bool,
+    },
+    /// The database had no slot for a user.
+    UserRefused {
+        request: AssignRequest,
+        in_line: InLine,
     },
     /// A request for an image upgrade was recorded.
     UpgradeRequested {
@@ -74,11 +79,12 @@ impl Effect {
             Self::PassBegan { .. } => ("rounds of passes", 1),
             Self::DatabaseWrite { call, results, .. } => (call, done(results)),
             Self::WakeMarkSet(_) => ("wake marks set", 1),
-            Self::IntentOpened(..) => ("launches recorded", 1),
+            Self::IntentsOpened(_, intents) => ("launches recorded", intents.len() as u64),
             Self::LaunchRequested { failed: None, .. } => ("launches at EC2", 1),
             Self::LaunchRequested { .. } => ("launches refused", 1),
             Self::TerminateRequested { ids, .. } => ("machines terminated", ids.len() as u64),
             Self::SlotAssigned { .. } => ("slots assigned to users", 1),
+            Self::UserRefused { .. } => ("users refused for lack of capacity", 1),
             Self::UpgradeRequested { outcome, .. } => (
                 match outcome {
                     UpgradeRequested::Requested => "upgrades requested",

@@ -30,10 +30,10 @@ impl Simulation {
         if self.faults.occurs(Fault::NoCapacity) {
             self.exhaust_pools(&region);
         }
-        let mut state = host.state();
         if self.faults.occurs(Fault::PartialCapacity) {
-            state.ec2.at_most_next = Some(1);
+            self.fill_pools(&region);
         }
+        let mut state = host.state();
         if self.faults.occurs(Fault::LaunchRefused) {
             let kind = *self.random.pick(&[
                 HostErrorKind::Denied,
@@ -50,6 +50,9 @@ impl Simulation {
             state.ec2.delays.listing_lag = seconds(self.random.between(1..=50));
             state.ec2.delays.lookup_lag = seconds(self.random.between(0..=8));
         }
+        if self.faults.occurs(Fault::TagsVanish) {
+            state.ec2.delays.untag = seconds(self.random.between(0..=60));
+        }
         drop(state);
         if self.faults.occurs(Fault::ListingEmpty) {
             self.world.empty_listings.set(&region, true);
@@ -63,7 +66,6 @@ impl Simulation {
         let host = self.world.host(region);
         let mut state = host.state();
         state.ec2.room.clear();
-        state.ec2.at_most_next = None;
         state.ec2.delays = Delays::default();
         state.refuse_launches.clear();
         state.throttled = false;
@@ -72,24 +74,37 @@ impl Simulation {
 
     /// Takes the capacity away from some of the pools that the region's launch choices name.
     fn exhaust_pools(&mut self, region: &RegionName) {
-        let choices = self.world.settings(region).launch_choices;
+        for pool in self.pools(region) {
+            if self.random.chance(600) {
+                let room = u32::try_from(self.random.below(2)).unwrap_or(0);
+                let host = self.world.host(region);
+                host.state().ec2.room.insert(pool, room);
+            }
+        }
+    }
+
+    /// Leaves room for one more machine in each pool.
+    fn fill_pools(&self, region: &RegionName) {
         let host = self.world.host(region);
-        let mut state = host.state();
-        for choice in choices {
+        for pool in self.pools(region) {
+            let mut state = host.state();
+            let room = state.ec2.count_in(&pool, self.now()) + 1;
+            state.ec2.room.insert(pool, room);
+        }
+    }
+
+    /// The instance types and subnets that the region's launch choices name.
+    fn pools(&self, region: &RegionName) -> Vec<(String, String)> {
+        let mut pools = vec![];
+        for choice in self.world.settings(region).launch_choices {
             let subnets = match &choice.subnet {
                 Selector::Id(id) => vec![id.clone()],
                 Selector::Tag { value, .. } => vec![format!("{value}-1"), format!("{value}-2")],
             };
-            for subnet in subnets {
-                if self.random.chance(600) {
-                    let room = u32::try_from(self.random.below(2)).unwrap_or(0);
-                    state
-                        .ec2
-                        .room
-                        .insert((choice.instance_type.clone(), subnet), room);
-                }
-            }
+            let of_choice = subnets.into_iter();
+            pools.extend(of_choice.map(|subnet| (choice.instance_type.clone(), subnet)));
         }
+        pools
     }
 
     /// Draws failures of machines and agents.
@@ -125,11 +140,27 @@ impl Simulation {
                 agent.silent_until = Some(now + silence);
             }
         }
+        if self.faults.occurs(Fault::RowHeld) {
+            self.hold_row();
+        }
         if self.faults.occurs(Fault::StrayMachine) {
             self.launch_stray();
         }
         let wait = self.random.between(5..=40);
         self.schedule_in(seconds(wait), Event::RandomFailure);
+    }
+
+    /// Lets an agent hold its own instance, perhaps for longer than a pass lasts.
+    fn hold_row(&mut self) {
+        if let Some(id) = self.random_agent() {
+            self.world.database.rows().tables.held.insert(id.clone());
+            let time = seconds(self.random.between(1..=150));
+            self.schedule_in(time, Event::RowFree(id));
+        }
+    }
+
+    pub(crate) fn free_row(&mut self, id: &InstanceId) {
+        self.world.database.rows().tables.held.remove(id);
     }
 
     /// Sends a spot interruption notice (two minutes before the end) or a rebalance recommendation.
@@ -156,6 +187,35 @@ impl Simulation {
         self.send_end_events(&region, id);
     }
 
+    /// Draws whether EC2 ends a machine that was just launched, or announces that it may.
+    pub(crate) fn fail_launch(&mut self, region: &RegionName, id: &InstanceId) {
+        if self.winding_down {
+            return;
+        }
+        if self.faults.occurs(Fault::LaunchDies) {
+            let after = seconds(self.random.between(1..=60));
+            self.schedule_in(after, Event::LaunchFails(id.clone()));
+        } else if self.faults.occurs(Fault::EarlyRebalance) {
+            let after = seconds(self.random.between(16..=90));
+            self.send_ec2_event(region, id, Ec2EventKind::Rebalance, after);
+        }
+    }
+
+    /// EC2 ends a machine that it cannot or need not keep.
+    pub(crate) fn end_launch(&mut self, id: &InstanceId) {
+        let now = self.now();
+        let Some(region) = self.agents.get(id).map(|agent| agent.region.clone()) else {
+            return;
+        };
+        let code = *self.random.pick(&[
+            "Server.InsufficientInstanceCapacity",
+            "Server.InternalError",
+            "Client.InternalError",
+        ]);
+        self.world.host(&region).state().ec2.fail(id, code, now);
+        self.send_end_events(&region, id);
+    }
+
     /// Launches a machine with this stack's tags that is recorded nowhere.
     fn launch_stray(&mut self) {
         let now = self.now();
@@ -173,6 +233,7 @@ impl Simulation {
             user_data: String::new(),
             spot: false,
             imds_hop_limit: None,
+            ebs_optimized: false,
             tags: vec![(shared::host::tags::LAUNCH.to_owned(), name.clone())],
             count: 1,
             capacity: 1,

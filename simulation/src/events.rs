@@ -52,6 +52,7 @@ impl Simulation {
             Event::AgentBoots(instance) => self.boot_agent(instance),
             Event::Heartbeat(instance) => self.send_heartbeat(instance),
             Event::InstanceReclaimed(instance) => self.reclaim_instance(&instance),
+            Event::LaunchFails(instance) => self.end_launch(&instance),
             Event::Ec2ConditionsChange(region) => self.change_ec2_conditions(region),
             Event::RandomFailure => self.inject_failure(),
             Event::OperatorActs => self.act_as_operator(),
@@ -59,6 +60,7 @@ impl Simulation {
             Event::UpgradeRequested(request) => self.request_upgrade(&request),
             Event::AppVersionSet(build) => self.set_app_version(build),
             Event::AgentDies(instance) => self.kill_agent(&instance),
+            Event::RowFree(instance) => self.free_row(&instance),
             Event::HasuraEventDelivered(event) => self.deliver_hasura_event(event),
             Event::Ec2EventDelivered(event) => self.deliver_ec2_event(event),
         }

@@ -31,11 +31,17 @@ pub enum Fault {
     Throttled,
     ListingLags,
     ListingEmpty,
+    /// Terminated machines lose their tags at once or soon.
+    TagsVanish,
     MachineDies,
     /// EC2 announces that it takes the machine in two minutes, and does so.
     Interruption,
     /// EC2 announces that it may take the machine.
     Rebalance,
+    /// EC2 ends a machine soon after it accepted the launch.
+    LaunchDies,
+    /// EC2 announces soon after the launch that it may take the machine.
+    EarlyRebalance,
     /// A machine with this stack's tags is launched that is recorded nowhere.
     StrayMachine,
     /// Permissions or settings do not allow a launch.
@@ -45,6 +51,10 @@ pub enum Fault {
     AgentDies,
     AgentSilent,
     SlotNotClaimed,
+    /// An agent's transaction holds its instance for a while.
+    RowHeld,
+    /// All sessions on an instance end at once.
+    SessionsCrash,
     // Faults of images
     ImageNeverBoots,
     /// The image's agents die soon after they started.
@@ -54,7 +64,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 36] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::CrashInFlight,
@@ -74,6 +84,7 @@ impl Fault {
         Self::Throttled,
         Self::ListingLags,
         Self::ListingEmpty,
+        Self::TagsVanish,
         Self::MachineDies,
         Self::Interruption,
         Self::Rebalance,
@@ -86,6 +97,10 @@ impl Fault {
         Self::ImageNeverBoots,
         Self::ImageDies,
         Self::ImageMissing,
+        Self::LaunchDies,
+        Self::EarlyRebalance,
+        Self::RowHeld,
+        Self::SessionsCrash,
     ];
 
     /// The probability of the fault at each occasion, in a thousand, at its full rate.
@@ -110,6 +125,7 @@ impl Fault {
             | Self::PartialCapacity
             | Self::Throttled
             | Self::ListingLags
+            | Self::TagsVanish
             | Self::LaunchRefused => 300,
             Self::ListingEmpty => 150,
             Self::MachineDies
@@ -119,6 +135,10 @@ impl Fault {
             | Self::AgentSilent
             | Self::StrayMachine => 150,
             Self::NeverBoots | Self::SlotNotClaimed => 200,
+            Self::RowHeld => 600,
+            // Drawn for each launched machine.
+            Self::LaunchDies | Self::EarlyRebalance => 600,
+            Self::SessionsCrash => 300,
             // Drawn for each image of each build.
             Self::ImageNeverBoots | Self::ImageDies => 300,
             Self::ImageMissing => 100,

@@ -15,7 +15,7 @@ use crate::simulation::Simulation;
 /// The interval of an agent's heartbeats.
 const HEARTBEAT_INTERVAL: SignedDuration = SignedDuration::from_secs(15);
 
-/// After this time, an agent whose row does not exist yet registers again.
+/// After this time, an agent whose row or address is not known yet registers again.
 const REGISTER_INTERVAL: SignedDuration = SignedDuration::from_millis(2500);
 
 impl Simulation {
@@ -41,8 +41,14 @@ impl Simulation {
             };
             for (id, (launch, image)) in launched {
                 self.agents.add(id.clone(), region.clone(), launch);
+                if self.faults.occurs(Fault::SessionsCrash)
+                    && let Some(agent) = self.agents.get_mut(&id)
+                {
+                    agent.crashes = true;
+                }
                 let delay = host.state().ec2.delays.boot;
                 self.send_ec2_event(&region, &id, Ec2EventKind::Running, delay);
+                self.fail_launch(&region, &id);
                 let defect = self.builds.defect_of(&image);
                 if defect == Some(ImageDefect::NeverBoots) || self.faults.occurs(Fault::NeverBoots)
                 {
@@ -83,7 +89,7 @@ impl Simulation {
         };
         let answer = {
             let tables = &mut self.world.database.rows().tables;
-            tables.register_host(&id, &format!("address of {id}"), &agent.launch, now)
+            tables.register_host(&id, "an address of the agent", &agent.launch, now)
         };
         match answer.outcome {
             AgentOutcome::Registered => {
@@ -91,7 +97,7 @@ impl Simulation {
                 agent.last_heartbeat_at = Some(now);
                 self.schedule_in(HEARTBEAT_INTERVAL, Event::Heartbeat(id));
             }
-            // Its row is not written yet.
+            // Its row or its address is not written yet.
             AgentOutcome::Retry => self.schedule_in(REGISTER_INTERVAL, Event::AgentBoots(id)),
             _ => self.shut_down(&id),
         }

@@ -40,7 +40,7 @@
 //!
 //! ```text
 //!   3642   4:03.646 p573 launch After: crash after
-//!   4152   4:50.246 p707   IntentClosed(Lease { … version: 7 … }, LaunchId("u196"))
+//!   4152   4:50.246 p707   IntentsClosed(Lease { … version: 7 … }, [LaunchId("u196")])
 //! ```
 //!
 //! Find the root cause, fix it with a unit test of its own, and add the seed to `regressions.txt`.

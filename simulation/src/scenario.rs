@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use shared::ids::RegionName;
 use shared::model::{Image, ImageState};
 use shared::pass::PassLimits;
-use shared::settings::{LaunchChoice, RegionSettings, Selector, Timeouts};
+use shared::settings::{AddressSource, LaunchChoice, RegionSettings, Selector, Timeouts};
 use testing::{TokenEnds, image, settings};
 
 use crate::builds::{self, ReleaseSettings};
@@ -150,7 +150,14 @@ fn random_region(name: &str, random: &mut Random) -> RegionSettings {
         max_instances: random_number(random, 1..=8),
         scale_up_step: random_number(random, 0..=2),
         scale_down_step: random_number(random, 0..=2),
+        launches_per_hour: *random.pick(&[None, Some(0), Some(0), Some(10)]),
+        line_seconds: *random.pick(&[5, 15, 15, 30]),
         launch_choices,
+        // Some regions wait for what EC2 assigns only after the launch.
+        addresses: match target_free % 3 {
+            0 => AddressSource::Public,
+            _ => AddressSource::Private,
+        },
         timeouts: random_timeouts(random),
         ..settings()
     }

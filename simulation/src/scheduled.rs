@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use shared::assign::AssignOutcome;
+use shared::assign::{AssignOutcome, AssignRequest};
 use shared::db::DbError;
 use shared::ids::{InstanceId, RegionName};
 
@@ -58,6 +58,7 @@ pub(crate) enum Event {
     AgentBoots(InstanceId),
     Heartbeat(InstanceId),
     InstanceReclaimed(InstanceId),
+    LaunchFails(InstanceId),
     Ec2ConditionsChange(RegionName),
     RandomFailure,
     OperatorActs,
@@ -67,6 +68,8 @@ pub(crate) enum Event {
     /// The app version is set to the commit of this build.
     AppVersionSet(u32),
     AgentDies(InstanceId),
+    /// The transaction that held an instance has ended.
+    RowFree(InstanceId),
     HasuraEventDelivered(DatabaseEvent),
     Ec2EventDelivered(Ec2Event),
 }
@@ -88,11 +91,11 @@ impl fmt::Display for Event {
     }
 }
 
-/// A session's request for a slot.
+/// A session's request for a slot, and how its client repeats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AssignAttempt {
-    pub user: String,
-    pub session: String,
+    pub request: AssignRequest,
+    /// How often the client tries again, if it is refused or not answered.
     pub retries: u32,
 }
 

@@ -15,9 +15,6 @@ use crate::ports::Intercepted;
 use crate::scheduled::{AssignAnswer, AssignAttempt, Event, ProcessKind, Scheduled};
 use crate::simulation::Simulation;
 
-/// How often a client that was refused or not answered tries again.
-const RETRIES: u32 = 4;
-
 fn millis(millis: u64) -> SignedDuration {
     SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }
@@ -29,14 +26,20 @@ impl Simulation {
         }
         let wait = self.random.between(1..=2 * self.scenario.user_interval);
         self.schedule_in(millis(wait), Event::UserArrives);
-        // Few users with many sessions, so that limits and repeated requests matter.
-        let user = format!("user-{}", self.random.below(12));
-        let session = format!("session-{}", self.random.below(3));
-        let attempt = AssignAttempt {
-            user,
-            session,
-            retries: 0,
+        // Now and then many come together, so that there is a line.
+        let count = if self.random.chance(100) { 8 } else { 1 };
+        for _ in 0..count {
+            self.request_slot();
+        }
+    }
+
+    fn request_slot(&mut self) {
+        let Some(request) = self.random_request() else {
+            return;
         };
+        // Some users leave at once, and some stay in line for long.
+        let retries = *self.random.pick(&[0, 4, 10, 30]);
+        let attempt = AssignAttempt { request, retries };
         if self.random.chance(150) {
             // Two requests at the same moment, as an impatient client sends.
             self.send_assign(attempt.clone());
@@ -44,16 +47,16 @@ impl Simulation {
         self.send_assign(attempt);
     }
 
-    pub(crate) fn send_assign(&mut self, attempt: AssignAttempt) {
+    fn random_request(&mut self) -> Option<AssignRequest> {
+        // Few users with many sessions, so that limits and repeated requests matter.
+        let user = UserId::parse(&format!("user-{}", self.random.below(16)));
+        let session = SessionId::parse(&format!("session-{}", self.random.below(3)));
         let mut regions = self.scenario.region_names();
         let turn = self.random.below(regions.len() as u64);
         regions.rotate_left(usize::try_from(turn).unwrap_or(0));
-        let (Ok(user), Ok(session)) = (
-            UserId::parse(&attempt.user),
-            SessionId::parse(&attempt.session),
-        ) else {
-            return;
-        };
+        if self.random.chance(300) {
+            regions.truncate(1);
+        }
         let client = if self.scenario.releases.is_some() {
             self.builds.random_client()
         } else if self.random.chance(500) {
@@ -61,13 +64,17 @@ impl Simulation {
         } else {
             ClientBuild::Sha(builds::first_image(0).client_sha)
         };
-        let request = AssignRequest {
-            user,
-            session,
+        Some(AssignRequest {
+            user: user.ok()?,
+            session: session.ok()?,
             regions,
             client,
-        };
-        let name = format!("assign {}/{}", attempt.user, attempt.session);
+        })
+    }
+
+    pub(crate) fn send_assign(&mut self, attempt: AssignAttempt) {
+        let request = attempt.request.clone();
+        let name = format!("assign {}/{}", request.user, request.session);
         self.spawn(name, ProcessKind::Client(attempt), |world, id| {
             let assigner = Intercepted::<dyn Assigner>::new(
                 world.backends.assigner.clone(),
@@ -82,7 +89,7 @@ impl Simulation {
         match answer {
             Err(_) => self.retry_assign(attempt),
             Ok(AssignOutcome::Refused { reason, .. }) => {
-                if *reason == AssignRefusal::NoInstanceAvailable {
+                if matches!(reason, AssignRefusal::NoInstanceAvailable(_)) {
                     self.retry_assign(attempt);
                 }
             }
@@ -106,9 +113,15 @@ impl Simulation {
     }
 
     pub(crate) fn retry_assign(&mut self, mut attempt: AssignAttempt) {
-        if attempt.retries < RETRIES && !self.winding_down {
-            attempt.retries += 1;
-            let wait = self.random.between(300..=6000);
+        if attempt.retries > 0 && !self.winding_down {
+            attempt.retries -= 1;
+            // Some come back when they have already left the line.
+            let longest = if self.random.chance(100) {
+                40_000
+            } else {
+                6000
+            };
+            let wait = self.random.between(300..=longest);
             self.schedule_in(millis(wait), Event::AssignRetry(attempt));
         }
     }
@@ -126,14 +139,20 @@ impl Simulation {
             return;
         };
         let launch = agent.launch.clone();
+        let now = self.world.now();
         let tables = &mut self.world.database.rows().tables;
-        let claim = tables.claim_slot(slot, &attempt.user, &attempt.session, &launch);
+        let AssignRequest { user, session, .. } = &attempt.request;
+        let claim = tables.claim_slot(slot, user.as_str(), session.as_str(), &launch, now);
         if claim.outcome != AgentOutcome::Claimed {
             return;
         }
-        tables.report_slot(slot, SlotStatus::Running, &launch);
+        tables.report_slot(slot, SlotStatus::Running, &launch, now);
         if agent.sessions.insert(slot.to_owned()) {
-            let length = self.random.between(1..=self.scenario.longest_session);
+            let crashes = agent.crashes;
+            let length = match self.random.between(1..=self.scenario.longest_session) {
+                _ if crashes => 1,
+                length => length,
+            };
             let (instance, slot) = (instance.clone(), slot.to_owned());
             let ends = Event::SessionEnds { instance, slot };
             let at = self.world.now() + millis(length * 1000);
@@ -152,8 +171,9 @@ impl Simulation {
                 if let Some(agent) = self.agents.get_mut(&instance) {
                     agent.sessions.remove(&slot);
                     let launch = agent.launch.clone();
+                    let now = self.world.now();
                     let tables = &mut self.world.database.rows().tables;
-                    tables.report_slot(&slot, SlotStatus::Dying, &launch);
+                    tables.report_slot(&slot, SlotStatus::Dying, &launch, now);
                 }
                 let wait = self.random.between(50..=3000);
                 self.schedule_in(millis(wait), Event::SlotCleared { instance, slot });
@@ -170,8 +190,9 @@ impl Simulation {
             }
             AgentState::Reachable => {
                 if let Some(agent) = self.agents.get(&instance) {
+                    let now = self.world.now();
                     let tables = &mut self.world.database.rows().tables;
-                    tables.replace_slot(&slot, &agent.launch);
+                    tables.replace_slot(&slot, &agent.launch, now);
                 }
             }
         }

@@ -160,6 +160,9 @@ impl World {
             instances: Some(database),
             lock: Arc::new(Intercepted::new(self.backends.lock.clone(), context())),
             store: Arc::new(Intercepted::new(self.backends.store.clone(), context())),
+            // It is read for alerts only: nothing that the simulation checks depends on it.
+            service: self.store.clone(),
+            account: None,
             replicas: Arc::new(testing::FakeReplicas::default()),
             hosts: Arc::new(Intercepted::new(self.backends.hosts.clone(), context())),
             alerts: Arc::new(Intercepted::<dyn Alerts>::new(
@@ -179,6 +182,7 @@ impl World {
             ids: self.backends.ids.clone(),
             launches: launch_settings(),
             limits: self.limits,
+            probes: None,
         }
     }
 
@@ -189,6 +193,8 @@ impl World {
             instances: Some(self.database.clone()),
             lock: self.store.clone(),
             store: self.store.clone(),
+            service: self.store.clone(),
+            account: None,
             replicas: Arc::new(testing::FakeReplicas::default()),
             hosts: self.hosts.clone(),
             alerts: self.alerts.clone(),
@@ -197,6 +203,7 @@ impl World {
             ids: self.backends.ids.clone(),
             launches: launch_settings(),
             limits: LIMITS,
+            probes: None,
         }
     }
 }
@@ -205,10 +212,11 @@ fn launch_settings() -> LaunchSettings {
     LaunchSettings {
         stack_id: "simulated".to_owned(),
         agent_hasura_url: "http://hasura".to_owned(),
-        tokens: Some(AgentTokens::new(
+        tokens: AgentTokens::new(
             SecretString::from("0123456789abcdef0123456789abcdef"),
             SignedDuration::from_hours(30 * 24),
-        )),
+        )
+        .ok(),
     }
 }
 

@@ -9,7 +9,7 @@ use shared::clock::Clock;
 use shared::db::{DbError, Fence, Observation, RegionDatabase};
 use shared::ids::{InstanceId, RegionName};
 use shared::model::Instance;
-use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview};
+use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, RegionRow};
 
 use crate::config::EnvironmentRegion;
 
@@ -52,6 +52,7 @@ impl EnvironmentRegions {
             settings: settings.clone(),
             now,
             waiting: 0,
+            lines: Vec::new(),
             watched_since: now,
             app_sha: None,
             images: vec![image.clone()],
@@ -89,10 +90,13 @@ impl Overview for EnvironmentRegions {
             paused: settings.paused,
             algorithm: settings.algorithm.clone(),
             settings: overview.clone(),
+            problems: settings.launch_problems.clone(),
             // The real time is not known, so it is that of this process.
             created_at: self.since,
             now: self.clock.now(),
             waiting: 0,
+            lines: Vec::new(),
+            no_capacity_until: None,
             last_observed: None,
             app_client_sha: None,
             images: vec![ImageOverview {
@@ -107,6 +111,11 @@ impl Overview for EnvironmentRegions {
                 occupied: 0,
             }],
         }])
+    }
+
+    async fn rows(&self) -> Result<Vec<RegionRow>, DbError> {
+        let regions = Overview::regions(self).await?;
+        Ok(regions.iter().map(RegionOverview::row).collect())
     }
 
     async fn instances(

@@ -10,12 +10,13 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
+use shared::words::plain;
 use thiserror::Error;
 
 /// Why an event or its body cannot be read.
 #[derive(Debug, Error)]
 pub enum BadEvent {
-    #[error("this is not an event of a Lambda function URL (payload version 2.0): {0}")]
+    #[error("this is not an event of a Lambda function URL (payload version 2.0): {}", plain(.0))]
     NotAFunctionUrl(#[source] serde_json::Error),
     #[error("the body is too large: at most {0} bytes are accepted")]
     TooLarge(usize),

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use shared::model::{
-    AddressListing, AddressMoves, Image, ImageState, Instance, InstanceStatus, Machine,
-    MachineState, SlotCounts,
+    AddressListing, AddressMoves, CapacityPool, Image, ImageState, Instance, InstanceStatus,
+    LaunchTally, Machine, MachineState, Refusal, SessionEnds, SlotCounts,
 };
-use shared::scaling::Snapshot;
+use shared::scaling::{Snapshot, TokenPolicy};
 use shared::settings::{
-    LaunchChoice, RegionSettings, ReplicaSettings, Selector, Timeouts, Upgrades,
+    AddressSource, LaunchChoice, RegionSettings, ReplicaSettings, Selector, Timeouts, Upgrades,
 };
 
 /// The environment whose app version the fakes return.
@@ -43,13 +43,35 @@ pub fn settings() -> RegionSettings {
         max_instances: 10,
         scale_up_step: 0,
         scale_down_step: 0,
+        launches_per_hour: Some(0),
+        quick_end_seconds: 10,
+        replacements_per_minute: None,
+        line_seconds: 15,
         launch_choices: vec![choice("subnet-a"), choice("subnet-b")],
         security_groups: vec![],
         instance_profile: None,
         user_data_template: None,
+        launch_problems: vec![],
+        addresses: AddressSource::Private,
         timeouts: Timeouts::default(),
         upgrades: Upgrades::default(),
         replicas: ReplicaSettings::default(),
+    }
+}
+
+/// EC2's refusal of a type in a subnet, for all images.
+pub fn refusal(spot: bool, instance_type: &str, subnet: &str, until: Timestamp) -> Refusal {
+    Refusal {
+        pool: CapacityPool {
+            spot,
+            instance_type: instance_type.to_owned(),
+            subnet_id: subnet.to_owned(),
+        },
+        image: None,
+        at: NOW,
+        until,
+        rests: 1,
+        why: "no capacity".to_owned(),
     }
 }
 
@@ -69,20 +91,32 @@ pub fn instance(id: &str) -> Instance {
         launch_id: format!("launch-of-{id}").into(),
         image_id: "ami-1".into(),
         client_sha: "sha-of-ami-1".into(),
+        pool: Some(CapacityPool {
+            spot: false,
+            instance_type: "c5.large".to_owned(),
+            subnet_id: "subnet-a".to_owned(),
+        }),
         capacity: 2,
         status: InstanceStatus::Active,
         launched_at: NOW - BOOT,
         active_at: Some(NOW - BOOT),
         draining_since: None,
+        drain_cause: None,
+        leave_reason: None,
         missing_since: None,
         beat_at: Some(NOW),
         resumed_at: None,
         notice: None,
+        token: None,
+        ip_addr: None,
+        private_ip: None,
+        public_ip: None,
         slots: SlotCounts {
             waiting: 2,
             occupied: 0,
             unclaimed: 0,
         },
+        sessions: SessionEnds::default(),
     }
 }
 
@@ -96,8 +130,12 @@ pub fn machine(instance: &Instance) -> Machine {
         image_id: instance.image_id.clone(),
         client_sha: instance.client_sha.clone(),
         instance_type: "c5.large".to_owned(),
+        subnet_id: Some("subnet-a".to_owned()),
+        spot: false,
         capacity: instance.capacity,
         address: None,
+        public_address: None,
+        state_reason: None,
     }
 }
 
@@ -118,14 +156,20 @@ pub fn snapshot(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
         unknown_to_ec2: BTreeSet::new(),
         open_intents: vec![],
         refusals: vec![],
+        launches: LaunchTally::default(),
         waiting: 0,
+        lines: vec![],
         answers: BTreeMap::new(),
         unknown_since: BTreeMap::new(),
         addresses: AddressListing::Off,
         address_moves: AddressMoves::new(),
         app_sha: None,
         watched_since: Timestamp::UNIX_EPOCH,
-        renew_after: SignedDuration::from_hours(24 * 27),
+        tokens: Some(TokenPolicy {
+            key: "key-1".into(),
+            is_rotating: false,
+            valid_for: SignedDuration::from_hours(24 * 30),
+        }),
         mass_removal_approved: false,
     }
 }

@@ -2,9 +2,12 @@
 //! tests in `tests/tests/fakes` compare it with a real PostgreSQL.
 
 mod assigning;
+mod demand;
 mod host_agents;
+mod line;
 mod observing;
 mod pass_writes;
+mod session_ends;
 mod spot_notices;
 mod tables;
 mod upgrades;
@@ -13,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use shared::agent_token::AgentToken;
 use shared::assign::{AssignOutcome, AssignRequest, Assigner};
 use shared::clock::Clock;
 use shared::db::{
@@ -20,11 +24,15 @@ use shared::db::{
     WriteOutcome, WriteResult,
 };
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::{ImageState, Instance, NewInstance, SpotNotice, TerminateIf};
+use shared::model::{
+    DrainCause, ImageState, Instance, InstanceAddresses, NewInstance, Outlook, SpotNotice,
+    TerminateIf,
+};
 
-pub use host_agents::{AgentAnswer, AgentOutcome};
+pub use host_agents::{AgentAnswer, AgentClaims, AgentOutcome};
 pub use tables::{
-    FenceRow, Heartbeat, InstanceRow, RegionRow, SlotRow, SlotStatus, Tables, WaitingUser,
+    FailedSession, FenceRow, Heartbeat, InstanceRow, LineForecast, RegionRow, SessionEndsRow,
+    SlotRow, SlotStatus, Tables, TokenRow, WaitingUser,
 };
 
 use crate::{ENVIRONMENT, image, settings};
@@ -157,8 +165,17 @@ impl InstanceDatabase for FakeDatabase {
         })
     }
 
-    async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
-        self.write("drain", |tables, now| tables.drain(fence, ids, now))
+    async fn drain(
+        &self,
+        fence: &Fence,
+        ids: &[InstanceId],
+        cause: DrainCause,
+    ) -> Result<Vec<WriteResult>, DbError> {
+        self.write("drain", |tables, now| tables.drain(fence, ids, cause, now))
+    }
+
+    async fn reopen(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
+        self.write("reopen", |tables, now| tables.reopen(fence, ids, now))
     }
 
     async fn terminate(
@@ -187,9 +204,39 @@ impl InstanceDatabase for FakeDatabase {
         })
     }
 
+    async fn note_addresses(
+        &self,
+        fence: &Fence,
+        addresses: &[InstanceAddresses],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        self.write("note_addresses", |tables, _| {
+            tables.note_addresses(fence, addresses)
+        })
+    }
+
+    async fn note_forecast(
+        &self,
+        fence: &Fence,
+        outlook: &Outlook,
+    ) -> Result<Vec<WriteResult>, DbError> {
+        self.write("note_forecast", |tables, _| {
+            tables.note_forecast(fence, outlook)
+        })
+    }
+
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError> {
         self.write("release_unclaimed", |tables, now| {
             tables.release_unclaimed(fence, now)
+        })
+    }
+
+    async fn renew_tokens(
+        &self,
+        fence: &Fence,
+        tokens: &[(InstanceId, AgentToken)],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        self.write("renew_tokens", |tables, now| {
+            tables.renew_tokens(fence, tokens, now)
         })
     }
 

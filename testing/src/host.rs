@@ -8,12 +8,16 @@ mod machines;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use async_trait::async_trait;
 use shared::clock::Clock;
-use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation};
-use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use shared::host::{
+    AccountRegions, HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation,
+};
+use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ExternalAddress, Instance, LaunchRequest, Machine, MachineState};
 use shared::settings::{AddressTag, Selector};
 
@@ -43,6 +47,11 @@ pub struct HostState {
     pub refuse_launches: VecDeque<HostErrorKind>,
     /// The next launch takes effect, but its answer is lost.
     pub lose_next_launch: bool,
+    /// A launch lets others begin before it has its effect.
+    pub slow_launches: bool,
+    /// How many slow launches are in progress, and the highest number so far.
+    pub launching: usize,
+    pub most_launching: usize,
     pub fail_next_list: bool,
     /// Terminations fail with this error, before they have an effect.
     pub refuse_terminations: Option<HostErrorKind>,
@@ -90,6 +99,20 @@ impl FakeHost {
         self.state().ec2.set_state(id, to, self.clock.now());
     }
 
+    /// Lets other launches begin, and counts those that are in progress meanwhile.
+    async fn wait_for_other_launches(&self) {
+        if !self.state().slow_launches {
+            return;
+        }
+        {
+            let mut state = self.state();
+            state.launching += 1;
+            state.most_launching = state.most_launching.max(state.launching);
+        }
+        yield_once().await;
+        self.state().launching -= 1;
+    }
+
     fn call(&self, operation: &'static str) -> Result<MutexGuard<'_, HostState>, HostError> {
         let state = self.state();
         if state.throttled {
@@ -97,6 +120,19 @@ impl FakeHost {
         }
         Ok(state)
     }
+}
+
+/// Lets other futures of the same task run once.
+async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn error(operation: &'static str, kind: HostErrorKind) -> HostError {
@@ -119,16 +155,19 @@ impl HostHandler for FakeHost {
         Ok(state.ec2.list(self.clock.now()))
     }
 
-    async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
+    async fn launched_under(&self, launch: &LaunchId) -> Result<Vec<Machine>, HostError> {
         let state = self.call("look up a launch")?;
-        Ok(state.ec2.launched_under(token, self.clock.now()))
+        Ok(state.ec2.launched_under(launch, self.clock.now()))
     }
 
-    async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
+    async fn gone(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
         let state = self.call("look up machines")?;
         let now = self.clock.now();
-        let unknown = ids.iter().filter(|id| !state.ec2.knows(id, now));
-        Ok(unknown.cloned().collect())
+        let is_gone = |id: &&InstanceId| {
+            let state = state.ec2.look_up(id, now);
+            state.is_none_or(|state| state == MachineState::Terminated)
+        };
+        Ok(ids.iter().filter(is_gone).cloned().collect())
     }
 
     async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {
@@ -155,6 +194,7 @@ impl HostHandler for FakeHost {
         request: &LaunchRequest,
     ) -> Result<Vec<Machine>, HostError> {
         const OPERATION: &str = "launch instances";
+        self.wait_for_other_launches().await;
         let mut state = self.call(OPERATION)?;
         state.launches.push((token.clone(), request.clone()));
         if let Some(kind) = state.refuse_launches.pop_front() {
@@ -252,6 +292,15 @@ impl FakeHosts {
     pub(super) fn insert(&self, region: RegionName, host: Arc<FakeHost>) {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
         regions.insert(region, host);
+    }
+}
+
+/// The account has every region that was used.
+#[async_trait]
+impl AccountRegions for FakeHosts {
+    async fn enabled_regions(&self) -> Result<Vec<RegionName>, HostError> {
+        let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(regions.keys().cloned().collect())
     }
 }
 

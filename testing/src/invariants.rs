@@ -8,12 +8,13 @@
 //! - [`launches`]: one launch for each intent;
 //! - [`live`]: the maximum of a region;
 //! - [`slots`]: users and their slots;
+//! - [`line`]: users who wait for one;
 //! - [`removals`]: what is drained, terminated and deleted;
 //! - [`fences`]: versions of a region's lock;
 //! - [`rest`]: a region in which nothing is left to do.
 //!
-//! The simulation uses the rules of one moment: those of a launch, of held slots, of a drain and a
-//! termination under users, and of a region at rest. Rules of a whole history ([`live`], [`fences`],
+//! The simulation uses the rules of one moment: those of a launch, of held slots, of a line, of a
+//! drain and a termination under users, and of a region at rest. Rules of a whole history ([`live`], [`fences`],
 //! [`removals::violations`], [`slots::history_violations`]) are only for deployed stacks, since the
 //! simulation would read its history again after each of its thousands of steps a second: it
 //! compares each step with the one before. Its rules of the lock, wake marks, images, decisions and
@@ -21,6 +22,7 @@
 
 pub mod fences;
 pub mod launches;
+pub mod line;
 pub mod live;
 pub mod removals;
 pub mod rest;

@@ -8,23 +8,29 @@
 
 mod builders;
 mod database;
+pub mod function_process;
 mod host;
 pub mod invariants;
 mod overview;
+mod plain_words;
 mod replicas;
 mod store;
 mod world;
 
-pub use builders::{BOOT, ENVIRONMENT, NOW, at, image, instance, machine, settings, snapshot};
+pub use builders::{
+    BOOT, ENVIRONMENT, NOW, at, image, instance, machine, refusal, settings, snapshot,
+};
 pub use database::{
-    AgentAnswer, AgentOutcome, Database, FakeAssigner, FakeDatabase, FenceRow, Heartbeat,
-    InstanceRow, RegionRow, Rows, SlotRow, SlotStatus, Tables, WaitingUser,
+    AgentAnswer, AgentClaims, AgentOutcome, Database, FailedSession, FakeAssigner, FakeDatabase,
+    FenceRow, Heartbeat, InstanceRow, LineForecast, RegionRow, Rows, SessionEndsRow, SlotRow,
+    SlotStatus, Tables, TokenRow, WaitingUser,
 };
 pub use host::{
     Addresses, Binding, Delays, FakeAddress, FakeHost, FakeHosts, FakeMachine, HostState, Machines,
     TokenEnds, address_of,
 };
 pub use overview::{FakeOverview, image_overview, region_overview};
+pub use plain_words::{assert_plain, rust_in};
 pub use replicas::FakeReplicas;
 pub use store::{FakeStore, Held, Items, RegionItems};
 pub use world::{FakeClock, Sent, World};

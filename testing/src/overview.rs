@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use shared::db::DbError;
 use shared::ids::{InstanceId, RegionName};
 use shared::model::{ImageState, Instance};
-use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
+use shared::overview::{
+    ImageOverview, InstanceCounts, Overview, RegionOverview, RegionRow, SettingsOverview,
+};
 
 use crate::NOW;
 
@@ -20,6 +22,8 @@ pub struct Counts {
     pub instances: Vec<Instance>,
     /// The number of calls.
     pub calls: usize,
+    /// The number of calls that count the fleet.
+    pub counted: usize,
     pub next_error: Option<DbError>,
 }
 
@@ -36,15 +40,27 @@ impl FakeOverview {
     }
 }
 
+impl Counts {
+    fn answer(&mut self) -> Result<Vec<RegionOverview>, DbError> {
+        self.calls += 1;
+        match self.next_error.take() {
+            Some(error) => Err(error),
+            None => Ok(self.regions.clone()),
+        }
+    }
+}
+
 #[async_trait]
 impl Overview for FakeOverview {
     async fn regions(&self) -> Result<Vec<RegionOverview>, DbError> {
         let mut counts = self.state();
-        counts.calls += 1;
-        match counts.next_error.take() {
-            Some(error) => Err(error),
-            None => Ok(counts.regions.clone()),
-        }
+        counts.counted += 1;
+        counts.answer()
+    }
+
+    async fn rows(&self) -> Result<Vec<RegionRow>, DbError> {
+        let regions = self.state().answer()?;
+        Ok(regions.iter().map(RegionOverview::row).collect())
     }
 
     async fn instances(
@@ -83,9 +99,12 @@ pub fn region_overview(name: &str) -> RegionOverview {
             swap_when_warm: false,
             bake_seconds: 1800,
         },
+        problems: vec![],
         created_at: NOW,
         now: NOW,
         waiting: 0,
+        lines: vec![],
+        no_capacity_until: None,
         last_observed: None,
         app_client_sha: Some("sha".into()),
         images: vec![image_overview("ami-1", ImageState::Current)],

@@ -4,6 +4,9 @@
 mod history;
 mod items;
 mod ports;
+mod reports;
+mod service;
+mod sessions;
 mod table;
 
 pub use items::{Held, RegionItems};

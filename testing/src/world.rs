@@ -24,6 +24,8 @@ pub struct World {
     pub database: Arc<FakeDatabase>,
     pub store: Arc<FakeStore>,
     pub host: Arc<FakeHost>,
+    /// EC2 in regions of the account that have no row.
+    pub other_regions: Vec<(RegionName, Arc<FakeHost>)>,
     pub replicas: Arc<FakeReplicas>,
     pub clock: Arc<FakeClock>,
     pub alerts: Arc<Sent>,
@@ -38,6 +40,7 @@ impl World {
         Self {
             host: Arc::new(FakeHost::with(&Self::region(), &instances, clock.clone())),
             database: Arc::new(FakeDatabase::with(&instances, clock.clone())),
+            other_regions: vec![],
             replicas: Arc::default(),
             store: Arc::default(),
             clock,
@@ -47,14 +50,19 @@ impl World {
     }
 
     pub fn reconciler(&self) -> Reconciler {
-        let hosts = FakeHosts::new(self.clock.clone());
+        let hosts = Arc::new(FakeHosts::new(self.clock.clone()));
         hosts.insert(Self::region(), self.host.clone());
+        for (region, host) in &self.other_regions {
+            hosts.insert(region.clone(), host.clone());
+        }
         Reconciler {
             regions: self.database.clone(),
             instances: Some(self.database.clone()),
             lock: self.store.clone(),
             store: self.store.clone(),
-            hosts: Arc::new(hosts),
+            service: self.store.clone(),
+            account: Some(hosts.clone()),
+            hosts,
             replicas: self.replicas.clone(),
             alerts: self.alerts.clone(),
             invoker: self.handed_over.clone(),
@@ -63,16 +71,18 @@ impl World {
             launches: LaunchSettings {
                 stack_id: "test".to_owned(),
                 agent_hasura_url: "http://hasura".to_owned(),
-                tokens: Some(AgentTokens::new(
+                tokens: AgentTokens::new(
                     SecretString::from("0123456789abcdef0123456789abcdef"),
                     SignedDuration::from_hours(30 * 24),
-                )),
+                )
+                .ok(),
             },
             limits: PassLimits {
                 budget: Duration::from_secs(40),
                 lease: Duration::from_secs(50),
                 ec2_call: Duration::from_secs(8),
             },
+            probes: None,
         }
     }
 

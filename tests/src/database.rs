@@ -18,6 +18,8 @@ pub const REGION: &str = "us-east-1";
 pub const IMAGE: &str = "ami-1";
 pub const SHA: &str = "3b1f";
 pub const ENVIRONMENT: &str = "dev";
+/// EC2's address of every instance.
+pub const PRIVATE_IP: &str = "10.0.0.1";
 /// The lock version under which fixtures write.
 pub const VERSION: i64 = 1;
 
@@ -229,7 +231,7 @@ impl Session {
     pub async fn launch(&self, region: &str, id: &str, capacity: i32) -> Result<()> {
         let instances = json!([{
             "id": id, "launch_id": launch_of(id), "image_id": IMAGE, "client_sha": SHA,
-            "instance_type": "t3.large", "capacity": capacity,
+            "instance_type": "t3.large", "capacity": capacity, "private_ip": PRIVATE_IP,
             "launched_at": "2020-01-01T00:00:00Z",
         }]);
         let call = format!("record_instances('{region}', {VERSION}, '{instances}')");
@@ -240,7 +242,7 @@ impl Session {
 
     /// Makes an instance ACTIVE with all of its slots free, as its agent does.
     pub async fn register(&self, id: &str) -> Result<()> {
-        let call = format!("register_host('{id}', '10.0.0.1', '{}')", claims_of(id));
+        let call = format!("register_host('{id}', '', '{}')", claims_of(id));
         let outcome = self.outcome(&call).await?;
         ensure!(outcome == "REGISTERED", "{call}: {outcome}");
         Ok(())

@@ -23,6 +23,9 @@ use crate::wait::eventually;
 /// Long enough for anything on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
+/// The header under which a function URL passes on `WWW-Authenticate`.
+pub const REMAPPED_CHALLENGE: &str = "x-amzn-remapped-www-authenticate";
+
 pub struct Deployed {
     pub stack: Stack,
     pub sql: Client,
@@ -232,6 +235,17 @@ impl Deployed {
         let assignments = self.assignments.lock();
         let assignments = assignments.unwrap_or_else(PoisonError::into_inner);
         assignments.get(region).cloned().unwrap_or_default()
+    }
+
+    /// Replaces the errors that the GraphQL engine answers on request.
+    pub async fn set_hasura_faults(&self, rules: &Value) {
+        let env = self.stack.env();
+        let request = reqwest::Client::new()
+            .put(format!("{}/_faults", env.hasura_url))
+            .header("x-hasura-admin-secret", &env.hasura_admin_secret)
+            .json(&serde_json::json!({"rules": rules}));
+        let response = request.send().await.expect("the engine answers");
+        assert!(response.status().is_success(), "{response:?}");
     }
 
     /// Replaces the faults of the EC2 emulator. `{}` removes all of them.

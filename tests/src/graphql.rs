@@ -2,13 +2,19 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use hasura_adapter::{HasuraClient, HasuraDatabase, HasuraSettings};
+use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use local_stack::graphql::{Graphql, GraphqlOptions};
 use local_stack::ports::Ports;
 use reqwest::RequestBuilder;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+use shared::function_token::FunctionRole;
+use shared::settings::Columns;
 
 use crate::database::{Database, launch_of, server};
 
@@ -22,25 +28,42 @@ const EXPIRES_AT: u64 = 4_102_444_800;
 #[derive(Debug)]
 pub struct Engine {
     graphql: Graphql,
+    http: reqwest::Client,
 }
 
 impl Engine {
-    /// Starts an engine with the project's metadata.
+    /// Starts an engine with the project's metadata. It runs every document, so that tests see what the
+    /// permissions alone do.
     pub async fn start(database: &Database) -> Result<Self> {
         let options = GraphqlOptions::new(database.url(), ADMIN_SECRET, JWT_KEY);
         let project = options.metadata.clone();
         Self::with_metadata(database, &project).await
     }
 
+    /// Starts an engine that enforces the allow list, as deployed ones do.
+    pub async fn with_allow_list(database: &Database) -> Result<Self> {
+        Self::with(database, |options| options.allow_list = true).await
+    }
+
     /// Starts an engine with other metadata.
     pub async fn with_metadata(database: &Database, metadata: &Path) -> Result<Self> {
+        Self::with(database, |options| options.metadata = metadata.to_owned()).await
+    }
+
+    /// Starts an engine with other settings.
+    pub async fn with(
+        database: &Database,
+        change: impl FnOnce(&mut GraphqlOptions),
+    ) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut options = GraphqlOptions::new(database.url(), ADMIN_SECRET, JWT_KEY);
         options.name = format!("graphql-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        options.metadata = metadata.to_owned();
+        options.allow_list = false;
+        change(&mut options);
         let port = Ports::free().reserve("graphql")?;
         let graphql = Graphql::start(&server().await?.dir, port, &options).await?;
-        Ok(Self { graphql })
+        let http = reqwest::Client::new();
+        Ok(Self { graphql, http })
     }
 
     pub fn url(&self) -> &str {
@@ -67,8 +90,59 @@ impl Engine {
         self.bearer(&sign(&claims, JWT_KEY)?, query).await
     }
 
+    /// Replaces the errors that the engine answers on request.
+    pub async fn set_faults(&self, rules: Value) -> Result<()> {
+        self.http
+            .put(format!("{}/_faults", self.url()))
+            .header("x-hasura-admin-secret", ADMIN_SECRET)
+            .json(&json!({"rules": rules}))
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(())
+    }
+
+    /// What a function of this role connects with.
+    pub fn settings(&self, role: FunctionRole) -> Result<HasuraSettings> {
+        Ok(HasuraSettings {
+            url: self.url().to_owned(),
+            token: function_token(role, JWT_KEY)?,
+            timeout: Duration::from_secs(30),
+        })
+    }
+
+    /// The client of a function of this role.
+    pub fn client(&self, role: FunctionRole) -> Result<HasuraClient> {
+        let settings = self.settings(role)?;
+        Ok(HasuraClient::new(http_client::client()?, &settings)?)
+    }
+
+    /// The database adapter of a function of this role, in front of this engine.
+    pub fn adapter(&self, role: FunctionRole) -> Result<HasuraDatabase> {
+        Ok(HasuraDatabase {
+            client: self.client(role)?,
+            environment: "dev".to_owned(),
+            defaults: Columns::default(),
+        })
+    }
+
     pub async fn bearer(&self, token: &str, query: &str) -> Result<Value> {
         send(self.request().bearer_auth(token), query).await
+    }
+
+    /// Sends a request as a function of this role.
+    pub async fn function(&self, role: FunctionRole, request: &Value) -> Result<Value> {
+        let token = function_token(role, JWT_KEY)?;
+        let request = self
+            .request()
+            .bearer_auth(token.expose_secret())
+            .json(request);
+        request
+            .send()
+            .await?
+            .json()
+            .await
+            .context("the engine answered no JSON")
     }
 
     pub async fn anonymous(&self, query: &str) -> Result<Value> {
@@ -76,8 +150,14 @@ impl Engine {
     }
 
     fn request(&self) -> RequestBuilder {
-        reqwest::Client::new().post(format!("{}/v1/graphql", self.url()))
+        self.http.post(format!("{}/v1/graphql", self.url()))
     }
+}
+
+/// A function's token, valid long after any test.
+pub fn function_token(role: FunctionRole, key: &str) -> Result<SecretString> {
+    let expires_at = Timestamp::from_second(i64::try_from(EXPIRES_AT)?)?;
+    Ok(role.token(&key.into(), expires_at)?)
 }
 
 async fn send(request: RequestBuilder, query: &str) -> Result<Value> {

@@ -20,6 +20,8 @@ pub struct Call {
     /// Starts at 1, without a gap. The emulator keeps the newest 20,000 calls.
     pub seq: u64,
     pub at_ms: i64,
+    /// The access key that signed the request.
+    pub access_key: String,
     pub region: String,
     pub action: String,
     pub params: BTreeMap<String, String>,
@@ -59,6 +61,7 @@ pub struct Address {
     pub region: String,
     pub allocation_id: String,
     pub public_ip: String,
+    pub tags: BTreeMap<String, String>,
     pub associations: Vec<Association>,
 }
 
@@ -183,6 +186,12 @@ impl Address {
 }
 
 impl Machine {
+    /// The agent's token in its user data. Replicas have none.
+    pub fn agent_token(&self) -> Option<&str> {
+        let mut lines = self.user_data.as_deref()?.lines();
+        lines.find_map(|line| line.strip_prefix("SCALING_AGENT_TOKEN="))
+    }
+
     /// Its life, for the invariants.
     pub fn history(&self) -> MachineHistory {
         let tag = self.tags.get("scaling:launch");

@@ -14,6 +14,7 @@ pub mod database;
 pub mod deployed;
 pub mod graphql;
 pub mod http;
+pub mod iam;
 pub mod invariants;
 pub mod ledger;
 pub mod logs;

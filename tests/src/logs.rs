@@ -97,7 +97,30 @@ impl Deployed {
         logs
     }
 
-    /// The secrets of the stack, and the tokens of its users and agents.
+    /// The deployed functions.
+    fn functions(&self) -> Vec<String> {
+        let env = self.stack.env();
+        let mut functions = vec![
+            env.assign_user_function.clone(),
+            env.reconcile_function.clone(),
+            env.status_function.clone(),
+            self.hasura_event_function(),
+        ];
+        functions.extend(env.instance_state_change_function.clone());
+        functions
+    }
+
+    /// A variable of a deployed function.
+    async fn variable(&self, function: &str, name: &str) -> String {
+        let lambda = aws_sdk_lambda::Client::new(&self.stack.sdk_config());
+        let found = lambda.get_function_configuration().function_name(function);
+        let found = found.send().await.expect("the function is there");
+        let variables = found.environment.and_then(|it| it.variables);
+        let value = variables.and_then(|mut it| it.remove(name));
+        value.unwrap_or_else(|| panic!("{function} has no {name}"))
+    }
+
+    /// The secrets of the stack, and the tokens of its functions, users and agents.
     pub async fn secrets(&self) -> Vec<Secret> {
         let env = self.stack.env();
         let secret = |what: &str, value: &str| Secret {
@@ -113,14 +136,17 @@ impl Deployed {
         for token in self.tokens() {
             secrets.extend(parts_of("a user's token", &token));
         }
+        for function in self.functions() {
+            let token = self.variable(&function, "HASURA_TOKEN").await;
+            secrets.extend(parts_of(&format!("the token of {function}"), &token));
+        }
         for machine in self.ledger().await.instances {
+            let what = format!("the agent's token of {}", machine.id);
+            let token = machine.agent_token();
+            secrets.extend(token.into_iter().flat_map(|token| parts_of(&what, token)));
             let user_data = machine.user_data.unwrap_or_default();
             let what = format!("the user data of {}", machine.id);
             secrets.push(secret(&what, &STANDARD.encode(&user_data)));
-            let lines = user_data.lines();
-            let token = lines.filter_map(|line| line.strip_prefix("SCALING_AGENT_TOKEN="));
-            let what = format!("the agent's token of {}", machine.id);
-            secrets.extend(token.flat_map(|token| parts_of(&what, token)));
         }
         // Every text contains an empty one.
         secrets.retain(|secret| !secret.value.is_empty());

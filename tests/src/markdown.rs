@@ -53,6 +53,12 @@ impl Page {
         paths.into_iter().map(Self::read).collect()
     }
 
+    /// All of it, with each line's end as one space.
+    pub fn text(&self) -> String {
+        let lines = self.lines.iter().map(|line| line.text.as_str());
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
     fn parse(path: PathBuf, text: &str) -> Self {
         let mut block: Option<String> = None;
         let mut lines = Vec::new();

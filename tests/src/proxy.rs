@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, BufReader, Write as _};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use local_stack::ports::Ports;
@@ -28,12 +29,23 @@ pub struct Proxy {
     state: Arc<Mutex<State>>,
 }
 
+/// A request that was answered.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub name: String,
+    pub began: Instant,
+    pub ended: Instant,
+    /// The size of the answer.
+    pub bytes: usize,
+}
+
 /// Decides by a request's name and by its number among the requests of that name, from 1.
 type Fault = Box<dyn Fn(&str, usize) -> Handling + Send>;
 
 #[derive(Default)]
 struct State {
     seen: Vec<String>,
+    exchanges: Vec<Exchange>,
     fault: Option<Fault>,
     /// The number of requests of each name that the fault has decided on.
     decided: HashMap<String, usize>,
@@ -71,10 +83,20 @@ impl Proxy {
         let shared = state.clone();
         http::serve(port.into_listener(), move |request| {
             let name = name(request).unwrap_or_else(|| request.start.clone());
-            let handling = lock(&shared).handling_of(name);
+            let handling = lock(&shared).handling_of(name.clone());
             let closed = || io::Error::other("closed on purpose");
             match handling {
-                Handling::Forwarded => forward(request, &upstream),
+                Handling::Forwarded => {
+                    let began = Instant::now();
+                    let answer = forward(request, &upstream)?;
+                    lock(&shared).exchanges.push(Exchange {
+                        name,
+                        began,
+                        ended: Instant::now(),
+                        bytes: answer.len(),
+                    });
+                    Ok(answer)
+                }
                 Handling::Refused => Err(closed()),
                 Handling::AnswerDropped => forward(request, &upstream).and_then(|_| Err(closed())),
             }
@@ -89,6 +111,11 @@ impl Proxy {
     /// The names of the requests since the last call.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).seen)
+    }
+
+    /// The requests that were answered since the last call, in the order of their answers.
+    pub fn take_exchanges(&self) -> Vec<Exchange> {
+        std::mem::take(&mut lock(&self.state).exchanges)
     }
 
     /// Lets `fault` decide about each request from now on.
@@ -136,6 +163,12 @@ pub fn graphql_operation(request: &Message) -> Option<String> {
 pub fn dynamodb_action(request: &Message) -> Option<String> {
     let (_, action) = request.header("x-amz-target")?.split_once('.')?;
     Some(action.to_owned())
+}
+
+/// The `Action` of a request to EC2.
+pub fn ec2_action(request: &Message) -> Option<String> {
+    let (_, action) = form_urlencoded::parse(&request.body).find(|(name, _)| name == "Action")?;
+    Some(action.into_owned())
 }
 
 #[cfg(test)]

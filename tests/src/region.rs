@@ -29,11 +29,19 @@ impl Region<'_> {
     }
 
     pub async fn set(&self, settings: &Value) {
+        let set = self.try_set(settings).await;
+        set.unwrap_or_else(|error| panic!("{settings}: {error:#}"));
+    }
+
+    /// # Errors
+    /// When the database rejects the settings.
+    pub async fn try_set(&self, settings: &Value) -> anyhow::Result<()> {
         let document = "mutation($name: String!, $set: regions_set_input!) {
             update_regions(where: {name: {_eq: $name}}, _set: $set) { affected_rows }
         }";
         let variables = json!({"name": self.name, "set": settings});
-        self.mutate(document, variables).await;
+        let operator = self.deployed.operator();
+        operator.query(document, variables).await.map(|_| ())
     }
 
     /// Makes this the region's only image. Its clients send [`Self::client_sha`].

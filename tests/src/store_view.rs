@@ -6,6 +6,20 @@ use crate::deployed::Deployed;
 use crate::table::Item;
 
 impl Deployed {
+    /// Deletes the refusals, as an operator does who does not want to wait: instances that died under
+    /// faults let their pools rest for minutes.
+    pub async fn forget_refusals(&self) {
+        for item in self.all_items().await {
+            if text(&item, "sk").starts_with("REFUSAL#") {
+                let key = ["pk", "sk"].map(|name| (name.to_owned(), item[name].clone()));
+                let delete = self.dynamodb().delete_item();
+                let delete = delete.table_name(&self.stack.env().scaling_table);
+                let deleted = delete.set_key(Some(key.into())).send().await;
+                deleted.expect("a refusal is deleted");
+            }
+        }
+    }
+
     /// Every item of the scaling table.
     pub async fn all_items(&self) -> Vec<Item> {
         let items = self
@@ -39,7 +53,7 @@ pub fn add(view: &mut StoreView, item: &Item) {
         view.has_wake_mark = true;
     } else if let Some(launch) = sk.strip_prefix("INTENT#") {
         view.open_intents.push(launch.to_owned());
-    } else if !sk.starts_with("REFUSAL#") {
+    } else if !sk.starts_with("REFUSAL#") && sk != "LAUNCHES" {
         view.other.push(sk.to_owned());
     }
 }

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use scaling_tests::table::Table;
 use shared::ids::{ClientToken, LaunchId, Owner, RegionName};
 use shared::lock::{Lease, LockAttempt, LockError, RegionLock};
-use shared::model::{CapacityRefusal, Intent, LaunchRequest};
+use shared::model::{Intent, LaunchRequest, LaunchTally};
 use shared::report::{Decision, PassOutcome};
 use shared::scaling::Plan;
 use shared::store::{IntentClosure, StateStore};
@@ -63,6 +63,7 @@ fn intent() -> Intent {
             count: 2,
             capacity: 2,
             imds_hop_limit: Some(1),
+            ebs_optimized: false,
         },
     }
 }
@@ -199,39 +200,44 @@ async fn intent_is_read_back_exactly_until_it_is_closed() {
     let store = Table::start().await;
     let lease = held(&store, NOW).await;
     let intent = intent();
-    store.open_intent(&lease, &intent).await.unwrap();
+    store
+        .open_intents(
+            &lease,
+            std::slice::from_ref(&intent),
+            &LaunchTally::default(),
+        )
+        .await
+        .unwrap();
     let state = store.region_state(&region(), NOW).await.unwrap();
     assert_eq!(state.open_intents.as_slice(), std::slice::from_ref(&intent));
 
-    let refusal = |spot| CapacityRefusal {
-        spot,
-        instance_type: "m6i.large".to_owned(),
-        subnet_id: "subnet-a".to_owned(),
-        until: at(180),
-    };
+    let refused = |spot| testing::refusal(spot, "m6i.large", "subnet-a", at(180));
     for spot in [true, false] {
         let closing = IntentClosure {
             launch_id: intent.launch_id.clone(),
             outcome: "no capacity".to_owned(),
-            refusal: Some(refusal(spot)),
+            refusal: Some(refused(spot)),
         };
-        store.close_intent(&lease, &closing).await.unwrap();
+        store
+            .close_intents(&lease, &[closing], &LaunchTally::default())
+            .await
+            .unwrap();
     }
     let state = store.region_state(&region(), NOW).await.unwrap();
     assert!(state.open_intents.is_empty());
     assert_eq!(
         state.refusals,
-        [refusal(false), refusal(true)],
+        [refused(false), refused(true)],
         "each market's own"
     );
     assert!(
         store
-            .region_state(&region(), at(181))
+            .region_state(&region(), at(180 + 3600))
             .await
             .unwrap()
             .refusals
             .is_empty(),
-        "run out"
+        "forgotten an hour later"
     );
 }
 
@@ -240,10 +246,19 @@ async fn holder_that_lost_its_lock_writes_nothing() {
     let store = Table::start().await;
     let first = held(&store, NOW).await;
     let opened = intent();
-    store.open_intent(&first, &opened).await.unwrap();
+    store
+        .open_intents(
+            &first,
+            std::slice::from_ref(&opened),
+            &LaunchTally::default(),
+        )
+        .await
+        .unwrap();
     let second = held(&store, at(60)).await;
 
-    let late = store.open_intent(&first, &intent()).await;
+    let late = store
+        .open_intents(&first, &[intent()], &LaunchTally::default())
+        .await;
     assert!(
         matches!(late, Err(LockError::Lost { version: 1, .. })),
         "{late:?}"
@@ -253,7 +268,10 @@ async fn holder_that_lost_its_lock_writes_nothing() {
         outcome: "late".to_owned(),
         refusal: None,
     };
-    let late = store.close_intent(&first, &closing).await;
+    let closing = [closing];
+    let late = store
+        .close_intents(&first, &closing, &LaunchTally::default())
+        .await;
     assert!(
         matches!(late, Err(LockError::Lost { version: 1, .. })),
         "{late:?}"
@@ -267,7 +285,7 @@ async fn holder_that_lost_its_lock_writes_nothing() {
         [opened]
     );
     store
-        .close_intent(&second, &closing)
+        .close_intents(&second, &closing, &LaunchTally::default())
         .await
         .expect("the holder's write goes through");
 }
@@ -293,7 +311,11 @@ async fn intents_are_written_while_the_lock_is_contended() {
         let intent = intent();
         written.insert(intent.launch_id.clone());
         store
-            .open_intent(&lease, &intent)
+            .open_intents(
+                &lease,
+                std::slice::from_ref(&intent),
+                &LaunchTally::default(),
+            )
             .await
             .expect("the holder gets through");
     }
@@ -333,7 +355,10 @@ async fn event_id_is_recorded_by_one_of_all_deliveries() {
 async fn region_state_excludes_other_regions_and_the_history() {
     let store = Table::start().await;
     let lease = held(&store, NOW).await;
-    store.open_intent(&lease, &intent()).await.unwrap();
+    store
+        .open_intents(&lease, &[intent()], &LaunchTally::default())
+        .await
+        .unwrap();
     let decision = decision(&lease);
     store.record_decision(&lease, &decision).await.unwrap();
     let other = store

@@ -78,11 +78,19 @@ async fn inject_fault(deployed: &Deployed, id: &str, effect: Value) {
     deployed.set_faults(&faults).await;
 }
 
+/// Those that end within their first minutes count against what they were launched from: see
+/// `launches_that_die.rs`.
+async fn have_served_for_long(deployed: &Deployed) {
+    let set = "UPDATE instances SET active_at = active_at - interval '1 hour'";
+    deployed.sql.execute(set, &[]).await.unwrap();
+}
+
 async fn interruption_with_a_user(deployed: &Deployed) -> String {
     let id = assigned_to(deployed, "ann").await;
     let running = "SELECT count(*) FROM slots WHERE status = 'RUNNING'";
     let observe = async || deployed.count(running).await;
     eventually("ann's session", SOON, observe, |n| *n == 1).await;
+    have_served_for_long(deployed).await;
     // Long enough to observe the state in between on a busy machine.
     inject_fault(deployed, &id, json!({"interrupt": {"warning_ms": 8000}})).await;
 
@@ -110,6 +118,7 @@ async fn rebalanced(deployed: &Deployed) {
     let empty = "SELECT min(i.id) FROM instances i WHERE i.status = 'ACTIVE' AND NOT EXISTS (
         SELECT FROM slots s WHERE s.instance_id = i.id AND s.status <> 'WAITING')";
     let id: String = deployed.sql.query_one(empty, &[]).await.unwrap().get(0);
+    have_served_for_long(deployed).await;
     inject_fault(deployed, &id, json!({"rebalance": {}})).await;
     // Only this event happens: its pass launches the replacement, and a later pass, here by hand in
     // place of the schedule, drains the instance.
@@ -134,6 +143,7 @@ async fn terminated_by_hand(deployed: &Deployed) {
             .expect("an empty machine");
         (id, ledger.instances.len())
     };
+    have_served_for_long(deployed).await;
     ec2(
         deployed,
         &[("Action", "TerminateInstances"), ("InstanceId.1", &id)],

@@ -196,9 +196,10 @@ impl Page<'_> {
         for words in [
             "eu-west-1 – Disabled: no user is served here",
             "sa-east-1 ✕ No slot: no image is served yet ▲ stale: no pass has decided anything yet",
-            "us-west-1 ✕ No slot is free EC2 has no capacity for m6i.large in subnet-02",
+            "us-west-1 ✕ No slot for clients of the app version no image here was built for",
+            "m6i.large in subnet-02a0000000000000a: no capacity; the next launch there is after",
             "▲ paused: nothing is launched",
-            "Upgrade to ami-01000000000000002 (sha-of-th). 0 of 4 slots are free; next: EC2 has no capacity",
+            "Upgrade to ami-01000000000000002 (sha-of-th). 0 of 4 slots are free; next: its launch choices rest",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }

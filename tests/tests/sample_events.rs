@@ -24,6 +24,9 @@ const PLACEHOLDER: &str = "Bearer REPLACE_WITH_A_TOKEN";
 /// The last one, since it adds a second buffer.
 const UPGRADE: (&str, &str) = ("reconcile-image-upgrade", "done");
 
+/// It has no report of a region.
+const DOCTOR: (&str, &str) = ("reconcile-doctor", "checks");
+
 const PASSES: [(&str, &str); 4] = [
     ("reconcile-approve-mass-removal", "done"),
     ("reconcile-dry-run", "dry_run"),
@@ -31,8 +34,12 @@ const PASSES: [(&str, &str); 4] = [
     ("reconcile-schedule", "done"),
 ];
 
-const WRONG_PASSES: [(&str, &str); 6] = [
+const WRONG_PASSES: [(&str, &str); 7] = [
     ("reconcile-bad-region", "field `regions`: \"US EAST\""),
+    (
+        "reconcile-doctor-with-regions",
+        "field `doctor` stands alone",
+    ),
     ("reconcile-not-an-object", "must be a JSON object"),
     ("reconcile-regions-not-a-list", "field `regions`"),
     ("reconcile-unknown-field", "field `regoins`"),
@@ -46,14 +53,15 @@ const WRONG_PASSES: [(&str, &str); 6] = [
     ),
 ];
 
-const ASSIGNS: [(&str, &str); 4] = [
+const ASSIGNS: [(&str, &str); 5] = [
     ("assign-user", "200"),
     ("assign-user-base64", "200"),
     ("assign-user-local-dev", "200"),
     ("assign-user-preflight", "204"),
+    ("assign-user-wait", "200"),
 ];
 
-const WRONG_ASSIGNS: [(&str, &str); 16] = [
+const WRONG_ASSIGNS: [(&str, &str); 17] = [
     ("assign-user-body-empty", "400 the body is empty"),
     (
         "assign-user-body-not-an-object",
@@ -106,6 +114,7 @@ const WRONG_ASSIGNS: [(&str, &str); 16] = [
         "401 the token is not a JSON Web Token that is signed",
     ),
     ("assign-user-token-missing", "401 send a token"),
+    ("assign-user-wait-too-long", "400 field `wait_seconds`"),
 ];
 
 const EVENTS: [(&str, &str); 4] = [
@@ -191,7 +200,7 @@ async fn every_sample_works_with_cargo_lambda_invoke() {
         "",
         PASSES
             .iter()
-            .chain([&UPGRADE])
+            .chain([&UPGRADE, &DOCTOR])
             .chain(&ASSIGNS)
             .chain(&EVENTS)
             .chain(&MACHINE_EVENTS)
@@ -220,6 +229,10 @@ async fn every_sample_works_with_cargo_lambda_invoke() {
     for pass in PASSES {
         reconciles(&cargo_lambda, pass).await;
     }
+    let (name, field) = DOCTOR;
+    let answer = cargo_lambda.invoke("reconcile", &sample(name)).await;
+    let answer = answer.expect(name);
+    assert!(answer["doctor"][field].is_array(), "{name}: {answer:#}");
     for (name, says) in WRONG_PASSES {
         let answer = cargo_lambda.invoke("reconcile", &malformed(name)).await;
         let error = answer.expect_err(name);
@@ -336,7 +349,12 @@ async fn deployed_functions_are_invoked_alike(cargo_lambda: &CargoLambda<'_>, re
 }
 
 async fn placeholder_is_rejected(cargo_lambda: &CargoLambda<'_>) {
-    for name in ["assign-user", "assign-user-base64", "assign-user-local-dev"] {
+    for name in [
+        "assign-user",
+        "assign-user-base64",
+        "assign-user-local-dev",
+        "assign-user-wait",
+    ] {
         let answer = cargo_lambda.invoke("assign-user", &sample(name)).await;
         let line = line_of(&answer.expect(name));
         assert!(line.starts_with("401 "), "{name}: {line}");

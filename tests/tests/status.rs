@@ -1,5 +1,5 @@
 //! The status function on the deployed stack, from outside: all of its answers to a caller with the
-//! token. It writes nothing and names no user.
+//! token. It writes nothing but sessions that ended, and names no user.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use dynamodb_adapter::DynamoStore;
 use reqwest::{Method, RequestBuilder};
-use scaling_tests::deployed::{Answer, Deployed, SOON, client_request};
+use scaling_tests::deployed::{Answer, Deployed, REMAPPED_CHALLENGE, SOON, client_request};
 use scaling_tests::logs::{Log, leaks_and_panics};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
@@ -46,6 +46,7 @@ async fn status_is_served_over_http() {
     filled_with_a_user(&deployed).await;
     upgrade_that_cannot_launch(&deployed).await;
     only_for_the_token(&deployed).await;
+    log_out_ends_the_session(&deployed).await;
     decision_by_its_id(&deployed).await;
     status_changes_nothing(&deployed).await;
     held_lock(&deployed).await;
@@ -178,7 +179,7 @@ async fn only_for_the_token(deployed: &Deployed) {
         ] {
             let answer = Answer::of(refused).await;
             assert_eq!(answer.status, 401, "{path}: {answer:#?}");
-            let challenges = answer.headers["www-authenticate"].to_str().unwrap();
+            let challenges = answer.headers[REMAPPED_CHALLENGE].to_str().unwrap();
             assert!(challenges.contains("Basic") && challenges.contains("Bearer"));
         }
         let let_in = Answer::of(get().basic_auth("anybody", Some(token))).await;
@@ -191,6 +192,37 @@ async fn only_for_the_token(deployed: &Deployed) {
     let head = request(deployed, Method::HEAD, "").bearer_auth(token);
     let head = Answer::of(head).await;
     assert_eq!((head.status, head.body), (200, Value::Null));
+}
+
+/// For every copy of its cookie, in every process of the function.
+async fn log_out_ends_the_session(deployed: &Deployed) {
+    let browser = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let url = &deployed.stack.env().status_url;
+    let log_in = async || {
+        let form = format!("next=%2F&token={}", deployed.stack.env().status_token);
+        let answer = browser.post(format!("{url}login")).body(form).send().await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 303);
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        cookie.split(';').next().unwrap().to_owned()
+    };
+    let send = async |method: Method, path: &str, cookie: &str| {
+        let request = browser.request(method, format!("{url}{path}"));
+        let answer = request.header("cookie", cookie).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    let (cookie, other) = (log_in().await, log_in().await);
+    assert_eq!(send(Method::GET, "", &cookie).await, 200);
+    assert_eq!(send(Method::POST, "logout", &cookie).await, 303);
+    for _ in 0..5 {
+        let gets = (0..4).map(|_| send(Method::GET, "", &cookie));
+        let statuses = futures::future::join_all(gets).await;
+        assert_eq!(statuses, [401; 4]);
+    }
+    assert_eq!(send(Method::GET, "", &other).await, 200);
 }
 
 async fn decision_by_its_id(deployed: &Deployed) {
@@ -329,7 +361,15 @@ async fn stale_and_healthy_again(deployed: &Deployed) {
         (&json!(0), &json!([REGION]))
     );
     deployed.reconcile().await;
-    assert_eq!(health(deployed).await, (200, json!({"status": 1})));
+    // Each process of the function remembers its answer for some seconds.
+    let healthy = (200, json!({"status": 1}));
+    eventually(
+        "it is healthy",
+        SOON,
+        async || health(deployed).await,
+        |seen| *seen == healthy,
+    )
+    .await;
     let of_paused = &get_json(deployed, "").await["regions"][0];
     assert_eq!(
         (&of_paused["region"], &of_paused["stale"]),

@@ -10,6 +10,8 @@
     reason = "helpers of tests fail like tests"
 )]
 
+use std::collections::BTreeSet;
+
 use local_stack::seed::CLIENT_SHA;
 use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
@@ -49,10 +51,15 @@ async fn filled(deployed: &Deployed) {
 
     let ledger = deployed.ledger().await;
     let launches: Vec<_> = ledger.calls("RunInstances").collect();
-    assert_eq!(launches.len(), 1, "{launches:#?}");
-    assert_eq!(launches[0].params["MinCount"], "1");
-    assert_eq!(launches[0].params["MaxCount"], "2");
-    for machine in ledger.in_state("running") {
+    assert_eq!(launches.len(), 2, "{launches:#?}");
+    for launch in &launches {
+        assert_eq!(launch.params["MinCount"], "1");
+        assert_eq!(launch.params["MaxCount"], "1");
+    }
+    let machines = || ledger.in_state("running");
+    let user_data: BTreeSet<_> = machines().map(|it| it.user_data.clone()).collect();
+    assert_eq!(user_data.len(), 2, "each has a token of its own");
+    for machine in machines() {
         assert_eq!(
             machine.tags["scaling:stack"],
             deployed.stack.env().stack_name
@@ -60,7 +67,17 @@ async fn filled(deployed: &Deployed) {
         assert_eq!(machine.tags["scaling:region"], REGION);
         assert_eq!(machine.tags["scaling:client-sha"], CLIENT_SHA);
         assert_eq!(machine.shutdown_behavior, "terminate");
-        assert!(machine.ebs_optimized);
+        assert_eq!(machine.tags["scaling:subnet"], machine.subnet_id);
+        let launch = &machine.tags["scaling:launch"];
+        let stack = &deployed.stack.env().stack_name;
+        assert_eq!(
+            machine.tags["Name"],
+            format!("{stack}-{REGION}-{}", &launch[..8])
+        );
+        assert!(
+            !machine.ebs_optimized,
+            "EC2 refuses it for types that do not have it"
+        );
         let imds = &machine.metadata_options;
         assert_eq!(imds.http_endpoint, "enabled");
         assert_eq!(imds.http_tokens, "required");
@@ -96,7 +113,7 @@ async fn assigned(deployed: &Deployed) -> usize {
         assert!(
             ledger
                 .in_state("running")
-                .any(|machine| machine.ip == *address),
+                .any(|machine| machine.private_ip == *address),
             "{address}"
         );
     }
@@ -202,7 +219,8 @@ async fn assert_nothing_is_left(deployed: &Deployed) {
         .collect();
     let open = |item: &&std::collections::HashMap<_, _>| {
         let pk: &aws_sdk_dynamodb::types::AttributeValue = &item["pk"];
-        pk.as_s().is_ok_and(|pk| pk.starts_with("REGION#"))
+        let of_region = pk.as_s().is_ok_and(|pk| pk.starts_with("REGION#"));
+        of_region && item["sk"].as_s().is_ok_and(|sk| sk != "LAUNCHES")
     };
     let left: Vec<_> = items
         .items()
@@ -213,6 +231,6 @@ async fn assert_nothing_is_left(deployed: &Deployed) {
     assert_eq!(
         left.len(),
         1,
-        "only the lock's item: no intent, no wake mark; {keys:?}"
+        "only the lock's item beside the tally: no intent, no wake mark; {keys:?}"
     );
 }

@@ -1,20 +1,24 @@
 //! Builds the [`Reconciler`] from its adapters, for the functions that run passes. It is built once
 //! per process, outside the handler, so that clients keep their connections between invocations.
 
+mod doctor;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use dynamodb_adapter::DynamoStore;
 use ec2_adapter::Ec2Regions;
 use hasura_adapter::{HasuraClient, HasuraDatabase};
 use http_client::HttpError;
 use lambda_adapter::AsyncReconcile;
 use replica_http_adapter::HttpReplicas;
-use shared::agent_token::AgentTokens;
+use shared::agent_token::{AgentTokens, TokenError};
 use shared::alerts::{Alerts, DedupingAlerts, LogOnly};
 use shared::clock::Clock;
 use shared::db::{DbError, InstanceDatabase, RegionDatabase};
 use shared::execute::LaunchSettings;
+use shared::host::AccountRegions;
 use shared::ids::RandomIds;
 use shared::pass::Reconciler;
 use sns_adapter::SnsAlerts;
@@ -32,7 +36,11 @@ pub enum WiringError {
     Http(#[from] HttpError),
     #[error(transparent)]
     Database(#[from] DbError),
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
 }
+
+pub use doctor::reconciler_with_doctor;
 
 /// Builds the reconciler.
 ///
@@ -40,14 +48,22 @@ pub enum WiringError {
 /// When a client cannot be built from the settings.
 pub async fn reconciler(config: PassConfig) -> Result<Reconciler, WiringError> {
     let aws = aws_settings::load(AWS_CALL_LIMIT).await;
+    build(config, &aws, http_client::client()?)
+}
+
+fn build(
+    config: PassConfig,
+    aws: &SdkConfig,
+    http: reqwest::Client,
+) -> Result<Reconciler, WiringError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(DynamoStore::new(
-        aws_sdk_dynamodb::Client::new(&aws),
+        aws_sdk_dynamodb::Client::new(aws),
         config.table,
     ));
     let alerts: Arc<dyn Alerts> = match config.alert_topic_arn {
         Some(topic) => {
-            let client = aws_sdk_sns::Client::new(&aws);
+            let client = aws_sdk_sns::Client::new(aws);
             let sns = SnsAlerts::new(client, topic, config.stack_id.clone());
             Arc::new(DedupingAlerts::new(Arc::new(sns), clock.clone()))
         }
@@ -67,34 +83,46 @@ pub async fn reconciler(config: PassConfig) -> Result<Reconciler, WiringError> {
             RegionsFrom::Hasura(settings) => {
                 launches.agent_hasura_url = settings.agent_hasura_url;
                 let (key, valid) = (settings.agent_token_key, settings.agent_token_valid);
-                launches.tokens = Some(AgentTokens::new(key, valid));
+                let tokens = AgentTokens::new(key, valid)?;
+                launches.tokens = Some(match settings.agent_next_token_key {
+                    Some(next) => tokens.with_next_key(next)?,
+                    None => tokens,
+                });
                 let database = Arc::new(HasuraDatabase {
-                    client: HasuraClient::new(http_client::client()?, &settings.hasura)?,
+                    client: HasuraClient::new(http, &settings.hasura)?,
                     environment: config.environment,
                     defaults: config.replica_defaults,
                 });
                 (database.clone(), Some(database))
             }
         };
+    let hosts = Arc::new(Ec2Regions::new(
+        aws.clone(),
+        config.stack_id,
+        config.limits.ec2_call,
+    ));
+    let account: Option<Arc<dyn AccountRegions>> = match config.searches_strays {
+        true => Some(hosts.clone()),
+        false => None,
+    };
     Ok(Reconciler {
         regions,
         instances,
         lock: store.clone(),
-        store,
-        hosts: Arc::new(Ec2Regions::new(
-            aws.clone(),
-            config.stack_id,
-            config.limits.ec2_call,
-        )),
+        store: store.clone(),
+        service: store,
+        hosts,
+        account,
         replicas: Arc::new(HttpReplicas::new(config.replica_authority.as_deref())?),
         alerts,
         invoker: Arc::new(AsyncReconcile {
-            client: aws_sdk_lambda::Client::new(&aws),
+            client: aws_sdk_lambda::Client::new(aws),
             function: config.reconcile_function,
         }),
         clock,
         ids: Arc::new(RandomIds),
         launches,
         limits: config.limits,
+        probes: None,
     })
 }

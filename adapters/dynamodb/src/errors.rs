@@ -1,17 +1,17 @@
 //! DynamoDB's errors as errors of the ports.
 
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use shared::lock::{Lease, LockError};
 
 pub(crate) fn unavailable<E, R>(operation: &'static str, error: &SdkError<E, R>) -> LockError
 where
-    E: std::error::Error + Send + Sync + 'static,
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
     LockError::Unavailable {
         operation,
-        reason: DisplayErrorContext(error).to_string(),
+        reason: aws_settings::describe(error),
     }
 }
 

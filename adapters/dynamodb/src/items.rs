@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use shared::history::Point;
 use shared::ids::{LaunchId, RegionName};
 use shared::lock::LockError;
+use shared::model::Refusal;
+use shared::words::plain;
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -55,6 +57,10 @@ pub(crate) fn intent_sk(launch: &LaunchId) -> String {
     format!("INTENT#{launch}")
 }
 
+pub(crate) fn refusal_sk(refusal: &Refusal) -> String {
+    format!("REFUSAL#{}", refusal.key())
+}
+
 pub(crate) fn read_text<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
@@ -71,7 +77,8 @@ pub(crate) fn to_body<T: Serialize>(value: &T) -> AttributeValue {
 
 pub(crate) fn read_body<T: DeserializeOwned>(item: &Item) -> Result<T, LockError> {
     let body = read_text(item, "body").ok_or_else(|| bad_item(item, "`body` is not a text"))?;
-    serde_json::from_str(body).map_err(|error| bad_item(item, &format!("`body`: {error}")))
+    serde_json::from_str(body)
+        .map_err(|error| bad_item(item, &format!("`body`: {}", plain(&error))))
 }
 
 pub(crate) fn bad_item(item: &Item, problem: &str) -> LockError {

@@ -73,6 +73,23 @@ impl RegionLock for DynamoStore {
         }
     }
 
+    async fn is_held(&self, region: &RegionName, now: Timestamp) -> Result<bool, LockError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(region_key(region, "LOCK")))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| unavailable("read the lock", &error))?;
+        let Some(item) = answer.item else {
+            return Ok(false);
+        };
+        let lease = read_lease(region, &Owner::random(), &item)?;
+        Ok(lease.expires_at >= now - CLOCK_MARGIN)
+    }
+
     async fn release(&self, lease: &Lease) -> Result<(), LockError> {
         self.update_lock(lease, "release the lock", "SET expires_at = :value", 0)
             .await

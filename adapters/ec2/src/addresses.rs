@@ -5,6 +5,7 @@ use shared::host::{HostError, HostErrorKind, Reassociation};
 use shared::ids::{AddressId, InstanceId};
 use shared::model::{Carrier, ExternalAddress};
 use shared::settings::AddressTag;
+use shared::words::quoted;
 
 use crate::client::Ec2;
 use crate::convert::failure;
@@ -74,7 +75,7 @@ fn external(address: &Address, tag: &AddressTag) -> Result<ExternalAddress, Host
         kind: HostErrorKind::Unclear,
         operation: LIST,
         code: "unreadable answer".to_owned(),
-        message: format!("address {id:?}: {problem}"),
+        message: format!("address {}: {problem}", quoted(id)),
     };
     if id.is_empty() {
         return Err(bad("no allocation id"));

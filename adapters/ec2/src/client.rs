@@ -8,7 +8,6 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
-use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use shared::host::{HostHandler, HostHandlers};
 use shared::ids::RegionName;
 
@@ -20,6 +19,8 @@ pub struct Ec2 {
     pub(crate) client: Client,
     pub(crate) stack_id: String,
     pub(crate) region: RegionName,
+    /// The limit of one call, with the client's retries.
+    pub(crate) call_limit: Duration,
 }
 
 /// One client for each region, built when it is first needed and kept in the process.
@@ -54,23 +55,31 @@ impl Ec2Regions {
             .region(aws_sdk_ec2::config::Region::new(region.to_string()))
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .retry_classifier(retries::NoRetryForCapacity)
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(2))
-                    .operation_timeout(self.call_limit)
-                    .build(),
-            )
+            .timeout_config(aws_settings::timeouts(self.call_limit))
             .build();
         Ec2 {
             client: Client::from_conf(config),
             stack_id: self.stack_id.clone(),
             region: region.clone(),
+            call_limit: self.call_limit,
         }
+    }
+
+    /// A client in the functions' own region.
+    pub(crate) fn home(&self) -> Client {
+        let region = self.config.region().map(ToString::to_string);
+        self.connect(&region.unwrap_or_default().into()).client
     }
 }
 
 impl HostHandlers for Ec2Regions {
     fn in_region(&self, region: &RegionName) -> Arc<dyn HostHandler> {
+        self.connected(region)
+    }
+}
+
+impl Ec2Regions {
+    pub(crate) fn connected(&self, region: &RegionName) -> Arc<Ec2> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known
             .entry(region.clone())

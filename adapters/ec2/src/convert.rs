@@ -1,13 +1,16 @@
 //! Converting EC2's types and errors into the port's.
 
+use std::net::IpAddr;
+
 use aws_sdk_ec2::config::http::HttpResponse;
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::types::{Instance, InstanceStateName};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::types::{Instance, InstanceLifecycleType, InstanceStateName};
 use aws_smithy_types::date_time::DateTime;
 use jiff::Timestamp;
 use shared::host::{HostError, HostErrorKind, tags};
 use shared::ids::LaunchId;
-use shared::model::{Machine, MachineState};
+use shared::model::{Machine, MachineState, StateReason};
+use shared::words::quoted;
 
 use crate::error_codes::classify;
 
@@ -22,7 +25,7 @@ where
             kind: HostErrorKind::Unclear,
             operation,
             code: "no answer".to_owned(),
-            message: DisplayErrorContext(error).to_string(),
+            message: aws_settings::describe(error),
         };
     };
     let code = service.err().code().unwrap_or("no code");
@@ -42,7 +45,7 @@ pub(crate) fn machine(operation: &'static str, instance: &Instance) -> Result<Ma
         kind: HostErrorKind::Unclear,
         operation,
         code: "unreadable answer".to_owned(),
-        message: format!("instance {id:?}: {problem}"),
+        message: format!("instance {}: {problem}", quoted(id)),
     };
     if id.is_empty() {
         return Err(bad("no instance id"));
@@ -54,7 +57,10 @@ pub(crate) fn machine(operation: &'static str, instance: &Instance) -> Result<Ma
         Some(InstanceStateName::Terminated) => MachineState::Terminated,
         Some(InstanceStateName::Stopping) => MachineState::Stopping,
         Some(InstanceStateName::Stopped) => MachineState::Stopped,
-        other => return Err(bad(&format!("unknown state {other:?}"))),
+        other => {
+            let state = other.map_or("none", InstanceStateName::as_str);
+            return Err(bad(&format!("unknown state {}", quoted(state))));
+        }
     };
     let tag = |key: &str| {
         instance
@@ -80,10 +86,34 @@ pub(crate) fn machine(operation: &'static str, instance: &Instance) -> Result<Ma
         capacity: tag(tags::CAPACITY)
             .and_then(|value| value.parse().ok())
             .unwrap_or(1),
-        address: instance
-            .private_ip_address()
-            .or(instance.ipv6_address())
-            .and_then(|address| address.parse().ok()),
+        // A terminated instance has no subnet.
+        subnet_id: instance
+            .subnet_id()
+            .or(tag(tags::SUBNET))
+            .map(str::to_owned),
+        spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
+        state_reason: state_reason(instance, state),
+        address: address_of(instance.private_ip_address(), instance),
+        public_address: address_of(instance.public_ip_address(), instance),
+    })
+}
+
+/// One of the addresses. Without IPv4, in an IPv6-only subnet, an instance has one address, which is
+/// its private and its public one.
+fn address_of(ipv4: Option<&str>, instance: &Instance) -> Option<IpAddr> {
+    let ipv6 = || {
+        let only = instance.private_ip_address().is_none();
+        instance.ipv6_address().filter(|_| only)
+    };
+    ipv4.or_else(ipv6)?.parse().ok()
+}
+
+/// Why the machine is down. EC2 also gives a pending instance a reason, which says nothing.
+fn state_reason(instance: &Instance, state: MachineState) -> Option<StateReason> {
+    let reason = instance.state_reason().filter(|_| state.is_down())?;
+    Some(StateReason {
+        code: reason.code()?.to_owned(),
+        message: reason.message().unwrap_or_default().to_owned(),
     })
 }
 

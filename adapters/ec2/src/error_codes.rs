@@ -1,10 +1,12 @@
 //! The classification of EC2's error codes.
 //!
-//! Their meaning is in "Error codes for the Amazon EC2 API" in the EC2 developer guide.
+//! Their meaning is in "Error codes for the Amazon EC2 API" in the EC2 developer guide. Its table
+//! "Server error codes" has those that EC2 answers with status 5xx.
 
 use shared::host::HostErrorKind;
 
-/// The codes of each kind. A code that is not listed is [`HostErrorKind::Invalid`] if EC2 answered
+/// The codes of each kind. A code that ends with `*` stands for all that begin like it. A code that
+/// is not listed is [`HostErrorKind::Invalid`] if EC2 answered
 /// with a client error, and [`HostErrorKind::Unclear`] otherwise.
 const TABLE: &[(HostErrorKind, &[&str])] = &[
     (
@@ -19,14 +21,12 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
     (
         HostErrorKind::Capacity,
         &[
-            "InsufficientInstanceCapacity",
-            "InsufficientHostCapacity",
-            "InsufficientReservedInstanceCapacity",
-            "InsufficientCapacity",
-            // Limits of the account or subnet: another type or subnet may have capacity.
+            // Instances, volumes, hosts, addresses, and what EC2 will run out of in the future.
+            "Insufficient*",
+            // Limits of the account or zone: another type or subnet may have capacity.
             "InstanceLimitExceeded",
             "VcpuLimitExceeded",
-            "InsufficientFreeAddressesInSubnet",
+            "BandwidthLimitExceeded",
             // For spot: no spare capacity, the account's limit, or a price above that of on demand,
             // which is the maximum because the service's requests set none.
             "UnfulfillableCapacity",
@@ -34,6 +34,8 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
             "SpotMaxPriceTooLow",
         ],
     ),
+    // The zone does not offer the instance type.
+    (HostErrorKind::NotOffered, &["Unsupported"]),
     (
         HostErrorKind::Unclear,
         &[
@@ -76,13 +78,20 @@ const TABLE: &[(HostErrorKind, &[&str])] = &[
 pub(crate) fn classify(code: &str, server_fault: bool) -> HostErrorKind {
     TABLE
         .iter()
-        .find(|(_, codes)| codes.contains(&code))
+        .find(|(_, codes)| codes.iter().any(|known| matches(known, code)))
         .map(|(kind, _)| *kind)
         .unwrap_or(if server_fault {
             HostErrorKind::Unclear
         } else {
             HostErrorKind::Invalid
         })
+}
+
+fn matches(known: &str, code: &str) -> bool {
+    match known.strip_suffix('*') {
+        Some(beginning) => code.starts_with(beginning),
+        None => known == code,
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +107,33 @@ mod tests {
         assert_eq!(
             classify("RequestLimitExceeded", false),
             HostErrorKind::Unclear
+        );
+    }
+
+    #[test]
+    fn every_lack_of_something_is_capacity_whatever_the_status() {
+        for code in [
+            "InsufficientInstanceCapacity",
+            "InsufficientVolumeCapacity",
+            "InsufficientAddressCapacity",
+            "InsufficientFreeAddressesInSubnet",
+            "InsufficientCapacityOnOutpost",
+            "InsufficientSomethingNew",
+            "BandwidthLimitExceeded",
+        ] {
+            for server_fault in [false, true] {
+                let kind = classify(code, server_fault);
+                assert_eq!(kind, HostErrorKind::Capacity, "{code}, {server_fault}");
+            }
+        }
+    }
+
+    #[test]
+    fn type_that_the_zone_does_not_offer_is_not_a_wrong_setting() {
+        assert_eq!(classify("Unsupported", false), HostErrorKind::NotOffered);
+        assert_eq!(
+            classify("UnsupportedOperation", false),
+            HostErrorKind::Invalid
         );
     }
 
@@ -128,10 +164,10 @@ mod tests {
 
     #[test]
     fn every_code_has_one_kind() {
-        let mut codes: Vec<_> = TABLE.iter().flat_map(|(_, codes)| codes.iter()).collect();
-        let all = codes.len();
-        codes.sort();
-        codes.dedup();
-        assert_eq!(codes.len(), all);
+        let codes: Vec<_> = TABLE.iter().flat_map(|(_, codes)| *codes).collect();
+        for code in &codes {
+            let same = codes.iter().filter(|known| matches(known, code));
+            assert_eq!(same.count(), 1, "{code}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `RunInstances`, with a recorded request.
 
+use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     HttpTokensState, IamInstanceProfileSpecification, InstanceInterruptionBehavior,
     InstanceMarketOptionsRequest, InstanceMetadataEndpointState, InstanceMetadataOptionsRequest,
@@ -20,15 +21,30 @@ impl Ec2 {
         request: &LaunchRequest,
     ) -> Result<Vec<Machine>, HostError> {
         const OPERATION: &str = "launch instances";
+        // A launch takes longer than other calls. It is not given up while there is time, because an
+        // intent whose answer is unknown holds up the other launches of its region.
+        let one_attempt = aws_sdk_ec2::config::Config::builder()
+            .timeout_config(aws_settings::single_attempt(self.call_limit));
+        let launch = self.launch_of(request).client_token(token.as_str());
+        let launch = launch.customize().config_override(one_attempt);
+        let answer = launch.send().await;
+        let answer = answer.map_err(|error| failure(OPERATION, &error))?;
+        answer
+            .instances()
+            .iter()
+            .map(|instance| machine(OPERATION, instance))
+            .collect()
+    }
+
+    /// The recorded request, without its token.
+    pub(crate) fn launch_of(&self, request: &LaunchRequest) -> RunInstancesFluentBuilder {
         let tags = request
             .tags
             .iter()
             .map(|(key, value)| Tag::builder().key(key).value(value).build())
             .collect();
-        let answer = self
-            .client
+        self.client
             .run_instances()
-            .client_token(token.as_str())
             // Fewer instances are better than none: a later pass requests the rest.
             .min_count(1)
             .max_count(i32::try_from(request.count).unwrap_or(i32::MAX))
@@ -40,7 +56,7 @@ impl Ec2 {
             .set_iam_instance_profile(request.instance_profile.as_deref().map(profile))
             .user_data(&request.user_data)
             .set_metadata_options(request.imds_hop_limit.map(imds_v2))
-            .ebs_optimized(true)
+            .set_ebs_optimized(request.ebs_optimized.then_some(true))
             // Host agents end their instance by shutting it down.
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
             .tag_specifications(
@@ -49,14 +65,6 @@ impl Ec2 {
                     .set_tags(Some(tags))
                     .build(),
             )
-            .send()
-            .await
-            .map_err(|error| failure(OPERATION, &error))?;
-        answer
-            .instances()
-            .iter()
-            .map(|instance| machine(OPERATION, instance))
-            .collect()
     }
 }
 

@@ -8,8 +8,8 @@ use shared::host::HostErrorKind;
 
 use crate::error_codes::classify;
 
-/// Forbids retries for lack of capacity. EC2 answers it with status 500, which the SDK would retry.
-/// A retry at once only costs requests; the next launch choice may succeed.
+/// Forbids retries of launches for lack of capacity. EC2 answers it with status 5xx, which the SDK
+/// would retry. A retry at once only costs requests; the next launch choice may succeed.
 #[derive(Debug)]
 pub(super) struct NoRetryForCapacity;
 
@@ -22,10 +22,11 @@ impl ClassifyRetry for NoRetryForCapacity {
             .and_then(|error| error.downcast_ref::<RunInstancesError>())
             .and_then(|error| error.code());
         match code {
-            Some(code) if classify(code, false) == HostErrorKind::Capacity => {
-                RetryAction::RetryForbidden
-            }
-            _ => RetryAction::NoActionIndicated,
+            Some(code) => match classify(code, true) {
+                HostErrorKind::Capacity | HostErrorKind::NotOffered => RetryAction::RetryForbidden,
+                _ => RetryAction::NoActionIndicated,
+            },
+            None => RetryAction::NoActionIndicated,
         }
     }
 

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
+use jiff::{SignedDuration, Unit};
 use serde_json::json;
 use shared::assign::{
     AppVersion, AssignOutcome, AssignRefusal, AssignRequest, Assigner, Assignment, ClientBuild,
-    LOCAL_DEV,
+    InLine, LOCAL_DEV,
 };
 use shared::db::DbError;
 use shared::ids::{ClientSha, InstanceId, RegionName};
@@ -67,27 +68,18 @@ impl HasuraAssigner {
             local_dev,
         }
     }
-
-    async fn send(&self, request: &AssignRequest) -> Result<assign_slot::ResponseData, DbError> {
-        let variables = self.variables(request);
-        self.client
-            .send::<AssignSlot>("assign a slot", variables)
-            .await
-    }
 }
 
 #[async_trait]
 impl Assigner for HasuraAssigner {
     async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError> {
-        let answer = match self.send(request).await {
-            // Connections that were kept from an earlier invocation are often dead. Repeating the
-            // request is safe, because it cannot assign a second slot.
-            Err(lost @ DbError::Unavailable { .. }) => {
-                tracing::warn!(error = %lost, "assign request repeated");
-                self.send(request).await?
-            }
-            first => first?,
-        };
+        // A user waits for the answer. Sending the request twice is safe, because it cannot assign a
+        // second slot.
+        let variables = self.variables(request);
+        let answer = self
+            .client
+            .send_urgently::<AssignSlot>("assign a slot", variables)
+            .await?;
         match answer.assign_slot.into_iter().next() {
             Some(row) => outcome(row),
             None => Err(bad_row("outcome", "the function returned no row")),
@@ -99,11 +91,8 @@ fn outcome(row: Row) -> Result<AssignOutcome, DbError> {
     match row.outcome.as_str() {
         "ASSIGNED" => assignment(row, false).map(AssignOutcome::Assigned),
         "ALREADY_ASSIGNED" => assignment(row, true).map(AssignOutcome::Assigned),
-        refused => {
-            let reason = AssignRefusal::ALL
-                .into_iter()
-                .find(|refusal| refusal.name() == refused);
-            let reason = reason.ok_or_else(|| bad_row("outcome", refused))?;
+        _ => {
+            let reason = refusal(&row)?;
             let app = row
                 .app_version
                 .zip(row.app_client_sha)
@@ -114,6 +103,33 @@ fn outcome(row: Row) -> Result<AssignOutcome, DbError> {
             Ok(AssignOutcome::Refused { reason, app })
         }
     }
+}
+
+fn refusal(row: &Row) -> Result<AssignRefusal, DbError> {
+    Ok(match row.outcome.as_str() {
+        "USER_ALREADY_ACTIVE" => AssignRefusal::UserAlreadyActive,
+        "REGION_NOT_ENABLED" => AssignRefusal::RegionNotEnabled,
+        "NO_IMAGE_SERVED" => AssignRefusal::NoImageServed,
+        "COMMIT_HASH_MISMATCH" => AssignRefusal::CommitHashMismatch,
+        "NO_INSTANCE_AVAILABLE" => AssignRefusal::NoInstanceAvailable(InLine {
+            place: number("place", row.place, 1)?,
+            estimate_seconds: row
+                .estimate_seconds
+                .map(|seconds| number("estimate_seconds", Some(seconds), 0))
+                .transpose()?,
+            line_seconds: number("line_seconds", row.line_seconds, 1)?,
+        }),
+        unknown => return Err(bad_row("outcome", unknown)),
+    })
+}
+
+/// A column of a refusal for lack of capacity.
+fn number(column: &'static str, value: Option<i64>, least: u32) -> Result<u32, DbError> {
+    let number = value.and_then(|value| u32::try_from(value).ok());
+    number.filter(|number| *number >= least).ok_or_else(|| {
+        let found = value.map_or_else(|| "null".to_owned(), |value| value.to_string());
+        bad_row(column, &format!("{found}, not a number from {least}"))
+    })
 }
 
 fn assignment(row: Row, repeated: bool) -> Result<Assignment, DbError> {
@@ -130,7 +146,18 @@ fn assignment(row: Row, repeated: bool) -> Result<Assignment, DbError> {
             .map(InstanceId::new)
             .ok_or_else(missing("instance_id"))?,
         repeated,
+        nearest: row.nearest.map(RegionName::new),
+        waited: waited(row.waited_seconds.ok_or_else(missing("waited_seconds"))?)?,
     })
+}
+
+/// Without parts of a microsecond, which the database does not measure.
+fn waited(seconds: f64) -> Result<SignedDuration, DbError> {
+    SignedDuration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|waited| !waited.is_negative())
+        .and_then(|waited| waited.round(Unit::Microsecond).ok())
+        .ok_or_else(|| bad_row("waited_seconds", &format!("{seconds}, not a time from 0")))
 }
 
 fn bad_row(column: &'static str, problem: &str) -> DbError {

@@ -1,35 +1,44 @@
-//! GraphQL over HTTP. Hasura answers errors of a request with status 200.
+//! GraphQL over HTTP, with one repetition of what did not get through.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use graphql_client::{GraphQLQuery, Response};
+use graphql_client::GraphQLQuery;
 use http_client::bounded_body;
-use reqwest::header::HeaderValue;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use shared::db::DbError;
+
+use crate::answer::{self, Answer};
+use crate::failure::{Failure, Reach};
 
 /// The limit of an answer's body, far above what is expected: a page of a thousand instances has
 /// half a megabyte.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Hasura's address and secret, and the time limit of a request.
+/// Hasura's address, the function's token, and the time limit of a request.
 #[derive(Clone, Debug)]
 pub struct HasuraSettings {
     /// Without `/v1/graphql`.
     pub url: String,
-    pub admin_secret: SecretString,
+    /// A token with the function's role.
+    pub token: SecretString,
     /// The limit of one request, connecting included.
     pub timeout: Duration,
 }
 
 /// Sends GraphQL documents to Hasura. There is one client per process, so that connections are kept
 /// between invocations.
+///
+/// Every document of this crate may be sent twice: it reads, or it is idempotent. A write of a pass
+/// is, by its SQL function; assigning is, per user and session; so are a spot notice and the request
+/// of an image.
 #[derive(Clone)]
 pub struct HasuraClient {
     http: reqwest::Client,
     endpoint: String,
-    secret: HeaderValue,
+    token: SecretString,
+    authorization: HeaderValue,
     timeout: Duration,
 }
 
@@ -43,77 +52,126 @@ impl fmt::Debug for HasuraClient {
 
 impl HasuraClient {
     /// # Errors
-    /// When the admin secret is not a valid header value.
+    /// When the token is not a valid header value.
     pub fn new(http: reqwest::Client, settings: &HasuraSettings) -> Result<Self, DbError> {
-        let mut secret =
-            HeaderValue::from_str(settings.admin_secret.expose_secret()).map_err(|_| {
-                DbError::Unavailable {
-                    operation: "connect",
-                    reason: "HASURA_ADMIN_SECRET may have visible ASCII characters only".to_owned(),
-                }
+        let bearer = format!("Bearer {}", settings.token.expose_secret());
+        let mut authorization =
+            HeaderValue::from_str(&bearer).map_err(|_| DbError::Unavailable {
+                operation: "connect",
+                reason: "HASURA_TOKEN may have visible ASCII characters only".to_owned(),
             })?;
-        // Keeps the secret out of the debug output of headers.
-        secret.set_sensitive(true);
+        // Keeps the token out of the debug output of headers.
+        authorization.set_sensitive(true);
         let endpoint = format!("{}/v1/graphql", settings.url.trim_end_matches('/'));
         Ok(Self {
             http,
             endpoint,
-            secret,
+            token: settings.token.clone(),
+            authorization,
             timeout: settings.timeout,
         })
     }
 
-    /// Sends one typed document, and returns its data.
+    /// Sends one typed document, and returns its data. A request that was lost, or that Hasura
+    /// answers with a transient error, is sent once more within the same time limit.
     ///
     /// # Errors
     /// [`DbError::Unavailable`] without a usable answer, [`DbError::Refused`] if Hasura answers
-    /// with an error.
+    /// with an error that another attempt would not change.
     pub(crate) async fn send<Q: GraphQLQuery>(
         &self,
         operation: &'static str,
         variables: Q::Variables,
     ) -> Result<Q::ResponseData, DbError> {
-        let unavailable = |reason: String| DbError::Unavailable { operation, reason };
+        let request = body::<Q>(operation, variables)?;
+        let started = Instant::now();
+        let failure = match self.attempt(operation, &request, self.timeout).await {
+            Ok(data) => return Ok(data),
+            Err(failure) => failure,
+        };
+        let left = self.timeout.saturating_sub(started.elapsed());
+        if failure.reach == Reach::Settled || left.is_zero() {
+            return Err(failure.log(operation));
+        }
+        self.repeat(operation, &request, failure, left).await
+    }
+
+    /// Like [`send`](Self::send), for a caller who cannot come back later: a request without an
+    /// answer in time is sent once more, too, with a time limit of its own.
+    pub(crate) async fn send_urgently<Q: GraphQLQuery>(
+        &self,
+        operation: &'static str,
+        variables: Q::Variables,
+    ) -> Result<Q::ResponseData, DbError> {
+        let request = body::<Q>(operation, variables)?;
+        match self.attempt(operation, &request, self.timeout).await {
+            Ok(data) => Ok(data),
+            Err(failure) if failure.reach == Reach::Settled => Err(failure.log(operation)),
+            Err(failure) => {
+                self.repeat(operation, &request, failure, self.timeout)
+                    .await
+            }
+        }
+    }
+
+    async fn repeat<Data: serde::de::DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        request: &[u8],
+        failure: Failure,
+        timeout: Duration,
+    ) -> Result<Data, DbError> {
+        let error = failure.log(operation);
+        tracing::warn!(operation, error = %error, "request to Hasura repeated");
+        let repeated = self.attempt(operation, request, timeout).await;
+        repeated.map_err(|failure| failure.log(operation))
+    }
+
+    /// Sends the request once.
+    async fn attempt<Data: serde::de::DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        request: &[u8],
+        timeout: Duration,
+    ) -> Result<Data, Failure> {
+        let lost = |reason| Failure::lost(operation, reason);
         let response = self
             .http
             .post(&self.endpoint)
-            .header("x-hasura-admin-secret", self.secret.clone())
-            .timeout(self.timeout)
-            .json(&Q::build_query(variables))
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .timeout(timeout)
+            .body(request.to_vec())
             .send()
             .await
-            .map_err(|error| unavailable(describe(&error)))?;
+            .map_err(|error| lost(describe(&error)))?;
         let status = response.status();
-        if !status.is_success() {
-            return Err(unavailable(format!("{} answered {status}", self.endpoint)));
-        }
         let body = bounded_body(response, LARGEST_ANSWER)
             .await
-            .map_err(|error| unavailable(describe(&error)))?;
-        let answer: Response<Q::ResponseData> = serde_json::from_slice(&body)
-            .map_err(|error| unavailable(format!("the answer is invalid: {error}")))?;
-        if let Some(error) = answer.errors.into_iter().flatten().next() {
-            let code = error
-                .extensions
-                .as_ref()
-                .and_then(|extensions| extensions.get("code"))
-                .and_then(|code| code.as_str())
-                .unwrap_or("no code")
-                .to_owned();
-            return Err(DbError::Refused {
-                operation,
-                code,
-                message: error.message,
-            });
-        }
-        answer
-            .data
-            .ok_or_else(|| unavailable("the answer has neither data nor errors".into()))
+            .map_err(|error| lost(describe(&error)))?;
+        answer::read(&Answer {
+            operation,
+            endpoint: &self.endpoint,
+            token: self.token.expose_secret(),
+            status,
+            body: &body,
+        })
     }
 }
 
+/// A document and its variables, as Hasura expects them.
+fn body<Q: GraphQLQuery>(
+    operation: &'static str,
+    variables: Q::Variables,
+) -> Result<Vec<u8>, DbError> {
+    serde_json::to_vec(&Q::build_query(variables)).map_err(|error| DbError::Unavailable {
+        operation,
+        reason: format!("the request cannot be written as JSON: {error}"),
+    })
+}
+
 /// The error with its sources: reqwest's message alone is "error sending request".
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -15,7 +15,8 @@ use crate::rows;
 const PAGE: i64 = 1000;
 
 documents! {
-    "graphql/begin_pass.graphql": BeginPass, Look, MoreInstances;
+    "graphql/begin_pass.graphql": BeginPass, Look;
+    "graphql/more_instances.graphql": MoreInstances;
     "graphql/regions.graphql": Regions;
 }
 
@@ -49,6 +50,7 @@ macro_rules! observation {
             settings: rows::settings($region, &row.settings, &$database.defaults)?,
             now: row.now,
             waiting: u32::try_from(row.waiting).unwrap_or(0),
+            lines: rows::lines($region, row.lines)?,
             watched_since: row.watched_since,
             app_sha: row.app_client_sha.map(Into::into),
             images,

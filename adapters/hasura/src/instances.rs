@@ -2,12 +2,18 @@
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
+use secrecy::ExposeSecret;
 use serde_json::json;
+use shared::agent_token::AgentToken;
 use shared::db::{
     DbError, Fence, InstanceDatabase, KnownInstance, UpgradeRequested, WriteOutcome, WriteResult,
 };
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::{ImageState, NewInstance, SpotNotice, TerminateIf};
+use shared::model::{
+    DrainCause, Forecast, ImageState, InstanceAddresses, NewInstance, Outlook, SpotNotice,
+    TerminateIf,
+};
+use shared::words::quoted;
 
 use crate::database::{HasuraDatabase, fenced};
 use crate::documents::documents;
@@ -18,10 +24,14 @@ documents! {
         RecordInstances -> record_instances,
         AdoptOrphans -> adopt_orphans,
         DrainInstances -> drain_instances,
+        ReopenInstances -> reopen_instances,
         TerminateInstances -> terminate_instances,
         RemoveInstances -> remove_instances,
         NoteMissing -> note_missing,
+        NoteAddresses -> note_addresses,
+        NoteForecast -> note_forecast,
         ReleaseUnclaimed -> release_unclaimed,
+        RenewTokens -> renew_tokens,
         MoveImage -> move_image;
     "graphql/ask_upgrade.graphql": AskUpgrade;
     "graphql/instance_events.graphql": FindInstance, GiveNotice;
@@ -84,13 +94,29 @@ impl InstanceDatabase for HasuraDatabase {
             .await
     }
 
-    async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
+    async fn drain(
+        &self,
+        fence: &Fence,
+        ids: &[InstanceId],
+        cause: DrainCause,
+    ) -> Result<Vec<WriteResult>, DbError> {
         let variables = drain_instances::Variables {
             region: fence.region.to_string(),
             version: fence.version,
             ids: json!(ids),
+            cause: cause.as_sql().to_owned(),
         };
         self.write::<DrainInstances>(fence, "drain instances", variables)
+            .await
+    }
+
+    async fn reopen(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
+        let variables = reopen_instances::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            ids: json!(ids),
+        };
+        self.write::<ReopenInstances>(fence, "take drains back", variables)
             .await
     }
 
@@ -136,12 +162,75 @@ impl InstanceDatabase for HasuraDatabase {
             .await
     }
 
+    async fn note_addresses(
+        &self,
+        fence: &Fence,
+        addresses: &[InstanceAddresses],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let variables = note_addresses::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            addresses: json!(addresses),
+        };
+        self.write::<NoteAddresses>(fence, "note addresses", variables)
+            .await
+    }
+
+    async fn note_forecast(
+        &self,
+        fence: &Fence,
+        outlook: &Outlook,
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let forecasts = outlook
+            .forecasts
+            .iter()
+            .map(|Forecast { client_sha, steps }| {
+                json!({
+                    "client_sha": client_sha,
+                    "at": steps.iter().map(|step| step.at).collect::<Vec<_>>(),
+                    "slots": steps.iter().map(|step| step.slots).collect::<Vec<_>>(),
+                })
+            });
+        let variables = note_forecast::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            made_at: outlook.made_at,
+            forecasts: forecasts.collect(),
+            none_until: outlook.no_capacity_until,
+        };
+        self.write::<NoteForecast>(fence, "note the forecast", variables)
+            .await
+    }
+
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError> {
         let variables = release_unclaimed::Variables {
             region: fence.region.to_string(),
             version: fence.version,
         };
         self.write::<ReleaseUnclaimed>(fence, "release slots", variables)
+            .await
+    }
+
+    async fn renew_tokens(
+        &self,
+        fence: &Fence,
+        tokens: &[(InstanceId, AgentToken)],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let tokens = tokens.iter().map(|(id, token)| {
+            json!({
+                "id": id,
+                "token": token.token.expose_secret(),
+                "token_id": token.token_id,
+                "key_id": token.key_id,
+                "valid_until": token.valid_until,
+            })
+        });
+        let variables = renew_tokens::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+            tokens: tokens.collect(),
+        };
+        self.write::<RenewTokens>(fence, "renew the tokens of agents", variables)
             .await
     }
 
@@ -190,7 +279,8 @@ impl InstanceDatabase for HasuraDatabase {
                 key: image.to_string(),
                 column: "outcome",
                 problem: format!(
-                    "{other:?} is not an outcome that this version of the service knows"
+                    "{} is not an outcome that this version of the service knows",
+                    quoted(other)
                 ),
             }),
         }
@@ -239,13 +329,15 @@ fn outcome(id: &str, outcome: &str) -> Result<WriteOutcome, DbError> {
         "ALIVE" => WriteOutcome::Alive,
         "WRONG_STATE" => WriteOutcome::WrongState,
         "UNKNOWN" => WriteOutcome::Unknown,
+        "BUSY" => WriteOutcome::Busy,
         other => {
             return Err(DbError::BadRow {
                 table: "write_results",
                 key: id.to_owned(),
                 column: "outcome",
                 problem: format!(
-                    "{other:?} is not an outcome that this version of the service knows"
+                    "{} is not an outcome that this version of the service knows",
+                    quoted(other)
                 ),
             });
         }

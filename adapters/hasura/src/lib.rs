@@ -1,10 +1,13 @@
 //! The database ports over Hasura's GraphQL. The documents in `graphql/` are checked against
 //! `hasura/schema.graphql` at compile time.
 
+mod answer;
 mod assign;
 mod client;
 mod database;
+mod doctor;
 mod documents;
+mod failure;
 mod instances;
 mod overview;
 mod rows;
@@ -12,4 +15,5 @@ mod rows;
 pub use assign::HasuraAssigner;
 pub use client::{HasuraClient, HasuraSettings};
 pub use database::HasuraDatabase;
+pub use doctor::HasuraDoctor;
 pub use overview::HasuraOverview;

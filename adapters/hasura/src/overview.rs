@@ -8,7 +8,9 @@ use graphql_client::GraphQLQuery;
 use shared::db::DbError;
 use shared::ids::{InstanceId, RegionName};
 use shared::model::Instance;
-use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, SettingsOverview};
+use shared::overview::{
+    ImageOverview, InstanceCounts, Overview, RegionOverview, RegionRow, SettingsOverview,
+};
 
 use crate::client::HasuraClient;
 use crate::database::instances_after;
@@ -16,10 +18,10 @@ use crate::documents::documents;
 use crate::rows;
 
 documents! {
-    "graphql/overview.graphql": ReadOverview;
+    "graphql/overview.graphql": ReadOverview, ReadRegionRows;
 }
 
-type RegionRow = read_overview::ReadOverviewStatusRegions;
+type CountedRegion = read_overview::ReadOverviewStatusRegions;
 type ImageRow = read_overview::ReadOverviewStatusImages;
 
 /// Reads the counts of all regions.
@@ -51,7 +53,25 @@ impl Overview for HasuraOverview {
                 .unwrap_or_default();
             region(row, images)
         });
-        Ok(regions.collect())
+        regions.collect()
+    }
+
+    async fn rows(&self) -> Result<Vec<RegionRow>, DbError> {
+        let variables = read_region_rows::Variables {
+            environment: self.environment.clone(),
+        };
+        let answer = self
+            .client
+            .send::<ReadRegionRows>("read the rows of all regions", variables)
+            .await?;
+        let rows = answer.status_regions.into_iter().map(|row| RegionRow {
+            region: row.region.into(),
+            enabled: row.enabled,
+            paused: row.paused,
+            created_at: row.created_at,
+            now: row.now,
+        });
+        Ok(rows.collect())
     }
 
     async fn instances(
@@ -69,20 +89,24 @@ fn count(value: i64) -> u32 {
     u32::try_from(value).unwrap_or(0)
 }
 
-fn region(row: RegionRow, images: Vec<ImageOverview>) -> RegionOverview {
-    RegionOverview {
+fn region(row: CountedRegion, images: Vec<ImageOverview>) -> Result<RegionOverview, DbError> {
+    let lines = rows::line_overviews(&row.region, row.lines, row.now)?;
+    Ok(RegionOverview {
         region: row.region.into(),
         enabled: row.enabled,
         paused: row.paused,
         algorithm: row.algorithm,
         settings: SettingsOverview::from_columns(&row.settings),
+        problems: rows::problems(&row.settings),
         created_at: row.created_at,
         now: row.now,
         waiting: count(row.waiting),
+        lines,
+        no_capacity_until: row.no_capacity_until,
         last_observed: row.fence_version.zip(row.looked_at),
         app_client_sha: row.app_client_sha.map(Into::into),
         images,
-    }
+    })
 }
 
 fn image(row: ImageRow) -> Result<ImageOverview, DbError> {

@@ -1,19 +1,22 @@
 //! Hands regions over to `reconcile` by asynchronous invocations.
 
+mod doctor;
+
 use async_trait::async_trait;
 use aws_sdk_lambda::Client;
-use aws_sdk_lambda::error::DisplayErrorContext;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use serde_json::json;
 use shared::ids::RegionName;
 use shared::pass::{HandOverError, ReconcileInvoker};
 
+pub use doctor::StackFunctions;
+
 /// Invokes `reconcile` without waiting for its result.
 #[derive(Clone, Debug)]
 pub struct AsyncReconcile {
     pub client: Client,
-    /// The name of the function `reconcile`.
+    /// The ARN or the name of the function `reconcile`.
     pub function: String,
 }
 
@@ -29,6 +32,6 @@ impl ReconcileInvoker for AsyncReconcile {
             .send()
             .await
             .map(|_| ())
-            .map_err(|error| HandOverError(DisplayErrorContext(error).to_string()))
+            .map_err(|error| HandOverError(aws_settings::describe(&error)))
     }
 }

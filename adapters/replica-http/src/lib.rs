@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use http_client::{BodyError, HttpError, bounded_body};
-use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 use serde_json::Value;
 use shared::model::ReplicaAnswer;
@@ -28,8 +27,7 @@ impl HttpReplicas {
     /// # Errors
     /// When the certificate is invalid, or the TLS library cannot be used.
     pub fn new(authority: Option<&str>) -> Result<Self, HttpError> {
-        let mut builder = Client::builder()
-            .redirect(Policy::none())
+        let mut builder = http_client::builder()
             // Replicas are in the function's own network.
             .no_proxy()
             // Between two passes the function is paused, and idle connections die.
@@ -56,7 +54,7 @@ impl HttpReplicas {
         let body = match bounded_body(response, LARGEST_BODY).await {
             Ok(body) => body,
             Err(BodyError::Http(error)) => return Err(describe(&error)),
-            Err(error @ BodyError::TooLarge(_)) => return Err(error.to_string()),
+            Err(error) => return Err(error.to_string()),
         };
         serde_json::from_slice(&body).map_err(|_| "the answer is not JSON".to_owned())
     }
@@ -68,7 +66,10 @@ impl ReplicaStatusApi for HttpReplicas {
         let result = tokio::time::timeout(api.time_limit, self.read_status(api, address)).await;
         let answer = match result {
             Ok(status) => status.and_then(|status| parse(api, &status)),
-            Err(_) => Err(format!("no answer within {:?}", api.time_limit)),
+            Err(_) => Err(format!(
+                "no answer within {} s",
+                api.time_limit.as_secs_f32()
+            )),
         };
         answer.unwrap_or_else(|why| ReplicaAnswer::Unknown { why })
     }
@@ -93,7 +94,7 @@ fn parse(api: &StatusApi, status: &Value) -> Result<ReplicaAnswer, String> {
     };
     let field = |key: &str| {
         let value = status.get(key);
-        value.ok_or_else(|| format!("the answer has no field {key:?}"))
+        value.ok_or_else(|| format!("the answer has no field `{key}`"))
     };
     let StatusApi {
         capacity_key,
@@ -102,11 +103,11 @@ fn parse(api: &StatusApi, status: &Value) -> Result<ReplicaAnswer, String> {
     } = api;
     let terminated = field(termination_key)?
         .as_bool()
-        .ok_or_else(|| format!("the field {termination_key:?} is neither true nor false"))?;
+        .ok_or_else(|| format!("the field `{termination_key}` is neither true nor false"))?;
     let capacity = field(capacity_key)?
         .as_u64()
         .and_then(|capacity| u32::try_from(capacity).ok())
-        .ok_or_else(|| format!("the field {capacity_key:?} is not a whole number of 0 or more"))?;
+        .ok_or_else(|| format!("the field `{capacity_key}` is not a whole number of 0 or more"))?;
     Ok(if terminated {
         ReplicaAnswer::Terminated
     } else {

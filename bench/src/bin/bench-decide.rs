@@ -16,13 +16,16 @@ const SIZES: [u32; 5] = [1_000, 2_000, 5_000, 10_000, 20_000];
 /// The size to which the goal applies, and the goal.
 const GOAL: (u32, Duration) = (10_000, Duration::from_millis(5));
 
+/// A region as large as they get, in which nothing has to be done, and its goal.
+const LARGE: (u32, Duration) = (100_000, Duration::from_millis(80));
+
 /// In a busy region, one in this many instances needs an action.
 const BUSY: u32 = 20;
 
 const RUNS: usize = 50;
 
-/// The exponent of growth is 1 when the work is linear and 2 when it is quadratic. The rows are in
-/// B-trees, which get deeper, and a large region leaves the processor's caches.
+/// The exponent of growth is 1 when the work is linear and 2 when it is quadratic. A large region
+/// leaves the processor's caches.
 const LINEAR: f64 = 1.3;
 
 /// The profile of this build.
@@ -43,6 +46,7 @@ fn main() -> serde_json::Result<()> {
         ),
         rows: [
             rows("quiet", Some(GOAL), quiet),
+            vec![timed("quiet", LARGE.0, &time(&quiet(LARGE.0))).at_most(Quantity::Time(LARGE.1))],
             rows("busy", Some(GOAL), |size| disturbed(size, BUSY)),
             // Nobody waits while a whole region is replaced: this only has to stay linear.
             rows("disturbed", None, |size| disturbed(size, 1)),
@@ -54,10 +58,10 @@ fn main() -> serde_json::Result<()> {
 }
 
 fn rows(name: &str, goal: Option<(u32, Duration)>, region: fn(u32) -> Snapshot) -> Vec<Row> {
-    let timed = SIZES.map(|size| (size, time(&region(size))));
+    let times = SIZES.map(|size| (size, time(&region(size))));
     let mut rows = Vec::new();
-    for (size, samples) in &timed {
-        let mut whole = Row::timed(format!("{name}, {size} instances"), samples);
+    for (size, samples) in &times {
+        let mut whole = timed(name, *size, samples);
         if let Some((_, goal)) = goal.filter(|(about, _)| about == size) {
             whole = whole.at_most(Quantity::Time(goal));
         }
@@ -65,7 +69,7 @@ fn rows(name: &str, goal: Option<(u32, Duration)>, region: fn(u32) -> Snapshot) 
         let each = Row::single("- for each instance", each).samples(samples.count());
         rows.extend([whole, each]);
     }
-    let exponent = Quantity::Ratio(growth(&timed));
+    let exponent = Quantity::Ratio(growth(&times));
     let exponent = Row::single(format!("{name}, exponent of growth"), exponent);
     rows.push(
         exponent
@@ -73,6 +77,10 @@ fn rows(name: &str, goal: Option<(u32, Duration)>, region: fn(u32) -> Snapshot) 
             .at_most(Quantity::Ratio(LINEAR)),
     );
     rows
+}
+
+fn timed(name: &str, size: u32, samples: &Samples) -> Row {
+    Row::timed(format!("{name}, {size} instances"), samples)
 }
 
 fn time(snapshot: &Snapshot) -> Samples {

@@ -1,5 +1,7 @@
 //! Verifies the token of the `Authorization` header, and returns its user.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jsonwebtoken::errors::ErrorKind;
@@ -8,6 +10,7 @@ use serde::Deserialize;
 use shared::assign::{BadId, UserId};
 use thiserror::Error;
 
+use crate::jwks::VerificationKey;
 use crate::key_cache::{KeyCache, NoKey};
 
 /// The accepted difference between the provider's clock and ours, in seconds.
@@ -108,7 +111,7 @@ impl TokenVerifier {
         if header.crit.is_some() {
             return Err(TokenProblem::Critical.into());
         }
-        let key = self
+        let keys = self
             .keys
             .find(header.kid.as_deref())
             .await
@@ -116,15 +119,32 @@ impl TokenVerifier {
                 NoKey::Unknown => AuthError::Refused(TokenProblem::UnknownKey),
                 NoKey::Unavailable => AuthError::KeysUnavailable,
             })?;
-        let validation = if key.algorithm == Algorithm::ES256 {
-            &self.es256
-        } else {
-            &self.rs256
-        };
-        let claims = decode::<Claims>(token, &key.key, validation)
-            .map_err(problem)?
-            .claims;
+        let claims = self.verify(token, header.alg, &keys)?;
         UserId::parse(claims.sub.as_str().unwrap_or_default()).map_err(AuthError::NotAUser)
+    }
+
+    /// The claims of a token that one of these keys has signed. Keys may share an id, so all that
+    /// have the token's algorithm are tried.
+    fn verify(
+        &self,
+        token: &str,
+        algorithm: Algorithm,
+        keys: &[Arc<VerificationKey>],
+    ) -> Result<Claims, TokenProblem> {
+        let mut refused = TokenProblem::Algorithm;
+        for key in keys.iter().filter(|key| key.algorithm == algorithm) {
+            let validation = if key.algorithm == Algorithm::ES256 {
+                &self.es256
+            } else {
+                &self.rs256
+            };
+            match decode::<Claims>(token, &key.key, validation).map_err(problem) {
+                Ok(token) => return Ok(token.claims),
+                Err(TokenProblem::Signature) => refused = TokenProblem::Signature,
+                Err(other) => return Err(other),
+            }
+        }
+        Err(refused)
     }
 }
 

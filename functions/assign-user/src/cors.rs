@@ -6,7 +6,7 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -45,6 +45,11 @@ impl AllowedOrigins {
     /// Adds the headers of every answer. Errors need them too: without them, a page cannot read why
     /// its request failed.
     pub(crate) fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
+        // Pages can read only a few headers of an answer otherwise.
+        answer.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("retry-after"),
+        );
         match self {
             Self::Any => {
                 answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

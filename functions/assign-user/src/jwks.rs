@@ -1,170 +1,168 @@
-//! Parses a JSON Web Key Set into the keys that verify tokens. No I/O.
+//! Parses a JSON Web Key Set (RFC 7517) into the keys that verify tokens. No I/O.
+//!
+//! A set is read as leniently as its meaning allows, because providers differ from the standard and
+//! from each other, and nobody here can change them. A key that cannot be used is skipped, and said
+//! to be: one of them must not keep all users out.
+
+mod key;
+mod number;
 
 use std::fmt;
 use std::sync::Arc;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// A public key and its algorithm. The algorithm is the key's and not the token's: a token that
-/// names HMAC could otherwise use the public key as the secret.
-pub(crate) struct VerificationKey {
-    id: Option<String>,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) key: DecodingKey,
-}
+use key::Unusable;
+pub(crate) use key::VerificationKey;
 
-impl fmt::Debug for VerificationKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerificationKey")
-            .field("id", &self.id)
-            .field("algorithm", &self.algorithm)
-            .finish_non_exhaustive()
-    }
-}
+/// Keys that an error or the log names; the others are counted.
+const MOST_NAMED: usize = 10;
+
+/// The longest part of a provider's text that is shown.
+const LONGEST_TEXT: usize = 64;
 
 #[derive(Debug, Error)]
 pub(crate) enum BadKeySet {
+    #[error("the answer is not JSON: {0}")]
+    NotJson(#[source] serde_json::Error),
     #[error("the answer is not a JSON Web Key Set: {0}")]
-    NotAKeySet(#[source] serde_json::Error),
-    #[error("none of its {0} keys is an RS256 or ES256 signature key")]
-    NoUsableKey(usize),
+    NotAKeySet(&'static str),
+    #[error("the key set has no keys")]
+    Empty,
+    #[error("the key set has no usable key: {0}")]
+    NoUsableKey(SkippedKeys),
 }
 
 /// At least one key.
 #[derive(Debug)]
-pub(crate) struct KeySet(Vec<Arc<VerificationKey>>);
+pub(crate) struct KeySet {
+    keys: Vec<Arc<VerificationKey>>,
+    pub(crate) skipped: SkippedKeys,
+}
+
+/// The keys of a set that cannot be used, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SkippedKeys(Vec<SkippedKey>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SkippedKey {
+    /// From 1, because a key may have no id.
+    number: usize,
+    id: Option<String>,
+    why: Unusable,
+}
 
 impl KeySet {
-    /// Skips keys that it cannot use: a set may contain keys for other purposes, and one unknown
-    /// key must not keep all users out.
-    ///
     /// # Errors
     /// When `json` is not a key set, or none of its keys can be used.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, BadKeySet> {
-        #[derive(Deserialize)]
-        struct Document {
-            keys: Vec<serde_json::Value>,
+        let entries = entries(json)?;
+        if entries.is_empty() {
+            return Err(BadKeySet::Empty);
         }
-        let Document { keys } = serde_json::from_slice(json).map_err(BadKeySet::NotAKeySet)?;
-        let offered = keys.len();
-        let usable: Vec<_> = keys
-            .into_iter()
-            .filter_map(|key| serde_json::from_value(key).ok())
-            .filter_map(|jwk: Jwk| usable(&jwk))
-            .map(Arc::new)
-            .collect();
-        if usable.is_empty() {
-            Err(BadKeySet::NoUsableKey(offered))
-        } else {
-            Ok(Self(usable))
+        let mut keys = Vec::new();
+        let mut skipped = SkippedKeys::default();
+        for (place, entry) in entries.iter().enumerate() {
+            match VerificationKey::parse(entry) {
+                Ok(key) => keys.push(Arc::new(key)),
+                Err(why) => skipped.0.push(SkippedKey {
+                    number: place + 1,
+                    id: key::id(entry).map(|id| shown(&id)),
+                    why,
+                }),
+            }
         }
+        if keys.is_empty() {
+            return Err(BadKeySet::NoUsableKey(skipped));
+        }
+        Ok(Self { keys, skipped })
     }
 
-    /// The key with this id. Without an id, the key of a set that has only one.
-    pub(crate) fn find(&self, id: Option<&str>) -> Option<Arc<VerificationKey>> {
-        match (id, self.0.as_slice()) {
+    /// The keys with this id. Without an id, the key of a set that has only one.
+    ///
+    /// Keys of different types may have the same id (RFC 7517, section 4.5), and some providers give
+    /// several keys of one type the same one.
+    pub(crate) fn find(&self, id: Option<&str>) -> Vec<Arc<VerificationKey>> {
+        match (id, self.keys.as_slice()) {
             (Some(id), keys) => keys
                 .iter()
-                .find(|key| key.id.as_deref() == Some(id))
-                .cloned(),
-            (None, [only]) => Some(Arc::clone(only)),
-            (None, _) => None,
+                .filter(|key| key.id.as_deref() == Some(id))
+                .cloned()
+                .collect(),
+            (None, [only]) => vec![Arc::clone(only)],
+            (None, _) => Vec::new(),
         }
     }
 }
 
-fn usable(jwk: &Jwk) -> Option<VerificationKey> {
-    let for_signatures = matches!(
-        jwk.common.public_key_use,
-        None | Some(PublicKeyUse::Signature)
-    );
-    let (algorithm, named) = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
-        AlgorithmParameters::EllipticCurve(ec) if ec.curve == EllipticCurve::P256 => {
-            (Algorithm::ES256, KeyAlgorithm::ES256)
-        }
-        _ => return None,
+/// The items of the document's `keys`.
+fn entries(json: &[u8]) -> Result<Vec<Value>, BadKeySet> {
+    // Files from editors on Windows begin with a byte order mark.
+    let json = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json);
+    let document: Value = serde_json::from_slice(json).map_err(BadKeySet::NotJson)?;
+    let Value::Object(mut document) = document else {
+        return Err(BadKeySet::NotAKeySet("it is not a JSON object"));
     };
-    let for_algorithm = jwk.common.key_algorithm.is_none_or(|alg| alg == named);
-    if !(for_signatures && for_algorithm) {
-        return None;
+    match document.remove("keys") {
+        Some(Value::Array(keys)) => Ok(keys),
+        Some(_) => Err(BadKeySet::NotAKeySet("its field `keys` is not a list")),
+        None => Err(BadKeySet::NotAKeySet(likely_mistake(&document))),
     }
-    let key = DecodingKey::from_jwk(jwk).ok()?;
-    Some(VerificationKey {
-        id: jwk.common.key_id.clone(),
-        algorithm,
-        key,
-    })
+}
+
+/// What a document without `keys` is, for whoever set the wrong address.
+fn likely_mistake(document: &Map<String, Value>) -> &'static str {
+    let is_certificate = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        text.starts_with("-----BEGIN CERTIFICATE")
+    };
+    if document.contains_key("jwks_uri") {
+        "it is an OpenID configuration: set JWKS_URL to its `jwks_uri`"
+    } else if document.contains_key("kty") {
+        "it is a single key: JWKS_URL must name a set, with a field `keys`"
+    } else if document.values().any(is_certificate) {
+        "it holds certificates: set JWKS_URL to the provider's address of JSON Web Keys"
+    } else {
+        "it has no field `keys`"
+    }
+}
+
+impl SkippedKeys {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for SkippedKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, SkippedKey { number, id, why }) in self.0.iter().take(MOST_NAMED).enumerate() {
+            if place > 0 {
+                f.write_str("; ")?;
+            }
+            match id {
+                Some(id) => write!(f, "key `{id}` {why}")?,
+                None => write!(f, "key {number}, which has no id, {why}")?,
+            }
+        }
+        match self.0.len().saturating_sub(MOST_NAMED) {
+            0 => Ok(()),
+            others => write!(f, "; and {others} others"),
+        }
+    }
+}
+
+/// A provider's text as logs can have it.
+fn shown(text: &str) -> String {
+    let printable = |c: char| {
+        if c.is_ascii_graphic() || c == ' ' {
+            c
+        } else {
+            '?'
+        }
+    };
+    text.chars().take(LONGEST_TEXT).map(printable).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn rsa(id: &str) -> Value {
-        json!({"kty": "RSA", "kid": id, "n": "AQAB", "e": "AQAB"})
-    }
-
-    fn ec(id: &str) -> Value {
-        json!({"kty": "EC", "crv": "P-256", "kid": id, "x": "AQAB", "y": "AQAB"})
-    }
-
-    fn with(mut key: Value, field: &str, value: &str) -> Value {
-        key[field] = value.into();
-        key
-    }
-
-    fn parse(keys: &[Value]) -> Result<KeySet, BadKeySet> {
-        KeySet::parse(json!({"keys": keys}).to_string().as_bytes())
-    }
-
-    #[test]
-    fn key_determines_its_algorithm() {
-        let set = parse(&[rsa("r"), with(ec("e"), "use", "sig")]).unwrap();
-        assert_eq!(set.find(Some("r")).unwrap().algorithm, Algorithm::RS256);
-        assert_eq!(set.find(Some("e")).unwrap().algorithm, Algorithm::ES256);
-        assert!(set.find(Some("x")).is_none());
-    }
-
-    #[test]
-    fn missing_key_id_means_the_only_key() {
-        assert!(parse(&[rsa("r")]).unwrap().find(None).is_some());
-        assert!(parse(&[rsa("r"), ec("e")]).unwrap().find(None).is_none());
-    }
-
-    #[test]
-    fn keys_for_other_purposes_are_skipped() {
-        let others = [
-            with(rsa("a"), "use", "enc"),
-            with(rsa("b"), "alg", "RS512"),
-            with(rsa("c"), "alg", "PS256"),
-            with(ec("d"), "crv", "P-384"),
-            with(ec("e"), "crv", "secp256k1"),
-            with(rsa("f"), "n", "not base64!"),
-            json!({"kty": "oct", "kid": "g", "k": "AQAB", "alg": "HS256"}),
-            json!({"kty": "OKP", "crv": "Ed25519", "kid": "h", "x": "AQAB"}),
-            json!({"kid": 7}),
-            json!("?"),
-            Value::Null,
-        ];
-        assert!(matches!(parse(&others), Err(BadKeySet::NoUsableKey(11))));
-        let set = parse(&[&others[..], &[rsa("good")]].concat()).unwrap();
-        assert!(set.find(Some("good")).is_some());
-        assert!(set.find(Some("g")).is_none());
-    }
-
-    #[test]
-    fn document_that_is_not_a_key_set_is_rejected() {
-        for bad in [&b""[..], b"<html>", b"{}", b"[]", br#"{"keys": {}}"#] {
-            assert!(
-                matches!(KeySet::parse(bad), Err(BadKeySet::NotAKeySet(_))),
-                "{bad:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -10,10 +10,10 @@ use shared::clock::Clock;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use crate::jwks::{BadKeySet, KeySet, VerificationKey};
+use crate::jwks::{BadKeySet, KeySet, SkippedKeys, VerificationKey};
 
-/// Keys older than this are fetched again, so that a revoked key stops working.
-const FRESH: SignedDuration = SignedDuration::from_hours(1);
+/// Keys older than this are fetched again, so that a withdrawn key stops working.
+const FRESH: SignedDuration = SignedDuration::from_mins(15);
 
 /// The shortest time between two fetches, so that tokens with invented key ids do not cause a fetch
 /// each.
@@ -50,11 +50,23 @@ enum FetchError {
     BadKeySet(#[from] BadKeySet),
 }
 
+impl FetchError {
+    /// Whether the provider did answer, with a key set in which no key can be used.
+    fn is_without_keys(&self) -> bool {
+        matches!(
+            self,
+            Self::BadKeySet(BadKeySet::Empty | BadKeySet::NoUsableKey(_))
+        )
+    }
+}
+
 /// Finds keys by id, and fetches the key set when it is missing, old, or lacks the id.
 #[derive(Debug)]
 pub struct KeyCache {
     http: reqwest::Client,
     url: Url,
+    /// Keys that were fetched longer ago are not used, even if no others can be fetched.
+    kept: SignedDuration,
     clock: Arc<dyn Clock>,
     /// Held during a fetch, so that concurrent requests wait for one fetch. In Lambda an execution
     /// environment has one invocation at a time, so that nothing waits for it.
@@ -67,40 +79,66 @@ struct Cached {
     fetched: Option<Timestamp>,
     /// The time of the last attempt, and whether it failed.
     attempt: Option<(Timestamp, bool)>,
+    /// Of the last set.
+    skipped: SkippedKeys,
 }
 
 impl KeyCache {
-    pub fn new(http: reqwest::Client, url: Url, clock: Arc<dyn Clock>) -> Self {
+    /// A cache of the key set at `url`. Keys are used for `kept` after their fetch.
+    pub fn new(
+        http: reqwest::Client,
+        url: Url,
+        kept: SignedDuration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             http,
             url,
+            kept,
             clock,
             cached: Mutex::default(),
         }
     }
 
-    /// Old keys are used while the provider is unreachable, so that its outage does not keep users
-    /// out.
-    pub(crate) async fn find(&self, id: Option<&str>) -> Result<Arc<VerificationKey>, NoKey> {
+    /// The keys with this id, at least one. While the provider is unreachable, keys are used until
+    /// they are too old, so that a short outage does not keep users out.
+    pub(crate) async fn find(&self, id: Option<&str>) -> Result<Vec<Arc<VerificationKey>>, NoKey> {
         let mut cached = self.cached.lock().await;
         let now = self.clock.now();
-        if let Some(key) = cached.find(id).filter(|_| cached.is_fresh(now)) {
-            return Ok(key);
+        cached.drop_older_than(self.kept, now);
+        if cached.is_fresh(now)
+            && let Some(keys) = cached.find(id)
+        {
+            return Ok(keys);
         }
         if cached.may_fetch(now) {
-            let fetched = self
-                .fetch()
-                .await
+            let fetched = self.fetch().await;
+            if let Err(error) = &fetched
+                && error.is_without_keys()
+            {
+                // All keys are withdrawn.
+                cached.keys = None;
+            }
+            let fetched = fetched
                 .map_err(anyhow::Error::from)
-                .inspect_err(|error| {
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "key fetch from JWKS_URL failed"
-                    );
-                });
+                .inspect_err(|error| self.log_failure(error, &cached));
             cached.note(now, fetched.ok());
         }
         cached.find(id).ok_or_else(|| cached.why_not())
+    }
+
+    fn log_failure(&self, error: &anyhow::Error, cached: &Cached) {
+        let until = cached.fetched.filter(|_| cached.keys.is_some());
+        let until = until.and_then(|at| at.checked_add(self.kept).ok());
+        let reason = match until {
+            Some(until) => format!("the keys of the last fetch are used until {until:.0}"),
+            None => "there are no keys: every user gets SERVICE_UNAVAILABLE".to_owned(),
+        };
+        tracing::error!(
+            error = format!("{error:#}"),
+            reason,
+            "key fetch from JWKS_URL failed"
+        );
     }
 
     async fn fetch(&self) -> Result<KeySet, FetchError> {
@@ -115,8 +153,19 @@ impl KeyCache {
 }
 
 impl Cached {
-    fn find(&self, id: Option<&str>) -> Option<Arc<VerificationKey>> {
-        self.keys.as_ref()?.find(id)
+    fn find(&self, id: Option<&str>) -> Option<Vec<Arc<VerificationKey>>> {
+        let keys = self.keys.as_ref()?.find(id);
+        (!keys.is_empty()).then_some(keys)
+    }
+
+    /// Forgets keys that were fetched too long ago: the provider may have withdrawn them since.
+    fn drop_older_than(&mut self, kept: SignedDuration, now: Timestamp) {
+        if self
+            .fetched
+            .is_some_and(|at| now.duration_since(at) >= kept)
+        {
+            self.keys = None;
+        }
     }
 
     fn is_fresh(&self, now: Timestamp) -> bool {
@@ -137,15 +186,24 @@ impl Cached {
     fn note(&mut self, now: Timestamp, fetched: Option<KeySet>) {
         self.attempt = Some((now, fetched.is_none()));
         if let Some(keys) = fetched {
+            self.warn_of_skipped(&keys);
             self.keys = Some(keys);
             self.fetched = Some(now);
         }
     }
 
+    /// Once, and again when it changes: a key for another purpose stays in the set for years.
+    fn warn_of_skipped(&mut self, new: &KeySet) {
+        if !new.skipped.is_empty() && self.skipped != new.skipped {
+            tracing::warn!(reason = %new.skipped, "keys of JWKS_URL skipped");
+        }
+        self.skipped = new.skipped.clone();
+    }
+
     /// While the provider is unreachable, an unknown key may be a new one.
     fn why_not(&self) -> NoKey {
         match self.attempt {
-            Some((_, false)) => NoKey::Unknown,
+            Some((_, false)) if self.keys.is_some() => NoKey::Unknown,
             _ => NoKey::Unavailable,
         }
     }

@@ -1,31 +1,47 @@
 //! `assign-user` assigns a slot to the user of a token: `POST /mandelbox/assign`.
 //!
-//! event → `function_url` → [`auth`] → [`request`] → [`Assigner`] (one database round trip) →
-//! `response`. It needs neither the region's lock nor EC2, so that users get slots from the buffer
-//! while passes fail.
+//! event → `function_url` → [`auth`] → [`request`] → [`Assigner`] (one database round trip, or more if
+//! the client waits for a slot) → `response`. It needs neither the region's lock nor EC2, so that
+//! users get slots from the buffer while passes fail.
 
 pub mod auth;
 pub mod cors;
 mod jwks;
 pub mod key_cache;
+pub mod key_check;
+mod line;
 mod outcome_log;
 pub mod request;
 mod response;
 pub mod settings;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::HeaderMap;
+use jiff::Timestamp;
 use serde_json::Value;
-use shared::assign::{AssignOutcome, Assigner};
+use shared::assign::{AssignOutcome, AssignRefusal, AssignRequest, Assigner};
+use shared::clock::Clock;
+use shared::db::DbError;
+use startup::config::Stage;
 use startup::function_url::HttpEvent;
 
 use auth::TokenVerifier;
 use cors::AllowedOrigins;
 use request::{AssignBody, LocalDev};
 use response::Rejection;
+use settings::HASURA_TIMEOUT;
 
 /// A body with 64 regions whose names are as long as possible has 10 kB.
 const LARGEST_BODY: usize = 64 * 1024;
+
+/// The time that is left for the last question of a request that waits for a slot: both attempts, and
+/// the answer.
+const LAST_QUESTION: Duration = HASURA_TIMEOUT
+    .saturating_mul(2)
+    .saturating_add(Duration::from_secs(1));
 
 /// The function, and the state that it keeps between invocations.
 #[derive(Debug)]
@@ -34,17 +50,21 @@ pub struct AssignUser<A> {
     pub tokens: TokenVerifier,
     pub origins: AllowedOrigins,
     pub local_dev: LocalDev,
+    pub stage: Stage,
+    /// How long a request may wait for a slot.
+    pub max_wait: Duration,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl<A: Assigner> AssignUser<A> {
     /// Answers every event, also a malformed one: its answer says what is wrong. An invocation
-    /// fails only if the function is killed.
-    pub async fn handle(&self, event: Value) -> LambdaFunctionUrlResponse {
+    /// fails only if the function is killed, which happens at `deadline`.
+    pub async fn handle(&self, event: Value, deadline: Timestamp) -> LambdaFunctionUrlResponse {
         let event = match HttpEvent::parse(event) {
             Ok(event) => event,
             Err(bad) => return self.reject(&HeaderMap::new(), &bad.into()),
         };
-        match self.route(&event).await {
+        match self.route(&event, deadline).await {
             Ok(mut response) => {
                 self.origins.mark(event.headers(), &mut response.headers);
                 response
@@ -53,7 +73,11 @@ impl<A: Assigner> AssignUser<A> {
         }
     }
 
-    async fn route(&self, event: &HttpEvent) -> Result<LambdaFunctionUrlResponse, Rejection> {
+    async fn route(
+        &self,
+        event: &HttpEvent,
+        deadline: Timestamp,
+    ) -> Result<LambdaFunctionUrlResponse, Rejection> {
         if !matches!(event.path(), "" | "/mandelbox/assign") {
             return Err(Rejection::Path);
         }
@@ -61,7 +85,7 @@ impl<A: Assigner> AssignUser<A> {
             return Err(Rejection::Origin);
         }
         match event.method() {
-            "POST" => self.assign(event).await,
+            "POST" => self.assign(event, deadline).await,
             "OPTIONS" => {
                 let mut response = response::options();
                 AllowedOrigins::mark_preflight(&mut response.headers);
@@ -71,25 +95,68 @@ impl<A: Assigner> AssignUser<A> {
         }
     }
 
-    async fn assign(&self, event: &HttpEvent) -> Result<LambdaFunctionUrlResponse, Rejection> {
+    async fn assign(
+        &self,
+        event: &HttpEvent,
+        deadline: Timestamp,
+    ) -> Result<LambdaFunctionUrlResponse, Rejection> {
+        let began = self.clock.now();
         // The cheapest check first: a body that is too large does not cause a key fetch. Details of
         // a wrong body are for authenticated users only.
         let body = event.body(LARGEST_BODY)?;
         let user = self.tokens.user(event.headers()).await?;
-        let (request, claims) = AssignBody::parse(&body, self.local_dev)?.into_request(user);
-        match self.assigner.assign(&request).await {
+        let body = AssignBody::parse(&body, self.local_dev)?;
+        let until = (began + body.wait.min(self.max_wait)).min(deadline - LAST_QUESTION);
+        let (request, claims) = body.into_request(user);
+        match self.ask(&request, until).await {
             Ok(AssignOutcome::Assigned(assignment)) => {
                 outcome_log::assigned(&request, &claims, &assignment);
                 Ok(response::assigned(&assignment))
             }
             Ok(AssignOutcome::Refused { reason, app }) => {
-                outcome_log::refused(&request, &claims, reason, app.as_ref());
-                Err(Rejection::Refused(reason))
+                outcome_log::refused(&request, &claims, reason, app.as_ref(), self.stage);
+                Err(self.rejection(&request, reason))
             }
             Err(error) => {
                 tracing::error!(user = %request.user, session = %request.session, %error, "assignment failed");
                 Err(Rejection::Unavailable)
             }
+        }
+    }
+
+    /// Asks for a slot, and again until there is one or `until` is reached.
+    async fn ask(
+        &self,
+        request: &AssignRequest,
+        until: Timestamp,
+    ) -> Result<AssignOutcome, DbError> {
+        loop {
+            let outcome = self.assigner.assign(request).await?;
+            let AssignOutcome::Refused {
+                reason: AssignRefusal::NoInstanceAvailable(line),
+                ..
+            } = &outcome
+            else {
+                return Ok(outcome);
+            };
+            let now = self.clock.now();
+            let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+            if left < line::SHORTEST_PAUSE {
+                return Ok(outcome);
+            }
+            let pause = line::pause(line, line::spread(request, now));
+            self.clock.sleep(pause.min(left)).await;
+        }
+    }
+
+    fn rejection(&self, request: &AssignRequest, reason: AssignRefusal) -> Rejection {
+        let AssignRefusal::NoInstanceAvailable(line) = reason else {
+            return Rejection::Refused(reason);
+        };
+        let spread = line::spread(request, self.clock.now());
+        Rejection::InLine {
+            line,
+            retry_after_seconds: line::retry_after_seconds(&line, spread),
         }
     }
 

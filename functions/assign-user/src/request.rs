@@ -1,7 +1,10 @@
 //! Parses request bodies. Errors name the field that is wrong.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use shared::assign::{AssignRequest, ClientBuild, LOCAL_DEV, SessionId, UserId};
 use shared::ids::{ClientSha, RegionName};
@@ -17,6 +20,9 @@ const LONGEST_NAME: usize = 128;
 const LONGEST_EMAIL: usize = 254;
 
 const LONGEST_VERSION: usize = 64;
+
+/// In seconds. Gateways and clients that give up after 30 seconds get the answer.
+pub(crate) const LONGEST_WAIT: u8 = 20;
 
 /// What is wrong with a body. Developers of clients read it.
 #[derive(Debug, Error)]
@@ -42,6 +48,8 @@ pub struct AssignBody {
     regions: Vec<RegionName>,
     client: ClientBuild,
     claims: ClientClaims,
+    /// How long the client waits for a slot, if there is none.
+    pub wait: Duration,
 }
 
 /// What the client claims about itself, sanitised. It is only logged, and never trusted: every
@@ -59,14 +67,16 @@ impl AssignBody {
         if body.is_empty() {
             return Err(BadBody::Empty);
         }
-        let body = match serde_json::from_slice(body).map_err(BadBody::Json)? {
-            Value::Object(body) => Fields(body),
+        let fields = match serde_json::from_slice(body).map_err(BadBody::Json)? {
+            Value::Object(fields) => fields,
             _ => return Err(BadBody::NotAnObject),
         };
+        let body = Fields { fields, body };
         Ok(Self {
             session: body.session()?,
             regions: body.regions()?,
             client: body.client(local_dev)?,
+            wait: body.wait()?,
             claims: ClientClaims {
                 email: body.for_logs("user_email", LONGEST_EMAIL)?,
                 version: body.for_logs("version", LONGEST_VERSION)?,
@@ -81,6 +91,7 @@ impl AssignBody {
             regions,
             client,
             claims,
+            wait: _,
         } = self;
         (
             AssignRequest {
@@ -103,12 +114,15 @@ pub enum LocalDev {
     Refused,
 }
 
-struct Fields(Map<String, Value>);
+struct Fields<'b> {
+    fields: Map<String, Value>,
+    body: &'b [u8],
+}
 
-impl Fields {
+impl Fields<'_> {
     /// A field that is `null` counts as missing: some clients serialise missing values so.
     fn get(&self, field: &str) -> Option<&Value> {
-        self.0.get(field).filter(|value| !value.is_null())
+        self.fields.get(field).filter(|value| !value.is_null())
     }
 
     fn required(&self, field: &'static str) -> Result<&Value, BadBody> {
@@ -118,12 +132,23 @@ impl Fields {
     fn session(&self) -> Result<SessionId, BadBody> {
         let field = "session_id";
         let text = match self.required(field)? {
-            Value::String(text) => text.clone(),
+            Value::String(text) => Some(text.clone()),
             // Whist's clients send the time in milliseconds.
-            Value::Number(number) if !number.is_f64() => number.to_string(),
-            _ => return Err(bad(field, "must be an integer or a string")),
+            Value::Number(_) => self.number_text().filter(|text| is_whole(text)),
+            _ => None,
         };
+        let text = text.ok_or_else(|| {
+            let must = "must be an integer without an exponent, or a string";
+            bad(field, must)
+        })?;
         SessionId::parse(&text).map_err(|problem| bad(field, problem))
+    }
+
+    /// The number in `session_id` as the client wrote it. A parsed one would have lost the digits of a
+    /// large integer, so that two sessions could become one.
+    fn number_text(&self) -> Option<String> {
+        let fields: HashMap<String, &RawValue> = serde_json::from_slice(self.body).ok()?;
+        Some(fields.get("session_id")?.get().to_owned())
     }
 
     fn regions(&self) -> Result<Vec<RegionName>, BadBody> {
@@ -155,6 +180,23 @@ impl Fields {
         }
     }
 
+    fn wait(&self) -> Result<Duration, BadBody> {
+        let field = "wait_seconds";
+        let Some(value) = self.get(field) else {
+            return Ok(Duration::ZERO);
+        };
+        value
+            .as_u64()
+            .filter(|seconds| *seconds <= LONGEST_WAIT.into())
+            .map(Duration::from_secs)
+            .ok_or_else(|| {
+                bad(
+                    field,
+                    format!("must be an integer from 0 to {LONGEST_WAIT}"),
+                )
+            })
+    }
+
     /// A field that is only logged. Only a wrong type is an error, because it shows a broken client.
     fn for_logs(&self, field: &'static str, longest: usize) -> Result<Option<String>, BadBody> {
         match self.get(field) {
@@ -182,6 +224,15 @@ fn names(regions: &Value) -> Option<Vec<&str>> {
     names.filter(|names| (1..=MOST_REGIONS).contains(&names.len()))
 }
 
+/// Whether a JSON number is an integer as most encoders write it: `17`, or `17.0` from those that
+/// only have floating-point numbers. An exponent stands for digits that the encoder left out.
+fn is_whole(number: &str) -> bool {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = whole.strip_prefix('-').unwrap_or(whole);
+    digits.bytes().all(|digit| digit.is_ascii_digit())
+        && fraction.bytes().all(|digit| digit == b'0')
+}
+
 /// No control characters: Postgres cannot store NUL, and a line break could forge a log line.
 fn is_name(text: &str) -> bool {
     (1..=LONGEST_NAME).contains(&text.len()) && !text.chars().any(char::is_control)
@@ -200,156 +251,4 @@ fn sanitised(text: &str, longest: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn parse(body: &Value) -> Result<AssignBody, BadBody> {
-        AssignBody::parse(body.to_string().as_bytes(), LocalDev::Allowed)
-    }
-
-    fn good() -> Value {
-        json!({
-            "regions": ["us-east-1", "us-west-2"],
-            "client_commit_hash": "3f1e9c",
-            "user_email": "ada@example.com",
-            "version": "3.1.0",
-            "session_id": 1_660_000_000_000_u64,
-        })
-    }
-
-    fn with(field: &str, value: Value) -> Value {
-        let mut body = good();
-        body[field] = value;
-        body
-    }
-
-    #[track_caller]
-    fn names_the_field(field: &str, body: &Value) {
-        let error = parse(body).unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("field `{field}` ")),
-            "{error} for {body}"
-        );
-    }
-
-    #[test]
-    fn session_is_an_integer_or_a_string() {
-        for (sent, kept) in [
-            (json!(17), "17"),
-            (json!("17"), "17"),
-            (json!("a-b"), "a-b"),
-        ] {
-            assert_eq!(
-                parse(&with("session_id", sent)).unwrap().session.as_str(),
-                kept
-            );
-        }
-        for bad in [
-            json!(1.5),
-            json!(1e300),
-            json!(""),
-            json!([]),
-            json!({}),
-            json!(true),
-        ] {
-            names_the_field("session_id", &with("session_id", bad));
-        }
-        names_the_field("session_id", &with("session_id", json!("x".repeat(256))));
-    }
-
-    #[test]
-    fn missing_field_is_named() {
-        for field in ["regions", "client_commit_hash", "session_id"] {
-            names_the_field(field, &with(field, Value::Null));
-            let mut body = good();
-            body.as_object_mut().unwrap().remove(field);
-            names_the_field(field, &body);
-        }
-    }
-
-    #[test]
-    fn regions_keep_their_order_without_duplicates() {
-        let body = with("regions", json!(["b", "a", "b", "c", "a"]));
-        let regions = parse(&body).unwrap().regions;
-        assert_eq!(regions, ["b", "a", "c"].map(RegionName::from));
-    }
-
-    #[test]
-    fn invalid_regions_are_rejected() {
-        let too_many: Vec<String> = (0..65).map(|i| format!("r{i}")).collect();
-        for bad in [
-            json!([]),
-            json!("us-east-1"),
-            json!([1]),
-            json!([""]),
-            json!(["a\u{0}"]),
-            json!({}),
-            json!(too_many),
-        ] {
-            names_the_field("regions", &with("regions", bad));
-        }
-    }
-
-    #[test]
-    fn local_dev_means_the_current_image_only_outside_production() {
-        let body = with("client_commit_hash", json!("local_dev")).to_string();
-        let client = |local_dev| {
-            AssignBody::parse(body.as_bytes(), local_dev)
-                .unwrap()
-                .client
-        };
-        assert_eq!(client(LocalDev::Allowed), ClientBuild::CurrentImage);
-        assert_eq!(
-            client(LocalDev::Refused),
-            ClientBuild::Sha("local_dev".into())
-        );
-    }
-
-    #[test]
-    fn invalid_commit_hashes_are_rejected() {
-        for bad in [
-            json!(""),
-            json!(7),
-            json!("a\nb"),
-            json!("x".repeat(129)),
-            json!([]),
-        ] {
-            names_the_field("client_commit_hash", &with("client_commit_hash", bad));
-        }
-    }
-
-    #[test]
-    fn fields_for_logs_are_sanitised_and_optional() {
-        let body = parse(&with("user_email", json!(" a\n\u{202e}b\"@x \u{0}"))).unwrap();
-        assert_eq!(body.claims.email.as_deref(), Some("a??b\"@x ?"));
-        let body = parse(&with("user_email", json!("e".repeat(10_000)))).unwrap();
-        assert_eq!(
-            body.claims.email.map(|email| email.len()),
-            Some(LONGEST_EMAIL)
-        );
-        let body = parse(&with("version", Value::Null)).unwrap();
-        assert_eq!(body.claims.version, None);
-        names_the_field("version", &with("version", json!(3)));
-        names_the_field("user_email", &with("user_email", json!({"a": 1})));
-    }
-
-    #[test]
-    fn body_that_is_not_an_object_is_rejected_without_quoting_it() {
-        let refused = |body: &[u8]| {
-            AssignBody::parse(body, LocalDev::Allowed)
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(refused(b""), "the body is empty: send a JSON object");
-        assert_eq!(refused(b"[]"), "the body must be a JSON object");
-        assert_eq!(refused(b"\"secret\""), "the body must be a JSON object");
-        assert_eq!(
-            refused(br#"{"regions": secret}"#),
-            "the body is not valid JSON: expected value at line 1 column 13"
-        );
-        assert!(refused(b"\xff\xfe").contains("not valid JSON"));
-        assert!(refused("[".repeat(60_000).as_bytes()).contains("recursion limit"));
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
 //! The answers: one JSON shape for slots and errors, and the status of each error.
 
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
-use http::header::{ALLOW, WWW_AUTHENTICATE};
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
-use shared::assign::{AssignRefusal, Assignment};
+use shared::assign::{AssignRefusal, Assignment, InLine};
 use startup::function_url::{BadEvent, ErrorBody, error_name, json_response, response};
 use thiserror::Error;
 
@@ -14,7 +14,8 @@ use crate::request::BadBody;
 /// The methods of both paths.
 const METHODS: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
 
-/// The body that Whist's clients read: every field is present, and empty when it does not apply.
+/// The body that Whist's clients read: these four fields are present, and empty when they do not
+/// apply.
 #[derive(Debug, Default, Serialize)]
 struct AnswerBody<'a> {
     ip: &'a str,
@@ -22,6 +23,16 @@ struct AnswerBody<'a> {
     region: &'a str,
     #[serde(flatten)]
     error: ErrorBody,
+    #[serde(flatten)]
+    line: Option<LineBody>,
+}
+
+/// The fields that only a refusal for lack of capacity has.
+#[derive(Debug, Serialize)]
+struct LineBody {
+    place: u32,
+    estimate_seconds: Option<u32>,
+    retry_after_seconds: u32,
 }
 
 /// Why a request gets no slot.
@@ -41,6 +52,11 @@ pub(crate) enum Rejection {
     Body(#[from] BadBody),
     #[error("no slot: {}", .0.name())]
     Refused(AssignRefusal),
+    #[error("no slot: the user is at place {} in line", .line.place)]
+    InLine {
+        line: InLine,
+        retry_after_seconds: u32,
+    },
     /// Its cause is in the log only.
     #[error("the service is unavailable")]
     Unavailable,
@@ -55,15 +71,19 @@ impl Rejection {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin | Self::Auth(AuthError::NotAUser(_)) => StatusCode::FORBIDDEN,
             Self::Auth(AuthError::Missing | AuthError::Refused(_)) => StatusCode::UNAUTHORIZED,
-            Self::Auth(AuthError::KeysUnavailable) | Self::Refused(_) | Self::Unavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Auth(AuthError::KeysUnavailable)
+            | Self::Refused(_)
+            | Self::InLine { .. }
+            | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            // A fault of the service: the client would only show its user to update in vain.
+            Self::Refused(AssignRefusal::NoImageServed) => error_name(self.status()),
             Self::Refused(refusal) => refusal.name(),
+            Self::InLine { line, .. } => AssignRefusal::NoInstanceAvailable(*line).name(),
             _ => error_name(self.status()),
         }
     }
@@ -76,6 +96,7 @@ impl Rejection {
         };
         let body = AnswerBody {
             error,
+            line: self.line(),
             ..AnswerBody::default()
         };
         let mut response = json_response(status, &body);
@@ -93,9 +114,30 @@ impl Rejection {
                 let invalid = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
                 response.headers.insert(WWW_AUTHENTICATE, invalid);
             }
+            Self::InLine {
+                retry_after_seconds,
+                ..
+            } => {
+                let seconds = HeaderValue::from(*retry_after_seconds);
+                response.headers.insert(RETRY_AFTER, seconds);
+            }
             _ => {}
         }
         response
+    }
+
+    fn line(&self) -> Option<LineBody> {
+        match self {
+            Self::InLine {
+                line,
+                retry_after_seconds,
+            } => Some(LineBody {
+                place: line.place,
+                estimate_seconds: line.estimate_seconds,
+                retry_after_seconds: *retry_after_seconds,
+            }),
+            _ => None,
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 use anyhow::Context;
 use hasura_event::HasuraEvents;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use secrecy::SecretString;
 use serde_json::Value;
-use startup::config::{PassConfig, ProcessEnvironment, log_level, required};
+use startup::config::{PassConfig, ProcessEnvironment, log_level, secret};
 use startup::telemetry;
 
 #[tokio::main(flavor = "current_thread")]
@@ -27,7 +26,8 @@ async fn main() -> Result<(), Error> {
 
 async fn wire() -> anyhow::Result<HasuraEvents> {
     let env = &ProcessEnvironment;
-    let secret = required(env, "HASURA_EVENT_SECRET").context("read the settings")?;
+    let origin = "`event_secret` of the secret, and HASURA_EVENT_SECRET of Hasura";
+    let secret = secret(env, "HASURA_EVENT_SECRET", origin).context("read the settings")?;
     let config = PassConfig::from_env(env).context("read the settings")?;
     let environment = config.environment.clone();
     let reconciler = wiring::reconciler(config)
@@ -35,7 +35,7 @@ async fn wire() -> anyhow::Result<HasuraEvents> {
         .context("build the clients")?;
     Ok(HasuraEvents {
         reconciler,
-        secret: SecretString::from(secret),
+        secret,
         environment,
     })
 }

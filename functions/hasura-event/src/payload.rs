@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use shared::ids::RegionName;
+use shared::words::{plain, quoted};
 use thiserror::Error;
 
 /// The width of `region_wakeups.bucket`.
@@ -33,13 +34,14 @@ pub enum AffectedRegions {
 
 #[derive(Debug, Error)]
 pub enum BadPayload {
-    #[error("the body is not the payload of a Hasura event trigger: {0}")]
+    #[error("the body is not the payload of a Hasura event trigger: {}", plain(.0))]
     NotAnEvent(#[source] serde_json::Error),
     #[error("field `{0}` must not be empty or longer than 200 bytes")]
     Id(&'static str),
     #[error(
-        "field `event.data.new.region` is {0:?}, which cannot be a region's name: it must be \
-         lower-case letters, digits and `-`, 64 at most"
+        "field `event.data.new.region` is {}, which cannot be a region's name: it must be \
+         lower-case letters, digits and `-`, 64 at most",
+        quoted(.0)
     )]
     Region(RegionName),
     #[error("field `event.data.new.{column}` of trigger {trigger} must be a text")]

@@ -51,7 +51,7 @@ async fn wake_causes_a_pass_at_once() {
     let answer = send(&world, sample("hasura-event-region-wake")).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.body["regions"][0]["result"]["outcome"], "done");
-    assert_eq!(launches(&world), 1);
+    assert_eq!(launches(&world), 2);
     assert!(world.items().wake_mark.is_none(), "the pass has cleared it");
 }
 
@@ -98,6 +98,7 @@ async fn malformed_samples_are_rejected_without_a_wake_mark() {
         assert_eq!(answer.status, status, "{name}: {}", answer.body);
         let error = answer.body["message"].as_str().unwrap();
         assert!(error.contains(says), "{name}: {error}");
+        testing::assert_plain(error);
         assert!(world.store.items().calls.is_empty(), "{name}");
     }
 }
@@ -112,6 +113,7 @@ async fn invalid_region_name_is_rejected_without_a_write() {
         event["body"] = json!(payload.to_string());
         let answer = send(&world, event).await;
         assert_eq!(answer.status, 400, "{name:.20}: {}", answer.body);
+        testing::assert_plain(&answer.body.to_string());
         assert!(world.store.items().calls.is_empty(), "{name:.20}");
     }
 }
@@ -173,7 +175,7 @@ async fn wake_that_is_not_durable_is_handled_when_sent_again() {
             .status,
         200
     );
-    assert_eq!(launches(&world), 1);
+    assert_eq!(launches(&world), 2);
 }
 
 #[tokio::test]
@@ -188,7 +190,7 @@ async fn failed_pass_leaves_the_wake_mark_for_the_next_one() {
     assert_eq!(answer.body["regions"][0]["result"]["outcome"], "failed");
     assert!(world.items().wake_mark.is_some(), "and not lost");
     world.pass().await;
-    assert_eq!(launches(&world), 1);
+    assert_eq!(launches(&world), 2);
 }
 
 #[tokio::test]

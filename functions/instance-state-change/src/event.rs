@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use shared::ids::{InstanceId, RegionName};
 use shared::model::{InstanceStatus, MachineState, SpotNotice};
+use shared::words::{plain, quoted};
 use thiserror::Error;
 
 /// The fields of an event that are used. Others are ignored: AWS adds fields.
@@ -25,18 +26,19 @@ pub enum Ec2EventKind {
 
 #[derive(Debug, Error)]
 pub enum BadEvent {
-    #[error("this is not an EventBridge event: {0}")]
+    #[error("this is not an EventBridge event: {}", plain(.0))]
     NotAnEvent(#[source] serde_json::Error),
-    #[error("field `source` is {0:?}: it must be \"aws.ec2\"")]
+    #[error("field `source` is {}: it must be \"aws.ec2\"", quoted(.0))]
     Source(String),
     #[error(
-        "field `detail-type` is {0:?}: it must be one of \"{STATE_CHANGE}\", \"{INTERRUPTION}\", \
-         \"{REBALANCE}\""
+        "field `detail-type` is {}: it must be one of \"{STATE_CHANGE}\", \"{INTERRUPTION}\", \
+         \"{REBALANCE}\"",
+        quoted(.0)
     )]
     DetailType(String),
     #[error("field `{0}` is missing, empty or longer than 200 bytes")]
     Text(&'static str),
-    #[error("field `region` is {0:?}, which cannot be a region's name")]
+    #[error("field `region` is {}, which cannot be a region's name", quoted(.0))]
     Region(RegionName),
     #[error("field `detail.state` is {0}: it must be one of EC2's instance states")]
     State(Value),
@@ -192,7 +194,31 @@ mod tests {
         ] {
             let error = InstanceEvent::parse(event).unwrap_err().to_string();
             assert!(error.contains(names), "{error}");
+            testing::assert_plain(&error);
         }
+    }
+
+    #[test]
+    fn value_of_another_type_is_rejected_in_plain_words() {
+        let sound = event(
+            STATE_CHANGE,
+            json!({"instance-id": "i-1", "state": "running"}),
+        );
+        for field in ["id", "source", "detail-type", "region", "detail"] {
+            for wrong in [json!(7), json!([]), json!({}), json!(null), json!("A b")] {
+                let mut event = sound.clone();
+                event[field] = wrong;
+                if let Err(error) = InstanceEvent::parse(event) {
+                    testing::assert_plain(&error.to_string());
+                }
+            }
+        }
+        let mut event = sound;
+        event["region"] = json!("No Region");
+        assert_eq!(
+            InstanceEvent::parse(event).unwrap_err().to_string(),
+            "field `region` is \"No Region\", which cannot be a region's name"
+        );
     }
 
     #[test]

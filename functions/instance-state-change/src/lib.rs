@@ -4,6 +4,8 @@
 //! event → [`event`] → one database request (is the instance ours?) → wake mark → a pass for its
 //! region. A spot notice is recorded with its instance first: EC2 sends it once and has no API that
 //! returns it later.
+//!
+//! An instance without a row may be one that a pass is launching: its holder looks again.
 
 pub mod event;
 
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 use shared::db::{DbError, InstanceDatabase, WriteOutcome};
 use shared::ids::InstanceId;
 use shared::lock::LockError;
-use shared::model::{MachineState, SpotNotice};
+use shared::model::{InstanceStatus, MachineState, SpotNotice};
 use shared::pass::{EventOutcome, Reconciler};
 use shared::trigger::Trigger;
 use thiserror::Error;
@@ -28,8 +30,13 @@ pub enum InstanceEventError {
     BadEvent(#[from] BadEvent),
     #[error(transparent)]
     Database(#[from] DbError),
-    #[error("set the region's wake mark: {0}")]
+    #[error("read the region's lock or set its wake mark: {0}")]
     Lock(#[from] LockError),
+    /// A notice can be recorded only with a row.
+    #[error("{0} has no row yet, and a pass runs that may write it: the event is sent again")]
+    NoRowYet(InstanceId),
+    #[error("record the notice of {0}: somebody else holds its row")]
+    Busy(InstanceId),
 }
 
 /// What the invoker reads: the error's own words, without Rust's type names.
@@ -38,7 +45,9 @@ impl From<InstanceEventError> for Diagnostic {
         let error_type = match &error {
             InstanceEventError::BadEvent(_) => "BadEvent",
             InstanceEventError::Database(_) => "DatabaseUnavailable",
+            InstanceEventError::Busy(_) => "RowBusy",
             InstanceEventError::Lock(_) => "LockTableUnavailable",
+            InstanceEventError::NoRowYet(_) => "NoRowYet",
         };
         Self {
             error_type: error_type.to_owned(),
@@ -74,9 +83,12 @@ async fn handle_event(reconciler: &Reconciler, event: Value) -> Result<Value, In
         kind,
     } = &event;
     let event_kind = kind.name();
+    // Before the row: a pass writes the rows of its launches while it holds the lock. So there is
+    // none to come if the lock is free now and the row is missing afterwards.
+    let is_passing = reconciler.is_passing(region).await?;
     let effect = match (reconciler.instances.as_deref(), kind) {
         // A stack of replicas alone has no rows.
-        (None, _) => Effect::Ignored(NOT_OURS),
+        (None, _) => return Ok(ignored(&event, NOT_OURS)),
         (Some(database), Ec2EventKind::SpotNotice(notice)) => {
             record_notice(database, instance, *notice).await?
         }
@@ -84,9 +96,16 @@ async fn handle_event(reconciler: &Reconciler, event: Value) -> Result<Value, In
             compare_with_row(database, instance, *state).await?
         }
     };
-    if let Effect::Ignored(reason) = effect {
-        info!(%instance, event_kind, reason, "event ignored");
-        return Ok(json!({ "ignored": reason }));
+    match (effect, kind) {
+        (Effect::NeedsPass, _) => {}
+        // The pass looks again when it finds the wake mark; this one runs if that has ended meanwhile.
+        (Effect::NoRow, Ec2EventKind::State(state))
+            if is_passing && is_news(*state, InstanceStatus::PreConnection) => {}
+        (Effect::NoRow, Ec2EventKind::SpotNotice(_)) if is_passing => {
+            return Err(InstanceEventError::NoRowYet(instance.clone()));
+        }
+        (Effect::NoRow, _) => return Ok(ignored(&event, NOT_OURS)),
+        (Effect::Ignored(reason), _) => return Ok(ignored(&event, reason)),
     }
     info!(%instance, event_kind, %region, "event received");
     let trigger = Trigger::InstanceEvent {
@@ -105,9 +124,17 @@ async fn handle_event(reconciler: &Reconciler, event: Value) -> Result<Value, In
     })
 }
 
+fn ignored(event: &InstanceEvent, reason: &str) -> Value {
+    let event_kind = event.kind.name();
+    info!(instance = %event.instance, event_kind, reason, "event ignored");
+    json!({ "ignored": reason })
+}
+
 /// Whether an event needs a pass.
 enum Effect {
     NeedsPass,
+    /// The instance has no row.
+    NoRow,
     Ignored(&'static str),
 }
 
@@ -119,10 +146,11 @@ async fn record_notice(
     database: &dyn InstanceDatabase,
     instance: &InstanceId,
     notice: SpotNotice,
-) -> Result<Effect, DbError> {
+) -> Result<Effect, InstanceEventError> {
     let outcome = database.record_spot_notice(instance, notice).await?;
     Ok(match outcome {
-        WriteOutcome::Unknown => Effect::Ignored(NOT_OURS),
+        WriteOutcome::Busy => return Err(InstanceEventError::Busy(instance.clone())),
+        WriteOutcome::Unknown => Effect::NoRow,
         WriteOutcome::WrongState => Effect::Ignored("it is on its way out"),
         _ => Effect::NeedsPass,
     })
@@ -137,7 +165,7 @@ async fn compare_with_row(
     Ok(match database.find_instance(instance).await? {
         Some(known) if is_news(state, known.status) => Effect::NeedsPass,
         Some(_) => Effect::Ignored("as the database expects"),
-        None => Effect::Ignored(NOT_OURS),
+        None => Effect::NoRow,
     })
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::db::DbError;
 use shared::ids::InstanceId;
-use shared::lock::LockError;
+use shared::lock::{LockAttempt, LockError, RegionLock};
 use shared::model::{InstanceStatus, MachineState, SlotCounts, SpotNotice};
 use testing::{AgentOutcome, World, instance};
 
@@ -88,7 +88,26 @@ async fn foreign_instance_costs_one_lookup() {
         world.database.rows().calls,
         ["find_instance", "give_notice"]
     );
-    assert!(world.store.items().calls.is_empty(), "no wake, no pass");
+    let calls = &world.store.items().calls;
+    assert_eq!(calls, &["is_held", "is_held"], "no wake, no pass");
+}
+
+#[tokio::test]
+async fn instance_that_may_be_launched_right_now_is_looked_for_again() {
+    let world = world();
+    let (region, owner) = (World::region(), "another pass".into());
+    let lease = std::time::Duration::from_secs(50);
+    let now = world.clock.now();
+    let attempt = world.store.acquire(&region, &owner, now, lease).await;
+    assert!(matches!(attempt, Ok(LockAttempt::Acquired(_))));
+    let answer = send(&world, state(1, "i-new", "terminated")).await.unwrap();
+    assert_eq!(answer["result"]["outcome"], "busy");
+    let mark = world.store.items().of(&World::region()).wake_mark.clone();
+    assert_eq!(mark.unwrap().by, "event-1", "the other pass looks again");
+
+    let notice = event(2, INTERRUPTION, json!({"instance-id": "i-new"}));
+    let error = send(&world, notice).await.unwrap_err();
+    assert!(error.contains("i-new has no row yet"), "{error}");
 }
 
 #[tokio::test]
@@ -167,6 +186,21 @@ async fn late_event_changes_nothing() {
     let late = event(3, INTERRUPTION, json!({"instance-id": "i-2"}));
     let late = send(&world, late).await.unwrap();
     assert_eq!(late["ignored"], "it is on its way out");
+}
+
+/// EC2 sends it once: the event fails, so that Lambda sends it again.
+#[tokio::test]
+async fn notice_of_an_instance_that_somebody_holds_is_sent_again() {
+    let world = world();
+    let held = InstanceId::from("i-1");
+    world.database.rows().tables.held.insert(held.clone());
+    let warning = event(1, INTERRUPTION, json!({"instance-id": held}));
+    let error = send(&world, warning.clone()).await.unwrap_err();
+    assert!(error.contains("i-1"), "{error}");
+    world.database.rows().tables.held.clear();
+    let answer = send(&world, warning).await.unwrap();
+    assert_eq!(answer["result"]["outcome"], "done", "{answer:#}");
+    assert_eq!(status(&world, "i-1"), InstanceStatus::Draining);
 }
 
 #[tokio::test]

@@ -8,24 +8,35 @@ use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde_json::Value;
 use shared::db::DbError;
+use shared::doctor::{self, Report, Verdict};
 use shared::ids::RegionName;
 use shared::pass::{PassRequest, Reconciler, catch_panic};
 use shared::report::PassReport;
+use shared::trigger::Trigger;
 use thiserror::Error;
-use tracing::{Instrument, error, info_span};
+use tracing::{Instrument, error, info, info_span};
 
 pub use request::{BadRequest, Request};
 
-/// One report per region.
-#[derive(Debug, Serialize)]
+/// One report per region; or doctor's report.
+#[derive(Debug, Default, Serialize)]
 pub struct Response {
     pub regions: Vec<PassReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doctor: Option<Report>,
 }
 
 /// Lambda fails an invocation whose response is larger than 6 MB.
 const LARGEST_ANSWER: usize = 5_000_000;
 
 impl Response {
+    fn of(regions: Vec<PassReport>) -> Self {
+        Self {
+            regions,
+            doctor: None,
+        }
+    }
+
     /// Shortens the lists of all regions until Lambda accepts the response.
     fn bounded(mut self) -> Self {
         let mut most = 4096;
@@ -46,6 +57,8 @@ pub enum ReconcileError {
     BadRequest(#[from] BadRequest),
     #[error("list the regions: {0}")]
     Regions(#[from] DbError),
+    #[error("this process has nothing to examine with: only the deployed `reconcile` has")]
+    NoDoctor,
 }
 
 /// What the invoker reads: the error's own words, without Rust's type names.
@@ -54,6 +67,7 @@ impl From<ReconcileError> for Diagnostic {
         let error_type = match &error {
             ReconcileError::BadRequest(_) => "BadRequest",
             ReconcileError::Regions(_) => "DatabaseUnavailable",
+            ReconcileError::NoDoctor => "NoDoctor",
         };
         Self {
             error_type: error_type.to_owned(),
@@ -86,7 +100,17 @@ async fn run(
 ) -> Result<Response, ReconcileError> {
     let began = reconciler.clock.now();
     let request = Request::parse(event)?;
+    if request.doctor {
+        return examine(reconciler).await;
+    }
+    // A dry run changes nothing, and what is handed over was checked when its event came.
+    let record = if request.dry_run || request.trigger == Trigger::HandOver {
+        None
+    } else {
+        reconciler.check_in(&request.trigger).await
+    };
     let known = reconciler.regions().await?;
+    reconciler.end_outage(record.as_ref()).await;
     let pass_request = PassRequest {
         trigger: request.trigger.clone(),
         id: request.id.clone().unwrap_or_else(|| request_id.to_owned()),
@@ -95,7 +119,7 @@ async fn run(
     };
     if let Some(upgrade) = &request.image_upgrade {
         let regions = upgrade::run(reconciler, &known, upgrade, &pass_request).await;
-        return Ok(Response { regions }.bounded());
+        return Ok(Response::of(regions).bounded());
     }
     let requested = request.regions.as_ref().unwrap_or(&known);
     let (named, unknown): (Vec<_>, Vec<_>) = requested
@@ -107,10 +131,30 @@ async fn run(
     } else {
         reconciler.run_all(&named, &pass_request).await
     };
+    if request.trigger == Trigger::Schedule {
+        reconciler.search_strays(&known, began).await;
+    }
     regions.extend(unknown.iter().map(unknown_region));
     // As they were requested.
     regions.sort_by_key(|report| requested.iter().position(|name| *name == report.region));
-    Ok(Response { regions }.bounded())
+    Ok(Response::of(regions).bounded())
+}
+
+/// What is wrong is in the report, and not alerted: somebody is looking.
+async fn examine(reconciler: &Reconciler) -> Result<Response, ReconcileError> {
+    let probes = reconciler.probes.as_ref();
+    let probes = probes.ok_or(ReconcileError::NoDoctor)?;
+    let report = doctor::examine(reconciler, probes).await;
+    info!(
+        verdict = %report.verdict,
+        wrong = report.count(Verdict::Wrong),
+        warnings = report.count(Verdict::Warning),
+        "deployment examined"
+    );
+    Ok(Response {
+        regions: Vec::new(),
+        doctor: Some(report),
+    })
 }
 
 async fn dry_run_all(
@@ -140,10 +184,7 @@ mod tests {
         let mut report = PassReport::of(&"us-east-1".into());
         let step = "terminate i-0123456789abcdef0 at EC2".repeat(4);
         report.results = vec![StepResult::ok(step, "asked"); 100_000];
-        let response = Response {
-            regions: vec![report],
-        }
-        .bounded();
+        let response = Response::of(vec![report]).bounded();
         assert!(serde_json::to_vec(&response).unwrap().len() <= LARGEST_ANSWER);
         let report = &response.regions[0];
         assert_eq!(report.results.len() + report.left_out, 100_000);

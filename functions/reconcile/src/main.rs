@@ -14,7 +14,7 @@ async fn main() -> Result<(), Error> {
     let config = PassConfig::from_env(&ProcessEnvironment).context("read the settings")?;
     // Built once: clients keep their connections from one invocation to the next.
     let reconciler = Arc::new(
-        wiring::reconciler(config)
+        wiring::reconciler_with_doctor(config)
             .await
             .context("build the clients")?,
     );

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use shared::ids::{ClientSha, ImageId, RegionName};
+use shared::ids::{ClientSha, RegionName};
 use shared::trigger::Trigger;
+use shared::words::{plain, quoted};
 use thiserror::Error;
 
 /// In bytes, as in `assign-user`: no client could request a slot on an image with a longer hash.
@@ -18,6 +19,8 @@ pub struct Request {
     pub regions: Option<Vec<RegionName>>,
     pub dry_run: bool,
     pub approve_mass_removal: bool,
+    /// Examine the deployment instead of running passes.
+    pub doctor: bool,
     pub trigger: Trigger,
     /// New images for some regions; then only these get a pass.
     pub image_upgrade: Option<ImageUpgrade>,
@@ -29,8 +32,9 @@ pub struct Request {
 #[derive(Debug, PartialEq, Eq)]
 pub struct ImageUpgrade {
     pub client_sha: ClientSha,
-    /// Not checked yet: an invalid one is an error of its region only.
-    pub images: Vec<(RegionName, ImageId)>,
+    /// Not checked yet, not even whether it is a string: an invalid one is an error of its region
+    /// only.
+    pub images: Vec<(RegionName, Value)>,
 }
 
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -40,11 +44,11 @@ pub enum BadRequest {
          {{\"regions\":[\"us-east-1\"],\"dry_run\":true}}, every field optional"
     )]
     NotAnObject,
-    #[error("{0}; known fields: regions, dry_run, approve_mass_removal, image_upgrade")]
+    #[error("{0}; known fields: regions, dry_run, approve_mass_removal, image_upgrade, doctor")]
     Field(String),
     #[error("field `regions` is empty: leave it out to mean all regions")]
     NoRegions,
-    #[error("field `regions`: {0:?} is not a region's name: lower-case letters, digits and `-`")]
+    #[error("field `regions`: {} is not a region's name: lower-case letters, digits and `-`", quoted(.0))]
     BadRegion(String),
     #[error("field `image_upgrade.client_sha` must have 1 to 128 bytes, it has {0}")]
     BadClientSha(usize),
@@ -52,6 +56,8 @@ pub enum BadRequest {
     NoImages,
     #[error("fields `{0}` and `image_upgrade` exclude each other: the upgrade names its regions")]
     NotWithUpgrade(&'static str),
+    #[error("field `doctor` stands alone: it examines all regions and changes nothing")]
+    DoctorAlone,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +69,8 @@ struct EventFields {
     #[serde(default)]
     approve_mass_removal: bool,
     image_upgrade: Option<UpgradeFields>,
+    #[serde(default)]
+    doctor: bool,
     /// Set by a pass that hands over to this invocation: the id of its event.
     hand_over: Option<String>,
 }
@@ -71,7 +79,7 @@ struct EventFields {
 #[serde(deny_unknown_fields)]
 struct UpgradeFields {
     client_sha: String,
-    images: BTreeMap<String, String>,
+    images: BTreeMap<String, Value>,
 }
 
 impl Request {
@@ -86,12 +94,17 @@ impl Request {
                 regions: None,
                 dry_run: false,
                 approve_mass_removal: false,
+                doctor: false,
                 trigger: Trigger::Schedule,
                 image_upgrade: None,
                 id: None,
             });
         }
+        let others = fields.keys().any(|name| name != "doctor");
         let fields: EventFields = field_by_field(fields)?;
+        if fields.doctor && others {
+            return Err(BadRequest::DoctorAlone);
+        }
         if fields.image_upgrade.is_some() {
             if fields.dry_run {
                 return Err(BadRequest::NotWithUpgrade("dry_run"));
@@ -105,6 +118,7 @@ impl Request {
             regions,
             dry_run: fields.dry_run,
             approve_mass_removal: fields.approve_mass_removal,
+            doctor: fields.doctor,
             trigger: match fields.hand_over {
                 Some(_) => Trigger::HandOver,
                 None => Trigger::ByHand,
@@ -127,10 +141,14 @@ fn field_by_field(fields: Map<String, Value>) -> Result<EventFields, BadRequest>
     for (name, value) in &fields {
         let alone = Map::from_iter([(name.clone(), value.clone())]);
         if let Err(error) = EventFields::deserialize(Value::Object(alone)) {
-            return Err(BadRequest::Field(format!("field `{name}`: {error}")));
+            return Err(BadRequest::Field(format!(
+                "field `{name}`: {}",
+                plain(&error)
+            )));
         }
     }
-    EventFields::deserialize(Value::Object(fields)).map_err(|e| BadRequest::Field(e.to_string()))
+    EventFields::deserialize(Value::Object(fields))
+        .map_err(|error| BadRequest::Field(plain(&error)))
 }
 
 fn upgrade(fields: UpgradeFields) -> Result<ImageUpgrade, BadRequest> {
@@ -146,7 +164,7 @@ fn upgrade(fields: UpgradeFields) -> Result<ImageUpgrade, BadRequest> {
         images: fields
             .images
             .into_iter()
-            .map(|(region, image)| (region.into(), image.into()))
+            .map(|(region, image)| (region.into(), image))
             .collect(),
     })
 }
@@ -195,6 +213,26 @@ mod tests {
     }
 
     #[test]
+    fn every_error_is_in_plain_words() {
+        let upgrade = json!({"client_sha": 7, "images": {"us-east-1": null}});
+        for (field, wrong) in [
+            ("regions", json!({})),
+            ("regions", json!([7])),
+            ("regions", json!(["No Region"])),
+            ("dry_run", json!("yes")),
+            ("approve_mass_removal", json!(1)),
+            ("image_upgrade", json!("ami-1")),
+            ("image_upgrade", json!([])),
+            ("image_upgrade", upgrade),
+            ("image_upgrade", json!({"client_sha": "sha", "images": 7})),
+            ("hand_over", json!({})),
+        ] {
+            let error = Request::parse(json!({ field: wrong })).unwrap_err();
+            testing::assert_plain(&error.to_string());
+        }
+    }
+
+    #[test]
     fn unknown_field_is_named_with_the_known_ones() {
         let error = Request::parse(json!({"dryrun": true}))
             .unwrap_err()
@@ -230,6 +268,23 @@ mod tests {
     }
 
     #[test]
+    fn doctor_stands_alone() {
+        assert!(Request::parse(json!({"doctor": true})).unwrap().doctor);
+        assert!(
+            !Request::parse(json!({"doctor": false, "dry_run": true}))
+                .unwrap()
+                .doctor
+        );
+        for (field, value) in [("dry_run", json!(true)), ("regions", json!(["us-east-1"]))] {
+            let event = json!({"doctor": true, field: value});
+            let error = Request::parse(event).unwrap_err();
+            assert_eq!(error, BadRequest::DoctorAlone, "{field}");
+        }
+        let error = Request::parse(json!({"doctor": "yes"})).unwrap_err();
+        assert!(error.to_string().contains("field `doctor`"), "{error}");
+    }
+
+    #[test]
     fn upgrade_names_its_regions_and_its_client() {
         let images = json!({"us-east-1": "ami-2", "eu-west-1": "ami-3"});
         let event = json!({"image_upgrade": {"client_sha": "sha", "images": images}});
@@ -237,7 +292,7 @@ mod tests {
         let upgrade = request.image_upgrade.unwrap();
         assert_eq!(upgrade.client_sha, "sha".into());
         let pairs = [("eu-west-1", "ami-3"), ("us-east-1", "ami-2")];
-        let pairs = pairs.map(|(region, image)| (region.into(), image.into()));
+        let pairs = pairs.map(|(region, image)| (region.into(), json!(image)));
         assert_eq!(upgrade.images, pairs);
     }
 

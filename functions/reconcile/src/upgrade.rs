@@ -1,6 +1,7 @@
 //! Requests a new image, region by region: an error in one does not affect the others.
 
 use futures::future::join_all;
+use serde_json::Value;
 use shared::db::{DbError, UpgradeRequested};
 use shared::host::HostError;
 use shared::ids::{ClientSha, ImageId, RegionName};
@@ -15,10 +16,10 @@ use crate::request::ImageUpgrade;
 #[derive(Debug, Error)]
 enum UpgradeError {
     #[error(
-        "field `image_upgrade.images`: {:?} is not an image's id: it must be `ami-` and 8 to 17 \
-         hexadecimal digits", .0.as_str()
+        "field `image_upgrade.images.{region}`: {value} is not an image's id: it must be a string, \
+         `ami-` and 8 to 17 hexadecimal digits"
     )]
-    BadId(ImageId),
+    BadId { region: RegionName, value: Value },
     #[error("EC2 has no image {image} in {region} that can be launched: copy it there")]
     NoImage { image: ImageId, region: RegionName },
     #[error("image {0} is known with another client_sha: build a new image for another commit")]
@@ -54,11 +55,16 @@ async fn in_region(
     known: &[RegionName],
     upgrade: &ImageUpgrade,
     region: &RegionName,
-    image: &ImageId,
+    image: &Value,
     request: &PassRequest,
 ) -> PassReport {
-    let outcome = match request_image(reconciler, known, region, image, &upgrade.client_sha).await {
-        Ok(outcome) => outcome,
+    let requested = async {
+        let image = image_id(region, image)?;
+        let outcome = request_image(reconciler, known, region, &image, &upgrade.client_sha).await?;
+        Ok::<_, UpgradeError>((image, outcome))
+    };
+    let (image, outcome) = match requested.await {
+        Ok(requested) => requested,
         Err(error) => {
             error!(%region, %image, %error, "image upgrade not requested");
             return PassReport::failed(region, &error);
@@ -87,9 +93,6 @@ async fn request_image(
     image: &ImageId,
     client_sha: &ClientSha,
 ) -> Result<UpgradeRequested, UpgradeError> {
-    if !is_image_id(image.as_str()) {
-        return Err(UpgradeError::BadId(image.clone()));
-    }
     if !known.contains(region) {
         return Err(DbError::UnknownRegion(region.clone()).into());
     }
@@ -107,9 +110,18 @@ async fn request_image(
     }
 }
 
-/// Image ids have seventeen digits, those of old images eight.
-fn is_image_id(id: &str) -> bool {
-    id.strip_prefix("ami-").is_some_and(|digits| {
-        (8..=17).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit())
-    })
+/// The image's id, if the value is one. Image ids have seventeen digits, those of old images eight.
+fn image_id(region: &RegionName, value: &Value) -> Result<ImageId, UpgradeError> {
+    value
+        .as_str()
+        .filter(|id| {
+            id.strip_prefix("ami-").is_some_and(|digits| {
+                (8..=17).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit())
+            })
+        })
+        .map(ImageId::from)
+        .ok_or_else(|| UpgradeError::BadId {
+            region: region.clone(),
+            value: value.clone(),
+        })
 }

@@ -51,6 +51,7 @@ fn samples_are_parsed() {
         assert_eq!(request.image_upgrade.is_some(), upgrade, "{name}");
         let approve = name == "reconcile-approve-mass-removal";
         assert_eq!(request.approve_mass_removal, approve, "{name}");
+        assert_eq!(request.doctor, name == "reconcile-doctor", "{name}");
     }
 }
 
@@ -58,6 +59,7 @@ fn samples_are_parsed() {
 fn malformed_samples_are_rejected_with_a_reason() {
     let expected = [
         ("reconcile-bad-region", "`regions`"),
+        ("reconcile-doctor-with-regions", "`doctor`"),
         ("reconcile-not-an-object", "JSON object"),
         ("reconcile-regions-not-a-list", "`regions`"),
         ("reconcile-unknown-field", "`regoins`"),

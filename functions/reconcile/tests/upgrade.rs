@@ -42,12 +42,12 @@ async fn new_image_is_warmed_at_once_and_a_repeated_request_changes_nothing() {
     assert_eq!(first["step"], format!("upgrade to {NEW}"));
     assert_eq!(first["result"], "requested");
     assert_eq!(state(&world, NEW), Some(ImageState::Warming));
-    assert_eq!(launched(&world), [NEW]);
+    assert_eq!(launched(&world), [NEW; 2]);
 
     let reports = upgrade(&world, "new", json!({"us-east-1": NEW})).await;
     let first = &reports[0]["results"][0];
     assert_eq!(first["result"], "it is warming or current already");
-    assert_eq!(launched(&world), [NEW]);
+    assert_eq!(launched(&world), [NEW; 2]);
 }
 
 #[tokio::test]
@@ -63,6 +63,26 @@ async fn error_in_one_region_does_not_affect_others() {
     assert!(error.contains("ap-east-9"), "{error}");
     assert_eq!(reports[1]["outcome"], "done", "{reports:#?}");
     assert_eq!(state(&world, NEW), Some(ImageState::Warming));
+}
+
+#[tokio::test]
+async fn value_that_is_not_an_image_refuses_its_region_only() {
+    for not_an_image in [
+        json!(null),
+        json!(""),
+        json!(7),
+        json!(["ami-01000000000000009"]),
+    ] {
+        let world = world();
+        let images = json!({"eu-west-1": not_an_image, "us-east-1": NEW});
+        let reports = upgrade(&world, "new", images).await;
+        assert_eq!(reports[0]["outcome"], "failed", "{reports:#?}");
+        let error = reports[0]["error"].as_str().unwrap();
+        let says = format!("`image_upgrade.images.eu-west-1`: {not_an_image} is not an image's id");
+        assert!(error.contains(&says), "{error}");
+        assert_eq!(reports[1]["outcome"], "done", "{reports:#?}");
+        assert_eq!(state(&world, NEW), Some(ImageState::Warming));
+    }
 }
 
 #[tokio::test]

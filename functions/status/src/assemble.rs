@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use shared::history::{LockItem, Point, RegionRecords, StoredDecision};
 use shared::model::ImageState;
-use shared::overview::{ImageOverview, InstanceCounts, RegionOverview};
+use shared::overview::{ImageOverview, InstanceCounts, RegionOverview, RegionRow};
 use shared::settings::REPLICA;
 
 use crate::model::{
@@ -25,14 +25,14 @@ pub(crate) struct Records {
 }
 
 /// Whether the region should have passes.
-pub(crate) fn is_watched(row: &RegionOverview) -> bool {
+pub(crate) fn is_watched(row: &RegionRow) -> bool {
     row.enabled && !row.paused
 }
 
 /// Whether a region that should have passes has no recent decision. Before its first decision, the
 /// age of its row counts.
 pub(crate) fn is_stale(
-    row: &RegionOverview,
+    row: &RegionRow,
     decided_at: Option<Timestamp>,
     stale_after: SignedDuration,
 ) -> bool {
@@ -49,7 +49,7 @@ pub(crate) fn region_status(
     let unreadable = records.is_none();
     let last = records.and_then(|records| records.decisions.first().cloned());
     let decided_at = last.as_ref().map(|last| last.at);
-    let stale = records.map(|_| is_stale(&row, decided_at, stale_after));
+    let stale = records.map(|_| is_stale(&row.row(), decided_at, stale_after));
     let standing = records
         .map(|records| records.standing.clone())
         .unwrap_or_default();
@@ -80,6 +80,7 @@ pub(crate) fn region_status(
         instances: has_rows
             .then(|| instances.fold(InstanceCounts::default(), InstanceCounts::with)),
         waiting: row.waiting,
+        no_capacity_until: row.no_capacity_until,
         upgrade: upgrade(&row),
         looked: row
             .last_observed
@@ -100,8 +101,10 @@ pub(crate) fn region_status(
         algorithm: row.algorithm,
         enabled: row.enabled,
         paused: row.paused,
+        lines: row.lines,
         images: row.images,
         settings: row.settings,
+        setting_problems: row.problems,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Access for callers that have the token. Programs send it as a bearer token, or as the password of
-//! HTTP Basic with any user name. A browser sends it once, in a form, and then has a signed cookie.
+//! HTTP Basic with any user name. A browser sends it once, in a form, and then has a signed cookie, which
+//! names a session. Whoever has a copy of the cookie has the session, until it ends.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -12,7 +13,10 @@ use startup::function_url::HttpEvent;
 use thiserror::Error;
 
 /// Both schemes in one line, because a function URL keeps one value of a header. Basic is first,
-/// because browsers use the first scheme of a line.
+/// because clients use the first scheme of a line.
+///
+/// A function URL renames this header, so that clients see a challenge only behind a proxy that
+/// renames it back. Nothing may rest on it.
 pub(crate) const CHALLENGES: HeaderValue =
     HeaderValue::from_static(r#"Basic realm="status", charset="UTF-8", Bearer realm="status""#);
 
@@ -46,12 +50,20 @@ pub enum AuthError {
 }
 
 /// How a request was authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// By its header, or access is open.
     Header,
-    /// By a session cookie.
-    Session,
+    /// By a session cookie with a valid signature. Whether the session has ended is not checked yet.
+    Session(Session),
+}
+
+/// A session, as its cookie names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub id: String,
+    /// When it ends by itself.
+    pub until: Timestamp,
 }
 
 impl Access {
@@ -62,12 +74,11 @@ impl Access {
             return Ok(Admission::Header);
         };
         let Some(header) = event.headers().get(AUTHORIZATION) else {
-            let mut cookies = event.cookies(COOKIE);
-            return if cookies.any(|cookie| is_session(token, cookie, now)) {
-                Ok(Admission::Session)
-            } else {
-                Err(AuthError::Missing)
-            };
+            let mut sessions = event
+                .cookies(COOKIE)
+                .filter_map(|cookie| session(token, cookie, now));
+            let session = sessions.next().ok_or(AuthError::Missing)?;
+            return Ok(Admission::Session(session));
         };
         let given = given(header.as_bytes()).ok_or(AuthError::Scheme)?;
         self.verify(&given).map(|()| Admission::Header)
@@ -84,23 +95,23 @@ impl Access {
             .map_err(|_| AuthError::Wrong)
     }
 
-    /// The `Set-Cookie` header of a new session: its end, signed with the token, so that a new token
-    /// ends all sessions.
+    /// The `Set-Cookie` header of a new session: its end and its id, signed with the token, so that a
+    /// new token ends all sessions. `id` is unique and cannot be guessed.
     ///
     /// The cookie has no path, so that it is valid below the path of the log-in only: locally, several
     /// services share one host.
-    pub(crate) fn session(&self, now: Timestamp) -> String {
+    pub(crate) fn new_session(&self, id: &str, now: Timestamp) -> String {
         let Self::Token(token) = self else {
             return String::new();
         };
-        let until = (now.as_second() + SESSION.as_secs()).to_string();
-        let tag = URL_SAFE_NO_PAD.encode(hmac::sign(&key(token), until.as_bytes()));
         let seconds = SESSION.as_secs();
-        format!("{COOKIE}={until}.{tag}; Max-Age={seconds}; HttpOnly; Secure; SameSite=Lax")
+        let named = format!("{}.{id}", now.as_second() + seconds);
+        let tag = URL_SAFE_NO_PAD.encode(hmac::sign(&key(token), named.as_bytes()));
+        format!("{COOKIE}={named}.{tag}; Max-Age={seconds}; HttpOnly; Secure; SameSite=Lax")
     }
 }
 
-/// The `Set-Cookie` header that ends a session.
+/// The `Set-Cookie` header that makes a browser forget its session.
 pub(crate) fn end_of_session() -> String {
     format!("{COOKIE}=; Max-Age=0; HttpOnly; Secure; SameSite=Lax")
 }
@@ -109,18 +120,16 @@ fn key(token: &SecretString) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, token.expose_secret().as_bytes())
 }
 
-fn is_session(token: &SecretString, cookie: &str, now: Timestamp) -> bool {
-    let Some((until, tag)) = cookie.split_once('.') else {
-        return false;
-    };
-    let Ok(tag) = URL_SAFE_NO_PAD.decode(tag) else {
-        return false;
-    };
-    let is_ours = hmac::verify(&key(token), until.as_bytes(), &tag).is_ok();
-    is_ours
-        && until
-            .parse()
-            .is_ok_and(|until: i64| now.as_second() < until)
+/// The session of a cookie; none if it is forged or over.
+fn session(token: &SecretString, cookie: &str, now: Timestamp) -> Option<Session> {
+    let (named, tag) = cookie.rsplit_once('.')?;
+    let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+    // Compares in constant time.
+    hmac::verify(&key(token), named.as_bytes(), &tag).ok()?;
+    let (until, id) = named.split_once('.')?;
+    let until = Timestamp::from_second(until.parse().ok()?).ok()?;
+    let id = id.to_owned();
+    (now < until).then_some(Session { id, until })
 }
 
 /// The token of either scheme; none if the header is malformed.
@@ -181,30 +190,45 @@ mod tests {
 
     #[test]
     fn session_is_valid_for_twelve_hours() {
-        let header = access().session(now());
+        let header = access().new_session("one", now());
         for attribute in ["HttpOnly", "Secure", "SameSite=Lax", "Max-Age=43200"] {
             assert!(header.contains(attribute), "{header}");
         }
         assert!(!header.contains(TOKEN));
         let cookie = header.split(';').next().unwrap();
-        assert_eq!(return_with(cookie, 0), Ok(Admission::Session));
-        assert_eq!(return_with(cookie, 43_199), Ok(Admission::Session));
+        let session = Admission::Session(Session {
+            id: "one".to_owned(),
+            until: now() + SESSION,
+        });
+        assert_eq!(return_with(cookie, 0), Ok(session.clone()));
+        assert_eq!(return_with(cookie, 43_199), Ok(session));
         assert_eq!(return_with(cookie, 43_200), Err(AuthError::Missing));
     }
 
     #[test]
     fn forged_cookie_is_rejected() {
-        let ours = access().session(now());
+        let ours = access().new_session("one", now());
         let ours = ours.split(';').next().unwrap();
-        let (until, tag) = ours.split_once('.').unwrap();
-        let longer = until.replace("scaling_status=1", "scaling_status=9");
-        assert_ne!(longer, until);
-        let other = Access::Token(SecretString::from("another token")).session(now());
+        assert!(return_with(ours, 0).is_ok());
+        let (named, tag) = ours.rsplit_once('.').unwrap();
+        let longer = named.replace("scaling_status=1", "scaling_status=9");
+        let renamed = named.replace("one", "two");
+        let (until, _) = named.split_once('.').unwrap();
+        for forged in [&longer, &renamed] {
+            assert_ne!(forged, named);
+        }
+        // As it was before sessions had names.
+        let until_only = until.strip_prefix("scaling_status=").unwrap();
+        let old_tag = hmac::sign(&key(&SecretString::from(TOKEN)), until_only.as_bytes());
+        let other = Access::Token(SecretString::from("another token")).new_session("one", now());
         for cookie in [
             format!("{longer}.{tag}"),
-            until.to_owned(),
-            format!("{until}."),
-            format!("{until}.{}", &tag[1..]),
+            format!("{renamed}.{tag}"),
+            format!("{until}.{tag}"),
+            format!("{until}.{}", URL_SAFE_NO_PAD.encode(old_tag)),
+            named.to_owned(),
+            format!("{named}."),
+            format!("{named}.{}", &tag[1..]),
             "scaling_status=".to_owned(),
             end_of_session(),
             other.split(';').next().unwrap().to_owned(),

@@ -7,23 +7,29 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use shared::db::DbError;
+use shared::doctor::Report;
+use shared::doctor::ports::{ProbeError, Reports};
 use shared::history::{History, PAGE, Point};
 use shared::ids::RegionName;
 use shared::lock::LockError;
-use shared::overview::{Overview, RegionOverview};
+use shared::overview::{Overview, RegionRow};
 use thiserror::Error;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::error;
 
 use crate::assemble::{Records, is_stale, is_watched, past, region_status, short};
 use crate::model::{DecisionStatus, Health, Past, RegionPage, Status};
 use crate::route::Part;
+use crate::settings::DYNAMODB_CALL;
 
 /// Regions that are read from DynamoDB concurrently.
 const AT_ONCE: usize = 16;
 
 /// For all requests to DynamoDB together. `settings` has the rest of the function's time.
 const DYNAMODB_TIME: Duration = Duration::from_secs(4);
+
+/// For the one request about a session, before all others: as long as one call takes at most.
+const SESSION_TIME: Duration = DYNAMODB_CALL;
 
 /// The newest decisions that the overview shows of each region.
 const RECENT: u32 = 8;
@@ -33,6 +39,9 @@ pub(crate) const OVERVIEW_WINDOW: SignedDuration = SignedDuration::from_hours(3)
 
 /// The time range of a region's own charts: as long as points are kept.
 pub(crate) const REGION_WINDOW: SignedDuration = Point::KEPT;
+
+/// Without regions, no pass ever runs and every user is refused.
+const NO_REGION: &str = "no region is set up: insert a row into the table `regions`";
 
 /// Instances per page.
 const INSTANCES: u32 = 100;
@@ -50,6 +59,7 @@ pub enum Depth {
 pub struct Gatherer {
     pub overview: Arc<dyn Overview>,
     pub history: Arc<dyn History>,
+    pub reports: Arc<dyn Reports>,
     /// A region that should have passes is stale when its newest decision is older.
     pub stale_after: SignedDuration,
 }
@@ -68,8 +78,21 @@ pub enum GatherError {
     Database(#[from] DbError),
     #[error(transparent)]
     History(#[from] LockError),
-    #[error("DynamoDB did not answer within {} s", DYNAMODB_TIME.as_secs())]
+    #[error("read doctor's report: {0}")]
+    Report(#[from] ProbeError),
+    #[error("DynamoDB did not answer in time")]
     TooSlow,
+}
+
+/// Waits for what is read or written of sessions.
+///
+/// # Errors
+/// When it fails, or takes longer than the time for it.
+pub(crate) async fn in_time<T>(
+    session: impl Future<Output = Result<T, LockError>>,
+) -> Result<T, GatherError> {
+    let answer = timeout(SESSION_TIME, session).await;
+    Ok(answer.map_err(|_| GatherError::TooSlow)??)
 }
 
 impl Gatherer {
@@ -105,7 +128,9 @@ impl Gatherer {
             .filter(is_stale)
             .map(|region| region.region.clone())
             .collect();
-        let sound = stale.is_empty() && regions.iter().all(|region| !region.unreadable);
+        let sound = !regions.is_empty()
+            && stale.is_empty()
+            && regions.iter().all(|region| !region.unreadable);
         let status = Status {
             status: sound.into(),
             is_master: true,
@@ -117,12 +142,13 @@ impl Gatherer {
         Ok((status, pasts))
     }
 
-    /// Whether every region that should have passes has a recent one.
+    /// Whether there is a region, and every one that should have passes has a recent one. It counts no
+    /// instances.
     ///
     /// # Errors
     /// When the database or DynamoDB cannot be read.
     pub async fn health(&self) -> Result<Health, GatherError> {
-        let rows = self.overview.regions().await?;
+        let rows = self.overview.rows().await?;
         let until = Instant::now() + DYNAMODB_TIME;
         let stale: Vec<Result<_, _>> = stream::iter(rows.iter().filter(|row| is_watched(row)))
             .map(|row| self.stale(row, until))
@@ -131,9 +157,11 @@ impl Gatherer {
             .await;
         let stale: Result<Vec<_>, _> = stale.into_iter().collect();
         let stale: Vec<_> = stale?.into_iter().flatten().collect();
+        let problem = rows.is_empty().then_some(NO_REGION);
         Ok(Health {
-            status: stale.is_empty().into(),
+            status: (stale.is_empty() && problem.is_none()).into(),
             stale,
+            problem,
         })
     }
 
@@ -199,6 +227,16 @@ impl Gatherer {
         Ok(past.map(Into::into))
     }
 
+    /// What doctor found when it ran last: it calls EC2, which this function may not.
+    ///
+    /// # Errors
+    /// When DynamoDB cannot be read.
+    pub async fn doctor(&self) -> Result<Option<Report>, GatherError> {
+        let read = self.reports.newest();
+        let report = timeout_at(Instant::now() + DYNAMODB_TIME, read).await;
+        Ok(report.map_err(|_| GatherError::TooSlow)??)
+    }
+
     /// The region's items, its newest decisions (`decisions` of them), and its points since a time, if
     /// one is given.
     async fn records(
@@ -234,7 +272,7 @@ impl Gatherer {
     /// The region's name, if it is stale.
     async fn stale(
         &self,
-        row: &RegionOverview,
+        row: &RegionRow,
         until: Instant,
     ) -> Result<Option<RegionName>, GatherError> {
         let read = self.history.decided_at(&row.region);

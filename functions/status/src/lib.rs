@@ -1,13 +1,15 @@
-//! `status` shows the state of each region, and what was decided and why. It reads only. It serves
+//! `status` shows the state of each region, and what was decided and why. It reads only, except that it
+//! lists sessions that were logged out. It serves
 //! the routes of SimpleScaleVM's web server.
 //!
 //! event → `function_url` → [`auth`] → [`route`] → [`gather`] (a [`model`]) → `response`: the model
-//! as JSON, or as a `page`.
+//! as JSON, or as a `page`. [`health`] needs no token.
 
 mod assemble;
 pub mod auth;
 mod format;
 pub mod gather;
+pub mod health;
 pub mod model;
 mod page;
 mod response;
@@ -21,14 +23,17 @@ use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::StatusCode;
 use serde_json::Value;
 use shared::clock::Clock;
+use shared::ids::{RandomIds, UniqueIds};
+use shared::sessions::EndedSessions;
 use startup::function_url::HttpEvent;
 
-use auth::{Access, Admission, AuthError};
+use auth::{Access, Admission, AuthError, Session, end_of_session};
 use format::Format;
-use gather::{Depth, Gatherer};
-use model::Health;
+use gather::{Depth, Gatherer, in_time};
+use health::LastHealth;
+use model::DoctorStatus;
 use page::Visit;
-use response::{Rejection, as_json, as_page, log_out, redirect};
+use response::{Rejection, as_json, as_page, redirect};
 use route::{NoRoute, Part, Route};
 
 /// The log-in form has a token and a path.
@@ -38,6 +43,9 @@ const LARGEST_FORM: usize = 4 * 1024;
 pub struct StatusPage {
     pub access: Access,
     pub gatherer: Gatherer,
+    pub health: LastHealth,
+    /// Sessions that were logged out.
+    pub sessions: Arc<dyn EndedSessions>,
     /// The name of the environment, for the pages.
     pub environment: String,
     /// For the age of sessions.
@@ -62,13 +70,17 @@ impl StatusPage {
             Ok(event) => event,
             Err(bad) => return log(bad.into()).as_json(),
         };
-        let admission = self.access.check(&event, self.clock.now());
         let route = Route::of(&event);
+        let admission = match route {
+            // It needs none, and costs nothing for it.
+            Ok(Route::Health) => Err(AuthError::Missing.into()),
+            _ => self.admit(&event).await,
+        };
         let format = match route {
             Ok(Route::Health) => Format::Json,
             _ => Format::of(&event),
         };
-        let visit = self.visit(&event, admission);
+        let visit = self.visit(&event, &admission);
         let answer = self.answer(&event, route, admission, format, &visit).await;
         let mut response = answer.unwrap_or_else(|rejection| {
             let rejection = log(rejection);
@@ -87,15 +99,17 @@ impl StatusPage {
         &self,
         event: &HttpEvent,
         route: Result<Route, NoRoute>,
-        admission: Result<Admission, AuthError>,
+        admission: Result<Admission, Rejection>,
         format: Format,
         visit: &Visit,
     ) -> Answer {
         match route {
             // A load balancer checks it without the token.
             Ok(Route::Health) => {}
-            Ok(Route::Login) => return self.log_in(event, admission, visit),
-            Ok(Route::Logout) if event.method() == "POST" => return Ok(log_out()),
+            Ok(Route::Login) => return self.log_in(event, admission.is_ok(), visit),
+            Ok(Route::Logout) if event.method() == "POST" => {
+                return self.log_out(event, admission).await;
+            }
             // Before the check of the path: strangers must not learn which paths exist.
             _ => {
                 admission?;
@@ -119,8 +133,8 @@ impl StatusPage {
                 Ok(as_json(ok, &status))
             }
             Route::Health => {
-                let health = self.gatherer.health().await?;
-                Ok(as_json(health_status(&health), &health))
+                let health = self.health.get(&self.gatherer, self.clock.now()).await?;
+                Ok(as_json(health::status(&health), &health))
             }
             Route::Region { region, part } => {
                 let page = self.gatherer.region(&region, &part).await?;
@@ -131,6 +145,10 @@ impl StatusPage {
                 let decision = self.gatherer.decision(&region, version).await?;
                 let decision = decision.ok_or(Rejection::Decision { region, version })?;
                 Ok(as_json(ok, &decision))
+            }
+            Route::Doctor => {
+                let report = self.gatherer.doctor().await?;
+                Ok(as_json(ok, &DoctorStatus { doctor: report }))
             }
             Route::Login | Route::Logout => Err(Rejection::Path),
         }
@@ -153,20 +171,47 @@ impl StatusPage {
                 let decision = decision.ok_or(Rejection::Decision { region, version })?;
                 page::decision(visit, &decision)
             }
+            Route::Doctor => {
+                let report = self.gatherer.doctor().await?;
+                page::doctor(visit, report.as_ref(), self.clock.now())
+            }
             Route::Health | Route::Login | Route::Logout => return Err(Rejection::Path),
         };
         Ok(as_page(StatusCode::OK, page))
     }
 
+    /// Whether the caller has access. A session must not have been logged out.
+    async fn admit(&self, event: &HttpEvent) -> Result<Admission, Rejection> {
+        let admission = self.access.check(event, self.clock.now())?;
+        if let Admission::Session(session) = &admission {
+            let is_ended = self.sessions.is_ended(&session.id);
+            if in_time(is_ended).await? {
+                return Err(AuthError::Missing.into());
+            }
+        }
+        Ok(admission)
+    }
+
+    /// Ends the session everywhere, and makes the browser forget it.
+    ///
+    /// A request from a page of another site has no session cookie, because it is `SameSite`. It ends
+    /// nothing, and its answer leaves the browser's cookie as it is.
+    async fn log_out(&self, event: &HttpEvent, admission: Result<Admission, Rejection>) -> Answer {
+        match admission {
+            Ok(Admission::Session(Session { id, until })) if is_from_this_site(event) => {
+                in_time(self.sessions.end_session(&id, until)).await?;
+                Ok(redirect("/login", Some(end_of_session())))
+            }
+            Ok(_) | Err(Rejection::Auth(_)) => Ok(redirect("/login", None)),
+            // Not logged out: the answer must not say so.
+            Err(other) => Err(other),
+        }
+    }
+
     /// Shows the log-in form, and handles what it sends.
-    fn log_in(
-        &self,
-        event: &HttpEvent,
-        admission: Result<Admission, AuthError>,
-        visit: &Visit,
-    ) -> Answer {
+    fn log_in(&self, event: &HttpEvent, is_admitted: bool, visit: &Visit) -> Answer {
         match event.method() {
-            "GET" | "HEAD" if admission.is_ok() => Ok(redirect("/", None)),
+            "GET" | "HEAD" if is_admitted => Ok(redirect("/", None)),
             "GET" | "HEAD" => Ok(as_page(StatusCode::OK, page::login(visit, "/", None))),
             "POST" => {
                 let body = event.body(LARGEST_FORM)?;
@@ -177,7 +222,11 @@ impl StatusPage {
                 let next = field("next").unwrap_or_default();
                 let token = field("token").unwrap_or_default();
                 match self.access.verify(token.trim().as_bytes()) {
-                    Ok(()) => Ok(redirect(&next, Some(self.access.session(self.clock.now())))),
+                    Ok(()) => {
+                        let session = RandomIds.unique();
+                        let cookie = self.access.new_session(&session, self.clock.now());
+                        Ok(redirect(&next, Some(cookie)))
+                    }
                     Err(error) => {
                         let error = log(Rejection::from(error));
                         let page = page::login(visit, &next, Some(error.to_string()));
@@ -189,23 +238,22 @@ impl StatusPage {
         }
     }
 
-    fn visit(&self, event: &HttpEvent, admission: Result<Admission, AuthError>) -> Visit {
+    fn visit(&self, event: &HttpEvent, admission: &Result<Admission, Rejection>) -> Visit {
         Visit {
             base: Visit::base_of(event.raw_path()),
             here: event.raw_path().to_owned(),
             environment: self.environment.clone(),
             refreshes: event.query("refresh") != Some("off"),
-            has_session: admission == Ok(Admission::Session),
+            has_session: matches!(admission, Ok(Admission::Session(_))),
         }
     }
 }
 
-fn health_status(health: &Health) -> StatusCode {
-    if health.stale.is_empty() {
-        return StatusCode::OK;
-    }
-    tracing::error!(stale = ?health.stale, "regions without a recent decision");
-    StatusCode::SERVICE_UNAVAILABLE
+/// Whether no other site has caused the request, as far as the browser says. `SameSite` alone does not
+/// tell neighbours below one domain apart.
+fn is_from_this_site(event: &HttpEvent) -> bool {
+    let site = event.headers().get("sec-fetch-site");
+    site.is_none_or(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
 }
 
 fn log(rejection: Rejection) -> Rejection {

@@ -12,6 +12,7 @@ use startup::config::{self, ProcessEnvironment};
 use startup::{EnvironmentRegions, SystemClock, telemetry};
 use status::StatusPage;
 use status::gather::Gatherer;
+use status::health::LastHealth;
 use status::settings::{DYNAMODB_CALL, RegionsOf, Settings};
 
 // An execution environment handles one invocation at a time, which mostly waits for the network.
@@ -39,14 +40,17 @@ async fn wire() -> anyhow::Result<StatusPage> {
             Arc::new(EnvironmentRegions::new(*region, Arc::new(SystemClock)))
         }
     };
-    let history = DynamoStore::connect(settings.table, DYNAMODB_CALL).await;
+    let store = Arc::new(DynamoStore::connect(settings.table, DYNAMODB_CALL).await);
     Ok(StatusPage {
         access: settings.access,
         gatherer: Gatherer {
             overview,
-            history: Arc::new(history),
+            history: store.clone(),
+            reports: store.clone(),
             stale_after: settings.stale_after,
         },
+        health: LastHealth::default(),
+        sessions: store,
         environment: settings.environment,
         clock: Arc::new(SystemClock),
     })

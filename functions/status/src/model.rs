@@ -2,25 +2,30 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use shared::doctor::Report;
 use shared::history::{OpenIntent, Point, StoredDecision};
 use shared::ids::{ClientSha, ImageId, Owner, RegionName};
-use shared::model::{CapacityRefusal, Instance};
-use shared::overview::{ImageOverview, InstanceCounts, SettingsOverview};
+use shared::model::{Instance, Refusal};
+use shared::overview::{ImageOverview, InstanceCounts, LineOverview, SettingsOverview};
+use shared::settings::BadSetting;
 
 /// Whether passes run; the answer of `/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Health {
-    /// 1 if no region is stale, else 0.
+    /// 1 if no region is stale and nothing else is wrong, else 0.
     pub status: u8,
     /// Regions that should have passes but have no recent one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<RegionName>,
+    /// What keeps the service as a whole from its work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<&'static str>,
 }
 
 /// Every region; the answer of `/`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
-    /// 1 if every region could be read and none is stale, else 0.
+    /// 1 if there are regions, each could be read, and none is stale; else 0.
     pub status: u8,
     /// Always true. SimpleScaleVM's callers expect the field.
     #[serde(rename = "isMaster")]
@@ -78,26 +83,34 @@ pub struct RegionStatus {
     pub starting: Option<u32>,
     pub occupied: Option<u32>,
     pub instances: Option<InstanceCounts>,
-    /// Users who were refused for lack of capacity in the last minute and have no slot since.
+    /// Users in line who are demand of this region. Those who could also be served where slots can
+    /// still be launched are demand there.
     pub waiting: u32,
+    /// Users who were refused for lack of capacity and still ask, by client hash.
+    pub lines: Vec<LineOverview>,
+    /// The region can launch nothing until then; none if it can, as far as is known.
+    pub no_capacity_until: Option<Timestamp>,
     pub images: Vec<ImageOverview>,
     pub upgrade: UpgradeStatus,
     /// The last pass that began to observe, also if it failed.
     pub looked: Option<Looked>,
-    /// DynamoDB could not be read: all fields below except `settings` are unknown.
+    /// DynamoDB could not be read: all fields below except the last two are
+    /// unknown.
     pub unreadable: bool,
     pub lock: Option<LockStatus>,
     /// The id that set the region's wake mark, if it is set.
     pub wanted_by: Option<String>,
     pub open_intents: Vec<OpenIntent>,
     /// Launch choices that EC2 had no capacity for, and until when they are not tried again.
-    pub refusals: Vec<CapacityRefusal>,
+    pub refusals: Vec<Refusal>,
     /// There are more intents and refusals than are listed.
     pub more: bool,
     pub last_decision: Option<DecisionStatus>,
     /// How often the lock was taken since the last decision: passes that failed or crashed.
     pub undecided: Option<i64>,
     pub settings: SettingsOverview,
+    /// Columns of its row that cannot work: without them no pass runs, or nothing is launched.
+    pub setting_problems: Vec<BadSetting>,
 }
 
 /// A pass that began to observe.
@@ -167,4 +180,10 @@ impl From<StoredDecision> for DecisionStatus {
             past,
         }
     }
+}
+
+/// The last examination of the deployment; none if there is no recent one.
+#[derive(Clone, Debug, Serialize)]
+pub struct DoctorStatus {
+    pub doctor: Option<Report>,
 }

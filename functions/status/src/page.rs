@@ -3,6 +3,7 @@
 
 mod chart;
 mod decision;
+mod doctor;
 mod overview;
 mod region;
 mod sentences;
@@ -19,6 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 pub(crate) use decision::decision;
+pub(crate) use doctor::doctor;
 pub(crate) use overview::overview;
 pub(crate) use region::region;
 

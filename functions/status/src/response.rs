@@ -8,10 +8,11 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use shared::ids::RegionName;
+use shared::words::visible;
 use startup::function_url::{BadEvent, ErrorBody, error_name, json_response, response};
 use thiserror::Error;
 
-use crate::auth::{AuthError, CHALLENGE_OF_A_PAGE, CHALLENGES, end_of_session};
+use crate::auth::{AuthError, CHALLENGE_OF_A_PAGE, CHALLENGES};
 use crate::gather::GatherError;
 use crate::page::{self, Visit};
 use crate::route::NoRoute;
@@ -37,7 +38,8 @@ pub(crate) enum Rejection {
     #[error(transparent)]
     Event(#[from] BadEvent),
     #[error(
-        "there is nothing at this path: GET /, /healthz, /regions/NAME or /decisions/REGION/VERSION"
+        "there is nothing at this path: GET /, /healthz, /doctor, /regions/NAME or \
+         /decisions/REGION/VERSION"
     )]
     Path,
     #[error("the method must be GET or HEAD: this function changes nothing")]
@@ -55,6 +57,8 @@ pub(crate) enum Rejection {
          failed before it decided has none; GET /regions/{region} lists the newest"
     )]
     Decision { region: RegionName, version: i64 },
+    #[error("Hasura or DynamoDB could not be read a moment ago")]
+    HealthUnknown,
     /// Its cause is in the log only.
     #[error(transparent)]
     Unavailable(#[from] GatherError),
@@ -78,7 +82,7 @@ impl Rejection {
             Self::Path | Self::Region(_) | Self::Decision { .. } => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Auth(_) => StatusCode::UNAUTHORIZED,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HealthUnknown | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -109,7 +113,7 @@ impl Rejection {
                 let problem = (*error != AuthError::Missing).then(|| error.to_string());
                 page::login(visit, &visit.here, problem)
             }
-            Self::Unavailable(_) => {
+            Self::HealthUnknown | Self::Unavailable(_) => {
                 let message = "Hasura or DynamoDB could not be read: see the log of the function \
                                `status`. This page tries again by itself.";
                 page::problem(visit, "The status is not available now", message, true)
@@ -148,9 +152,20 @@ pub(crate) fn as_page(
     page: Result<String, askama::Error>,
 ) -> LambdaFunctionUrlResponse {
     with_common_headers(
-        text_response(status, "text/html; charset=utf-8", page.ok()),
+        text_response(
+            status,
+            "text/html; charset=utf-8",
+            page.ok().map(|html| visible_html(&html)),
+        ),
         &page::POLICY,
     )
+}
+
+/// The page with its hidden characters escaped: texts of users and agents must not reorder what is
+/// beside them. The page's own are line breaks only.
+fn visible_html(html: &str) -> String {
+    let lines: Vec<_> = html.lines().map(|line| visible(line).to_string()).collect();
+    lines.join("\n")
 }
 
 /// Redirects to a path of this service, and sets the session cookie if there is one.
@@ -164,10 +179,6 @@ pub(crate) fn redirect(path: &str, session: Option<String>) -> LambdaFunctionUrl
     response.headers.insert(LOCATION, location);
     response.cookies.extend(session.filter(|it| !it.is_empty()));
     response
-}
-
-pub(crate) fn log_out() -> LambdaFunctionUrlResponse {
-    redirect("/login", Some(end_of_session()))
 }
 
 fn text_response(

@@ -14,6 +14,8 @@ pub enum Route {
     Login,
     /// `/logout`
     Logout,
+    /// `/doctor`: the last examination of the deployment.
+    Doctor,
     /// `/regions/NAME`: one region, and a page of its lists.
     Region { region: RegionName, part: Part },
     /// `/decisions/REGION/VERSION`: one decision.
@@ -46,6 +48,7 @@ impl Route {
         match path {
             "" => return Ok(Self::Status),
             "/healthz" => return Ok(Self::Health),
+            "/doctor" => return Ok(Self::Doctor),
             "/login" => return Ok(Self::Login),
             "/logout" => return Ok(Self::Logout),
             _ => {}
@@ -127,6 +130,7 @@ mod tests {
         for path in ["/healthz", "/healthz/"] {
             assert_eq!(route(path, ""), Ok(Route::Health));
         }
+        assert_eq!(route("/doctor/", ""), Ok(Route::Doctor));
         assert_eq!(route("/regions/us-east-1", ""), region(None));
         assert_eq!(
             route("/regions/us-east-1/", "x=1&before=12"),

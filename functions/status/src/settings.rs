@@ -4,20 +4,16 @@ use std::time::Duration;
 
 use hasura_adapter::HasuraSettings;
 use jiff::SignedDuration;
-use secrecy::{ExposeSecret, SecretString};
 use startup::config::{self, ConfigError, Environment, EnvironmentRegion, required};
 
 use crate::auth::Access;
 
 /// For the one request to Hasura. With the time for DynamoDB ([`crate::gather`]) it fits into the
-/// function's limit of 10 s, so that it can answer with an error before it is killed.
+/// function's limit of 12 s, so that it can answer with an error before it is killed.
 const HASURA_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// For one call to DynamoDB, including the SDK's retries.
 pub const DYNAMODB_CALL: Duration = Duration::from_secs(3);
-
-/// A shorter token could be guessed.
-const MIN_TOKEN_BYTES: usize = 32;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -35,7 +31,7 @@ pub struct Settings {
 /// Where the list of regions comes from.
 #[derive(Clone, Debug)]
 pub enum RegionsOf {
-    /// `HASURA_URL`, `HASURA_ADMIN_SECRET`.
+    /// `HASURA_URL`, `HASURA_TOKEN`.
     Hasura(HasuraSettings),
     /// `REPLICA_REGION` and related variables, in a stack for replicas alone.
     Environment(Box<EnvironmentRegion>),
@@ -65,7 +61,7 @@ impl Settings {
         }
         Ok(Self {
             regions: RegionsOf::from_env(env)?,
-            environment: required(env, "ENVIRONMENT")?,
+            environment: config::environment(env)?,
             table: required(env, "SCALING_TABLE")?,
             access: access(env)?,
             stale_after: SignedDuration::from_secs(stale.into()),
@@ -88,14 +84,8 @@ fn access(env: &dyn Environment) -> Result<Access, ConfigError> {
             ));
         }
     }
-    let token = SecretString::from(required(env, "STATUS_TOKEN")?);
-    if token.expose_secret().len() < MIN_TOKEN_BYTES {
-        return Err(ConfigError::invalid(
-            "STATUS_TOKEN",
-            "(secret)".to_owned(),
-            "at least 32 bytes (with STATUS_AUTH=none no token is needed)",
-        ));
-    }
+    let origin = "`status_token` of the secret; with STATUS_AUTH=none no token is needed";
+    let token = config::secret(env, "STATUS_TOKEN", origin)?;
     Ok(Access::Token(token))
 }
 
@@ -109,7 +99,7 @@ mod tests {
         HashMap::from([
             ("ENVIRONMENT", "prod"),
             ("HASURA_URL", "https://hasura.example"),
-            ("HASURA_ADMIN_SECRET", "secret"),
+            ("HASURA_TOKEN", "secret"),
             ("SCALING_TABLE", "scaling"),
             ("STATUS_TOKEN", "0123456789abcdef0123456789abcdef"),
         ])

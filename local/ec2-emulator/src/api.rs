@@ -8,7 +8,9 @@ mod addresses;
 mod call;
 mod create_tags;
 mod describe_images;
+mod describe_instance_types;
 mod describe_instances;
+mod describe_regions;
 mod describe_security_groups;
 mod describe_subnets;
 mod describe_tags;
@@ -47,7 +49,9 @@ pub fn dispatch(action: &str, mut call: Call<'_>) -> ApiResult {
         "CreateTags" => create_tags::handle(call),
         "DescribeAddresses" => addresses::describe(call),
         "DescribeImages" => describe_images::handle(call),
+        "DescribeInstanceTypes" => describe_instance_types::handle(call),
         "DescribeInstances" => describe_instances::handle(call),
+        "DescribeRegions" => describe_regions::handle(call),
         "DescribeSecurityGroups" => describe_security_groups::handle(call),
         "DescribeSubnets" => describe_subnets::handle(call),
         "DescribeTags" => describe_tags::handle(call),

@@ -41,6 +41,8 @@ pub struct EmulatorState {
 #[derive(Debug)]
 pub struct ApiRequest {
     pub request_id: String,
+    /// The access key that signed the request.
+    pub access_key: String,
     pub region: String,
     pub action: String,
     pub params: Params,
@@ -147,6 +149,7 @@ impl EmulatorState {
         };
         self.ledger.record(CallEntry {
             at: now,
+            access_key: request.access_key,
             region: request.region,
             action: request.action,
             params,

@@ -27,6 +27,8 @@ pub struct CallRecord {
     /// Starts at 1 and has no gaps.
     pub seq: u64,
     pub at_ms: UnixMillis,
+    /// The access key that signed the request.
+    pub access_key: String,
     pub region: String,
     pub action: String,
     pub params: BTreeMap<String, String>,
@@ -50,6 +52,7 @@ pub struct Ledger {
 #[derive(Debug)]
 pub struct CallEntry {
     pub at: UnixMillis,
+    pub access_key: String,
     pub region: String,
     pub action: String,
     pub params: BTreeMap<String, String>,
@@ -130,6 +133,7 @@ impl Ledger {
         self.calls.push_back(CallRecord {
             seq: self.last_seq,
             at_ms: entry.at,
+            access_key: entry.access_key,
             region: entry.region,
             action: entry.action,
             params: entry
@@ -245,6 +249,7 @@ mod tests {
     fn entry(outcome: &str) -> CallEntry {
         CallEntry {
             at: UnixMillis(1),
+            access_key: "AKID".into(),
             region: "us-east-1".into(),
             action: "RunInstances".into(),
             params: BTreeMap::from([("UserData".into(), "x".repeat(1000))]),

@@ -25,8 +25,8 @@
 //!
 //!   ```json
 //!   {"now_ms": 1795284000000,
-//!    "calls": [{"seq": 1, "at_ms": 1795283990000, "region": "us-east-1",
-//!               "action": "RunInstances", "params": {"MinCount": "1", "ClientToken": "…"},
+//!    "calls": [{"seq": 1, "at_ms": 1795283990000, "access_key": "ASIA…",
+//!               "region": "us-east-1", "action": "RunInstances", "params": {"MinCount": "1", "ClientToken": "…"},
 //!               "outcome": "ok", "status": 200, "request_id": "…", "faults": []}],
 //!    "calls_dropped": 0,
 //!    "totals": [{"region": "us-east-1", "action": "RunInstances", "outcome": "ok", "count": 1}],

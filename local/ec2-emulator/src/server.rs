@@ -74,7 +74,7 @@ fn read_request(
 ) -> Result<ApiRequest, ApiError> {
     let Form(pairs) =
         form.map_err(|rejection| ApiError::client("MalformedQueryString", rejection.body_text()))?;
-    let region = signed_region(headers)?;
+    let (access_key, region) = signed_scope(headers)?;
     let mut params = Params::new(pairs)?;
     let action = params.optional("Action").ok_or_else(|| {
         ApiError::client(
@@ -84,15 +84,16 @@ fn read_request(
     })?;
     Ok(ApiRequest {
         request_id: request_id.to_owned(),
+        access_key,
         region,
         action,
         params,
     })
 }
 
-/// The region in the scope of the request's signature. It allows one endpoint to serve all regions.
-/// The signature is not verified: all credentials are accepted.
-fn signed_region(headers: &HeaderMap) -> Result<String, ApiError> {
+/// The access key and the region in the scope of the request's signature. The region allows one
+/// endpoint to serve all regions. The signature is not verified: all credentials are accepted.
+fn signed_scope(headers: &HeaderMap) -> Result<(String, String), ApiError> {
     let authorization = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -106,7 +107,7 @@ fn signed_region(headers: &HeaderMap) -> Result<String, ApiError> {
         .ok_or_else(|| ApiError::auth_failure("the Authorization header has no credential"))?;
     // AKID/20261121/us-east-1/ec2/aws4_request
     match scope.split('/').collect::<Vec<_>>()[..] {
-        [_, _, region, "ec2", "aws4_request"] => Ok(region.to_owned()),
+        [key, _, region, "ec2", "aws4_request"] => Ok((key.to_owned(), region.to_owned())),
         _ => Err(ApiError::auth_failure(format!(
             "the credential should be KEY/DATE/REGION/ec2/aws4_request, not {scope}"
         ))),

@@ -12,6 +12,7 @@ mod file;
 mod ids;
 mod inject;
 mod instance;
+mod instance_types;
 mod launch;
 mod metadata;
 mod offers;
@@ -33,6 +34,7 @@ pub use instance::{
     AgentRun, Group, Instance, Interruption, LaunchSpec, ScheduledFault, ShutdownBehavior, State,
     Transition,
 };
+pub use instance_types::InstanceType;
 pub use launch::LaunchRequest;
 pub use metadata::{HttpTokens, MetadataOptions, Switch};
 pub use region::{InstanceView, Region};

@@ -45,6 +45,11 @@ impl Xml {
         ));
     }
 
+    /// The text of the element that is being written.
+    pub fn value(&mut self, value: impl Display) {
+        self.out.push_str(&partial_escape(value.to_string()));
+    }
+
     pub fn text_if_some(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.text(name, value);

@@ -21,28 +21,25 @@ mod log;
 mod triggers;
 mod webhook;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use sqlx::postgres::PgListener;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::events::controls::Controls;
-use crate::events::delivery::{DeliveryLoop, EventSender};
+use crate::events::delivery::{DeliveryLoop, EventSender, Timing};
 use crate::events::log::EventLog;
 use crate::events::triggers::Triggers;
 use crate::events::webhook::Webhook;
 use crate::metadata::Metadata;
-
-/// The channel on which Postgres announces new events.
-const CHANNEL: &str = "local_events";
 
 /// Advisory lock of the one process that delivers the events of a database. The number
 /// is arbitrary, but no other program may use it.
@@ -51,6 +48,9 @@ const ADVISORY_LOCK: i64 = 0x6c6f_6361_6c65_7674;
 /// How long to wait for the lock: Postgres may need this long to notice that the
 /// previous process was killed.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The time in which events are unlocked at the end.
+const UNLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Delay between attempts to reconnect to Postgres.
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
@@ -66,6 +66,13 @@ pub(crate) struct DeliverArgs {
     /// Maximum number of concurrent requests, like Hasura's HASURA_GRAPHQL_EVENTS_HTTP_POOL_SIZE.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     workers: u16,
+    /// Milliseconds between polls for events, while there are none.
+    #[arg(long, env = "HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL", default_value_t = 1000,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    fetch_interval_ms: u64,
+    /// Age from which the lock of a killed engine on an event counts no more. Hasura's is fixed.
+    #[arg(long, default_value_t = 30 * 60)]
+    lock_seconds: u64,
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 }
@@ -91,8 +98,13 @@ pub(crate) async fn deliver(args: &DeliverArgs) -> Result<()> {
         webhook: Webhook::new()?,
         triggers: read_triggers(&metadata)?,
         controls: Arc::new(Controls::new(args.workers.into())),
+        timing: Timing {
+            fetch_interval: Duration::from_millis(args.fetch_interval_ms),
+            lock: Duration::from_secs(args.lock_seconds),
+        },
+        locked: Mutex::new(BTreeSet::new()),
     });
-    let listener = start_capturing(&args.database_url, &metadata).await?;
+    let holder = start_capturing(&args.database_url, &metadata).await?;
     let socket = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -105,9 +117,15 @@ pub(crate) async fn deliver(args: &DeliverArgs) -> Result<()> {
     let app = control_api::router(Arc::clone(&sender));
     tokio::select! {
         served = axum::serve(socket, app) => served?,
-        never = keep_delivering(args, &metadata, sender, listener) => match never {},
+        never = keep_delivering(args, &metadata, Arc::clone(&sender), holder) => match never {},
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+    // Postgres may be gone already, and the pool would wait for it.
+    match tokio::time::timeout(UNLOCK_TIMEOUT, sender.unlock()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(error = %format_args!("{error:#}"), "events stay locked"),
+        Err(_) => warn!("events stay locked: Postgres did not answer"),
     }
     Ok(())
 }
@@ -123,24 +141,21 @@ fn read_triggers(metadata: &Metadata) -> Result<Triggers> {
 }
 
 /// Takes the advisory lock and installs the triggers. All changes are captured from then
-/// on. Returns a connection that holds the lock and receives the announcements.
-async fn start_capturing(database_url: &str, metadata: &Metadata) -> Result<PgListener> {
-    let mut listener = PgListener::connect(database_url)
+/// on. Returns the connection that holds the lock.
+async fn start_capturing(database_url: &str, metadata: &Metadata) -> Result<PgConnection> {
+    let mut holder = PgConnection::connect(database_url)
         .await
         .context("cannot connect to DATABASE_URL")?;
-    // The connection holds the lock. An automatic reconnect would continue without it.
-    listener.eager_reconnect(false);
     let timeout = LOCK_TIMEOUT.as_millis();
     let lock = format!("SET lock_timeout = {timeout}; SELECT pg_advisory_lock({ADVISORY_LOCK})");
     sqlx::raw_sql(AssertSqlSafe(lock))
-        .execute(&mut listener)
+        .execute(&mut holder)
         .await
         .context("another process delivers the events of this database")?;
     let mut connection = PgConnection::connect(database_url).await?;
     capture::install(&mut connection, metadata).await?;
     connection.close().await?;
-    listener.listen(CHANNEL).await?;
-    Ok(listener)
+    Ok(holder)
 }
 
 /// Delivers events forever, and reconnects after failures of Postgres.
@@ -148,21 +163,21 @@ async fn keep_delivering(
     args: &DeliverArgs,
     metadata: &Metadata,
     sender: Arc<EventSender>,
-    mut listener: PgListener,
+    mut holder: PgConnection,
 ) -> std::convert::Infallible {
     loop {
         let delivered = DeliveryLoop::new(Arc::clone(&sender))
-            .run(&mut listener)
+            .run(&mut holder)
             .await;
         if let Err(error) = delivered {
             warn!(error = %format_args!("{error:#}"), "event delivery interrupted; reconnecting");
         }
         // Releases the advisory lock, which `start_capturing` takes again.
-        drop(listener);
-        listener = loop {
+        drop(holder);
+        holder = loop {
             tokio::time::sleep(RECONNECT_DELAY).await;
             match start_capturing(&args.database_url, metadata).await {
-                Ok(listener) => break listener,
+                Ok(holder) => break holder,
                 Err(error) => {
                     warn!(error = %format_args!("{error:#}"), "reconnecting to Postgres failed");
                 }

@@ -1,18 +1,18 @@
 //! A local GraphQL engine: serves the Hasura project in `hasura/` with postrust, on
 //! machines where Hasura's own engine cannot run.
 //!
-//! Known differences from Hasura:
-//!
-//! - postrust runs the functions of a mutation in order, but each in its own
-//!   transaction. Hasura runs all of them in one transaction.
-//! - postrust does not deliver events. [`events`] does, in a separate process.
+//! postrust's dialect is Hasura's. What it does otherwise, [`hasura`] corrects; what it does not have
+//! is in [`connections`] and, in a separate process, in [`events`].
 
 mod catalog;
+mod connections;
 mod events;
+mod hasura;
 mod introspection;
 mod metadata;
 mod sdl;
 mod serve;
+mod stored_metadata;
 mod translate;
 
 use anyhow::Result;

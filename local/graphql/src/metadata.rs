@@ -4,20 +4,25 @@
 //! Unknown keys are rejected. Ignoring a key could expose rows that a rule is
 //! meant to hide, and no test would detect it.
 
+mod allow_list;
+mod connection;
 mod event_trigger;
 mod permission;
 mod table;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use serde_yaml_ng::Value;
 
+use self::allow_list::{Allowed, ApiLimits, Collection};
 pub(crate) use self::event_trigger::{EventColumns, EventHeader, EventTrigger, RetryConf};
-pub(crate) use self::permission::{Columns, Permission};
+pub(crate) use self::permission::{Columns, Permission, RootField};
 pub(crate) use self::table::{ForeignKey, Table};
 
 /// The tables and functions that are tracked in the database `default`.
@@ -26,6 +31,10 @@ pub(crate) struct Metadata {
     pub(crate) tables: Vec<Table>,
     pub(crate) functions: Vec<Function>,
     pub(crate) introspection_disabled_for: Vec<String>,
+    /// The documents that roles may send where the allow list is enforced.
+    pub(crate) allow_list: Vec<String>,
+    /// All of it, as Hasura stores it.
+    pub(crate) stored: serde_json::Value,
 }
 
 /// The name of a table or function, with its database schema.
@@ -71,9 +80,9 @@ pub(crate) struct FunctionPermission {
 struct Database {
     name: String,
     kind: String,
-    /// How Hasura connects. The local engine takes the connection as an argument.
-    #[serde(rename = "configuration")]
-    _configuration: Value,
+    /// How Hasura connects. The local engine takes the connection as an argument, and checks that
+    /// Hasura would understand this.
+    configuration: serde_json::Value,
     tables: Value,
     functions: Value,
 }
@@ -91,17 +100,14 @@ struct Introspection {
 }
 
 /// Files of features that the local engine does not support. They must be empty.
-const UNSUPPORTED: [&str; 12] = [
+const UNSUPPORTED: [&str; 9] = [
     "actions.yaml",
-    "allow_list.yaml",
-    "api_limits.yaml",
     "backend_configs.yaml",
     "cron_triggers.yaml",
     "inherited_roles.yaml",
     "metrics_config.yaml",
     "network.yaml",
     "opentelemetry.yaml",
-    "query_collections.yaml",
     "remote_schemas.yaml",
     "rest_endpoints.yaml",
 ];
@@ -143,11 +149,53 @@ impl Metadata {
             "{}: the database must have the name `default` and the kind `postgres`",
             path.display()
         );
+        serde_json::from_value::<connection::Configuration>(database.configuration.clone())
+            .with_context(|| format!("{}: `configuration`", path.display()))?;
+        let collections: Vec<Collection> = read_yaml(&folder.join("query_collections.yaml"))?;
+        let allowed: Vec<Allowed> = read_yaml(&folder.join("allow_list.yaml"))?;
+        let limits: ApiLimits = read_yaml(&folder.join("api_limits.yaml"))?;
+        let tables: Vec<serde_json::Value> = read_list(&path, &database.tables)?;
+        let functions: Vec<serde_json::Value> = read_list(&path, &database.functions)?;
+        let stored = json!({
+            "version": 3,
+            "sources": [{
+                "name": "default",
+                "kind": "postgres",
+                "configuration": database.configuration,
+                "tables": tables,
+                "functions": functions,
+            }],
+            "query_collections": collections,
+            "allowlist": allowed,
+            "api_limits": limits,
+        });
         Ok(Self {
             tables: read_list(&path, &database.tables)?,
             functions: read_list(&path, &database.functions)?,
             introspection_disabled_for: introspection.disabled_for_roles,
+            allow_list: allow_list::documents(&collections, &allowed)?,
+            stored,
         })
+    }
+
+    /// Fields of queries that a role does not have although it may read their table, as
+    /// `(role, field)`.
+    pub(crate) fn hidden_fields(&self) -> BTreeSet<(String, String)> {
+        let mut hidden = BTreeSet::new();
+        for table in &self.tables {
+            for granted in &table.select_permissions {
+                let Some(shown) = &granted.permission.query_root_fields else {
+                    continue;
+                };
+                for (kind, end) in RootField::ALL {
+                    if !shown.contains(&kind) {
+                        let field = format!("{}{end}", table.table.name);
+                        hidden.insert((granted.role.clone(), field));
+                    }
+                }
+            }
+        }
+        hidden
     }
 }
 

@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use clap::Args;
+use clap::{ArgAction, Args};
 use postrust_core::AppConfig;
 use postrust_server::{Builder, Host};
 use serde::Deserialize;
@@ -25,7 +25,10 @@ use tower::ServiceExt;
 use tracing::info;
 
 use crate::catalog::{Catalog, SCHEMA};
+use crate::connections;
+use crate::hasura::{AllowList, Hasura, Lanes, Settings};
 use crate::metadata::Metadata;
+use crate::stored_metadata;
 use crate::translate::to_postrust;
 
 /// The variable from which postrust reads names and permissions.
@@ -42,9 +45,22 @@ pub(crate) struct ServeArgs {
     /// Address to listen on. Port 0 selects a free port.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Maximum number of database connections.
-    #[arg(long, default_value_t = 20)]
+    /// Maximum number of database connections. Hasura's default.
+    #[arg(long, default_value_t = 50)]
     pool: u32,
+    /// Shows everybody the internal part of errors.
+    #[arg(long, env = "HASURA_GRAPHQL_DEV_MODE", action = ArgAction::Set, default_value_t = false)]
+    dev_mode: bool,
+    /// Shows administrators the internal part of errors.
+    #[arg(long, env = "HASURA_GRAPHQL_ADMIN_INTERNAL_ERRORS", action = ArgAction::Set,
+        default_value_t = false)]
+    admin_internal_errors: bool,
+    /// Lets roles send the documents of the allow list only.
+    #[arg(long, env = "HASURA_GRAPHQL_ENABLE_ALLOWLIST", action = ArgAction::Set, default_value_t = false)]
+    enable_allowlist: bool,
+    /// Closes connections on which no request came for this time, as Hasura's server does.
+    #[arg(long, default_value_t = 30)]
+    keep_alive_seconds: u64,
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
     #[arg(long, env = "HASURA_GRAPHQL_ADMIN_SECRET", hide_env_values = true)]
@@ -64,7 +80,10 @@ struct JwtSecret {
 /// The engine's configuration and its metadata document.
 pub(crate) struct Engine {
     config: AppConfig,
+    /// The configuration of an engine with one connection.
+    lane_config: AppConfig,
     document: String,
+    metadata: Metadata,
 }
 
 impl Engine {
@@ -87,21 +106,32 @@ impl Engine {
             .database_url
             .parse()
             .context("DATABASE_URL is not a Postgres URL")?;
-        let config = AppConfig::try_from_vars([
-            ("DATABASE_URL", args.database_url.as_str()),
-            ("PGRST_DB_SCHEMAS", SCHEMA),
-            // Hasura's roles are not database roles: one database user runs all queries.
-            ("PGRST_DB_ANON_ROLE", options.get_username()),
-            ("PGRST_DB_POOL", &args.pool.to_string()),
-            ("HASURA_GRAPHQL_ADMIN_SECRET", &args.admin_secret),
-            ("PGRST_JWT_SECRET", &hs256_key(&args.jwt_secret)?),
-        ])?;
+        let key = hs256_key(&args.jwt_secret)?;
+        let config = |pool: u32| {
+            AppConfig::try_from_vars([
+                ("DATABASE_URL", args.database_url.as_str()),
+                ("PGRST_DB_SCHEMAS", SCHEMA),
+                // Hasura's roles are not database roles: one database user runs all queries.
+                ("PGRST_DB_ANON_ROLE", options.get_username()),
+                ("PGRST_DB_POOL", &pool.to_string()),
+                ("HASURA_GRAPHQL_ADMIN_SECRET", &args.admin_secret),
+                ("PGRST_JWT_SECRET", &key),
+            ])
+        };
         ensure!(
             !args.admin_secret.is_empty(),
             "HASURA_GRAPHQL_ADMIN_SECRET must not be empty"
         );
 
-        Ok(Self { config, document })
+        stored_metadata::store(&args.database_url, &metadata.stored)
+            .await
+            .context("store the metadata")?;
+        Ok(Self {
+            config: config(args.pool)?,
+            lane_config: config(1)?,
+            document,
+            metadata,
+        })
     }
 
     /// Sets the environment variable from which postrust reads the metadata.
@@ -132,6 +162,19 @@ impl Engine {
             .build()
             .await?;
         check_schema(app.router.clone(), &args.admin_secret).await?;
+        let settings = Settings {
+            admin_secret: args.admin_secret.clone(),
+            dev_mode: args.dev_mode,
+            admin_internal_errors: args.admin_internal_errors,
+            allow_list: args
+                .enable_allowlist
+                .then(|| AllowList::new(&self.metadata.allow_list)),
+            hidden_fields: self.metadata.hidden_fields(),
+        };
+        let lanes = Lanes::new(self.lane_config);
+        let functions = self.metadata.functions.into_iter();
+        let functions = functions.map(|it| it.function.name).collect();
+        let router = Hasura::new(settings, app.router, lanes, functions).router();
 
         let listener = TcpListener::bind(args.listen)
             .await
@@ -139,7 +182,7 @@ impl Engine {
         let address = listener.local_addr()?;
         info!(url = %format_args!("http://{address}/v1/graphql"), "engine ready");
         tokio::select! {
-            served = axum::serve(listener, app.router) => served?,
+            () = connections::serve(listener, router, args.keep_alive_seconds) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -1,5 +1,5 @@
 //! The agent's lifecycle: boot, register, then send heartbeats and serve the slots concurrently,
-//! until the machine should shut down.
+//! until the machine should shut down. Beside that, it leaves when a check of the machine fails.
 
 use std::time::{Duration, Instant};
 
@@ -31,16 +31,52 @@ pub enum ShutdownReason {
 /// [`HasuraError::Unreachable`] if the HTTP client cannot be built. Failed requests are logged and
 /// repeated instead.
 pub async fn run(config: &Config) -> Result<ShutdownReason, HasuraError> {
-    let hasura = Hasura::new(&config.user_data)?;
+    let hasura = Hasura::new(config)?;
     sleep(config.timing.boot).await;
-    if let Registration::ShutDown = register(config, &hasura).await {
-        return Ok(ShutdownReason::Requested);
-    }
     let reason = tokio::select! {
-        reason = send_heartbeats(config, &hasura) => reason,
-        reason = serve_slots(config, &hasura) => reason,
+        reason = serve(config, &hasura) => reason,
+        reason = leave_when_broken(config, &hasura) => reason,
     };
     Ok(reason)
+}
+
+async fn serve(config: &Config, hasura: &Hasura) -> ShutdownReason {
+    if let Registration::ShutDown = register(config, hasura).await {
+        return ShutdownReason::Requested;
+    }
+    tokio::select! {
+        reason = send_heartbeats(config, hasura) => reason,
+        reason = serve_slots(config, hasura) => reason,
+    }
+}
+
+/// Takes the instance out of service once its leave file says why. An instance that leaves goes on
+/// serving its users: the slots say when it is empty.
+async fn leave_when_broken(config: &Config, hasura: &Hasura) -> ShutdownReason {
+    let mut outage = OutageLog::default();
+    loop {
+        // A file that cannot be read or is empty is not written yet.
+        let written = std::fs::read_to_string(&config.leave_file).unwrap_or_default();
+        let reason = written.trim();
+        if !reason.is_empty() {
+            match hasura.leave(&config.instance_id, reason).await {
+                Ok(answer) => {
+                    outage.record_success();
+                    match answer.outcome.as_str() {
+                        "LEAVING" => {
+                            tracing::info!(reason, "instance leaves");
+                            return std::future::pending().await;
+                        }
+                        "SHUT_DOWN" => return ShutdownReason::Requested,
+                        // HELD: too many of the region leave. RETRY: there is no row yet.
+                        outcome => tracing::warn!(outcome, reason, "instance does not leave yet"),
+                    }
+                }
+                Err(error) => outage.record_failure("leave", &error),
+            }
+        }
+        sleep(config.timing.heartbeat).await;
+    }
 }
 
 enum Registration {
@@ -121,7 +157,7 @@ async fn poll_slots(
     hasura: &Hasura,
     slots: &mut Slots,
 ) -> Result<Poll, HasuraError> {
-    let Some(host) = hasura.own_slots(&config.instance_id).await? else {
+    let Some(host) = hasura.own_instance(&config.instance_id).await? else {
         // The row may exist without being visible to this role, so this is not a reason to shut
         // down. Only the answer to a heartbeat is.
         return Ok(Poll::Unchanged);

@@ -14,6 +14,13 @@ pub struct Config {
     /// The address that users connect to (`INSTANCE_IP`).
     pub instance_ip: String,
     pub user_data: UserData,
+    /// A file that says why this instance cannot serve users (`AGENT_LEAVE_FILE`, by default the
+    /// name of the user data's file with `.leave` at its end). A check of the machine writes it; as
+    /// soon as it is there, the agent takes the instance out of service.
+    pub leave_file: PathBuf,
+    /// The file that keeps renewed tokens (`AGENT_TOKEN_FILE`, by default the name of the user data's
+    /// file with `.tokens` at its end). It must survive a restart of the agent.
+    pub token_file: PathBuf,
     pub timing: Timing,
 }
 
@@ -24,6 +31,8 @@ pub struct UserData {
     pub hasura_url: String,
     /// The JWT of this launch (`SCALING_AGENT_TOKEN`).
     pub token: SecretString,
+    /// The one that Hasura accepts after a rotation of its key (`SCALING_AGENT_NEXT_TOKEN`).
+    pub next_token: Option<SecretString>,
 }
 
 /// How fast the simulation runs. Each field names its variable and its default, in milliseconds.
@@ -92,12 +101,24 @@ impl Config {
             return Err(ConfigError::SessionRange);
         }
         let file = PathBuf::from(required("USER_DATA_FILE")?);
+        let beside = |name, end| {
+            let default = || {
+                let mut default = file.clone().into_os_string();
+                default.push(end);
+                PathBuf::from(default)
+            };
+            variable(name).map_or_else(default, PathBuf::from)
+        };
+        let leave_file = beside("AGENT_LEAVE_FILE", ".leave");
+        let token_file = beside("AGENT_TOKEN_FILE", ".tokens");
         let user_data = std::fs::read_to_string(&file)
             .map_err(|source| ConfigError::UserData { file, source })?;
         Ok(Self {
             instance_id: required("INSTANCE_ID")?,
             instance_ip: required("INSTANCE_IP")?,
             user_data: UserData::parse(&user_data)?,
+            leave_file,
+            token_file,
             timing: Timing {
                 boot: millis("AGENT_BOOT_MS", 1000)?,
                 connect: millis("AGENT_CONNECT_MS", 1000)?,
@@ -154,6 +175,9 @@ impl UserData {
                 .trim_end_matches('/')
                 .to_owned(),
             token: SecretString::from(*required("SCALING_AGENT_TOKEN")?),
+            next_token: required("SCALING_AGENT_NEXT_TOKEN")
+                .ok()
+                .map(|token| SecretString::from(*token)),
         })
     }
 }
@@ -208,6 +232,8 @@ mod tests {
         ];
         let config = read(&base).unwrap();
         assert_eq!(config.timing.poll, Duration::from_millis(250));
+        assert_eq!(config.leave_file, PathBuf::from(format!("{path}.leave")));
+        assert_eq!(config.token_file, PathBuf::from(format!("{path}.tokens")));
         assert_eq!(config.timing.session_max, Duration::from_secs(60));
 
         let with_mistake = [&base[..], &[("AGENT_POLL_MS", "often")]].concat();

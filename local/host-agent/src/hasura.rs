@@ -1,4 +1,4 @@
-//! Client for Hasura with the agent's token. The documents in `graphql/agent.graphql` are checked
+//! Client for Hasura with the agent's tokens. The documents in `graphql/agent.graphql` are checked
 //! against the schema at compile time.
 
 use std::time::Duration;
@@ -6,9 +6,11 @@ use std::time::Duration;
 use graphql_client::{GraphQLQuery, Response};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 
-use crate::config::UserData;
+use crate::config::Config;
 use crate::slots::{Slot, SlotStatus};
+use crate::tokens::Tokens;
 
 /// Limit for one request, well above normal response times. Every request can be repeated without
 /// harm, so one that times out is sent again.
@@ -17,6 +19,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The type that the derive macro uses for GraphQL's `uuid`.
 #[expect(non_camel_case_types, reason = "the scalar's name in the schema")]
 type uuid = String;
+/// The same for `jsonb`.
+#[expect(non_camel_case_types, reason = "the scalar's name in the schema")]
+type jsonb = serde_json::Value;
 
 macro_rules! documents {
     ($($name:ident),*) => {$(
@@ -32,7 +37,8 @@ macro_rules! documents {
 documents!(
     RegisterHost,
     Heartbeat,
-    OwnSlots,
+    LeaveHost,
+    OwnInstance,
     ClaimSlot,
     ReportSlot,
     ReplaceSlot
@@ -45,7 +51,10 @@ pub enum HasuraError {
     Unreachable(#[from] reqwest::Error),
     #[error("Hasura answered with status {0}")]
     Status(StatusCode),
-    /// The answer has GraphQL errors. The token is a frequent cause.
+    /// Hasura accepts none of the agent's tokens.
+    #[error("Hasura refused the token: {0}")]
+    InvalidToken(String),
+    /// The answer has other GraphQL errors.
     #[error("Hasura refused the request: {0}")]
     Refused(String),
     /// The answer does not have the expected form.
@@ -73,18 +82,28 @@ pub struct Host {
 pub struct Hasura {
     http: reqwest::Client,
     endpoint: String,
-    token: SecretString,
+    tokens: Tokens,
+}
+
+/// A slot in the answer of `own_instance`.
+#[derive(Deserialize)]
+struct SlotRow {
+    id: String,
+    status: String,
+    user_id: Option<String>,
+    session_id: Option<String>,
 }
 
 impl Hasura {
     /// # Errors
     ///
     /// [`HasuraError::Unreachable`] if the HTTP client cannot be built.
-    pub fn new(user_data: &UserData) -> Result<Self, HasuraError> {
+    pub fn new(config: &Config) -> Result<Self, HasuraError> {
+        let user_data = &config.user_data;
         Ok(Self {
             http: reqwest::Client::builder().timeout(TIMEOUT).build()?,
             endpoint: format!("{}/v1/graphql", user_data.hasura_url),
-            token: user_data.token.clone(),
+            tokens: Tokens::load(user_data, config.token_file.clone()),
         })
     }
 
@@ -100,6 +119,7 @@ impl Hasura {
         };
         let answers = self.send::<RegisterHost>(variables).await?.register_host;
         let answer = single_row(answers)?;
+        self.renew(answer.token);
         Ok(Answer {
             outcome: answer.outcome,
             status: answer.status,
@@ -112,21 +132,38 @@ impl Hasura {
             instance_id: instance_id.to_owned(),
         };
         let answer = single_row(self.send::<Heartbeat>(variables).await?.heartbeat)?;
+        self.renew(answer.token);
         Ok(Answer {
             outcome: answer.outcome,
             status: answer.status,
         })
     }
 
-    /// Reads the instance and its slots. `None` if no row exists that the token may see.
-    pub async fn own_slots(&self, instance_id: &str) -> Result<Option<Host>, HasuraError> {
-        let variables = own_slots::Variables {
+    /// Takes the instance out of service, because it cannot serve users.
+    pub async fn leave(&self, instance_id: &str, reason: &str) -> Result<Answer, HasuraError> {
+        let variables = leave_host::Variables {
+            instance_id: instance_id.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let answer = single_row(self.send::<LeaveHost>(variables).await?.leave_host)?;
+        Ok(Answer {
+            outcome: answer.outcome,
+            status: answer.status,
+        })
+    }
+
+    /// Reads the instance and its slots. `None` if it has no row, or the token does not name it.
+    pub async fn own_instance(&self, instance_id: &str) -> Result<Option<Host>, HasuraError> {
+        let variables = own_instance::Variables {
             instance_id: instance_id.to_owned(),
         };
-        let Some(instance) = self.send::<OwnSlots>(variables).await?.instances_by_pk else {
+        let rows = self.send::<OwnInstance>(variables).await?.own_instance;
+        let Some(instance) = rows.into_iter().next() else {
             return Ok(None);
         };
-        let slots = instance.slots.into_iter().map(|slot| {
+        let rows: Vec<SlotRow> = serde_json::from_value(instance.slots)
+            .map_err(|error| HasuraError::Unexpected(format!("other slots: {error}")))?;
+        let slots = rows.into_iter().map(|slot| {
             let status = slot.status.parse().map_err(HasuraError::Unexpected)?;
             Ok(Slot {
                 id: slot.id,
@@ -173,24 +210,62 @@ impl Hasura {
         Ok(single_row(self.send::<ReplaceSlot>(variables).await?.replace_slot)?.outcome)
     }
 
+    fn renew(&self, token: Option<String>) {
+        if let Some(token) = token {
+            self.tokens.renew(token.into());
+        }
+    }
+
+    /// Sends a request with one token after the other, until Hasura accepts one.
     async fn send<Q: GraphQLQuery>(
         &self,
         variables: Q::Variables,
     ) -> Result<Q::ResponseData, HasuraError> {
+        let body = Q::build_query(variables);
+        let mut error = HasuraError::InvalidToken("there is none".to_owned());
+        let mut refused = None;
+        for token in self.tokens.in_order() {
+            match self.send_with(&body, &token).await {
+                Err(invalid @ HasuraError::InvalidToken(_)) => {
+                    error = invalid;
+                    refused.get_or_insert(token);
+                }
+                answer => {
+                    if let Some(refused) = refused
+                        && matches!(answer, Ok(_) | Err(HasuraError::Refused(_)))
+                    {
+                        self.tokens.accepted_instead(&refused, &token);
+                    }
+                    return answer;
+                }
+            }
+        }
+        Err(error)
+    }
+
+    async fn send_with<D: for<'de> Deserialize<'de>>(
+        &self,
+        body: &impl Serialize,
+        token: &SecretString,
+    ) -> Result<D, HasuraError> {
         let response = self
             .http
             .post(&self.endpoint)
-            .bearer_auth(self.token.expose_secret())
-            .json(&Q::build_query(variables))
+            .bearer_auth(token.expose_secret())
+            .json(body)
             .send()
             .await?;
         if !response.status().is_success() {
             return Err(HasuraError::Status(response.status()));
         }
-        let answer: Response<Q::ResponseData> = response.json().await?;
+        let answer: Response<D> = response.json().await?;
         // GraphQL errors come with status 200.
-        if let Some(error) = answer.errors.unwrap_or_default().first() {
-            return Err(HasuraError::Refused(error.message.clone()));
+        if let Some(error) = answer.errors.unwrap_or_default().into_iter().next() {
+            let code = error.extensions.as_ref().and_then(|it| it.get("code"));
+            return Err(match code.and_then(serde_json::Value::as_str) {
+                Some("invalid-jwt") => HasuraError::InvalidToken(error.message),
+                _ => HasuraError::Refused(error.message),
+            });
         }
         answer
             .data

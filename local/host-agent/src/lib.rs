@@ -13,3 +13,4 @@ pub mod agent;
 pub mod config;
 pub mod hasura;
 pub mod slots;
+pub mod tokens;

@@ -8,6 +8,7 @@
 #[path = "lifecycle/fake_hasura.rs"]
 mod fake_hasura;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fake_hasura::{Failure, FakeHasura};
@@ -19,6 +20,14 @@ use tokio::task::JoinHandle;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn start_agent(url: &str) -> JoinHandle<ShutdownReason> {
+    start_agent_with(url, "/nonexistent".into())
+}
+
+fn start_agent_with(url: &str, leave_file: PathBuf) -> JoinHandle<ShutdownReason> {
+    start(url, leave_file, "/nonexistent".into())
+}
+
+fn start(url: &str, leave_file: PathBuf, token_file: PathBuf) -> JoinHandle<ShutdownReason> {
     let millis = Duration::from_millis;
     let user_data = UserData::parse(&format!(
         "SCALING_HASURA_URL={url}\nSCALING_AGENT_TOKEN=role.token\n"
@@ -27,6 +36,8 @@ fn start_agent(url: &str) -> JoinHandle<ShutdownReason> {
         instance_id: "i-1".into(),
         instance_ip: "127.64.0.1".into(),
         user_data: user_data.unwrap(),
+        leave_file,
+        token_file,
         timing: Timing {
             boot: millis(1),
             connect: millis(5),
@@ -133,6 +144,61 @@ async fn draining_instance_is_shut_down_after_its_last_session() {
     );
     assert_eq!(hasura.host().outcomes("ReplaceSlot"), ["REMOVED"]);
     assert_eq!(hasura.host().slots.len(), 1);
+}
+
+#[tokio::test]
+async fn broken_instance_leaves_once_it_may_and_after_its_last_session() {
+    let (hasura, url) = FakeHasura::serve(Some("PRE_CONNECTION")).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    hasura.host().leaves_held = 2;
+    let agent = start_agent_with(&url, file.path().to_owned());
+    within_deadline(hasura.until(|host| host.slots.len() == 2)).await;
+    {
+        let mut host = hasura.host();
+        host.slots[0].status = "RUNNING";
+        host.slots[0].user = Some(("user", "session"));
+    }
+    std::fs::write(file.path(), "the GPU is gone\n").unwrap();
+    assert_eq!(
+        within_deadline(agent).await.unwrap(),
+        ShutdownReason::Drained
+    );
+    let host = hasura.host();
+    assert_eq!(host.outcomes("LeaveHost"), ["HELD", "HELD", "LEAVING"]);
+    assert_eq!(host.left_because.as_deref(), Some("the GPU is gone"));
+    assert!(host.slots.iter().all(|slot| slot.status == "WAITING"));
+}
+
+#[tokio::test]
+async fn renewed_token_is_used_and_older_ones_while_hasura_refuses_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let (hasura, url) = FakeHasura::serve(Some("PRE_CONNECTION")).await;
+    hasura.host().accepted = vec!["role.token".to_owned()];
+    let agent = start(&url, "/nonexistent".into(), file.clone());
+    within_deadline(hasura.until(|host| host.status == Some("ACTIVE"))).await;
+    // Of a key that Hasura does not have yet.
+    hasura.host().next_token = Some("next.token".to_owned());
+    let tried = |host: &fake_hasura::Host, token: &str| {
+        let of = host.authorizations.iter().filter(|it| it.ends_with(token));
+        of.count()
+    };
+    within_deadline(hasura.until(|host| tried(host, "next.token") > 0)).await;
+    let beats = hasura.host().outcomes("Heartbeat").len();
+    within_deadline(hasura.until(|host| host.outcomes("Heartbeat").len() > beats + 9)).await;
+    // The agent's loops may each have tried it once, and do not try it again and again.
+    assert!(tried(&hasura.host(), "next.token") <= 3);
+    // The key is replaced, and the agent restarts.
+    hasura.host().accepted = vec!["next.token".to_owned()];
+    let beats = hasura.host().outcomes("Heartbeat").len();
+    within_deadline(hasura.until(|host| host.outcomes("Heartbeat").len() > beats + 3)).await;
+    agent.abort();
+    hasura.host().next_token = None;
+    hasura.host().authorizations.clear();
+    let agent = start(&url, "/nonexistent".into(), file);
+    within_deadline(hasura.until(|host| host.authorizations.len() > 3)).await;
+    assert_eq!(tried(&hasura.host(), "role.token"), 0);
+    agent.abort();
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 //! - `stack`, `status`, `sessions`: the stack, and what is read from it: the status page, and from
 //!   the database how each session ended;
 //! - `day`, `watch`: the running day, and the loop that reads the status page;
-//! - `users`, `queue`: simulated users, who send HTTP requests;
+//! - `users`, `line`: simulated users, who send HTTP requests, and wait in line;
 //! - `announcements`, `interruption`, `shortage`, `rollout`: the other events of the day;
 //! - `evaluate`, `summary`, `checks`: the result of the day, and whether it is as expected;
 //! - `options`, `text`: the command's options, and the format of printed lines.
@@ -18,8 +18,8 @@ mod clock;
 mod day;
 mod evaluate;
 mod interruption;
+mod line;
 mod options;
-mod queue;
 mod regions;
 mod rollout;
 mod sessions;
@@ -42,6 +42,7 @@ pub use self::sessions::RECORD_SESSIONS_SQL;
 use self::stack::DemoStack;
 pub use self::summary::Summary;
 use self::users::Users;
+pub use self::users::Wait;
 use crate::signals::run_until_signal;
 
 /// Runs the demonstration until the day is over or Ctrl-C.

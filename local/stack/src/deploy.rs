@@ -12,11 +12,15 @@ use aws_config::SdkConfig;
 use aws_sdk_lambda::Client as Lambda;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationOutput;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
 
-use crate::dir::StackDir;
+use crate::dir::{StackDir, private_folder};
+use crate::expiry;
 use crate::ministack::{ACCESS_KEY_ID, Ministack, REGION, SECRET_ACCESS_KEY};
 use crate::process::Program;
 use crate::project;
+use crate::tokens::Tokens;
 
 /// The name of the secret that the template reads at deployment.
 const SECRET_NAME: &str = "scaling/hasura";
@@ -35,8 +39,9 @@ pub struct Deployment {
     /// `bootstrap`.
     pub functions: PathBuf,
     pub stack_name: String,
-    pub admin_secret: String,
     pub jwt_key: String,
+    /// By the secret's keys.
+    pub hasura_tokens: Tokens,
     pub event_secret: String,
     pub status_token: String,
     /// The template's parameters without the secret and the architecture.
@@ -76,16 +81,20 @@ impl Deployment {
         let secret = ("HasuraSecret".to_owned(), SECRET_NAME.to_owned());
         let parameters = self.parameters.iter().chain([&secret]);
         template.deploy(dir, aws, parameters).await?;
-        self.find_deployed(&sdk, aws.endpoint()).await
+        let deployed = self.find_deployed(&sdk, aws.endpoint()).await?;
+        expiry::switch_on(&sdk, &self.template, &deployed.scaling_table).await?;
+        Ok(deployed)
     }
 
     async fn store_secret(&self, sdk: &SdkConfig) -> Result<()> {
-        let secret = serde_json::json!({
-            "admin_secret": self.admin_secret,
+        let mut secret = serde_json::json!({
             "jwt_key": self.jwt_key,
             "event_secret": self.event_secret,
             "status_token": self.status_token,
         });
+        for (key, token) in &self.hasura_tokens {
+            secret[key] = Value::String(token.expose_secret().to_owned());
+        }
         aws_sdk_secretsmanager::Client::new(sdk)
             .create_secret()
             .name(SECRET_NAME)
@@ -154,12 +163,17 @@ impl Template<'_> {
             .map(|(key, value)| format!("{key}={}", quoted(value)))
             .chain([format!("Architecture={ARCHITECTURE}")]);
         let folder = dir.data(&format!("deploy-{}", self.stack_name));
-        fs::create_dir_all(&folder)?;
+        private_folder(&folder)?;
         // The template takes the functions from the folder build/ beside it. In the checkout, that
         // folder has the functions of a real deployment.
         let template = folder.join("template.yaml");
         fs::copy(self.file, &template).with_context(|| format!("copy {}", self.file.display()))?;
-        symlink(self.functions, folder.join("build"))?;
+        let build = folder.join("build");
+        // The stack may be deployed again, with other parameters.
+        if build.is_symlink() {
+            fs::remove_file(&build)?;
+        }
+        symlink(self.functions, build)?;
         // An own configuration, because the checkout's samconfig.toml may have the settings of a
         // real deployment.
         let config = folder.join("samconfig.toml");

@@ -1,8 +1,8 @@
 //! The folder of one stack: its data, logs, keys, and the records of its processes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -28,18 +28,20 @@ impl StackDir {
     /// # Errors
     /// When another process has locked the folder, or it cannot be written.
     pub fn claim(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        }
+        private_folder(path)?;
+        // A database server that runs as another user has its own folder in here, and has to reach it.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o711))?;
         let path = path.canonicalize()?;
         let lock = lock(&path)?;
         let dir = Self { path, _lock: lock };
         leftovers::end(&dir.records(), &dir.path);
         dir.clear()?;
         for folder in [dir.records(), dir.home(), dir.tmp(), dir.path.join("logs")] {
-            fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+            private_folder(&folder)?;
         }
-        // A database server that runs as another user has its files in here.
-        fs::set_permissions(&dir.path, fs::Permissions::from_mode(0o755))?;
-        fs::set_permissions(dir.tmp(), fs::Permissions::from_mode(0o1777))?;
         Ok(dir)
     }
 
@@ -109,6 +111,16 @@ impl Drop for StackDir {
     }
 }
 
+/// Creates a folder that nobody else can look into: state, logs and temporary files of components have
+/// secrets. One from before gets that mode.
+pub(crate) fn private_folder(path: &Path) -> Result<()> {
+    let create = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+    };
+    create().with_context(|| format!("create {}", path.display()))
+}
+
 /// The kernel releases this lock when the process ends, however it ends.
 fn lock(dir: &Path) -> Result<Flock<File>> {
     let path = dir.join("lock");
@@ -148,6 +160,29 @@ mod tests {
         );
         drop(held);
         StackDir::claim(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn nobody_else_can_look_into_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stack");
+        // As an earlier version left it.
+        fs::create_dir_all(path.join("logs")).unwrap();
+        fs::set_permissions(path.join("logs"), fs::Permissions::from_mode(0o755)).unwrap();
+        let dir = StackDir::claim(&path).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(
+            mode(dir.path()),
+            0o711,
+            "a database server may pass through"
+        );
+        let folders = fs::read_dir(dir.path()).unwrap().flatten();
+        let mut folders: Vec<_> = folders.map(|entry| entry.path()).collect();
+        folders.retain(|path| path.is_dir());
+        assert_eq!(folders.len(), 4, "{folders:?}");
+        for folder in folders {
+            assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        }
     }
 
     #[test]

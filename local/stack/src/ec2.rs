@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::Value;
 
-use crate::dir::StackDir;
+use crate::dir::{StackDir, private_folder};
 use crate::health;
 use crate::ports::ReservedPort;
 use crate::process::{Process, Program};
@@ -111,7 +111,7 @@ impl Ec2Emulator {
     ) -> Result<Self> {
         let endpoint = format!("http://127.0.0.1:{}", port.port());
         let data = dir.data("ec2");
-        std::fs::create_dir_all(&data)?;
+        private_folder(&data)?;
         let process = Program::new("ec2-emulator", project::binary("ec2-emulator")?)
             .arg(format!("--listen=127.0.0.1:{}", port.port()))
             .arg(format!("--data-dir={}", data.display()))

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::private_file;
+
 /// Everything that a person, a script or a test needs to use a stack. The field `database_url` is
 /// the variable `DATABASE_URL`, and so on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -20,6 +22,13 @@ pub struct StackEnv {
     pub aws_secret_access_key: String,
     pub ec2_control_url: String,
     pub database_url: String,
+    /// The same for `psql` without arguments: what is on a command line, every user of the machine can
+    /// read.
+    pub pghost: String,
+    pub pgport: String,
+    pub pgdatabase: String,
+    pub pguser: String,
+    pub pgpassword: String,
     pub hasura_url: String,
     pub hasura_admin_secret: String,
     pub hasura_jwt_key: String,
@@ -42,7 +51,7 @@ pub struct StackEnv {
 }
 
 impl StackEnv {
-    /// Writes the file, one variable a line.
+    /// Writes the file, one variable a line. Only its owner can read it.
     ///
     /// # Errors
     /// When `path` cannot be written.
@@ -54,7 +63,7 @@ impl StackEnv {
             .iter()
             .filter_map(|(name, value)| Some(format!("{name}={}\n", quoted(value.as_str()?))))
             .collect();
-        fs::write(path, lines).with_context(|| format!("write {}", path.display()))
+        private_file::write(path, lines)
     }
 
     /// Reads the file of a running stack.
@@ -95,6 +104,7 @@ fn unquoted(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
     use super::*;
@@ -110,6 +120,11 @@ mod tests {
             aws_secret_access_key: value("secret"),
             ec2_control_url: value("control"),
             database_url: "postgres://u:p@127.0.0.1:1/scaling?sslmode=disable".to_owned(),
+            pghost: value("host"),
+            pgport: value("port"),
+            pgdatabase: value("database"),
+            pguser: value("user"),
+            pgpassword: value("password"),
             hasura_url: value("hasura"),
             hasura_admin_secret: value("admin"),
             hasura_jwt_key: value("jwt"),
@@ -136,6 +151,15 @@ mod tests {
         let path = folder.path().join("env");
         sample().write(&path).unwrap();
         assert_eq!(StackEnv::read(&path).unwrap(), sample());
+    }
+
+    #[test]
+    fn written_file_is_readable_by_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("env");
+        sample().write(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::dir::StackDir;
-use crate::graphql::program;
+use crate::graphql::{Build, program};
 use crate::health;
 use crate::ports::ReservedPort;
 use crate::process::{Process, Program};
@@ -20,6 +20,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Hasura's default number of concurrent requests.
 const WORKERS: u16 = 100;
+
+/// What docs/hasura.md recommends. Hasura's own default is a second.
+const FETCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Hasura's own time, which no setting changes.
+const LOCK: Duration = Duration::from_secs(30 * 60);
 
 /// Which events are delivered, and to which webhook.
 #[derive(Clone, Debug)]
@@ -35,6 +41,10 @@ pub struct EventOptions {
     pub secret: String,
     /// The number of concurrent requests.
     pub workers: u16,
+    /// `HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL`: the time between polls for events.
+    pub fetch_interval: Duration,
+    /// The time after which another engine sends the events that a killed one had fetched.
+    pub lock: Duration,
 }
 
 impl EventOptions {
@@ -47,6 +57,8 @@ impl EventOptions {
             webhook_url: webhook_url.to_owned(),
             secret: secret.to_owned(),
             workers: WORKERS,
+            fetch_interval: FETCH_INTERVAL,
+            lock: LOCK,
         }
     }
 }
@@ -66,12 +78,17 @@ impl Events {
     /// database: quotes its log.
     pub async fn start(dir: &StackDir, port: ReservedPort, options: &EventOptions) -> Result<Self> {
         let address = format!("127.0.0.1:{}", port.port());
-        let program = Program::new(&options.name, program()?)
+        let program = Program::new(&options.name, program(Build::Dev)?)
             .arg("deliver")
             .arg("--metadata")
             .arg(&options.metadata)
             .args(["--listen", &address])
             .args(["--workers", &options.workers.to_string()])
+            .args([
+                "--fetch-interval-ms",
+                &options.fetch_interval.as_millis().to_string(),
+            ])
+            .args(["--lock-seconds", &options.lock.as_secs().to_string()])
             .env("DATABASE_URL", &options.database_url)
             .env("HASURA_EVENT_URL", &options.webhook_url)
             .env("HASURA_EVENT_SECRET", &options.secret);

@@ -1,7 +1,7 @@
 //! The keys that sign users' tokens, in place of a real deployment's login service.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -15,6 +15,8 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+
+use crate::private_file;
 
 /// How a token is signed: the two accepted algorithms, and two classic attacks for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,10 +95,10 @@ impl UserKeys {
             .create(folder)
             .with_context(|| format!("create {}", folder.display()))?;
         let rsa: Pkcs8V1Der<'_> = self.rsa.as_der().context("encode the RSA key")?;
-        write_private(&folder.join(RSA_FILE), rsa.as_ref())?;
+        private_file::write(&folder.join(RSA_FILE), rsa.as_ref())?;
         // Written last: this file means that both keys exist.
         let ec = self.ec.to_pkcs8v1().context("encode the EC key")?;
-        write_private(&folder.join(EC_FILE), ec.as_ref())
+        private_file::write(&folder.join(EC_FILE), ec.as_ref())
     }
 
     /// The id (`kid`) of the key that `algorithm` signs with, as in the key set.
@@ -179,17 +181,6 @@ impl UserKeys {
 
 const RSA_FILE: &str = "rs256.pk8";
 const EC_FILE: &str = "es256.pk8";
-
-fn write_private(path: &Path, content: &[u8]) -> Result<()> {
-    let open = || {
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(path)
-    };
-    open()
-        .and_then(|mut file| std::io::Write::write_all(&mut file, content))
-        .with_context(|| format!("write {}", path.display()))
-}
 
 #[cfg(test)]
 mod tests {

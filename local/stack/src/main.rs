@@ -6,12 +6,14 @@ use std::str::FromStr;
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use local_stack::demo::{DemoOptions, demo};
+use local_stack::doctor::Doctor;
 use local_stack::env_file::StackEnv;
 use local_stack::invoke::invoke;
 use local_stack::keys::{Algorithm, UserKeys};
 use local_stack::ministack::sdk_config;
 use local_stack::options::StackChoice;
 use local_stack::token::Token;
+use local_stack::tokens::MakeTokens;
 use local_stack::up::{UpOptions, up};
 use local_stack::upgrade::{AppVersion, ImageUpgrade, has_failed};
 
@@ -43,10 +45,14 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         algorithm: SigningAlgorithm,
     },
+    /// Makes the functions' tokens for Hasura: reads the secret as JSON, prints it with new tokens
+    Tokens(MakeTokens),
     /// Requests a new image for a region, as a deploy pipeline does
     Upgrade(ImageUpgrade),
     /// Publishes the client version that users should run, which swaps in a warm image of that client
     AppVersion(AppVersion),
+    /// Says whether the running stack is as it has to be, and what to do if it is not
+    Doctor(Doctor),
     /// Invokes a function of the running stack and prints its response
     Invoke {
         #[command(flatten)]
@@ -106,6 +112,7 @@ async fn run(command: Command) -> Result<()> {
             println!("{}", token.sign(&keys)?);
             Ok(())
         }
+        Command::Tokens(tokens) => tokens.run(),
         Command::Upgrade(upgrade) => {
             let response = upgrade.request().await?;
             println!("{response:#}");
@@ -116,6 +123,7 @@ async fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::AppVersion(version) => version.publish().await,
+        Command::Doctor(doctor) => doctor.examine().await,
         Command::Invoke {
             stack,
             function,

@@ -1,5 +1,6 @@
 //! The local AWS: Lambda, `CloudFormation`, DynamoDB, `EventBridge`, SQS, Secrets Manager, logs.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -28,6 +29,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Ministack {
     process: Process,
     endpoint: String,
+    calls: PathBuf,
 }
 
 impl Ministack {
@@ -45,10 +47,14 @@ impl Ministack {
         ec2_endpoint: Option<&str>,
     ) -> Result<Self> {
         let endpoint = format!("http://127.0.0.1:{}", port.port());
-        let mut program = Program::new("ministack", project::python_tool("ministack")?)
+        let calls = dir.data("ministack").join("iam-calls.jsonl");
+        let mut program = Program::new("ministack", project::python_tool("python3")?)
+            // ministack with rules of the real AWS that it lacks.
+            .arg(project::root().join("local/stack/real_aws.py"))
             .env("BIND_HOST", "127.0.0.1")
             // Checks roles and their policies, as AWS does.
             .env("AUTH", "true")
+            .env("SCALING_IAM_CALLS", &calls)
             .env("IOT_MTLS_ENABLED", "0")
             .env("STATE_DIR", dir.data("ministack").join("state"))
             .env("S3_DATA_DIR", dir.data("ministack").join("s3"))
@@ -65,7 +71,18 @@ impl Ministack {
         process
             .ready(START_TIMEOUT, async || health::responds(&health).await)
             .await?;
-        Ok(Self { process, endpoint })
+        Ok(Self {
+            process,
+            endpoint,
+            calls,
+        })
+    }
+
+    /// The file with the calls that roles were asked for, one JSON object a line: the caller's access
+    /// key and principal, the action, the resource and DynamoDB's partition keys. Each is there once. Calls to EC2 are in the
+    /// emulator's ledger.
+    pub fn calls(&self) -> &Path {
+        &self.calls
     }
 
     pub fn endpoint(&self) -> &str {

@@ -13,6 +13,10 @@ use crate::world::World;
 /// The name of the default stack. Its file of variables is `.local/env`.
 pub const DEFAULT_NAME: &str = "default";
 
+/// The longest name of a stack. The CloudFormation stack's is 8 characters longer, and may have 42:
+/// `docs/deploy.md`.
+pub const LONGEST_NAME: usize = 34;
+
 /// Selects a stack.
 #[derive(Args, Clone, Debug)]
 pub struct StackChoice {
@@ -51,10 +55,12 @@ impl StackChoice {
 pub(crate) fn parse_name(name: &str) -> Result<String, String> {
     let letters_first = name.starts_with(|c: char| c.is_ascii_alphabetic());
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if letters_first && plain && name.len() <= 40 {
+    if letters_first && plain && name.len() <= LONGEST_NAME {
         return Ok(name.to_owned());
     }
-    Err("use a letter, then letters, digits and hyphens, at most 40 characters".to_owned())
+    Err(format!(
+        "use a letter, then letters, digits and hyphens, at most {LONGEST_NAME} characters"
+    ))
 }
 
 /// Whether the schedule runs a pass for every region each minute.
@@ -76,7 +82,7 @@ pub struct StackOptions {
     /// Whether a reconcile pass runs every minute
     #[arg(long, value_enum, default_value_t)]
     pub schedule: Schedule,
-    /// Sets a parameter of template.yaml, such as SessionsPerUser=5
+    /// Sets a parameter of template.yaml, such as SessionsPerUser=5; MaxWaitSeconds is 20 here
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     pub parameters: Vec<(String, String)>,
     /// The regions whose EC2 events are forwarded to the home region, separated by commas;
@@ -137,7 +143,8 @@ mod tests {
 
     #[test]
     fn stack_name_that_is_not_a_plain_word_is_rejected() {
-        for name in ["", "../up", "1st", "a b", "a/b"] {
+        let too_long = "a".repeat(LONGEST_NAME + 1);
+        for name in ["", "../up", "1st", "a b", "a/b", &too_long] {
             assert!(parse_name(name).is_err(), "{name:?}");
         }
         assert_eq!(parse_name("e2e-1").as_deref(), Ok("e2e-1"));

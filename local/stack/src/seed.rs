@@ -120,7 +120,10 @@ pub(crate) async fn insert_rows(
     ) {
         insert_regions(objects: $regions) { affected_rows }
         insert_images(objects: $images) { affected_rows }
-        insert_app_versions(objects: $versions) { affected_rows }
+        insert_app_versions(
+            objects: $versions,
+            on_conflict: { constraint: app_versions_pkey, update_columns: [version, client_sha] }
+        ) { affected_rows }
     }";
     let version = json!({
         "environment": ENVIRONMENT,

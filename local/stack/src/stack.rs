@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 use aws_config::SdkConfig;
 use serde_json::Value;
 use tokio::select;
-use uuid::Uuid;
 
 use crate::deploy::{Deployment, Template, function_url};
 use crate::dir::StackDir;
@@ -25,9 +24,11 @@ use crate::operator::Operator;
 use crate::options::{Schedule, StackOptions};
 use crate::ports::Ports;
 use crate::postgres::Postgres;
+use crate::private_file::random_secret;
 use crate::project;
 use crate::steps::step;
 use crate::token::{AUDIENCE, ISSUER, Token};
+use crate::tokens;
 
 /// A running stack with the template deployed and an empty database.
 ///
@@ -83,7 +84,7 @@ impl Stack {
 
         // Deploying the functions needs no database, so both happen at the same time.
         let hasura_url = format!("http://127.0.0.1:{}", graphql_port.port());
-        let deployment = deployment(options, &secrets, &hasura_url, &jwks);
+        let deployment = deployment(options, &secrets, &hasura_url, &jwks)?;
         let functions = Box::pin(async {
             let start = Ministack::start(&dir, aws_port, Some(ec2.endpoint()));
             let ministack = step("start the local AWS", start).await?;
@@ -113,6 +114,7 @@ impl Stack {
             None => None,
         };
 
+        let login = postgres.login();
         let env = StackEnv {
             stack_name: deployment.stack_name,
             aws_endpoint_url: ministack.endpoint().to_owned(),
@@ -122,6 +124,11 @@ impl Stack {
             aws_secret_access_key: SECRET_ACCESS_KEY.to_owned(),
             ec2_control_url: ec2.control_url(),
             database_url: postgres.url(),
+            pghost: login.host,
+            pgport: login.port.to_string(),
+            pgdatabase: login.database,
+            pguser: login.user,
+            pgpassword: login.password,
             hasura_url,
             hasura_admin_secret: secrets.admin,
             hasura_jwt_key: secrets.jwt_key,
@@ -291,7 +298,7 @@ fn deployment(
     secrets: &Secrets,
     hasura_url: &str,
     jwks: &JwksServer,
-) -> Deployment {
+) -> Result<Deployment> {
     let enabled = options.schedule == Schedule::On;
     let own = [
         ("HasuraUrl", hasura_url.to_owned()),
@@ -299,21 +306,23 @@ fn deployment(
         ("JwtIssuer", ISSUER.to_owned()),
         ("JwtAudience", AUDIENCE.to_owned()),
         ("ScheduleEnabled", enabled.to_string()),
+        // The local AWS has enough executions for users who wait.
+        ("MaxWaitSeconds", "20".to_owned()),
     ];
     let own = own.map(|(name, value)| (name.to_owned(), value));
-    Deployment {
+    Ok(Deployment {
         template: project::root().join("template.yaml"),
         functions: project::local().join("functions"),
         stack_name: format!("scaling-{}", options.stack.name),
-        admin_secret: secrets.admin.clone(),
         jwt_key: secrets.jwt_key.clone(),
+        hasura_tokens: tokens::make(&secrets.jwt_key.clone().into(), tokens::DAYS)?,
         event_secret: secrets.event.clone(),
         status_token: secrets.status.clone(),
         parameters: own
             .into_iter()
             .chain(options.parameters.iter().cloned())
             .collect(),
-    }
+    })
 }
 
 /// Forwards the EC2 events of `regions`, if there are any, to the home region.
@@ -323,9 +332,4 @@ async fn forward(aws: &Ministack, service: &str, regions: &[String]) -> Result<(
     }
     let what = format!("forward EC2 events from {} to {REGION}", regions.join(", "));
     step(what, forward_events(&aws.sdk_config(), service, regions)).await
-}
-
-/// 64 hexadecimal digits: an HS256 key needs at least 32 bytes.
-fn random_secret() -> String {
-    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }

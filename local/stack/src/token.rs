@@ -108,7 +108,7 @@ impl Token {
 /// Seconds since 1970.
 // The only use of the wall clock in this crate.
 #[allow(clippy::disallowed_methods)]
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -104,7 +104,7 @@ Check the service's health:      curl -sS {status}healthz
 Show what a pass would change:   {binary} invoke{name} reconcile '{{\"dry_run\":true}}'
 Request a new image:             {binary} upgrade{name}
 Swap the new image in:           {binary} app-version{name}   (once the status shows free slots on it)
-Watch instances and slots:       watch -n1 \"psql -X '{database}' -c 'TABLE instances' -c 'TABLE slots'\"
+Watch instances and slots:       watch -n1 \"psql -X -c 'TABLE instances' -c 'TABLE slots'\"
 Watch database events:           watch -n1 \"curl -sS '{events}/deliveries?limit=20'\"
 Follow all logs:                 tail -F {logs}/*.log {agents}/*.log
 

@@ -1,6 +1,7 @@
 //! What executing a plan needs, and the helpers of every step.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -10,6 +11,7 @@ use crate::db::{DbError, InstanceDatabase, WriteResult};
 use crate::host::HostHandler;
 use crate::ids::{InstanceId, UniqueIds};
 use crate::lock::Lease;
+use crate::model::LaunchTally;
 use crate::report::StepResult;
 use crate::scaling::{Action, Plan, ScalingAlgorithm, Snapshot, Step};
 use crate::store::StateStore;
@@ -25,6 +27,8 @@ pub struct Executor<'a> {
     pub ids: &'a dyn UniqueIds,
     pub launches: &'a LaunchSettings,
     pub lease: &'a Lease,
+    /// The tally of launches, kept up to date while this plan launches.
+    pub tally: Mutex<LaunchTally>,
     /// No step begins after this time.
     pub deadline: Timestamp,
     pub snapshot: &'a Snapshot,
@@ -69,6 +73,13 @@ impl Executor<'_> {
             results.push(StepResult::failed(verb, reason));
         }
         self.instances
+    }
+
+    /// Changes the tally of launches, and returns it.
+    pub(super) fn tally(&self, change: impl FnOnce(&mut LaunchTally)) -> LaunchTally {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut tally);
+        tally.clone()
     }
 
     pub(super) fn check_time(&self) -> Result<(), Stop> {

@@ -1,95 +1,97 @@
-//! Launching: record the intent, call `RunInstances`, insert the rows, close the intent. If a
-//! function dies in between, the next pass finds the open intent and continues.
+//! Launching what a plan asks for: resuming open intents, then trying the options in order. One
+//! request launches one instance, so that each has its own intent and its own agent token.
 
 use super::executor::{Executor, Stop};
-use super::launch_request::{LaunchRequestError, Placement};
-use crate::db::DbError;
-use crate::host::{HostError, HostErrorKind};
-use crate::ids::{ClientSha, ImageId, LaunchId};
+use super::launch_batch::{AT_ONCE, EarlierRequest, LaunchOutcome};
+use super::launch_request::Placement;
+use crate::ids::{ClientSha, ImageId};
 use crate::lock::LockError;
-use crate::model::{CapacityRefusal, Intent, Machine, NewInstance};
+use crate::model::Intent;
 use crate::report::StepResult;
-use crate::scaling::{Fleet, LaunchOption, Step};
-use crate::store::IntentClosure;
+use crate::scaling::{Action, Fleet, LaunchOption, Plan, Step};
 
-/// The outcome of one attempt at one launch.
-enum LaunchAttempt {
-    /// This many instances were launched, and the intent is closed.
-    Launched(usize),
-    /// EC2 had no capacity: the intent is closed, and the refusal is recorded. The next option may
-    /// succeed.
-    NoCapacity(HostError),
-    /// The request cannot succeed: the intent is closed.
-    Refused(HostError),
-    /// Unknown or unfinished, and why: the intent stays open.
-    Open(String),
-    /// This many replicas were launched. They are known from EC2's listing only, which lags: the
-    /// intent stays open until the listing contains them all.
-    Unlisted(usize),
-}
-
-/// Whether an earlier pass may have sent a launch's request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum EarlierRequest {
-    None,
-    Possible,
+/// The launches of one step in one pool.
+struct Group {
+    /// How many instances the step needs from this pool.
+    count: u32,
+    requested: u32,
+    /// How many of the requested ones were not refused: they exist, or may exist.
+    taken: u32,
+    outcomes: Vec<LaunchOutcome>,
 }
 
 impl Executor<'_> {
-    /// Sends the request of an open intent again, under the same token. Returns false if the
-    /// outcome is still unknown.
+    /// Sends the requests of all open intents again, each under its own token. Returns false if
+    /// the outcome of one is still unknown.
     pub(super) async fn resume(
         &self,
-        step: &Step,
-        launch: &LaunchId,
+        plan: &Plan,
         results: &mut Vec<StepResult>,
     ) -> Result<bool, Stop> {
-        let intents = &self.snapshot.open_intents;
-        let Some(intent) = intents.iter().find(|intent| intent.launch_id == *launch) else {
-            results.push(StepResult::failed(
-                &step.action,
-                "the snapshot does not have this intent",
-            ));
-            return Ok(true);
-        };
-        let attempt = if intent.is_resumable(self.now) {
-            self.request_launch(intent, EarlierRequest::Possible)
-                .await?
-        } else {
-            self.look_up(intent, EarlierRequest::Possible).await?
-        };
-        let settled = !matches!(attempt, LaunchAttempt::Open(_));
-        results.push(match attempt {
-            LaunchAttempt::Launched(rows) => {
-                StepResult::launched(&step.action, rows, format!("{rows} launched"))
+        let mut open: Vec<(&Step, &Intent)> = vec![];
+        for step in &plan.steps {
+            let Action::ResumeLaunch { launch } = &step.action else {
+                continue;
+            };
+            let mut intents = self.snapshot.open_intents.iter();
+            match intents.find(|intent| intent.launch_id == *launch) {
+                Some(intent) => open.push((step, intent)),
+                None => {
+                    let reason = "the snapshot does not have this intent";
+                    results.push(StepResult::failed(&step.action, reason));
+                }
             }
-            LaunchAttempt::Unlisted(n) => StepResult::launched(&step.action, n, unlisted(n)),
-            LaunchAttempt::NoCapacity(error) | LaunchAttempt::Refused(error) => {
-                StepResult::failed(&step.action, error)
+        }
+        for batch in open.chunks(AT_ONCE) {
+            self.check_time()?;
+            let intents: Vec<_> = batch.iter().map(|(_, intent)| *intent).collect();
+            let outcomes = self
+                .request_launches(&intents, EarlierRequest::Possible)
+                .await?;
+            for ((step, _), outcome) in batch.iter().zip(&outcomes) {
+                results.push(match outcome {
+                    LaunchOutcome::Launched(n) => {
+                        StepResult::launched(&step.action, *n, format!("{n} launched"))
+                    }
+                    LaunchOutcome::Unlisted(n) => {
+                        StepResult::launched(&step.action, *n, unlisted(*n))
+                    }
+                    LaunchOutcome::NoCapacity(why)
+                    | LaunchOutcome::Refused(why)
+                    | LaunchOutcome::Impossible(why)
+                    | LaunchOutcome::Open(why) => StepResult::failed(&step.action, why),
+                });
             }
-            LaunchAttempt::Open(reason) => StepResult::failed(&step.action, reason),
-        });
-        Ok(settled)
+            if outcomes.iter().any(LaunchOutcome::is_open) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// Tries the options in order until EC2 has capacity for one.
+    /// Tries the options in order until all instances are launched. What one pool has no capacity
+    /// for is requested from the next. Returns false if the outcome of a launch is unknown: nothing
+    /// else may be launched then.
     pub(super) async fn launch(
         &self,
         step: &Step,
-        image_id: &ImageId,
-        client_sha: &ClientSha,
+        image: (&ImageId, &ClientSha),
         options: &[LaunchOption],
+        plan: &Plan,
         results: &mut Vec<StepResult>,
-    ) -> Result<(), Stop> {
+    ) -> Result<bool, Stop> {
+        self.check_time()?;
         let settings = &self.snapshot.settings;
         let before = results.len();
         let groups = match self.host.security_groups(&settings.security_groups).await {
             Ok(groups) => groups,
             Err(error) => {
                 results.push(StepResult::failed("look up regions.security_groups", error));
-                return Ok(());
+                return Ok(true);
             }
         };
+        let mut room = LaunchOption::most(options);
+        let mut missing_slots = u32::MAX;
         for option in options {
             let subnets = match self.host.subnets(&option.choice.subnet).await {
                 Ok(subnets) => subnets,
@@ -99,20 +101,32 @@ impl Executor<'_> {
                     continue;
                 }
             };
+            let capacity = option.choice.capacity.max(1);
             for subnet_id in subnets
                 .into_iter()
-                .filter(|id| !self.was_refused_recently(option, id))
+                .filter(|id| !plan.rests(&option.choice, id, image.0, self.now))
             {
-                self.check_time()?;
+                let count = option.count.min(missing_slots.div_ceil(capacity)).min(room);
+                let each = LaunchOption {
+                    count: match self.algorithm.fleet() {
+                        // Instances of one request would share their user data, and so their
+                        // agent's token.
+                        Fleet::Instances => 1,
+                        Fleet::Replicas => count,
+                    },
+                    choice: option.choice.clone(),
+                };
                 let placement = Placement {
-                    option,
+                    option: &each,
                     subnet_id,
                     security_group_ids: groups.clone(),
                 };
-                let image = (image_id, client_sha);
-                if self.launch_in(step, image, placement, results).await? {
-                    return Ok(());
+                let group = self.launch_in(image, &placement, count, results).await?;
+                if group.is_open() || group.is_over() {
+                    return Ok(!group.is_open());
                 }
+                room = room.saturating_sub(group.taken);
+                missing_slots = (count - group.taken).saturating_mul(capacity);
             }
         }
         // Not added if a result above already says what went wrong.
@@ -120,227 +134,151 @@ impl Executor<'_> {
             let reason = "EC2 has no capacity for any launch choice, now or in the last minutes";
             results.push(StepResult::failed(&step.action, reason));
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Launches in one subnet. Returns whether the step is over: launched, unknown, or denied. If
-    /// it is not, the next subnet or option may succeed.
+    /// Launches up to `count` instances in one pool, and adds one result for them.
     async fn launch_in(
         &self,
-        step: &Step,
         image: (&ImageId, &ClientSha),
-        placement: Placement<'_>,
+        placement: &Placement<'_>,
+        count: u32,
         results: &mut Vec<StepResult>,
-    ) -> Result<bool, Stop> {
-        let LaunchOption { choice, count } = placement.option;
-        let step_name = format!(
-            "launch {count} x {} in {}",
-            choice.machine(),
-            placement.subnet_id
-        );
-        let intent = match self.launches.intent(
-            self.algorithm.fleet(),
-            &self.snapshot.settings,
-            image,
-            placement,
-            self.ids,
-            self.now,
-        ) {
-            Ok(intent) => intent,
-            Err(error) => {
-                results.push(StepResult::failed(&step.action, error));
-                return Ok(true);
-            }
+    ) -> Result<Group, Stop> {
+        let mut group = Group {
+            count,
+            requested: 0,
+            taken: 0,
+            outcomes: vec![],
         };
-        match self.store.open_intent(self.lease, &intent).await {
-            Ok(()) => {}
-            Err(error @ LockError::Lost { .. }) => return Err(Stop::LockLost(error.to_string())),
-            Err(error) => {
-                results.push(StepResult::failed(step_name, error));
-                return Ok(true);
-            }
+        let ended = self.launch_group(image, placement, &mut group).await;
+        let machine = placement.option.choice.machine();
+        let name = format!("launch {count} x {machine} in {}", placement.subnet_id);
+        // A pass whose time is used up still reports what it has launched.
+        if ended.is_ok() || !group.outcomes.is_empty() {
+            results.push(group.result(name));
         }
-        let attempt = self.request_launch(&intent, EarlierRequest::None).await?;
-        let is_over = match &attempt {
-            LaunchAttempt::NoCapacity(_) => false,
-            LaunchAttempt::Refused(error) => error.kind == HostErrorKind::Denied,
-            // An open launch may have succeeded: another choice could then launch too many.
-            LaunchAttempt::Launched(_) | LaunchAttempt::Unlisted(_) | LaunchAttempt::Open(_) => {
-                true
-            }
-        };
-        results.push(match attempt {
-            LaunchAttempt::Launched(rows) => {
-                StepResult::launched(step_name, rows, format!("{rows} launched"))
-            }
-            LaunchAttempt::Unlisted(n) => StepResult::launched(step_name, n, unlisted(n)),
-            // Not a failure: the next subnet or option may have capacity.
-            LaunchAttempt::NoCapacity(error) => StepResult::ok(
-                step_name,
-                format!("no capacity, the next one is tried: {error}"),
-            ),
-            LaunchAttempt::Refused(error) => StepResult::failed(step_name, error),
-            LaunchAttempt::Open(reason) => StepResult::failed(step_name, reason),
-        });
-        Ok(is_over)
+        ended.map(|()| group)
     }
 
-    fn was_refused_recently(&self, option: &LaunchOption, subnet_id: &str) -> bool {
-        let mut refusals = self.snapshot.refusals.iter();
-        refusals.any(|refusal| refusal.covers(&option.choice, subnet_id, self.now))
-    }
-
-    /// Calls `RunInstances` for a recorded intent, and does what follows from the answer.
-    async fn request_launch(
+    /// Records and requests the group's launches, some at a time, until one of them fails.
+    async fn launch_group(
         &self,
-        intent: &Intent,
-        earlier: EarlierRequest,
-    ) -> Result<LaunchAttempt, Stop> {
-        let error = match self
-            .host
-            .launch(&intent.client_token, &intent.request)
-            .await
-        {
-            Ok(machines) => return self.finish(intent, &machines).await,
-            Err(error) => error,
-        };
-        match error.kind {
-            HostErrorKind::Capacity => {
-                let refusal = Some(CapacityRefusal::of(&intent.request, self.now));
-                self.close(
-                    intent,
-                    "no capacity",
-                    refusal,
-                    LaunchAttempt::NoCapacity(error),
+        image: (&ImageId, &ClientSha),
+        placement: &Placement<'_>,
+        group: &mut Group,
+    ) -> Result<(), Stop> {
+        let each = placement.option.count.max(1);
+        let launches: Vec<_> = (0..group.count / each).collect();
+        for batch in launches.chunks(AT_ONCE) {
+            self.check_time()?;
+            let intents = batch.iter().map(|_| {
+                self.launches.intent(
+                    self.algorithm.fleet(),
+                    &self.snapshot.settings,
+                    image,
+                    placement.clone(),
+                    self.ids,
+                    self.now,
                 )
-                .await
-            }
-            // Machines may exist under this token: they are looked up, and nothing is launched.
-            HostErrorKind::AlreadyTerminated | HostErrorKind::TokenMismatch => {
-                self.look_up(intent, EarlierRequest::Possible).await
-            }
-            // An earlier attempt may have succeeded before a setting or permission was changed:
-            // what it launched must be recorded.
-            HostErrorKind::Denied | HostErrorKind::Invalid | HostErrorKind::Gone => {
-                match self.look_up(intent, earlier).await? {
-                    LaunchAttempt::Launched(0) => Ok(LaunchAttempt::Refused(error)),
-                    found => Ok(found),
+            });
+            let intents: Vec<_> = match intents.collect::<Result<_, _>>() {
+                Ok(intents) => intents,
+                Err(error) => {
+                    let impossible = LaunchOutcome::Impossible(error.to_string());
+                    group.outcomes.push(impossible);
+                    break;
                 }
-            }
-            HostErrorKind::Unclear | HostErrorKind::LeaseTooShort => Ok(LaunchAttempt::Open(
-                format!("{error}; requested again under the same token"),
-            )),
-        }
-    }
-
-    /// Records the machines that were launched under the intent's token, without launching.
-    async fn look_up(
-        &self,
-        intent: &Intent,
-        earlier: EarlierRequest,
-    ) -> Result<LaunchAttempt, Stop> {
-        match self.host.launched_under(&intent.client_token).await {
-            Ok(machines)
-                if machines.is_empty()
-                    && earlier == EarlierRequest::Possible
-                    && self.may_lag(intent) =>
-            {
-                let reason = "EC2 does not list it, but listings lag";
-                Ok(LaunchAttempt::Open(reason.to_owned()))
-            }
-            Ok(machines) => self.finish(intent, &machines).await,
-            Err(error) => Ok(LaunchAttempt::Open(error.to_string())),
-        }
-    }
-
-    /// Whether machines of this launch may be missing from listings because those lag: for as long
-    /// as an unknown machine is left alone for the same reason.
-    fn may_lag(&self, intent: &Intent) -> bool {
-        let age = self.now.duration_since(intent.created_at);
-        age < self.snapshot.settings.timeouts.orphan
-    }
-
-    /// Records a launch's machines, and closes the intent if that is complete.
-    async fn finish(&self, intent: &Intent, machines: &[Machine]) -> Result<LaunchAttempt, Stop> {
-        match self.algorithm.fleet() {
-            Fleet::Instances => self.finish_instances(intent, machines).await,
-            Fleet::Replicas => self.finish_replicas(intent, machines).await,
-        }
-    }
-
-    /// Inserts the rows of a launch, then closes its intent.
-    async fn finish_instances(
-        &self,
-        intent: &Intent,
-        machines: &[Machine],
-    ) -> Result<LaunchAttempt, Stop> {
-        let Some(database) = self.instances else {
-            return Ok(LaunchAttempt::Open(
-                LaunchRequestError::NoHasura.to_string(),
-            ));
-        };
-        let rows: Vec<NewInstance> = machines
-            .iter()
-            .filter(|machine| !machine.state.is_going())
-            .map(|machine| NewInstance {
-                id: machine.id.clone(),
-                launch_id: intent.launch_id.clone(),
-                image_id: intent.request.image_id.clone(),
-                client_sha: intent.request.client_sha.clone(),
-                instance_type: intent.request.instance_type.clone(),
-                capacity: intent.request.capacity,
-                launched_at: machine.launched_at,
-            })
-            .collect();
-        if !rows.is_empty() {
-            match database.record_instances(&self.lease.fence(), &rows).await {
-                Ok(_) => {}
-                Err(error @ DbError::Fenced { .. }) => {
+            };
+            let tally = self.tally(|tally| {
+                for intent in &intents {
+                    tally.add(intent.request.count, intent.created_at);
+                }
+            });
+            match self.store.open_intents(self.lease, &intents, &tally).await {
+                Ok(()) => {}
+                Err(error @ LockError::Lost { .. }) => {
                     return Err(Stop::LockLost(error.to_string()));
                 }
-                Err(error) => return Ok(LaunchAttempt::Open(error.to_string())),
+                // They may have been recorded.
+                Err(error) => {
+                    group.outcomes.push(LaunchOutcome::Open(error.to_string()));
+                    break;
+                }
+            }
+            let intents: Vec<_> = intents.iter().collect();
+            let outcomes = self
+                .request_launches(&intents, EarlierRequest::None)
+                .await?;
+            for (intent, outcome) in intents.iter().zip(&outcomes) {
+                group.requested += intent.request.count;
+                if !outcome.is_refused() {
+                    group.taken += intent.request.count;
+                }
+            }
+            group.outcomes.extend(outcomes);
+            // Others would fare alike.
+            if group.taken < group.requested || group.is_open() {
+                break;
             }
         }
-        let outcome = format!("{} of {} launched", rows.len(), intent.request.count);
-        self.close(intent, &outcome, None, LaunchAttempt::Launched(rows.len()))
-            .await
+        Ok(())
+    }
+}
+
+impl Group {
+    fn is_open(&self) -> bool {
+        self.outcomes.iter().any(LaunchOutcome::is_open)
     }
 
-    /// Closes a launch of replicas once EC2's listing has them all, or does not lag that long.
-    async fn finish_replicas(
-        &self,
-        intent: &Intent,
-        machines: &[Machine],
-    ) -> Result<LaunchAttempt, Stop> {
-        let launched = machines.len();
-        let is_listed = |machine: &Machine| {
-            machine.state.is_going() || self.snapshot.machines.contains_key(&machine.id)
-        };
-        if !machines.iter().all(is_listed) && self.may_lag(intent) {
-            return Ok(LaunchAttempt::Unlisted(launched));
+    /// Nothing is left for another pool, or it would fail there too.
+    fn is_over(&self) -> bool {
+        let is_impossible = |outcome: &_| matches!(outcome, LaunchOutcome::Impossible(_));
+        self.taken == self.count || self.outcomes.iter().any(is_impossible)
+    }
+
+    /// One result for all launches, with the first reason of each kind of problem.
+    fn result(&self, name: String) -> StepResult {
+        let (mut launched, mut unlisted_count, mut open_count) = (0, 0, 0);
+        let (mut open, mut refused, mut no_capacity) = (None, None, None);
+        for outcome in &self.outcomes {
+            match outcome {
+                LaunchOutcome::Launched(n) => launched += n,
+                LaunchOutcome::Unlisted(n) => unlisted_count += n,
+                LaunchOutcome::NoCapacity(why) => no_capacity = no_capacity.or(Some(why)),
+                LaunchOutcome::Refused(why) | LaunchOutcome::Impossible(why) => {
+                    refused = refused.or(Some(why));
+                }
+                LaunchOutcome::Open(why) => {
+                    open_count += 1;
+                    open = open.or(Some(why));
+                }
+            }
         }
-        let outcome = format!("{launched} of {} launched", intent.request.count);
-        self.close(intent, &outcome, None, LaunchAttempt::Launched(launched))
-            .await
-    }
-
-    /// Closes the intent. Returns `then`, or an open attempt if that failed.
-    async fn close(
-        &self,
-        intent: &Intent,
-        outcome: &str,
-        refusal: Option<CapacityRefusal>,
-        then: LaunchAttempt,
-    ) -> Result<LaunchAttempt, Stop> {
-        let closure = IntentClosure {
-            launch_id: intent.launch_id.clone(),
-            outcome: outcome.to_owned(),
-            refusal,
-        };
-        match self.store.close_intent(self.lease, &closure).await {
-            Ok(()) => Ok(then),
-            Err(error @ LockError::Lost { .. }) => Err(Stop::LockLost(error.to_string())),
-            Err(error) => Ok(LaunchAttempt::Open(error.to_string())),
+        let left = self.count - self.taken;
+        let mut parts = vec![];
+        if launched > 0 {
+            parts.push(format!("{launched} launched"));
+        }
+        if unlisted_count > 0 {
+            parts.push(unlisted(unlisted_count));
+        }
+        if let Some(why) = open {
+            parts.push(format!("{open_count} open: {why}"));
+        }
+        match (refused, no_capacity) {
+            (Some(why), _) => parts.push(format!("{left} not launched: {why}")),
+            // Not a failure: the next subnet or option may have capacity.
+            (None, Some(why)) => parts.push(format!("no capacity for {left}: {why}")),
+            (None, None) if left > 0 => parts.push(format!("{left} not requested")),
+            (None, None) => {}
+        }
+        let launches = launched + unlisted_count;
+        StepResult {
+            step: name,
+            ok: open.is_none() && refused.is_none(),
+            result: parts.join("; "),
+            launched: (launches > 0).then_some(launches),
         }
     }
 }

@@ -3,15 +3,16 @@
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use crate::agent_token::{AgentTokens, TokenError};
 use crate::host::tags;
-use crate::ids::{ClientSha, ClientToken, ImageId, LaunchId, UniqueIds};
-use crate::model::{Intent, LaunchRequest};
-use crate::scaling::{Fleet, LaunchOption};
-use crate::settings::RegionSettings;
+use crate::ids::{ClientSha, ClientToken, ImageId, LaunchId, RandomIds, UniqueIds};
+use crate::model::{Image, Intent, LaunchRequest};
+use crate::scaling::{Fleet, LaunchOption, TokenPolicy, algorithm};
+use crate::settings::{LaunchChoice, RegionSettings};
 use crate::user_data::{AgentAccess, UserData, UserDataError};
 
 /// With one hop, the metadata service answers only the host and containers on the host's network.
@@ -39,7 +40,7 @@ impl fmt::Debug for LaunchSettings {
 
 #[derive(Debug, Error)]
 pub(super) enum LaunchRequestError {
-    #[error(transparent)]
+    #[error("table `regions`, column `user_data_template`: {0}")]
     UserData(#[from] UserDataError),
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -47,7 +48,25 @@ pub(super) enum LaunchRequestError {
     NoHasura,
 }
 
+/// The tokens of one launch.
+pub(super) struct LaunchTokens {
+    token: SecretString,
+    /// Of the key that Hasura will have.
+    next: Option<SecretString>,
+}
+
+impl LaunchTokens {
+    pub(super) fn access<'a>(&'a self, hasura_url: &'a str) -> AgentAccess<'a> {
+        AgentAccess {
+            hasura_url,
+            token: self.token.expose_secret(),
+            next_token: self.next.as_ref().map(ExposeSecret::expose_secret),
+        }
+    }
+}
+
 /// Where one launch goes, with the ids that were looked up.
+#[derive(Clone)]
 pub(super) struct Placement<'a> {
     pub(super) option: &'a LaunchOption,
     pub(super) subnet_id: String,
@@ -55,11 +74,58 @@ pub(super) struct Placement<'a> {
 }
 
 impl LaunchSettings {
-    /// The age from which an instance is replaced because its agent's token ends; without tokens,
-    /// never.
-    pub fn renew_after(&self) -> SignedDuration {
-        let tokens = self.tokens.as_ref();
-        tokens.map_or(SignedDuration::MAX, AgentTokens::renew_after)
+    /// When agents' tokens are renewed; none in a stack of replicas only.
+    pub fn token_policy(&self) -> Option<TokenPolicy> {
+        self.tokens.as_ref().map(AgentTokens::policy)
+    }
+
+    /// The tokens in a launch's user data; none for replicas.
+    ///
+    /// # Errors
+    /// Without a key, and when it cannot sign.
+    pub(super) fn launch_tokens(
+        &self,
+        fleet: Fleet,
+        launch: &LaunchId,
+        now: Timestamp,
+    ) -> Result<Option<LaunchTokens>, LaunchRequestError> {
+        match (fleet, &self.tokens) {
+            (Fleet::Replicas, _) => Ok(None),
+            (Fleet::Instances, None) => Err(LaunchRequestError::NoHasura),
+            (Fleet::Instances, Some(tokens)) => Ok(Some(LaunchTokens {
+                token: tokens.mint(launch, now)?.token,
+                next: tokens.mint_next(launch, now)?.map(|next| next.token),
+            })),
+        }
+    }
+
+    /// The request that a launch of one instance would send now, for a rehearsal. `place` is the
+    /// subnet's id and those of the security groups.
+    ///
+    /// # Errors
+    /// Why a launch could not make its request, as it would report it.
+    pub(crate) fn rehearsal(
+        &self,
+        settings: &RegionSettings,
+        image: &Image,
+        choice: &LaunchChoice,
+        (subnet_id, security_group_ids): (String, Vec<String>),
+        now: Timestamp,
+    ) -> Result<LaunchRequest, String> {
+        let fleet = algorithm(&settings.algorithm).map_or(Fleet::Instances, |known| known.fleet());
+        let option = LaunchOption {
+            count: 1,
+            choice: choice.clone(),
+        };
+        let placement = Placement {
+            option: &option,
+            subnet_id,
+            security_group_ids,
+        };
+        let image = (&image.id, &image.client_sha);
+        self.intent(fleet, settings, image, placement, &RandomIds, now)
+            .map(|intent| intent.request)
+            .map_err(|error| error.to_string())
     }
 
     /// An intent with new ids, and with everything that its request needs.
@@ -74,18 +140,9 @@ impl LaunchSettings {
     ) -> Result<Intent, LaunchRequestError> {
         let launch_id = LaunchId::new(ids.unique());
         let LaunchOption { choice, count } = placement.option;
-        let token = match fleet {
-            Fleet::Replicas => None,
-            Fleet::Instances => {
-                let tokens = self.tokens.as_ref().ok_or(LaunchRequestError::NoHasura)?;
-                Some(tokens.mint(&launch_id, now)?)
-            }
-        };
+        let tokens = self.launch_tokens(fleet, &launch_id, now)?;
         let user_data = UserData {
-            agent: token.as_deref().map(|token| AgentAccess {
-                hasura_url: &self.agent_hasura_url,
-                token,
-            }),
+            agent: tokens.as_ref().map(|it| it.access(&self.agent_hasura_url)),
             region: &settings.name,
             launch_id: &launch_id,
             capacity: choice.capacity,
@@ -94,13 +151,17 @@ impl LaunchSettings {
         .render(settings.user_data_template.as_deref())?;
         let tag = |key: &str, value: &dyn fmt::Display| (key.to_owned(), value.to_string());
         let tags = vec![
-            tag("Name", &format_args!("{}-{}", self.stack_id, settings.name)),
+            tag(
+                tags::NAME,
+                &format_args!("{}-{}-{}", self.stack_id, settings.name, short(&launch_id)),
+            ),
             tag(tags::STACK, &self.stack_id),
             tag(tags::REGION, &settings.name),
             tag(tags::LAUNCH, &launch_id),
             tag(tags::IMAGE, image_id),
             tag(tags::CLIENT_SHA, client_sha),
             tag(tags::CAPACITY, &choice.capacity),
+            tag(tags::SUBNET, &placement.subnet_id),
         ];
         let request = LaunchRequest {
             image_id: image_id.clone(),
@@ -115,6 +176,7 @@ impl LaunchSettings {
             count: *count,
             capacity: choice.capacity,
             imds_hop_limit: Some(IMDS_HOP_LIMIT),
+            ebs_optimized: false,
         };
         Ok(Intent {
             launch_id,
@@ -123,4 +185,10 @@ impl LaunchSettings {
             request,
         })
     }
+}
+
+/// The beginning of a launch's id, which tells the instances of one region apart. Replicas of one
+/// launch have the same tags, so a name cannot tell those apart.
+fn short(launch: &LaunchId) -> String {
+    launch.as_str().chars().take(8).collect()
 }

@@ -1,9 +1,14 @@
-//! Steps that only write to PostgreSQL: image states, missing instances, removals, slots, drains.
+//! Steps that only write to PostgreSQL: image states, missing instances, addresses, removals, slots,
+//! drains. And the forecast.
+
+use std::collections::BTreeMap;
 
 use super::executor::{Executor, Stop, report_write};
 use crate::db::{WriteOutcome, WriteResult};
+use crate::ids::InstanceId;
+use crate::model::DrainCause;
 use crate::report::StepResult;
-use crate::scaling::{Action, Plan};
+use crate::scaling::{Action, Plan, outlook};
 
 impl Executor<'_> {
     /// Returns whether an image changed its state.
@@ -58,28 +63,56 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Returns whether every row that the plan removes is gone.
+    pub(super) async fn note_addresses(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
+        let addresses: Vec<_> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::NoteAddresses { addresses } => Some(addresses.clone()),
+                _ => None,
+            })
+            .collect();
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        self.check_time()?;
+        let Some(database) = self.instance_rows("note addresses", results) else {
+            return Ok(());
+        };
+        let answer = database
+            .note_addresses(&self.lease.fence(), &addresses)
+            .await;
+        report_write("note addresses of", answer, results)?;
+        Ok(())
+    }
+
+    /// Returns how many of the rows that the plan removes are left.
     pub(super) async fn remove_rows(
         &self,
         plan: &Plan,
         results: &mut Vec<StepResult>,
-    ) -> Result<bool, Stop> {
+    ) -> Result<usize, Stop> {
         let ids = plan.ids(|action| match action {
             Action::Remove { instance } => Some(instance),
             _ => None,
         });
         if ids.is_empty() {
-            return Ok(true);
+            return Ok(0);
         }
         self.check_time()?;
         let Some(database) = self.instance_rows("remove rows", results) else {
-            return Ok(false);
+            return Ok(ids.len());
         };
         let answer = database.remove(&self.lease.fence(), &ids).await;
         let rows = report_write("remove the row of", answer, results)?;
         let is_gone =
             |row: &WriteResult| matches!(row.outcome, WriteOutcome::Done | WriteOutcome::Unknown);
-        Ok(rows.len() == ids.len() && rows.iter().all(is_gone))
+        let gone = rows.into_iter().filter(is_gone).count();
+        Ok(ids.len().saturating_sub(gone))
     }
 
     pub(super) async fn release_unclaimed(
@@ -103,24 +136,70 @@ impl Executor<'_> {
         Ok(())
     }
 
+    /// Tells users in line when slots will be free, and other regions whether this one can launch. It
+    /// comes last, so that EC2's answers to the plan's launches are in it.
+    pub(super) async fn note_forecast(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
+        let launched = self.tally(|_| {}).launched(self.now);
+        let launched = launched.saturating_sub(self.snapshot.launches.launched(self.now));
+        let Some(outlook) = outlook(self.snapshot, plan, launched, self.now) else {
+            return Ok(());
+        };
+        self.check_time()?;
+        let verb = "note the forecast of";
+        let Some(database) = self.instance_rows(verb, results) else {
+            return Ok(());
+        };
+        match database.note_forecast(&self.lease.fence(), &outlook).await {
+            // Nobody asked for it: it is no result of the plan.
+            Ok(_) => Ok(()),
+            failed => report_write(verb, failed, results).map(|_| ()),
+        }
+    }
+
     pub(super) async fn drain(
         &self,
         plan: &Plan,
         results: &mut Vec<StepResult>,
     ) -> Result<(), Stop> {
+        let mut by_cause: BTreeMap<DrainCause, Vec<InstanceId>> = BTreeMap::new();
+        for step in &plan.steps {
+            if let Action::Drain { instance, cause } = &step.action {
+                by_cause.entry(*cause).or_default().push(instance.clone());
+            }
+        }
+        for (cause, ids) in by_cause {
+            self.check_time()?;
+            let Some(database) = self.instance_rows("drain", results) else {
+                return Ok(());
+            };
+            let answer = database.drain(&self.lease.fence(), &ids, cause).await;
+            report_write("drain", answer, results)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn reopen(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
         let ids = plan.ids(|action| match action {
-            Action::Drain { instance } => Some(instance),
+            Action::Reopen { instance } => Some(instance),
             _ => None,
         });
         if ids.is_empty() {
             return Ok(());
         }
         self.check_time()?;
-        let Some(database) = self.instance_rows("drain", results) else {
+        let Some(database) = self.instance_rows("reopen", results) else {
             return Ok(());
         };
-        let answer = database.drain(&self.lease.fence(), &ids).await;
-        report_write("drain", answer, results)?;
+        let answer = database.reopen(&self.lease.fence(), &ids).await;
+        report_write("take back the drain of", answer, results)?;
         Ok(())
     }
 }

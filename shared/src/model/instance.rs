@@ -1,11 +1,13 @@
 //! Instances: rows of the table `instances`, and what may be written to them.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
+use super::launching::CapacityPool;
+use crate::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId};
 
 /// An instance's row, with its slots counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -14,11 +16,17 @@ pub struct Instance {
     pub launch_id: LaunchId,
     pub image_id: ImageId,
     pub client_sha: ClientSha,
+    /// What it was launched from; none in a row of an earlier version.
+    pub pool: Option<CapacityPool>,
     pub capacity: u32,
     pub status: InstanceStatus,
     pub launched_at: Timestamp,
     pub active_at: Option<Timestamp>,
     pub draining_since: Option<Timestamp>,
+    /// Why it drains; none in a row of an earlier version.
+    pub drain_cause: Option<DrainCause>,
+    /// What its agent said when it took the instance out of service.
+    pub leave_reason: Option<String>,
     /// Since when complete listings of EC2 have not contained it.
     pub missing_since: Option<Timestamp>,
     /// The host agent's last heartbeat.
@@ -27,7 +35,16 @@ pub struct Instance {
     pub resumed_at: Option<Timestamp>,
     /// What EC2 has announced for it.
     pub notice: Option<SpotNotice>,
+    /// Its agent's newest token; none if that is the token of its launch.
+    pub token: Option<NextToken>,
+    /// What users connect to; none before it is registered. An IP address or a DNS name, and in rows
+    /// of an earlier version any text.
+    pub ip_addr: Option<String>,
+    /// EC2's addresses, as a pass last wrote them.
+    pub private_ip: Option<IpAddr>,
+    pub public_ip: Option<IpAddr>,
     pub slots: SlotCounts,
+    pub sessions: SessionEnds,
 }
 
 impl Instance {
@@ -39,6 +56,16 @@ impl Instance {
     pub fn heard_at(&self) -> Timestamp {
         self.beat_at.or(self.active_at).unwrap_or(self.launched_at)
     }
+}
+
+/// A token that a pass wrote for an instance's agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextToken {
+    /// The key that signed it.
+    pub key: KeyId,
+    pub valid_until: Timestamp,
+    /// Since when the agent could have used it; none if it has.
+    pub untaken_since: Option<Timestamp>,
 }
 
 /// What EC2 has announced for an instance. It is known from EC2's events only: no API returns it
@@ -61,13 +88,25 @@ impl fmt::Display for SpotNotice {
     }
 }
 
-/// An instance's slots, counted.
+/// An instance's slots, counted. A slot that cools down is in none of the counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SlotCounts {
+    /// Free ones.
     pub waiting: u32,
     pub occupied: u32,
     /// Of the occupied ones: allocated, but not claimed by a connection in time.
     pub unclaimed: u32,
+}
+
+/// How the sessions on an instance ended. All of it is zero while `quick_end_seconds` is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SessionEnds {
+    /// Different users in a row whose sessions ended within `quick_end_seconds`.
+    pub quick: u32,
+    /// Different users in a row who never connected.
+    pub unclaimed: u32,
+    /// A session outlasted `quick_end_seconds`: one that runs, or one that ended within the hour.
+    pub live: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,6 +136,46 @@ impl fmt::Display for InstanceStatus {
     }
 }
 
+/// Why an instance drains. Only a drain for surplus is taken back when its slots are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DrainCause {
+    /// More slots were free than the buffer needs.
+    Surplus,
+    /// More instances were live than `max_instances`.
+    Maximum,
+    /// It made room for a more important image.
+    Room,
+    /// Its image is not served any more.
+    Image,
+    /// EC2 announced to take it.
+    Notice,
+    /// Its agent took it out of service.
+    Agent,
+    /// Its sessions end within seconds, and those of other instances do not.
+    Suspect,
+    /// Somebody set the row's status by hand.
+    Operator,
+    /// An operator took the rights of its agent away.
+    Revoked,
+}
+
+impl DrainCause {
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Surplus => "SURPLUS",
+            Self::Maximum => "MAXIMUM",
+            Self::Room => "ROOM",
+            Self::Image => "IMAGE",
+            Self::Notice => "NOTICE",
+            Self::Agent => "AGENT",
+            Self::Suspect => "SUSPECT",
+            Self::Operator => "OPERATOR",
+            Self::Revoked => "REVOKED",
+        }
+    }
+}
+
 /// A row of `instances` that is to be inserted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewInstance {
@@ -105,8 +184,20 @@ pub struct NewInstance {
     pub image_id: ImageId,
     pub client_sha: ClientSha,
     pub instance_type: String,
+    pub subnet_id: Option<String>,
+    pub spot: bool,
     pub capacity: u32,
+    pub private_ip: Option<IpAddr>,
+    pub public_ip: Option<IpAddr>,
     pub launched_at: Timestamp,
+}
+
+/// What EC2 says of an instance's addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InstanceAddresses {
+    pub id: InstanceId,
+    pub private_ip: Option<IpAddr>,
+    pub public_ip: Option<IpAddr>,
 }
 
 /// The condition under which an instance may become `TERMINATING`. The database checks it again,

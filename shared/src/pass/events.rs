@@ -4,13 +4,13 @@
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use tracing::info;
 
 use super::reconciler::{PassRequest, Reconciler};
 use crate::ids::RegionName;
 use crate::lock::LockError;
-use crate::report::PassReport;
+use crate::report::{PassOutcome, PassReport};
 use crate::trigger::Trigger;
 
 /// The outcome of an event.
@@ -41,7 +41,7 @@ impl Reconciler {
         self.lock.record_seen(id, self.clock.now()).await?;
         info!(
             trigger = trigger.name(),
-            ?regions,
+            regions = names(regions),
             "regions marked for a pass"
         );
         let request = PassRequest {
@@ -50,7 +50,18 @@ impl Reconciler {
             began: self.clock.now(),
             approve_mass_removal: false,
         };
-        Ok(EventOutcome::Handled(self.run_all(regions, &request).await))
+        let (reports, record) = join(
+            self.run_all(regions, &request),
+            self.check_in(&request.trigger),
+        )
+        .await;
+        let observed = |report: &PassReport| {
+            matches!(report.outcome, PassOutcome::Done | PassOutcome::Incomplete)
+        };
+        if reports.iter().any(observed) {
+            self.end_outage(record.as_ref()).await;
+        }
+        Ok(EventOutcome::Handled(reports))
     }
 
     /// Sets the wake marks of regions, so that the holder of a region's lock runs another round.
@@ -64,6 +75,14 @@ impl Reconciler {
             self.lock.set_wake_mark(region, id, now).await?;
         }
         Ok(())
+    }
+
+    /// Whether a pass holds the region's lock.
+    ///
+    /// # Errors
+    /// When the lock cannot be read.
+    pub async fn is_passing(&self, region: &RegionName) -> Result<bool, LockError> {
+        self.lock.is_held(region, self.clock.now()).await
     }
 
     /// Runs a pass for each region, all at the same time. A panic fails only its own region.
@@ -85,4 +104,9 @@ pub async fn catch_panic(
         .catch_unwind()
         .await
         .unwrap_or_else(|_| PassReport::failed(region, fault))
+}
+
+fn names(regions: &[RegionName]) -> String {
+    let names: Vec<_> = regions.iter().map(RegionName::as_str).collect();
+    names.join(", ")
 }

@@ -10,14 +10,16 @@ use thiserror::Error;
 
 use crate::alerts::Alerts;
 use crate::clock::Clock;
-use crate::db::{InstanceDatabase, RegionDatabase};
+use crate::db::{DbError, InstanceDatabase, RegionDatabase};
+use crate::doctor::Probes;
 use crate::execute::LaunchSettings;
-use crate::host::HostHandlers;
+use crate::host::{AccountRegions, HostHandlers};
 use crate::ids::{RegionName, UniqueIds};
 use crate::lock::{LockError, RegionLock};
 use crate::observe::ObserveError;
 use crate::replicas::ReplicaStatusApi;
 use crate::scaling::DecideError;
+use crate::service::ServiceRecords;
 use crate::store::StateStore;
 use crate::trigger::Trigger;
 
@@ -28,7 +30,10 @@ pub struct Reconciler {
     pub instances: Option<Arc<dyn InstanceDatabase>>,
     pub lock: Arc<dyn RegionLock>,
     pub store: Arc<dyn StateStore>,
+    pub service: Arc<dyn ServiceRecords>,
     pub hosts: Arc<dyn HostHandlers>,
+    /// Where stray instances are searched for; none if that is switched off.
+    pub account: Option<Arc<dyn AccountRegions>>,
     pub replicas: Arc<dyn ReplicaStatusApi>,
     pub alerts: Arc<dyn Alerts>,
     pub invoker: Arc<dyn ReconcileInvoker>,
@@ -36,6 +41,8 @@ pub struct Reconciler {
     pub ids: Arc<dyn UniqueIds>,
     pub launches: LaunchSettings,
     pub limits: PassLimits,
+    /// What `doctor` looks through; only `reconcile` has it.
+    pub probes: Option<Arc<Probes>>,
 }
 
 impl fmt::Debug for Reconciler {
@@ -92,6 +99,16 @@ pub(super) enum PassError {
     Lock(#[from] LockError),
     #[error(transparent)]
     HandOver(#[from] HandOverError),
+}
+
+impl PassError {
+    /// Whether the round failed because the database did not answer.
+    pub(super) fn is_database_down(&self) -> bool {
+        matches!(
+            self,
+            Self::Observe(ObserveError::Database(DbError::Unavailable { .. }))
+        )
+    }
 }
 
 /// For reports: whole milliseconds.

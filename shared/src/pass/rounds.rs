@@ -1,7 +1,7 @@
 //! The rounds of a pass. Each round takes the lock: observe → decide → execute → record. An event
 //! that comes meanwhile sets the wake mark, which the next round finds.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,13 +10,14 @@ use tracing::{info, warn};
 use super::reconciler::{PassError, PassRequest, Reconciler, millis};
 use crate::db::DbError;
 use crate::execute::{Execution, Executor};
-use crate::host::HostHandler;
+use crate::host::{HostErrorKind, HostHandler};
 use crate::ids::{Owner, RegionName};
 use crate::leased_host::LeasedHost;
 use crate::lock::{Lease, LockAttempt, LockError, WakeMark};
 use crate::observe::ObserveError;
 use crate::report::{Decision, PassOutcome, PassReport, StepResult};
 use crate::scaling::{self, Plan};
+use crate::trigger::Trigger;
 
 /// After this many rounds the region is handed over, so that constant events cannot keep one
 /// invocation busy for ever.
@@ -68,7 +69,15 @@ impl Reconciler {
                 LockAttempt::Held { .. } => break,
             };
             report.rounds += 1;
-            let round = self.run_locked(lease, request, report).await?;
+            let round = match self.run_locked(lease, request, report).await {
+                Err(error) if Self::may_hand_over(request, &error) => {
+                    info!(%error, "no time left to observe");
+                    self.invoker.hand_over(region, &request.id).await?;
+                    info!("region handed over to reconcile");
+                    return Ok(PassOutcome::Incomplete);
+                }
+                round => round?,
+            };
             let (settled, image_moved) = (round.settled, round.image_moved);
             report.add_round(round.plan, round.results);
             let next = self.next(settled, image_moved, request, report).await?;
@@ -83,6 +92,17 @@ impl Reconciler {
             }
         }
         Ok(report.outcome_of_steps())
+    }
+
+    /// Whether the round failed because the invocation had too little time left, so that another
+    /// one may succeed. The schedule comes again by itself, and one that was handed over waits for it:
+    /// calls take so long that a third one would not help.
+    fn may_hand_over(request: &PassRequest, error: &PassError) -> bool {
+        let PassError::Observe(ObserveError::Host(error)) = error else {
+            return false;
+        };
+        let comes_again = matches!(request.trigger, Trigger::Schedule | Trigger::HandOver);
+        error.kind == HostErrorKind::LeaseTooShort && !comes_again
     }
 
     /// Runs one round under this lease, and releases the lock in any case.
@@ -161,15 +181,15 @@ impl Reconciler {
                 Ok(lease)
             }
             Err(error) => {
-                let released = self.lock.release(&lease).await;
-                warn!(%error, ?released, "lock could not be advanced past the fence");
+                let released = self.lock.release(&lease).await.is_ok();
+                warn!(%error, released, "lock could not be advanced past the fence");
                 Err(error)
             }
         }
     }
 
     /// Whether half of the budget is used up, so that there is not enough time for another round.
-    fn is_over(&self, began: Timestamp) -> bool {
+    pub(super) fn is_over(&self, began: Timestamp) -> bool {
         let spent = self.clock.now().duration_since(began);
         SignedDuration::try_from(self.limits.budget).is_ok_and(|budget| spent >= budget / 2)
     }
@@ -200,6 +220,7 @@ impl Reconciler {
             clock: &*self.clock,
             ids: &*self.ids,
             launches: &self.launches,
+            tally: Mutex::new(snapshot.launches.clone()),
             lease,
             deadline: request.began + self.limits.budget,
             snapshot: &snapshot,

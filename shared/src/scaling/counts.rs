@@ -1,17 +1,15 @@
 //! What the algorithm `default` counts before it decides: the buffer of each image, and the
 //! region's totals.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
 use super::plan::{Counts, ImageCounts};
+use super::rows::Rows;
 use super::snapshot::Snapshot;
-use crate::ids::InstanceId;
-use crate::model::{ImageState, InstanceStatus};
+use crate::model::ImageState;
 
 /// The region's totals. `free` and `starting` are those of the current image.
-pub(super) fn count_region(snapshot: &Snapshot, images: &[ImageCounts]) -> Counts {
+pub(super) fn count_region(snapshot: &Snapshot, rows: &Rows<'_>, images: &[ImageCounts]) -> Counts {
     let current = images
         .iter()
         .find(|image| image.state == ImageState::Current);
@@ -20,12 +18,8 @@ pub(super) fn count_region(snapshot: &Snapshot, images: &[ImageCounts]) -> Count
         waiting: waiting(snapshot),
         free: current.map_or(0, |image| image.free),
         starting: current.map_or(0, |image| image.starting),
-        occupied: snapshot
-            .instances
-            .values()
-            .map(|instance| instance.slots.occupied)
-            .sum(),
-        live: snapshot.live(),
+        occupied: rows.iter().map(|row| row.slots.occupied).sum(),
+        live: snapshot.live_with(rows.strays()),
         max: snapshot.max_instances(),
     }
 }
@@ -33,28 +27,19 @@ pub(super) fn count_region(snapshot: &Snapshot, images: &[ImageCounts]) -> Count
 /// The buffer of each image that has one, in the order in which they are filled.
 pub(super) fn count_images(
     snapshot: &Snapshot,
-    down: &BTreeSet<&InstanceId>,
+    rows: &Rows<'_>,
     now: Timestamp,
 ) -> Vec<ImageCounts> {
     let mut images = empty_buffers(snapshot);
-    for instance in snapshot.instances.values() {
-        let buffer = images
-            .iter_mut()
-            .find(|counts| counts.image == instance.image_id);
-        // An instance that EC2 is about to take has to be replaced: it is not counted on.
-        let Some(buffer) =
-            buffer.filter(|_| !down.contains(&instance.id) && instance.notice.is_none())
-        else {
-            continue;
-        };
-        match instance.status {
-            InstanceStatus::Active if snapshot.counts_as_free(instance, down, now) => {
-                buffer.free += instance.slots.waiting;
-            }
-            InstanceStatus::PreConnection if !snapshot.never_came_up(instance, now) => {
-                buffer.starting += instance.capacity;
-            }
-            _ => {}
+    for row in rows.iter() {
+        let mut buffers = images.iter_mut();
+        let buffer = buffers.find(|counts| row.image_id() == Some(&counts.image));
+        let Some(buffer) = buffer else { continue };
+        // An instance that EC2 is about to take has to be replaced: it is neither.
+        if row.is_free {
+            buffer.free += row.slots.waiting;
+        } else if row.is_starting() && !snapshot.never_came_up(row.instance, now) {
+            buffer.starting += row.instance.capacity;
         }
     }
     for intent in &snapshot.open_intents {
@@ -75,7 +60,7 @@ fn empty_buffers(snapshot: &Snapshot) -> Vec<ImageCounts> {
         .iter()
         .filter(|image| image.state.has_buffer())
         .map(|image| {
-            // Waiting users are assumed to run clients of the current image.
+            // Users of other hashes are not in `waiting`: their images are filled to the target only.
             let waiting = match image.state {
                 ImageState::Current => waiting(snapshot),
                 _ => 0,

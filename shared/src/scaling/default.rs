@@ -9,8 +9,12 @@ use jiff::Timestamp;
 use super::algorithm::{Fleet, ScalingAlgorithm};
 use super::plan::{Action, Plan};
 use super::reason::Reason;
+use super::rows::Rows;
 use super::snapshot::Snapshot;
-use super::{buffer, counts, drift, intents, lifecycle, spot, upgrade};
+use super::{
+    app_version, buffer, counts, drift, instance_addresses, intents, launch_settings, leaves,
+    lifecycle, rests, spot, suspects, tokens, upgrade,
+};
 use crate::ids::InstanceId;
 
 #[derive(Debug)]
@@ -22,16 +26,23 @@ impl ScalingAlgorithm for DefaultAlgorithm {
     }
 
     fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Plan {
-        let down = snapshot.down_machines();
+        let rows = Rows::of(snapshot, now);
 
         // Counting comes first: the decisions compare these numbers, and a paused region shows
         // them, too.
-        let images = counts::count_images(snapshot, &down, now);
+        let images = counts::count_images(snapshot, &rows, now);
         let mut plan = Plan {
-            counts: counts::count_region(snapshot, &images),
+            counts: counts::count_region(snapshot, &rows, &images),
             images,
             ..Plan::default()
         };
+        // Before any of them is needed, and in a paused region, too.
+        launch_settings::report_problems(&snapshot.settings, &mut plan);
+        // What users are refused for, whether or not this pass may act.
+        app_version::report_unserved(snapshot, &mut plan);
+        leaves::report_leaves(&rows, &mut plan);
+        // Tokens end in a paused region, too.
+        tokens::renew_tokens(snapshot, now, &mut plan);
         if snapshot.settings.paused {
             plan.note(None, Reason::Paused);
             return plan;
@@ -39,27 +50,34 @@ impl ScalingAlgorithm for DefaultAlgorithm {
 
         // Open launches: what an earlier pass began is completed before anything new begins.
         intents::resume_open(snapshot, now, &mut plan);
+        // Addresses: agents wait for them to register, and users connect to them.
+        instance_addresses::record(snapshot, &rows, now, &mut plan);
         // Drift: what is gone, missing, lost or orphaned is settled before anything is decided
         // about the instances that are left. The guard applies here.
-        drift::resolve_drift(snapshot, now, &mut plan);
+        drift::resolve_drift(snapshot, &rows, now, &mut plan);
+        // Launches that did not live, before the next ones.
+        rests::rest_pools(snapshot, Some(&rows), now, &mut plan);
         // Overdue states: an instance that drift did not end has a time limit for each state.
-        lifecycle::end_overdue(snapshot, &down, now, &mut plan);
+        lifecycle::end_overdue(snapshot, &rows, now, &mut plan);
         // Unclaimed slots are returned to users. Nothing below counts on them in this round.
-        release_unclaimed(snapshot, &mut plan);
+        release_unclaimed(&rows, &mut plan);
         // Deleted rows make room under the maximum, which everything below has to keep.
         plan.counts.live -= removed_rows(&plan);
         // Spot notices: before the buffer is filled, so that the room that they make is known.
-        spot::drain_noticed(snapshot, &down, &mut plan);
+        spot::drain_noticed(&rows, &mut plan);
+        // Instances that fail their users: before the buffer is filled, so that it is filled without
+        // their slots.
+        suspects::drain_suspect(snapshot, &rows, &mut plan);
         // Images: before the buffer, because each image's buffer depends on its state. After a
         // move this round decides nothing else: the pass observes the region again at once.
-        let moved = upgrade::advance_images(snapshot, &down, now, &mut plan);
+        let moved = upgrade::advance_images(snapshot, &rows, now, &mut plan);
         if moved {
             return plan;
         }
         // Launches come before drains for surplus: a launch at the maximum may drain instances to
         // make room, and those are not drained twice.
-        buffer::fill(snapshot, &down, now, &mut plan);
-        buffer::shrink(snapshot, &down, now, &mut plan);
+        buffer::fill(snapshot, &rows, now, &mut plan);
+        buffer::shrink(snapshot, &rows, &mut plan);
         plan
     }
 
@@ -73,12 +91,8 @@ impl ScalingAlgorithm for DefaultAlgorithm {
     }
 }
 
-fn release_unclaimed(snapshot: &Snapshot, plan: &mut Plan) {
-    let slots = snapshot
-        .instances
-        .values()
-        .map(|instance| instance.slots.unclaimed)
-        .sum();
+fn release_unclaimed(rows: &Rows<'_>, plan: &mut Plan) {
+    let slots = rows.iter().map(|row| row.slots.unclaimed).sum();
     if slots > 0 {
         plan.push(Action::ReleaseUnclaimed { slots }, Reason::NotClaimed);
     }

@@ -4,13 +4,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::guard;
 use super::plan::{Action, Plan};
 use super::reason::Reason;
+use super::rows::{Entry, Row, Rows};
 use super::snapshot::Snapshot;
-use crate::ids::InstanceId;
+use super::{guard, rests};
 use crate::model::{
-    Instance, InstanceStatus, Machine, MachineState, NewInstance, SpotNotice, TerminateIf,
+    DrainCause, InstanceStatus, Machine, MachineState, NewInstance, SpotNotice, TerminateIf,
 };
 
 /// Listings lag behind launches: a row younger than this is not yet called missing.
@@ -22,37 +22,35 @@ const MAX_ORPHAN_CAPACITY: u32 = 1000;
 
 /// What the guard has to allow.
 #[derive(Default)]
-struct Findings<'a> {
+struct Findings<'a, 's> {
     /// Rows whose machine is down although the service did not request it.
-    unexpectedly_gone: Vec<(&'a Instance, MachineState)>,
-    missing: Vec<&'a Instance>,
+    unexpectedly_gone: Vec<(&'a Row<'s>, &'s Machine)>,
+    missing: Vec<&'a Row<'s>>,
     /// Machines without a row, with their age.
-    orphans: Vec<(&'a Machine, SignedDuration)>,
-    lost: Vec<&'a Instance>,
+    orphans: Vec<(&'s Machine, SignedDuration)>,
+    lost: Vec<&'a Row<'s>>,
 }
 
 /// Compares rows with machines. Expected ends are settled at once, everything else only if the
 /// guard allows it.
-pub(super) fn resolve_drift(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+pub(super) fn resolve_drift(snapshot: &Snapshot, rows: &Rows<'_>, now: Timestamp, plan: &mut Plan) {
     let mut findings = Findings::default();
-    for pair in snapshot.rows_with_machines() {
-        match pair {
-            (Some(instance), Some(machine)) => {
-                compare_listed(snapshot, instance, machine, now, plan, &mut findings);
-            }
-            (Some(instance), None) => {
-                if now.duration_since(instance.launched_at) >= LISTING_LAG {
-                    findings.missing.push(instance);
+    for entry in rows.unusual_and_strays() {
+        match entry {
+            Entry::Row(row) => match row.machine {
+                Some(machine) => compare_listed(snapshot, row, machine, now, plan, &mut findings),
+                None => {
+                    if now.duration_since(row.instance.launched_at) >= LISTING_LAG {
+                        findings.missing.push(row);
+                    }
                 }
-            }
-            (None, Some(machine)) => {
-                check_stray(snapshot, machine, now, plan, &mut findings);
-            }
-            (None, None) => {}
+            },
+            Entry::Stray(machine) => check_stray(snapshot, machine, now, plan, &mut findings),
         }
     }
     // The clocks of missing instances start even while the guard holds: they remove nothing.
-    for instance in &findings.missing {
+    for row in &findings.missing {
+        let instance = row.instance;
         if instance.missing_since.is_none() {
             plan.push(
                 Action::NoteMissing {
@@ -73,18 +71,14 @@ pub(super) fn resolve_drift(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan
 }
 
 /// A machine without a row belongs to an open launch, is about to end, or is an orphan.
-fn check_stray<'a>(
+fn check_stray<'s>(
     snapshot: &Snapshot,
-    machine: &'a Machine,
+    machine: &'s Machine,
     now: Timestamp,
     plan: &mut Plan,
-    findings: &mut Findings<'a>,
+    findings: &mut Findings<'_, 's>,
 ) {
-    let is_of_open_launch = machine
-        .launch_id
-        .as_ref()
-        .is_some_and(|id| snapshot.has_open_intent(id));
-    if is_of_open_launch || machine.state.is_going() {
+    if machine.state.is_going() || snapshot.is_of_open_launch(machine) {
         return;
     }
     let age = now.duration_since(machine.launched_at);
@@ -100,14 +94,15 @@ fn check_stray<'a>(
     }
 }
 
-fn compare_listed<'a>(
+fn compare_listed<'a, 's>(
     snapshot: &Snapshot,
-    instance: &'a Instance,
-    machine: &'a Machine,
+    row: &'a Row<'s>,
+    machine: &'s Machine,
     now: Timestamp,
     plan: &mut Plan,
-    findings: &mut Findings<'a>,
+    findings: &mut Findings<'a, 's>,
 ) {
+    let instance = row.instance;
     if instance.missing_since.is_some() {
         plan.push(
             Action::NotePresent {
@@ -116,36 +111,47 @@ fn compare_listed<'a>(
             Reason::ListedAgain,
         );
     }
-    if machine.state.is_down() {
+    if row.is_down {
         match instance.status {
             // EC2 announced it: this is not a wrong view of the world.
             InstanceStatus::PreConnection | InstanceStatus::Active
                 if instance.notice == Some(SpotNotice::Interruption) =>
             {
-                end_down(instance, machine.state, plan);
+                end_down(snapshot, row, machine, now, plan);
+            }
+            // It never had a user, and EC2 itself says that it is over.
+            InstanceStatus::PreConnection if machine.state.is_going() => {
+                end_down(snapshot, row, machine, now, plan);
             }
             InstanceStatus::PreConnection | InstanceStatus::Active => {
-                findings.unexpectedly_gone.push((instance, machine.state));
+                findings.unexpectedly_gone.push((row, machine));
             }
             // A host agent that is draining and empty shuts its machine down: the normal end.
-            InstanceStatus::Draining => end_down(instance, machine.state, plan),
+            InstanceStatus::Draining => end_down(snapshot, row, machine, now, plan),
             InstanceStatus::Terminating => {
                 if machine.state == MachineState::Terminated {
-                    remove_row(&instance.id, Reason::TerminatedAtEc2, plan);
+                    plan.remove(row, Reason::TerminatedAtEc2);
                 }
             }
         }
-    } else if snapshot.is_lost(instance, now) {
-        findings.lost.push(instance);
+    } else if row.is_lost {
+        // An operator decided this end. It is no sign of a wrong view, and nothing to alert.
+        if instance.drain_cause == Some(DrainCause::Revoked) {
+            let occupied = instance.slots.occupied;
+            let reason = Reason::AgentRevoked { occupied };
+            terminate(row, TerminateIf::Lost, true, reason, plan);
+        } else {
+            findings.lost.push(row);
+        }
     }
 }
 
-fn remove(snapshot: &Snapshot, findings: &Findings<'_>, now: Timestamp, plan: &mut Plan) {
-    for (instance, state) in &findings.unexpectedly_gone {
-        end_down(instance, *state, plan);
+fn remove(snapshot: &Snapshot, findings: &Findings<'_, '_>, now: Timestamp, plan: &mut Plan) {
+    for (row, machine) in &findings.unexpectedly_gone {
+        end_down(snapshot, row, machine, now, plan);
     }
-    for instance in &findings.missing {
-        remove_missing(snapshot, instance, now, plan);
+    for row in &findings.missing {
+        remove_missing(snapshot, row, now, plan);
     }
     for (machine, age) in &findings.orphans {
         let reason = Reason::OrphanOf {
@@ -160,19 +166,23 @@ fn remove(snapshot: &Snapshot, findings: &Findings<'_>, now: Timestamp, plan: &m
         );
         plan.alert(Some(&machine.id), reason);
     }
-    for instance in &findings.lost {
+    for row in &findings.lost {
+        let instance = row.instance;
         let reason = Reason::Lost {
             silent_seconds: snapshot.silence(instance, now).as_secs(),
             occupied: instance.slots.occupied,
         };
-        terminate(instance, TerminateIf::Lost, true, reason.clone(), plan);
-        plan.alert(Some(&instance.id), reason);
+        terminate(row, TerminateIf::Lost, true, reason.clone(), plan);
+        if !rests::is_in_alert_of_pool(snapshot, row, now) {
+            plan.alert(Some(&instance.id), reason);
+        }
     }
 }
 
 /// A missing instance is not necessarily terminated. Its row is deleted only after two complete
 /// listings far enough apart, if EC2 does not know its id and its agent is silent.
-fn remove_missing(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
+fn remove_missing(snapshot: &Snapshot, row: &Row<'_>, now: Timestamp, plan: &mut Plan) {
+    let instance = row.instance;
     let Some(since) = instance.missing_since else {
         return;
     };
@@ -190,57 +200,51 @@ fn remove_missing(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan
         return plan.alert(Some(&instance.id), Reason::MissingButBeating { seconds });
     }
     let reason = Reason::MissingAndUnknown { seconds };
-    terminate(instance, TerminateIf::Missing, false, reason.clone(), plan);
-    remove_row(&instance.id, reason, plan);
+    terminate(row, TerminateIf::Missing, false, reason.clone(), plan);
+    plan.remove(row, reason);
 }
 
 /// The machine is down: the instance gets no more users, and its row is deleted once the machine
 /// is terminated. A machine that was only stopped is terminated, or it would cost its disks
 /// forever.
-fn end_down(instance: &Instance, state: MachineState, plan: &mut Plan) {
+fn end_down(
+    snapshot: &Snapshot,
+    row: &Row<'_>,
+    machine: &Machine,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
+    let instance = row.instance;
+    let state = machine.state;
     let reason = Reason::DownAtEc2 {
         state,
         status: instance.status,
         occupied: instance.slots.occupied,
+        state_reason: machine.state_reason.clone(),
     };
     let ask_ec2 = !state.is_going();
-    terminate(instance, TerminateIf::Gone, ask_ec2, reason.clone(), plan);
+    terminate(row, TerminateIf::Gone, ask_ec2, reason.clone(), plan);
     let was_announced = instance.notice == Some(SpotNotice::Interruption);
     let was_drained = instance.status == InstanceStatus::Draining && instance.is_empty();
-    if !was_announced && !was_drained {
+    // One that did not live is in the alert about its pool.
+    if !was_announced && !was_drained && !rests::is_in_alert_of_pool(snapshot, row, now) {
         plan.alert(Some(&instance.id), reason);
     }
     if state == MachineState::Terminated {
-        remove_row(&instance.id, Reason::TerminatedAtEc2, plan);
+        plan.remove(row, Reason::TerminatedAtEc2);
     }
 }
 
 fn terminate(
-    instance: &Instance,
+    row: &Row<'_>,
     condition: TerminateIf,
     ask_ec2: bool,
     reason: Reason,
     plan: &mut Plan,
 ) {
-    if instance.status != InstanceStatus::Terminating {
-        plan.push(
-            Action::Terminate {
-                instance: instance.id.clone(),
-                condition,
-                ask_ec2,
-            },
-            reason,
-        );
+    if row.instance.status != InstanceStatus::Terminating {
+        plan.terminate(row, condition, ask_ec2, reason);
     }
-}
-
-fn remove_row(id: &InstanceId, reason: Reason, plan: &mut Plan) {
-    plan.push(
-        Action::Remove {
-            instance: id.clone(),
-        },
-        reason,
-    );
 }
 
 fn row_of_orphan(machine: &Machine) -> NewInstance {
@@ -250,7 +254,11 @@ fn row_of_orphan(machine: &Machine) -> NewInstance {
         image_id: machine.image_id.clone(),
         client_sha: machine.client_sha.clone(),
         instance_type: machine.instance_type.clone(),
+        subnet_id: machine.subnet_id.clone(),
+        spot: machine.spot,
         capacity: machine.capacity.clamp(1, MAX_ORPHAN_CAPACITY),
+        private_ip: machine.address,
+        public_ip: machine.public_address,
         launched_at: machine.launched_at,
     }
 }

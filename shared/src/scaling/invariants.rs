@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::algorithm::ScalingAlgorithm;
-use super::plan::{Action, LaunchOption, Plan};
+use super::launch_options;
+use super::plan::{Action, LaunchOption, Plan, Step};
 use super::snapshot::Snapshot;
 use crate::ids::{AddressId, InstanceId};
 use crate::model::{
-    AddressListing, Carrier, ExternalAddress, ImageState, InstanceStatus, Machine, MachineState,
-    ReplicaAnswer, TerminateIf,
+    AddressListing, Carrier, DrainCause, ExternalAddress, ImageState, Instance, InstanceStatus,
+    Machine, MachineState, ReplicaAnswer, TerminateIf,
 };
 
 /// A rule that a plan breaks.
@@ -28,8 +29,12 @@ pub enum Violation {
         instance: InstanceId,
         status: InstanceStatus,
     },
+    #[error("takes back the drain of {0}, which was not for surplus, or its agent knows of it")]
+    ReopensWrongState(InstanceId),
     #[error("drains {0}, which warms for an upgrade, although no user needs its room")]
     DrainsProtected(InstanceId),
+    #[error("drains {0} as a suspect, and another one, or no other instance serves its image")]
+    DrainsTooManySuspects(InstanceId),
     #[error("terminates {0}, which has a living host agent and occupied slots")]
     TerminatesOccupied(InstanceId),
     #[error("terminates {0} as gone, but EC2 lists it as alive")]
@@ -42,6 +47,8 @@ pub enum Violation {
     NamesUnknown(InstanceId),
     #[error("launches {count} instances, with {live} live of at most {max}")]
     ExceedsMaximum { count: u32, live: u32, max: u32 },
+    #[error("launches {count} instances, with {left} left of `launches_per_hour`")]
+    ExceedsHour { count: u32, left: u32 },
     #[error("deletes replica {0} without a reason that its algorithm accepts")]
     DeletesReplicaInUse(InstanceId),
     #[error("moves address {0}, which is not in the pool, is not on a replica, or is moved twice")]
@@ -66,7 +73,9 @@ pub fn violations(
     now: Timestamp,
 ) -> Vec<Violation> {
     let mut found = Vec::new();
-    if snapshot.settings.paused && !plan.is_empty() {
+    // A pause stops scaling. A token ends nonetheless, and its renewal changes no instance.
+    let scales = |step: &Step| !matches!(step.action, Action::RenewToken { .. });
+    if snapshot.settings.paused && plan.steps.iter().any(scales) {
         found.push(Violation::ActsWhilePaused);
     }
     let mut ended = BTreeSet::new();
@@ -78,8 +87,10 @@ pub fn violations(
             found.push(Violation::EndsTwice(instance.clone()));
         }
     }
+    check_suspects(snapshot, plan, &mut found);
     check_addresses(snapshot, plan, &mut found);
-    check_maximum(snapshot, plan, &mut found);
+    check_warming(snapshot, plan, now, &mut found);
+    check_maximum(snapshot, plan, now, &mut found);
     found
 }
 
@@ -87,7 +98,7 @@ pub fn violations(
 /// no row yet, and a row may be deleted in the same plan that terminates its instance.
 fn ended_by(action: &Action) -> Option<&InstanceId> {
     match action {
-        Action::Drain { instance }
+        Action::Drain { instance, .. }
         | Action::Terminate { instance, .. }
         | Action::DeleteReplica { instance } => Some(instance),
         _ => None,
@@ -102,7 +113,15 @@ fn check_action(
     found: &mut Vec<Violation>,
 ) {
     match action {
-        Action::Drain { instance } => check_drain(snapshot, instance, now, found),
+        Action::Drain { instance, cause } => {
+            check_drain(snapshot, instance, *cause, found);
+        }
+        Action::Reopen { instance } => {
+            let known = snapshot.instances.get(instance);
+            if !known.is_some_and(|known| snapshot.is_reopenable(known, now)) {
+                found.push(Violation::ReopensWrongState(instance.clone()));
+            }
+        }
         Action::Terminate {
             instance,
             condition,
@@ -134,14 +153,18 @@ fn check_action(
         | Action::ResumeLaunch { .. }
         | Action::NoteMissing { .. }
         | Action::NotePresent { .. }
+        | Action::NoteAddresses { .. }
         | Action::ReleaseUnclaimed { .. }
         | Action::RememberUnknown { .. }
+        | Action::RestPool { .. }
+        | Action::ForgetRest { .. }
+        | Action::RenewToken { .. }
         | Action::MoveImage { .. } => {}
     }
 }
 
 /// All launches of the plan together. Rows that it deletes make room.
-fn check_maximum(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>) {
+fn check_maximum(snapshot: &Snapshot, plan: &Plan, now: Timestamp, found: &mut Vec<Violation>) {
     let (mut removed, mut launched) = (0, 0);
     for step in &plan.steps {
         match &step.action {
@@ -150,13 +173,23 @@ fn check_maximum(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>) {
             _ => {}
         }
     }
+    if launched == 0 {
+        return;
+    }
     let live = snapshot.live().saturating_sub(removed);
     let max = snapshot.max_instances();
-    if launched > 0 && live.saturating_add(launched) > max {
+    if live.saturating_add(launched) > max {
         found.push(Violation::ExceedsMaximum {
             count: launched,
             live,
             max,
+        });
+    }
+    let left = launch_options::left_of_hour(snapshot, now);
+    if launched > left {
+        found.push(Violation::ExceedsHour {
+            count: launched,
+            left,
         });
     }
 }
@@ -222,11 +255,57 @@ fn may_move(snapshot: &Snapshot, address: &ExternalAddress) -> bool {
     }
 }
 
-fn check_drain(snapshot: &Snapshot, id: &InstanceId, now: Timestamp, found: &mut Vec<Violation>) {
+/// One suspect in a plan, and never the last instance that serves its image.
+fn check_suspects(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>) {
+    let mut drained = BTreeSet::new();
+    for step in &plan.steps {
+        let Action::Drain { instance, cause } = &step.action else {
+            continue;
+        };
+        if *cause != DrainCause::Suspect {
+            continue;
+        }
+        drained.insert(instance);
+        let image = snapshot.instances.get(instance).map(|it| &it.image_id);
+        let another_serves = snapshot.instances.values().any(|other| {
+            Some(&other.image_id) == image
+                && other.id != *instance
+                && other.status == InstanceStatus::Active
+        });
+        if drained.len() > 1 || !another_serves {
+            found.push(Violation::DrainsTooManySuspects(instance.clone()));
+        }
+    }
+}
+
+/// Only users have priority over an upgrade.
+fn check_warming(snapshot: &Snapshot, plan: &Plan, now: Timestamp, found: &mut Vec<Violation>) {
+    let drained = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Drain { instance, .. } => snapshot.instances.get(instance),
+        _ => None,
+    });
+    let is_warming = |instance: &&Instance| {
+        instance.notice.is_none() && snapshot.image_state(instance) == Some(ImageState::Warming)
+    };
+    let warming: Vec<_> = drained.filter(is_warming).collect();
+    // This reads all rows, and mostly nothing that warms is drained.
+    if !warming.is_empty() && !snapshot.is_short_of_slots(now) {
+        let ids = warming.iter().map(|instance| instance.id.clone());
+        found.extend(ids.map(Violation::DrainsProtected));
+    }
+}
+
+fn check_drain(
+    snapshot: &Snapshot,
+    id: &InstanceId,
+    cause: DrainCause,
+    found: &mut Vec<Violation>,
+) {
     let Some(instance) = snapshot.instances.get(id) else {
         return found.push(Violation::NamesUnknown(id.clone()));
     };
-    if !instance.is_empty() && instance.notice.is_none() {
+    let keeps_users = instance.notice.is_some() || cause == DrainCause::Suspect;
+    if !instance.is_empty() && !keeps_users {
         found.push(Violation::DrainsOccupied {
             instance: id.clone(),
             occupied: instance.slots.occupied,
@@ -237,11 +316,6 @@ fn check_drain(snapshot: &Snapshot, id: &InstanceId, now: Timestamp, found: &mut
             instance: id.clone(),
             status: instance.status,
         });
-    }
-    let warming = snapshot.image_state(instance) == Some(ImageState::Warming);
-    // Only users have priority over an upgrade.
-    if warming && instance.notice.is_none() && !snapshot.is_short_of_slots(now) {
-        found.push(Violation::DrainsProtected(id.clone()));
     }
 }
 

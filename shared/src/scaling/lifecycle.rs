@@ -1,46 +1,41 @@
 //! An instance's states have time limits: an instance that exceeds one is ended or reported.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
-use super::plan::{Action, Plan};
+use super::plan::Plan;
 use super::reason::Reason;
+use super::rests;
+use super::rows::{Row, Rows};
 use super::snapshot::Snapshot;
-use crate::ids::InstanceId;
-use crate::model::{Instance, InstanceStatus, TerminateIf};
+use crate::model::{DrainCause, Instance, InstanceStatus, TerminateIf};
 
 /// Applies the limits to every instance that [drift](super::drift) did not settle.
-pub(super) fn end_overdue(
-    snapshot: &Snapshot,
-    down: &BTreeSet<&InstanceId>,
-    now: Timestamp,
-    plan: &mut Plan,
-) {
-    let leaving = plan.leaving();
-    for instance in snapshot.instances.values() {
+pub(super) fn end_overdue(snapshot: &Snapshot, rows: &Rows<'_>, now: Timestamp, plan: &mut Plan) {
+    for row in rows.unusual() {
+        let status = row.instance.status;
         // Drift decides about machines that are down and about lost instances, even if its guard
         // keeps them.
-        if leaving.contains(&instance.id)
-            || (down.contains(&instance.id) && instance.status != InstanceStatus::Terminating)
-            || snapshot.is_lost(instance, now)
-        {
+        if row.is_ended() || (row.is_down && status != InstanceStatus::Terminating) || row.is_lost {
             continue;
         }
-        match instance.status {
-            InstanceStatus::PreConnection => end_never_up(snapshot, instance, now, plan),
-            InstanceStatus::Active => note_silent(snapshot, instance, now, plan),
-            InstanceStatus::Draining => end_drained(snapshot, instance, now, plan),
-            InstanceStatus::Terminating => repeat_termination(snapshot, instance, plan),
+        match status {
+            InstanceStatus::PreConnection => end_never_up(snapshot, row, now, plan),
+            InstanceStatus::Active => note_silent(snapshot, row.instance, now, plan),
+            InstanceStatus::Draining => end_drained(snapshot, row, now, plan),
+            InstanceStatus::Terminating => repeat_termination(row, plan),
         }
     }
 }
 
-fn end_never_up(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
+fn end_never_up(snapshot: &Snapshot, row: &Row<'_>, now: Timestamp, plan: &mut Plan) {
+    let instance = row.instance;
     if snapshot.never_came_up(instance, now) {
         let seconds = now.duration_since(instance.launched_at).as_secs();
-        terminate(instance, Reason::NeverCameUp { seconds }, plan);
-        plan.alert(Some(&instance.id), Reason::NeverCameUp { seconds });
+        terminate(row, Reason::NeverCameUp { seconds }, plan);
+        // One whose pool rests for it is in the alert about the pool.
+        if !rests::is_in_alert_of_pool(snapshot, row, now) {
+            plan.alert(Some(&instance.id), Reason::NeverCameUp { seconds });
+        }
     }
 }
 
@@ -56,7 +51,19 @@ fn note_silent(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &
 }
 
 /// Its agent should have shut the machine down. An occupied instance is only reported.
-fn end_drained(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &mut Plan) {
+fn end_drained(snapshot: &Snapshot, row: &Row<'_>, now: Timestamp, plan: &mut Plan) {
+    let instance = row.instance;
+    // No agent of it is heard any more: neither can it shut the machine down, nor end a session.
+    if instance.drain_cause == Some(DrainCause::Revoked) {
+        let occupied = instance.slots.occupied;
+        let reason = Reason::AgentRevoked { occupied };
+        if instance.is_empty() {
+            terminate(row, reason, plan);
+        } else {
+            plan.note(Some(&instance.id), reason);
+        }
+        return;
+    }
     let since = instance.draining_since.unwrap_or(instance.launched_at);
     let draining_for = now.duration_since(since);
     if draining_for < snapshot.settings.timeouts.drain {
@@ -64,14 +71,14 @@ fn end_drained(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &
     }
     let seconds = draining_for.as_secs();
     if instance.is_empty() {
-        terminate(instance, Reason::DrainedAndStillThere { seconds }, plan);
+        terminate(row, Reason::DrainedAndStillThere { seconds }, plan);
     } else {
         let reason = Reason::DrainingOccupied {
             occupied: instance.slots.occupied,
             seconds,
         };
-        // An instance with a spot notice was drained with its users on purpose.
-        if instance.notice.is_some() {
+        // An instance with a spot notice, or a suspect, was drained with its users on purpose.
+        if instance.notice.is_some() || instance.drain_cause == Some(DrainCause::Suspect) {
             plan.note(Some(&instance.id), reason);
         } else {
             plan.alert(Some(&instance.id), reason);
@@ -81,18 +88,12 @@ fn end_drained(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &
 
 /// A pass ended between the commit and the call, or EC2 did not execute the call. The row is
 /// `TERMINATING` already: only EC2 is asked again.
-fn repeat_termination(snapshot: &Snapshot, instance: &Instance, plan: &mut Plan) {
-    let machine = snapshot.machines.get(&instance.id);
-    if machine.is_some_and(|machine| !machine.state.is_going()) {
-        terminate(instance, Reason::Committed, plan);
+fn repeat_termination(row: &Row<'_>, plan: &mut Plan) {
+    if row.machine.is_some_and(|machine| !machine.state.is_going()) {
+        terminate(row, Reason::Committed, plan);
     }
 }
 
-fn terminate(instance: &Instance, reason: Reason, plan: &mut Plan) {
-    let action = Action::Terminate {
-        instance: instance.id.clone(),
-        condition: TerminateIf::Empty,
-        ask_ec2: true,
-    };
-    plan.push(action, reason);
+fn terminate(row: &Row<'_>, reason: Reason, plan: &mut Plan) {
+    plan.terminate(row, TerminateIf::Empty, true, reason);
 }

@@ -11,9 +11,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::reason::Reason;
+use super::rows::Row;
 use crate::ids::{AddressId, ClientSha, ImageId, InstanceId, LaunchId};
-use crate::model::TerminateIf;
-use crate::model::{ImageState, NewInstance, ReplicaStatus};
+use crate::model::{
+    DrainCause, ImageState, InstanceAddresses, NewInstance, Refusal, ReplicaStatus, TerminateIf,
+};
 use crate::settings::LaunchChoice;
 
 /// One thing to do. It carries every id and count that it needs: the executor makes no choices.
@@ -26,6 +28,8 @@ pub enum Action {
     NoteMissing { instance: InstanceId },
     /// Clear that time: the instance is listed again.
     NotePresent { instance: InstanceId },
+    /// Record the addresses that EC2 gave the instance.
+    NoteAddresses { addresses: InstanceAddresses },
     /// Commit the instance to `TERMINATING`, and terminate it if `ask_ec2` is set. It is not set
     /// where EC2 is already terminating the instance or does not know it.
     Terminate {
@@ -47,7 +51,21 @@ pub enum Action {
         options: Vec<LaunchOption>,
     },
     /// Take an empty instance out of service.
-    Drain { instance: InstanceId },
+    Drain {
+        instance: InstanceId,
+        cause: DrainCause,
+    },
+    /// Take a drain for surplus back.
+    Reopen { instance: InstanceId },
+    /// Store the next token of the instance's agent. The launch is what the token names.
+    RenewToken {
+        instance: InstanceId,
+        launch: LaunchId,
+    },
+    /// Record that a pool rests, because its instances did not live.
+    RestPool { refusal: Refusal },
+    /// Delete that record, because an instance of the pool has lived.
+    ForgetRest { refusal: Refusal },
     /// Terminate a replica: it has no row.
     DeleteReplica { instance: InstanceId },
     /// Associate an Elastic IP with the replica `to`. `from` is the replica that carries it now.
@@ -78,9 +96,18 @@ pub struct LaunchOption {
 }
 
 impl LaunchOption {
-    /// The largest number of instances that can come of it: one option is taken.
-    pub(super) fn most(options: &[Self]) -> u32 {
+    /// The largest number of instances that can come of it, whichever options are taken.
+    pub(crate) fn most(options: &[Self]) -> u32 {
         options.iter().map(|option| option.count).max().unwrap_or(0)
+    }
+
+    /// The options with at most this many instances each.
+    pub(crate) fn within(options: &[Self], most: u32) -> Vec<Self> {
+        let bounded = |option: &Self| Self {
+            count: option.count.min(most),
+            choice: option.choice.clone(),
+        };
+        options.iter().map(bounded).collect()
     }
 }
 
@@ -177,6 +204,9 @@ pub struct Plan {
     /// Every replica that EC2 lists. Empty except with the algorithm `replica`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replicas: Vec<ReplicaView>,
+    /// The pools that rest, those included that this plan records.
+    #[serde(skip)]
+    pub refusals: Vec<Refusal>,
     pub steps: Vec<Step>,
     pub notes: Vec<Note>,
 }
@@ -184,19 +214,6 @@ pub struct Plan {
 impl Plan {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
-    }
-
-    /// Instances that a step of this plan terminates, removes or drains.
-    pub(super) fn leaving(&self) -> HashSet<InstanceId> {
-        self.steps
-            .iter()
-            .filter_map(|step| match &step.action {
-                Action::Terminate { instance, .. }
-                | Action::Remove { instance }
-                | Action::Drain { instance } => Some(instance.clone()),
-                _ => None,
-            })
-            .collect()
     }
 
     pub(super) fn deleted_replicas(&self) -> HashSet<&InstanceId> {
@@ -207,8 +224,52 @@ impl Plan {
         deleted.collect()
     }
 
+    /// Whether this choice in this subnet rests for the image, by what is known or what the plan
+    /// records.
+    pub fn rests(
+        &self,
+        choice: &LaunchChoice,
+        subnet_id: &str,
+        image: &ImageId,
+        now: Timestamp,
+    ) -> bool {
+        let mut refusals = self.refusals.iter();
+        refusals.any(|refusal| refusal.covers(choice, subnet_id, image, now))
+    }
+
     pub(super) fn of_image(&self, image: &ImageId) -> Option<&ImageCounts> {
         self.images.iter().find(|counts| counts.image == *image)
+    }
+
+    pub(super) fn drain(&mut self, row: &Row<'_>, cause: DrainCause, reason: Reason) {
+        let instance = row.instance.id.clone();
+        self.end(row, Action::Drain { instance, cause }, reason);
+    }
+
+    pub(super) fn terminate(
+        &mut self,
+        row: &Row<'_>,
+        condition: TerminateIf,
+        ask_ec2: bool,
+        reason: Reason,
+    ) {
+        let action = Action::Terminate {
+            instance: row.instance.id.clone(),
+            condition,
+            ask_ec2,
+        };
+        self.end(row, action, reason);
+    }
+
+    pub(super) fn remove(&mut self, row: &Row<'_>, reason: Reason) {
+        let instance = row.instance.id.clone();
+        self.end(row, Action::Remove { instance }, reason);
+    }
+
+    /// Later decisions see at the row that its instance leaves.
+    fn end(&mut self, row: &Row<'_>, action: Action, reason: Reason) {
+        row.set_ended();
+        self.push(action, reason);
     }
 
     pub(super) fn push(&mut self, action: Action, reason: Reason) {

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId};
-use crate::model::{ImageState, InstanceStatus, MachineState};
+use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
+use crate::model::{CapacityPool, ImageState, InstanceStatus, MachineState, StateReason};
 
 /// A variant's name in snake_case is the code that decisions are stored with: it must not change.
 /// `free`, `starting` and `target` are slots, `live` and `max` instances.
@@ -53,8 +53,38 @@ pub enum Reason {
     },
     NoImage,
     NoLaunchChoice,
-    /// EC2 refused every launch choice. `until` is when the first refusal expires.
+    /// A column of `regions` that only launches need cannot work. `choices_left`: launches go on with
+    /// other launch choices.
+    SettingInvalid {
+        row: RegionName,
+        column: String,
+        problem: String,
+        choices_left: bool,
+    },
+    /// Every launch choice rests. `until` is when the first one may be used again.
     NoCapacity {
+        until: Timestamp,
+        why: String,
+    },
+    /// Instances of a pool ended before they had served. It rests: for one image, if `image` is set.
+    LaunchesDie {
+        pool: CapacityPool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        image: Option<ImageId>,
+        instances: u32,
+        /// One of them.
+        first: InstanceId,
+        why: String,
+        until: Timestamp,
+    },
+    /// An instance of the pool has lived.
+    PoolHasLived {
+        pool: CapacityPool,
+    },
+    /// `launches_per_hour` is used up until `until`.
+    LaunchLimit {
+        launched: u32,
+        limit: u32,
         until: Timestamp,
     },
     BufferFull {
@@ -80,11 +110,6 @@ pub enum Reason {
     ImageUnknown {
         image: ImageId,
     },
-    /// The host agent's token expires soon, `AGENT_TOKEN_DAYS` after the launch.
-    TokenEnds {
-        hours: i64,
-        occupied: u32,
-    },
     /// EC2 sent a spot interruption warning.
     Interrupted {
         occupied: u32,
@@ -96,6 +121,29 @@ pub enum Reason {
     /// The region is at its maximum, and a more important image needs the room.
     MakesRoom {
         state: ImageState,
+    },
+    /// The buffer is short again: a drain for surplus is taken back.
+    NeededAgain {
+        missing: u32,
+    },
+    // Tokens of host agents
+    /// Half of its time is over.
+    TokenAges {
+        hours_left: i64,
+    },
+    /// It is not signed with the key that is, or will be, Hasura's.
+    KeyRotates,
+    /// The agent fetches its next token with a heartbeat, but has not used it.
+    TokenNotTaken {
+        hours: i64,
+    },
+    /// How many instances are left for the next passes.
+    RenewalsLeft {
+        instances: usize,
+    },
+    /// An operator took the rights of the instance's agent away.
+    AgentRevoked {
+        occupied: u32,
     },
     // Moving an image
     FirstImage,
@@ -127,6 +175,22 @@ pub enum Reason {
     NoRoomForUpgrade {
         live: u32,
         max: u32,
+    },
+    // Not serving the app version
+    /// None of the region's images was built for the client that the app version names.
+    AppVersionUnknown {
+        client_sha: ClientSha,
+    },
+    /// Only images that are not served any more were built for it.
+    AppVersionNotServed {
+        image: ImageId,
+        state: ImageState,
+        client_sha: ClientSha,
+    },
+    /// Its image is not served yet.
+    AppVersionWarms {
+        image: ImageId,
+        client_sha: ClientSha,
     },
     // Not moving an image
     StillWarming {
@@ -226,6 +290,42 @@ pub enum Reason {
     OccupiedOnOldImage {
         occupied: u32,
     },
+    // Leaving by themselves
+    /// The host agent took the instance out of service.
+    LeftByAgent {
+        says: String,
+        occupied: u32,
+    },
+    /// The host agent wants to, and too many others of the region left within the hour.
+    LeaveHeld {
+        says: String,
+    },
+    /// How many instances stay for that reason, and what the first of them says.
+    LeavesHeld {
+        instances: u32,
+        says: String,
+    },
+    // Failing users
+    /// So many users in a row failed on it. `connected`: their sessions ended within `seconds`;
+    /// otherwise nobody of them connected.
+    SessionsEndQuickly {
+        users: u32,
+        connected: bool,
+        seconds: u32,
+        occupied: u32,
+    },
+    /// The same, but it is the last one that serves its image, or too many others drain for it.
+    SuspectKept {
+        users: u32,
+        draining: u32,
+    },
+    /// So many instances fail their users, and no more than `others` are known to do better.
+    SessionsEndQuicklyEverywhere {
+        instances: u32,
+        others: u32,
+        first: InstanceId,
+        seconds: u32,
+    },
     // Terminating
     /// Its host agent should have shut it down.
     DrainedAndStillThere {
@@ -244,6 +344,8 @@ pub enum Reason {
         state: MachineState,
         status: InstanceStatus,
         occupied: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        state_reason: Option<StateReason>,
     },
     /// `launch` is the launch that its tags name.
     OrphanOf {
@@ -285,18 +387,31 @@ pub enum Reason {
     MissingButBeating {
         seconds: i64,
     },
+    // Addresses of instances
+    /// Users of the region get this address (`address_source`).
+    AddressOfEc2 {
+        ip: IpAddr,
+    },
+    /// EC2 gives these instances no address of the kind that users of the region get.
+    NoPublicAddress {
+        instances: u32,
+        /// One of them, and its subnet.
+        first: InstanceId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subnet: Option<String>,
+    },
     // Slots
     NotClaimed,
 }
 
 impl Reason {
-    /// The variant's name, without its fields. Alerts with the same name are about the same thing.
+    /// The code that decisions are stored with, and of a setting also its column. Alerts with the same name are
+    /// about the same thing.
     pub fn name(&self) -> String {
-        let debug = format!("{self:?}");
-        debug
-            .split([' ', '{'])
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        if let Self::SettingInvalid { column, .. } = self {
+            return format!("setting_invalid {column}");
+        }
+        let code = serde_json::to_value(self).unwrap_or_default();
+        code["reason"].as_str().unwrap_or_default().to_owned()
     }
 }

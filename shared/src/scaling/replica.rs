@@ -14,7 +14,7 @@ use super::algorithm::{Fleet, ScalingAlgorithm};
 use super::plan::{Action, Counts, Plan};
 use super::reason::Reason;
 use super::snapshot::Snapshot;
-use super::{addresses, guard, intents, launch_options};
+use super::{addresses, guard, intents, launch_options, launch_settings, rests};
 use crate::ids::InstanceId;
 use crate::model::{Image, ImageState, MachineState, ReplicaAnswer, ReplicaStatus};
 use crate::settings::REPLICA;
@@ -33,6 +33,7 @@ impl ScalingAlgorithm for ReplicaAlgorithm {
             counts: census.counts(snapshot),
             ..Plan::default()
         };
+        launch_settings::report_problems(&snapshot.settings, &mut plan);
         if snapshot.settings.paused {
             plan.note(None, Reason::Paused);
         } else {
@@ -40,6 +41,8 @@ impl ScalingAlgorithm for ReplicaAlgorithm {
             intents::resume_open(snapshot, now, &mut plan);
             // The clock of an unknown replica starts even if the guard keeps it.
             record_unknown(snapshot, &census, now, &mut plan);
+            // Before launches: what did not live is not launched again at once.
+            rests::rest_pools(snapshot, None, now, &mut plan);
             delete_ended(&census, &mut plan);
             delete_unknown(snapshot, &census, now, &mut plan);
             // Images before launches: after a move, this round creates nothing, because the pass
@@ -208,7 +211,12 @@ fn create_missing(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
         let reason = Reason::ReplicasAtMaximum { missing, live, max };
         plan.alert(None, reason);
     }
-    let Some(choices) = launch_options::usable_choices(snapshot, now, plan) else {
+    let hour = launch_options::left_of_hour(snapshot, now);
+    if hour < count {
+        launch_options::alert_limit(snapshot, now, plan);
+    }
+    let count = count.min(hour);
+    let Some(choices) = launch_options::usable_choices(snapshot, &image.id, now, plan) else {
         return;
     };
     if count == 0 {

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::Plan;
+use super::rows::Rows;
+use super::tokens::TokenPolicy;
 use crate::ids::{ClientSha, InstanceId, LaunchId};
 use crate::model::{
-    AddressListing, AddressMoves, CapacityRefusal, Image, ImageState, Instance, InstanceStatus,
-    Intent, Machine, ReplicaAnswer,
+    AddressListing, AddressMoves, DrainCause, Image, ImageState, Instance, InstanceStatus, Intent,
+    LaunchTally, Line, Machine, Refusal, ReplicaAnswer,
 };
 use crate::settings::RegionSettings;
 
@@ -23,12 +24,19 @@ pub struct Snapshot {
     /// EC2's complete listing of our machines, by id.
     pub machines: BTreeMap<InstanceId, Machine>,
     /// Instances that have been missing for `missing_seconds` and that EC2 does not know by their
-    /// id.
+    /// id, or only as terminated.
     pub unknown_to_ec2: BTreeSet<InstanceId>,
     pub open_intents: Vec<Intent>,
-    pub refusals: Vec<CapacityRefusal>,
-    /// Users who were refused for lack of capacity within the last minute.
+    /// Pools that rest or rested lately.
+    pub refusals: Vec<Refusal>,
+    /// What was launched in the last hour.
+    pub launches: LaunchTally,
+    /// Users in line who are demand of this region, each of them once: users of the current image's
+    /// hash for whom this is the first of their regions that can launch. Nothing is launched for users
+    /// of other hashes beyond the target: they wait for the ends of sessions.
     pub waiting: u32,
+    /// All users in line, by client hash, wherever they are demand.
+    pub lines: Vec<Line>,
     /// The status that each running replica reported, by id.
     pub answers: BTreeMap<InstanceId, ReplicaAnswer>,
     /// Since when replicas have not reported their status, as earlier passes recorded it.
@@ -42,8 +50,8 @@ pub struct Snapshot {
     /// Since when passes have observed the region without a long gap. Silence before it does not
     /// count: nobody could have heard a heartbeat.
     pub watched_since: Timestamp,
-    /// From this age on, an instance is replaced: its agent's token ends soon.
-    pub renew_after: SignedDuration,
+    /// How agents' tokens are signed; none in a stack of replicas only.
+    pub tokens: Option<TokenPolicy>,
     /// An operator has read the guard's alert and approved the removal of all that it lists.
     pub mass_removal_approved: bool,
 }
@@ -54,11 +62,6 @@ impl Snapshot {
             .iter()
             .find(|image| image.id == instance.image_id)
             .map(|image| image.state)
-    }
-
-    pub fn is_served(&self, instance: &Instance) -> bool {
-        self.image_state(instance)
-            .is_some_and(ImageState::is_served)
     }
 
     /// The region's maximum now. An upgrade adds its surge until it is over: until the last
@@ -83,47 +86,31 @@ impl Snapshot {
         }
     }
 
-    /// How many instances leave, by their status or by the plan so far, and so will make room.
-    pub fn leaving_count(&self, plan: &Plan) -> u32 {
-        let leaving = plan.leaving();
-        let instances = self
-            .instances
-            .values()
-            .filter(|instance| !instance.status.is_in_service() || leaving.contains(&instance.id));
-        u32::try_from(instances.count()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether the instance's `WAITING` slots count as free. They do not if no user can be assigned
-    /// to them, if EC2 has announced to take the instance, or if its agent's token ends soon.
-    pub fn counts_as_free(
-        &self,
-        instance: &Instance,
-        down: &BTreeSet<&InstanceId>,
-        now: Timestamp,
-    ) -> bool {
-        instance.status == InstanceStatus::Active
-            && instance.notice.is_none()
-            && !down.contains(&instance.id)
-            && !self.needs_renewal(instance, now)
-            && self.silence(instance, now) < self.settings.timeouts.heartbeat
-    }
-
     /// Whether an image that serves users has fewer free slots than its target. This counts as the
     /// buffer does: otherwise a plan could break the invariant that protects a warming image.
     pub fn is_short_of_slots(&self, now: Timestamp) -> bool {
-        let down = self.down_machines();
-        let is_free = |instance: &Instance| self.counts_as_free(instance, &down, now);
+        let rows = Rows::of(self, now);
         self.images
             .iter()
             .filter(|image| image.state.is_served())
             .any(|image| {
-                let own = self
-                    .instances
-                    .values()
-                    .filter(|instance| instance.image_id == image.id && is_free(instance));
-                let free: u32 = own.map(|instance| instance.slots.waiting).sum();
+                let free = rows.of_image(&image.id).filter(|row| row.is_free);
+                let free: u32 = free.map(|row| row.instance.slots.waiting).sum();
                 free < self.settings.target_free.saturating_add(self.waiting)
             })
+    }
+
+    /// Whether the drain of the instance may be taken back: it was drained for surplus, and its
+    /// agent does not know yet. One that was told may be shutting down already.
+    pub fn is_reopenable(&self, instance: &Instance, now: Timestamp) -> bool {
+        let has_not_heard = instance
+            .draining_since
+            .is_some_and(|since| instance.beat_at.is_some_and(|beat| beat < since));
+        instance.status == InstanceStatus::Draining
+            && instance.drain_cause == Some(DrainCause::Surplus)
+            && instance.notice.is_none()
+            && has_not_heard
+            && self.silence(instance, now) < self.settings.timeouts.heartbeat
     }
 
     pub fn current_image(&self) -> Option<&Image> {
@@ -167,30 +154,23 @@ impl Snapshot {
         })
     }
 
-    /// The ids of machines on which nothing runs any more.
-    pub fn down_machines(&self) -> BTreeSet<&InstanceId> {
-        self.machines
-            .values()
-            .filter(|m| m.state.is_down())
-            .map(|machine| &machine.id)
-            .collect()
-    }
-
     /// What the maximum bounds: rows, machines that EC2 has not terminated, and what open intents
     /// may still become.
     pub fn live(&self) -> u32 {
-        let rows_and_strays = self
-            .rows_with_machines()
-            .filter(|pair| match pair {
-                (Some(_), _) => true,
-                (None, Some(machine)) => {
-                    // The machines of an open launch are counted with its intent.
-                    let launch = machine.launch_id.as_ref();
-                    !machine.state.is_going() && !launch.is_some_and(|id| self.has_open_intent(id))
-                }
-                (None, None) => false,
-            })
-            .count();
+        let strays = self.rows_with_machines().filter_map(|pair| match pair {
+            (None, stray) => stray,
+            (Some(_), _) => None,
+        });
+        self.live_with(strays)
+    }
+
+    /// The same, with the machines that have no row.
+    pub(super) fn live_with<'s>(&self, strays: impl Iterator<Item = &'s Machine>) -> u32 {
+        let counts = |stray: &&Machine| {
+            // The machines of an open launch are counted with its intent.
+            !stray.state.is_going() && !self.is_of_open_launch(stray)
+        };
+        let rows_and_strays = self.instances.len() + strays.filter(counts).count();
         let unrecorded_count: u32 = self
             .open_intents
             .iter()
@@ -223,9 +203,9 @@ impl Snapshot {
                 >= self.settings.timeouts.boot
     }
 
-    /// The agent's token ends soon, and with it its heartbeats.
-    pub fn needs_renewal(&self, instance: &Instance, now: Timestamp) -> bool {
-        now.duration_since(instance.launched_at) >= self.renew_after
+    pub(super) fn is_of_open_launch(&self, machine: &Machine) -> bool {
+        let launch = machine.launch_id.as_ref();
+        launch.is_some_and(|id| self.has_open_intent(id))
     }
 
     pub fn has_open_intent(&self, launch: &LaunchId) -> bool {

@@ -20,6 +20,8 @@ pub enum Topic {
     Drift,
     /// Instances whose agent does not send heartbeats.
     Heartbeat,
+    /// Tokens of host agents.
+    Token,
     Slots,
     /// Images: their states, and the users on old ones.
     Image,
@@ -47,6 +49,7 @@ impl Topic {
             Self::Removal => "removal",
             Self::Drift => "drift",
             Self::Heartbeat => "heartbeat",
+            Self::Token => "token",
             Self::Slots => "slots",
             Self::Image => "image",
             Self::Upgrade => "upgrade",

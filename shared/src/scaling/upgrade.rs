@@ -1,21 +1,20 @@
 //! Image upgrades: a new image warms beside the current one, becomes current once it is warm and
 //! the app version names it, and the image before it bakes: it is kept ready for a rollback.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
 use super::plan::{Action, ImageCounts, Plan};
 use super::reason::Reason;
+use super::rows::Rows;
 use super::snapshot::Snapshot;
-use crate::ids::{ClientSha, InstanceId};
-use crate::model::{Image, ImageState, Instance, InstanceStatus};
+use crate::ids::ClientSha;
+use crate::model::{DrainCause, Image, ImageState, Instance, InstanceStatus};
 
 /// Moves images to their next state and reports users on retired ones. Returns whether an image
 /// moved: then the rest is decided by another round, on the state that the move leaves.
 pub(super) fn advance_images(
     snapshot: &Snapshot,
-    down: &BTreeSet<&InstanceId>,
+    rows: &Rows<'_>,
     now: Timestamp,
     plan: &mut Plan,
 ) -> bool {
@@ -25,7 +24,7 @@ pub(super) fn advance_images(
             continue;
         };
         let next = match image.state {
-            ImageState::Warming => next_of_warming(snapshot, down, image, &counts, now, plan),
+            ImageState::Warming => next_of_warming(snapshot, rows, image, &counts, now, plan),
             ImageState::Baking => next_of_baking(snapshot, image, now, plan),
             ImageState::Current | ImageState::Retired | ImageState::Failed => None,
         };
@@ -64,14 +63,14 @@ fn is_named(snapshot: &Snapshot, client_sha: &ClientSha) -> bool {
 /// note that says what it waits for.
 fn next_of_warming(
     snapshot: &Snapshot,
-    down: &BTreeSet<&InstanceId>,
+    rows: &Rows<'_>,
     image: &Image,
     counts: &ImageCounts,
     now: Timestamp,
     plan: &mut Plan,
 ) -> Option<(ImageState, Reason)> {
     let upgrades = &snapshot.settings.upgrades;
-    let fleet = WarmingFleet::of(snapshot, down, image, now);
+    let fleet = WarmingFleet::of(snapshot, rows, image, now);
     let ImageCounts {
         free,
         demand,
@@ -87,7 +86,7 @@ fn next_of_warming(
     }
     let (live, max) = (plan.counts.live, plan.counts.max);
     // An instance that leaves will make room by itself.
-    let is_full = live >= max && snapshot.leaving_count(plan) == 0;
+    let is_full = live >= max && rows.leaving_count() == 0;
     // If there is not enough room for the whole buffer, the image is warm with what fits.
     let is_warm = free >= demand || (is_full && starting == 0 && fleet.healthy > 0);
     let named = is_named(snapshot, &image.client_sha);
@@ -145,17 +144,12 @@ struct WarmingFleet<'s> {
     booting: u32,
     /// An instance that had its whole boot time and did not come up.
     never_came_up: Option<&'s Instance>,
-    /// An instance whose machine is down or whose agent is lost.
+    /// An instance whose machine is down, whose agent is lost, or which its agent took out of service.
     died: Option<&'s Instance>,
 }
 
 impl<'s> WarmingFleet<'s> {
-    fn of(
-        snapshot: &'s Snapshot,
-        down: &BTreeSet<&InstanceId>,
-        image: &Image,
-        now: Timestamp,
-    ) -> Self {
+    fn of(snapshot: &Snapshot, rows: &Rows<'s>, image: &Image, now: Timestamp) -> Self {
         let mut fleet = Self {
             is_empty: !snapshot
                 .open_intents
@@ -163,17 +157,14 @@ impl<'s> WarmingFleet<'s> {
                 .any(|intent| intent.request.image_id == image.id),
             ..Self::default()
         };
-        let own = snapshot
-            .instances
-            .values()
-            .filter(|instance| instance.image_id == image.id);
-        for instance in own {
+        for row in rows.of_image(&image.id) {
+            let instance = row.instance;
             fleet.is_empty = false;
             // The image is not at fault if EC2 announced to take the instance.
             if instance.notice.is_some() {
                 continue;
             }
-            let is_dead = down.contains(&instance.id) || snapshot.is_lost(instance, now);
+            let is_dead = row.is_down || row.is_lost;
             match instance.status {
                 InstanceStatus::PreConnection | InstanceStatus::Active if is_dead => {
                     fleet.died.get_or_insert(instance);
@@ -188,6 +179,10 @@ impl<'s> WarmingFleet<'s> {
                 InstanceStatus::Active => {
                     let silence = snapshot.silence(instance, now);
                     fleet.healthy += u32::from(silence < snapshot.settings.timeouts.heartbeat);
+                }
+                // Its own agent found it broken.
+                InstanceStatus::Draining if instance.drain_cause == Some(DrainCause::Agent) => {
+                    fleet.died.get_or_insert(instance);
                 }
                 InstanceStatus::Draining | InstanceStatus::Terminating => {}
             }

@@ -4,18 +4,20 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
 use super::table::{TABLE, defaults};
 use crate::ids::RegionName;
+use crate::words::{plain, quoted};
 
 /// A column with an invalid value.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Error)]
 #[error("column `{column}`: {problem}")]
 pub struct BadSetting {
     pub column: &'static str,
+    /// What is wrong, and what the value must be.
     pub problem: String,
 }
 
@@ -23,7 +25,7 @@ pub struct BadSetting {
 pub(super) fn read<T: DeserializeOwned>(row: &Value) -> Result<T, BadSetting> {
     serde_path_to_error::deserialize(row).map_err(|error| {
         let path = error.path().to_string();
-        let message = error.into_inner().to_string();
+        let message = plain(error.inner());
         // A column that is missing has no path, but its name is in serde's message.
         let column = TABLE
             .iter()
@@ -48,6 +50,16 @@ pub(super) fn default_group<T: DeserializeOwned>() -> T {
 /// A number that is 0 or more.
 pub(super) fn count<'de, D: Deserializer<'de>>(column: D) -> Result<u32, D::Error> {
     number(column, 0)
+}
+
+/// Null means that the setting is not set.
+pub(super) fn optional_count<'de, D: Deserializer<'de>>(
+    column: D,
+) -> Result<Option<u32>, D::Error> {
+    match Value::deserialize(column)? {
+        Value::Null => Ok(None),
+        value => count(value).map(Some).map_err(D::Error::custom),
+    }
 }
 
 /// A number that is 1 or more.
@@ -111,9 +123,9 @@ pub(super) fn region_name<'de, D: Deserializer<'de>>(column: D) -> Result<Region
     if name.is_plausible() {
         Ok(name)
     } else {
-        let value = name.as_str();
         Err(D::Error::custom(format!(
-            "{value:?} must be an AWS region, such as us-east-1"
+            "{} must be an AWS region, such as us-east-1",
+            quoted(&name)
         )))
     }
 }

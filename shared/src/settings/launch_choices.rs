@@ -3,13 +3,21 @@
 use std::fmt;
 use std::ops::Not;
 
-use serde::de::{DeserializeOwned, Error};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+use super::shapes;
 
 /// A larger capacity is taken for a typing error. Without a limit, a host agent's registration
 /// would insert that many slots.
 const LARGEST_CAPACITY: u32 = 1000;
+
+/// A pass asks EC2 once for each choice that it tries, and has less than a minute.
+pub(super) const MOST_CHOICES: usize = 64;
+
+/// EC2's quota of security groups of one network interface can be raised to this.
+pub(super) const MOST_GROUPS: usize = 16;
 
 /// One way to launch: an instance type in a subnet, spot or on demand, with its number of slots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +41,7 @@ struct ChoiceColumns {
     #[serde(default, skip_serializing_if = "Not::not")]
     spot: bool,
     instance_type: String,
+    #[serde(deserialize_with = "capacity")]
     capacity: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     subnet_id: Option<String>,
@@ -131,24 +140,43 @@ impl fmt::Display for Selector {
     }
 }
 
-pub(super) fn launch_choices<'de, D: Deserializer<'de>>(
-    column: D,
-) -> Result<Vec<LaunchChoice>, D::Error> {
-    each(column, |choice: &LaunchChoice| {
-        if choice.instance_type.is_empty() {
-            return Err("`instance_type` is empty".to_owned());
-        }
-        if !(1..=LARGEST_CAPACITY).contains(&choice.capacity) {
-            return Err(format!("`capacity` must be 1 to {LARGEST_CAPACITY} slots"));
-        }
-        check_selector(&choice.subnet)
-    })
+/// What keeps a choice from working, or that it repeats one of those `before` it.
+pub(super) fn check_choice(choice: &LaunchChoice, before: &[LaunchChoice]) -> Result<(), String> {
+    shapes::instance_type(&choice.instance_type)?;
+    if !(1..=LARGEST_CAPACITY).contains(&choice.capacity) {
+        return Err(format!("`capacity` must be 1 to {LARGEST_CAPACITY} slots"));
+    }
+    check_selector("subnet-", &choice.subnet)?;
+    let is_same = |other: &&LaunchChoice| {
+        (other.spot, &other.instance_type, &other.subnet)
+            == (choice.spot, &choice.instance_type, &choice.subnet)
+    };
+    match before.iter().find(is_same) {
+        Some(_) => Err("it repeats an item before it, which is used".to_owned()),
+        None => Ok(()),
+    }
 }
 
-pub(super) fn security_groups<'de, D: Deserializer<'de>>(
-    column: D,
-) -> Result<Vec<Selector>, D::Error> {
-    each(column, check_selector)
+pub(super) fn check_group(group: &Selector) -> Result<(), String> {
+    check_selector("sg-", group)
+}
+
+fn check_selector(prefix: &str, selector: &Selector) -> Result<(), String> {
+    match selector {
+        Selector::Id(id) => shapes::id(prefix, id),
+        Selector::Tag { key, value } => shapes::tag(key, value),
+    }
+}
+
+/// As a `u32`, whatever the number is, so that the error does not name that type.
+fn capacity<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
+    let value = Value::deserialize(value)?;
+    let capacity = value.as_u64().and_then(|slots| u32::try_from(slots).ok());
+    capacity.ok_or_else(|| {
+        D::Error::custom(format!(
+            "`capacity` is {value}: it must be a whole number, 1 to {LARGEST_CAPACITY}"
+        ))
+    })
 }
 
 /// Sets the capacity of choices that have none.
@@ -157,38 +185,5 @@ pub(super) fn fill_in_capacity(choices: &mut Value, capacity: u32) {
         if let Value::Object(choice) = choice {
             choice.entry("capacity").or_insert_with(|| capacity.into());
         }
-    }
-}
-
-/// Reads a JSON array item by item, so that the error names the invalid item.
-fn each<'de, D: Deserializer<'de>, T: DeserializeOwned>(
-    column: D,
-    check: impl Fn(&T) -> Result<(), String>,
-) -> Result<Vec<T>, D::Error> {
-    let Value::Array(items) = Value::deserialize(column)? else {
-        return Err(D::Error::custom("must be a JSON array"));
-    };
-    items
-        .iter()
-        .enumerate()
-        .map(|(place, item)| {
-            let at =
-                |problem: String| D::Error::custom(format!("item {place} ({item}): {problem}"));
-            let value = T::deserialize(item).map_err(|error| at(error.to_string()))?;
-            check(&value).map_err(at)?;
-            Ok(value)
-        })
-        .collect()
-}
-
-fn check_selector(selector: &Selector) -> Result<(), String> {
-    let empty = match selector {
-        Selector::Id(id) => id.is_empty(),
-        Selector::Tag { key, .. } => key.is_empty(),
-    };
-    if empty {
-        Err("the id or the tag's `key` is empty".to_owned())
-    } else {
-        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::columns::{self, BadSetting};
 use super::table::{Columns, defaults, overlay};
+use crate::words::quoted;
 
 /// How a region's replicas are counted, asked and replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -127,7 +128,10 @@ fn path<'de, D: Deserializer<'de>>(column: D) -> Result<String, D::Error> {
     if path.starts_with('/') {
         Ok(path)
     } else {
-        Err(D::Error::custom(format!("{path:?} must begin with /")))
+        Err(D::Error::custom(format!(
+            "{} must begin with /",
+            quoted(&path)
+        )))
     }
 }
 
@@ -135,9 +139,13 @@ fn address_tag<'de, D: Deserializer<'de>>(column: D) -> Result<Option<AddressTag
     let Some(text) = columns::optional_text(column)? else {
         return Ok(None);
     };
-    text.parse()
-        .map(Some)
-        .map_err(|BadTag| D::Error::custom(format!("{text:?} must be {}", AddressTag::EXPECTED)))
+    text.parse().map(Some).map_err(|BadTag| {
+        D::Error::custom(format!(
+            "{} must be {}",
+            quoted(&text),
+            AddressTag::EXPECTED
+        ))
+    })
 }
 
 impl AddressTag {

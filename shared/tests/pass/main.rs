@@ -7,8 +7,12 @@
 
 mod addresses;
 mod alerts;
+mod ec2;
+mod held_rows;
+mod launches;
 mod passes;
 mod replicas;
 mod reports;
 mod stored_decisions;
+mod tokens;
 mod upgrades;

@@ -1,5 +1,6 @@
 //! Passes of the algorithm `default`: launches, removals, the lock, the fence and wake marks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -8,7 +9,7 @@ use shared::db::{Fence, InstanceDatabase as _, WriteOutcome};
 use shared::host::HostErrorKind;
 use shared::ids::Owner;
 use shared::lock::{LockAttempt, LockError, RegionLock as _};
-use shared::model::{CapacityRefusal, Instance, InstanceStatus, LaunchRequest, MachineState};
+use shared::model::{DrainCause, Instance, InstanceStatus, LaunchRequest, MachineState, Refusal};
 use shared::pass::{PassLimits, PassRequest};
 use shared::report::PassOutcome;
 use shared::scaling::decide;
@@ -47,12 +48,18 @@ async fn empty_region_is_filled_and_the_next_pass_does_nothing() {
     assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
     assert!(world.items().open.is_empty(), "the intent is closed");
-    assert_eq!(world.items().closed[0].outcome, "2 of 2 launched");
+    let outcomes: Vec<_> = world
+        .items()
+        .closed
+        .into_iter()
+        .map(|it| it.outcome)
+        .collect();
+    assert_eq!(outcomes, ["1 of 1 launched"; 2]);
     assert_eq!(world.items().decisions[&1].outcome, PassOutcome::Done);
 
     let report = world.pass().await;
     assert!(report.plan.unwrap().is_empty());
-    assert_eq!(world.host.state().launches.len(), 1);
+    assert_eq!(world.host.state().launches.len(), 2);
 }
 
 #[tokio::test]
@@ -112,8 +119,9 @@ async fn lost_launch_answer_is_resumed_with_the_same_token_and_launches_once() {
     assert_eq!(world.host.state().ec2.machines.len(), 2, "launched once");
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
     let launches = world.host.state().launches.clone();
+    assert_eq!(launches.len(), 3);
     assert_eq!(
-        launches[0], launches[1],
+        launches[0], launches[2],
         "the same token and the same request"
     );
 }
@@ -123,7 +131,7 @@ async fn rows_that_failed_to_write_are_written_by_the_next_pass() {
     let world = World::with([]);
     world.database.rows().lose_next_answer = true;
     world.pass().await;
-    assert_eq!(world.items().open.len(), 1);
+    assert_eq!(world.items().open.len(), 2);
     world.pass().await;
     assert!(world.items().open.is_empty());
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
@@ -131,18 +139,16 @@ async fn rows_that_failed_to_write_are_written_by_the_next_pass() {
 }
 
 #[tokio::test]
-async fn launch_without_capacity_tries_the_next_choice_under_a_new_intent() {
+async fn launch_without_capacity_tries_the_next_choice_under_new_intents() {
     let world = World::with([]);
-    world
-        .host
-        .state()
-        .refuse_launches
-        .push_back(HostErrorKind::Capacity);
+    let full = [HostErrorKind::Capacity; 2];
+    world.host.state().refuse_launches.extend(full);
     world.pass().await;
     let launches = world.host.state().launches.clone();
-    assert_eq!(launches.len(), 2);
-    assert_ne!(launches[0].0, launches[1].0, "a token of its own");
-    assert_eq!(launches[1].1.subnet_id, "subnet-b");
+    assert_eq!(launches.len(), 4);
+    let tokens: BTreeSet<_> = launches.iter().map(|(token, _)| token).collect();
+    assert_eq!(tokens.len(), 4, "a token of its own");
+    assert_eq!(launches[2].1.subnet_id, "subnet-b");
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
     let items = world.items();
     assert_eq!(
@@ -185,11 +191,19 @@ async fn spot_without_capacity_falls_back_to_on_demand_until_the_refusal_expires
     let [spot_1, spot_2] = ["subnet-1", "subnet-2"].map(|subnet| (true, subnet.to_owned()));
     let on_demand = (false, "subnet-a".to_owned());
 
-    let full = [HostErrorKind::Capacity; 2];
+    let full = [HostErrorKind::Capacity; 4];
     world.host.state().refuse_launches.extend(full);
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Done, "{report:?}");
-    assert_eq!(requested(), [spot_1.clone(), spot_2, on_demand.clone()]);
+    let each = [&spot_1, &spot_2, &on_demand];
+    assert_eq!(
+        requested(),
+        each.map(|choice| [choice; 2])
+            .concat()
+            .into_iter()
+            .cloned()
+            .collect::<Vec<_>>()
+    );
     assert_eq!(
         report.results[0].step,
         "launch 2 x spot c5.large in subnet-1"
@@ -201,17 +215,17 @@ async fn spot_without_capacity_falls_back_to_on_demand_until_the_refusal_expires
 
     set(&world, |settings| settings.target_free = 6);
     world.pass().await;
-    assert_eq!(requested()[3..], [on_demand]);
+    assert_eq!(requested()[6..], [on_demand]);
 
-    world.clock.advance(CapacityRefusal::VALID_FOR);
+    world.clock.advance(Refusal::FIRST_REST);
     set(&world, |settings| settings.target_free = 8);
     world.pass().await;
-    assert_eq!(requested()[4..], [spot_1]);
+    assert_eq!(requested()[7..], [spot_1]);
 }
 
 #[tokio::test]
 async fn launch_with_unclear_answer_tries_no_other_choice() {
-    let world = World::with([]);
+    let world = World::with([instance("i-1")]);
     world
         .host
         .state()
@@ -233,7 +247,7 @@ async fn launch_terminated_before_resume_is_looked_up_and_replaced() {
     }
     world.pass().await;
     assert!(world.items().open.is_empty());
-    assert_eq!(world.items().closed[0].outcome, "0 of 2 launched");
+    assert_eq!(world.items().closed[1].outcome, "0 of 1 launched");
     world.pass().await;
     assert_eq!(rows(&world, InstanceStatus::PreConnection), 2);
     assert_eq!(world.host.state().ec2.machines.len(), 4);
@@ -262,7 +276,7 @@ async fn unlisted_launch_stays_open_when_its_resume_is_denied() {
 
 #[tokio::test]
 async fn launch_denied_on_its_first_request_is_closed() {
-    let world = World::with([]);
+    let world = World::with([instance("i-1")]);
     world
         .host
         .state()
@@ -271,12 +285,17 @@ async fn launch_denied_on_its_first_request_is_closed() {
     let report = world.pass().await;
     assert_eq!(report.outcome, PassOutcome::Incomplete);
     assert!(world.items().open.is_empty());
-    assert_eq!(world.items().closed[0].outcome, "0 of 2 launched");
+    assert_eq!(world.items().closed[0].outcome, "refused: Denied");
+    assert_eq!(
+        world.host.state().launches.len(),
+        1,
+        "nor requested elsewhere"
+    );
 }
 
 #[tokio::test]
 async fn intent_older_than_twelve_hours_is_never_launched_again() {
-    let world = World::with([]);
+    let world = World::with([instance("i-1")]);
     world
         .host
         .state()
@@ -384,6 +403,28 @@ async fn region_marked_again_gets_three_rounds_and_is_then_handed_over() {
     );
 }
 
+/// Its mark would wait for the schedule otherwise.
+#[tokio::test]
+async fn pass_without_time_to_observe_is_handed_over_once() {
+    for (trigger, handed_over) in [
+        (Trigger::ByHand, 1),
+        (Trigger::HandOver, 0),
+        (Trigger::Schedule, 0),
+    ] {
+        let world = World::with([instance("i-1"), instance("i-2")]);
+        let late = PassRequest {
+            // Of the lease's 50 seconds, less is left than a call to EC2 may take.
+            began: NOW - SignedDuration::from_secs(45),
+            ..request(trigger.clone())
+        };
+        let report = world.reconciler().run(&World::region(), &late).await;
+        assert_eq!(world.handed_over.all().len(), handed_over, "{trigger:?}");
+        let is_incomplete = report.outcome == PassOutcome::Incomplete;
+        assert_eq!(is_incomplete, handed_over == 1, "{report:?}");
+        assert_eq!(world.items().lock.unwrap().expires_at, 0, "released");
+    }
+}
+
 #[tokio::test]
 async fn failed_observation_is_not_repeated_for_a_new_mark() {
     let world = World::with([]);
@@ -449,7 +490,7 @@ async fn lost_answer_to_release_still_follows_a_new_mark() {
 async fn holder_that_lost_its_lock_launches_nothing() {
     let world = World::with([]);
     world.store.items().next_error = Some((
-        "open_intent",
+        "open_intents",
         LockError::Lost {
             region: World::region(),
             version: 1,
@@ -510,7 +551,7 @@ async fn lease_shorter_than_an_ec2_call_rejects_the_call() {
         ec2_call: Duration::from_secs(8),
     };
     let report = reconciler
-        .run(&World::region(), &request(Trigger::ByHand))
+        .run(&World::region(), &request(Trigger::HandOver))
         .await;
     assert!(matches!(&report.outcome, PassOutcome::Failed { error } if error.contains("lease")));
 }
@@ -585,7 +626,11 @@ async fn user_assigned_after_the_observation_prevents_the_drain() {
         version: 1,
     };
     let ids: Vec<_> = snapshot.instances.keys().cloned().collect();
-    let answers = world.database.drain(&fence, &ids).await.unwrap();
+    let answers = world
+        .database
+        .drain(&fence, &ids, DrainCause::Surplus)
+        .await
+        .unwrap();
     assert!(
         answers
             .iter()
@@ -619,4 +664,52 @@ async fn orphan_gets_a_row_before_it_is_terminated() {
     world.pass().await;
     assert_eq!(rows(&world, InstanceStatus::Terminating), 1);
     assert_eq!(world.host.state().terminated, ["i-orphan".into()]);
+}
+
+/// A template below EC2's limit, whose result is above it: a token and a URL are longer than their
+/// placeholders.
+fn almost_too_long() -> String {
+    format!("{}${{AGENT_TOKEN}}", "x".repeat(16 * 1024 - 100))
+}
+
+#[tokio::test]
+async fn user_data_that_exceeds_the_limit_of_ec2_is_found_while_no_launch_is_due() {
+    let world = World::with([instance("i-1"), instance("i-2")]);
+    let update = |template: Option<String>| {
+        let mut rows = world.database.rows();
+        let row = rows.tables.regions.get_mut(&World::region()).unwrap();
+        row.settings.user_data_template = template;
+    };
+    update(Some(almost_too_long()));
+    let dry = world
+        .reconciler()
+        .dry_run(&World::region(), &request(Trigger::ByHand))
+        .await;
+    let report = world.pass().await;
+    assert_eq!(report.outcome, PassOutcome::Done);
+    for plan in [dry.plan.unwrap(), report.plan.unwrap()] {
+        let alert = &plan.notes[0];
+        let text = alert.to_string();
+        assert!(alert.alert, "{text}");
+        assert!(
+            text.contains("row us-east-1, column `user_data_template`: it gives 16")
+                && text.contains("16384")
+                && text.contains("nothing is launched"),
+            "{text}"
+        );
+        assert!(plan.is_empty(), "{plan}");
+    }
+    assert_eq!(world.alerts.all().len(), 1);
+
+    update(Some("${AGENT_TOKEN}".to_owned()));
+    assert!(
+        world
+            .pass()
+            .await
+            .plan
+            .unwrap()
+            .notes
+            .iter()
+            .all(|note| !note.alert)
+    );
 }

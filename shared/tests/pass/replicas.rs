@@ -147,8 +147,8 @@ async fn pass_that_fails_at_any_write_is_completed_later() {
         version: 1,
     };
     for call in [
-        "open_intent",
-        "close_intent",
+        "open_intents",
+        "close_intents",
         "record_replicas",
         "record_decision",
         "release",

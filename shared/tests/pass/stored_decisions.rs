@@ -26,6 +26,7 @@ fn decision(instances: &[Instance]) -> Decision {
     let drains = instances.iter().map(|instance| Step {
         action: Action::Drain {
             instance: instance.id.clone(),
+            cause: shared::model::DrainCause::Surplus,
         },
         reason: Reason::Surplus { target: 1, free: 9 },
     });

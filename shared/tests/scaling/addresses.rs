@@ -136,7 +136,7 @@ fn assert_moves(case: &str, snapshot: &Snapshot, expected: &[(u8, u8, u8)]) -> P
 }
 
 fn notes(plan: &Plan) -> Vec<String> {
-    let about = |reason: &Reason| reason.name().starts_with("Address");
+    let about = |reason: &Reason| reason.name().starts_with("address");
     let notes = plan.notes.iter().filter(|note| about(&note.reason));
     notes.map(ToString::to_string).collect()
 }

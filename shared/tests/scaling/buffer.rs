@@ -118,29 +118,6 @@ fn launch_above_maximum_is_cut_and_alerted() {
 }
 
 #[test]
-fn instance_with_expiring_token_is_drained_once_replaced() {
-    let old = |id: &str, users| Instance {
-        launched_at: at(-28 * 86_400),
-        ..occupied(id, users)
-    };
-    let mut snapshot = snapshot([old("i-1", 0), old("i-2", 0), old("i-3", 1), instance("i-4")]);
-    assert_plan(
-        &snapshot,
-        "target 4, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
-        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
-        ! i-3: 672 h old: its agent token expires soon (AGENT_TOKEN_DAYS); 1 user on it",
-    );
-    snapshot.settings.target_free = 2;
-    assert_plan(
-        &snapshot,
-        "target 2, free 2, starting 0, waiting 0, occupied 1, live 4 of 10
-        - drain i-1: 672 h old: its agent token expires soon (AGENT_TOKEN_DAYS); 0 users on it
-        · free 2 and starting 0 meet the target of 2
-        ! i-3: 672 h old: its agent token expires soon (AGENT_TOKEN_DAYS); 1 user on it",
-    );
-}
-
-#[test]
 fn image_without_row_is_not_treated_as_retired() {
     let mut snapshot = snapshot([instance("i-1"), instance("i-2")]);
     snapshot.images = vec![image("ami-9", ImageState::Current)];

@@ -1,8 +1,7 @@
 //! Golden plans of launches: open intents, and the launch choices that are left.
 
-use shared::model::CapacityRefusal;
 use shared::settings::LaunchChoice;
-use testing::{at, instance, snapshot};
+use testing::{at, instance, refusal, snapshot};
 
 use crate::support::{assert_plan, booting, intent};
 
@@ -33,24 +32,19 @@ fn intent_older_than_twelve_hours_is_only_looked_up() {
 
 #[test]
 fn choice_refused_recently_is_skipped() {
-    let refusal = |subnet: &str| CapacityRefusal {
-        spot: false,
-        instance_type: "c5.large".to_owned(),
-        subnet_id: subnet.to_owned(),
-        until: at(100),
-    };
+    let refused = |subnet| refusal(false, "c5.large", subnet, at(100));
     let mut snapshot = snapshot([instance("i-1")]);
-    snapshot.refusals = vec![refusal("subnet-a")];
+    snapshot.refusals = vec![refused("subnet-a")];
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
         - launch from ami-1: 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0",
     );
-    snapshot.refusals.push(refusal("subnet-b"));
+    snapshot.refusals.push(refused("subnet-b"));
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
-        ! EC2 had no capacity for any launch choice; the next attempt is after 2026-01-01T12:01:40Z",
+        ! EC2 has no capacity for any launch choice, or its instances do not live (no capacity); the next attempt is after 2026-01-01T12:01:40Z",
     );
 }
 
@@ -69,19 +63,14 @@ fn spot_and_on_demand_are_refused_independently() {
         "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
         - launch from ami-1: 1 x spot c5.large in subnet-a, or 1 x c5.large in subnet-a: free 2 and starting 0 are below target 4 + waiting 0",
     );
-    let refusal = |spot| CapacityRefusal {
-        spot,
-        instance_type: "c5.large".to_owned(),
-        subnet_id: "subnet-a".to_owned(),
-        until: at(100),
-    };
-    snapshot.refusals = vec![refusal(true)];
+    let refused = |spot| refusal(spot, "c5.large", "subnet-a", at(100));
+    snapshot.refusals = vec![refused(true)];
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10
         - launch from ami-1: 1 x c5.large in subnet-a: free 2 and starting 0 are below target 4 + waiting 0",
     );
-    snapshot.refusals = vec![refusal(false)];
+    snapshot.refusals = vec![refused(false)];
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 0, live 1 of 10

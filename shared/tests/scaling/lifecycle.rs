@@ -11,8 +11,9 @@ fn instance_not_up_within_boot_time_is_terminated() {
     assert_plan(
         &snapshot([booting("i-1", 700), instance("i-2"), instance("i-3")]),
         "target 4, free 4, starting 0, waiting 0, occupied 0, live 3 of 10
+        - rest c5.large in subnet-a until 2026-01-01T12:03:00Z: i-1 of c5.large in subnet-a on image ami-1 did not live: not ACTIVE in time (boot_seconds); the next launch there is after 2026-01-01T12:03:00Z
         - terminate i-1: not ACTIVE 700 s after its launch (boot_seconds)
-        ! i-1: not ACTIVE 700 s after its launch (boot_seconds)
+        ! i-1 of c5.large in subnet-a on image ami-1 did not live: not ACTIVE in time (boot_seconds); the next launch there is after 2026-01-01T12:03:00Z
         · free 4 and starting 0 meet the target of 4",
     );
 }

@@ -8,12 +8,20 @@
 )]
 
 mod addresses;
+mod app_version;
 mod buffer;
 mod drift;
+mod forecast;
+mod instance_addresses;
+mod launch_settings;
 mod launches;
+mod leaves;
 mod lifecycle;
 mod properties;
 mod replicas;
+mod rests;
 mod spot;
 mod support;
+mod suspects;
+mod tokens;
 mod upgrades;

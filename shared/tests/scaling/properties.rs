@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::{
-    Just, ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, prop_compose, prop_oneof,
-    proptest,
+    Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_compose,
+    prop_oneof, proptest,
 };
 use shared::ids::ImageId;
 use shared::model::{
-    Image, ImageState, Instance, InstanceStatus, Machine, MachineState, SlotCounts, SpotNotice,
-    TerminateIf,
+    ExpectedSlots, Image, ImageState, Instance, InstanceStatus, Line, Machine, MachineState,
+    NextToken, SessionEnds, SlotCounts, SpotNotice, TerminateIf,
 };
-use shared::scaling::{Action, ImageCounts, Plan, Reason, Snapshot, algorithm};
-use testing::{NOW, at, image, instance, machine, snapshot};
+use shared::scaling::{
+    Action, ImageCounts, Plan, Reason, Snapshot, TokenPolicy, algorithm, outlook,
+};
+use testing::{NOW, at, image, instance, machine, refusal, snapshot};
 
 use crate::support::violations;
 
@@ -41,6 +43,8 @@ prop_compose! {
             1 => Just(Some(SpotNotice::Rebalance)),
             1 => Just(Some(SpotNotice::Interruption)),
         ],
+        (quick, unclaimed_ends, live) in
+            prop_oneof![3 => Just((0, 0, true)), 1 => (0u32..5, 0u32..5, any::<bool>())],
         image in prop_oneof![4 => Just("ami-1"), 1 => Just("ami-0"), 1 => Just("ami-2"), 1 => Just("ami-3")],
     ) -> Instance {
         let booting = status == InstanceStatus::PreConnection;
@@ -60,6 +64,11 @@ prop_compose! {
                 waiting: if booting { 0 } else { capacity - occupied },
                 occupied,
                 unclaimed: unclaimed.min(occupied),
+            },
+            sessions: SessionEnds {
+                quick,
+                unclaimed: unclaimed_ends,
+                live,
             },
             ..instance(&format!("i-{id:03}"))
         }
@@ -117,7 +126,8 @@ prop_compose! {
         paused in prop::bool::weighted(0.1),
         approved in prop::bool::weighted(0.2),
         watched in 0i64..5000,
-        renew in prop_oneof![3 => Just(100_000i64), 1 => 1i64..2000],
+        valid_for in prop_oneof![3 => Just(100_000i64), 1 => 1i64..4000],
+        is_rotating in prop::bool::weighted(0.2),
         images in any_images(),
         app_sha in prop_oneof![
             Just(None),
@@ -158,9 +168,48 @@ prop_compose! {
         snapshot.waiting = waiting;
         snapshot.mass_removal_approved = approved;
         snapshot.watched_since = at(-watched);
-        snapshot.renew_after = SignedDuration::from_secs(renew);
+        snapshot.tokens = Some(TokenPolicy {
+            key: "key-1".into(),
+            is_rotating,
+            valid_for: SignedDuration::from_secs(valid_for),
+        });
         snapshot
     }
+}
+
+prop_compose! {
+    /// A region with lines, and the number of instances that its pass launched.
+    fn any_line()(
+        snapshot in any_snapshot(),
+        lines in prop::collection::btree_map(
+            prop_oneof![Just("sha-of-ami-0"), Just("sha-of-ami-1"), Just("unknown")],
+            (1u32..3000, 0u32..=20, 0i64..=300),
+            0..3,
+        ),
+        launched in 0u32..10,
+        rests in prop::option::of(0i64..500),
+    ) -> (Snapshot, u32) {
+        let mut snapshot = snapshot;
+        let lines = lines.into_iter().map(|(sha, (users, session_ends, since))| Line {
+            client_sha: sha.into(),
+            users,
+            session_ends,
+            ends_since: at(-since),
+        });
+        snapshot.lines = lines.collect();
+        if let Some(seconds) = rests {
+            for subnet in ["subnet-a", "subnet-b"] {
+                snapshot.refusals.push(refusal(false, "c5.large", subnet, at(seconds)));
+            }
+        }
+        (snapshot, launched)
+    }
+}
+
+/// The first time at which a forecast has this many slots.
+fn time_of(steps: &[ExpectedSlots], slots: u32) -> Timestamp {
+    let step = steps.iter().find(|step| step.slots >= slots);
+    step.map_or(Timestamp::MAX, |step| step.at)
 }
 
 /// The snapshot after a plan was executed completely: launched instances are up, drained ones have
@@ -187,6 +236,11 @@ fn execute_action(snapshot: &mut Snapshot, action: &Action, round: usize) {
         Action::NotePresent { instance } => {
             snapshot.instances.get_mut(instance).unwrap().missing_since = None;
         }
+        Action::NoteAddresses { addresses } => {
+            let row = snapshot.instances.get_mut(&addresses.id).unwrap();
+            row.private_ip = addresses.private_ip;
+            row.public_ip = addresses.public_ip;
+        }
         Action::Terminate { instance, .. } => {
             if let Some(row) = snapshot.instances.get_mut(instance) {
                 row.status = InstanceStatus::Terminating;
@@ -208,6 +262,15 @@ fn execute_action(snapshot: &mut Snapshot, action: &Action, round: usize) {
         Action::Remove { instance } => {
             snapshot.instances.remove(instance);
         }
+        Action::RenewToken { instance, .. } => {
+            let policy = snapshot.tokens.clone().unwrap();
+            let row = snapshot.instances.get_mut(instance).unwrap();
+            row.token = Some(NextToken {
+                key: policy.key,
+                valid_until: NOW + policy.valid_for,
+                untaken_since: None,
+            });
+        }
         Action::ReleaseUnclaimed { .. } => {
             for row in snapshot.instances.values_mut() {
                 row.slots.occupied -= row.slots.unclaimed;
@@ -215,10 +278,11 @@ fn execute_action(snapshot: &mut Snapshot, action: &Action, round: usize) {
                 row.slots.unclaimed = 0;
             }
         }
-        Action::Drain { instance } => {
+        Action::Drain { instance, cause } => {
             let row = snapshot.instances.get_mut(instance).unwrap();
             row.status = InstanceStatus::Draining;
             row.draining_since = Some(NOW);
+            row.drain_cause = Some(*cause);
             row.slots.waiting = 0;
             if let Some(machine) = snapshot.machines.get_mut(instance) {
                 machine.state = MachineState::Terminated;
@@ -248,6 +312,23 @@ fn execute_action(snapshot: &mut Snapshot, action: &Action, round: usize) {
                 }
             }
         }
+        Action::Reopen { instance } => {
+            let row = snapshot.instances.get_mut(instance).unwrap();
+            row.status = InstanceStatus::Active;
+            row.draining_since = None;
+            row.drain_cause = None;
+        }
+        Action::RestPool { refusal } => {
+            snapshot
+                .refusals
+                .retain(|known| known.key() != refusal.key());
+            snapshot.refusals.push(refusal.clone());
+        }
+        Action::ForgetRest { refusal } => {
+            snapshot
+                .refusals
+                .retain(|known| known.key() != refusal.key());
+        }
         Action::ResumeLaunch { .. }
         | Action::DeleteReplica { .. }
         | Action::MoveAddress { .. }
@@ -272,7 +353,7 @@ fn surplus<'s>(snapshot: &'s Snapshot, plan: &Plan) -> Vec<&'s Instance> {
     let steps = plan.steps.iter();
     steps
         .filter_map(|step| match (&step.action, &step.reason) {
-            (Action::Drain { instance }, Reason::Surplus { .. }) => {
+            (Action::Drain { instance, .. }, Reason::Surplus { .. }) => {
                 snapshot.instances.get(instance)
             }
             _ => None,
@@ -386,7 +467,11 @@ proptest! {
             Action::TerminateOrphan { .. } => true,
             Action::Terminate { instance, condition, .. } => {
                 let row = &snapshot.instances[instance];
+                // EC2 lists it as ended, and it never had a user.
+                let never_served = row.status == InstanceStatus::PreConnection
+                    && snapshot.machines.get(instance).is_some_and(|m| m.state.is_going());
                 let expected_end = row.status == InstanceStatus::Draining
+                    || never_served
                     || row.notice == Some(SpotNotice::Interruption);
                 matches!(*condition, TerminateIf::Lost | TerminateIf::Missing)
                     || (*condition == TerminateIf::Gone && !expected_end)
@@ -413,5 +498,63 @@ proptest! {
             plan = decide(&snapshot);
         }
         prop_assert!(plan.is_empty(), "still: {plan}");
+    }
+
+    #[test]
+    fn forecast_is_bounded_and_increases((snapshot, launched) in any_line()) {
+        let outlook = outlook(&snapshot, &decide(&snapshot), launched, NOW);
+        let needs_none = snapshot.lines.is_empty() || !snapshot.settings.enabled;
+        prop_assert!(outlook.is_some() || needs_none);
+        let Some(outlook) = outlook else { return Ok(()) };
+        for forecast in &outlook.forecasts {
+            let steps = &forecast.steps;
+            prop_assert!((1..=200).contains(&steps.len()));
+            prop_assert!(steps.iter().all(|step| step.at > NOW && step.slots > 0));
+            prop_assert!(steps.iter().all(|step| step.at <= NOW + SignedDuration::from_hours(1)));
+            for pair in steps.windows(2) {
+                prop_assert!(pair[0].at < pair[1].at && pair[0].slots < pair[1].slots);
+            }
+            let served = |image: &Image| image.state.is_served() && image.client_sha == forecast.client_sha;
+            prop_assert!(snapshot.images.iter().any(served));
+        }
+        let until = outlook.no_capacity_until;
+        prop_assert!(until.is_none_or(|until| until > NOW && until <= at(120)));
+        prop_assert!(until.is_none() || !snapshot.lines.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_expected_where_nothing_starts_and_no_session_ends((snapshot, _) in any_line()) {
+        let mut snapshot = snapshot;
+        snapshot.instances.retain(|_, it| it.status != InstanceStatus::PreConnection);
+        for line in &mut snapshot.lines {
+            line.session_ends = 0;
+        }
+        let outlook = outlook(&snapshot, &decide(&snapshot), 0, NOW);
+        prop_assert!(outlook.is_none_or(|outlook| outlook.forecasts.is_empty()));
+    }
+
+    #[test]
+    fn more_ends_and_launches_make_no_place_later(
+        (snapshot, launched) in any_line(),
+        place in 1u32..300,
+    ) {
+        let plan = decide(&snapshot);
+        let mut better = snapshot.clone();
+        for line in &mut better.lines {
+            line.session_ends += 1;
+        }
+        let (Some(worse), Some(better)) = (
+            outlook(&snapshot, &plan, launched, NOW),
+            outlook(&better, &plan, launched + 1, NOW),
+        ) else {
+            return Ok(());
+        };
+        for forecast in &worse.forecasts {
+            let mut others = better.forecasts.iter();
+            let other = others.find(|it| it.client_sha == forecast.client_sha).unwrap();
+            // A step of the better forecast may stand for 5 % more places.
+            let finer = place - place / 20;
+            prop_assert!(time_of(&other.steps, finer) <= time_of(&forecast.steps, place));
+        }
     }
 }

@@ -30,10 +30,12 @@ fn interrupted_instance_is_drained_at_once_and_replaced() {
     assert_plan(
         &snapshot,
         "target 4, free 2, starting 0, waiting 0, occupied 2, live 5 of 10
+        - rest c5.large in subnet-a until 2026-01-01T12:03:00Z: i-3 of c5.large in subnet-a did not live: spot interruption; the next launch there is after 2026-01-01T12:03:00Z
         - drain i-1: EC2 reclaims it within two minutes (spot interruption warning); 1 user on it
         - drain i-2: EC2 reclaims it within two minutes (spot interruption warning); 0 users on it
         - drain i-3: EC2 reclaims it within two minutes (spot interruption warning); 0 users on it
-        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
+        - launch from ami-1: 1 x c5.large in subnet-b: free 2 and starting 0 are below target 4 + waiting 0
+        ! i-3 of c5.large in subnet-a did not live: spot interruption; the next launch there is after 2026-01-01T12:03:00Z
         · i-4: draining for 700 s, kept because of 1 user",
     );
 }

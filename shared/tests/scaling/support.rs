@@ -82,6 +82,7 @@ pub(crate) fn intent(count: u32, seconds: i64) -> Intent {
             count,
             capacity: 2,
             imds_hop_limit: Some(1),
+            ebs_optimized: false,
         },
     }
 }

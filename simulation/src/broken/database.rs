@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use shared::agent_token::AgentToken;
 use shared::db::{
     DbError, Fence, InstanceDatabase, KnownInstance, Observation, RegionDatabase, UpgradeRequested,
     WriteOutcome, WriteResult,
 };
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::{ImageState, InstanceStatus, NewInstance, SpotNotice, TerminateIf};
+use shared::model::{
+    DrainCause, ImageState, InstanceAddresses, InstanceStatus, NewInstance, Outlook, SpotNotice,
+    TerminateIf,
+};
 use testing::{Database, FakeDatabase, Tables};
 
 use super::upgrades::UpgradeDefect;
@@ -23,6 +27,8 @@ pub(super) enum DatabaseDefect {
     IgnoresFence,
     /// Occupied instances are drained, too.
     DrainsOccupied,
+    /// Draining instances are observed as if their agents did not know, and are reopened.
+    ReopensTooLate,
     /// Heartbeats are reported as old, and do not prevent a termination.
     IgnoresHeartbeats,
     /// `TERMINATING` is reported as written and not written.
@@ -35,6 +41,8 @@ pub(super) enum DatabaseDefect {
     OverwritesRows,
     /// `max_instances` is reported as 2 more than it is.
     MisreadsMaximum,
+    /// All users in a region's lines are reported as its demand.
+    CountsAllInLine,
     /// A call panics.
     Panics,
     /// A defect of what the database does for upgrades.
@@ -119,10 +127,21 @@ impl RegionDatabase for BrokenDatabase {
         if self.is(DatabaseDefect::MisreadsMaximum) {
             seen.settings.max_instances += 2;
         }
+        if self.is(DatabaseDefect::CountsAllInLine) {
+            seen.waiting = seen.lines.iter().map(|line| line.users).sum();
+        }
         if self.is(DatabaseDefect::IgnoresHeartbeats) {
             seen.watched_since = jiff::Timestamp::UNIX_EPOCH;
             for row in &mut seen.instances {
                 row.beat_at = row.active_at.map(|_| jiff::Timestamp::UNIX_EPOCH);
+            }
+        }
+        if self.is(DatabaseDefect::ReopensTooLate) {
+            for row in &mut seen.instances {
+                row.drain_cause = row.drain_cause.map(|_| DrainCause::Surplus);
+                if let Some(since) = row.draining_since {
+                    row.beat_at = Some(since - jiff::SignedDuration::from_secs(1));
+                }
             }
         }
         Ok(seen)
@@ -157,7 +176,7 @@ impl InstanceDatabase for BrokenDatabase {
         self.inner.adopt_orphans(&self.fence(fence), orphans).await
     }
 
-    async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
+    async fn drain(&self, fence: &Fence, ids: &[InstanceId], cause: DrainCause) -> Written {
         if self.is(DatabaseDefect::DrainsOccupied) {
             return self
                 .write_wrongly(fence, ids, |tables, id| {
@@ -168,9 +187,20 @@ impl InstanceDatabase for BrokenDatabase {
         if let DatabaseDefect::Upgrade(defect) = self.defect {
             let more = defect.also_drained(&self.tables.rows().tables, &fence.region);
             let ids: Vec<_> = ids.iter().cloned().chain(more).collect();
-            return self.inner.drain(fence, &ids).await;
+            return self.inner.drain(fence, &ids, cause).await;
         }
-        self.inner.drain(&self.fence(fence), ids).await
+        self.inner.drain(&self.fence(fence), ids, cause).await
+    }
+
+    async fn reopen(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
+        if self.is(DatabaseDefect::ReopensTooLate) {
+            return self
+                .write_wrongly(fence, ids, |tables, id| {
+                    set(tables, id, InstanceStatus::Active);
+                })
+                .await;
+        }
+        self.inner.reopen(&self.fence(fence), ids).await
     }
 
     async fn terminate(&self, fence: &Fence, ids: &[InstanceId], when: TerminateIf) -> Written {
@@ -210,8 +240,22 @@ impl InstanceDatabase for BrokenDatabase {
         self.inner.note_missing(&fence, missing, present).await
     }
 
+    async fn note_addresses(&self, fence: &Fence, addresses: &[InstanceAddresses]) -> Written {
+        let fence = self.fence(fence);
+        self.inner.note_addresses(&fence, addresses).await
+    }
+
+    async fn note_forecast(&self, fence: &Fence, outlook: &Outlook) -> Written {
+        let fence = self.fence(fence);
+        self.inner.note_forecast(&fence, outlook).await
+    }
+
     async fn release_unclaimed(&self, fence: &Fence) -> Written {
         self.inner.release_unclaimed(&self.fence(fence)).await
+    }
+
+    async fn renew_tokens(&self, fence: &Fence, tokens: &[(InstanceId, AgentToken)]) -> Written {
+        self.inner.renew_tokens(&self.fence(fence), tokens).await
     }
 
     async fn move_image(

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use shared::host::{HostError, HostHandler, HostHandlers, Reassociation};
-use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ExternalAddress, LaunchRequest, Machine, MachineState};
 use shared::settings::{AddressTag, Selector};
 use testing::FakeDatabase;
@@ -75,12 +75,12 @@ impl HostHandler for InRegion {
         Ok(listed)
     }
 
-    async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
-        self.inner.launched_under(token).await
+    async fn launched_under(&self, launch: &LaunchId) -> Result<Vec<Machine>, HostError> {
+        self.inner.launched_under(launch).await
     }
 
-    async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
-        self.inner.unknown(ids).await
+    async fn gone(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
+        self.inner.gone(ids).await
     }
 
     async fn has_image(&self, image: &ImageId) -> Result<bool, HostError> {

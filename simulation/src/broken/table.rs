@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::ids::{ClientToken, Owner, RegionName};
 use shared::lock::{CLOCK_MARGIN, Lease, LockAttempt, LockError, RegionLock, WakeMark};
-use shared::model::Intent;
+use shared::model::{Intent, LaunchTally, Refusal};
 use shared::report::Decision;
 use shared::store::{IntentClosure, RegionState, ReplicaRecord, StateStore};
 use testing::FakeStore;
@@ -27,6 +27,10 @@ pub(super) enum TableDefect {
     RecordsNoIntent,
     /// A pass reads no open intents.
     ReturnsNoIntents,
+    /// A pass reads no refusals.
+    ReturnsNoRefusals,
+    /// A pass reads that nothing was launched in the last hour.
+    ReturnsNoLaunches,
     /// An intent is closed as soon as it is opened.
     ClosesIntentsEarly,
     /// The recorded intent has another token than the launch request.
@@ -96,6 +100,10 @@ impl RegionLock for BrokenTable {
         }
     }
 
+    async fn is_held(&self, region: &RegionName, now: Timestamp) -> Result<bool, LockError> {
+        self.inner.is_held(region, now).await
+    }
+
     async fn release(&self, lease: &Lease) -> Result<(), LockError> {
         self.inner.release(lease).await
     }
@@ -149,34 +157,68 @@ impl StateStore for BrokenTable {
         now: Timestamp,
     ) -> Result<RegionState, LockError> {
         let mut state = self.inner.region_state(region, now).await?;
+        if self.is(TableDefect::ReturnsNoRefusals) {
+            state.refusals.clear();
+        }
+        if self.is(TableDefect::ReturnsNoLaunches) {
+            state.launches = LaunchTally::default();
+        }
         if self.is(TableDefect::ReturnsNoIntents) {
             state.open_intents.clear();
         }
         Ok(state)
     }
 
-    async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError> {
+    async fn open_intents(
+        &self,
+        lease: &Lease,
+        intents: &[Intent],
+        launches: &LaunchTally,
+    ) -> Result<(), LockError> {
         if self.is(TableDefect::RecordsNoIntent) {
             return Ok(());
         }
-        let mut intent = intent.clone();
+        let mut intents = intents.to_vec();
         if self.is(TableDefect::RecordsAnotherToken) {
-            intent.client_token = ClientToken::new(format!("not {}", intent.client_token));
+            for intent in &mut intents {
+                intent.client_token = ClientToken::new(format!("not {}", intent.client_token));
+            }
         }
-        self.inner.open_intent(&self.lease(lease), &intent).await?;
+        self.inner
+            .open_intents(&self.lease(lease), &intents, launches)
+            .await?;
         if self.is(TableDefect::ClosesIntentsEarly) {
-            let closing = IntentClosure {
+            let closures = intents.iter().map(|intent| IntentClosure {
                 launch_id: intent.launch_id.clone(),
                 outcome: "too early".to_owned(),
                 refusal: None,
-            };
-            self.inner.close_intent(lease, &closing).await?;
+            });
+            let closures: Vec<_> = closures.collect();
+            self.inner.close_intents(lease, &closures, launches).await?;
         }
         Ok(())
     }
 
-    async fn close_intent(&self, lease: &Lease, closing: &IntentClosure) -> Result<(), LockError> {
-        self.inner.close_intent(&self.lease(lease), closing).await
+    async fn close_intents(
+        &self,
+        lease: &Lease,
+        closures: &[IntentClosure],
+        launches: &LaunchTally,
+    ) -> Result<(), LockError> {
+        self.inner
+            .close_intents(&self.lease(lease), closures, launches)
+            .await
+    }
+
+    async fn record_refusals(
+        &self,
+        lease: &Lease,
+        refusals: &[Refusal],
+        forgotten: &[Refusal],
+    ) -> Result<(), LockError> {
+        self.inner
+            .record_refusals(&self.lease(lease), refusals, forgotten)
+            .await
     }
 
     async fn record_replicas(

@@ -18,7 +18,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the build of the client is not checked",
         Check::AssignedRequestedBuild,
-        1,
+        9,
         |world| {
             break_assigner(world, AssignerDefect::IgnoresBuild);
         },
@@ -26,7 +26,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "two images are current",
         Check::OneCurrentOneWarming,
-        7,
+        2,
         |world| {
             break_database(
                 world,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::assigner::{AssignerDefect, break_assigner};
+use super::assigner::{AssignerDefect, break_assigner, break_line};
 use super::database::{DatabaseDefect, break_database};
 use super::ec2::{Ec2Defect, break_ec2};
+use super::line::LineDefect;
 use super::table::{TableDefect, break_table};
 use super::variant::{Variant, variant};
 use crate::checks::Check;
@@ -14,7 +15,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "a slot that is held is given to another user",
         Check::SlotHasOneUser,
-        3,
+        17,
         |world| {
             break_assigner(world, AssignerDefect::IgnoresHolder);
         },
@@ -22,7 +23,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the limit of slots per user is not checked",
         Check::UserLimit,
-        5,
+        4,
         |world| {
             break_assigner(world, AssignerDefect::IgnoresLimit);
         },
@@ -30,9 +31,17 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "a repeated request is not recognised",
         Check::RepeatedRequestSameSlot,
-        3,
+        75,
         |world| {
             break_assigner(world, AssignerDefect::IgnoresRepetition);
+        },
+    ),
+    variant(
+        "a session stays on a silent instance",
+        Check::AssignedOnlyInService,
+        5,
+        |world| {
+            break_assigner(world, AssignerDefect::KeepsSilentInstance);
         },
     ),
     variant(
@@ -43,11 +52,84 @@ pub(super) const VARIANTS: &[Variant] = &[
             break_assigner(world, AssignerDefect::IgnoresInstanceState);
         },
     ),
+    variant(
+        "short sessions do not matter to assigning",
+        Check::HonestSlotsFirst,
+        28,
+        |world| {
+            break_assigner(world, AssignerDefect::IgnoresShortSessions);
+        },
+    ),
+    // The line
+    variant(
+        "a newcomer gets the slot that somebody in line waits for",
+        Check::NobodyOvertaken,
+        1,
+        |world| {
+            break_line(world, LineDefect::IgnoresLine);
+        },
+    ),
+    variant(
+        "whoever asks again goes to the end of the line",
+        Check::NobodyOvertaken,
+        208,
+        |world| {
+            break_line(world, LineDefect::ForgetsFirstRefusal);
+        },
+    ),
+    variant(
+        "a user joins only the line of the nearest region",
+        Check::NobodyOvertaken,
+        174,
+        |world| {
+            break_line(world, LineDefect::JoinsNearestOnly);
+        },
+    ),
+    variant(
+        "users who have left keep their places",
+        Check::NoFreeSlotKept,
+        9,
+        |world| {
+            break_line(world, LineDefect::KeepsLeft);
+        },
+    ),
+    variant(
+        "a user who is served stays in another line",
+        Check::ServedUserLeavesLines,
+        1,
+        |world| {
+            break_line(world, LineDefect::KeepsServedElsewhere);
+        },
+    ),
+    variant(
+        "nobody knows how long a user waited",
+        Check::ServedUserLeavesLines,
+        1,
+        |world| {
+            break_line(world, LineDefect::ForgetsWaiting);
+        },
+    ),
+    variant(
+        "the first in line is at place 0",
+        Check::PlaceIsTrue,
+        1,
+        |world| {
+            break_line(world, LineDefect::CountsPlaceFromZero);
+        },
+    ),
+    variant(
+        "a user is demand in each of their regions",
+        Check::DemandOnce,
+        2,
+        |world| {
+            break_database(world, DatabaseDefect::CountsAllInLine);
+        },
+    ),
     // Drain and terminate
     variant(
         "occupied instances are drained",
         Check::OccupiedNotDrained,
-        312,
+        4,
         |world| {
             break_database(world, DatabaseDefect::DrainsOccupied);
         },
@@ -87,12 +169,36 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "recording overwrites existing rows",
         Check::StatesGoForward,
-        18,
+        5,
         |world| {
             break_database(world, DatabaseDefect::OverwritesRows);
         },
     ),
     // Launch
+    variant(
+        "passes do not know which pools rest",
+        Check::RestingPoolNotLaunched,
+        1,
+        |world| {
+            break_table(world, TableDefect::ReturnsNoRefusals);
+        },
+    ),
+    variant(
+        "passes do not know what was launched in the last hour",
+        Check::LaunchesWithinHour,
+        41,
+        |world| {
+            break_table(world, TableDefect::ReturnsNoLaunches);
+        },
+    ),
+    variant(
+        "drains are taken back whatever the agents know",
+        Check::StatesGoForward,
+        3,
+        |world| {
+            break_database(world, DatabaseDefect::ReopensTooLate);
+        },
+    ),
     variant(
         "each attempt of a launch has another token",
         Check::OneLaunchPerIntent,
@@ -104,7 +210,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "a resumed launch has another token",
         Check::OneLaunchPerIntent,
-        4,
+        5,
         |world| {
             break_table(world, TableDefect::RecordsAnotherToken);
         },
@@ -144,7 +250,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "open intents are not read",
         Check::LiveWithinMaximum,
-        4,
+        5,
         |world| {
             break_table(world, TableDefect::ReturnsNoIntents);
         },
@@ -152,7 +258,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "intents are closed before their launches",
         Check::MachinesWithinMaximum,
-        93,
+        91,
         |world| {
             break_table(world, TableDefect::ClosesIntentsEarly);
         },
@@ -177,7 +283,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the wake mark is not read after the release",
         Check::WakeNotLost,
-        6,
+        1,
         |world| {
             break_table(world, TableDefect::FindsNoWakeMark);
         },
@@ -210,7 +316,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "the fence is not checked",
         Check::NoWriteBelowFence,
-        28,
+        11,
         |world| {
             break_database(world, DatabaseDefect::IgnoresFence);
         },
@@ -218,7 +324,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "writes to the table do not check the lock",
         Check::NoWriteWithoutLock,
-        3,
+        19,
         |world| {
             break_table(world, TableDefect::IgnoresLock);
         },

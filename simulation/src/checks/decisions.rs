@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::db::Fence;
 use shared::ids::{ImageId, InstanceId, RegionName};
-use shared::model::{ImageState, InstanceStatus};
+use shared::model::{DrainCause, ImageState, InstanceStatus};
 use testing::Tables;
 
 use super::context::StepContext;
@@ -32,7 +32,7 @@ impl Decisions {
     ) {
         for (_, effect) in effects {
             match effect {
-                Effect::PassBegan { fence } => {
+                Effect::PassBegan { fence, .. } => {
                     let view = View::of(context, tables, &fence.region);
                     let views = self.views.entry(fence.region.clone()).or_default();
                     // The database accepts nothing below this version any more.
@@ -91,11 +91,11 @@ impl Decisions {
             .collect();
         let live = view::live(context, tables, &fence.region).max(view.live);
         for id in &drained {
-            // An instance that EC2 is about to take may be drained.
+            // An instance that EC2 is about to take may be drained, and one that fails its users.
             let noticed = tables
                 .instances
                 .get(*id)
-                .is_some_and(|r| r.notice.is_some());
+                .is_some_and(|r| r.notice.is_some() || r.drain_cause == Some(DrainCause::Suspect));
             let Some(row) = view.rows.get(*id).filter(|row| !row.noticed && !noticed) else {
                 continue;
             };

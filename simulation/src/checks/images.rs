@@ -81,7 +81,7 @@ impl Images {
 
     fn check_effect(&mut self, tables: &Tables, effect: &Effect, found: &mut Vec<Violation>) {
         match effect {
-            Effect::PassBegan { fence } => {
+            Effect::PassBegan { fence, .. } => {
                 let in_force = self.fence.entry(fence.region.clone()).or_default();
                 *in_force = fence.version.max(*in_force);
             }
@@ -95,11 +95,10 @@ impl Images {
                 self.movers.insert((region.clone(), Mover::Request));
             }
             Effect::SlotAssigned {
+                request,
                 slot,
-                client,
                 repeated: false,
-                ..
-            } => check_build(tables, slot, client, found),
+            } => check_build(tables, slot, &request.client, found),
             _ => {}
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
-use shared::model::{Intent, LaunchRequest};
+use shared::model::{CapacityPool, Intent, LaunchRequest, LaunchTally};
 use testing::invariants::{MachineHistory, launches};
 use testing::{Binding, Tables};
 
@@ -26,6 +26,8 @@ struct Recorded {
 pub(super) struct Launches {
     recorded: BTreeMap<LaunchId, Recorded>,
     tokens: BTreeMap<ClientToken, LaunchId>,
+    /// What was requested in each region, without what turned out not to be launched.
+    tallies: BTreeMap<RegionName, LaunchTally>,
     /// The maximum that the last pass of each region observed.
     seen_max: BTreeMap<RegionName, u32>,
 }
@@ -38,14 +40,22 @@ impl Launches {
         found: &mut Vec<Violation>,
     ) {
         match effect {
-            Effect::PassBegan { fence } => {
+            Effect::PassBegan { fence, .. } => {
                 let max = max_live(&context.world.database.rows().tables, &fence.region);
                 self.seen_max.insert(fence.region.clone(), max);
             }
-            Effect::IntentOpened(lease, intent) => {
-                self.check_opened(context, &lease.region, intent, found);
+            Effect::IntentsOpened(lease, intents) => {
+                for intent in intents {
+                    self.check_hour(context, &lease.region, intent, found);
+                    check_rest(context, &lease.region, intent, found);
+                    self.check_opened(context, &lease.region, intent, found);
+                }
             }
-            Effect::IntentClosed(_, launch) => self.check_closed(context, launch, found),
+            Effect::IntentsClosed(_, launches) => {
+                for launch in launches {
+                    self.check_closed(context, launch, found);
+                }
+            }
             Effect::LaunchRequested {
                 region,
                 token,
@@ -107,6 +117,27 @@ impl Launches {
         }
     }
 
+    fn check_hour(
+        &mut self,
+        context: &StepContext<'_>,
+        region: &RegionName,
+        intent: &Intent,
+        found: &mut Vec<Violation>,
+    ) {
+        let now = intent.created_at;
+        let tally = self.tallies.entry(region.clone()).or_default();
+        tally.add(intent.request.count, now);
+        let launched = tally.launched(now);
+        // Only a limit that operators do not change: the default depends on `max_instances`.
+        let limit = context.world.settings(region).launches_per_hour;
+        if let Some(limit @ 1..) = limit
+            && launched > limit
+        {
+            let text = format!("{launched} instances in an hour, and the limit is {limit}");
+            found.push(Violation::new(Check::LaunchesWithinHour, text));
+        }
+    }
+
     fn check_closed(
         &mut self,
         context: &StepContext<'_>,
@@ -118,6 +149,11 @@ impl Launches {
         };
         recorded.closed = true;
         let machines = machines_of(context, &recorded.region, launch);
+        let launched = u32::try_from(machines.len()).unwrap_or(u32::MAX);
+        let not_launched = recorded.intent.request.count.saturating_sub(launched);
+        if let Some(tally) = self.tallies.get_mut(&recorded.region) {
+            tally.take_back(not_launched, recorded.intent.created_at);
+        }
         let rows = context.world.database.rows();
         let host = context.world.host(&recorded.region);
         let state = host.state();
@@ -186,6 +222,36 @@ impl Launches {
             .collect();
         let counted = state.ec2.live(now).filter(|id| !late.contains(id)).count();
         u32::try_from(counted).unwrap_or(u32::MAX)
+    }
+}
+
+/// Checks that the intent's pool does not rest.
+fn check_rest(
+    context: &StepContext<'_>,
+    region: &RegionName,
+    intent: &Intent,
+    found: &mut Vec<Violation>,
+) {
+    let now = intent.created_at;
+    let mut items = context.world.store.items();
+    let items = items.of(region);
+    let pool = CapacityPool::of(&intent.request);
+    // A refusal of the same pass is at the same time.
+    let rests = items.refusals.values().find(|refusal| {
+        refusal.pool == pool
+            && refusal.at < now
+            && refusal.is_in_force(now)
+            && refusal
+                .image
+                .as_ref()
+                .is_none_or(|image| *image == intent.request.image_id)
+    });
+    if let Some(refusal) = rests {
+        let text = format!(
+            "{} launches from {pool}, which rests until {}",
+            intent.launch_id, refusal.until
+        );
+        found.push(Violation::new(Check::RestingPoolNotLaunched, text));
     }
 }
 

@@ -37,7 +37,7 @@ impl Lock {
                     self.free.insert(lease.region.clone());
                 }
             }
-            Effect::PassBegan { fence } => {
+            Effect::PassBegan { fence, .. } => {
                 let in_force = self.fence.entry(fence.region.clone()).or_default();
                 *in_force = fence.version.max(*in_force);
             }
@@ -50,8 +50,8 @@ impl Lock {
                     found.push(Violation::new(Check::NoWriteBelowFence, text));
                 }
             }
-            Effect::IntentOpened(lease, _) => self.check_write("open_intent", lease, found),
-            Effect::IntentClosed(lease, _) => self.check_write("close_intent", lease, found),
+            Effect::IntentsOpened(lease, _) => self.check_write("open_intents", lease, found),
+            Effect::IntentsClosed(lease, _) => self.check_write("close_intents", lease, found),
             Effect::DecisionRecorded(lease) => self.check_write("record_decision", lease, found),
             Effect::LaunchRequested { region, .. } => {
                 self.check_ec2_call("launch", context, process, region, found);
@@ -62,6 +62,7 @@ impl Lock {
             Effect::WakeMarkSet(_)
             | Effect::WakeMarkCleared(_)
             | Effect::SlotAssigned { .. }
+            | Effect::UserRefused { .. }
             | Effect::UpgradeRequested { .. }
             | Effect::ImageMoved { .. } => {}
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ids::InstanceId;
-use shared::model::{InstanceStatus, MachineState};
+use shared::model::{DrainCause, InstanceStatus, MachineState};
 use testing::invariants::removals::{is_drained_under_users, is_terminated_under_users};
 use testing::{InstanceRow, SlotStatus, Tables};
 
@@ -87,11 +87,15 @@ fn check_transition(
         let text = format!("{id} went from {from} to {to}: {reason}");
         found.push(Violation::new(check, text));
     };
-    if to < from {
+    if to < from && !may_reopen(tables, id, &before.row) {
         violated(Check::StatesGoForward, "a step back");
     }
     if to == InstanceStatus::Draining
-        && is_drained_under_users(before.occupied, after.notice.is_some())
+        && is_drained_under_users(
+            before.occupied,
+            after.notice.is_some(),
+            after.drain_cause == Some(DrainCause::Suspect),
+        )
     {
         violated(Check::OccupiedNotDrained, "it has a user");
     }
@@ -115,6 +119,16 @@ fn check_transition(
             "it was ACTIVE, and its agent sends heartbeats",
         );
     }
+}
+
+/// A drain for surplus may be taken back as long as the instance's agent does not know of it.
+fn may_reopen(tables: &Tables, id: &InstanceId, before: &InstanceRow) -> bool {
+    let beat_at = tables.heartbeats.get(id).map(|beat| beat.beat_at);
+    let has_not_heard = beat_at < before.draining_since;
+    before.status == InstanceStatus::Draining
+        && before.drain_cause == Some(DrainCause::Surplus)
+        && beat_at.is_some()
+        && has_not_heard
 }
 
 /// Checks that a row is removed only after its machine.

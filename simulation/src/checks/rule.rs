@@ -17,8 +17,20 @@ pub enum Check {
     AssignedOnlyInService,
     /// 1: users are assigned only to images that are served at that moment.
     AssignedOnlyServed,
+    /// 11: an instance whose sessions end at once does not get users before others do.
+    HonestSlotsFirst,
     /// A client gets a slot of the build that it requested.
     AssignedRequestedBuild,
+    /// 10: nobody gets a slot while there are no more free ones than users ahead who still ask.
+    NobodyOvertaken,
+    /// 10: a user is not refused while a slot is free for them, when all ahead have got one.
+    NoFreeSlotKept,
+    /// 10: a user who is served waits in no line any more, and it is known how long they waited.
+    ServedUserLeavesLines,
+    /// A user in line is demand in one region: the first of theirs that can launch.
+    DemandOnce,
+    /// 10: the place in the answer is the user's place in one of their lines.
+    PlaceIsTrue,
     /// 2: an occupied instance is never drained by choice.
     OccupiedNotDrained,
     /// 2: an instance with a user and a living agent is not terminated.
@@ -35,6 +47,10 @@ pub enum Check {
     LiveWithinMaximum,
     /// 5: so do EC2's machines, apart from those that a late request launched.
     MachinesWithinMaximum,
+    /// 12: nothing is launched from a pool that rests.
+    RestingPoolNotLaunched,
+    /// 12: no more than `launches_per_hour` instances are requested within an hour.
+    LaunchesWithinHour,
     /// 6: no instance of a served image is drained that the buffer needs, unless EC2 takes it, the
     /// maximum is exceeded, or the current image needs the room of the previous one.
     UpgradeKeepsFreeSlots,
@@ -70,7 +86,7 @@ pub enum Check {
     /// 9: while a machine runs, its row is not removed, and it is not given up if its agent sends
     /// heartbeats.
     NothingRunningRemoved,
-    /// The states of instances only go forward.
+    /// The states of instances only go forward, but for a drain that is taken back in time.
     StatesGoForward,
     /// A function understands every event, never panics, and makes no plan that its own check
     /// rejects.
@@ -80,13 +96,19 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 38] = [
         Self::SlotHasOneUser,
         Self::UserLimit,
         Self::RepeatedRequestSameSlot,
         Self::AssignedOnlyInService,
         Self::AssignedOnlyServed,
         Self::AssignedRequestedBuild,
+        Self::HonestSlotsFirst,
+        Self::NobodyOvertaken,
+        Self::NoFreeSlotKept,
+        Self::ServedUserLeavesLines,
+        Self::PlaceIsTrue,
+        Self::DemandOnce,
         Self::OccupiedNotDrained,
         Self::OccupiedNotTerminated,
         Self::OneLaunchPerIntent,
@@ -94,6 +116,8 @@ impl Check {
         Self::ClosedOnlyWithRows,
         Self::LiveWithinMaximum,
         Self::MachinesWithinMaximum,
+        Self::RestingPoolNotLaunched,
+        Self::LaunchesWithinHour,
         Self::UpgradeKeepsFreeSlots,
         Self::WarmingNotDrained,
         Self::OneCurrentOneWarming,

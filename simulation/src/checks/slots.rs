@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use shared::ids::InstanceId;
 use shared::model::InstanceStatus;
 use testing::invariants::slots::{
@@ -9,9 +10,13 @@ use testing::invariants::slots::{
 };
 use testing::{SlotRow, SlotStatus, Tables};
 
+use super::context::StepContext;
 use super::rule::{Check, Violation};
 use crate::effects::Effect;
 use crate::world::USER_LIMIT;
+
+/// For how long an instance with short sessions comes last.
+const LAST: SignedDuration = SignedDuration::from_mins(10);
 
 /// The slots as the previous step left them.
 #[derive(Debug, Default)]
@@ -20,25 +25,47 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn check_effect(&self, effect: &Effect, found: &mut Vec<Violation>) {
-        let Effect::SlotAssigned {
-            user,
-            session,
-            slot,
-            ..
-        } = effect
-        else {
+    /// The slots before the step, until `check_state` forgets them.
+    pub(super) fn before(&self) -> &BTreeMap<String, SlotRow> {
+        &self.before
+    }
+
+    /// `tables` are those after the step.
+    pub(super) fn check_effect(
+        &self,
+        effect: &Effect,
+        tables: &Tables,
+        now: Timestamp,
+        found: &mut Vec<Violation>,
+    ) {
+        let Effect::SlotAssigned { request, slot, .. } = effect else {
             return;
         };
+        let (user, session) = (request.user.as_str(), request.session.as_str());
         let held = self
             .before
             .iter()
             .find(|(_, row)| row.status.is_held() && row.is_of(user, session));
-        if let Some((held, _)) = held
+        // A slot that nobody claimed is replaced if its instance does not take users any more, or if
+        // its user had it for too long.
+        let may_be_replaced = |row: &SlotRow| {
+            row.status == SlotStatus::Allocated
+                && (!tables.takes_users(&row.instance_id, now) || tables.is_held_too_long(row, now))
+        };
+        if let Some((held, row)) = held
             && held != slot
+            && !may_be_replaced(row)
         {
             let text = format!("{user}/{session} held {held} and was assigned {slot}");
             found.push(Violation::new(Check::RepeatedRequestSameSlot, text));
+        }
+        let answered = tables.slots.get(slot);
+        if let Some(row) = answered.filter(|row| row.status == SlotStatus::Allocated)
+            && !tables.is_alive(&row.instance_id, now)
+        {
+            let id = &row.instance_id;
+            let text = format!("{user}/{session} was sent to {id}, whose agent is silent");
+            found.push(Violation::new(Check::AssignedOnlyInService, text));
         }
     }
 
@@ -66,6 +93,73 @@ impl Slots {
             found.push(Violation::new(Check::UserLimit, text));
         }
         self.before.clone_from(&tables.slots);
+    }
+}
+
+impl Slots {
+    /// Before `check_state`, which forgets the slots before the step.
+    pub(super) fn check_honest_first(
+        &self,
+        context: &StepContext<'_>,
+        tables: &Tables,
+        found: &mut Vec<Violation>,
+    ) {
+        if tables.slots == self.before {
+            return;
+        }
+        let was_waiting = |id: &String| {
+            let before = self.before.get(id);
+            before.is_some_and(|slot| slot.status == SlotStatus::Waiting)
+        };
+        for (id, slot) in &tables.slots {
+            if slot.status == SlotStatus::Allocated && was_waiting(id) {
+                self.check_given(context, tables, slot, found);
+            }
+        }
+    }
+
+    /// No slot of an instance that ends its sessions at once is given, once that was seen, while
+    /// another instance for the same clients has free slots.
+    fn check_given(
+        &self,
+        context: &StepContext<'_>,
+        tables: &Tables,
+        given: &SlotRow,
+        found: &mut Vec<Violation>,
+    ) {
+        let now = context.world.now();
+        let crashes = |id: &InstanceId| context.agents.get(id).is_some_and(|it| it.crashes);
+        let is_marked = |slot: &SlotRow| slot.free_from.is_some_and(|at| at > now - LAST);
+        let host = &given.instance_id;
+        let (Some((user, _)), Some(row)) = (&given.user, tables.instances.get(host)) else {
+            return;
+        };
+        if !crashes(host) || !is_marked(given) {
+            return;
+        }
+        let has_failed = |id: &InstanceId| {
+            let failed = tables.failed_sessions.iter();
+            failed
+                .filter(|failed| failed.user == *user)
+                .any(|failed| failed.instance_id == *id)
+        };
+        let honest = tables.instances.iter().find(|(id, other)| {
+            let free = self.before.values();
+            let mut free = free
+                .filter(|slot| slot.instance_id == **id && slot.is_free(now))
+                .peekable();
+            other.region == row.region
+                && other.image_id == row.image_id
+                && !crashes(id)
+                && tables.takes_users(id, now)
+                && !has_failed(id)
+                && free.peek().is_some()
+                && !free.any(&is_marked)
+        });
+        if let Some((honest, _)) = honest {
+            let text = format!("{user} was sent to {host}, which crashes, and not to {honest}");
+            found.push(Violation::new(Check::HonestSlotsFirst, text));
+        }
     }
 }
 

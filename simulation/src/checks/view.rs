@@ -6,14 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use shared::model::{Image, ImageState, InstanceStatus};
 use shared::settings::Upgrades;
-use testing::{ENVIRONMENT, SlotStatus, Tables};
+use testing::{ENVIRONMENT, Tables};
 
 use super::context::StepContext;
 use super::images;
 use super::launches::live_in_stores;
-
-/// A refused user counts as waiting for this time.
-const WAITING: SignedDuration = SignedDuration::from_mins(1);
 
 /// The longest lag of listings in the simulation.
 const LONGEST_LAG: SignedDuration = SignedDuration::from_mins(1);
@@ -72,19 +69,13 @@ impl View {
                 })
         };
         for slot in tables.slots.values() {
-            if slot.status == SlotStatus::Waiting
+            if slot.is_free(now)
                 && let Some(row) = rows.get_mut(&slot.instance_id)
                 && is_open(&slot.instance_id)
             {
                 row.free += 1;
             }
         }
-        let waiting: BTreeSet<_> = tables
-            .waiting_users
-            .iter()
-            .filter(|(_, waits)| waits.region == *region && waits.last_at >= now - WAITING)
-            .map(|((user, _), _)| user)
-            .collect();
         let images = tables.images.iter().filter(|((of, _), _)| of == region);
         let enabled = settings.enabled;
         Self {
@@ -94,7 +85,7 @@ impl View {
             rows,
             target: if enabled { settings.target_free } else { 0 },
             waiting: match enabled {
-                true => u32::try_from(waiting.len()).unwrap_or(u32::MAX),
+                true => tables.demand(region, now),
                 false => 0,
             },
             live: live(context, tables, region),
@@ -108,7 +99,7 @@ impl View {
         }
     }
 
-    /// The demand for free slots. A waiting user counts as a client of the current image.
+    /// The demand for free slots. Users in line who are demand are clients of the current image.
     pub(super) fn demand(&self, state: ImageState) -> u32 {
         match state {
             ImageState::Current => self.target.saturating_add(self.waiting),

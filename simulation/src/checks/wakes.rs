@@ -56,7 +56,7 @@ impl Wakes {
                 *latest = observation.max(*latest);
             }
             // A late request observes nothing: nobody reads its answer.
-            Effect::PassBegan { fence } if !context.late_request => {
+            Effect::PassBegan { fence, .. } if !context.late_request => {
                 let key = (process, fence.region.clone());
                 self.observed.insert(key, self.moment);
                 self.woken.insert(fence.region.clone(), self.moment);

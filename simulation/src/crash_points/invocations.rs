@@ -8,10 +8,11 @@ use shared::model::InstanceStatus;
 use testing::at;
 
 use super::setup::{
-    add_intent, behind_fence, boot_timed_out, buffer, carried_out_launch, drained, listed_again,
-    lost, machine_terminated, missing, no_capacity, old_intent, orphan, partial_capacity, region,
-    retired_image, retry_denied, step_until_busy, surplus, terminated, terminated_launch,
-    terminating, throttled, unclaimed, woken_repeatedly,
+    add_intent, behind_fence, boot_timed_out, buffer, carried_out_launch, drained,
+    line_without_slots, listed_again, lost, machine_terminated, missing, no_capacity, old_intent,
+    orphan, partial_capacity, region, retired_image, retry_denied, step_until_busy, surplus,
+    terminated, terminated_launch, terminating, throttled, unclaimed, unrecorded_addresses,
+    woken_repeatedly,
 };
 use super::upgrade_setup::{
     another_image_warming, app_version_reverted, baked, new_image_did_not_boot, new_image_warm,
@@ -66,6 +67,7 @@ pub const INVOCATIONS: &[Invocation] = &[
         reconcile,
     ),
     invocation("resume an intent of yesterday", old_intent, reconcile),
+    invocation("record addresses", unrecorded_addresses, reconcile),
     invocation("drain a surplus instance", surplus, reconcile),
     invocation("terminate a drained instance", drained, reconcile),
     invocation(
@@ -103,6 +105,11 @@ pub const INVOCATIONS: &[Invocation] = &[
     ),
     invocation("release an unclaimed slot", unclaimed, reconcile),
     invocation("drain a retired image", retired_image, reconcile),
+    invocation(
+        "note the forecast for a line",
+        line_without_slots,
+        reconcile,
+    ),
     invocation("advance past the fence", behind_fence, reconcile),
     invocation("hand over after three rounds", woken_repeatedly, reconcile),
     invocation("a pass by hand", |_| {}, by_hand),

@@ -1,17 +1,20 @@
 //! The state of a region before an invocation.
 
 use jiff::SignedDuration;
+use shared::assign::{AssignRequest, ClientBuild, InLine, SessionId, UserId};
 use shared::host::HostErrorKind;
 use shared::ids::{ClientToken, RegionName};
 use shared::model::{
-    ImageState, Instance, InstanceStatus, Intent, LaunchRequest, MachineState, SlotCounts,
+    ImageState, Instance, InstanceStatus, Intent, LaunchRequest, Machine, MachineState, SlotCounts,
 };
 use shared::settings::{RegionSettings, Timeouts, Upgrades};
-use testing::{at, image, instance, machine};
+use testing::{WaitingUser, at, image, instance, machine};
 
+use crate::effects::Effect;
 use crate::faults::Fault;
 use crate::scheduled::Event;
 use crate::simulation::Simulation;
+use crate::yield_points::ProcessId;
 
 /// The buffer is two instances with two slots each.
 pub(super) fn settings() -> RegionSettings {
@@ -78,16 +81,32 @@ pub(super) fn buffer(simulation: &mut Simulation) {
     }
 }
 
-/// The pool of the first launch choice has no capacity.
-pub(super) fn no_capacity(simulation: &mut Simulation) {
+/// EC2's addresses are not in the rows yet.
+pub(super) fn unrecorded_addresses(simulation: &mut Simulation) {
+    buffer(simulation);
     let host = simulation.world.host(&region());
-    let pool = ("c5.large".to_owned(), "subnet-a".to_owned());
-    host.state().ec2.room.insert(pool, 0);
+    for (id, ip) in [("i-1", [10, 0, 0, 1]), ("i-2", [10, 0, 0, 2])] {
+        host.state().ec2.add(Machine {
+            address: Some(ip.into()),
+            ..machine(&instance(id))
+        });
+    }
 }
 
-/// EC2 launches one machine for the next request, whatever number it requests.
+/// The pool of the first launch choice has no capacity.
+pub(super) fn no_capacity(simulation: &mut Simulation) {
+    leave_room(simulation, 0);
+}
+
+/// The pool of the first launch choice has capacity for one machine.
 pub(super) fn partial_capacity(simulation: &mut Simulation) {
-    simulation.world.host(&region()).state().ec2.at_most_next = Some(1);
+    leave_room(simulation, 1);
+}
+
+fn leave_room(simulation: &mut Simulation, room: u32) {
+    let host = simulation.world.host(&region());
+    let pool = ("c5.large".to_owned(), "subnet-a".to_owned());
+    host.state().ec2.room.insert(pool, room);
 }
 
 /// The request of the recorded intent: two machines, which are the buffer.
@@ -102,6 +121,7 @@ pub(super) fn request() -> LaunchRequest {
         user_data: String::new(),
         spot: false,
         imds_hop_limit: None,
+        ebs_optimized: false,
         tags: vec![(shared::host::tags::LAUNCH.to_owned(), "before".to_owned())],
         count: 2,
         capacity: 2,
@@ -291,6 +311,53 @@ pub(super) fn unclaimed(simulation: &mut Simulation) {
         ..instance("i-3")
     };
     add_instance(simulation, &unclaimed);
+}
+
+/// A user is in line, because all slots are taken.
+pub(super) fn line_without_slots(simulation: &mut Simulation) {
+    for id in ["i-1", "i-2"] {
+        let full = Instance {
+            launched_at: at(-660),
+            active_at: Some(at(-600)),
+            slots: SlotCounts {
+                waiting: 0,
+                occupied: 2,
+                unclaimed: 0,
+            },
+            ..instance(id)
+        };
+        add_instance(simulation, &full);
+    }
+    let waits = WaitingUser {
+        session: "1".to_owned(),
+        regions: vec![region()],
+        first_at: at(0),
+        last_at: at(0),
+        barred_until: None,
+    };
+    let key = ("alice".to_owned(), region(), "sha-of-ami-1".into());
+    let mut rows = simulation.world.database.rows();
+    rows.tables.waiting_users.insert(key, waits);
+    drop(rows);
+    // The checks know the line from the answers to users.
+    let (Ok(user), Ok(session)) = (UserId::parse("alice"), SessionId::parse("1")) else {
+        return;
+    };
+    let refused = Effect::UserRefused {
+        request: AssignRequest {
+            user,
+            session,
+            regions: vec![region()],
+            client: ClientBuild::Sha("sha-of-ami-1".into()),
+        },
+        in_line: InLine {
+            place: 1,
+            estimate_seconds: None,
+            line_seconds: 15,
+        },
+    };
+    simulation.world.effects.add(ProcessId(0), refused);
+    simulation.process_outside_changes();
 }
 
 /// An instance of a retired image is left.

@@ -1,12 +1,15 @@
 //! Hasura, as a pass calls it.
 
 use async_trait::async_trait;
+use shared::agent_token::AgentToken;
 use shared::db::{
     DbError, Fence, InstanceDatabase, KnownInstance, Observation, RegionDatabase, UpgradeRequested,
     WriteOutcome, WriteResult,
 };
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use shared::model::{ImageState, NewInstance, SpotNotice, TerminateIf};
+use shared::model::{
+    DrainCause, ImageState, InstanceAddresses, NewInstance, Outlook, SpotNotice, TerminateIf,
+};
 use testing::Database;
 
 use super::intercept::Intercepted;
@@ -76,8 +79,9 @@ impl RegionDatabase for Intercepted<dyn Database> {
         let (effects, process) = (self.context.effects.clone(), self.context.process);
         self.call_database("begin_pass", async move {
             let answer = inner.begin_pass(&fence).await;
-            if answer.is_ok() {
-                effects.add(process, Effect::PassBegan { fence });
+            if let Ok(seen) = &answer {
+                let waiting = seen.waiting;
+                effects.add(process, Effect::PassBegan { fence, waiting });
             }
             answer
         })
@@ -109,12 +113,20 @@ impl InstanceDatabase for Intercepted<dyn Database> {
         .await
     }
 
-    async fn drain(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
+    async fn drain(&self, fence: &Fence, ids: &[InstanceId], cause: DrainCause) -> Written {
+        let (inner, under, ids) = (self.inner.clone(), fence.clone(), ids.to_vec());
+        self.write("drain", fence, async move {
+            inner.drain(&under, &ids, cause).await
+        })
+        .await
+    }
+
+    async fn reopen(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
         let (inner, under, ids) = (self.inner.clone(), fence.clone(), ids.to_vec());
         self.write(
-            "drain",
+            "reopen",
             fence,
-            async move { inner.drain(&under, &ids).await },
+            async move { inner.reopen(&under, &ids).await },
         )
         .await
     }
@@ -151,10 +163,35 @@ impl InstanceDatabase for Intercepted<dyn Database> {
         .await
     }
 
+    async fn note_addresses(&self, fence: &Fence, addresses: &[InstanceAddresses]) -> Written {
+        let (inner, under) = (self.inner.clone(), fence.clone());
+        let addresses = addresses.to_vec();
+        self.write("note_addresses", fence, async move {
+            inner.note_addresses(&under, &addresses).await
+        })
+        .await
+    }
+
+    async fn note_forecast(&self, fence: &Fence, outlook: &Outlook) -> Written {
+        let (inner, under, outlook) = (self.inner.clone(), fence.clone(), outlook.clone());
+        self.write("note_forecast", fence, async move {
+            inner.note_forecast(&under, &outlook).await
+        })
+        .await
+    }
+
     async fn release_unclaimed(&self, fence: &Fence) -> Written {
         let (inner, under) = (self.inner.clone(), fence.clone());
         self.write("release_unclaimed", fence, async move {
             inner.release_unclaimed(&under).await
+        })
+        .await
+    }
+
+    async fn renew_tokens(&self, fence: &Fence, tokens: &[(InstanceId, AgentToken)]) -> Written {
+        let (inner, under, tokens) = (self.inner.clone(), fence.clone(), tokens.to_vec());
+        self.write("renew_tokens", fence, async move {
+            inner.renew_tokens(&under, &tokens).await
         })
         .await
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shared::host::{HostError, HostErrorKind, HostHandler, HostHandlers, Reassociation};
-use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, RegionName};
+use shared::ids::{AddressId, ClientToken, ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ExternalAddress, LaunchRequest, Machine};
 use shared::settings::{AddressTag, Selector};
 
@@ -57,17 +57,17 @@ impl HostHandler for InRegion {
         self.call("list", async move { inner.list().await }).await
     }
 
-    async fn launched_under(&self, token: &ClientToken) -> Result<Vec<Machine>, HostError> {
-        let (inner, token) = (self.inner.clone(), token.clone());
+    async fn launched_under(&self, launch: &LaunchId) -> Result<Vec<Machine>, HostError> {
+        let (inner, launch) = (self.inner.clone(), launch.clone());
         self.call("launched_under", async move {
-            inner.launched_under(&token).await
+            inner.launched_under(&launch).await
         })
         .await
     }
 
-    async fn unknown(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
+    async fn gone(&self, ids: &[InstanceId]) -> Result<Vec<InstanceId>, HostError> {
         let (inner, ids) = (self.inner.clone(), ids.to_vec());
-        self.call("unknown", async move { inner.unknown(&ids).await })
+        self.call("gone", async move { inner.gone(&ids).await })
             .await
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use shared::alerts::{Alerts, Problem};
-use shared::assign::{AssignOutcome, AssignRequest, Assigner};
+use shared::assign::{AssignOutcome, AssignRefusal, AssignRequest, Assigner};
 use shared::clock::Clock;
 use shared::db::DbError;
 use shared::ids::RegionName;
@@ -78,15 +78,23 @@ impl Assigner for Intercepted<dyn Assigner> {
         let (effects, process) = (self.context.effects.clone(), self.context.process);
         let effect = async move {
             let answer = inner.assign(&request).await;
-            if let Ok(AssignOutcome::Assigned(assignment)) = &answer {
-                let effect = Effect::SlotAssigned {
-                    user: request.user.to_string(),
-                    session: request.session.to_string(),
-                    slot: assignment.slot_id.clone(),
-                    client: request.client.clone(),
-                    repeated: assignment.repeated,
-                };
-                effects.add(process, effect);
+            match &answer {
+                Ok(AssignOutcome::Assigned(assignment)) => {
+                    let effect = Effect::SlotAssigned {
+                        request,
+                        slot: assignment.slot_id.clone(),
+                        repeated: assignment.repeated,
+                    };
+                    effects.add(process, effect);
+                }
+                Ok(AssignOutcome::Refused {
+                    reason: AssignRefusal::NoInstanceAvailable(in_line),
+                    ..
+                }) => {
+                    let in_line = *in_line;
+                    effects.add(process, Effect::UserRefused { request, in_line });
+                }
+                Ok(AssignOutcome::Refused { .. }) | Err(_) => {}
             }
             answer
         };

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::ids::{Owner, RegionName};
 use shared::lock::{Lease, LockAttempt, LockError, RegionLock, WakeMark};
-use shared::model::Intent;
+use shared::model::{Intent, LaunchTally, Refusal};
 use shared::report::Decision;
 use shared::store::{IntentClosure, RegionState, ReplicaRecord, StateStore};
 
@@ -122,6 +122,16 @@ impl RegionLock for Intercepted<dyn RegionLock> {
         .await
     }
 
+    async fn is_held(&self, region: &RegionName, now: Timestamp) -> Result<bool, LockError> {
+        let (inner, region) = (self.inner.clone(), region.clone());
+        self.call_table(
+            "is_held",
+            async move { inner.is_held(&region, now).await },
+            |_| None,
+        )
+        .await
+    }
+
     async fn is_seen(&self, event_id: &str) -> Result<bool, LockError> {
         let (inner, id) = (self.inner.clone(), event_id.to_owned());
         self.call_table("is_seen", async move { inner.is_seen(&id).await }, |_| None)
@@ -155,24 +165,53 @@ impl StateStore for Intercepted<dyn StateStore> {
         .await
     }
 
-    async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError> {
-        let (inner, lease, intent) = (self.inner.clone(), lease.clone(), intent.clone());
-        let effect = Effect::IntentOpened(lease.clone(), Box::new(intent.clone()));
+    async fn open_intents(
+        &self,
+        lease: &Lease,
+        intents: &[Intent],
+        launches: &LaunchTally,
+    ) -> Result<(), LockError> {
+        let (inner, lease, intents) = (self.inner.clone(), lease.clone(), intents.to_vec());
+        let launches = launches.clone();
+        let effect = Effect::IntentsOpened(lease.clone(), intents.clone());
         self.call_table(
-            "open_intent",
-            async move { inner.open_intent(&lease, &intent).await },
+            "open_intents",
+            async move { inner.open_intents(&lease, &intents, &launches).await },
             |()| Some(effect),
         )
         .await
     }
 
-    async fn close_intent(&self, lease: &Lease, closing: &IntentClosure) -> Result<(), LockError> {
-        let (inner, lease, closing) = (self.inner.clone(), lease.clone(), closing.clone());
-        let effect = Effect::IntentClosed(lease.clone(), closing.launch_id.clone());
+    async fn close_intents(
+        &self,
+        lease: &Lease,
+        closures: &[IntentClosure],
+        launches: &LaunchTally,
+    ) -> Result<(), LockError> {
+        let (inner, lease, closures) = (self.inner.clone(), lease.clone(), closures.to_vec());
+        let launches = launches.clone();
+        let closed = closures.iter().map(|closure| closure.launch_id.clone());
+        let effect = Effect::IntentsClosed(lease.clone(), closed.collect());
         self.call_table(
-            "close_intent",
-            async move { inner.close_intent(&lease, &closing).await },
+            "close_intents",
+            async move { inner.close_intents(&lease, &closures, &launches).await },
             |()| Some(effect),
+        )
+        .await
+    }
+
+    async fn record_refusals(
+        &self,
+        lease: &Lease,
+        refusals: &[Refusal],
+        forgotten: &[Refusal],
+    ) -> Result<(), LockError> {
+        let (inner, lease) = (self.inner.clone(), lease.clone());
+        let (refusals, forgotten) = (refusals.to_vec(), forgotten.to_vec());
+        self.call_table(
+            "record_refusals",
+            async move { inner.record_refusals(&lease, &refusals, &forgotten).await },
+            |()| None,
         )
         .await
     }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::env::VarError;
 use std::str::FromStr;
 
+use secrecy::{ExposeSecret, SecretString};
+use shared::words::quoted;
 use thiserror::Error;
 
 /// A variable is missing or invalid.
@@ -11,7 +13,10 @@ use thiserror::Error;
 pub enum ConfigError {
     #[error("set the environment variable {0}")]
     Missing(&'static str),
-    #[error("the environment variable {name} is {value:?}: it must be {expected}")]
+    #[error(
+        "the environment variable {name} is {}: it must be {expected}",
+        quoted(value)
+    )]
     Invalid {
         name: &'static str,
         value: String,
@@ -67,6 +72,71 @@ impl Environment for ProcessEnvironment {
 /// When the variable is not set.
 pub fn required(env: &dyn Environment, name: &'static str) -> Result<String, ConfigError> {
     env.get(name).ok_or(ConfigError::Missing(name))
+}
+
+/// A shorter secret could be guessed, and an HS256 key that is shorter than its hash weakens the
+/// signature: Hasura rejects it, too.
+const MIN_SECRET_BYTES: usize = 32;
+
+/// A required secret of 32 bytes or more. `origin` says in the error where it comes from.
+///
+/// # Errors
+/// When the variable is not set, or its value is too short. The error does not quote it.
+pub fn secret(
+    env: &dyn Environment,
+    name: &'static str,
+    origin: &'static str,
+) -> Result<SecretString, ConfigError> {
+    let secret = SecretString::from(required(env, name)?);
+    let length = secret.expose_secret().len();
+    if length >= MIN_SECRET_BYTES {
+        return Ok(secret);
+    }
+    Err(ConfigError::BadSetting {
+        name,
+        problem: format!(
+            "the secret has {length} bytes: it must have {MIN_SECRET_BYTES} or more ({origin})"
+        ),
+    })
+}
+
+/// Whether real users depend on the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Production,
+    /// `dev` or `staging`.
+    Other,
+}
+
+impl Stage {
+    /// From `ENVIRONMENT`. Without a default, because it decides what is refused in production.
+    ///
+    /// # Errors
+    /// When the variable is not set, or is no stage.
+    pub fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
+        match environment(env)?.as_str() {
+            "prod" => Ok(Self::Production),
+            _ => Ok(Self::Other),
+        }
+    }
+}
+
+/// `ENVIRONMENT`: `dev`, `staging` or `prod`. It names the row of `app_versions`.
+///
+/// # Errors
+/// When the variable is not set, or has another value.
+pub fn environment(env: &dyn Environment) -> Result<String, ConfigError> {
+    const NAME: &str = "ENVIRONMENT";
+    let environment = required(env, NAME)?;
+    if ["dev", "staging", "prod"].contains(&environment.as_str()) {
+        Ok(environment)
+    } else {
+        Err(ConfigError::invalid(
+            NAME,
+            environment,
+            "dev, staging or prod",
+        ))
+    }
 }
 
 /// The value of a variable, or `default` if it is not set. `expected` says in the error what the

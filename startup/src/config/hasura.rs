@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use hasura_adapter::HasuraSettings;
 use jiff::SignedDuration;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use super::environment::{ConfigError, Environment, or_default, required};
+use super::environment::{ConfigError, Environment, or_default, required, secret};
+use super::url::check_url;
 
 /// Hasura's settings of functions that run passes, and of the host agents that they launch.
 #[derive(Clone, Debug)]
@@ -15,17 +16,16 @@ pub struct HasuraConfig {
     /// Without `/v1/graphql`.
     pub agent_hasura_url: String,
     pub agent_token_key: SecretString,
+    /// The key that Hasura will have after a rotation.
+    pub agent_next_token_key: Option<SecretString>,
     pub agent_token_valid: SignedDuration,
 }
-
-/// An HS256 key shorter than its hash weakens the signature. Hasura rejects it, too.
-const MIN_KEY_BYTES: usize = 32;
 
 impl HasuraConfig {
     pub(super) fn from_env(env: &dyn Environment) -> Result<Self, ConfigError> {
         let hasura = hasura(env, Duration::from_secs(10))?;
         let agent_hasura_url = match env.get("AGENT_HASURA_URL") {
-            Some(url) => http_url("AGENT_HASURA_URL", url)?,
+            Some(url) => hasura_url(env, "AGENT_HASURA_URL", "AgentHasuraUrl", url)?,
             None => hasura.url.clone(),
         };
         let days_expected = "a whole number of days, 1 to 3650";
@@ -39,41 +39,51 @@ impl HasuraConfig {
                 expected: days_expected,
             });
         }
-        let agent_token_key = SecretString::from(required(env, "HASURA_JWT_KEY")?);
-        if agent_token_key.expose_secret().len() < MIN_KEY_BYTES {
-            return Err(ConfigError::Invalid {
-                name: "HASURA_JWT_KEY",
-                value: "(secret)".to_owned(),
-                expected: "at least 32 bytes, as in HASURA_GRAPHQL_JWT_SECRET",
-            });
-        }
+        let agent_token_key = secret(
+            env,
+            "HASURA_JWT_KEY",
+            "`jwt_key` of the secret, the key in HASURA_GRAPHQL_JWT_SECRET",
+        )?;
+        const NEXT: &str = "HASURA_NEXT_JWT_KEY";
+        let agent_next_token_key = match env.get(NEXT) {
+            Some(_) => Some(secret(env, NEXT, "`next_jwt_key` of the secret")?),
+            None => None,
+        };
         Ok(Self {
             hasura,
             agent_hasura_url,
             agent_token_key,
+            agent_next_token_key,
             agent_token_valid: SignedDuration::from_hours(i64::from(days) * 24),
         })
     }
 }
 
-/// Hasura's address and admin secret, with the limit of one request.
+/// Hasura's address and the function's token, with the limit of one request.
 ///
 /// # Errors
-/// When one is missing, or the address is not an HTTP URL.
+/// When one is missing, or the address is not an HTTP URL, or is `http` in production.
 pub fn hasura(env: &dyn Environment, timeout: Duration) -> Result<HasuraSettings, ConfigError> {
+    let url = required(env, "HASURA_URL")?;
     Ok(HasuraSettings {
-        url: http_url("HASURA_URL", required(env, "HASURA_URL")?)?,
-        admin_secret: SecretString::from(required(env, "HASURA_ADMIN_SECRET")?),
+        url: hasura_url(env, "HASURA_URL", "HasuraUrl", url)?,
+        token: SecretString::from(required(env, "HASURA_TOKEN")?),
         timeout,
     })
 }
 
-fn http_url(name: &'static str, value: String) -> Result<String, ConfigError> {
-    let expected = "an http:// or https:// URL without /v1/graphql";
-    let is_url = value.starts_with("http://") || value.starts_with("https://");
-    if is_url && !value.trim_end_matches('/').ends_with("/v1/graphql") {
-        Ok(value.trim_end_matches('/').to_owned())
-    } else {
-        Err(ConfigError::invalid(name, value, expected))
+/// The address of Hasura, without the path of its API.
+fn hasura_url(
+    env: &dyn Environment,
+    name: &'static str,
+    parameter: &'static str,
+    text: String,
+) -> Result<String, ConfigError> {
+    let url = text.trim_end_matches('/');
+    if url.ends_with("/v1/graphql") {
+        let expected = "an https:// URL without /v1/graphql";
+        return Err(ConfigError::invalid(name, text, expected));
     }
+    check_url(env, name, parameter, url)?;
+    Ok(url.to_owned())
 }

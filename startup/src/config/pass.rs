@@ -6,7 +6,7 @@ use shared::lock::CLOCK_MARGIN;
 use shared::pass::PassLimits;
 use shared::settings::Columns;
 
-use super::environment::{ConfigError, Environment, or_default, required};
+use super::environment::{ConfigError, Environment, environment, or_default, required};
 use super::hasura::HasuraConfig;
 use super::region::{EnvironmentRegion, environment_region, replica_defaults};
 
@@ -25,9 +25,13 @@ pub struct PassConfig {
     /// The certificate, in PEM, of an authority that is trusted for replicas' certificates.
     pub replica_authority: Option<String>,
     pub alert_topic_arn: Option<String>,
-    /// The name of the function that regions are handed over to.
+    /// The ARN of the function that regions are handed over to; of a stack of replicas alone, its name.
     pub reconcile_function: String,
     pub limits: PassLimits,
+    /// Where the identity provider publishes its keys: only `doctor` looks at them.
+    pub jwks_url: Option<String>,
+    /// Whether stray instances are searched for in the account's other regions.
+    pub searches_strays: bool,
 }
 
 /// Where the stack's regions are configured.
@@ -69,7 +73,7 @@ impl PassConfig {
         };
         Ok(Self {
             stack_id: required(env, "STACK_ID")?,
-            environment: required(env, "ENVIRONMENT")?,
+            environment: environment(env)?,
             table: required(env, "SCALING_TABLE")?,
             regions,
             replica_defaults,
@@ -81,6 +85,8 @@ impl PassConfig {
                 lease: Duration::from_secs(lease),
                 ec2_call: Duration::from_secs(ec2_call),
             },
+            jwks_url: env.get("JWKS_URL"),
+            searches_strays: or_default(env, "SEARCH_STRAYS", "true or false", false)?,
         })
     }
 }

@@ -54,7 +54,12 @@ pub fn environment_region(env: &dyn Environment) -> Result<EnvironmentRegion, Co
         state: ImageState::Current,
         since: Timestamp::UNIX_EPOCH,
     };
-    let settings = RegionSettings::from_columns(&row).map_err(|error| in_variable(env, error))?;
+    let mut settings =
+        RegionSettings::from_columns(&row).map_err(|error| in_variable(env, error))?;
+    // A deployment that sets a variable wrong fails at once: there is no row to correct later.
+    if let Some(problem) = settings.launch_problems.pop() {
+        return Err(in_variable(env, problem));
+    }
     let overview = SettingsOverview::from_columns(&Value::Object(overlay(defaults(), &row)));
     Ok(EnvironmentRegion {
         settings,
@@ -133,7 +138,7 @@ mod tests {
             ("REPLICA_IMAGE", "ami-1"),
             (
                 "REPLICA_LAUNCH_CHOICES",
-                r#"[{"instance_type": "m6i.large", "subnet_id": "subnet-1"}]"#,
+                r#"[{"instance_type": "m6i.large", "subnet_id": "subnet-01a0000000000000a"}]"#,
             ),
         ])
     }
@@ -234,7 +239,10 @@ mod tests {
         assert_eq!(settings.max_instances, u32::MAX, "no maximum unless set");
         let choice = &settings.launch_choices[0];
         assert_eq!(choice.capacity, 3, "from REPLICA_CAPACITY");
-        assert_eq!(choice.subnet, Selector::Id("subnet-1".to_owned()));
+        assert_eq!(
+            choice.subnet,
+            Selector::Id("subnet-01a0000000000000a".to_owned())
+        );
         assert!(settings.security_groups.is_empty());
         assert_eq!(settings.replicas.capacity, 3);
     }
@@ -260,6 +268,8 @@ mod tests {
             ("REPLICA_LAUNCH_CHOICES", r#"["m6i.large"]"#),
             ("REPLICA_SECURITY_GROUPS", "sg-1"),
             ("REPLICA_SECURITY_GROUPS", r#"[{"name": "sg-1"}]"#),
+            ("REPLICA_INSTANCE_PROFILE", "two words"),
+            ("REPLICA_USER_DATA", "TOKEN=${AGENT_TOKEN}"),
         ] {
             let error = region(&with(&complete(), name, value)).unwrap_err();
             assert!(error.to_string().contains(name), "{name}={value}: {error}");

@@ -9,7 +9,7 @@ fn complete() -> HashMap<&'static str, &'static str> {
         ("ENVIRONMENT", "prod"),
         ("SCALING_TABLE", "scaling"),
         ("HASURA_URL", "https://hasura.example/"),
-        ("HASURA_ADMIN_SECRET", "secret"),
+        ("HASURA_TOKEN", "secret"),
         ("HASURA_JWT_KEY", "0123456789abcdef0123456789abcdef"),
         ("RECONCILE_FUNCTION_NAME", "prod-reconcile"),
     ])
@@ -60,10 +60,13 @@ fn invalid_value_is_shown_unless_it_is_a_secret() {
         error.contains("PASS_BUDGET_SECONDS") && error.contains("soon"),
         "{error}"
     );
-    let mut env = complete();
-    env.insert("HASURA_JWT_KEY", "short-secret");
-    let error = PassConfig::from_env(&env).unwrap_err().to_string();
-    assert!(!error.contains("short-secret"), "{error}");
+    for name in ["HASURA_JWT_KEY", "HASURA_NEXT_JWT_KEY"] {
+        let mut env = complete();
+        env.insert(name, "short-secret");
+        let error = PassConfig::from_env(&env).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+        assert!(!error.contains("short-secret"), "{error}");
+    }
 }
 
 fn replicas_only() -> HashMap<&'static str, &'static str> {
@@ -76,7 +79,7 @@ fn replicas_only() -> HashMap<&'static str, &'static str> {
         ("REPLICA_IMAGE", "ami-01000000000000001"),
         (
             "REPLICA_LAUNCH_CHOICES",
-            r#"[{"instance_type":"m6i.large","subnet_id":"subnet-1"}]"#,
+            r#"[{"instance_type":"m6i.large","subnet_id":"subnet-01a0000000000000a"}]"#,
         ),
     ])
 }
@@ -120,7 +123,11 @@ fn every_variable_of_replicas_is_read_and_an_invalid_one_is_named() {
         ("REPLICA_ADDRESS_TAG", "pool=public", "public"),
         ("REPLICA_REGION", "eu-west-1", "EU WEST"),
         ("REPLICA_LAUNCH_CHOICES", "[]", "m6i.large"),
-        ("REPLICA_SECURITY_GROUPS", r#"["sg-1"]"#, "sg-1"),
+        (
+            "REPLICA_SECURITY_GROUPS",
+            r#"["sg-01a0000000000000a"]"#,
+            "sg-1",
+        ),
     ];
     let before = PassConfig::from_env(&replicas_only()).unwrap();
     for (name, right, wrong) in cases {
@@ -145,4 +152,56 @@ fn the_graphql_path_is_not_part_of_the_url() {
     let mut env = complete();
     env.insert("HASURA_URL", "https://hasura.example/v1/graphql");
     assert!(PassConfig::from_env(&env).is_err());
+}
+
+#[test]
+fn production_refuses_plain_http_and_names_the_parameter() {
+    for (name, parameter) in [
+        ("HASURA_URL", "HasuraUrl"),
+        ("AGENT_HASURA_URL", "AgentHasuraUrl"),
+    ] {
+        let mut env = complete();
+        env.insert(name, "http://hasura.example");
+        let error = PassConfig::from_env(&env).unwrap_err().to_string();
+        for words in [name, parameter, "http://hasura.example", "https", "prod"] {
+            assert!(error.contains(words), "{error}");
+        }
+        for environment in ["dev", "staging"] {
+            env.insert("ENVIRONMENT", environment);
+            assert!(PassConfig::from_env(&env).is_ok(), "{name} {environment}");
+        }
+        env.insert("ENVIRONMENT", "prod");
+        env.insert(name, "http://127.0.0.1:8080");
+        assert!(PassConfig::from_env(&env).is_ok(), "{name} on loopback");
+    }
+}
+
+#[test]
+fn unknown_stage_is_rejected() {
+    for mut env in [complete(), replicas_only()] {
+        env.insert("ENVIRONMENT", "production");
+        let error = PassConfig::from_env(&env).unwrap_err().to_string();
+        assert!(error.contains("ENVIRONMENT"), "{error}");
+    }
+}
+
+#[test]
+fn secret_of_less_than_32_bytes_is_rejected_with_its_origin() {
+    let read = |value| {
+        let env = HashMap::from([("HASURA_EVENT_SECRET", value)]);
+        secret(&env, "HASURA_EVENT_SECRET", "`event_secret` of the secret")
+    };
+    assert!(read("0123456789abcdef0123456789abcdef").is_ok());
+    for short in ["x", "0123456789abcdef0123456789abcde"] {
+        let error = read(short).unwrap_err().to_string();
+        for words in ["HASURA_EVENT_SECRET", "event_secret", "32"] {
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(!error.contains(&format!(" {short} ")), "{error}");
+    }
+    let name = "HASURA_EVENT_SECRET";
+    assert_eq!(
+        secret(&HashMap::new(), name, "the secret").unwrap_err(),
+        ConfigError::Missing(name)
+    );
 }

@@ -1,5 +1,6 @@
-//! `assign_slot` (`…_assigning/up.sql`), without concurrent requests.
+//! `assign_slot` (`…_line/up.sql`), without concurrent requests.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -7,12 +8,17 @@ use shared::assign::{AssignOutcome, AssignRefusal, AssignRequest, Assignment, Cl
 use shared::ids::{ImageId, InstanceId, RegionName};
 use shared::model::{ImageState, InstanceStatus, SpotNotice};
 
-use super::tables::{SlotRow, SlotStatus, Tables, WaitingUser};
+use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
 
-/// The fullest instance is chosen among this many instances with free slots, in the order of ids.
-const PAGE: usize = 200;
 /// A region is woken at most once within this many seconds.
 const BUCKET: i64 = 2;
+
+/// Why no slot was found.
+enum Refusal {
+    Reason(AssignRefusal),
+    /// These regions serve the user, but have no slot for them.
+    NoSlot(Vec<RegionName>),
+}
 
 impl Tables {
     /// Assigns a slot, or says why there is none.
@@ -24,39 +30,102 @@ impl Tables {
         now: Timestamp,
     ) -> AssignOutcome {
         let (user, session) = (request.user.as_str(), request.session.as_str());
-        if let Some(held) = self.held(user, session, now) {
-            return self.assigned(&held, true);
+        let nearest = self.enabled(request).first().copied().cloned();
+        let held = self.held(user, session);
+        if let Some((id, slot)) = &held
+            && (slot.status != SlotStatus::Allocated
+                || (self.takes_users(&slot.instance_id, now) && !self.is_held_too_long(slot, now)))
+        {
+            self.renew(id, now);
+            return self.assigned(id, true, nearest);
         }
-        match self.find_slot(request, user_limit, now) {
+        // Nobody connected to this slot yet, and its instance is silent or leaves, or the user had it
+        // for long enough.
+        if let Some((id, slot)) = &held {
+            let free = self.release(slot, now);
+            self.slots.insert(id.clone(), free);
+        }
+        let found = self.find_slot(request, user_limit, now);
+        // There is no other, and an instance that leaves still takes this user.
+        if let (Err(_), Some((id, slot))) = (&found, held)
+            && self.is_alive(&slot.instance_id, now)
+            && !self.is_held_too_long(&slot, now)
+        {
+            let free_from = self.slots.get(&id).and_then(|slot| slot.free_from);
+            self.slots.insert(id.clone(), SlotRow { free_from, ..slot });
+            self.renew(&id, now);
+            return self.assigned(&id, true, nearest);
+        }
+        match found {
             Ok((region, slot)) => {
+                let waited = self.waited(request, &region, now);
+                if let Some(slot) = self.slots.get_mut(&slot) {
+                    slot.waited = waited;
+                }
                 // The user is served, so none of their sessions is waiting any more.
-                self.waiting_users.retain(|(waiting, _), _| waiting != user);
+                self.waiting_users
+                    .retain(|(waiting, ..), _| waiting != user);
                 let image = self
                     .slots
                     .get(&slot)
                     .and_then(|slot| self.instances.get(&slot.instance_id))
                     .map(|row| row.image_id.clone());
                 self.wake(&region, Some(image.as_slice()), now);
-                self.assigned(&slot, false)
+                self.assigned(&slot, false, nearest)
             }
-            Err(reason) => AssignOutcome::Refused {
-                reason,
+            Err(refusal) => AssignOutcome::Refused {
+                reason: match refusal {
+                    Refusal::Reason(reason) => reason,
+                    Refusal::NoSlot(serving) => AssignRefusal::NoInstanceAvailable(
+                        self.wait_in_line(request, &serving, now),
+                    ),
+                },
                 app: self.app_versions.get(environment).cloned(),
             },
         }
     }
 
-    /// The slot that the user's session has. If it is not claimed yet, the time to claim it begins
-    /// anew.
-    fn held(&mut self, user: &str, session: &str, now: Timestamp) -> Option<String> {
-        let (id, slot) = self
-            .slots
-            .iter_mut()
-            .find(|(_, slot)| slot.status.is_held() && slot.is_of(user, session))?;
-        if slot.status == SlotStatus::Allocated {
-            slot.allocated_at = Some(now);
+    /// The slot that the user's session has.
+    fn held(&self, user: &str, session: &str) -> Option<(String, SlotRow)> {
+        self.slots
+            .iter()
+            .find(|(_, slot)| slot.status.is_held() && slot.is_of(user, session))
+            .map(|(id, slot)| (id.clone(), slot.clone()))
+    }
+
+    /// If the slot is not claimed yet, the time to claim it begins anew, as far as it may last.
+    fn renew(&mut self, id: &str, now: Timestamp) {
+        let host = self.slots.get(id).map(|slot| &slot.instance_id);
+        let region = host.and_then(|host| self.instances.get(host));
+        let claim = region.map(|row| self.claim_period(&row.region));
+        let slot = self.slots.get_mut(id);
+        if let Some(slot) = slot.filter(|slot| slot.status == SlotStatus::Allocated) {
+            let last = slot.first_allocated_at.zip(claim);
+            let last = last.map_or(now, |(first, claim)| first + claim * 2);
+            slot.allocated_at = slot.allocated_at.max(Some(now.min(last)));
         }
-        Some(id.clone())
+    }
+
+    /// The requested regions that are enabled, each once.
+    fn enabled<'r>(&self, request: &'r AssignRequest) -> Vec<&'r RegionName> {
+        let is_enabled = |name: &&RegionName| {
+            let row = self.regions.get(*name);
+            row.is_some_and(|row| row.settings.enabled)
+        };
+        let mut enabled: Vec<&RegionName> = vec![];
+        for region in request.regions.iter().filter(is_enabled) {
+            if !enabled.contains(&region) {
+                enabled.push(region);
+            }
+        }
+        enabled
+    }
+
+    /// Whether the region has an image that users are assigned to.
+    fn serves_images(&self, region: &RegionName) -> bool {
+        self.images
+            .iter()
+            .any(|((of, _), image)| of == region && image.state.is_served())
     }
 
     fn find_slot(
@@ -64,7 +133,7 @@ impl Tables {
         request: &AssignRequest,
         user_limit: u32,
         now: Timestamp,
-    ) -> Result<(RegionName, String), AssignRefusal> {
+    ) -> Result<(RegionName, String), Refusal> {
         let (user, session) = (request.user.as_str(), request.session.as_str());
         let of_user = |slot: &SlotRow| slot.user.as_ref().is_some_and(|(u, _)| u == user);
         let held = self
@@ -73,64 +142,74 @@ impl Tables {
             .filter(|slot| slot.status.is_held() && of_user(slot))
             .count();
         if held >= usize::try_from(user_limit).unwrap_or(usize::MAX) {
-            return Err(AssignRefusal::UserAlreadyActive);
+            return Err(Refusal::Reason(AssignRefusal::UserAlreadyActive));
         }
-        let is_enabled = |name: &&RegionName| {
-            let row = self.regions.get(*name);
-            row.is_some_and(|row| row.settings.enabled)
-        };
-        let enabled: Vec<_> = request.regions.iter().filter(is_enabled).collect();
+        let enabled = self.enabled(request);
         if enabled.is_empty() {
-            return Err(AssignRefusal::RegionNotEnabled);
+            return Err(Refusal::Reason(AssignRefusal::RegionNotEnabled));
         }
         let serving: Vec<_> = enabled
-            .into_iter()
-            .map(|region| (region, self.images_for(region, &request.client)))
+            .iter()
+            .map(|region| (*region, self.images_for(region, &request.client)))
             .filter(|(_, images)| !images.is_empty())
             .collect();
-        let Some((first, _)) = serving.first() else {
-            return Err(AssignRefusal::CommitHashMismatch);
-        };
-        for (region, images) in &serving {
-            let Some(id) = self.free_slot(region, images, now) else {
-                continue;
-            };
-            if let Some(slot) = self.slots.get_mut(&id) {
-                slot.status = SlotStatus::Allocated;
-                slot.user = Some((user.to_owned(), session.to_owned()));
-                slot.allocated_at = Some(now);
-            }
-            return Ok(((*region).clone(), id));
+        if serving.is_empty() {
+            let is_outdated = matches!(request.client, ClientBuild::Sha(_))
+                && enabled.iter().any(|region| self.serves_images(region));
+            return Err(Refusal::Reason(if is_outdated {
+                AssignRefusal::CommitHashMismatch
+            } else {
+                AssignRefusal::NoImageServed
+            }));
         }
-        let key = (user.to_owned(), session.to_owned());
-        let waits = self.waiting_users.entry(key).or_insert(WaitingUser {
-            region: (*first).clone(),
-            first_at: now,
-            last_at: now,
-        });
-        waits.region = (*first).clone();
-        waits.last_at = now;
-        self.wake(first, None, now);
-        Err(AssignRefusal::NoInstanceAvailable)
+        // First on instances that did not fail the user lately.
+        let (avoid, barred) = self.failed_hosts(user, now);
+        for avoid in [&avoid, &barred] {
+            for (region, images) in &serving {
+                if !self.may_take(request, region, images, now) {
+                    continue;
+                }
+                let Some(id) = self.free_slot(region, images, avoid, now) else {
+                    continue;
+                };
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.status = SlotStatus::Allocated;
+                    slot.user = Some((user.to_owned(), session.to_owned()));
+                    slot.allocated_at = Some(now);
+                    slot.first_allocated_at = Some(now);
+                }
+                return Ok(((*region).clone(), id));
+            }
+        }
+        let serving = serving.iter().map(|(region, _)| (*region).clone());
+        Err(Refusal::NoSlot(serving.collect()))
     }
 
-    fn images_for(&self, region: &RegionName, client: &ClientBuild) -> Vec<ImageId> {
-        self.images
+    /// The images that serve the client, in the order in which their instances are searched: the
+    /// current one first, then the newest.
+    pub fn images_for(&self, region: &RegionName, client: &ClientBuild) -> Vec<ImageId> {
+        let mut images: Vec<_> = self
+            .images
             .iter()
             .filter(|((of, _), _)| of == region)
-            .filter(|(_, image)| match client {
+            .map(|(_, image)| image)
+            .filter(|image| match client {
                 ClientBuild::CurrentImage => image.state == ImageState::Current,
                 ClientBuild::Sha(sha) => image.state.is_served() && image.client_sha == *sha,
             })
-            .map(|((_, id), _)| id.clone())
-            .collect()
+            .collect();
+        images.sort_by_key(|image| {
+            let is_current = image.state == ImageState::Current;
+            (!is_current, Reverse(image.since), &image.id)
+        });
+        images.iter().map(|image| image.id.clone()).collect()
     }
 
     /// A region's instances with free slots, ordered by id, and the number of those slots.
-    fn with_room(&self, region: &RegionName) -> Vec<(&InstanceId, u32)> {
+    fn with_room(&self, region: &RegionName, now: Timestamp) -> Vec<(&InstanceId, u32)> {
         let mut free: BTreeMap<&InstanceId, u32> = BTreeMap::new();
         for slot in self.slots.values() {
-            if slot.status == SlotStatus::Waiting {
+            if slot.is_free(now) {
                 *free.entry(&slot.instance_id).or_default() += 1;
             }
         }
@@ -139,33 +218,58 @@ impl Tables {
     }
 
     /// Whether users may be assigned to the instance: it is `ACTIVE`, has a fresh heartbeat and one
-    /// of the images, and EC2 has not announced to take it.
-    fn is_open(&self, id: &InstanceId, images: &[ImageId], now: Timestamp) -> bool {
+    /// of the images, if some are given, and EC2 has not announced to take it.
+    fn is_open(&self, id: &InstanceId, images: Option<&[ImageId]>, now: Timestamp) -> bool {
         let Some(row) = self.instances.get(id) else {
             return false;
         };
-        let has_fresh_heartbeat = self
-            .heartbeats
-            .get(id)
-            .zip(self.heartbeat_timeout(&row.region))
-            .is_some_and(|(beat, timeout)| beat.beat_at >= now - timeout);
         row.status == InstanceStatus::Active
             && row.notice != Some(SpotNotice::Interruption)
-            && images.contains(&row.image_id)
-            && has_fresh_heartbeat
+            && images.is_none_or(|images| images.contains(&row.image_id))
+            && self.has_fresh_heartbeat(id, row, now)
     }
 
-    /// The slot that is assigned next: of the fullest instance, then with the lowest id.
-    fn free_slot(&self, region: &RegionName, images: &[ImageId], now: Timestamp) -> Option<String> {
-        self.with_room(region).chunks(PAGE).find_map(|page| {
-            let (_, id) = page
+    /// Whether users may be assigned to the instance, whatever image it runs.
+    pub fn takes_users(&self, id: &InstanceId, now: Timestamp) -> bool {
+        self.is_open(id, None, now)
+    }
+
+    fn has_fresh_heartbeat(&self, id: &InstanceId, row: &InstanceRow, now: Timestamp) -> bool {
+        self.heartbeats
+            .get(id)
+            .zip(self.heartbeat_timeout(&row.region))
+            .is_some_and(|(beat, timeout)| beat.beat_at >= now - timeout)
+    }
+
+    /// Whether a user could still connect to the instance, though no other is assigned to it.
+    pub fn is_alive(&self, id: &InstanceId, now: Timestamp) -> bool {
+        self.instances.get(id).is_some_and(|row| {
+            matches!(
+                row.status,
+                InstanceStatus::Active | InstanceStatus::Draining
+            ) && self.has_fresh_heartbeat(id, row, now)
+        })
+    }
+
+    /// The slot that is assigned next: of the first image that has one, of the fullest instance,
+    /// then with the lowest id. Instances with short sessions come last. PostgreSQL finds the
+    /// fullest instance among those of 500 free slots, and the fake has fewer.
+    fn free_slot(
+        &self,
+        region: &RegionName,
+        images: &[ImageId],
+        avoid: &[InstanceId],
+        now: Timestamp,
+    ) -> Option<String> {
+        let with_room = self.with_room(region, now);
+        images.iter().find_map(|image| {
+            let image = std::slice::from_ref(image);
+            let (_, _, id) = with_room
                 .iter()
-                .filter(|(id, _)| self.is_open(id, images, now))
-                .map(|(id, free)| (free, *id))
+                .filter(|(id, _)| self.is_open(id, Some(image), now) && !avoid.contains(id))
+                .map(|(id, free)| (self.was_short(id, now), free, *id))
                 .min()?;
-            let (slot, _) = self
-                .slots_of(id)
-                .find(|(_, slot)| slot.status == SlotStatus::Waiting)?;
+            let (slot, _) = self.slots_of(id).find(|(_, slot)| slot.is_free(now))?;
             Some(slot.clone())
         })
     }
@@ -183,16 +287,16 @@ impl Tables {
 
     /// The number of free slots on open instances of these images.
     pub fn free_slots_on(&self, region: &RegionName, images: &[ImageId], now: Timestamp) -> u32 {
-        self.with_room(region)
+        self.with_room(region, now)
             .into_iter()
-            .filter(|(id, _)| self.is_open(id, images, now))
+            .filter(|(id, _)| self.is_open(id, Some(images), now))
             .map(|(_, free)| free)
             .sum()
     }
 
     /// Wakes a region, at most once in two seconds: if these images have fewer free slots than the
     /// target, or without images in any case.
-    fn wake(&mut self, region: &RegionName, images: Option<&[ImageId]>, now: Timestamp) {
+    pub(super) fn wake(&mut self, region: &RegionName, images: Option<&[ImageId]>, now: Timestamp) {
         let second = now.as_second().div_euclid(BUCKET) * BUCKET;
         let bucket = Timestamp::from_second(second).unwrap_or(now);
         let target = self.regions.get(region).map(|r| r.settings.target_free);
@@ -205,7 +309,12 @@ impl Tables {
         }
     }
 
-    fn assigned(&self, slot_id: &str, repeated: bool) -> AssignOutcome {
+    fn assigned(
+        &self,
+        slot_id: &str,
+        repeated: bool,
+        nearest: Option<RegionName>,
+    ) -> AssignOutcome {
         let host = self.slots.get(slot_id).map(|slot| &slot.instance_id);
         let row = host.and_then(|id| self.instances.get(id));
         AssignOutcome::Assigned(Assignment {
@@ -214,6 +323,12 @@ impl Tables {
             region: row.map_or_else(|| "".into(), |row| row.region.clone()),
             instance_id: host.cloned().unwrap_or_else(|| "".into()),
             repeated,
+            nearest,
+            waited: self
+                .slots
+                .get(slot_id)
+                .map(|slot| slot.waited)
+                .unwrap_or_default(),
         })
     }
 }

@@ -3,14 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use shared::db::{DbError, Fence, Observation};
 use shared::ids::{InstanceId, RegionName};
-use shared::model::{Instance, SlotCounts};
+use shared::model::{Instance, NextToken, SessionEnds, SlotCounts};
 
 use super::tables::{FenceRow, InstanceRow, Tables};
 
-/// How long wake-ups and refused users are kept.
+/// How long wake-ups are kept.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
-/// How long a refused user counts as waiting.
-const WAITING: SignedDuration = SignedDuration::from_mins(1);
 /// Passes run once a minute, so a shorter gap does not count as one.
 const SHORTEST_GAP: SignedDuration = SignedDuration::from_secs(90);
 
@@ -65,18 +63,12 @@ impl Tables {
     ) -> Result<Observation, DbError> {
         let unknown = || DbError::UnknownRegion(region.clone());
         let row = self.regions.get(region).ok_or_else(unknown)?;
-        let mut users: Vec<_> = self
-            .waiting_users
-            .iter()
-            .filter(|(_, waits)| waits.region == *region && waits.last_at >= now - WAITING)
-            .map(|((user, _), _)| user)
-            .collect();
-        users.dedup();
-        let slots = self.count_slots(now - row.claim);
+        let slots = self.count_slots(now, now - row.claim);
         Ok(Observation {
             settings: row.settings.clone(),
             now,
-            waiting: u32::try_from(users.len()).unwrap_or(u32::MAX),
+            waiting: self.demand(region, now),
+            lines: self.lines(region, now),
             watched_since: self.watched_since(region, now).unwrap_or(now),
             app_sha: self
                 .app_versions
@@ -92,28 +84,50 @@ impl Tables {
                 .instances
                 .iter()
                 .filter(|(_, row)| row.region == *region)
-                .map(|(id, row)| self.view(id, row, slots.get(id).copied().unwrap_or_default()))
+                .map(|(id, row)| {
+                    let sessions = self.count_session_ends(id, row, now);
+                    let slots = slots.get(id).copied().unwrap_or_default();
+                    self.view(id, row, slots, sessions)
+                })
                 .collect(),
         })
     }
 
-    fn view(&self, id: &InstanceId, row: &InstanceRow, slots: SlotCounts) -> Instance {
+    fn view(
+        &self,
+        id: &InstanceId,
+        row: &InstanceRow,
+        slots: SlotCounts,
+        sessions: SessionEnds,
+    ) -> Instance {
         let beat = self.heartbeats.get(id);
         Instance {
             id: id.clone(),
             launch_id: row.launch_id.clone(),
             image_id: row.image_id.clone(),
             client_sha: row.client_sha.clone(),
+            pool: row.pool(),
             capacity: row.capacity,
             status: row.status,
             launched_at: row.launched_at,
             active_at: row.active_at,
             draining_since: row.draining_since,
+            drain_cause: row.drain_cause,
+            leave_reason: row.leave_reason.clone(),
             missing_since: row.missing_since,
             notice: row.notice,
+            ip_addr: row.ip_addr.clone(),
+            private_ip: row.private_ip,
+            public_ip: row.public_ip,
             beat_at: beat.map(|beat| beat.beat_at),
             resumed_at: beat.and_then(|beat| beat.resumed_at),
+            token: self.agent_tokens.get(id).map(|row| NextToken {
+                key: row.key_id.clone(),
+                valid_until: row.valid_until,
+                untaken_since: row.taken_at.is_none().then_some(row.renewed_at),
+            }),
             slots,
+            sessions,
         }
     }
 
@@ -132,7 +146,6 @@ impl Tables {
         let before = now - KEPT;
         self.wakeups
             .retain(|(of, bucket)| of != region || *bucket >= before);
-        self.waiting_users
-            .retain(|_, waits| waits.region != *region || waits.last_at >= before);
+        self.prune_lines(region, now);
     }
 }

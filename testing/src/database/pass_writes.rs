@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use shared::agent_token::AgentToken;
 use shared::db::{DbError, Fence, WriteOutcome, WriteResult};
 use shared::ids::{InstanceId, RegionName};
-use shared::model::{InstanceStatus, NewInstance, TerminateIf};
+use shared::model::{DrainCause, InstanceAddresses, InstanceStatus, NewInstance, TerminateIf};
 
-use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
+use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables, TokenRow};
 
 type Written = Result<Vec<WriteResult>, DbError>;
 
@@ -56,7 +58,8 @@ impl Tables {
             new.capacity == 0 || new.id.as_str().is_empty() || new.launch_id.as_str().is_empty()
         };
         let region_is_unknown = !inserted.is_empty() && !self.regions.contains_key(&fence.region);
-        if region_is_unknown || given.iter().any(is_invalid) {
+        let mut new = given.iter().filter(|new| inserted.contains(&new.id));
+        if region_is_unknown || new.any(is_invalid) {
             match before {
                 Some(row) => self.fences.insert(fence.region.clone(), row),
                 None => self.fences.remove(&fence.region),
@@ -99,13 +102,17 @@ impl Tables {
             .collect()
     }
 
-    /// Applies `change` to the ids whose outcome is `DONE`, and returns all outcomes.
+    /// Applies `change` to the ids whose outcome is `DONE`, but for those that are held, which are
+    /// `BUSY`, and returns all outcomes.
     fn change(
         &mut self,
-        outcomes: Vec<(InstanceId, WriteOutcome)>,
+        mut outcomes: Vec<(InstanceId, WriteOutcome)>,
         mut change: impl FnMut(&mut Self, &InstanceId),
     ) -> Vec<WriteResult> {
-        for (id, outcome) in &outcomes {
+        for (id, outcome) in &mut outcomes {
+            if *outcome == WriteOutcome::Done && self.held.contains(id) {
+                *outcome = WriteOutcome::Busy;
+            }
             if *outcome == WriteOutcome::Done {
                 change(self, id);
             }
@@ -120,18 +127,60 @@ impl Tables {
     ///
     /// # Errors
     /// [`DbError::Fenced`].
-    pub fn drain(&mut self, fence: &Fence, ids: &[InstanceId], now: Timestamp) -> Written {
+    pub fn drain(
+        &mut self,
+        fence: &Fence,
+        ids: &[InstanceId],
+        cause: DrainCause,
+        now: Timestamp,
+    ) -> Written {
         self.fenced(fence)?;
         let outcomes = self.each(&fence.region, ids, |id, row| match row.status {
             InstanceStatus::Draining => WriteOutcome::Already,
             InstanceStatus::Terminating => WriteOutcome::WrongState,
-            _ if row.notice.is_none() && self.is_occupied(id) => WriteOutcome::Occupied,
+            _ if row.notice.is_none() && cause != DrainCause::Suspect && self.is_occupied(id) => {
+                WriteOutcome::Occupied
+            }
             _ => WriteOutcome::Done,
         });
         Ok(self.change(outcomes, |tables, id| {
             if let Some(row) = tables.instances.get_mut(id) {
                 row.status = InstanceStatus::Draining;
                 row.draining_since = Some(now);
+                row.drain_cause = Some(cause);
+            }
+        }))
+    }
+
+    /// Takes back drains for surplus of which the agents do not know yet.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`].
+    pub fn reopen(&mut self, fence: &Fence, ids: &[InstanceId], now: Timestamp) -> Written {
+        self.fenced(fence)?;
+        let timeout = self.heartbeat_timeout(&fence.region).unwrap_or_default();
+        let outcomes = self.each(&fence.region, ids, |id, row| {
+            let beat_at = self.heartbeats.get(id).map(|beat| beat.beat_at);
+            let has_not_heard = beat_at.is_some_and(|beat| {
+                row.draining_since.is_some_and(|since| beat < since) && beat >= now - timeout
+            });
+            match row.status {
+                InstanceStatus::Active => WriteOutcome::Already,
+                InstanceStatus::Draining
+                    if row.drain_cause == Some(DrainCause::Surplus)
+                        && row.notice.is_none()
+                        && has_not_heard =>
+                {
+                    WriteOutcome::Done
+                }
+                _ => WriteOutcome::WrongState,
+            }
+        });
+        Ok(self.change(outcomes, |tables, id| {
+            if let Some(row) = tables.instances.get_mut(id) {
+                row.status = InstanceStatus::Active;
+                row.draining_since = None;
+                row.drain_cause = None;
             }
         }))
     }
@@ -209,7 +258,48 @@ impl Tables {
         Ok(self.change(outcomes, |tables, id| {
             tables.instances.remove(id);
             tables.heartbeats.remove(id);
+            tables.agent_tokens.remove(id);
+            tables.session_ends.remove(id);
             tables.slots.retain(|_, slot| slot.instance_id != *id);
+        }))
+    }
+
+    /// Stores the next tokens of agents.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`].
+    pub fn renew_tokens(
+        &mut self,
+        fence: &Fence,
+        tokens: &[(InstanceId, AgentToken)],
+        now: Timestamp,
+    ) -> Written {
+        self.fenced(fence)?;
+        let tokens: BTreeMap<_, _> = tokens
+            .iter()
+            .map(|(id, token)| (id.clone(), token))
+            .collect();
+        let ids: Vec<_> = tokens.keys().cloned().collect();
+        let outcomes = self.each(&fence.region, &ids, |_, row| {
+            let ends = row.status == InstanceStatus::Terminating || row.revoked_at.is_some();
+            match ends {
+                true => WriteOutcome::WrongState,
+                false => WriteOutcome::Done,
+            }
+        });
+        Ok(self.change(outcomes, |tables, id| {
+            let Some(token) = tokens.get(id) else {
+                return;
+            };
+            let row = TokenRow {
+                token: token.token.expose_secret().to_owned(),
+                token_id: token.token_id.clone(),
+                key_id: token.key_id.clone(),
+                valid_until: token.valid_until,
+                renewed_at: now,
+                taken_at: None,
+            };
+            tables.agent_tokens.insert(id.clone(), row);
         }))
     }
 
@@ -243,7 +333,43 @@ impl Tables {
         }))
     }
 
-    /// Frees the slots that were not claimed in the region's time, and returns their ids.
+    /// Records the addresses that EC2 gave instances, and gives them to users where the region does.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`].
+    pub fn note_addresses(&mut self, fence: &Fence, addresses: &[InstanceAddresses]) -> Written {
+        self.fenced(fence)?;
+        let source = self.regions.get(&fence.region);
+        let source = source.map(|row| row.settings.addresses.clone());
+        let source = source.unwrap_or_default();
+        let given: BTreeMap<_, _> = addresses.iter().map(|new| (new.id.clone(), new)).collect();
+        let ids: Vec<_> = given.keys().cloned().collect();
+        let given_to_users = |new: &InstanceAddresses| {
+            let ip = source.of(new.private_ip, new.public_ip);
+            ip.map(|ip| ip.to_string())
+        };
+        let outcomes = self.each(&fence.region, &ids, |id, row| {
+            let new = given[id];
+            let known = (row.private_ip, row.public_ip) == (new.private_ip, new.public_ip);
+            let is_current = |given: &String| given_to_users(new).is_none_or(|new| new == *given);
+            match row.status {
+                InstanceStatus::Terminating => WriteOutcome::WrongState,
+                _ if known && row.ip_addr.as_ref().is_none_or(is_current) => WriteOutcome::Already,
+                _ => WriteOutcome::Done,
+            }
+        });
+        Ok(self.change(outcomes, |tables, id| {
+            if let Some(row) = tables.instances.get_mut(id) {
+                let new = given[id];
+                (row.private_ip, row.public_ip) = (new.private_ip, new.public_ip);
+                if row.ip_addr.is_some() {
+                    row.ip_addr = given_to_users(new).or(row.ip_addr.take());
+                }
+            }
+        }))
+    }
+
+    /// Frees the slots that were not claimed in the region's time, and returns the outcome for each.
     ///
     /// # Errors
     /// [`DbError::Fenced`].
@@ -252,17 +378,26 @@ impl Tables {
         let Some(claim) = self.regions.get(&fence.region).map(|row| row.claim) else {
             return Ok(vec![]);
         };
-        let mut released = vec![];
-        for (id, slot) in &mut self.slots {
+        let is_here = |slot: &SlotRow| {
             let host = self.instances.get(&slot.instance_id);
-            let here = host.is_some_and(|host| host.region == fence.region);
-            if here && slot.is_unclaimed(now - claim) {
-                *slot = SlotRow::waiting(slot.instance_id.clone());
-                released.push(WriteResult {
-                    id: id.clone(),
-                    outcome: WriteOutcome::Done,
-                });
-            }
+            host.is_some_and(|host| host.region == fence.region)
+        };
+        let unclaimed: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| is_here(slot) && slot.is_unclaimed(now - claim))
+            .map(|(id, slot)| (id.clone(), slot.clone()))
+            .collect();
+        let mut released = vec![];
+        for (id, slot) in unclaimed {
+            let outcome = if self.held.contains(&slot.instance_id) {
+                WriteOutcome::Busy
+            } else {
+                let free = self.release(&slot, now);
+                self.slots.insert(id.clone(), free);
+                WriteOutcome::Done
+            };
+            released.push(WriteResult { id, outcome });
         }
         Ok(released)
     }
@@ -277,14 +412,21 @@ impl InstanceRow {
             image_id: new.image_id.clone(),
             client_sha: new.client_sha.clone(),
             instance_type: new.instance_type.clone(),
+            subnet_id: new.subnet_id.clone(),
+            spot: Some(new.spot),
             capacity: new.capacity,
             ip_addr: None,
+            private_ip: new.private_ip,
+            public_ip: new.public_ip,
             status,
             launched_at: new.launched_at,
             active_at: None,
             draining_since: None,
+            drain_cause: None,
+            leave_reason: None,
             missing_since: None,
             notice: None,
+            revoked_at: None,
         }
     }
 }

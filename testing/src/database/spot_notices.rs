@@ -20,6 +20,7 @@ impl Tables {
     pub fn record_spot_notice(&mut self, id: &InstanceId, notice: SpotNotice) -> WriteOutcome {
         match self.instances.get_mut(id) {
             None => WriteOutcome::Unknown,
+            Some(_) if self.held.contains(id) => WriteOutcome::Busy,
             Some(row) if row.status == InstanceStatus::Terminating => WriteOutcome::WrongState,
             Some(row) if row.notice >= Some(notice) => WriteOutcome::Already,
             Some(row) => {

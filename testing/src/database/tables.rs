@@ -1,11 +1,14 @@
 //! PostgreSQL's tables, in memory. Tests may read rows, and change them as an operator would.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use shared::assign::AppVersion;
-use shared::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
-use shared::model::{Image, Instance, InstanceStatus, SlotCounts, SpotNotice};
+use shared::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId, RegionName, TokenId};
+use shared::model::{
+    CapacityPool, DrainCause, Image, Instance, InstanceStatus, SlotCounts, SpotNotice,
+};
 use shared::settings::RegionSettings;
 
 /// The tables that the service's SQL functions read and write.
@@ -17,15 +20,27 @@ pub struct Tables {
     pub image_reasons: BTreeMap<(RegionName, ImageId), String>,
     pub instances: BTreeMap<InstanceId, InstanceRow>,
     pub heartbeats: BTreeMap<InstanceId, Heartbeat>,
+    /// The newest tokens of agents, where they are not those of the launches.
+    pub agent_tokens: BTreeMap<InstanceId, TokenRow>,
     pub slots: BTreeMap<String, SlotRow>,
     pub app_versions: BTreeMap<String, AppVersion>,
-    /// By user and session.
-    pub waiting_users: BTreeMap<(String, String), WaitingUser>,
+    /// By user, region and the commit of the line.
+    pub waiting_users: BTreeMap<(String, RegionName, ClientSha), WaitingUser>,
+    pub line_forecasts: BTreeMap<(RegionName, ClientSha), LineForecast>,
+    /// Until when regions are without capacity.
+    pub region_capacity: BTreeMap<RegionName, Timestamp>,
     pub fences: BTreeMap<RegionName, FenceRow>,
     /// Woken regions, each with the start of the two seconds in which it was woken.
     pub wakeups: BTreeSet<(RegionName, Timestamp)>,
     /// The number of slots that were ever inserted, from which their ids are made.
     pub slots_made: u64,
+    /// When agents took their instances out of service, for the instances of each region.
+    pub host_leaves: BTreeMap<InstanceId, (RegionName, Timestamp)>,
+    pub session_ends: BTreeMap<InstanceId, SessionEndsRow>,
+    /// In the order of insertion.
+    pub failed_sessions: Vec<FailedSession>,
+    /// Instances that an open transaction holds, with their slots, as a host agent's can.
+    pub held: BTreeSet<InstanceId>,
 }
 
 /// A row of `regions`.
@@ -44,14 +59,43 @@ pub struct InstanceRow {
     pub image_id: ImageId,
     pub client_sha: ClientSha,
     pub instance_type: String,
+    pub subnet_id: Option<String>,
+    pub spot: Option<bool>,
     pub capacity: u32,
     pub ip_addr: Option<String>,
+    pub private_ip: Option<IpAddr>,
+    pub public_ip: Option<IpAddr>,
     pub status: InstanceStatus,
     pub launched_at: Timestamp,
     pub active_at: Option<Timestamp>,
     pub draining_since: Option<Timestamp>,
+    pub drain_cause: Option<DrainCause>,
+    pub leave_reason: Option<String>,
     pub missing_since: Option<Timestamp>,
     pub notice: Option<SpotNotice>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl InstanceRow {
+    /// What the instance was launched from.
+    pub(super) fn pool(&self) -> Option<CapacityPool> {
+        Some(CapacityPool {
+            spot: self.spot?,
+            instance_type: self.instance_type.clone(),
+            subnet_id: self.subnet_id.clone()?,
+        })
+    }
+}
+
+/// A row of `agent_tokens`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    pub token: String,
+    pub token_id: TokenId,
+    pub key_id: KeyId,
+    pub valid_until: Timestamp,
+    pub renewed_at: Timestamp,
+    pub taken_at: Option<Timestamp>,
 }
 
 /// A row of `heartbeats`.
@@ -69,6 +113,13 @@ pub struct SlotRow {
     pub user: Option<(String, String)>,
     pub status: SlotStatus,
     pub allocated_at: Option<Timestamp>,
+    pub first_allocated_at: Option<Timestamp>,
+    pub claimed_at: Option<Timestamp>,
+    pub free_from: Option<Timestamp>,
+    /// When it replaced the slot of a session that had ended; none for a slot of the registration.
+    pub replaced_at: Option<Timestamp>,
+    /// How long the user waited in line for it.
+    pub waited: SignedDuration,
 }
 
 impl SlotRow {
@@ -79,7 +130,17 @@ impl SlotRow {
             user: None,
             status: SlotStatus::Waiting,
             allocated_at: None,
+            first_allocated_at: None,
+            claimed_at: None,
+            free_from: None,
+            replaced_at: None,
+            waited: SignedDuration::ZERO,
         }
+    }
+
+    /// Whether the slot is `WAITING` and past its cool-down.
+    pub fn is_free(&self, now: Timestamp) -> bool {
+        self.status == SlotStatus::Waiting && self.free_from.is_none_or(|from| from <= now)
     }
 
     pub fn is_of(&self, user: &str, session: &str) -> bool {
@@ -108,12 +169,43 @@ impl SlotStatus {
     }
 }
 
+/// A row of `internal.session_ends`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionEndsRow {
+    pub quick_users: Vec<String>,
+    pub lived_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub replaced_until: Option<Timestamp>,
+}
+
+/// A row of `internal.failed_sessions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedSession {
+    pub user: String,
+    pub instance_id: InstanceId,
+    pub claimed: bool,
+    pub failed_at: Timestamp,
+    pub barred_until: Option<Timestamp>,
+}
+
 /// A row of `waiting_users`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingUser {
-    pub region: RegionName,
+    pub session: String,
+    /// Those that serve the user, in the order in which they were requested.
+    pub regions: Vec<RegionName>,
     pub first_at: Timestamp,
     pub last_at: Timestamp,
+    /// Until when the user cannot get an instance that failed them.
+    pub barred_until: Option<Timestamp>,
+}
+
+/// A row of `internal.line_forecasts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineForecast {
+    pub made_at: Timestamp,
+    /// The number of slots that will have become free since `made_at`, from each time on.
+    pub steps: Vec<(Timestamp, u32)>,
 }
 
 /// A row of `region_fences`.
@@ -149,17 +241,44 @@ impl Tables {
             launch_id: instance.launch_id.clone(),
             image_id: instance.image_id.clone(),
             client_sha: instance.client_sha.clone(),
-            instance_type: "c5.large".to_owned(),
+            instance_type: instance
+                .pool
+                .as_ref()
+                .map_or("c5.large", |pool| &pool.instance_type)
+                .to_owned(),
+            subnet_id: instance.pool.as_ref().map(|pool| pool.subnet_id.clone()),
+            spot: instance.pool.as_ref().map(|pool| pool.spot),
             capacity: instance.capacity,
-            ip_addr: instance.active_at.map(|_| format!("address of {id}")),
+            ip_addr: (instance.ip_addr.clone())
+                .or_else(|| instance.active_at.map(|_| format!("{id}.hosts.example"))),
+            private_ip: instance.private_ip,
+            public_ip: instance.public_ip,
             status: instance.status,
             launched_at: instance.launched_at,
             active_at: instance.active_at,
             draining_since: instance.draining_since,
+            drain_cause: instance.drain_cause,
+            leave_reason: instance.leave_reason.clone(),
             missing_since: instance.missing_since,
             notice: instance.notice,
+            revoked_at: None,
         };
         self.instances.insert(id.clone(), row);
+        if let Some(token) = &instance.token {
+            let taken_at = token
+                .untaken_since
+                .is_none()
+                .then_some(instance.launched_at);
+            let row = TokenRow {
+                token: format!("token of {id}"),
+                token_id: format!("token of {id}").into(),
+                key_id: token.key.clone(),
+                valid_until: token.valid_until,
+                renewed_at: token.untaken_since.unwrap_or(instance.launched_at),
+                taken_at,
+            };
+            self.agent_tokens.insert(id.clone(), row);
+        }
         if let Some(beat_at) = instance.beat_at {
             let resumed_at = instance.resumed_at;
             let beat = Heartbeat {
@@ -183,6 +302,11 @@ impl Tables {
                 user: Some((format!("user {place} of {id}"), "1".to_owned())),
                 status,
                 allocated_at: Some(allocated_at),
+                first_allocated_at: (status == SlotStatus::Allocated).then_some(allocated_at),
+                claimed_at: (status != SlotStatus::Allocated).then_some(allocated_at),
+                free_from: None,
+                replaced_at: None,
+                waited: SignedDuration::ZERO,
             });
         }
     }
@@ -228,12 +352,13 @@ impl Tables {
     /// The slots of each instance that has some, counted as `observe_instances` does.
     pub(super) fn count_slots(
         &self,
+        now: Timestamp,
         unclaimed_before: Timestamp,
     ) -> BTreeMap<&InstanceId, SlotCounts> {
         let mut all: BTreeMap<_, SlotCounts> = BTreeMap::new();
         for slot in self.slots.values() {
             let counts = all.entry(&slot.instance_id).or_default();
-            counts.waiting += u32::from(slot.status == SlotStatus::Waiting);
+            counts.waiting += u32::from(slot.is_free(now));
             counts.occupied += u32::from(slot.status != SlotStatus::Waiting);
             counts.unclaimed += u32::from(slot.is_unclaimed(unclaimed_before));
         }

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::{SignedDuration, Timestamp};
 use shared::host::HostErrorKind;
-use shared::ids::{ClientToken, InstanceId, RegionName};
-use shared::model::{LaunchRequest, Machine, MachineState};
+use shared::ids::{ClientToken, InstanceId, LaunchId, RegionName};
+use shared::model::{LaunchRequest, Machine, MachineState, StateReason};
 
 use super::addresses::Addresses;
 
@@ -18,9 +18,11 @@ pub struct Delays {
     pub boot: SignedDuration,
     /// From `shutting-down` to `terminated`.
     pub shut_down: SignedDuration,
-    /// From `terminated` until the machine is not listed any more.
+    /// From `terminated` until the machine loses its tags, so that it is not listed any more.
+    pub untag: SignedDuration,
+    /// From `terminated` until the machine's id is unknown.
     pub forget: SignedDuration,
-    /// How far listings lag, those by client token included.
+    /// How far listings lag, those of one launch included.
     pub listing_lag: SignedDuration,
     /// How far look-ups by id lag.
     pub lookup_lag: SignedDuration,
@@ -29,11 +31,13 @@ pub struct Delays {
 }
 
 impl Default for Delays {
-    /// Nothing lags; machines boot and shut down in 16 seconds.
+    /// Nothing lags; machines boot and shut down in 16 seconds. EC2 forgets an id in about an hour,
+    /// and documents no time for the tags.
     fn default() -> Self {
         Self {
             boot: SignedDuration::from_secs(16),
             shut_down: SignedDuration::from_secs(16),
+            untag: SignedDuration::from_mins(10),
             forget: SignedDuration::from_hours(1),
             listing_lag: SignedDuration::ZERO,
             lookup_lag: SignedDuration::ZERO,
@@ -58,7 +62,6 @@ pub enum TokenEnds {
 pub struct FakeMachine {
     /// The machine as it was launched. Its state is in `states`.
     launched: Machine,
-    pub subnet_id: Option<String>,
     /// The states, each with its beginning, in order, future ones included.
     states: Vec<(Timestamp, MachineState)>,
 }
@@ -75,14 +78,21 @@ impl FakeMachine {
         self.state_at(now).is_some_and(|state| !state.is_going())
     }
 
-    /// The machine as EC2 showed it at a time; none before the launch and after EC2 forgets it.
-    fn seen_at(&self, at: Timestamp, forget: SignedDuration) -> Option<Machine> {
+    /// The machine as EC2 showed it at a time; none before the launch, and none when it has been
+    /// terminated for `kept`.
+    fn seen_at(&self, at: Timestamp, kept: SignedDuration) -> Option<Machine> {
         let (since, last) = self.states.last()?;
-        if *last == MachineState::Terminated && *since + forget <= at {
+        if *last == MachineState::Terminated && *since + kept <= at {
             return None;
         }
+        let state = self.state_at(at)?;
+        let state_reason = self.launched.state_reason.clone();
+        // EC2 assigns public addresses after the launch.
+        let has_public = state == MachineState::Running;
         Some(Machine {
-            state: self.state_at(at)?,
+            state,
+            state_reason: state_reason.filter(|_| state.is_down()),
+            public_address: self.launched.address.filter(|_| has_public).map(public_of),
             ..self.launched.clone()
         })
     }
@@ -140,35 +150,31 @@ impl Machines {
     pub fn add(&mut self, machine: Machine) {
         let row = FakeMachine {
             states: vec![(machine.launched_at, machine.state)],
-            subnet_id: None,
             launched: machine,
         };
         self.machines.insert(row.launched.id.clone(), row);
     }
 
-    /// `DescribeInstances` for all machines. It lags.
+    /// `DescribeInstances` filtered by the stack's tag. It lags, and it does not find machines that
+    /// have lost their tags.
     pub fn list(&self, now: Timestamp) -> Vec<Machine> {
         let at = now - self.delays.listing_lag;
-        let seen = |row: &FakeMachine| row.seen_at(at, self.delays.forget);
+        let seen = |row: &FakeMachine| row.seen_at(at, self.delays.untag);
         self.machines.values().filter_map(seen).collect()
     }
 
-    /// `DescribeInstances` filtered by client token. It lags as any listing.
-    pub fn launched_under(&self, token: &ClientToken, now: Timestamp) -> Vec<Machine> {
-        let at = now - self.delays.listing_lag;
-        self.tokens
-            .iter()
-            .filter(|((of, _), _)| of == token)
-            .flat_map(|(_, binding)| &binding.ids)
-            .filter_map(|id| self.machines.get(id)?.seen_at(at, self.delays.forget))
-            .collect()
+    /// `DescribeInstances` filtered by the launch's tag. It lags as any listing.
+    pub fn launched_under(&self, launch: &LaunchId, now: Timestamp) -> Vec<Machine> {
+        let mut listed = self.list(now);
+        listed.retain(|machine| machine.launch_id.as_ref() == Some(launch));
+        listed
     }
 
-    /// Whether `DescribeInstances` by id finds the machine.
-    pub fn knows(&self, id: &InstanceId, now: Timestamp) -> bool {
+    /// The machine's state as `DescribeInstances` by id finds it; none if EC2 does not know the id.
+    pub fn look_up(&self, id: &InstanceId, now: Timestamp) -> Option<MachineState> {
         let at = now - self.delays.lookup_lag;
-        let row = self.machines.get(id);
-        row.is_some_and(|row| row.seen_at(at, self.delays.forget).is_some())
+        let seen = self.machines.get(id)?.seen_at(at, self.delays.forget)?;
+        Some(seen.state)
     }
 
     /// `RunInstances` with `MinCount` 1: launches as many machines as there is capacity for, once
@@ -227,16 +233,21 @@ impl Machines {
 
     fn room_left(&self, request: &LaunchRequest, now: Timestamp) -> u32 {
         let pool = (request.instance_type.clone(), request.subnet_id.clone());
-        let Some(room) = self.room.get(&pool) else {
-            return u32::MAX;
-        };
+        match self.room.get(&pool) {
+            None => u32::MAX,
+            Some(room) => room.saturating_sub(self.count_in(&pool, now)),
+        }
+    }
+
+    /// The live machines of a type in a subnet.
+    pub fn count_in(&self, (instance_type, subnet): &(String, String), now: Timestamp) -> u32 {
         let is_there = |row: &&FakeMachine| {
             row.is_live(now)
-                && row.launched.instance_type == request.instance_type
-                && row.subnet_id.as_ref() == Some(&request.subnet_id)
+                && row.launched.instance_type == *instance_type
+                && row.launched.subnet_id.as_ref() == Some(subnet)
         };
         let there = self.machines.values().filter(is_there).count();
-        room.saturating_sub(u32::try_from(there).unwrap_or(u32::MAX))
+        u32::try_from(there).unwrap_or(u32::MAX)
     }
 
     fn make(&mut self, request: &LaunchRequest, now: Timestamp) -> Machine {
@@ -253,12 +264,15 @@ impl Machines {
             image_id: request.image_id.clone(),
             client_sha: request.client_sha.clone(),
             instance_type: request.instance_type.clone(),
+            subnet_id: Some(request.subnet_id.clone()),
+            spot: request.spot,
             capacity: request.capacity,
             address: Some(address_of(self.made)),
+            public_address: None,
+            state_reason: None,
         };
         let row = FakeMachine {
             launched: launched.clone(),
-            subnet_id: Some(request.subnet_id.clone()),
             states: vec![
                 (now, MachineState::Pending),
                 (now + self.delays.boot, MachineState::Running),
@@ -271,7 +285,7 @@ impl Machines {
     /// `TerminateInstances` for one id, or an instance that shuts itself down. A machine that
     /// look-ups by id do not find yet is not terminated.
     pub fn terminate(&mut self, id: &InstanceId, now: Timestamp) {
-        if !self.knows(id, now) {
+        if self.look_up(id, now).is_none() {
             return;
         }
         let ended = now + self.delays.shut_down;
@@ -283,6 +297,17 @@ impl Machines {
                 (ended, MachineState::Terminated),
             ];
             row.set_states(states, now);
+        }
+    }
+
+    /// EC2 ends a machine by itself, for a reason with this code.
+    pub fn fail(&mut self, id: &InstanceId, code: &str, now: Timestamp) {
+        self.terminate(id, now);
+        if let Some(row) = self.machines.get_mut(id) {
+            row.launched.state_reason = Some(StateReason {
+                code: code.to_owned(),
+                message: format!("{code}: simulated"),
+            });
         }
     }
 
@@ -303,4 +328,15 @@ impl Machines {
 /// The private address of the nth machine.
 pub fn address_of(nth: u32) -> IpAddr {
     Ipv4Addr::from_bits(u32::from_be_bytes([10, 0, 0, 0]) + nth).into()
+}
+
+/// The public address of the machine with this private one.
+fn public_of(private: IpAddr) -> IpAddr {
+    match private {
+        IpAddr::V4(private) => {
+            let [_, b, c, d] = private.octets();
+            Ipv4Addr::new(203, b, c, d).into()
+        }
+        IpAddr::V6(private) => private.into(),
+    }
 }

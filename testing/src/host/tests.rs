@@ -1,6 +1,7 @@
 //! The fake EC2 behaves as EC2's documentation says.
 
 use jiff::{SignedDuration, Timestamp};
+use shared::ids::LaunchId;
 
 use super::*;
 use crate::{NOW, at};
@@ -23,7 +24,13 @@ fn request(count: u32) -> LaunchRequest {
         count,
         capacity: 2,
         imds_hop_limit: Some(1),
+        ebs_optimized: false,
     }
+}
+
+/// The launch in the tags of [`request`].
+fn launch() -> LaunchId {
+    "launch".into()
 }
 
 fn token(name: &str) -> ClientToken {
@@ -46,7 +53,7 @@ fn token_launches_once_and_binds_its_request() {
         Err(HostErrorKind::TokenMismatch)
     );
     assert_eq!(ec2.machines.len(), 2);
-    assert_eq!(ec2.launched_under(&token("t"), NOW), first);
+    assert_eq!(ec2.launched_under(&launch(), NOW), first);
     let elsewhere = LaunchRequest {
         subnet_id: "subnet-b".to_owned(),
         ..request(1)
@@ -115,10 +122,12 @@ fn states_follow_the_clock_and_a_terminated_machine_is_forgotten() {
     ec2.terminate(&id, at(110));
     assert_eq!(states(&ec2, at(110)), [MachineState::ShuttingDown]);
     assert_eq!(states(&ec2, at(116)), [MachineState::Terminated]);
-    assert_eq!(states(&ec2, at(115 + 3600)), [MachineState::Terminated]);
-    assert!(states(&ec2, at(116 + 3600)).is_empty());
-    assert!(!ec2.knows(&id, at(116 + 3600)));
-    assert!(ec2.launched_under(&token("t"), at(116 + 3600)).is_empty());
+    assert_eq!(states(&ec2, at(115 + 600)), [MachineState::Terminated]);
+    assert!(states(&ec2, at(116 + 600)).is_empty(), "without tags");
+    assert!(ec2.launched_under(&launch(), at(116 + 600)).is_empty());
+    let look_up = |at_seconds| ec2.look_up(&id, at(at_seconds));
+    assert_eq!(look_up(115 + 3600), Some(MachineState::Terminated));
+    assert_eq!(look_up(116 + 3600), None);
 }
 
 #[test]
@@ -141,15 +150,15 @@ fn listings_and_look_ups_lag() {
         .id
         .clone();
     assert!(states(&ec2, at(29)).is_empty());
-    assert!(ec2.launched_under(&token("t"), at(29)).is_empty());
+    assert!(ec2.launched_under(&launch(), at(29)).is_empty());
     assert_eq!(states(&ec2, at(30)), [MachineState::Pending]);
-    assert!(!ec2.knows(&id, at(4)));
+    assert_eq!(ec2.look_up(&id, at(4)), None);
     ec2.terminate(&id, at(4));
     assert!(
         ec2.machines[&id].is_live(at(60)),
         "what is not known yet cannot be ended"
     );
-    assert!(ec2.knows(&id, at(5)));
+    assert!(ec2.look_up(&id, at(5)).is_some());
     ec2.terminate(&id, at(100));
     assert_eq!(states(&ec2, at(129)), [MachineState::Running]);
     assert_eq!(states(&ec2, at(130)), [MachineState::ShuttingDown]);

@@ -12,6 +12,7 @@ pub struct InstanceChange {
     /// `None` once the row is deleted.
     pub status: Option<String>,
     pub notice: Option<String>,
+    pub drain_cause: Option<String>,
     /// The number of occupied slots.
     pub occupied: i64,
     /// The time since its agent's last heartbeat, in milliseconds; `None` if there was none.
@@ -37,9 +38,10 @@ pub struct RemovalHistory<'h> {
     pub lost_ms: i64,
 }
 
-/// Whether an instance was drained by choice with a user on it.
-pub fn is_drained_under_users(occupied: bool, has_notice: bool) -> bool {
-    occupied && !has_notice
+/// Whether an instance was drained by choice with a user on it. Users stay on an instance that EC2 is
+/// about to take, and on one that is drained because it fails its users.
+pub fn is_drained_under_users(occupied: bool, has_notice: bool, is_suspect: bool) -> bool {
+    occupied && !has_notice && !is_suspect
 }
 
 /// Whether an instance was committed to its termination while a user was on it, its agent was not
@@ -75,7 +77,10 @@ impl RemovalHistory<'_> {
         for change in self.instances {
             let occupied = change.occupied > 0;
             let is_wrong = match change.status.as_deref() {
-                Some("DRAINING") => is_drained_under_users(occupied, change.notice.is_some()),
+                Some("DRAINING") => {
+                    let is_suspect = change.drain_cause.as_deref() == Some("SUSPECT");
+                    is_drained_under_users(occupied, change.notice.is_some(), is_suspect)
+                }
                 Some("TERMINATING") => {
                     let left = self.entered(&change.id, "shutting-down");
                     let runs = left.is_none_or(|at_ms| at_ms * 1000 > change.at_us);

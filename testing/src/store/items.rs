@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use shared::ids::{LaunchId, Owner, RegionName};
 use shared::lock::{CLOCK_MARGIN, Lease, LockAttempt, LockError, WakeMark};
-use shared::model::{CapacityRefusal, Intent};
+use shared::model::{Intent, LaunchTally, Refusal};
 use shared::report::Decision;
 use shared::store::{IntentClosure, RegionState, ReplicaRecord};
 
@@ -19,7 +19,8 @@ pub struct RegionItems {
     /// In the order in which they were closed.
     pub closed: Vec<IntentClosure>,
     /// By the item's key, expired ones included.
-    pub refusals: BTreeMap<String, CapacityRefusal>,
+    pub refusals: BTreeMap<String, Refusal>,
+    pub launches: LaunchTally,
     /// By the lock's version.
     pub decisions: BTreeMap<i64, Decision>,
     pub replicas: ReplicaRecord,
@@ -37,6 +38,11 @@ pub struct Held {
 }
 
 impl Held {
+    /// Whether it excludes others, whose clocks may differ.
+    fn is_in_force(&self, now: Timestamp) -> bool {
+        self.expires_at >= (now - CLOCK_MARGIN).as_millisecond()
+    }
+
     fn lease(&self, region: &RegionName) -> Lease {
         Lease {
             region: region.clone(),
@@ -48,6 +54,11 @@ impl Held {
 }
 
 impl RegionItems {
+    /// Whether nobody else could acquire the lock.
+    pub fn is_held(&self, now: Timestamp) -> bool {
+        self.lock.as_ref().is_some_and(|held| held.is_in_force(now))
+    }
+
     /// Acquires the lock if it is free or expired.
     pub fn acquire(
         &mut self,
@@ -56,10 +67,9 @@ impl RegionItems {
         now: Timestamp,
         lease: Duration,
     ) -> LockAttempt {
-        let expired_before = (now - CLOCK_MARGIN).as_millisecond();
         let mut version = 1;
         if let Some(held) = &self.lock {
-            if held.expires_at >= expired_before {
+            if held.is_in_force(now) {
                 let lease = held.lease(region);
                 return if held.owner == *owner {
                     LockAttempt::Acquired(lease)
@@ -97,7 +107,7 @@ impl RegionItems {
             })
     }
 
-    /// What a pass reads at its start, without expired refusals.
+    /// What a pass reads at its start, without forgotten refusals.
     pub fn region_state(&self, now: Timestamp) -> RegionState {
         RegionState {
             wake_mark: self.wake_mark.clone(),
@@ -105,20 +115,42 @@ impl RegionItems {
             refusals: self
                 .refusals
                 .values()
-                .filter(|refusal| refusal.until > now)
+                .filter(|refusal| refusal.remembered_until() > now)
                 .cloned()
                 .collect(),
+            launches: self.launches.clone(),
             unknown_since: self.replicas.unknown_since.clone(),
             address_moves: self.replicas.address_moves.clone(),
         }
     }
 
-    /// Moves an intent to the closed ones, and stores its refusal.
-    pub fn close(&mut self, closure: &IntentClosure) {
-        self.open.remove(&closure.launch_id);
-        self.closed.push(closure.clone());
-        if let Some(refusal) = &closure.refusal {
+    /// Moves intents to the closed ones, and stores their refusals.
+    pub fn close(&mut self, closures: &[IntentClosure], launches: &LaunchTally) {
+        self.launches = launches.clone();
+        for closure in closures {
+            self.open.remove(&closure.launch_id);
+            self.closed.push(closure.clone());
+            if let Some(refusal) = &closure.refusal {
+                self.refusals.insert(refusal.key(), refusal.clone());
+            }
+        }
+    }
+
+    /// Stores open intents, with the tally that counts them.
+    pub fn open(&mut self, intents: &[Intent], launches: &LaunchTally) {
+        let intents = intents.iter();
+        self.open
+            .extend(intents.map(|intent| (intent.launch_id.clone(), intent.clone())));
+        self.launches = launches.clone();
+    }
+
+    /// Stores refusals, and deletes others.
+    pub fn record_refusals(&mut self, refusals: &[Refusal], forgotten: &[Refusal]) {
+        for refusal in refusals {
             self.refusals.insert(refusal.key(), refusal.clone());
+        }
+        for refusal in forgotten {
+            self.refusals.remove(&refusal.key());
         }
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::ids::{Owner, RegionName};
 use shared::lock::{Lease, LockAttempt, LockError, RegionLock, WakeMark};
-use shared::model::Intent;
+use shared::model::{Intent, LaunchTally, Refusal};
 use shared::report::Decision;
 use shared::store::{IntentClosure, RegionState, ReplicaRecord, StateStore};
 
@@ -31,6 +31,10 @@ impl RegionLock for FakeStore {
             });
         }
         Ok(attempt)
+    }
+
+    async fn is_held(&self, region: &RegionName, now: Timestamp) -> Result<bool, LockError> {
+        Ok(self.call("is_held")?.of(region).is_held(now))
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), LockError> {
@@ -100,15 +104,39 @@ impl StateStore for FakeStore {
         Ok(self.call("region_state")?.of(region).region_state(now))
     }
 
-    async fn open_intent(&self, lease: &Lease, intent: &Intent) -> Result<(), LockError> {
-        let mut items = self.call("open_intent")?;
-        let open = &mut items.under(lease)?.open;
-        open.insert(intent.launch_id.clone(), intent.clone());
+    async fn open_intents(
+        &self,
+        lease: &Lease,
+        intents: &[Intent],
+        launches: &LaunchTally,
+    ) -> Result<(), LockError> {
+        self.call("open_intents")?
+            .under(lease)?
+            .open(intents, launches);
         Ok(())
     }
 
-    async fn close_intent(&self, lease: &Lease, closure: &IntentClosure) -> Result<(), LockError> {
-        self.call("close_intent")?.under(lease)?.close(closure);
+    async fn record_refusals(
+        &self,
+        lease: &Lease,
+        refusals: &[Refusal],
+        forgotten: &[Refusal],
+    ) -> Result<(), LockError> {
+        self.call("record_refusals")?
+            .under(lease)?
+            .record_refusals(refusals, forgotten);
+        Ok(())
+    }
+
+    async fn close_intents(
+        &self,
+        lease: &Lease,
+        closures: &[IntentClosure],
+        launches: &LaunchTally,
+    ) -> Result<(), LockError> {
+        self.call("close_intents")?
+            .under(lease)?
+            .close(closures, launches);
         Ok(())
     }
 

@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+use shared::doctor::Report;
 use shared::ids::RegionName;
 use shared::lock::{Lease, LockError, WakeMark};
+
+use shared::service::ServiceRecord;
 
 use super::items::RegionItems;
 
@@ -18,12 +22,19 @@ pub struct FakeStore(Mutex<Items>);
 pub struct Items {
     pub regions: BTreeMap<RegionName, RegionItems>,
     pub seen: BTreeSet<String>,
+    pub service: ServiceRecord,
+    /// When stray instances were last searched for.
+    pub searched_at: Option<Timestamp>,
     /// The number of wake marks that were ever set, from which their ids are made.
     pub marks_set: u64,
     /// A region is marked again this many times, each time when the mark is read: constant events.
     pub wake_again: u32,
     /// The names of the calls, in order.
     pub calls: Vec<&'static str>,
+    /// Sessions of the status page that have ended, and until when they are listed.
+    pub ended_sessions: BTreeMap<String, Timestamp>,
+    /// What doctor found when it ran last.
+    pub report: Option<Report>,
     /// The next call of this name fails with this error.
     pub next_error: Option<(&'static str, LockError)>,
     /// The next `acquire` gets the lock, but its answer is lost.

@@ -33,9 +33,14 @@ pub(crate) async fn next_choice_is_used_without_capacity(deployed: &Deployed) {
         "the refusal is reported: {report:#}"
     );
     region.filled_to(4).await;
-    let refused = [(SPOT, FIRST, NO_ROOM), (ON_DEMAND, FIRST, NO_ROOM)];
-    let launched = (ON_DEMAND, SECOND, "ok");
-    let expected = [&refused[..], &[launched]].concat();
+    // Two instances are missing, and each is requested by itself.
+    let refused = [
+        [(SPOT, FIRST, NO_ROOM); 2],
+        [(ON_DEMAND, FIRST, NO_ROOM); 2],
+    ]
+    .concat();
+    let launched = [(ON_DEMAND, SECOND, "ok"); 2];
+    let expected = [&refused[..], &launched].concat();
     assert_eq!(launches(&region).await, expected);
     let keys = deployed.region_state(SCARCE).await;
     for market in ["spot#", ""] {
@@ -50,7 +55,7 @@ pub(crate) async fn next_choice_is_used_without_capacity(deployed: &Deployed) {
     let report = region.reconcile().await;
     assert_eq!(report["outcome"], "done", "{report:#}");
     region.filled_to(6).await;
-    let expected = [&refused[..], &[launched, launched]].concat();
+    let expected = [&expected[..], &launched[..1]].concat();
     assert_eq!(launches(&region).await, expected);
     assert!(region.open_intents().await.is_empty());
     assert_eq!(region.machines().await, region.rows().await);

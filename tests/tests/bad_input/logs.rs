@@ -1,7 +1,41 @@
 //! The logs after all of this input.
 
-use scaling_tests::deployed::Deployed;
+use local_stack::token::Token;
+use reqwest::Method;
+use scaling_tests::deployed::{Answer, Deployed, SOON};
 use scaling_tests::logs::{Log, Secret, leaks_and_panics};
+use scaling_tests::wait::eventually;
+use shared::words::is_hidden;
+
+use crate::ask_with;
+
+/// Characters of a user's texts that reorder, hide or end what is beside them.
+pub(crate) async fn hidden_characters_are_visible(deployed: &Deployed) {
+    let evil = "\u{202e}\u{2066}\u{200b}\u{2028}\u{2029}\u{e0041}\u{ad}";
+    let token = deployed.sign(&Token::new(&format!("user{evil}")));
+    let mut body = ask_with("session_id", format!("session{evil}"));
+    // Of no region: it takes no slot.
+    body["regions"] = serde_json::json!(["xx-none-1"]);
+    body["user_email"] = format!("email{evil}").into();
+    let assign = async || {
+        let request = deployed.request(Method::POST, "mandelbox/assign");
+        let answer = Answer::of(request.bearer_auth(&token).json(&body)).await;
+        assert_eq!(answer.status, 503, "{answer:#?}");
+        let function = &deployed.stack.env().assign_user_function;
+        deployed.function_log(function).await.text
+    };
+    let shown = r"session\\u{202e}\\u{2066}\\u{200b}\\u{2028}\\u{2029}\\u{e0041}\\u{ad}";
+    let log = eventually("the refusal in the log", SOON, assign, |log: &String| {
+        log.contains(shown)
+    })
+    .await;
+    assert!(log.contains(&shown.replace("session", "user")), "{log}");
+    // Lambda's own lines have tabs.
+    let hidden = log
+        .chars()
+        .find(|c| is_hidden(*c) && !['\n', '\t'].contains(c));
+    assert_eq!(hidden, None);
+}
 
 pub(crate) async fn assert_no_secret_and_no_panic(deployed: &Deployed) {
     let (logs, secrets) = (deployed.logs().await, deployed.secrets().await);
@@ -26,6 +60,7 @@ fn assert_logs_are_complete(logs: &[Log], secrets: &[Secret]) {
         "admin secret",
         "JWT key",
         "user's token",
+        "the token of",
         "agent's token",
         "user data",
     ] {

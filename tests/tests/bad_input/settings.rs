@@ -1,6 +1,7 @@
 //! Wrong rows of an operator: they are named, and affect neither other regions nor running
 //! instances.
 
+use local_stack::project;
 use local_stack::seed::CLIENT_SHA;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ fn sound() -> Value {
         "algorithm": "default",
         "launch_choices": [choice(2)],
         "security_groups": [{"key": "scaling", "value": "hosts"}],
+        "instance_profile": null,
         "user_data_template": null,
         "scale_up_step": 0,
     })
@@ -33,38 +35,51 @@ fn choice(capacity: impl Into<Value>) -> Value {
 /// A setting, and the words that the report must contain.
 type Case = (Value, &'static [&'static str]);
 
-fn unreadable() -> Vec<Case> {
+/// Values that no launch can use. The database rejects them, but a row may be older than its rules.
+fn unusable() -> Vec<Case> {
     let mut tag = choice(2);
     tag["subnet_tag"] = json!({"key": "Name", "value": "hosts"});
     let mut misspelt = choice(2);
     misspelt["subnet"] = json!("subnet-03a0000000000000a");
     let mut market = choice(2);
     market["spot"] = json!("cheap");
-    let choices: &[&str] = &["`regions`", BROKEN, "`launch_choices`", "item 1"];
-    let wrong = |item: Value| json!({"launch_choices": [choice(2), item]});
+    let mut wildcard = choice(2);
+    wildcard
+        .as_object_mut()
+        .map(|choice| choice.remove("subnet_id"));
+    wildcard["subnet_tag"] = json!({"key": "Name", "value": "hosts*"});
+    let mut large = choice(2);
+    large["instance_type"] = json!("enormous");
+    let choices: &[&str] = &["`regions`", BROKEN, "`launch_choices`", "item 0"];
+    let wrong = |item: Value| (json!({"launch_choices": [item]}), choices);
+    let template: &[&str] = &["`regions`", BROKEN, "`user_data_template`"];
+    let user_data = |text: &str| (json!({"user_data_template": text}), template);
     vec![
-        (wrong(json!("m6i.large")), choices),
-        (
-            wrong(json!({"instance_type": "m6i.large", "capacity": 2})),
-            choices,
-        ),
-        (wrong(tag), choices),
-        (wrong(misspelt), choices),
-        (wrong(market), choices),
-        (wrong(choice("two")), choices),
-        (wrong(choice(0)), choices),
-        (wrong(choice(-1)), choices),
-        (wrong(choice(1.5)), choices),
-        (wrong(choice(1001)), choices),
-        (wrong(choice(3_000_000_000_u64)), choices),
+        wrong(json!("m6i.large")),
+        wrong(json!({"instance_type": "m6i.large", "capacity": 2})),
+        wrong(tag),
+        wrong(misspelt),
+        wrong(market),
+        wrong(wildcard),
+        wrong(large),
+        wrong(choice("two")),
+        wrong(choice(0)),
+        wrong(choice(-1)),
+        wrong(choice(1.5)),
+        wrong(choice(1001)),
+        wrong(choice(3_000_000_000_u64)),
         (
             json!({"security_groups": [{"id": "sg-0300000000000000a"}]}),
             &["`regions`", BROKEN, "`security_groups`", "item 0"],
         ),
         (
-            json!({"algorithm": "fastest"}),
-            &["regions", BROKEN, "algorithm", "fastest", "default"],
+            json!({"instance_profile": "two words"}),
+            &["`regions`", BROKEN, "`instance_profile`"],
         ),
+        user_data("TOKEN=${AGENT_TOKN}"),
+        user_data("REGION=${REGION}"),
+        user_data("${AGENT_TOKEN} ${what is not shown"),
+        user_data(&format!("{}${{AGENT_TOKEN}}", "x".repeat(20_000))),
     ]
 }
 
@@ -76,33 +91,22 @@ fn unlaunchable() -> Vec<Case> {
         .map(|choice| choice.remove("subnet_id"));
     by_tag["subnet_tag"] = nowhere.clone();
     let mut unknown_type = choice(2);
-    unknown_type["instance_type"] = json!("enormous");
+    unknown_type["instance_type"] = json!("m6i.enormous");
     vec![
         (
             json!({"launch_choices": [by_tag]}),
             &["subnet", "Name=nowhere"],
         ),
-        (json!({"launch_choices": [unknown_type]}), &["enormous"]),
+        (json!({"launch_choices": [unknown_type]}), &["m6i.enormous"]),
         (json!({"launch_choices": []}), &["no_launch_choice"]),
         (
             json!({"security_groups": [nowhere]}),
             &["security_groups", "Name=nowhere"],
         ),
+        // Only the values of a launch make it too long.
         (
-            json!({"user_data_template": "TOKEN=${AGENT_TOKN}"}),
-            &["regions.user_data_template", "AGENT_TOKN", "AGENT_TOKEN"],
-        ),
-        (
-            json!({"user_data_template": format!("{}${{AGENT_TOKEN}}", "x".repeat(20_000))}),
-            &["regions.user_data_template", " bytes", "16384"],
-        ),
-        (
-            json!({"user_data_template": "REGION=${REGION}"}),
-            &["regions.user_data_template", "AGENT_TOKEN"],
-        ),
-        (
-            json!({"user_data_template": "${AGENT_TOKEN} ${what is not shown"}),
-            &["regions.user_data_template", "at byte 15"],
+            json!({"user_data_template": format!("{}${{AGENT_TOKEN}}", "x".repeat(16_300))}),
+            &["`user_data_template`", "setting_invalid", " bytes", "16384"],
         ),
     ]
 }
@@ -114,13 +118,13 @@ pub(crate) async fn broken_rows_are_named_and_affect_nothing_else(deployed: &Dep
     };
     region.insert(sound()).await;
     region.set_image(IMAGE, "CURRENT").await;
-    for (settings, named) in unreadable() {
-        region.set(&sound()).await;
-        region.set(&settings).await;
-        let report = others_are_done(&region, &settings).await;
-        assert_eq!(report["outcome"], "failed", "{settings}: {report:#}");
-        assert_named(&settings, &report["error"], named);
-    }
+    unusable_settings_are_alerted(&region).await;
+    let settings = json!({"algorithm": "fastest"});
+    region.set(&settings).await;
+    let report = others_are_done(&region, &settings).await;
+    assert_eq!(report["outcome"], "failed", "{report:#}");
+    let named = ["regions", BROKEN, "algorithm", "fastest", "default"];
+    assert_named(&settings, &report["error"], &named);
     for (settings, named) in unlaunchable() {
         region.set(&sound()).await;
         region.set(&settings).await;
@@ -154,6 +158,45 @@ pub(crate) async fn broken_rows_are_named_and_affect_nothing_else(deployed: &Dep
     broken_region_keeps_serving(&region).await;
 }
 
+/// Each is rejected by a rule, and alerted by a pass that finds it in an older row.
+async fn unusable_settings_are_alerted(region: &Region<'_>) {
+    for (settings, _) in unusable() {
+        let refused = region.try_set(&settings).await.expect_err("a broken rule");
+        let refused = format!("{refused:#}");
+        assert!(refused.contains("\"regions_"), "{settings}: {refused}");
+    }
+    run_script(region.deployed, "down.sql").await;
+    for (settings, named) in unusable() {
+        region.set(&sound()).await;
+        region.set(&settings).await;
+        let report = others_are_done(region, &settings).await;
+        assert_eq!(report["outcome"], "done", "{settings}: {report:#}");
+        assert_alerted(&settings, &report["plan"], named);
+        assert_alerted(&settings, &region.plan().await, named);
+    }
+    region.set(&sound()).await;
+    run_script(region.deployed, "up.sql").await;
+}
+
+/// Takes the rules that rows of earlier versions may break away, or makes them again.
+async fn run_script(deployed: &Deployed, name: &str) {
+    let folder = "hasura/migrations/default/1795285740000_settings_that_work";
+    let path = project::root().join(folder).join(name);
+    let script = std::fs::read_to_string(&path).expect(name);
+    deployed.sql.batch_execute(&script).await.expect(name);
+}
+
+#[track_caller]
+fn assert_alerted(settings: &Value, plan: &Value, named: &[&str]) {
+    let notes = plan["notes"].as_array().map_or(&[][..], Vec::as_slice);
+    let alert = notes
+        .iter()
+        .find(|note| note["reason"] == "setting_invalid");
+    let alert = alert.unwrap_or_else(|| panic!("{settings}: no alert in {plan:#}"));
+    assert_eq!(alert["alert"], true, "{settings}: {alert:#}");
+    assert_named(settings, &alert["text"], named);
+}
+
 /// Runs a pass over all regions. The others are done; in this one nothing is launched and no intent
 /// stays open.
 async fn others_are_done(region: &Region<'_>, settings: &Value) -> Value {
@@ -170,15 +213,15 @@ async fn others_are_done(region: &Region<'_>, settings: &Value) -> Value {
     region.part_of(&report).clone()
 }
 
-/// Running instances and their users are not affected by a setting that cannot be read.
+/// Running instances and their users are not affected by a setting that cannot work.
 async fn broken_region_keeps_serving(region: &Region<'_>) {
     let (machines, rows) = (region.machines().await, region.rows().await);
     assert_eq!(machines.len(), 2);
-    region
-        .set(&json!({"launch_choices": [choice("two")]}))
-        .await;
+    let settings = json!({"user_data_template": format!("{}${{AGENT_TOKEN}}", "x".repeat(16_300))});
+    region.set(&settings).await;
     let report = region.reconcile().await;
-    assert_eq!(report["outcome"], "failed", "{report:#}");
+    assert_eq!(report["outcome"], "done", "{report:#}");
+    assert_alerted(&settings, &report["plan"], &["`user_data_template`"]);
     let mut body = ask(1);
     body["regions"] = json!([BROKEN]);
     body["client_commit_hash"] = json!(format!("sha-of-{BROKEN}"));
@@ -209,6 +252,14 @@ pub(crate) async fn database_refuses_settings_that_are_never_valid(deployed: &De
         (
             "UPDATE regions SET launch_choices = '{}'",
             "regions_launch_choices_is_an_array",
+        ),
+        (
+            "UPDATE regions SET launch_choices = '[7]'",
+            "regions_launch_choices_items_are_objects",
+        ),
+        (
+            "UPDATE regions SET user_data_template = '${NOPE} ${AGENT_TOKEN}'",
+            "regions_user_data_template_has_known_placeholders",
         ),
         (
             &format!("INSERT INTO images {image}, 'SERVED')"),

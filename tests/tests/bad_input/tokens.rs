@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use local_stack::keys::{Algorithm, UserKeys};
 use local_stack::token::Token;
 use reqwest::Method;
-use scaling_tests::deployed::{Answer, Deployed};
+use scaling_tests::deployed::{Answer, Deployed, REMAPPED_CHALLENGE};
 use serde_json::{Value, json};
 
 use crate::{ask, assert_refused};
@@ -24,7 +24,7 @@ pub(crate) async fn only_genuine_tokens_are_let_in(deployed: &Deployed) {
         let answer = with_token(deployed, &deployed.sign(&token)).await;
         assert_refused(what, &answer, 401, "UNAUTHORIZED", says);
         let challenge = r#"Bearer error="invalid_token""#;
-        assert_eq!(answer.headers["www-authenticate"], challenge, "{what}");
+        assert_eq!(answer.headers[REMAPPED_CHALLENGE], challenge, "{what}");
     }
     for (what, token) in without_a_user() {
         let answer = with_token(deployed, &deployed.sign(&token)).await;
@@ -140,7 +140,7 @@ async fn without_one(deployed: &Deployed) {
             .json(&ask(SESSION));
         let answer = Answer::of(request).await;
         assert_refused(&header, &answer, 401, "UNAUTHORIZED", "send a token");
-        assert_eq!(answer.headers["www-authenticate"], "Bearer");
+        assert_eq!(answer.headers[REMAPPED_CHALLENGE], "Bearer");
     }
     let request = deployed.request(Method::POST, "mandelbox/assign");
     let answer = Answer::of(request.body("{")).await;

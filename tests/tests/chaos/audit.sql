@@ -1,4 +1,4 @@
--- The history of instances, slots and fences, in the order of the commits.
+-- The history of instances, slots, users in line and fences, in the order of the commits.
 --
 -- The triggers are deferred to the end of their transaction: they record the state that is about
 -- to be committed, and no transaction that saw it comes earlier in the list.
@@ -14,7 +14,8 @@ CREATE TABLE audit.instances (
     notice     text,
     occupied   bigint NOT NULL,
     -- Since the last heartbeat; null if there was none.
-    silent_ms  bigint
+    silent_ms  bigint,
+    drain_cause text
 );
 
 CREATE TABLE audit.slots (
@@ -22,10 +23,25 @@ CREATE TABLE audit.slots (
     at          timestamptz NOT NULL,
     id          text NOT NULL,
     instance_id text NOT NULL,
+    region      text NOT NULL,
     status      text,
     user_before text,
     user_id     text,
     session_id  text
+);
+
+-- Answers to users: who got a slot, and who was refused.
+CREATE TABLE audit.turns (
+    seq       bigserial PRIMARY KEY,
+    at        timestamptz NOT NULL,
+    region    text NOT NULL,
+    user_id   text NOT NULL,
+    is_served boolean NOT NULL,
+    -- Users who were refused before this one and still ask.
+    ahead     bigint NOT NULL,
+    -- Free slots, with the one that the user got.
+    free      bigint NOT NULL,
+    is_barred boolean NOT NULL
 );
 
 CREATE TABLE audit.fences (
@@ -44,11 +60,43 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO audit.instances
-        (at, region, id, status, notice, occupied, silent_ms)
+        (at, region, id, status, notice, occupied, silent_ms, drain_cause)
     SELECT clock_timestamp(), host.region, host.id, NEW.status, host.notice,
         (SELECT count(*) FROM slots s WHERE s.instance_id = host.id AND s.status <> 'WAITING'),
         (SELECT extract(epoch FROM clock_timestamp() - h.beat_at) * 1000 FROM heartbeats h
-         WHERE h.instance_id = host.id);
+         WHERE h.instance_id = host.id),
+        host.drain_cause;
+    RETURN NULL;
+END
+$$;
+
+-- All images are of one commit. A user is not ahead whose refusal may not have been visible to the other.
+CREATE FUNCTION audit.note_turn(
+    region text, user_id text, is_served boolean, first_at timestamptz, is_barred boolean)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO audit.turns (at, region, user_id, is_served, ahead, free, is_barred)
+    SELECT clock_timestamp(), r.name, note_turn.user_id, note_turn.is_served,
+        (SELECT count(*) FROM waiting_users w
+         WHERE w.region = r.name AND w.user_id <> note_turn.user_id
+            AND w.last_at >= clock_timestamp() - make_interval(secs => r.line_seconds)
+            AND (w.barred_until IS NULL OR w.barred_until <= clock_timestamp())
+            AND w.first_at < note_turn.first_at
+                - CASE WHEN note_turn.is_served THEN interval '2 seconds' ELSE '0' END),
+        (SELECT count(*) FROM internal.free_slots(r.name, ARRAY(
+                SELECT m.image_id FROM images m
+                WHERE m.region = r.name AND m.state IN ('CURRENT', 'BAKING')),
+            clock_timestamp() - make_interval(secs => r.heartbeat_seconds)))
+            + note_turn.is_served::integer,
+        note_turn.is_barred
+    FROM regions r WHERE r.name = note_turn.region;
+END
+$$;
+
+CREATE FUNCTION audit.note_waiting() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM audit.note_turn(
+        NEW.region, NEW.user_id, false, NEW.first_at, NEW.barred_until IS NOT NULL);
     RETURN NULL;
 END
 $$;
@@ -63,9 +111,17 @@ BEGIN
     THEN
         RETURN NULL;
     END IF;
-    INSERT INTO audit.slots (at, id, instance_id, status, user_before, user_id, session_id)
-    VALUES (clock_timestamp(), slot.id, slot.instance_id, NEW.status, OLD.user_id, NEW.user_id,
-        NEW.session_id);
+    INSERT INTO audit.slots
+        (at, id, instance_id, region, status, user_before, user_id, session_id)
+    VALUES (clock_timestamp(), slot.id, slot.instance_id, slot.region, NEW.status, OLD.user_id,
+        NEW.user_id, NEW.session_id);
+    -- A slot that is given back to its session was not free.
+    IF OLD.status = 'WAITING' AND NEW.status = 'ALLOCATED'
+        AND NEW.allocated_at = NEW.first_allocated_at
+    THEN
+        PERFORM audit.note_turn(NEW.region, NEW.user_id, true,
+            NEW.allocated_at - make_interval(secs => NEW.waited_seconds), false);
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -84,5 +140,7 @@ CREATE CONSTRAINT TRIGGER audit_instances AFTER INSERT OR UPDATE OR DELETE ON in
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.note_instance();
 CREATE CONSTRAINT TRIGGER audit_slots AFTER INSERT OR UPDATE OR DELETE ON slots
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.note_slot();
+CREATE CONSTRAINT TRIGGER audit_waiting AFTER INSERT OR UPDATE ON waiting_users
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.note_waiting();
 CREATE CONSTRAINT TRIGGER audit_fences AFTER INSERT OR UPDATE ON region_fences
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.note_fence();

@@ -9,6 +9,7 @@ use scaling_tests::ledger::{Call, Ledger, Machine};
 use testing::invariants::MachineHistory;
 use testing::invariants::fences::FenceChange;
 use testing::invariants::launches::LaunchRequest;
+use testing::invariants::line::{CapacityChange, Turn, turn_violations};
 use testing::invariants::removals::{InstanceChange, RemovalHistory, TerminationRequest};
 use testing::invariants::slots::{Holding, SlotChange};
 use testing::invariants::{launches, removals, slots};
@@ -32,6 +33,12 @@ pub(crate) struct Evidence {
     pub(crate) machines: Vec<MachineHistory>,
     pub(crate) instances: Vec<InstanceChange>,
     pub(crate) slots: Vec<SlotChange>,
+    /// The answers to users.
+    pub(crate) turns: Vec<Turn>,
+    /// When regions gained free slots.
+    pub(crate) gained: Vec<CapacityChange>,
+    /// When they lost some, apart from those that users got.
+    pub(crate) lost: Vec<CapacityChange>,
     /// By region.
     pub(crate) fences: BTreeMap<String, Vec<FenceChange>>,
     pub(crate) pauses: Vec<Pause>,
@@ -97,9 +104,19 @@ impl Evidence {
         let sql = &deployed.sql;
         let rows = async |query: &str| sql.query(query, &[]).await.expect(query);
         let instances = "SELECT (extract(epoch FROM at) * 1000000)::bigint, id, status, notice,
-            occupied, silent_ms FROM audit.instances ORDER BY seq";
+            occupied, silent_ms, drain_cause FROM audit.instances ORDER BY seq";
         let slots = "SELECT (extract(epoch FROM at) * 1000000)::bigint, id, instance_id,
             status, user_before, user_id, session_id FROM audit.slots ORDER BY seq";
+        let turns = "SELECT (extract(epoch FROM at) * 1000000)::bigint, region, user_id, is_served,
+            ahead, free, is_barred FROM audit.turns ORDER BY seq";
+        // A drain that is taken back gives its region free slots, too.
+        let lost = "SELECT (extract(epoch FROM at) * 1000000)::bigint, region
+            FROM audit.instances ORDER BY seq";
+        let gained = "SELECT (extract(epoch FROM at) * 1000000)::bigint, region
+            FROM audit.slots WHERE status = 'WAITING' ORDER BY seq";
+        let lost: Vec<_> = rows(lost).await.iter().map(capacity_change).collect();
+        let mut gained: Vec<_> = rows(gained).await.iter().map(capacity_change).collect();
+        gained.extend(lost.iter().cloned());
         let all_fences = "SELECT region, version_before, version FROM audit.fences ORDER BY seq";
         let mut fences: BTreeMap<String, Vec<FenceChange>> = BTreeMap::new();
         for row in rows(all_fences).await {
@@ -116,13 +133,16 @@ impl Evidence {
             machines: ledger.instances.iter().map(Machine::history).collect(),
             instances: rows(instances).await.iter().map(instance_change).collect(),
             slots: rows(slots).await.iter().map(slot_change).collect(),
+            turns: rows(turns).await.iter().map(turn).collect(),
+            gained,
+            lost,
             fences,
             pauses,
             answers,
         }
     }
 
-    /// What is broken in the history of launches, removals and slots. `closed` are the launches
+    /// What is broken in the history of launches, removals, slots and lines. `closed` are the launches
     /// whose intents are closed.
     pub(crate) fn violations(&self, closed: &BTreeSet<String>) -> Vec<String> {
         let known = self
@@ -141,6 +161,7 @@ impl Evidence {
             lost_ms: i64::from(LOST_SECONDS) * 1000,
         }));
         found.extend(slots::history_violations(&self.slots, SESSIONS));
+        found.extend(turn_violations(&self.turns, &self.gained, &self.lost));
         found.extend(slots::answers_without_assignment(
             &self.answers,
             &self.slots,
@@ -171,7 +192,11 @@ impl fmt::Display for Evidence {
                 .count(),
             self.termination_calls,
             self.events,
-        )
+        )?;
+        let is_in_line = |turn: &&Turn| turn.ahead > 0;
+        let in_line = self.turns.iter().filter(is_in_line).count();
+        let turns = self.turns.len();
+        write!(f, ", {turns} answers of which {in_line} with users ahead")
     }
 }
 
@@ -183,6 +208,27 @@ fn instance_change(row: &Row) -> InstanceChange {
         notice: row.get(3),
         occupied: row.get(4),
         silent_ms: row.get(5),
+        drain_cause: row.get(6),
+    }
+}
+
+fn turn(row: &Row) -> Turn {
+    let number = |column| usize::try_from(row.get::<_, i64>(column)).unwrap();
+    Turn {
+        at_us: row.get(0),
+        region: row.get(1),
+        user: row.get(2),
+        is_served: row.get(3),
+        ahead: number(4),
+        free: number(5),
+        is_barred: row.get(6),
+    }
+}
+
+fn capacity_change(row: &Row) -> CapacityChange {
+    CapacityChange {
+        at_us: row.get(0),
+        region: row.get(1),
     }
 }
 

@@ -11,10 +11,7 @@ use futures::StreamExt as _;
 use futures::stream::iter;
 use scaling_tests::deployed::Deployed;
 use serde_json::{Value, json};
-use shared::clock::Clock as _;
-use startup::SystemClock;
 
-use crate::checks::stores::Store;
 use crate::regions::REGIONS;
 use crate::users::Users;
 
@@ -24,7 +21,7 @@ const MINUTE: Duration = Duration::from_secs(4);
 /// The number of regions at the same time.
 const AT_ONCE: usize = 3;
 
-/// The passes that settle everything once the refusals have expired. An agent that died just before
+/// The passes that settle everything. An agent that died just before
 /// takes longest: its instance is terminated once it has been silent for `lost_seconds`, its row is
 /// deleted once EC2 has terminated it, and meanwhile the lock of a killed holder expires.
 const MOST_PASSES: usize = 15;
@@ -54,10 +51,10 @@ impl fmt::Display for Settled {
 pub(crate) async fn settle(deployed: &Deployed, users: &Users<'_>) -> Settled {
     let began = Instant::now();
     let (mut passes, mut left) = (0, MOST_PASSES);
-    let mut refused_until = None;
     loop {
         let minute = Instant::now() + MINUTE;
         passes += 1;
+        deployed.forget_refusals().await;
         users.retry_waiting_users().await;
         let mut unrest: Vec<_> = iter(REGIONS)
             .map(|region| pass(deployed, region))
@@ -70,15 +67,7 @@ pub(crate) async fn settle(deployed: &Deployed, users: &Users<'_>) -> Settled {
             let time = began.elapsed();
             return Settled { passes, time };
         }
-        // The passes that were running when EC2 had capacity again have ended with the first ones:
-        // there are no new refusals.
-        let until = match refused_until {
-            Some(until) => until,
-            None => *refused_until.insert(Store::read(deployed).await.refused_until),
-        };
-        if SystemClock.now().as_second() > until {
-            left -= 1;
-        }
+        left -= 1;
         assert!(left > 0, "not settled after {passes} passes: {unrest:#?}");
         tokio::time::sleep_until(minute.into()).await;
     }

@@ -70,12 +70,13 @@ impl<'a> Users<'a> {
 
     /// Retries for every refused user until none waits.
     pub(crate) async fn retry_waiting_users(&self) {
-        let waiting = "SELECT user_id, session_id, region FROM waiting_users";
+        let waiting = "SELECT DISTINCT user_id, session_id, regions FROM waiting_users";
         let rows = self.deployed.sql.query(waiting, &[]).await.expect(waiting);
         for row in rows {
-            let (user, session, region): (String, String, String) =
+            let (user, session, regions): (String, String, Vec<String>) =
                 (row.get(0), row.get(1), row.get(2));
-            self.ask(&user, &session, &[&region]).await;
+            let regions: Vec<_> = regions.iter().map(String::as_str).collect();
+            self.ask(&user, &session, &regions).await;
         }
     }
 

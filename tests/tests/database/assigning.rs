@@ -36,6 +36,8 @@ async fn assigned_slot_has_everything_that_the_client_needs() -> Result<()> {
     let expected = json!({
         "outcome": "ASSIGNED", "slot_id": null, "ip_addr": "10.0.0.1", "region": REGION,
         "instance_id": "i-1", "app_version": "1.2.3", "app_client_sha": SHA,
+        "nearest": REGION, "waited_seconds": 0, "place": null, "estimate_seconds": null,
+        "line_seconds": null,
     });
     assert_eq!(rest, expected);
     Ok(())
@@ -391,20 +393,23 @@ async fn refused_user_waits_until_assigned() -> Result<()> {
                      last_at = last_at - interval '61 seconds'",
         )
         .await?;
-    assert_eq!(
-        waiting().await?["waiting"],
-        json!(0),
-        "refused more than a minute ago"
-    );
-    session.assign("alice", "1").await?;
+    assert_eq!(waiting().await?["waiting"], json!(0), "she has left");
+    let has_place_of_yesterday = async || {
+        session.assign("alice", "1").await?;
+        let row = session
+            .row("SELECT last_at - first_at > interval '1 hour' AS kept FROM waiting_users")
+            .await?;
+        anyhow::Ok(row["kept"] == json!(true))
+    };
+    assert!(!has_place_of_yesterday().await?);
     assert_eq!(waiting().await?["waiting"], json!(1));
-    let row = session
-        .row(
-            "SELECT last_at - first_at > interval '1 hour' AS kept
-                           FROM waiting_users",
+    session
+        .run(
+            "UPDATE waiting_users SET first_at = first_at - interval '1 day',
+                     last_at = last_at - interval '14 seconds'",
         )
         .await?;
-    assert_eq!(row["kept"], json!(true), "since the first refusal");
+    assert!(has_place_of_yesterday().await?, "she still asks");
     session.assign("alice", "2").await?;
     session.assign("bob", "1").await?;
     let users = json!(2);
@@ -457,10 +462,11 @@ async fn slots_that_cannot_be_assigned_do_not_count_as_free() -> Result<()> {
         .run("UPDATE instances SET image_id = 'ami-of-nobody' WHERE id = 'i-2'")
         .await?;
     session.host("i-3", 9).await?;
+    session.host("i-4", 9).await?;
     session
         .run(
-            "UPDATE heartbeats SET beat_at = now() - interval '91 seconds'
-                 WHERE instance_id = 'i-3'",
+            "UPDATE instances SET status = 'DRAINING' WHERE id = 'i-3';
+             UPDATE instances SET notice = 'INTERRUPTION' WHERE id = 'i-4'",
         )
         .await?;
     session.assign("alice", "1").await?;
@@ -479,7 +485,150 @@ async fn refusal_for_lack_of_capacity_wakes_the_first_requested_region() -> Resu
     session.request_slot(&ask).await?;
     let row = session.row("SELECT region FROM region_wakeups").await?;
     assert_eq!(text(&row, "region"), "eu-west-1");
-    let row = session.row("SELECT region FROM waiting_users").await?;
-    assert_eq!(text(&row, "region"), "eu-west-1");
+    let lines = session
+        .rows("SELECT region FROM waiting_users ORDER BY region")
+        .await?;
+    let lines: Vec<_> = lines.iter().map(|row| text(row, "region")).collect();
+    assert_eq!(lines, ["eu-west-1", REGION], "in line in both");
+    Ok(())
+}
+
+/// Makes an instance silent: its last heartbeat is older than heartbeat_seconds.
+async fn silence(session: &Session, id: &str) -> Result<()> {
+    session
+        .run(&format!(
+            "UPDATE heartbeats SET beat_at = now() - interval '91 seconds'
+             WHERE instance_id = '{id}'"
+        ))
+        .await
+}
+
+#[tokio::test]
+async fn unclaimed_slot_on_an_instance_that_takes_no_users_is_replaced_at_once() -> Result<()> {
+    for closed in [
+        "UPDATE heartbeats SET beat_at = now() - interval '91 seconds' WHERE instance_id = 'i-1'",
+        "UPDATE instances SET status = 'DRAINING' WHERE id = 'i-1'",
+        "UPDATE instances SET status = 'TERMINATING' WHERE id = 'i-1'",
+        "UPDATE instances SET notice = 'INTERRUPTION' WHERE id = 'i-1'",
+    ] {
+        let (_database, session) = Database::with_region(0).await?;
+        session.host("i-1", 1).await?;
+        let mut ask = SlotRequest::new("alice", "1");
+        // The slot that is replaced does not count towards the limit.
+        ask.limit = 1;
+        let first = session.request_slot(&ask).await?;
+        assert_eq!(first.instance(), "i-1");
+        session.host("i-2", 1).await?;
+        session.run(closed).await?;
+        let second = session.request_slot(&ask).await?;
+        let got = (second.outcome(), second.instance());
+        assert_eq!(got, ("ASSIGNED".into(), "i-2".into()), "{closed}");
+        let free = session
+            .row("SELECT * FROM slots WHERE instance_id = 'i-1'")
+            .await?;
+        assert_eq!(text(&free, "status"), "WAITING", "{closed}");
+        assert_eq!(free["user_id"], Value::Null);
+        assert_eq!(session.request_slot(&ask).await?.slot(), second.slot());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn claimed_slot_on_a_silent_instance_is_kept() -> Result<()> {
+    for status in ["CONNECTING", "RUNNING"] {
+        let (_database, session) = Database::with_region(0).await?;
+        session.host("i-1", 1).await?;
+        let first = session.assign("alice", "1").await?;
+        session
+            .run(&format!("UPDATE slots SET status = '{status}'"))
+            .await?;
+        session.host("i-2", 1).await?;
+        silence(&session, "i-1").await?;
+        let second = session.assign("alice", "1").await?;
+        let got = (second.outcome(), second.slot());
+        assert_eq!(got, ("ALREADY_ASSIGNED".into(), first.slot()), "{status}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_another_slot_the_user_stays_on_a_living_instance_and_leaves_a_silent_one()
+-> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("i-1", 1).await?;
+    let first = session.assign("alice", "1").await?;
+    session
+        .run("UPDATE instances SET status = 'DRAINING' WHERE id = 'i-1'")
+        .await?;
+    let kept = session.assign("alice", "1").await?;
+    assert_eq!(
+        (kept.outcome(), kept.slot()),
+        ("ALREADY_ASSIGNED".into(), first.slot())
+    );
+    assert_eq!(session.count("SELECT FROM waiting_users").await?, 0);
+    // Whatever else the request would be refused for.
+    session.run("UPDATE regions SET enabled = false").await?;
+    assert_eq!(session.assign("alice", "1").await?.slot(), first.slot());
+    session.run("UPDATE regions SET enabled = true").await?;
+
+    silence(&session, "i-1").await?;
+    let refused = session.assign("alice", "1").await?;
+    assert_eq!(refused.outcome(), "NO_INSTANCE_AVAILABLE");
+    let held = "SELECT FROM slots WHERE user_id = 'alice'";
+    assert_eq!(session.count(held).await?, 0);
+    assert_eq!(session.count("SELECT FROM waiting_users").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn region_without_a_served_image_is_told_apart_from_another_clients_image() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    let mut ask = SlotRequest::new("alice", "1");
+    ask.sha = "other".to_owned();
+    session.run("UPDATE images SET state = 'RETIRED'").await?;
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "NO_IMAGE_SERVED"
+    );
+    ask.local_dev = true;
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "NO_IMAGE_SERVED"
+    );
+    // Another of the requested regions serves other clients: this client may be outdated.
+    ask.local_dev = false;
+    session.add_region("eu-west-1", 0).await?;
+    ask.regions = [REGION, "eu-west-1"].map(str::to_owned).to_vec();
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "COMMIT_HASH_MISMATCH"
+    );
+    session
+        .run("UPDATE regions SET enabled = false WHERE name = 'eu-west-1'")
+        .await?;
+    assert_eq!(
+        session.request_slot(&ask).await?.outcome(),
+        "NO_IMAGE_SERVED"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn nearest_region_is_the_first_that_is_enabled() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.add_region("eu-west-1", 0).await?;
+    session.host("i-1", 1).await?;
+    let mut ask = SlotRequest::new("alice", "1");
+    ask.regions = ["nowhere", "eu-west-1", REGION].map(str::to_owned).to_vec();
+    session
+        .run("UPDATE regions SET enabled = false WHERE name = 'eu-west-1'")
+        .await?;
+    assert_eq!(
+        text(&session.request_slot(&ask).await?.0, "nearest"),
+        REGION
+    );
+    session.run("UPDATE regions SET enabled = true").await?;
+    let nearest = session.request_slot(&ask).await?.0;
+    assert_eq!(text(&nearest, "nearest"), "eu-west-1");
     Ok(())
 }

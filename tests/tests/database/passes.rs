@@ -73,11 +73,12 @@ async fn every_write_with_an_older_version_is_refused_and_changes_nothing() -> R
             "adopt_orphans('{REGION}', 8, '{}')",
             json!([instance("i-3")])
         ),
-        format!("drain_instances('{REGION}', 8, '[\"i-1\"]')"),
+        format!("drain_instances('{REGION}', 8, '[\"i-1\"]', 'SURPLUS')"),
         format!("terminate_instances('{REGION}', 8, '[\"i-1\"]', 'GONE')"),
         format!("remove_instances('{REGION}', 8, '[\"i-2\"]')"),
         format!("note_missing('{REGION}', 8, '[\"i-1\"]', '[]')"),
         format!("release_unclaimed('{REGION}', 8)"),
+        format!("note_forecast('{REGION}', 8, now(), '[]', now())"),
         format!("move_image('{REGION}', 8, 'ami-2', 'WARMING', 'CURRENT', 'warm')"),
     ] {
         assert_eq!(
@@ -232,7 +233,7 @@ async fn only_empty_instances_are_drained() -> Result<()> {
         "i-none",
         "i-none"
     ]);
-    let call = format!("drain_instances('{REGION}', 1, '{ids}')");
+    let call = format!("drain_instances('{REGION}', 1, '{ids}', 'SURPLUS')");
     let expected = [
         "i-booting=DONE",
         "i-elsewhere=UNKNOWN",
@@ -244,7 +245,7 @@ async fn only_empty_instances_are_drained() -> Result<()> {
     assert_eq!(session.outcomes(&call).await?, expected);
     let drained = "SELECT FROM instances WHERE status = 'DRAINING' AND draining_since IS NOT NULL";
     assert_eq!(session.count(drained).await?, 2);
-    let again = format!("drain_instances('{REGION}', 1, '[\"i-empty\"]')");
+    let again = format!("drain_instances('{REGION}', 1, '[\"i-empty\"]', 'SURPLUS')");
     assert_eq!(session.outcomes(&again).await?, ["i-empty=ALREADY"]);
     Ok(())
 }
@@ -500,8 +501,9 @@ async fn pass_deletes_old_wakeups_and_refusals_of_its_region() -> Result<()> {
                 "INSERT INTO region_wakeups VALUES ('{region}', now() - interval '61 minutes'),
                      ('{region}', now());
                  INSERT INTO waiting_users
-                 VALUES ('old', '{region}', '{region}', now(), now() - interval '61 minutes'),
-                        ('new', '{region}', '{region}', now(), now())"
+                     (user_id, session_id, region, client_sha, regions, first_at, last_at)
+                 VALUES ('old', '1', '{region}', 'sha', '{{}}', now(), now() - interval '16 seconds'),
+                        ('new', '1', '{region}', 'sha', '{{}}', now(), now())"
             ))
             .await?;
     }

@@ -26,7 +26,7 @@ async fn racing_drain_and_assign_never_both_succeed() -> Result<()> {
     for round in 0..ROUNDS {
         let id = format!("i-{round:03}");
         session.host(&id, 1).await?;
-        let call = format!("drain_instances('{REGION}', 1, '[\"{id}\"]')");
+        let call = format!("drain_instances('{REGION}', 1, '[\"{id}\"]', 'SURPLUS')");
         let user = format!("user-{round}");
         let drain = async {
             tokio::time::sleep(Duration::from_millis(lead_of_assign)).await;
@@ -44,14 +44,13 @@ async fn racing_drain_and_assign_never_both_succeed() -> Result<()> {
             assert_eq!(outcomes.1, "NO_INSTANCE_AVAILABLE", "round {round}");
         } else {
             (lead_of_drain, lead_of_assign) = (lead_of_drain + 1, 0);
-            assert_eq!(
-                outcomes,
-                (format!("{id}=OCCUPIED"), "ASSIGNED".into()),
-                "round {round}"
-            );
+            // BUSY: the assign is not committed yet.
+            let lost = [format!("{id}=OCCUPIED"), format!("{id}=BUSY")];
+            assert!(lost.contains(&outcomes.0), "round {round}: {outcomes:?}");
+            assert_eq!(outcomes.1, "ASSIGNED", "round {round}");
         }
         session
-            .run("UPDATE instances SET status = 'TERMINATING'")
+            .run("UPDATE instances SET status = 'TERMINATING'; DELETE FROM waiting_users")
             .await?;
     }
     assert!(
@@ -68,7 +67,9 @@ async fn assign_waits_for_a_drain_that_rolls_back() -> Result<()> {
     let sessions = database.sessions(2).await?;
     sessions[0].run("BEGIN").await?;
     sessions[0]
-        .outcomes(&format!("drain_instances('{REGION}', 1, '[\"i-1\"]')"))
+        .outcomes(&format!(
+            "drain_instances('{REGION}', 1, '[\"i-1\"]', 'SURPLUS')"
+        ))
         .await?;
     let undo = async {
         session.wait_for_a_blocked_session().await?;
@@ -100,11 +101,11 @@ async fn racing_release_and_claim_never_both_succeed() -> Result<()> {
             let (claim, release) = try_join(claim, release).await?;
             (release, claim)
         };
-        if release.is_empty() {
-            assert_eq!(claim, "CLAIMED", "round {round}");
-        } else {
+        if release == [format!("{slot}=DONE")] {
             released += 1;
             assert_eq!(claim, "REFUSED", "round {round}");
+        } else {
+            assert_eq!(claim, "CLAIMED", "round {round}");
         }
         session
             .run(
@@ -170,8 +171,12 @@ async fn racing_heartbeat_is_counted_or_told_to_shut_down() -> Result<()> {
         let status = instance_status(&session, &id).await?;
         let seen = (lost.concat(), beat.as_str(), status.as_str());
         let alive = (format!("{id}=ALIVE"), "OK", "ACTIVE");
+        let busy = (format!("{id}=BUSY"), "OK", "ACTIVE");
         let given_up = (format!("{id}=DONE"), "SHUT_DOWN", "TERMINATING");
-        assert!(seen == alive || seen == given_up, "round {round}: {seen:?}");
+        assert!(
+            [alive, busy, given_up].contains(&seen),
+            "round {round}: {seen:?}"
+        );
     }
     Ok(())
 }

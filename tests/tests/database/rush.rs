@@ -235,7 +235,7 @@ async fn act(session: &Session, worker: usize, turn: usize) -> Result<()> {
                 .await
         }
         2 if turn > 5 => {
-            let call = format!("drain_instances('{REGION}', 1, '{others}')");
+            let call = format!("drain_instances('{REGION}', 1, '{others}', 'SURPLUS')");
             session.outcomes(&call).await.map(drop)
         }
         3 => {

@@ -16,7 +16,7 @@ async fn schema_file_matches_the_served_schema() -> Result<()> {
     let engine = Engine::start(&database).await?;
     let url = engine.url().to_owned();
     let output = spawn_blocking(move || {
-        std::process::Command::new(graphql::program()?)
+        std::process::Command::new(graphql::program(graphql::Build::Dev)?)
             .args(["schema", "--url", &url])
             .env("HASURA_GRAPHQL_ADMIN_SECRET", ADMIN_SECRET)
             .output()
@@ -47,7 +47,10 @@ async fn pass_begins_with_one_mutation() -> Result<()> {
     let (database, session) = Database::with_region(4).await?;
     session.host("i-1", 2).await?;
     session
-        .run("UPDATE regions SET launch_choices = '[{\"capacity\": 2}]'")
+        .run(
+            "UPDATE regions SET launch_choices = '[{\"instance_type\": \"m6i.large\",
+             \"capacity\": 2, \"subnet_id\": \"subnet-01a0000000000000a\"}]'",
+        )
         .await?;
     let engine = Engine::start(&database).await?;
     let query = r#"mutation {
@@ -74,7 +77,11 @@ async fn pass_begins_with_one_mutation() -> Result<()> {
     let settings = answer["data"]["observe_region"][0]["settings"].take();
     for (column, value) in [
         ("target_free", json!(4)),
-        ("launch_choices", json!([{"capacity": 2}])),
+        (
+            "launch_choices",
+            json!([{"instance_type": "m6i.large", "capacity": 2,
+                    "subnet_id": "subnet-01a0000000000000a"}]),
+        ),
         ("swap_when_warm", json!(false)),
     ] {
         assert_eq!(settings[column], value, "{column}");

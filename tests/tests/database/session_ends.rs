@@ -39,7 +39,9 @@ async fn session_ended_by_its_agent_is_over() -> Result<()> {
     let slot = running(&session, "ann").await?;
     // Also on an instance that takes no new users.
     session
-        .outcome(&format!("drain_instances('{REGION}', 1, '[\"i-1\"]')"))
+        .outcome(&format!(
+            "drain_instances('{REGION}', 1, '[\"i-1\"]', 'SURPLUS')"
+        ))
         .await?;
     let claims = claims_of("i-1");
     session

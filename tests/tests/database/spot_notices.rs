@@ -56,7 +56,9 @@ async fn interrupted_instance_gets_no_users_and_is_drained_with_its_users() -> R
         "until EC2 has taken it, it is hers"
     );
     let drained = session
-        .outcome(&format!("drain_instances('{REGION}', 1, '[\"i-1\"]')"))
+        .outcome(&format!(
+            "drain_instances('{REGION}', 1, '[\"i-1\"]', 'SURPLUS')"
+        ))
         .await?;
     assert_eq!(drained, "DONE");
     let row = session.row("SELECT status FROM instances").await?;

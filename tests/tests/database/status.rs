@@ -274,7 +274,9 @@ async fn large_fleet_is_counted_in_time() -> Result<()> {
                      CASE WHEN k < 3 THEN 'RUNNING' ELSE 'WAITING' END
                  FROM instances, generate_series(1, 4) k WHERE status = 'ACTIVE';
              INSERT INTO waiting_users
-                 SELECT 'user ' || n, 's', 'region-' || n % 30 + 1, now(), now()
+                     (user_id, session_id, region, client_sha, regions, first_at, last_at)
+                 SELECT 'user ' || n, 's', 'region-' || n % 30 + 1, 'sha',
+                     ARRAY['region-' || n % 30 + 1], now(), now()
                  FROM generate_series(1, 5000) n",
         )
         .await?;

@@ -140,6 +140,18 @@ async fn broken_rows_are_refused_by_a_constraint_that_names_the_rule() -> Result
         (instance("capacity", "0"), "instances_capacity_positive"),
         (instance("ip_addr", "NULL"), "instances_active_has_address"),
         (
+            instance("ip_addr", "'10.0.0.1:8080'"),
+            "instances_ip_addr_is_an_address",
+        ),
+        (
+            instance("private_ip", "'10.0.0.0/24'"),
+            "instances_private_ip_is_a_host",
+        ),
+        (
+            instance("public_ip", "'2001:db8::/64'"),
+            "instances_public_ip_is_a_host",
+        ),
+        (
             "INSERT INTO slots (instance_id) VALUES ('i-9')".to_owned(),
             "slots_instance_id_fkey",
         ),

@@ -8,8 +8,15 @@
     reason = "helpers of tests fail like tests"
 )]
 
+mod allow_list;
 mod commands;
+mod compatibility;
+mod expanded;
+mod functions;
 mod links;
 mod paths;
+mod permissions;
+mod security;
 mod settings;
 mod templates;
+mod type_names;

@@ -35,7 +35,7 @@ fn paths_in_backticks_exist() {
 }
 
 /// Every file that git tracks or would track, from the repository's root.
-fn files() -> Vec<String> {
+pub(crate) fn files() -> Vec<String> {
     let output = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .current_dir(project::root())

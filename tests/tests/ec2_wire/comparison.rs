@@ -20,6 +20,10 @@ const ONLY_MOTO: &[(&str, &str)] = &[
         "networkInterfaceSet/item/",
         "interfaces are not emulated; the SDK finds the address above",
     ),
+    (
+        "instancesSet/item/ipAddress",
+        "moto assigns it before it answers a launch, EC2 afterwards",
+    ),
     ("hibernationOptions", "not emulated"),
     ("sriovNetSupport", "not emulated"),
     (

@@ -1,5 +1,7 @@
 //! At-least-once delivery under crashes.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,14 +26,40 @@ async fn delivery_killed_before_its_record_sends_again() -> Result<()> {
     first.events.process().ended().await;
     webhook.release();
 
-    let second = delivery::start(&database, webhook.url(), |_| {}).await?;
+    let lock = Duration::from_secs(3);
+    let second = delivery::start(&database, webhook.url(), |options| options.lock = lock).await?;
     let received = webhook.received(2).await?;
+    let age = "SELECT FROM local_events.event_log
+               WHERE clock_timestamp() - created_at >= interval '3 seconds'";
+    assert_eq!(
+        session.count(age).await?,
+        1,
+        "the lock of the first held for its time"
+    );
     assert_eq!(
         received[0].body, received[1].body,
         "nothing knows of the first"
     );
     assert_eq!(second.settled().await?["delivered"], 1);
     assert_eq!(second.attempts().await?, ["0 DELIVERED 200"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn delivery_that_is_stopped_unlocks_what_it_was_sending() -> Result<()> {
+    let database = Database::empty().await?;
+    let session = database.connect().await?;
+    let webhook = Webhook::start().await?;
+    let mut first = delivery::start(&database, webhook.url(), |_| {}).await?;
+    webhook.hold();
+    wake(&session, &["again"]).await?;
+    webhook.received(1).await?;
+    first.events.stop();
+    webhook.release();
+    // Under a lock, it would wait half an hour.
+    let second = delivery::start(&database, webhook.url(), |_| {}).await?;
+    webhook.received(2).await?;
+    assert_eq!(second.settled().await?["delivered"], 1);
     Ok(())
 }
 

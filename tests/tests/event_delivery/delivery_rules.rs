@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
@@ -159,5 +160,22 @@ async fn open_requests_never_exceed_the_workers() -> Result<()> {
     webhook.release();
     assert_eq!(running.settled().await?["delivered"], 7);
     assert_eq!(webhook.most_at_once(), 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn event_waits_for_the_next_poll() -> Result<()> {
+    let interval = Duration::from_secs(2);
+    let (session, webhook, running) = all_with(|options| options.fetch_interval = interval).await?;
+    wake(&session, &["first"]).await?;
+    webhook.received(1).await?;
+    running.settled().await?;
+    // The poll that found the first event was followed at once by one that found nothing, and the
+    // next comes after the interval.
+    let written = Instant::now();
+    wake(&session, &["second"]).await?;
+    webhook.received(2).await?;
+    let waited = written.elapsed();
+    assert!(waited >= interval / 2, "{waited:?}");
     Ok(())
 }

@@ -7,7 +7,7 @@ use scaling_tests::table::Table;
 use shared::history::{History, PAGE};
 use shared::ids::{Owner, RegionName};
 use shared::lock::{Lease, LockAttempt, RegionLock};
-use shared::model::{CapacityRefusal, Intent, LaunchRequest};
+use shared::model::{Intent, LaunchRequest, LaunchTally};
 use shared::report::{Decision, PassOutcome};
 use shared::scaling::{Counts, Plan};
 use shared::store::{IntentClosure, StateStore};
@@ -59,6 +59,7 @@ fn intent(launch: &str) -> Intent {
             count: 2,
             capacity: 2,
             imds_hop_limit: Some(1),
+            ebs_optimized: false,
         },
     }
 }
@@ -87,15 +88,20 @@ async fn passes<S: RegionLock + StateStore>(store: &S, region: &RegionName) {
         store.release(&lease).await.unwrap();
     }
     let lease = taken(store, region, 100).await;
-    for launch in ["launch-2", "launch-1", "launch-3"] {
-        store.open_intent(&lease, &intent(launch)).await.unwrap();
-    }
+    let intents = ["launch-2", "launch-1", "launch-3"].map(intent);
+    store
+        .open_intents(&lease, &intents, &LaunchTally::default())
+        .await
+        .unwrap();
     let closing = IntentClosure {
         launch_id: "launch-2".into(),
         outcome: "no capacity".to_owned(),
-        refusal: Some(CapacityRefusal::of(&intent("launch-2").request, NOW)),
+        refusal: Some(testing::refusal(false, "c5.large", "subnet-a", NOW)),
     };
-    store.close_intent(&lease, &closing).await.unwrap();
+    store
+        .close_intents(&lease, &[closing], &LaunchTally::default())
+        .await
+        .unwrap();
     store.set_wake_mark(region, "event-9", NOW).await.unwrap();
 }
 

@@ -12,4 +12,6 @@
 mod comparison;
 mod database;
 mod history;
+mod service;
+mod sessions;
 mod store;

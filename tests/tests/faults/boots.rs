@@ -30,7 +30,7 @@ pub(crate) async fn failed_instance_is_replaced(deployed: &Deployed) {
 
     // The first requests to terminate it fail.
     let pass = async || region.reconcile().await;
-    let is_terminated = |report: &Value| alerts_to(&report["plan"], "never_came_up");
+    let is_terminated = |report: &Value| alerts_to(&report["plan"], "launches_die");
     let report = eventually("the termination", SOON, pass, is_terminated).await;
     assert_eq!(report["outcome"], "incomplete", "{report:#}");
     assert!(failed_with(&report, "InternalError"), "{report:#}");

@@ -112,7 +112,7 @@ impl Cost {
         // An event causes two passes and sets two marks, each of which makes the lock's holder run
         // another round. One of EC2's events causes one pass and sets one mark.
         assert!(self.passes <= 4 * self.wakes + 2 * self.machine_events);
-        // Each launch starts at least one instance, and none of them ends.
+        // Each launch starts one instance, and none of them ends.
         assert!((1..=MAX as i64).contains(&self.launches));
     }
 }

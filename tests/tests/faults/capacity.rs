@@ -96,13 +96,19 @@ async fn refusal_everywhere_is_reported_and_remembered(region: &Region<'_>) {
 async fn some_capacity_is_used_and_the_rest_requested_later(region: &Region<'_>) {
     let one = json!({"capacity": [{"region": CAPACITY, "available": 1}]});
     region.deployed.set_faults(&one).await;
+    let before = launch_attempts(region).await.len();
     expire_refusals(region).await;
     let served = async || region.assign("cid", "1").await.status;
     eventually("a slot", SOON, served, |status| *status == 200).await;
     region.wait_until_settled_by_events().await;
-    let calls = region.calls("RunInstances").await;
-    let taken = calls.iter().rfind(|call| call.outcome == "ok");
-    assert_eq!(taken.unwrap().params["MaxCount"], "2", "two were requested");
+    let attempts = launch_attempts(region).await.split_off(before);
+    let [mut first, mut second] = [&attempts[0], &attempts[1]].map(|attempt| &attempt[..]);
+    if first[2] != "ok" {
+        std::mem::swap(&mut first, &mut second);
+    }
+    let a = subnet(CAPACITY, 'a');
+    assert_eq!(first, ["m6i.large", &a, "ok"]);
+    assert_eq!(second, ["m6i.large", &a, NO_ROOM], "two were requested");
     assert_eq!(region.machines().await.len(), 2, "EC2 had one");
 
     region.deployed.set_faults(&json!({})).await;

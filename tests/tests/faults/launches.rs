@@ -1,6 +1,8 @@
 //! Launches that EC2 throttles, fails, answers late or not at all, and passes that die during one.
 //! Each intent is launched once, and the maximum holds.
 
+use std::collections::BTreeSet;
+
 use scaling_tests::deployed::{Deployed, SOON};
 use scaling_tests::plans::alerts_to;
 use scaling_tests::region::Region;
@@ -12,7 +14,7 @@ use crate::logged_errors::{failed_with, pass_logs};
 use crate::world::{LAUNCHES, filled};
 use scaling_tests::crashes::{expire_lease, kill_function};
 
-const MAX: usize = 14;
+const MAX: usize = 18;
 
 /// In the report of a launch with an unknown result.
 const OPEN: &str = "requested again under the same token";
@@ -20,6 +22,7 @@ const OPEN: &str = "requested again under the same token";
 pub(crate) async fn each_is_made_once(deployed: &Deployed) {
     let settings = json!({"target_free": 1, "max_instances": MAX});
     let region = filled(deployed, LAUNCHES, 1, settings).await;
+    several_are_requested_at_the_same_time(&region).await;
     throttled_launch_is_reported_and_made_later(&region).await;
     nothing_is_launched_on_a_listing_that_was_throttled(&region).await;
     denied_launch_is_reported_and_not_requested_elsewhere(&region).await;
@@ -106,6 +109,24 @@ impl<'a> OneMore<'a> {
         let machines = up(&self.region.launched().await);
         assert_eq!(machines, self.machines + 1);
     }
+}
+
+async fn several_are_requested_at_the_same_time(region: &Region<'_>) {
+    const COUNT: usize = 4;
+    const DELAY_MS: u64 = 1_500;
+    let slow = on_launches(&json!({"delay_ms": DELAY_MS}), COUNT as u32);
+    region.deployed.set_faults(&slow).await;
+    let before = region.calls("RunInstances").await.len();
+    region.set(&json!({"target_free": 1 + COUNT})).await;
+    let report = region.reconcile().await;
+    assert_eq!(report["outcome"], "done", "{report:#}");
+    let lasted = report["duration_ms"].as_u64().unwrap();
+    assert!(lasted < 3 * DELAY_MS, "{COUNT} launches took {lasted} ms");
+    region.deployed.set_faults(&json!({})).await;
+    let calls = region.calls("RunInstances").await.split_off(before);
+    let tokens: BTreeSet<_> = calls.iter().map(|it| &it.params["ClientToken"]).collect();
+    assert_eq!((calls.len(), tokens.len()), (COUNT, COUNT));
+    region.settle().await;
 }
 
 async fn throttled_launch_is_reported_and_made_later(region: &Region<'_>) {
@@ -269,7 +290,10 @@ async fn launch_of_a_dead_event_pass_is_resumed(region: &Region<'_>) {
 }
 
 async fn lost_answers_keep_the_maximum(region: &Region<'_>) {
-    let lost = on_launches(&json!("lost"), 3);
+    let left = MAX - up(&region.launched().await);
+    assert!((1..=5).contains(&left), "one batch: {left}");
+    // All three attempts of each.
+    let lost = on_launches(&json!("lost"), 3 * left as u32);
     region.deployed.set_faults(&lost).await;
     region.set(&json!({"target_free": 10 * MAX})).await;
     let report = pass_logs(region, OPEN).await;

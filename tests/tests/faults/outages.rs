@@ -24,6 +24,8 @@ pub(crate) async fn are_survived(deployed: &Deployed, engine: &mut Engine, table
     let mut users = RegionUsers { region, count: 0 };
     ec2::users_are_served_from_the_buffer_while_it_is_down(&mut users).await;
     users.assert_at_rest_with_a_full_buffer().await;
+    hasura::transient_errors_are_asked_once_more(&mut users).await;
+    users.assert_at_rest_with_a_full_buffer().await;
     hasura::no_instance_is_lost_while_it_is_down(&mut users, engine).await;
     users.assert_at_rest_with_a_full_buffer().await;
     dynamodb::events_wait_while_it_is_down(&mut users, table).await;

@@ -7,7 +7,7 @@ use shared::model::ReplicaAnswer;
 
 use crate::{LIMIT, api, ask, unknown_reason, unknown_reason_in_time};
 
-const NO_ANSWER: &str = "no answer within 500ms";
+const NO_ANSWER: &str = "no answer within 0.5 s";
 
 #[tokio::test]
 async fn hanging_replica_is_unknown_after_the_limit() {

@@ -1,7 +1,10 @@
 //! Valid answers of replicas.
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use scaling_tests::replica_server::{Behavior, ReplicaServer};
 use shared::model::ReplicaAnswer;
 use shared::replicas::ReplicaStatusApi as _;
@@ -76,4 +79,27 @@ async fn ipv6_replica_is_polled() {
         .ask(&api(server.port), IpAddr::V6(Ipv6Addr::LOCALHOST))
         .await;
     assert_eq!(answer, HEALTHY);
+}
+
+/// An answer with a body in a content coding, as servers and caches send that compress whatever was
+/// requested.
+pub(crate) fn in_coding(coding: &str, body: &[u8]) -> Behavior {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    Behavior::Sends([head.as_bytes(), body].concat())
+}
+
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+#[tokio::test]
+async fn answer_that_is_compressed_unasked_is_decoded() {
+    let body = br#"{"termination": false, "capacity": 3}"#;
+    assert_eq!(poll(in_coding("gzip", &gzip(body))).await, HEALTHY);
+    assert_eq!(poll(in_coding("identity", body)).await, HEALTHY);
 }

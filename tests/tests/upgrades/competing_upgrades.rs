@@ -24,7 +24,8 @@ pub(crate) async fn newer_upgrade_wins(deployed: &Deployed) {
     let answer = deployed.assign("ann", &request).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 
-    fleet.publish(NEW).await;
+    // Until the app version names it, no image becomes current, however quickly it is warm.
+    fleet.publish(OLD).await;
     let (second, third) = (fleet.image(2), fleet.image(3));
     join(fleet.ask(&second, NEW), fleet.ask(&third, NEW)).await;
     let images = fleet.images().await;
@@ -45,6 +46,7 @@ pub(crate) async fn newer_upgrade_wins(deployed: &Deployed) {
     assert_eq!(failed.state, "FAILED");
     let newer = format!("a newer upgrade was asked for, to {}", fleet.image(3));
     assert_eq!(failed.reason, Some(newer));
+    fleet.publish(NEW).await;
     fleet.until(3, "CURRENT").await;
     fleet.until(1, "RETIRED").await;
     region.settle().await;

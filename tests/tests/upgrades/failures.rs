@@ -39,6 +39,8 @@ async fn never_comes_up(deployed: &Deployed) {
     assert_only_the_old_image_is_left(&fleet, &sound).await;
 
     // Requesting the same image again is a new attempt, and an operator's cancellation is final.
+    // Its instances did not come up: without this, what they were launched from rests for minutes.
+    deployed.forget_refusals().await;
     fleet.ask(&fleet.image(2), NEW).await;
     let pass = async || {
         region.scheduled().await;

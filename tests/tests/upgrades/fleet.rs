@@ -54,6 +54,9 @@ impl<'a> Fleet<'a> {
             ("max_instances", json!(20)),
             ("scale_up_step", json!(0)),
             ("scale_down_step", json!(0)),
+            // Sessions last a second here, and that is the norm.
+            ("quick_end_seconds", json!(0)),
+            ("replacements_per_minute", json!(0)),
             ("launch_choices", json!([choice])),
             (
                 "security_groups",

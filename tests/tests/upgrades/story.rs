@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::future::join4;
 use scaling_tests::deployed::{Deployed, SOON};
 use scaling_tests::wait::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clients::Clients;
 use crate::fleet::{Fleet, NEW, OLD, Seen, TARGET};
@@ -49,7 +49,14 @@ pub(crate) async fn under_constant_assigning(deployed: &Deployed) {
     };
     let is_empty = |seen: &Seen| seen.instances == 0;
     eventually("the old image is empty", SOON, observe, is_empty).await;
-    fleet.region.settle().await;
+    // Users who were refused are demand until they have left the line.
+    let rests = async || {
+        fleet.region.scheduled().await;
+        fleet.region.settle().await;
+        fleet.region.plan().await
+    };
+    let is_empty = |plan: &Value| plan["steps"] == json!([]);
+    eventually("nothing is left to do", SOON, rests, is_empty).await;
     fleet.region.assert_invariants().await;
     let image = fleet.state(2).await.unwrap();
     assert_eq!((image.state.as_str(), image.free), ("CURRENT", TARGET));

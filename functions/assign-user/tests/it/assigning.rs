@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use assign_user::request::LocalDev;
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN_SECRET, Reply, Request, SLOT, World};
+use crate::support::{Reply, Request, SLOT, TOKEN, World};
 
 #[tokio::test]
 async fn user_with_a_token_gets_a_slot() {
@@ -26,7 +26,8 @@ async fn assignment_takes_one_database_request() {
     world.send(&Request::good()).await;
     let requests = world.hasura.requests();
     assert_eq!(requests.len(), 1);
-    assert_eq!(requests[0].admin_secret.as_deref(), Some(ADMIN_SECRET));
+    let bearer = format!("Bearer {TOKEN}");
+    assert_eq!(requests[0].authorization.as_deref(), Some(bearer.as_str()));
     let expected = json!({
         "user_id": "auth0|ada",
         "session_id": "1660000000000",
@@ -73,7 +74,6 @@ async fn refusal_is_a_503_with_its_name() {
         "USER_ALREADY_ACTIVE",
         "REGION_NOT_ENABLED",
         "COMMIT_HASH_MISMATCH",
-        "NO_INSTANCE_AVAILABLE",
     ] {
         world.hasura.then(Reply::refused(name));
         let answer = world.send(&Request::good()).await;
@@ -84,11 +84,21 @@ async fn refusal_is_a_503_with_its_name() {
 }
 
 #[tokio::test]
+async fn region_without_an_image_is_a_fault_of_the_service() {
+    let world = World::new().await;
+    world.hasura.then(Reply::refused("NO_IMAGE_SERVED"));
+    let answer = world.send(&Request::good()).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.body["error"], "SERVICE_UNAVAILABLE");
+}
+
+#[tokio::test]
 async fn repeated_request_gets_the_same_slot() {
     let world = World::new().await;
     let repeated = json!({
         "outcome": "ALREADY_ASSIGNED", "slot_id": SLOT, "ip_addr": "198.51.100.7",
         "region": "us-west-2", "instance_id": "i-1", "app_version": null, "app_client_sha": null,
+        "nearest": null, "waited_seconds": 0.25,
     });
     world.hasura.then(Reply::row(&repeated));
     let answer = world.send(&Request::good()).await;
@@ -103,21 +113,35 @@ async fn lost_database_answer_is_requested_once_more() {
         Reply::Status(502, String::new()),
         Reply::Status(200, "<html>".into()),
         Reply::Never,
+        // PostgreSQL ended the connection, which Hasura answers with status 200.
+        Reply::Status(
+            200,
+            json!({"errors": [{
+                "message": "connection error",
+                "extensions": {"path": "$", "code": "postgres-error"},
+            }]})
+            .to_string(),
+        ),
     ] {
         world.hasura.then(lost);
         assert_eq!(world.send(&Request::good()).await.status, 200);
     }
-    assert_eq!(world.hasura.requests().len(), 6);
+    assert_eq!(world.hasura.requests().len(), 8);
 }
 
 #[tokio::test]
 async fn unreachable_database_is_a_503() {
     let world = World::new().await;
-    let refusal = json!({"errors": [{
-        "message": "database query error", "extensions": {"code": "unexpected"},
-    }]});
+    let error = |message: &str, code: &str| {
+        let error = json!({"message": message, "extensions": {"path": "$", "code": code}});
+        Reply::Status(200, json!({"errors": [error]}).to_string())
+    };
+    // Hasura does not say what it was: it may pass.
+    let unexpected = error("database query error", "unexpected");
+    let invalid = error("field 'assign_slot' not found", "validation-failed");
     let unknown = json!({"outcome": "SOMETHING_NEW"});
     let incomplete = json!({"outcome": "ASSIGNED", "slot_id": null});
+    let nowhere = json!({"outcome": "NO_INSTANCE_AVAILABLE", "place": 0, "line_seconds": 15});
     for (replies, requests) in [
         (
             vec![
@@ -126,9 +150,11 @@ async fn unreachable_database_is_a_503() {
             ],
             2,
         ),
-        (vec![Reply::Status(200, refusal.to_string())], 1),
+        (vec![unexpected.clone(), unexpected], 2),
+        (vec![invalid], 1),
         (vec![Reply::row(&unknown)], 1),
         (vec![Reply::row(&incomplete)], 1),
+        (vec![Reply::row(&nowhere)], 1),
         (
             vec![Reply::Status(
                 200,

@@ -52,7 +52,7 @@ async fn oversized_body_is_rejected_before_any_request() {
 #[tokio::test]
 async fn invalid_body_is_rejected_with_its_field() {
     let world = World::new().await;
-    let fields: [(&str, Value); 9] = [
+    let fields: [(&str, Value); 15] = [
         ("regions", Value::Null),
         ("regions", json!([])),
         ("regions", json!("us-east-1")),
@@ -62,6 +62,12 @@ async fn invalid_body_is_rejected_with_its_field() {
         ("session_id", json!(1.5)),
         ("user_email", json!(["a"])),
         ("version", json!(3)),
+        ("wait_seconds", json!(21)),
+        ("wait_seconds", json!(-1)),
+        ("wait_seconds", json!(1.5)),
+        ("wait_seconds", json!("5")),
+        ("wait_seconds", json!(true)),
+        ("wait_seconds", json!([])),
     ];
     for (field, value) in fields {
         let answer = world.send(&Request::good().field(field, value)).await;
@@ -136,6 +142,10 @@ async fn errors_have_the_headers_for_pages() {
         let answer = world.send(request).await;
         assert_eq!(
             answer.headers["access-control-allow-origin"], "*",
+            "{answer:?}"
+        );
+        assert_eq!(
+            answer.headers["access-control-expose-headers"], "retry-after",
             "{answer:?}"
         );
     }

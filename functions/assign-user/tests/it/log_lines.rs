@@ -4,17 +4,18 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
+use startup::config::Stage;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{ADMIN_SECRET, Reply, Request, Token, World};
+use crate::support::{Reply, Request, SLOT, TOKEN, Token, World};
 
 /// Everything that is logged on this thread, at every level.
 #[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn start() -> (Self, DefaultGuard) {
+    pub(crate) fn start() -> (Self, DefaultGuard) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
@@ -24,12 +25,12 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
     #[track_caller]
-    fn says(&self, words: &[&str]) {
+    pub(crate) fn says(&self, words: &[&str]) {
         let text = self.text();
         let found = text
             .lines()
@@ -57,35 +58,59 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[tokio::test]
-async fn slot_outside_of_the_nearest_region_is_logged() {
+async fn slot_outside_of_the_nearest_enabled_region_is_logged() {
     let world = World::new().await;
     let (log, _guard) = Log::start();
     world.send(&Request::good()).await;
-    assert!(!log.text().contains("outside of the user's nearest region"));
+    // The nearest region of this request, us-east-1, is disabled.
+    let of_next = json!({
+        "outcome": "ASSIGNED", "slot_id": SLOT, "ip_addr": "198.51.100.7", "region": "us-west-2",
+        "instance_id": "i-1", "app_version": null, "app_client_sha": null, "nearest": "us-west-2",
+        "waited_seconds": 0,
+    });
+    world.hasura.then(Reply::row(&of_next));
+    world.send(&Request::good()).await;
+    assert!(!log.text().contains("outside of the user's nearest"));
     world.hasura.then(Reply::assigned("us-west-2"));
     world.send(&Request::good()).await;
     log.says(&[
-        "outside of the user's nearest region",
+        "outside of the user's nearest enabled region",
         "us-east-1",
         "us-west-2",
     ]);
 }
 
 #[tokio::test]
-async fn outdated_client_is_distinguished_from_a_mismatch() {
-    let world = World::new().await;
-    for (version, level, words) in [
-        (json!("3.0.9"), "INFO", "must be updated"),
-        (json!("3.1.0"), "ERROR", "no image serves this client"),
-        (json!("4"), "ERROR", "no image serves this client"),
-        (json!("?"), "ERROR", "no image serves this client"),
-        (json!(null), "ERROR", "no image serves this client"),
+async fn mismatch_is_an_error_in_production_unless_the_client_is_older() {
+    const OLDER: &str = "must be updated";
+    const UNSERVED: &str = "no image serves this client";
+    let mut world = World::new().await;
+    for (stage, version, level, words) in [
+        (Stage::Production, json!("3.0.9"), "INFO", OLDER),
+        (Stage::Production, json!("3.1.0-rc.2"), "INFO", OLDER),
+        (Stage::Production, json!("3.1.0"), "ERROR", UNSERVED),
+        (Stage::Production, json!("4"), "ERROR", UNSERVED),
+        (Stage::Production, json!("?"), "ERROR", UNSERVED),
+        (Stage::Production, json!(null), "ERROR", UNSERVED),
+        (Stage::Other, json!("3.0.9"), "INFO", OLDER),
+        (Stage::Other, json!("3.1.0"), "WARN", UNSERVED),
+        (Stage::Other, json!(null), "WARN", UNSERVED),
     ] {
+        world.function.stage = stage;
         let (log, _guard) = Log::start();
         world.hasura.then(Reply::refused("COMMIT_HASH_MISMATCH"));
         world.send(&Request::good().field("version", version)).await;
         log.says(&[level, words]);
     }
+}
+
+#[tokio::test]
+async fn region_without_an_image_is_an_error_in_the_log() {
+    let world = World::new().await;
+    let (log, _guard) = Log::start();
+    world.hasura.then(Reply::refused("NO_IMAGE_SERVED"));
+    world.send(&Request::good()).await;
+    log.says(&["ERROR", "no image is CURRENT"]);
 }
 
 #[tokio::test]
@@ -134,7 +159,7 @@ async fn secrets_and_tokens_are_not_logged() {
         log.contains("assigned") && log.contains("assignment failed"),
         "{log}"
     );
-    assert!(!log.contains(ADMIN_SECRET), "{log}");
+    assert!(!log.contains(TOKEN), "{log}");
     for part in tokens.iter().flat_map(|token| token.split('.')) {
         assert!(!log.contains(part), "`{part}` in\n{log}");
     }

@@ -11,6 +11,10 @@
 mod assigning;
 mod events;
 mod http_rules;
+mod key_check;
+mod key_sets;
+mod line;
+mod log_levels;
 mod log_lines;
 mod robustness;
 mod support;

@@ -1,6 +1,7 @@
 //! Every input is answered with a slot or a client error, never with a server error.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use assign_user::AssignUser;
 use assign_user::auth::TokenVerifier;
@@ -10,15 +11,17 @@ use assign_user::request::LocalDev;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use shared::assign::{AssignOutcome, AssignRequest, Assigner, Assignment};
 use shared::db::DbError;
 use startup::SystemClock;
+use startup::config::Stage;
 use tokio::runtime::Runtime;
 
-use crate::support::{AUDIENCE, Answer, ISSUER, Provider, Request};
+use crate::support::{AUDIENCE, Answer, ISSUER, KEYS_KEPT, Provider, Request};
 
 /// Assigns a slot, and panics at values that Postgres would reject.
 struct EverFree;
@@ -37,6 +40,8 @@ impl Assigner for EverFree {
             region: request.regions[0].clone(),
             instance_id: "i-1".into(),
             repeated: false,
+            nearest: None,
+            waited: SignedDuration::ZERO,
         }))
     }
 }
@@ -50,19 +55,23 @@ static FUNCTION: LazyLock<(Runtime, AssignUser<EverFree>)> = LazyLock::new(|| {
         .unwrap();
     let provider = runtime.block_on(Provider::start());
     let http = http_client::client().unwrap();
-    let keys = KeyCache::new(http, provider.url.parse().unwrap(), Arc::new(SystemClock));
+    let url = provider.url.parse().unwrap();
+    let keys = KeyCache::new(http, url, KEYS_KEPT, Arc::new(SystemClock));
     let function = AssignUser {
         assigner: EverFree,
         tokens: TokenVerifier::new(keys, ISSUER, AUDIENCE),
         origins: AllowedOrigins::parse("https://app.example").unwrap(),
         local_dev: LocalDev::Allowed,
+        stage: Stage::Production,
+        max_wait: Duration::from_secs(20),
+        clock: Arc::new(SystemClock),
     };
     (runtime, function)
 });
 
 fn handle(event: Value) -> Answer {
     let (runtime, function) = &*FUNCTION;
-    Answer::read(&runtime.block_on(function.handle(event)))
+    Answer::read(&runtime.block_on(function.handle(event, Timestamp::MAX)))
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -90,6 +99,7 @@ fn almost_good_body() -> impl Strategy<Value = Value> {
         Just("user_email"),
         Just("version"),
         Just("session_id"),
+        Just("wait_seconds"),
     ];
     let texts = vec(any::<String>(), 0..4).prop_map(Value::from);
     let value = prop_oneof![any_json(), texts, any::<String>().prop_map(Value::from)];

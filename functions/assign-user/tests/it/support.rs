@@ -15,17 +15,24 @@ use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use axum::Router;
 use axum::http::HeaderMap;
 use hasura_adapter::{HasuraAssigner, HasuraClient, HasuraSettings};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use startup::config::Stage;
 use testing::FakeClock;
 use tokio::net::TcpListener;
 
-pub use hasura::{ADMIN_SECRET, Hasura, Reply, SLOT};
-pub use identity::{AUDIENCE, ISSUER, Provider, Token, ec_jwk, now, rsa_jwk, rsa_public_key};
+pub use hasura::{Hasura, Reply, SLOT, TOKEN};
+pub use identity::{
+    AUDIENCE, ISSUER, Provider, Token, ec_jwk, now, other_rsa_jwk, rsa_jwk, rsa_public_key,
+    signed_modulus,
+};
 
 /// Long enough for loopback on a busy machine.
 const PATIENT: Duration = Duration::from_secs(30);
+
+/// How long keys are used after their fetch.
+pub const KEYS_KEPT: SignedDuration = SignedDuration::from_mins(40);
 
 /// The function with its fakes.
 #[derive(Debug)]
@@ -33,7 +40,7 @@ pub struct World {
     pub provider: Provider,
     pub hasura: Hasura,
     pub function: AssignUser<HasuraAssigner>,
-    clock: Arc<FakeClock>,
+    pub clock: Arc<FakeClock>,
 }
 
 impl World {
@@ -49,16 +56,20 @@ impl World {
         let http = http_client::client().unwrap();
         let settings = HasuraSettings {
             url: hasura.url.clone(),
-            admin_secret: SecretString::from(ADMIN_SECRET),
+            token: SecretString::from(TOKEN),
             timeout,
         };
         let client = HasuraClient::new(http.clone(), &settings).unwrap();
-        let keys = KeyCache::new(http, provider.url.parse().unwrap(), clock.clone());
+        let url = provider.url.parse().unwrap();
+        let keys = KeyCache::new(http, url, KEYS_KEPT, clock.clone());
         let function = AssignUser {
             assigner: HasuraAssigner::new(client, 3, "dev"),
             tokens: TokenVerifier::new(keys, ISSUER, AUDIENCE),
             origins: AllowedOrigins::Any,
             local_dev: LocalDev::Allowed,
+            stage: Stage::Production,
+            max_wait: Duration::ZERO,
+            clock: clock.clone(),
         };
         Self {
             provider,
@@ -74,7 +85,11 @@ impl World {
     }
 
     pub async fn send(&self, request: &Request) -> Answer {
-        Answer::read(&self.function.handle(request.event()).await)
+        self.send_event(request.event()).await
+    }
+
+    pub async fn send_event(&self, event: Value) -> Answer {
+        Answer::read(&self.function.handle(event, Timestamp::MAX).await)
     }
 
     /// A valid request with this token.

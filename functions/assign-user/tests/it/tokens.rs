@@ -3,8 +3,9 @@
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
+use crate::log_lines::Log;
 use crate::support::{
-    AUDIENCE, Answer, Request, Token, World, ec_jwk, now, rsa_jwk, rsa_public_key,
+    AUDIENCE, Answer, KEYS_KEPT, Request, Token, World, ec_jwk, now, rsa_jwk, rsa_public_key,
 };
 
 #[track_caller]
@@ -279,37 +280,117 @@ async fn unknown_key_causes_fetches_at_a_bounded_rate() {
 }
 
 #[tokio::test]
-async fn revoked_key_stops_working() {
+async fn withdrawn_key_stops_working() {
     let world = World::new().await;
     let token = Token::of("auth0|ada").rs256();
     assert_eq!(world.send_token(&token).await.status, 200);
     world.provider.has(&[ec_jwk("ec-1")]);
+    world.pass(899);
     assert_eq!(world.send_token(&token).await.status, 200);
-    world.pass(3600);
+    world.pass(1);
     refused(&world.send_token(&token).await, "unknown key");
 }
 
 #[tokio::test]
-async fn old_keys_are_used_while_the_provider_is_down() {
+async fn withdrawn_key_is_refused_as_soon_as_a_set_without_it_is_fetched() {
+    let world = World::new().await;
+    let token = Token::of("auth0|eve").rs256();
+    assert_eq!(world.send_token(&token).await.status, 200);
+    world.provider.has(&[ec_jwk("ec-1")]);
+    world.pass(31);
+    // Another user's token has a key that is new here.
+    let other = Token::of("auth0|ada").header("kid", "ec-2").rs256();
+    refused(&world.send_token(&other).await, "unknown key");
+    refused(&world.send_token(&token).await, "unknown key");
+}
+
+#[tokio::test]
+async fn set_without_usable_keys_withdraws_all() {
+    for keys in [
+        json!([]),
+        json!([{"kty": "oct", "kid": "rsa-1", "k": "AQAB"}]),
+    ] {
+        let world = World::new().await;
+        let token = Token::of("auth0|eve").rs256();
+        assert_eq!(world.send_token(&token).await.status, 200);
+        let (log, _guard) = Log::start();
+        world
+            .provider
+            .answers(200, json!({ "keys": keys }).to_string());
+        world.pass(900);
+        for _ in 0..2 {
+            world
+                .send_token(&token)
+                .await
+                .is(503, "SERVICE_UNAVAILABLE");
+        }
+        log.says(&[
+            "ERROR",
+            "key fetch from JWKS_URL failed",
+            "there are no keys",
+        ]);
+        world.provider.has(&[rsa_jwk("rsa-1")]);
+        world.pass(1);
+        assert_eq!(world.send_token(&token).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn old_keys_are_used_for_a_while_when_the_provider_is_down() {
     let world = World::new().await;
     let token = Token::of("auth0|ada").rs256();
     assert_eq!(world.send_token(&token).await.status, 200);
-    for (status, body) in [(500, ""), (200, "<html>"), (200, r#"{"keys": []}"#)] {
+    for (status, body) in [(500, ""), (200, "<html>"), (200, r#"{"jwks_uri": "x"}"#)] {
         world.provider.answers(status, body);
-        world.pass(3600);
+        world.pass(KEYS_KEPT.as_secs() / 4);
         assert_eq!(
             world.send_token(&token).await.status,
             200,
             "{status} {body}"
         );
     }
-    assert_eq!(world.provider.fetches(), 4);
     // Only the unreachable provider knows whether this key exists.
     let unknown = Token::of("auth0|ada").header("kid", "new").rs256();
     world
         .send_token(&unknown)
         .await
         .is(503, "SERVICE_UNAVAILABLE");
+}
+
+/// The provider may have withdrawn the key, and nobody can tell.
+#[tokio::test]
+async fn withdrawn_key_works_for_a_bounded_time_while_the_provider_is_unreachable() {
+    let world = World::new().await;
+    let token = Token::of("auth0|eve").rs256();
+    assert_eq!(world.send_token(&token).await.status, 200);
+    world.provider.answers(500, "");
+    let (log, _guard) = Log::start();
+    // Users ask all the time, so that it is not idle.
+    let minutes = KEYS_KEPT.as_mins();
+    for minute in 1..minutes {
+        world.pass(60);
+        let answer = world.send_token(&token).await;
+        assert_eq!(answer.status, 200, "after {minute} minutes");
+    }
+    log.says(&["ERROR", "key fetch from JWKS_URL failed", "are used until"]);
+    for _ in minutes..minutes + 60 {
+        world.pass(60);
+        world
+            .send_token(&token)
+            .await
+            .is(503, "SERVICE_UNAVAILABLE");
+    }
+    log.says(&[
+        "ERROR",
+        "key fetch from JWKS_URL failed",
+        "every user gets SERVICE_UNAVAILABLE",
+    ]);
+
+    world.provider.has(&[rsa_jwk("rsa-2")]);
+    world.pass(1);
+    refused(&world.send_token(&token).await, "unknown key");
+    let renewed = Token::of("auth0|ada").header("kid", "rsa-2").rs256();
+    assert_eq!(world.send_token(&renewed).await.status, 200);
 }
 
 #[tokio::test]

@@ -116,8 +116,10 @@ fn instances(page: &RegionPage) -> Vec<InstanceRow> {
         let since = |at: Option<Timestamp>, what: &str| {
             at.map(|at| format!("{what} {}", distance(now, at)))
         };
+        let says = instance.leave_reason.as_ref();
         let notes = [
             instance.notice.map(|notice| format!("EC2: {notice}")),
+            says.map(|says| format!("its agent wants to leave: {says}")),
             since(instance.draining_since, "draining since"),
             since(instance.missing_since, "not listed by EC2 since"),
         ];

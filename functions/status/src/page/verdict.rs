@@ -1,7 +1,8 @@
 //! Whether users get a slot in a region now, and if not, why.
 
 use jiff::Timestamp;
-use shared::model::{CapacityRefusal, ImageState};
+use shared::model::{ImageState, Refusal};
+use shared::overview::ImageOverview;
 
 use super::sentences::{self, Kind};
 use super::words::{clock, count, distance, short_sha, span};
@@ -85,9 +86,21 @@ impl Buffer {
 impl Verdict {
     pub(super) fn of(region: &RegionStatus, now: Timestamp) -> Self {
         let buffer = Buffer::of(region);
-        let (tone, text) = tone(region, buffer);
+        let unserved = unserved(region);
+        let (tone, text) = match &unserved {
+            Some(unserved) => (unserved.tone, unserved.text),
+            None => tone(region, buffer),
+        };
         let reasons = match tone {
-            Tone::Low | Tone::Out => reasons(region, buffer, now),
+            Tone::Low | Tone::Out => {
+                let is_short = buffer.free.is_none_or(|free| free < buffer.target);
+                let of_buffer = is_short.then(|| reasons(region, buffer, now));
+                let unserved = unserved.map(|unserved| unserved.reason);
+                unserved
+                    .into_iter()
+                    .chain(of_buffer.into_iter().flatten())
+                    .collect()
+            }
             // They matter when slots run low.
             Tone::Good => region.refusals.iter().map(refused).collect(),
             Tone::Off | Tone::Unknown => Vec::new(),
@@ -99,6 +112,54 @@ impl Verdict {
             warnings: warnings(region, now),
         }
     }
+}
+
+/// Users of the clients that the app version names get no slot, however many are free.
+struct Unserved {
+    tone: Tone,
+    text: &'static str,
+    reason: String,
+}
+
+/// Whether no image that is served was built for the app version. None where no image is served at
+/// all, which is worse.
+fn unserved(region: &RegionStatus) -> Option<Unserved> {
+    let client_sha = region.upgrade.app_client_sha.as_ref()?;
+    let mut served = region.images.iter().filter(|image| image.is_served());
+    let has_image = served.clone().next().is_some();
+    let is_counted = region.enabled && region.instances.is_some();
+    if !is_counted || !has_image || served.any(|image| image.client_sha == *client_sha) {
+        return None;
+    }
+    let sha = short_sha(client_sha.as_str());
+    let named = |image: &&ImageOverview| image.client_sha == *client_sha && image.state.is_some();
+    let named: Vec<_> = region.images.iter().filter(named).collect();
+    let warms = |image: &&&ImageOverview| image.state == Some(ImageState::Warming);
+    if let Some(image) = named.iter().find(warms) {
+        return Some(Unserved {
+            tone: Tone::Low,
+            text: "Clients of the app version get no slot before their image is current",
+            reason: format!(
+                "the app version names {sha}, and {} still warms",
+                image.image
+            ),
+        });
+    }
+    let remedy = "correct app_versions.client_sha, or request an image for it";
+    let reason = match named.first().and_then(|image| Some((image, image.state?))) {
+        Some((image, state)) => {
+            format!(
+                "the app version names {sha}, and {} is {state}: {remedy}",
+                image.image
+            )
+        }
+        None => format!("no image here was built for {sha}, which the app version names: {remedy}"),
+    };
+    Some(Unserved {
+        tone: Tone::Out,
+        text: "No slot for clients of the app version",
+        reason,
+    })
 }
 
 fn tone(region: &RegionStatus, buffer: Buffer) -> (Tone, &'static str) {
@@ -134,30 +195,49 @@ fn reasons(region: &RegionStatus, buffer: Buffer, now: Timestamp) -> Vec<String>
     {
         // The refusals above say more than a sentence about missing capacity.
         let is_known = |text: &str| !region.refusals.is_empty() && text.contains("no capacity");
+        // So do the warnings about settings, which the last pass may have found, too.
+        let warned = setting_problems(region);
+        let is_warned = |text: &str| warned.iter().any(|warning| text.starts_with(warning));
         let of_launches = sentences::of(&last.past).into_iter().filter(|sentence| {
             (sentence.kind == Kind::Problem || sentence.limits_launches)
                 && !is_known(&sentence.text)
+                && !is_warned(&sentence.text)
         });
         reasons.extend(of_launches.map(|sentence| sentence.text));
     }
-    if reasons.is_empty() && !region.paused && region.stale != Some(true) {
+    let may_launch = region.setting_problems.is_empty() && !region.paused;
+    if reasons.is_empty() && may_launch && region.stale != Some(true) {
         reasons.push("the next pass launches the missing instances".to_owned());
     }
     reasons
 }
 
-pub(super) fn refused(refusal: &CapacityRefusal) -> String {
+pub(super) fn refused(refusal: &Refusal) -> String {
+    let image = refusal.image.as_ref();
+    let image = image.map(|image| format!(" on image {image}"));
+    let why = match refusal.why.as_str() {
+        "" => "no capacity",
+        why => why,
+    };
     format!(
-        "EC2 has no capacity for {}{} in {}: the next attempt is after {}",
-        refusal.instance_type,
-        if refusal.spot { " (spot)" } else { "" },
-        refusal.subnet_id,
+        "{}{}: {why}; the next launch there is after {}",
+        refusal.pool,
+        image.unwrap_or_default(),
         clock(refusal.until)
     )
 }
 
+/// What is wrong with the region's row now, whatever the last pass found. As a pass writes it.
+fn setting_problems(region: &RegionStatus) -> Vec<String> {
+    let row = &region.region;
+    let problems = region.setting_problems.iter();
+    problems
+        .map(|problem| format!("table `regions`, row {row}, {problem}"))
+        .collect()
+}
+
 fn warnings(region: &RegionStatus, now: Timestamp) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings = setting_problems(region);
     if region.paused {
         warnings.push("paused: nothing is launched, drained or terminated here".to_owned());
     }
@@ -182,8 +262,12 @@ fn warnings(region: &RegionStatus, now: Timestamp) -> Vec<String> {
     }
     if region.waiting > 0 {
         let users = count(region.waiting, "user");
+        warnings.push(format!("{users} asked for a slot and got none yet"));
+    }
+    if let Some(until) = region.no_capacity_until {
         warnings.push(format!(
-            "{users} requested a slot in the last minute and got none"
+            "nothing can be launched until {}: users in line are demand in their next region",
+            clock(until)
         ));
     }
     warnings
@@ -197,7 +281,7 @@ pub(super) fn next_step(region: &RegionStatus, warming: &WarmingImage, now: Time
         match (warming.starting, next_attempt) {
             (starting @ 1.., _) => format!("{} start", count(starting, "slot")),
             (0, Some(at)) => format!(
-                "EC2 has no capacity, and the next attempt is after {}",
+                "its launch choices rest, and the next launch is after {}",
                 clock(at)
             ),
             (0, None) => "its instances are launched".to_owned(),

@@ -11,7 +11,7 @@ use super::Visit;
 use super::chart::{Chart, Frame, Keep, Line};
 use super::sentences::{self, Sentence};
 use super::verdict::{Buffer, Tone, Verdict, next_step};
-use super::words::{clock, distance, full, short_sha};
+use super::words::{clock, distance, full, short_sha, span};
 use crate::model::{DecisionStatus, Past, RegionStatus};
 
 const FREE: Line = Line {
@@ -49,7 +49,8 @@ pub(super) struct RegionView {
     pub(super) target: u32,
     pub(super) starting: u32,
     pub(super) sessions: u32,
-    pub(super) waiting: u32,
+    /// Users in line, for how long the first of them has been, and when the last may expect a slot.
+    pub(super) line: Option<String>,
     pub(super) live: u32,
     pub(super) max: u32,
     pub(super) machines: &'static str,
@@ -133,7 +134,7 @@ impl RegionView {
             target: buffer.target,
             starting: buffer.starting,
             sessions: region.occupied.unwrap_or_default(),
-            waiting: region.waiting,
+            line: line(region),
             live,
             max: region.settings.max_instances,
             machines: if has_rows { "instances" } else { "replicas" },
@@ -162,6 +163,24 @@ impl RegionView {
         let reasons = self.reasons.iter().take(2).cloned();
         all.chain(reasons).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// All lines of the region as one.
+fn line(region: &RegionStatus) -> Option<String> {
+    let lines = &region.lines;
+    let users: u32 = lines.iter().map(|line| line.users).sum();
+    let seconds = lines.iter().map(|line| line.longest_wait_seconds).max()?;
+    let longest = span(SignedDuration::from_secs(seconds));
+    let estimates: Option<Vec<_>> = lines
+        .iter()
+        .map(|line| line.last_estimate_seconds)
+        .collect();
+    let last = estimates
+        .and_then(|estimates| estimates.into_iter().max())
+        .map_or("unknown".to_owned(), |seconds| {
+            format!("in {}", span(SignedDuration::from_secs(seconds.into())))
+        });
+    Some(format!("{users}, longest {longest}, last {last}"))
 }
 
 /// What passes observed, and the current state: the last pass may be a minute old.

@@ -2,9 +2,10 @@
 
 use jiff::SignedDuration;
 use serde_json::json;
+use shared::db::DbError;
 use testing::region_overview;
 
-use crate::support::{Answer, STALE_SECONDS, World};
+use crate::support::{Answer, STALE_SECONDS, World, request};
 
 fn is_stale(answer: &Answer) {
     assert_eq!(answer.status, 503, "{answer:#?}");
@@ -27,6 +28,7 @@ async fn region_is_stale_when_its_newest_decision_is_too_old() {
     assert_eq!(status["regions"][0]["stale"], true);
     let fresh = region_overview("us-east-1").now - SignedDuration::from_secs(5);
     world.decide("us-east-1", 2, fresh);
+    world.clock.advance(SignedDuration::from_secs(5));
     is_healthy(&world.get("/healthz").await);
 }
 
@@ -58,13 +60,16 @@ async fn disabled_or_paused_region_is_not_stale() {
 }
 
 #[tokio::test]
-async fn service_without_regions_is_healthy() {
+async fn service_without_regions_says_so() {
     let world = World::of([]);
-    is_healthy(&world.get("/healthz").await);
+    let answer = world.get("/healthz").await;
+    assert_eq!(answer.status, 503, "{answer:#?}");
+    let says = "no region is set up: insert a row into the table `regions`";
+    assert_eq!(answer.body, json!({"status": 0, "problem": says}));
     let status = world.get("/").await.body;
     assert_eq!(
         status,
-        json!({"status": 1, "isMaster": true, "now": null, "stale_seconds": 180, "stale": [],
+        json!({"status": 0, "isMaster": true, "now": null, "stale_seconds": 180, "stale": [],
             "regions": []})
     );
 }
@@ -80,4 +85,49 @@ async fn stale_regions_are_named() {
     }
     let answer = world.get("/healthz").await;
     assert_eq!(answer.body["stale"], json!(["ap-south-1", "us-east-1"]));
+}
+
+#[tokio::test]
+async fn health_counts_no_instances_and_is_read_once_in_five_seconds() {
+    let world = World::decided(10);
+    // Strangers, all at once.
+    for _ in 0..100 {
+        is_healthy(&world.send(request("GET", "/healthz", None)).await);
+    }
+    assert_eq!(world.requests(), (1, 1));
+    assert_eq!(world.overview.state().counted, 0);
+    world.clock.advance(SignedDuration::from_secs(4));
+    is_healthy(&world.get("/healthz").await);
+    assert_eq!(world.requests(), (1, 1));
+    world.clock.advance(SignedDuration::from_secs(1));
+    is_healthy(&world.get("/healthz").await);
+    assert_eq!(world.requests(), (2, 2));
+    assert_eq!(world.overview.state().counted, 0);
+}
+
+#[tokio::test]
+async fn failure_to_read_is_remembered_as_long() {
+    let world = World::decided(10);
+    world.overview.state().next_error = Some(DbError::Unavailable {
+        operation: "look",
+        reason: "hasura.internal refused".to_owned(),
+    });
+    for _ in 0..100 {
+        let answer = world.send(request("GET", "/healthz", None)).await;
+        assert_eq!(answer.status, 503);
+        let body = json!({"status": 0, "error": "SERVICE_UNAVAILABLE"});
+        assert_eq!(answer.body, body);
+    }
+    assert_eq!(world.requests(), (1, 0));
+    world.clock.advance(SignedDuration::from_secs(5));
+    is_healthy(&world.get("/healthz").await);
+}
+
+#[tokio::test]
+async fn session_of_a_caller_is_not_looked_up_for_health() {
+    let world = World::decided(10);
+    let mut event = request("GET", "/healthz", None);
+    event["cookies"] = json!([world.session().await]);
+    is_healthy(&world.send(event).await);
+    assert_eq!(world.requests(), (1, 1));
 }

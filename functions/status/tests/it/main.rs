@@ -8,8 +8,11 @@
 #![allow(unreachable_pub, reason = "nothing is outside of a test binary")]
 
 mod answers;
+mod doctor;
 mod events;
 mod health;
+mod log_levels;
 mod page;
 mod regions;
+mod sessions;
 mod support;

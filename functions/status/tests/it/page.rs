@@ -2,10 +2,11 @@
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::model::{CapacityRefusal, ImageState, Instance, InstanceStatus, ReplicaStatus};
-use shared::overview::RegionOverview;
+use shared::model::{ImageState, Instance, InstanceStatus, ReplicaStatus};
+use shared::overview::{ImageOverview, RegionOverview};
 use shared::report::{PassOutcome, StepResult};
 use shared::scaling::{AddressReport, Note, Reason, ReplicaView};
+use shared::settings::BadSetting;
 use testing::{NOW, at, image_overview, instance, region_overview};
 
 use crate::support::{Answer, TOKEN, World, decision, request};
@@ -101,7 +102,9 @@ async fn browser_without_token_logs_in_and_returns_to_its_page() {
     let by_header = page(&world, "/").await;
     assert!(!by_header.contains("Log out"), "there is no session to end");
 
-    let let_out = world.send(browse("POST", "/logout", None)).await;
+    let mut log_out = browse("POST", "/logout", None);
+    log_out["cookies"] = json!([cookie.split(';').next().unwrap()]);
+    let let_out = world.send(log_out).await;
     assert_eq!(let_out.status, 303);
     assert!(let_out.cookies[0].contains("Max-Age=0"), "{let_out:#?}");
 }
@@ -191,6 +194,34 @@ async fn stored_texts_are_escaped() {
     let form = world.send(event).await;
     assert_eq!(form.status, 401);
     assert!(!form.page.contains("<script>alert"), "{}", form.page);
+}
+
+/// As an agent's reason, EC2's message or an event's id may have them.
+#[tokio::test]
+async fn hidden_characters_of_stored_texts_are_shown() {
+    let evil = "left\u{202e}\u{2028}\u{2029}\u{200b}\u{1b}[31m\u{85}\u{e0041}here";
+    let mut region = region_overview("us-east-1");
+    let mut failed = image_overview("ami-2", ImageState::Failed);
+    failed.reason = Some(evil.to_owned());
+    region.images.push(failed);
+    let world = World::of([region]);
+    world.overview.state().instances = vec![Instance {
+        leave_reason: Some(evil.to_owned()),
+        ..instance("i-1")
+    }];
+    let mut past = decision("us-east-1", 1, NOW);
+    past.id = evil.to_owned();
+    past.results = vec![StepResult::failed(evil, evil)];
+    world.record(past);
+    for path in ["/", "/regions/us-east-1", "/decisions/us-east-1/1"] {
+        let page = page(&world, path).await;
+        assert!(
+            page.contains(r"left\u{202e}\u{2028}\u{2029}\u{200b}"),
+            "{path}"
+        );
+        let hidden = page.chars().filter(|c| shared::words::is_hidden(*c));
+        assert!(hidden.into_iter().all(|c| c == '\n'), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -298,6 +329,76 @@ async fn overview_says_whether_users_get_a_slot() {
 }
 
 #[tokio::test]
+async fn page_warns_of_settings_that_cannot_work_once() {
+    let problem = "item 0 (\"x\"): it must be an object";
+    let mut region = with_free(0);
+    region.problems = vec![BadSetting {
+        column: "launch_choices",
+        problem: problem.to_owned(),
+    }];
+    let reason = Reason::SettingInvalid {
+        row: "us-east-1".into(),
+        column: "launch_choices".to_owned(),
+        problem: problem.to_owned(),
+        choices_left: false,
+    };
+    // Before a pass has found it, and after.
+    let text = "table `regions`, row us-east-1, column `launch_choices`: item 0";
+    let before = shown(region.clone(), decided).await;
+    assert!(before.contains(text), "{before}");
+    assert!(!before.contains("the next pass launches"), "{before}");
+    let world = World::of([region]);
+    noted(reason)(&world);
+    let overview = crate::page::text(&page(&world, "/").await);
+    // A warning of the region, and not also a reason why slots are missing.
+    let card = format!("us-east-1 ✕ No slot is free ▲ {text}");
+    assert!(overview.contains(&card), "{overview}");
+}
+
+#[tokio::test]
+async fn app_version_that_no_image_serves_is_the_verdict() {
+    let with_another = |state: Option<ImageState>| {
+        let mut region = with_free(4);
+        region.app_client_sha = Some("new".into());
+        let images = state.map(|state| ImageOverview {
+            client_sha: "new".into(),
+            ..image_overview("ami-2", state)
+        });
+        region.images.extend(images);
+        region
+    };
+    for (state, verdict, reason) in [
+        (
+            None,
+            "✕ No slot for clients of the app version",
+            "no image here was built for new",
+        ),
+        (
+            Some(ImageState::Retired),
+            "✕ No slot for clients of the app version",
+            "ami-2 is RETIRED: correct app_versions.client_sha",
+        ),
+        (
+            Some(ImageState::Failed),
+            "✕ No slot for clients of the app version",
+            "ami-2 is FAILED",
+        ),
+        (
+            Some(ImageState::Warming),
+            "▲ Clients of the app version get no slot before their image is current",
+            "ami-2 still warms",
+        ),
+    ] {
+        let text = shown(with_another(state), decided).await;
+        assert!(text.contains(verdict) && text.contains(reason), "{text}");
+        assert!(!text.contains("Users get a slot at once"), "{text}");
+        assert!(!text.contains("launches the missing"), "{text}");
+    }
+    let served = shown(with_another(Some(ImageState::Baking)), decided).await;
+    assert!(served.contains("✓ Users get a slot at once"), "{served}");
+}
+
+#[tokio::test]
 async fn overview_names_the_region_without_slots() {
     let [mut here, mut there] = ["eu-west-1", "us-east-1"].map(region_overview);
     (here.images[0].free, there.images[0].free) = (4, 0);
@@ -349,17 +450,11 @@ async fn overview_says_why_users_get_no_slot() {
     let refused = |world: &World| {
         decided(world);
         let mut items = world.store.items();
-        let refusal = CapacityRefusal {
-            spot: true,
-            instance_type: "m6i.large".to_owned(),
-            subnet_id: "subnet-a".to_owned(),
-            until: at(90),
-        };
+        let refusal = testing::refusal(true, "m6i.large", "subnet-a", at(90));
         let refusals = &mut items.of(&"us-east-1".into()).refusals;
         refusals.insert(refusal.key(), refusal);
     };
-    let words =
-        "EC2 has no capacity for m6i.large (spot) in subnet-a: the next attempt is after 12:01:30";
+    let words = "spot m6i.large in subnet-a: no capacity; the next launch there is after 12:01:30";
     for free in [0, 4] {
         let text = shown(with_free(free), refused).await;
         assert!(text.contains(words), "{text}");
@@ -520,5 +615,20 @@ async fn replicas_are_listed_with_their_decisions() {
     assert!(
         !text.contains("sessions"),
         "replicas have no sessions: {text}"
+    );
+}
+
+#[tokio::test]
+async fn region_page_says_why_an_agent_took_its_instance_out_of_service() {
+    let world = World::of([region_overview("us-east-1")]);
+    world.decide("us-east-1", 1, NOW);
+    world.overview.state().instances = vec![Instance {
+        leave_reason: Some("the GPU is <gone>".to_owned()),
+        ..instance("i-1")
+    }];
+    let page = page(&world, "/regions/us-east-1").await;
+    assert!(
+        page.contains("its agent wants to leave: the GPU is &#60;gone&#62;"),
+        "{page}"
     );
 }

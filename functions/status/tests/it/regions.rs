@@ -3,9 +3,10 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::lock::RegionLock;
-use shared::model::{CapacityRefusal, ImageState, Intent, LaunchRequest};
+use shared::model::{DrainCause, ImageState, Intent, LaunchRequest, LaunchTally};
 use shared::report::{PassOutcome, StepResult};
 use shared::scaling::{Action, Note, Reason, Step};
+use shared::settings::BadSetting;
 use shared::store::{IntentClosure, StateStore};
 use shared::trigger::Trigger;
 use testing::{NOW, at, image_overview, region_overview};
@@ -44,6 +45,22 @@ async fn region_has_its_counts_and_last_decision() {
     assert_eq!(last["duration_ms"], 250);
     assert_eq!(last["plan"]["figures"]["free"], 3);
     assert_eq!(region["settings"]["max_instances"], 10);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_listed_with_column_and_remedy() {
+    let mut region = region_overview("us-east-1");
+    region.problems = vec![BadSetting {
+        column: "user_data_template",
+        problem: "it lacks ${AGENT_TOKEN}: add it".to_owned(),
+    }];
+    let answer = only_region(&World::of([region])).await;
+    assert_eq!(
+        answer["setting_problems"],
+        json!([{"column": "user_data_template", "problem": "it lacks ${AGENT_TOKEN}: add it"}])
+    );
+    let sound = only_region(&World::of([region_overview("us-east-1")])).await;
+    assert_eq!(sound["setting_problems"], json!([]));
 }
 
 #[tokio::test]
@@ -210,21 +227,26 @@ async fn intents_and_refusals_are_shown_without_secrets() {
             count: 3,
             capacity: 2,
             imds_hop_limit: Some(1),
+            ebs_optimized: false,
         },
     };
-    world.store.open_intent(&lease, &intent).await.unwrap();
+    let launches = LaunchTally::default();
+    world
+        .store
+        .open_intents(&lease, &[intent], &launches)
+        .await
+        .unwrap();
     for (subnet, until) in [("subnet-b", at(100)), ("subnet-c", at(0))] {
         let closing = IntentClosure {
             launch_id: "launch-0".into(),
             outcome: "no capacity".to_owned(),
-            refusal: Some(CapacityRefusal {
-                spot: false,
-                instance_type: "m6i.large".to_owned(),
-                subnet_id: subnet.to_owned(),
-                until,
-            }),
+            refusal: Some(testing::refusal(false, "m6i.large", subnet, until)),
         };
-        world.store.close_intent(&lease, &closing).await.unwrap();
+        world
+            .store
+            .close_intents(&lease, &[closing], &launches)
+            .await
+            .unwrap();
     }
     world
         .store
@@ -288,6 +310,7 @@ async fn decision_is_shown_in_full_by_its_id() {
         .map(|n| Step {
             action: Action::Drain {
                 instance: format!("i-{n}").into(),
+                cause: DrainCause::Surplus,
             },
             reason: Reason::Surplus {
                 target: 4,

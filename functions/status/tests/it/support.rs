@@ -17,6 +17,7 @@ use shared::trigger::Trigger;
 use status::StatusPage;
 use status::auth::Access;
 use status::gather::Gatherer;
+use status::health::LastHealth;
 use testing::{FakeClock, FakeOverview, FakeStore, region_overview};
 
 pub const TOKEN: &str = "the status token has 32 bytes or more";
@@ -25,6 +26,7 @@ pub const STALE_SECONDS: i64 = 180;
 pub struct World {
     pub overview: Arc<FakeOverview>,
     pub store: Arc<FakeStore>,
+    pub clock: Arc<FakeClock>,
     pub function: StatusPage,
 }
 
@@ -42,20 +44,25 @@ impl World {
     pub fn of(regions: impl IntoIterator<Item = RegionOverview>) -> Self {
         let overview = Arc::new(FakeOverview::of(regions));
         let store = Arc::new(FakeStore::default());
+        let clock = Arc::new(FakeClock::default());
         let gatherer = Gatherer {
             overview: overview.clone(),
             history: store.clone(),
+            reports: store.clone(),
             stale_after: SignedDuration::from_secs(STALE_SECONDS),
         };
         let function = StatusPage {
             access: Access::Token(SecretString::from(TOKEN)),
             gatherer,
+            health: LastHealth::default(),
+            sessions: store.clone(),
             environment: "test".to_owned(),
-            clock: Arc::new(FakeClock::default()),
+            clock: clock.clone(),
         };
         Self {
             overview,
             store,
+            clock,
             function,
         }
     }
@@ -98,6 +105,18 @@ impl World {
     /// The number of requests to the database and to DynamoDB so far.
     pub fn requests(&self) -> (usize, usize) {
         (self.overview.state().calls, self.store.items().calls.len())
+    }
+
+    /// Logs in as a browser does, and returns its cookie.
+    pub async fn session(&self) -> String {
+        let mut form = request("POST", "/login", None);
+        let encoded = TOKEN.replace(' ', "+");
+        form["body"] = json!(format!("next=%2F&token={encoded}"));
+        let answer = self.send(form).await;
+        let [cookie] = answer.cookies.as_slice() else {
+            panic!("{answer:#?}")
+        };
+        cookie.split(';').next().unwrap().to_owned()
     }
 
     /// `GET` with the token; the query may follow the path.

@@ -3,6 +3,19 @@
 --
 -- They are in `public`, which the GraphQL engine exposes to the administrator.
 -- Helper functions that clients must not call are in `internal`.
+
+-- Older versions would accept the migrations and fail at the first assign that wakes a region.
+DO $$
+BEGIN
+    IF current_setting('server_version_num')::integer < 140000 THEN
+        RAISE EXCEPTION 'PostgreSQL % is too old: the service needs version 14 or newer (date_bin)',
+            current_setting('server_version')
+            USING ERRCODE = 'feature_not_supported',
+                HINT = 'Upgrade the database, then apply the migrations again.';
+    END IF;
+END
+$$;
+
 CREATE SCHEMA internal;
 
 -- One row per region: the unit of scaling, configuration, and locking.

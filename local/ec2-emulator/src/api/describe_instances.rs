@@ -102,7 +102,9 @@ impl Filterable for InstanceView<'_> {
                     .map(|group| group.name.clone())
                     .collect();
             }
-            "ip-address" => while_connected(self.public_ip().to_string()),
+            "ip-address" => self
+                .public_ip()
+                .and_then(|address| while_connected(address.to_string())),
             "key-name" => instance.spec.key_name.clone(),
             "launch-time" => Some(instance.launched_at.to_ec2()),
             "owner-id" => Some(instance.owner_id.clone()),

@@ -45,8 +45,7 @@ pub(super) fn handle(mut call: Call<'_>) -> ApiResult {
         xml.text("availabilityZone", &subnet.zone);
         xml.text("availabilityZoneId", &subnet.zone_id);
         xml.text("defaultForAz", subnet.default_for_zone);
-        // The emulator gives every instance a public address.
-        xml.text("mapPublicIpOnLaunch", true);
+        xml.text("mapPublicIpOnLaunch", subnet.map_public_ip_on_launch);
         xml.text("assignIpv6AddressOnCreation", false);
         xml.tags(&subnet.tags);
     });

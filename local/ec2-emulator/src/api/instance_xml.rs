@@ -62,7 +62,7 @@ fn instance(xml: &mut Xml, view: InstanceView<'_>) {
         xml.text("subnetId", &instance.subnet.id);
         xml.text("vpcId", &instance.subnet.vpc_id);
         xml.text("privateIpAddress", instance.private_ip);
-        xml.text("ipAddress", view.public_ip());
+        xml.text_if_some("ipAddress", view.public_ip().as_ref());
         xml.text("sourceDestCheck", true);
     }
     groups(xml, view);
@@ -166,7 +166,7 @@ fn private_name(view: InstanceView<'_>) -> String {
         "us-east-1" => "ec2.internal".to_owned(),
         region => format!("{region}.compute.internal"),
     };
-    dns_name(view, "ip", view.instance.private_ip, &domain)
+    dns_name(view, "ip", Some(view.instance.private_ip), &domain)
 }
 
 fn public_name(view: InstanceView<'_>) -> String {
@@ -177,11 +177,16 @@ fn public_name(view: InstanceView<'_>) -> String {
     dns_name(view, "ec2", view.public_ip(), &domain)
 }
 
-/// The DNS name of an address; empty for an instance without addresses.
-fn dns_name(view: InstanceView<'_>, prefix: &str, address: Ipv4Addr, domain: &str) -> String {
-    if !view.is_connected() {
+/// The DNS name of an address; empty for an instance that does not have it.
+fn dns_name(
+    view: InstanceView<'_>,
+    prefix: &str,
+    address: Option<Ipv4Addr>,
+    domain: &str,
+) -> String {
+    let Some(address) = address.filter(|_| view.is_connected()) else {
         return String::new();
-    }
+    };
     let dashed = address.to_string().replace('.', "-");
     format!("{prefix}-{dashed}.{domain}")
 }

@@ -10,7 +10,9 @@ use super::ids::{IMAGE, SECURITY_GROUP, SUBNET};
 use super::{instance_xml, market_options, metadata_options, tags};
 use crate::error::ApiError;
 use crate::params::Params;
-use crate::world::{InstanceView, LaunchRequest, LaunchSpec, ShutdownBehavior, Tags, World};
+use crate::world::{
+    InstanceType, InstanceView, LaunchRequest, LaunchSpec, ShutdownBehavior, Tags, World,
+};
 use crate::xml::Xml;
 
 /// EC2's limit on user data, in bytes before the base64 encoding.
@@ -114,12 +116,7 @@ fn take_counts(params: &mut Params) -> Result<(u32, u32), ApiError> {
 
 fn take_instance_type(params: &mut Params) -> Result<String, ApiError> {
     let name = params.required("InstanceType")?;
-    let is_plausible = name.split_once('.').is_some_and(|(family, size)| {
-        [family, size].iter().all(|part| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        })
-    });
-    if is_plausible {
+    if InstanceType::named(&name).is_some() {
         Ok(name)
     } else {
         Err(ApiError::client(

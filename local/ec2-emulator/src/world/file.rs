@@ -51,8 +51,15 @@ pub struct Subnet {
     /// Whether a launch that names no subnet may use this one.
     #[serde(default)]
     pub default_for_zone: bool,
+    /// Whether instances get a public address, as in a public subnet.
+    #[serde(default = "public")]
+    pub map_public_ip_on_launch: bool,
     #[serde(default)]
     pub tags: Tags,
+}
+
+fn public() -> bool {
+    true
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -115,7 +122,7 @@ impl ImageState {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Architecture {
     #[default]

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use super::file::{Subnet, Tags};
 use super::ids::pseudo_random;
 use super::instance::{Instance, LaunchSpec, State, Transition};
+use super::instance_types;
 use super::offers;
 use super::region::{Region, TokenBinding, TokenKey};
 use super::resolve::Resolved;
@@ -67,6 +68,7 @@ impl World {
         }
         let spec = &request.spec;
         let resolved = region.resolve(spec, subnet)?;
+        instance_types::check_architecture(&spec.instance_type, &resolved.image)?;
         region.check_offered(&self.faults, &spec.instance_type, &resolved.subnet.zone)?;
         if spec.ebs_optimized {
             offers::check_ebs_optimized(&spec.instance_type)?;

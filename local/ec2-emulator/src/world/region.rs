@@ -196,9 +196,13 @@ impl<'a> InstanceView<'a> {
             .trim_end_matches(|c: char| c.is_ascii_lowercase())
     }
 
-    /// The Elastic IP if the instance has one, else its own public address.
-    pub fn public_ip(&self) -> Ipv4Addr {
-        self.elastic_ip.unwrap_or(self.instance.public_ip)
+    /// The Elastic IP if the instance has one, else its own public address, if its subnet assigns
+    /// one. EC2 does that after it has answered the launch.
+    pub fn public_ip(&self) -> Option<Ipv4Addr> {
+        let is_assigned =
+            self.instance.subnet.map_public_ip_on_launch && self.as_of > self.instance.launched_at;
+        let own = is_assigned.then_some(self.instance.public_ip);
+        self.elastic_ip.or(own)
     }
 
     /// The instance's tags. A terminated instance loses them some time before its id is unknown.

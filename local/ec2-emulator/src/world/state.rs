@@ -66,6 +66,10 @@ impl World {
         self.regions.get(name)
     }
 
+    pub fn region_names(&self) -> Vec<String> {
+        self.regions.keys().cloned().collect()
+    }
+
     pub fn region_mut(&mut self, name: &str) -> Option<&mut Region> {
         self.regions.get_mut(name)
     }

@@ -14,6 +14,9 @@ CREATE TABLE IF NOT EXISTS local_events.event_log (
         CHECK (state IN ('PENDING', 'DELIVERED', 'FAILED', 'DROPPED')),
     -- Number of attempts with a recorded outcome.
     tries        integer NOT NULL DEFAULT 0,
+    -- When an engine fetched the event, until its outcome is recorded. If the engine is killed, the
+    -- event waits until this is old.
+    locked_at    timestamptz,
     due_at       timestamptz NOT NULL DEFAULT now(),
     -- Whether a fault was applied. Each event gets at most one.
     disturbed    boolean NOT NULL DEFAULT false
@@ -44,10 +47,12 @@ CREATE TABLE IF NOT EXISTS local_events.deliveries (
 -- the metadata.
 DROP FUNCTION IF EXISTS local_events.capture() CASCADE;
 
+-- Hasura's `insert_event_log` does not expect the empty string that a setting has after the
+-- transaction that set it: a change by SQL in a session that Hasura used before fails
+-- (graphql-engine#7087, #8498).
 CREATE OR REPLACE FUNCTION local_events.setting(name text) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
-    -- A setting that an earlier transaction has set is an empty string, not null.
-    SELECT nullif(current_setting(name, true), '')::jsonb
+    SELECT current_setting(name, true)::jsonb
 $$;
 
 -- The columns of a row that belong in the payload. All, if `columns` is null.
@@ -72,8 +77,6 @@ BEGIN
         'session_variables', local_events.setting('hasura.session'),
         'trace_context', local_events.setting('hasura.tracecontext')
     )) RETURNING id INTO event_id;
-    -- Delivered at commit, and discarded by a rollback.
-    PERFORM pg_notify('local_events', '');
     RETURN event_id;
 END
 $$;
@@ -92,3 +95,14 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+-- Hasura's names for the same, as far as `doctor` reads them.
+CREATE SCHEMA IF NOT EXISTS hdb_catalog;
+CREATE OR REPLACE VIEW hdb_catalog.event_log AS
+    SELECT id, schema_name, table_name, trigger_name, payload,
+        state IN ('DELIVERED', 'DROPPED') AS delivered, state = 'FAILED' AS error, tries,
+        created_at::timestamp AS created_at, false AS archived
+    FROM local_events.event_log;
+CREATE OR REPLACE VIEW hdb_catalog.event_invocation_logs AS
+    SELECT seq::text AS id, trigger_name, event_id, status, started_at::timestamp AS created_at
+    FROM local_events.deliveries;

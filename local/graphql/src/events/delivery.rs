@@ -1,15 +1,15 @@
 //! The loop that delivers events to their webhooks.
 //!
-//! Only one process delivers at a time, and it keeps in memory which events are in
-//! progress, instead of marking them in the database. If it dies, the next process
-//! finds these events pending and sends them again.
+//! It polls, as Hasura does: an event waits for the next poll, and after a poll that found events
+//! the next follows at once. What it fetches it locks in the database until the outcome is recorded.
+//! If the process is killed, the next one sends these events again once the locks are old.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use sqlx::postgres::PgListener;
+use anyhow::{Context, Result};
+use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -33,6 +33,18 @@ pub(crate) struct EventSender {
     pub(crate) webhook: Webhook,
     pub(crate) triggers: Triggers,
     pub(crate) controls: Arc<Controls>,
+    pub(crate) timing: Timing,
+    /// Ids of the events that this process has locked.
+    pub(crate) locked: Mutex<BTreeSet<String>>,
+}
+
+/// When events are fetched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// The pause after a poll that found nothing: `HASURA_GRAPHQL_EVENTS_FETCH_INTERVAL`.
+    pub(crate) fetch_interval: Duration,
+    /// The age from which a lock counts no more. Hasura's is half an hour.
+    pub(crate) lock: Duration,
 }
 
 /// The state of the loop. It lasts as long as one connection to Postgres.
@@ -41,8 +53,9 @@ pub(crate) struct DeliveryLoop {
     sender: Arc<EventSender>,
     trigger_names: Vec<String>,
     tasks: JoinSet<Result<Finished>>,
-    /// Ids of the events that belong to a task or to the reorder group.
-    in_progress: BTreeSet<String>,
+    /// The number of events that belong to a task or to the reorder group.
+    in_progress: usize,
+    next_poll: Instant,
     reorder_group: Option<ReorderGroup>,
     copies: usize,
     started_since_prune: usize,
@@ -51,8 +64,8 @@ pub(crate) struct DeliveryLoop {
 /// What a task has finished.
 #[derive(Debug)]
 enum Finished {
-    /// The events with these ids.
-    Events(Vec<String>),
+    /// That many events.
+    Events(usize),
     /// One duplicate.
     Copy,
 }
@@ -73,7 +86,8 @@ impl DeliveryLoop {
             sender,
             trigger_names,
             tasks: JoinSet::new(),
-            in_progress: BTreeSet::new(),
+            in_progress: 0,
+            next_poll: Instant::now(),
             reorder_group: None,
             copies: 0,
             started_since_prune: 0,
@@ -84,27 +98,30 @@ impl DeliveryLoop {
     ///
     /// # Errors
     ///
-    /// Names the operation that failed. Requests in progress are aborted. Their events
-    /// are still pending and are sent again by the next loop.
-    pub(crate) async fn run(&mut self, listener: &mut PgListener) -> Result<()> {
+    /// Names the operation that failed. Requests in progress are aborted. Their events stay locked,
+    /// as Hasura's do.
+    pub(crate) async fn run(&mut self, holder: &mut PgConnection) -> Result<()> {
         self.sender.log.prune().await?;
         loop {
-            while self.start_due().await? {}
+            if self.next_poll <= Instant::now() && self.free_workers() > 0 {
+                holder
+                    .ping()
+                    .await
+                    .context("the connection that holds the advisory lock was lost")?;
+                while self.start_due().await? {}
+                // With a backlog, the next poll is as soon as a worker is free.
+                let pause = match self.free_workers() {
+                    0 => Duration::ZERO,
+                    _ => self.sender.timing.fetch_interval,
+                };
+                self.next_poll = Instant::now() + pause;
+            }
             self.release_reorder_group();
-            let next_check = self.next_check().await?;
+            let wake_at = self.wake_at();
             tokio::select! {
-                received = listener.try_recv() => {
-                    let received = received.context("receive announcements of new events")?;
-                    ensure!(
-                        received.is_some(),
-                        "the connection that announces new events was lost"
-                    );
-                    // One check finds all announced events.
-                    while listener.next_buffered().is_some() {}
-                }
                 Some(finished) = self.tasks.join_next() => self.finish(finished??),
-                () = self.sender.controls.changed() => {}
-                () = sleep_until(next_check) => {}
+                () = self.sender.controls.changed() => self.next_poll = Instant::now(),
+                () = sleep_until(wake_at) => {}
             }
         }
     }
@@ -119,11 +136,7 @@ impl DeliveryLoop {
             .reorder_group
             .as_ref()
             .map_or(0, |group| group.events.len());
-        (controls.worker_count() + held_back).saturating_sub(self.in_progress.len())
-    }
-
-    fn in_progress(&self) -> Vec<String> {
-        self.in_progress.iter().cloned().collect()
+        (controls.worker_count() + held_back).saturating_sub(self.in_progress)
     }
 
     /// Starts events that are due. Returns whether there were any.
@@ -133,9 +146,11 @@ impl DeliveryLoop {
             return Ok(false);
         }
         let log = self.sender.log.clone();
-        let events = log
-            .due(&self.trigger_names, &self.in_progress(), limit)
-            .await?;
+        let lock = self.sender.timing.lock;
+        let events = log.fetch(&self.trigger_names, lock, limit).await?;
+        self.sender
+            .locked()
+            .extend(events.iter().map(|it| it.id.clone()));
         self.started_since_prune += events.len();
         if self.started_since_prune >= PRUNE_EVERY {
             self.started_since_prune = 0;
@@ -157,10 +172,14 @@ impl DeliveryLoop {
         let not_sent = RequestResult::default();
         match action.flatten() {
             None => self.spawn_delivery(vec![event]),
-            Some(Action::Drop) => log.record(&event, Outcome::Dropped, &not_sent).await?,
+            Some(Action::Drop) => {
+                log.record(&event, Outcome::Dropped, &not_sent).await?;
+                self.sender.locked().remove(&event.id);
+            }
             Some(Action::Delay { ms: delay }) => {
                 let outcome = Outcome::Delayed(ms(delay));
                 log.record(&event, outcome, &not_sent).await?;
+                self.sender.locked().remove(&event.id);
             }
             Some(Action::Duplicate { copies, after_ms }) => {
                 for copy in 1..=copies {
@@ -169,7 +188,7 @@ impl DeliveryLoop {
                 self.spawn_delivery(vec![event]);
             }
             Some(Action::Reorder { window, within_ms }) => {
-                self.in_progress.insert(event.id.clone());
+                self.in_progress += 1;
                 let group = self.reorder_group.get_or_insert_with(|| ReorderGroup {
                     events: Vec::new(),
                     window,
@@ -189,20 +208,21 @@ impl DeliveryLoop {
         });
         if let Some(mut group) = released {
             group.events.reverse();
+            self.in_progress -= group.events.len();
             self.spawn_delivery(group.events);
         }
     }
 
     /// Spawns a task that sends the events one after the other.
     fn spawn_delivery(&mut self, events: Vec<Event>) {
-        let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
-        self.in_progress.extend(ids.iter().cloned());
+        self.in_progress += events.len();
         let sender = Arc::clone(&self.sender);
         self.tasks.spawn(async move {
             for event in &events {
                 sender.deliver(event).await?;
+                sender.locked().remove(&event.id);
             }
-            Ok(Finished::Events(ids))
+            Ok(Finished::Events(events.len()))
         });
     }
 
@@ -218,9 +238,7 @@ impl DeliveryLoop {
 
     fn finish(&mut self, finished: Finished) {
         match finished {
-            Finished::Events(ids) => ids.iter().for_each(|id| {
-                self.in_progress.remove(id);
-            }),
+            Finished::Events(count) => self.in_progress -= count,
             Finished::Copy => self.set_copies(self.copies - 1),
         }
     }
@@ -230,23 +248,29 @@ impl DeliveryLoop {
         self.sender.controls.set_copies(copies);
     }
 
-    /// When to check for due events again, unless something happens before.
-    async fn next_check(&self) -> Result<Option<Instant>> {
+    /// When something is to be done that no finished task and no control brings.
+    fn wake_at(&self) -> Option<Instant> {
         let release_at = self.reorder_group.as_ref().map(|group| group.release_at);
-        // Without free workers, the loop is woken by a finished task or by the controls.
-        if self.free_workers() == 0 {
-            return Ok(release_at);
-        }
-        let log = &self.sender.log;
-        let due_in = log
-            .next_due(&self.trigger_names, &self.in_progress())
-            .await?;
-        let due_at = due_in.map(|delay| Instant::now() + delay);
-        Ok(release_at.into_iter().chain(due_at).min())
+        let next_poll = (self.free_workers() > 0).then_some(self.next_poll);
+        release_at.into_iter().chain(next_poll).min()
     }
 }
 
 impl EventSender {
+    pub(crate) fn locked(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unlocks what this process has locked, as an engine does that is stopped and not killed.
+    /// (Hasura first waits up to a minute for the requests in progress.)
+    pub(crate) async fn unlock(&self) -> Result<()> {
+        let ids: Vec<_> = std::mem::take(&mut *self.locked()).into_iter().collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.log.unlock(&ids).await
+    }
+
     async fn deliver(&self, event: &Event) -> Result<()> {
         let (attempt, outcome) = self.attempt(event).await?;
         self.log.record(event, outcome, &attempt.result).await

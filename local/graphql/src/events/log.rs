@@ -15,18 +15,22 @@ const CONNECTIONS: u32 = 8;
 /// How many deliveries are kept, and how far finished events may be behind the newest.
 const RETAINED_ROWS: i64 = 100_000;
 
-const DUE: &str = r#"
+/// Locks and returns events, like Hasura's `fetchEvents`.
+const FETCH: &str = r#"
+    WITH due AS (
+        SELECT id FROM local_events.event_log
+        WHERE state = 'PENDING' AND due_at <= clock_timestamp()
+            AND (locked_at IS NULL OR locked_at < clock_timestamp() - make_interval(secs => $2))
+            AND trigger_name = ANY($1)
+        ORDER BY due_at, seq LIMIT $3 FOR UPDATE SKIP LOCKED
+    ), locked AS (
+        UPDATE local_events.event_log e SET locked_at = clock_timestamp()
+        FROM due WHERE e.id = due.id
+        RETURNING e.*
+    )
     SELECT id, trigger_name, schema_name, table_name, payload, tries, disturbed,
         to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    FROM local_events.event_log
-    WHERE state = 'PENDING' AND due_at <= clock_timestamp()
-        AND trigger_name = ANY($1) AND id <> ALL($2)
-    ORDER BY due_at, seq LIMIT $3"#;
-
-const NEXT_DUE: &str = "
-    SELECT (extract(epoch FROM min(due_at) - clock_timestamp()) * 1000)::bigint
-    FROM local_events.event_log
-    WHERE state = 'PENDING' AND trigger_name = ANY($1) AND id <> ALL($2)";
+    FROM locked ORDER BY due_at, seq"#;
 
 const RECORD_DELIVERY: &str = "
     INSERT INTO local_events.deliveries
@@ -37,7 +41,7 @@ const RECORD_DELIVERY: &str = "
 const RECORD_EVENT: &str = "
     UPDATE local_events.event_log
     SET state = $2, tries = tries + $3, disturbed = disturbed OR $4,
-        due_at = clock_timestamp() + make_interval(secs => $5)
+        due_at = clock_timestamp() + make_interval(secs => $5), locked_at = NULL
     WHERE id = $1 AND state = 'PENDING'";
 
 /// A captured change that is to be delivered.
@@ -137,22 +141,22 @@ impl EventLog {
         Ok(Self { pool })
     }
 
-    /// At most `limit` events of `triggers` that are due and not `in_progress`, those
-    /// that have been due for longest first.
-    pub(crate) async fn due(
+    /// Locks at most `limit` events of `triggers` that are due and not locked, or locked for longer
+    /// than `lock`, those that have been due for longest first.
+    pub(crate) async fn fetch(
         &self,
         triggers: &[String],
-        in_progress: &[String],
+        lock: Duration,
         limit: usize,
     ) -> Result<Vec<Event>> {
         type Row = (String, String, String, String, Value, i32, bool, String);
-        let rows: Vec<Row> = sqlx::query_as(DUE)
+        let rows: Vec<Row> = sqlx::query_as(FETCH)
             .bind(triggers)
-            .bind(in_progress)
+            .bind(lock.as_secs_f64())
             .bind(i64::try_from(limit)?)
             .fetch_all(&self.pool)
             .await
-            .context("read due events")?;
+            .context("fetch due events")?;
         let event = |(id, trigger, schema, table, payload, tries, disturbed, created_at)| Event {
             id,
             trigger,
@@ -166,19 +170,14 @@ impl EventLog {
         Ok(rows.into_iter().map(event).collect())
     }
 
-    /// Time until the next event is due. `None` without a pending event.
-    pub(crate) async fn next_due(
-        &self,
-        triggers: &[String],
-        in_progress: &[String],
-    ) -> Result<Option<Duration>> {
-        let (milliseconds,): (Option<i64>,) = sqlx::query_as(NEXT_DUE)
-            .bind(triggers)
-            .bind(in_progress)
-            .fetch_one(&self.pool)
+    /// Unlocks events whose outcome is not recorded, so that another engine sends them at once.
+    pub(crate) async fn unlock(&self, ids: &[String]) -> Result<()> {
+        sqlx::query("UPDATE local_events.event_log SET locked_at = NULL WHERE id = ANY($1)")
+            .bind(ids)
+            .execute(&self.pool)
             .await
-            .context("read when the next event is due")?;
-        Ok(milliseconds.map(|ms| Duration::from_millis(ms.try_into().unwrap_or_default())))
+            .context("unlock events")?;
+        Ok(())
     }
 
     /// Records the outcome of an event and its delivery, in one transaction.

@@ -39,6 +39,29 @@ pub(crate) struct Select {
     pub(crate) limit: Option<u64>,
     #[serde(default)]
     pub(crate) allow_aggregations: bool,
+    /// The fields of queries that the role has for the table; all without it.
+    pub(crate) query_root_fields: Option<Vec<RootField>>,
+    /// The engine serves no subscriptions.
+    #[serde(rename = "subscription_root_fields")]
+    _subscription_root_fields: Option<Vec<RootField>>,
+}
+
+/// A field for a table at the root of queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RootField {
+    Select,
+    SelectByPk,
+    SelectAggregate,
+}
+
+impl RootField {
+    /// Each with what follows the table's name.
+    pub(crate) const ALL: [(Self, &str); 3] = [
+        (Self::Select, ""),
+        (Self::SelectByPk, "_by_pk"),
+        (Self::SelectAggregate, "_aggregate"),
+    ];
 }
 
 #[derive(Debug, Deserialize)]

@@ -28,7 +28,14 @@ pub(crate) struct Host {
     /// The operations received, in order, with their outcomes.
     pub(crate) log: Vec<(String, String)>,
     pub(crate) authorizations: Vec<String>,
+    /// The tokens that are accepted. Empty: all of them.
+    pub(crate) accepted: Vec<String>,
+    /// Answered to registrations and heartbeats with another token.
+    pub(crate) next_token: Option<String>,
     next_slot: u32,
+    /// How many requests to leave are held.
+    pub(crate) leaves_held: u32,
+    pub(crate) left_because: Option<String>,
 }
 
 pub(crate) struct Slot {
@@ -56,7 +63,11 @@ impl FakeHasura {
             failures: Vec::new(),
             log: Vec::new(),
             authorizations: Vec::new(),
+            accepted: Vec::new(),
+            next_token: None,
             next_slot: 0,
+            leaves_held: 0,
+            left_because: None,
         };
         let fake = Self(Arc::new(Shared {
             state: Mutex::new(host),
@@ -133,6 +144,16 @@ impl Host {
         }
     }
 
+    fn leave(&mut self, variables: &Value) -> &'static str {
+        if self.leaves_held > 0 {
+            self.leaves_held -= 1;
+            return "HELD";
+        }
+        self.status = Some("DRAINING");
+        self.left_because = variables["reason"].as_str().map(str::to_owned);
+        "LEAVING"
+    }
+
     fn claim(&mut self, variables: &Value) -> &'static str {
         match self.slot(variables) {
             Some(slot)
@@ -187,8 +208,8 @@ impl Host {
             })
             .collect();
         match self.status {
-            Some(status) => json!({"status": status, "slots": slots}),
-            None => Value::Null,
+            Some(status) => json!([{"status": status, "notice": null, "slots": slots}]),
+            None => json!([]),
         }
     }
 }
@@ -199,8 +220,15 @@ async fn answer(
     Json(request): Json<Value>,
 ) -> Response {
     let mut host = fake.host();
-    host.authorizations
-        .push(headers["authorization"].to_str().unwrap().to_owned());
+    let authorization = headers["authorization"].to_str().unwrap().to_owned();
+    let token = authorization.trim_start_matches("Bearer ").to_owned();
+    host.authorizations.push(authorization);
+    if !host.accepted.is_empty() && !host.accepted.contains(&token) {
+        fake.0.changed.notify_waiters();
+        let error = json!({"message": "Could not verify JWT: JWSError JWSInvalidSignature",
+            "extensions": {"path": "$", "code": "invalid-jwt"}});
+        return Json(json!({"errors": [error]})).into_response();
+    }
     let failure = host.failures.pop();
     match failure {
         Some(Failure::Unavailable) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
@@ -217,14 +245,18 @@ async fn answer(
     let (field, outcome) = match operation.as_str() {
         "RegisterHost" => ("register_host", host.register()),
         "Heartbeat" => ("heartbeat", host.heartbeat()),
+        "LeaveHost" => ("leave_host", host.leave(&variables)),
         "ClaimSlot" => ("claim_slot", host.claim(&variables)),
         "ReportSlot" => ("report_slot", host.report(&variables)),
         "ReplaceSlot" => ("replace_slot", host.replace(&variables)),
-        _ => ("instances_by_pk", "READ"),
+        _ => ("own_instance", "READ"),
     };
     let data = match field {
-        "instances_by_pk" => host.row(),
-        _ => json!([{"outcome": outcome, "status": host.status}]),
+        "own_instance" => host.row(),
+        _ => {
+            let next = host.next_token.clone().filter(|next| *next != token);
+            json!([{"outcome": outcome, "status": host.status, "token": next}])
+        }
     };
     host.log.push((operation, outcome.to_owned()));
     fake.0.changed.notify_waiters();

@@ -2,6 +2,7 @@
 //! happened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::interruption::Interruption;
 use super::sessions::Session;
@@ -12,6 +13,13 @@ use super::users::Assignment;
 /// One of this many responses may be an error, because the machine may be busy and users repeat
 /// their requests.
 const RESPONSES_PER_ERROR: usize = 20;
+
+/// The longest real time in line. A VM takes some six seconds from the refusal to the slot, and its
+/// user asks again some seconds later. In a rush, the slots of the first VMs are for others.
+const LONGEST_WAIT: Duration = Duration::from_secs(25);
+
+/// Of this many users who wait, at least one is told an estimate.
+const WAITS_PER_ESTIMATE: usize = 20;
 
 /// The guarantees of the service that were broken on this day, as sentences.
 pub(super) fn violations(
@@ -29,7 +37,8 @@ pub(super) fn violations(
         slot,
         user,
         client_sha,
-        ..
+        wait,
+        stored_wait,
     } in assignments
     {
         if !slots.insert(slot) {
@@ -44,7 +53,20 @@ pub(super) fn violations(
                     "user {user} got slot {slot} on an instance for another client"
                 ));
             }
-            Some(_) => {}
+            Some(session) => {
+                let stored = session.waited;
+                if stored_wait.is_some_and(|(least, most)| stored < least || stored > most) {
+                    violations.push(format!(
+                        "user {user} is recorded to have waited {stored:.1?}, which is not what they saw"
+                    ));
+                }
+            }
+        }
+        if let Some(wait) = wait.filter(|wait| wait.time > LONGEST_WAIT) {
+            violations.push(format!(
+                "user {user} waited {:.1?}, longer than {LONGEST_WAIT:?}",
+                wait.time
+            ));
         }
     }
     for session in sessions {
@@ -81,6 +103,13 @@ pub(super) fn missing_events(day: &Summary) -> Vec<String> {
             day.failures[0]
         ));
     }
+    let estimates = day.waits.iter().filter_map(|wait| wait.estimate).count();
+    if estimates < day.waits.len() / WAITS_PER_ESTIMATE {
+        missing.push(format!(
+            "{} had to wait, and only {estimates} of them were told how long",
+            count(day.waits.len(), "user")
+        ));
+    }
     match &day.interruption {
         None => missing.push("no instance with users was interrupted".to_owned()),
         Some(it) if !it.drained || !it.gone => {
@@ -104,6 +133,7 @@ mod tests {
     use super::*;
     use crate::demo::clock::{DayTime, Pace};
     use crate::demo::rollout::Rollout;
+    use crate::demo::users::Wait;
     use crate::seed::CLIENT_SHA;
     use crate::upgrade::NEXT_CLIENT_SHA;
 
@@ -112,7 +142,8 @@ mod tests {
             slot: slot.to_owned(),
             user: user.to_owned(),
             client_sha: CLIENT_SHA,
-            waited: None,
+            wait: None,
+            stored_wait: Some((Duration::ZERO, Duration::ZERO)),
         }
     }
 
@@ -122,6 +153,7 @@ mod tests {
             user: user.to_owned(),
             instance: "i-1".to_owned(),
             client_sha: CLIENT_SHA.to_owned(),
+            waited: Duration::ZERO,
             ended: ended.map(str::to_owned),
         }
     }
@@ -185,6 +217,15 @@ mod tests {
             client_sha: NEXT_CLIENT_SHA.to_owned(),
             ..ann.clone()
         };
+        let waited = |seconds, stored_wait| Assignment {
+            wait: Some(Wait {
+                time: Duration::from_secs(seconds),
+                estimate: None,
+            }),
+            stored_wait,
+            ..assignment("a", "ann")
+        };
+        let longer = Some((Duration::from_secs(4), Duration::from_secs(6)));
         let cases = [
             (
                 vec![assignment("a", "ann"), assignment("a", "ann")],
@@ -198,10 +239,16 @@ mod tests {
             ),
             (
                 vec![assignment("a", "bob")],
-                vec![ann],
+                vec![ann.clone()],
                 "does not record it",
             ),
             (vec![assignment("a", "ann")], vec![other], "another client"),
+            (vec![waited(26, None)], vec![ann.clone()], "longer than 25s"),
+            (
+                vec![waited(5, longer)],
+                vec![ann],
+                "recorded to have waited 0.0ns",
+            ),
             (
                 vec![],
                 vec![session("a", "ann", Some("cut off"))],
@@ -232,7 +279,7 @@ mod tests {
     #[test]
     fn each_missing_event_is_reported() {
         assert_eq!(missing_events(&good_day()), Vec::<String>::new());
-        let changes: [(Change, &str); 7] = [
+        let changes: [(Change, &str); 8] = [
             (|day| day.gave_up = 1, "1 user left"),
             (|day| day.interruption = None, "interrupted"),
             (
@@ -248,6 +295,16 @@ mod tests {
             (|day| day.rollout.swapped = None, "never swapped in"),
             (|day| day.rollout.gone = None, "never removed"),
             (|day| day.served_new = 0, "new client"),
+            (
+                |day| {
+                    let wait = Wait {
+                        time: Duration::from_secs(5),
+                        estimate: None,
+                    };
+                    day.waits = vec![wait; 20];
+                },
+                "20 users had to wait, and only 0",
+            ),
             (
                 |day| day.failures = vec!["503".to_owned(); 2],
                 "2 responses had an error",

@@ -28,13 +28,14 @@ pub(super) async fn evaluate(
         let sessions = sessions.iter();
         sessions.filter(|it| it.ended.as_deref() == how).count()
     };
-    let mut waits: Vec<_> = assignments.iter().filter_map(|it| it.waited).collect();
-    waits.sort_unstable();
+    let mut waits: Vec<_> = assignments.iter().filter_map(|it| it.wait).collect();
+    waits.sort_unstable_by_key(|wait| wait.time);
     let served_new = assignments
         .iter()
         .filter(|it| it.client_sha == NEXT_CLIENT_SHA)
         .count();
-    let problems = violations(&assignments, &sessions, interruption.as_ref());
+    let mut problems = violations(&assignments, &sessions, interruption.as_ref());
+    problems.extend(users.overtaken());
     let mut summary = Summary {
         arrived,
         served: assignments.len(),

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::clock::Pace;
+use super::line::LINE;
 use crate::operator::Operator;
 use crate::seed::{RegionSeed, insert_rows};
 use crate::world::World;
@@ -86,6 +87,7 @@ pub(super) async fn insert_regions(operator: &Operator, world: &World, pace: Pac
         let (mut row, image) = region.seed().rows(world)?;
         row["bake_seconds"] = json!(pace.to_real(BAKE).as_secs().max(1));
         row["upgrade_surge"] = json!(6);
+        row["line_seconds"] = json!(LINE.as_secs());
         if region.spot {
             row["launch_choices"][0]["spot"] = json!(true);
         }

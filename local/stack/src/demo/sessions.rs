@@ -3,6 +3,8 @@
 //! The service's own tables keep only what it needs. A trigger of the demonstration records every
 //! session, so that the checks do not rely on what the service reports about itself.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use tokio_postgres::{Client, NoTls, Row};
 
@@ -20,6 +22,8 @@ pub(super) struct Session {
     pub(super) user: String,
     pub(super) instance: String,
     pub(super) client_sha: String,
+    /// How long the user waited in line, as the service stored it.
+    pub(super) waited: Duration,
     /// How the session ended; `None` while it lasts.
     pub(super) ended: Option<String>,
 }
@@ -49,7 +53,7 @@ impl SessionLog {
 
     /// All sessions so far.
     pub(super) async fn all(&self) -> Result<Vec<Session>> {
-        let sql = "SELECT slot_id::text, user_id, instance_id, client_sha, ended
+        let sql = "SELECT slot_id::text, user_id, instance_id, client_sha, waited_seconds, ended
                    FROM demo.sessions";
         let rows = self.0.query(sql, &[]).await.context("read the sessions")?;
         let session = |row: &Row| Session {
@@ -57,7 +61,8 @@ impl SessionLog {
             user: row.get(1),
             instance: row.get(2),
             client_sha: row.get(3),
-            ended: row.get(4),
+            waited: Duration::try_from_secs_f64(row.get(4)).unwrap_or(Duration::MAX),
+            ended: row.get(5),
         };
         Ok(rows.iter().map(session).collect())
     }

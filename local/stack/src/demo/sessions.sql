@@ -8,6 +8,8 @@ CREATE TABLE demo.sessions (
     session_id  text NOT NULL,
     instance_id text NOT NULL,
     client_sha  text NOT NULL,
+    -- How long the user waited in line for the slot.
+    waited_seconds double precision NOT NULL,
     -- Null while the session lasts. Then 'over', 'cut off' (the instance ended first), or 'released'
     -- (the user never claimed the slot).
     ended       text,
@@ -18,7 +20,7 @@ CREATE FUNCTION demo.note_session() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND OLD.user_id IS NULL AND NEW.user_id IS NOT NULL THEN
         INSERT INTO demo.sessions
-        SELECT NEW.id, NEW.user_id, NEW.session_id, i.id, i.client_sha
+        SELECT NEW.id, NEW.user_id, NEW.session_id, i.id, i.client_sha, NEW.waited_seconds
         FROM instances i WHERE i.id = NEW.instance_id;
     ELSIF OLD.status IN ('ALLOCATED', 'CONNECTING', 'RUNNING')
         AND (TG_OP = 'DELETE' OR NEW.status IN ('DYING', 'WAITING'))

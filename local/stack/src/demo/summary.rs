@@ -7,6 +7,7 @@ use super::clock::{DayTime, Pace};
 use super::interruption::Interruption;
 use super::rollout::Rollout;
 use super::text::{count, duration, hanging};
+use super::users::Wait;
 use crate::upgrade::NEXT_VERSION;
 
 /// A day in numbers.
@@ -16,8 +17,8 @@ pub struct Summary {
     pub arrived: usize,
     /// Slots that users got. A user who was cut off gets a second one.
     pub served: usize,
-    /// The waiting times of users who were first refused for lack of capacity: real time, sorted.
-    pub waits: Vec<Duration>,
+    /// The waits of users who were first refused for lack of capacity, the longest last.
+    pub waits: Vec<Wait>,
     /// Users who left without a slot.
     pub gave_up: usize,
     /// Error responses of the service, after which users repeated their request.
@@ -55,6 +56,9 @@ impl fmt::Display for Summary {
         );
         row("users", &users)?;
         row("waiting", &self.waiting())?;
+        if !self.waits.is_empty() {
+            row("estimates", &self.estimates())?;
+        }
         if let Some(first) = self.failures.first() {
             let errors = count(self.failures.len(), "response");
             let text = format!(
@@ -109,16 +113,34 @@ impl Summary {
         else {
             return "no user had to wait for a VM".to_owned();
         };
-        let simulated = |real: &Duration| duration(self.pace.to_simulated(*real));
         format!(
-            "{} waited for a VM to start: median {}, longest {} of the simulated day ({:.1} s and \
+            "{} waited in line for a slot: median {}, longest {} of the simulated day ({:.1} s and \
              {:.1} s in real time)",
             count(self.waits.len(), "user"),
-            simulated(median),
-            simulated(longest),
-            median.as_secs_f64(),
-            longest.as_secs_f64(),
+            self.simulated(median.time),
+            self.simulated(longest.time),
+            median.time.as_secs_f64(),
+            longest.time.as_secs_f64(),
         )
+    }
+
+    fn estimates(&self) -> String {
+        let mut errors: Vec<_> = self.waits.iter().filter_map(Wait::error).collect();
+        errors.sort_unstable();
+        let Some(median) = errors.get(errors.len() / 2) else {
+            return "no user was told how long it takes when they were first refused".to_owned();
+        };
+        format!(
+            "{} of them were told how long it takes when they were first refused: median error {} \
+             ({:.1} s in real time)",
+            errors.len(),
+            self.simulated(*median),
+            median.as_secs_f64(),
+        )
+    }
+
+    fn simulated(&self, real: Duration) -> String {
+        duration(self.pace.to_simulated(real))
     }
 
     fn upgrade(&self) -> String {

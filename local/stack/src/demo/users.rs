@@ -1,5 +1,6 @@
 //! Simulated users. Each arrives at its planned time, requests a slot over HTTP with a token of its
-//! own, and repeats the request when it is refused, as real clients do.
+//! own, and repeats the request when it is refused, as real clients do: in line, when the service
+//! says.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::arrivals::{Arrival, share_of_new};
 use super::clock::DayTime;
 use super::day::Day;
-use super::queue::Queue;
+use super::line::{Line, Refusal, Sent};
 use super::regions::REGIONS;
 use crate::random::Random;
 use crate::seed::{APP_VERSION, CLIENT_SHA};
@@ -24,12 +25,10 @@ use crate::upgrade::{NEXT_CLIENT_SHA, NEXT_VERSION};
 const MAX_REQUESTS: usize = 24;
 
 /// Longer than the function's own timeout.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The first and the longest pause before a request is repeated. Each pause is twice the one
-/// before.
-const RETRY_PAUSES: (Duration, Duration) =
-    (Duration::from_millis(400), Duration::from_millis(1_200));
+/// Pause before a request is repeated for which the service does not say when.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A user who has no slot after this time gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,9 +39,27 @@ pub(super) struct Assignment {
     pub(super) slot: String,
     pub(super) user: String,
     pub(super) client_sha: &'static str,
-    /// The real time from the first request to the slot, for a user who was refused for lack of
-    /// capacity.
-    pub(super) waited: Option<Duration>,
+    /// For a user who was refused for lack of capacity.
+    pub(super) wait: Option<Wait>,
+    /// The shortest and the longest time that the service may have stored as the user's wait; `None`
+    /// if a response was lost that would tell.
+    pub(super) stored_wait: Option<(Duration, Duration)>,
+}
+
+/// A user's time in line, in real time.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    /// From the first refusal to the slot.
+    pub time: Duration,
+    /// What the service estimated at the first refusal; `None` if it did not know.
+    pub estimate: Option<Duration>,
+}
+
+impl Wait {
+    /// The difference between the estimate and the wait.
+    pub(super) fn error(&self) -> Option<Duration> {
+        self.estimate.map(|estimate| estimate.abs_diff(self.time))
+    }
 }
 
 /// All users of the day, and what happened to them.
@@ -51,7 +68,7 @@ pub(super) struct Users<'a> {
     http: reqwest::Client,
     permits: Semaphore,
     random: RefCell<Random>,
-    queues: [Queue; REGIONS.len()],
+    lines: [Line; REGIONS.len()],
     /// The region and time of each user's first request.
     first_requests: RefCell<Vec<(usize, DayTime)>>,
     /// The same for each user who had to wait.
@@ -67,7 +84,7 @@ pub(super) struct Users<'a> {
 
 enum Response {
     Slot(String),
-    NoCapacity,
+    NoCapacity(Refusal),
     OtherClient,
     Failed(String),
 }
@@ -79,7 +96,7 @@ impl<'a> Users<'a> {
             http: reqwest::Client::new(),
             permits: Semaphore::new(MAX_REQUESTS),
             random: RefCell::new(Random::new(seed, "pauses")),
-            queues: REGIONS.each_ref().map(|region| Queue::new(region.name)),
+            lines: REGIONS.each_ref().map(|region| Line::new(region.name)),
             first_requests: RefCell::default(),
             waited: RefCell::default(),
             assignments: RefCell::default(),
@@ -119,45 +136,62 @@ impl<'a> Users<'a> {
         let arrived = Instant::now();
         let first_request = (arrival.region, self.day.clock.now());
         self.first_requests.borrow_mut().push(first_request);
-        let queue = &self.queues[arrival.region];
+        let line = &self.lines[arrival.region];
         let mut client_sha = self.client_of(arrival);
-        let mut pause = RETRY_PAUSES.0;
-        let mut waits = false;
+        let mut refused: Option<(Instant, Refusal)> = None;
+        let mut lost_responses = false;
         let slot = loop {
-            match self.request(arrival, session, &token, client_sha).await {
-                Response::Slot(slot) => break Some(slot),
+            let (response, at) = self.request(arrival, session, &token, client_sha).await;
+            let sent = Sent {
+                user: &arrival.user,
+                client_sha,
+                at,
+                answered: Instant::now(),
+            };
+            let pause = match response {
+                Response::Slot(slot) => break Some((slot, line.served(sent))),
                 Response::OtherClient if client_sha == CLIENT_SHA => {
                     client_sha = NEXT_CLIENT_SHA;
                     self.record_update();
                     continue;
                 }
                 // The new client was published, but the images are not swapped yet.
-                Response::OtherClient => {}
-                Response::NoCapacity if waits => {}
-                Response::NoCapacity => {
-                    waits = true;
-                    self.waited.borrow_mut().push(first_request);
-                    queue.join(self.day);
+                Response::OtherClient => RETRY_PAUSE,
+                Response::NoCapacity(refusal) => {
+                    if refused.is_none() {
+                        refused = Some((sent.answered, refusal));
+                        self.waited.borrow_mut().push(first_request);
+                    }
+                    line.refused(self.day, sent, refusal);
+                    refusal.retry_after
                 }
-                Response::Failed(error) => self.failures.borrow_mut().push(error),
-            }
+                Response::Failed(error) => {
+                    self.failures.borrow_mut().push(error);
+                    lost_responses = true;
+                    RETRY_PAUSE
+                }
+            };
             if arrived.elapsed() > PATIENCE {
                 break None;
             }
+            // Clients that were refused together do not return together.
             let jitter = self.random.borrow_mut().fraction();
-            sleep(pause.mul_f64(0.75 + jitter / 2.0)).await;
-            pause = (pause * 2).min(RETRY_PAUSES.1);
+            sleep(pause.mul_f64(0.9 + jitter / 5.0)).await;
         };
-        let waited = waits.then(|| arrived.elapsed());
-        if let Some(waited) = waited {
-            queue.leave(waited);
+        let wait = refused.map(|(since, refusal)| Wait {
+            time: since.elapsed(),
+            estimate: refusal.estimate,
+        });
+        if let Some(wait) = wait {
+            line.leave(&arrival.user, wait.time);
         }
         match slot {
-            Some(slot) => self.assignments.borrow_mut().push(Assignment {
+            Some((slot, stored_wait)) => self.assignments.borrow_mut().push(Assignment {
                 slot,
                 user: arrival.user.clone(),
                 client_sha,
-                waited,
+                wait,
+                stored_wait: (!lost_responses).then_some(stored_wait),
             }),
             None => self.gave_up.update(|gave_up| gave_up + 1),
         }
@@ -186,9 +220,20 @@ impl<'a> Users<'a> {
         }
     }
 
-    async fn request(&self, arrival: &Arrival, session: u32, token: &str, sha: &str) -> Response {
+    /// Sends a request, and returns when it was sent.
+    async fn request(
+        &self,
+        arrival: &Arrival,
+        session: u32,
+        token: &str,
+        sha: &str,
+    ) -> (Response, Instant) {
+        let permit = self.permits.acquire().await;
+        let at = Instant::now();
         let response = self.send(arrival, session, token, sha).await;
-        response.unwrap_or_else(|error| Response::Failed(format!("{error:#}")))
+        drop(permit);
+        let failed = |error| Response::Failed(format!("{error:#}"));
+        (response.unwrap_or_else(failed), at)
     }
 
     async fn send(
@@ -198,7 +243,6 @@ impl<'a> Users<'a> {
         token: &str,
         sha: &str,
     ) -> Result<Response> {
-        let _permit = self.permits.acquire().await?;
         let is_new = sha == NEXT_CLIENT_SHA;
         let body = json!({
             "regions": [REGIONS[arrival.region].name],
@@ -217,17 +261,22 @@ impl<'a> Users<'a> {
         let slot = body["mandelbox_id"].as_str().unwrap_or_default();
         Ok(match (status, body["error"].as_str().unwrap_or_default()) {
             (StatusCode::OK, _) => Response::Slot(slot.to_owned()),
-            (_, "NO_INSTANCE_AVAILABLE") => Response::NoCapacity,
+            (_, "NO_INSTANCE_AVAILABLE") => Response::NoCapacity(refusal(&body)?),
             (_, "COMMIT_HASH_MISMATCH") => Response::OtherClient,
             (status, error) => Response::Failed(format!("{status} {error}")),
         })
     }
 
-    /// Prints a line for each region in which waiting has ended.
-    pub(super) fn report_ended_waits(&self) {
-        for queue in &self.queues {
-            queue.report_end(self.day);
+    /// Prints what there is to say about users in line.
+    pub(super) fn report_lines(&self) {
+        for line in &self.lines {
+            line.report(self.day);
         }
+    }
+
+    /// A sentence for each user who was overtaken.
+    pub(super) fn overtaken(&self) -> Vec<String> {
+        self.lines.iter().flat_map(Line::overtaken).collect()
     }
 
     /// The number of users who arrived in a region between two times, and how many of them had to
@@ -247,4 +296,20 @@ impl<'a> Users<'a> {
         };
         (count(&self.first_requests), count(&self.waited))
     }
+}
+
+/// The answer of a refusal for lack of capacity.
+///
+/// # Errors
+/// When a field is missing.
+fn refusal(body: &Value) -> Result<Refusal> {
+    let field = |name: &str| {
+        let number = body[name].as_u64();
+        number.with_context(|| format!("a refusal without {name}: {body}"))
+    };
+    Ok(Refusal {
+        place: field("place")?,
+        estimate: body["estimate_seconds"].as_u64().map(Duration::from_secs),
+        retry_after: Duration::from_secs(field("retry_after_seconds")?),
+    })
 }

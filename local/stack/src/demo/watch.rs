@@ -33,7 +33,7 @@ pub(super) async fn watch(day: &Day<'_>, users: &Users<'_>) -> Result<Infallible
             Err(error) if failed == MAX_FAILED_READS => return Err(error),
             Err(_) => failed += 1,
         }
-        users.report_ended_waits();
+        users.report_lines();
         if day.clock.now().0 >= next_report {
             print_regions(day);
             next_report += REPORT_INTERVAL;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
 use super::child::Process;
-use super::spawn::{signal_on_parent_death, spawn};
+use super::spawn::{prepare_child, spawn};
 use crate::dir::StackDir;
 use crate::leftovers::STACK_DIR_VARIABLE;
 use crate::proc_table;
@@ -137,7 +137,7 @@ impl Program {
         if let Some((uid, gid)) = self.user {
             command.uid(uid).gid(gid);
         }
-        signal_on_parent_death(&mut command, self.stop_signal);
+        prepare_child(&mut command, self.stop_signal);
         command
     }
 }

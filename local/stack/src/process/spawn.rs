@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, getpid, getppid};
 use tokio::sync::watch;
 
@@ -21,7 +22,7 @@ pub(super) struct Spawned {
 
 /// Starts `command` from a thread that lives until the child has ended.
 ///
-/// The signal of [`signal_on_parent_death`] is sent when the *thread* that spawned the child ends.
+/// The signal of [`prepare_child`] is sent when the *thread* that spawned the child ends.
 /// The thread of a test or of a runtime may end long before its process does.
 ///
 /// # Errors
@@ -62,11 +63,13 @@ fn wait(child: &mut Child) -> ExitStatus {
     child.wait().unwrap_or_default()
 }
 
-/// Makes the kernel send `signal` to the child when this process dies, however it dies.
+/// Makes the kernel send `signal` to the child when this process dies, however it dies. The files that
+/// the child creates are private: they have users' tokens and the functions' secrets.
 #[allow(unsafe_code)]
-pub(super) fn signal_on_parent_death(command: &mut Command, signal: Signal) {
+pub(super) fn prepare_child(command: &mut Command, signal: Signal) {
     let parent = getpid();
     let in_child = move || {
+        umask(Mode::S_IRWXG | Mode::S_IRWXO);
         nix::sys::prctl::set_pdeathsig(signal)?;
         if getppid() != parent {
             return Err(std::io::Error::other(
@@ -76,7 +79,7 @@ pub(super) fn signal_on_parent_death(command: &mut Command, signal: Signal) {
         Ok(())
     };
     // SAFETY: the closure runs between fork and exec, where only async-signal-safe functions may
-    // be called: prctl and getppid are plain system calls, and memory is allocated only for the
+    // be called: umask, prctl and getppid are plain system calls, and memory is allocated only for the
     // error that ends the child.
     unsafe {
         command.pre_exec(in_child);

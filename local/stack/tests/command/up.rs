@@ -1,5 +1,10 @@
 //! `local-stack up`.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use local_stack::env_file::StackEnv;
 use local_stack::options::StackChoice;
 use nix::sys::signal::Signal;
@@ -19,6 +24,19 @@ fn start(stack: &StackChoice) -> RunningCommand {
     ])
 }
 
+/// Nobody else may read what has a secret: the env file, and the folders of components.
+fn assert_private(folder: &Path) {
+    let mut checked = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        // The lock has the id of a process.
+        assert!(name == "lock" || mode & 0o077 == 0, "{name}: {mode:o}");
+        checked.insert(name);
+    }
+    assert!(checked.contains("env") && checked.contains("postgres-passwords"));
+}
+
 #[test]
 fn up_starts_again_after_a_crash_and_leaves_nothing_behind() {
     let stack = StackChoice::named("up-test");
@@ -35,6 +53,7 @@ fn up_starts_again_after_a_crash_and_leaves_nothing_behind() {
     let after = StackEnv::read(&stack.env_path()).unwrap();
     assert_ne!(before.hasura_admin_secret, after.hasura_admin_secret);
     assert!(!processes_of(&stack.dir()).is_empty());
+    assert_private(&stack.dir());
 
     second.signal(Signal::SIGINT);
     second.wait_for("no process is left running");

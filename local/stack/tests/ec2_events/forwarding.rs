@@ -126,9 +126,10 @@ async fn only_events_that_the_service_handles_are_forwarded() {
         sent.push(event);
     }
     for (detail_type, detail) in ignored {
+        let id = format!("home {}", sent.len());
         let remote = event(OTHER_REGION, "remote", detail_type, detail.clone());
         assert!(fixture.matched_rules(&remote).await.is_empty(), "{remote}");
-        let home = event(HOME_REGION, "home", detail_type, detail);
+        let home = event(HOME_REGION, &id, detail_type, detail);
         assert_eq!(fixture.matched_rules(&home).await, [HOME_RULE], "{home}");
         sent.push(home);
     }
@@ -138,7 +139,7 @@ async fn only_events_that_the_service_handles_are_forwarded() {
         "the template is not deployed there"
     );
 
-    // Events arrive unchanged, so that the function sees their region.
+    // Events arrive unchanged, so that the function sees their region, but in any order.
     let mut received = fixture.received(sent.len()).await;
     let by_id = |a: &Value, b: &Value| a["id"].as_str().cmp(&b["id"].as_str());
     received.sort_by(by_id);

@@ -1,14 +1,12 @@
 //! Launching what the buffers miss, within the region's maximum and its step.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 
-use crate::ids::InstanceId;
-use crate::model::{Image, ImageState, Instance};
-use crate::scaling::launch_options::{options_of, usable_choices};
+use crate::model::{DrainCause, Image, ImageState};
+use crate::scaling::launch_options::{self, options_of, usable_choices};
 use crate::scaling::plan::{Action, Counts, ImageCounts, LaunchOption, Plan};
 use crate::scaling::reason::Reason;
+use crate::scaling::rows::{Row, Rows};
 use crate::scaling::snapshot::Snapshot;
 use crate::settings::LaunchChoice;
 
@@ -16,16 +14,13 @@ use crate::settings::LaunchChoice;
 /// maximum, instances of images with less priority are drained to make room.
 pub(in crate::scaling) fn fill(
     snapshot: &Snapshot,
-    down: &BTreeSet<&InstanceId>,
+    rows: &Rows<'_>,
     now: Timestamp,
     plan: &mut Plan,
 ) {
+    reopen(snapshot, rows, now, plan);
     let counts = plan.counts;
     let buffers = plan.images.clone();
-    let has_image = |state| buffers.iter().any(|buffer| buffer.state == state);
-    if !has_image(ImageState::Current) && !has_image(ImageState::Warming) {
-        plan.alert(None, Reason::NoImage);
-    }
     // Shared by all images: what one image's launches take is not left for the next one's.
     let mut bounds = Bounds {
         room: counts.max.saturating_sub(counts.live),
@@ -33,6 +28,7 @@ pub(in crate::scaling) fn fill(
             0 => u32::MAX,
             step => step,
         },
+        hour: launch_options::left_of_hour(snapshot, now),
     };
     for buffer in &buffers {
         if buffer.missing() == 0 {
@@ -53,7 +49,7 @@ pub(in crate::scaling) fn fill(
         };
         let Launch { needed, options } = launch;
         if bounds.room < needed {
-            make_room(snapshot, down, buffer, needed - bounds.room, plan);
+            make_room(rows, buffer, needed - bounds.room, plan);
         }
         let most = LaunchOption::most(&options);
         if most == 0 {
@@ -61,6 +57,7 @@ pub(in crate::scaling) fn fill(
         }
         bounds.room = bounds.room.saturating_sub(most);
         bounds.step = bounds.step.saturating_sub(most);
+        bounds.hour = bounds.hour.saturating_sub(most);
         plan.push(
             Action::Launch {
                 image: image.id.clone(),
@@ -68,6 +65,35 @@ pub(in crate::scaling) fn fill(
                 options,
             },
             launch_reason(snapshot, buffer, counts),
+        );
+    }
+}
+
+/// Takes drains for surplus back as long as the buffer of their image is short: it is quicker than
+/// a launch, and costs nothing.
+fn reopen(snapshot: &Snapshot, rows: &Rows<'_>, now: Timestamp, plan: &mut Plan) {
+    for row in rows.unusual() {
+        let instance = row.instance;
+        if row.is_ended() || !snapshot.is_reopenable(instance, now) {
+            continue;
+        }
+        let mut buffers = plan.images.iter_mut();
+        let Some(buffer) = buffers.find(|buffer| row.image_id() == Some(&buffer.image)) else {
+            continue;
+        };
+        let missing = buffer.missing();
+        if missing == 0 {
+            continue;
+        }
+        buffer.free = buffer.free.saturating_add(instance.slots.waiting);
+        if buffer.state == ImageState::Current {
+            plan.counts.free = buffer.free;
+        }
+        plan.push(
+            Action::Reopen {
+                instance: instance.id.clone(),
+            },
+            Reason::NeededAgain { missing },
         );
     }
 }
@@ -96,6 +122,8 @@ struct Bounds {
     room: u32,
     /// Within `scale_up_step`.
     step: u32,
+    /// Within `launches_per_hour`.
+    hour: u32,
 }
 
 struct Launch {
@@ -109,7 +137,7 @@ struct Launch {
 fn size_launch<'s>(
     snapshot: &'s Snapshot,
     buffer: &ImageCounts,
-    Bounds { room, step }: Bounds,
+    Bounds { room, step, hour }: Bounds,
     now: Timestamp,
     plan: &mut Plan,
 ) -> Option<(&'s Image, Launch)> {
@@ -117,7 +145,7 @@ fn size_launch<'s>(
         .images
         .iter()
         .find(|image| image.id == buffer.image)?;
-    let choices = usable_choices(snapshot, now, plan)?;
+    let choices = usable_choices(snapshot, &image.id, now, plan)?;
     let first = choices.first()?;
     let missing = buffer.missing();
     let needed = missing.div_ceil(first.capacity.max(1));
@@ -138,39 +166,32 @@ fn size_launch<'s>(
         };
         plan.note(None, reason);
     }
+    if hour < needed.min(room).min(step) {
+        launch_options::alert_limit(snapshot, now, plan);
+    }
     let count = |choice: &LaunchChoice| {
         let instances = missing.div_ceil(choice.capacity.max(1));
-        instances.min(room).min(step)
+        instances.min(room).min(step).min(hour)
     };
     let options = options_of(choices, count);
-    let needed = needed.min(step);
+    let needed = needed.min(step).min(hour);
     Some((image, Launch { needed, options }))
 }
 
 /// Drains up to `instances` empty instances of images with less priority than the one that is
 /// short. A warming image gives way to every image that serves users. A baking image gives way to
 /// the current one as long as it keeps no fewer free slots than the current one then has.
-fn make_room(
-    snapshot: &Snapshot,
-    down: &BTreeSet<&InstanceId>,
-    short: &ImageCounts,
-    instances: u32,
-    plan: &mut Plan,
-) {
+fn make_room(rows: &Rows<'_>, short: &ImageCounts, instances: u32, plan: &mut Plan) {
     let giving_way: &[ImageState] = match short.state {
         ImageState::Current => &[ImageState::Warming, ImageState::Baking],
         ImageState::Baking => &[ImageState::Warming],
         ImageState::Warming | ImageState::Retired | ImageState::Failed => &[],
     };
-    let leaving = plan.leaving();
-    let is_drainable = |instance: &&Instance| {
-        instance.status.is_in_service()
-            && instance.is_empty()
-            && !leaving.contains(&instance.id)
-            && !down.contains(&instance.id)
+    let is_drainable = |row: &&Row<'_>| {
+        row.instance.status.is_in_service() && row.instance.is_empty() && row.stays()
     };
     // Instances that leave anyway make room, too.
-    let leaving_count = snapshot.leaving_count(plan);
+    let leaving_count = rows.leaving_count();
     let mut needed = instances.saturating_sub(leaving_count);
     let buffers = plan.images.clone();
     let in_state = |state| buffers.iter().filter(move |buffer| buffer.state == state);
@@ -178,9 +199,8 @@ fn make_room(
         // The free slots that each of the two images then has.
         let mut left = buffer.free;
         let mut gained = short.free + short.starting;
-        let of_image = |instance: &&Instance| instance.image_id == buffer.image;
-        let candidates = snapshot.instances.values().filter(is_drainable);
-        for instance in candidates.filter(of_image) {
+        for row in rows.of_image(&buffer.image).filter(is_drainable) {
+            let instance = row.instance;
             left = left.saturating_sub(instance.slots.waiting);
             gained = gained.saturating_add(instance.capacity);
             let is_unfair = left < gained.saturating_add(leaving_count * instance.capacity);
@@ -188,14 +208,8 @@ fn make_room(
                 break;
             }
             needed -= 1;
-            plan.push(
-                Action::Drain {
-                    instance: instance.id.clone(),
-                },
-                Reason::MakesRoom {
-                    state: buffer.state,
-                },
-            );
+            let state = buffer.state;
+            plan.drain(row, DrainCause::Room, Reason::MakesRoom { state });
         }
     }
 }

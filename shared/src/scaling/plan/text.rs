@@ -13,6 +13,7 @@ impl fmt::Display for Action {
             Self::ResumeLaunch { launch } => write!(f, "resume launch {launch}"),
             Self::NoteMissing { instance } => write!(f, "note {instance} as missing"),
             Self::NotePresent { instance } => write!(f, "note {instance} as listed again"),
+            Self::NoteAddresses { addresses } => write!(f, "note addresses of {}", addresses.id),
             Self::Terminate { instance, .. } => write!(f, "terminate {instance}"),
             Self::TerminateOrphan { orphan } => write!(f, "terminate orphan {}", orphan.id),
             Self::Remove { instance } => write!(f, "remove the row of {instance}"),
@@ -25,7 +26,13 @@ impl fmt::Display for Action {
                 }
                 Ok(())
             }
-            Self::Drain { instance } => write!(f, "drain {instance}"),
+            Self::Drain { instance, .. } => write!(f, "drain {instance}"),
+            Self::Reopen { instance } => write!(f, "take back the drain of {instance}"),
+            Self::RenewToken { instance, .. } => write!(f, "renew the token of {instance}"),
+            Self::RestPool { refusal } => {
+                write!(f, "rest {} until {}", refusal.pool, refusal.until)
+            }
+            Self::ForgetRest { refusal } => write!(f, "use {} again", refusal.pool),
             Self::DeleteReplica { instance } => write!(f, "delete replica {instance}"),
             Self::MoveAddress { ip, to, from, .. } => match from {
                 Some(from) => write!(f, "move address {ip} from {from} to {to}"),

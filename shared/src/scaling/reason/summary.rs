@@ -17,23 +17,32 @@ impl Reason {
             | Self::StepBound { .. }
             | Self::NoImage
             | Self::NoLaunchChoice
+            | Self::SettingInvalid { .. }
             | Self::NoCapacity { .. }
+            | Self::LaunchesDie { .. }
+            | Self::PoolHasLived { .. }
+            | Self::LaunchLimit { .. }
             | Self::ReplicasAtMaximum { .. } => Topic::Capacity,
             Self::BufferFull { .. } | Self::ReplicasSuffice { .. } => Topic::Buffer,
             Self::Paused => Topic::Region,
             Self::Surplus { .. }
+            | Self::NeededAgain { .. }
             | Self::OverMaximum { .. }
             | Self::ImageNotServed { .. }
-            | Self::TokenEnds { .. }
             | Self::Interrupted { .. }
             | Self::RebalanceAdvised { .. }
             | Self::MakesRoom { .. }
             | Self::NotReplacedYet { .. }
             | Self::OccupiedOnOldImage { .. }
+            | Self::LeftByAgent { .. }
+            | Self::LeaveHeld { .. }
+            | Self::SessionsEndQuickly { .. }
+            | Self::SuspectKept { .. }
             | Self::DrainingOccupied { .. } => Topic::Drain,
             Self::DrainedAndStillThere { .. }
             | Self::NeverCameUp { .. }
             | Self::Lost { .. }
+            | Self::AgentRevoked { .. }
             | Self::Committed
             | Self::DownAtEc2 { .. }
             | Self::OrphanOf { .. } => Topic::Terminate,
@@ -45,6 +54,10 @@ impl Reason {
             | Self::MissingButBeating { .. }
             | Self::YoungOrphan { .. } => Topic::Drift,
             Self::Silent { .. } => Topic::Heartbeat,
+            Self::TokenAges { .. }
+            | Self::KeyRotates
+            | Self::TokenNotTaken { .. }
+            | Self::RenewalsLeft { .. } => Topic::Token,
             Self::NotClaimed => Topic::Slots,
             Self::FirstImage
             | Self::Warm { .. }
@@ -54,11 +67,14 @@ impl Reason {
             | Self::UpgradeNotNamed { .. }
             | Self::UpgradeDying { .. }
             | Self::NoRoomForUpgrade { .. }
+            | Self::AppVersionUnknown { .. }
+            | Self::AppVersionNotServed { .. }
             | Self::ReplicaImage
             | Self::ImageUnknown { .. }
             | Self::UsersOnRetiredImage { .. } => Topic::Image,
             Self::StillWarming { .. }
             | Self::AwaitsAppVersion { .. }
+            | Self::AppVersionWarms { .. }
             | Self::StillBaking { .. } => Topic::Upgrade,
             Self::ReplicaTerminated
             | Self::ReplicaInError { .. }
@@ -74,8 +90,13 @@ impl Reason {
             | Self::AddressElsewhere { .. }
             | Self::AddressesOnOne { .. }
             | Self::AddressPoolEmpty { .. }
+            | Self::AddressOfEc2 { .. }
+            | Self::NoPublicAddress { .. }
             | Self::AddressesUnknown { .. } => Topic::Address,
-            Self::Guard { .. } | Self::ReplicaGuard { .. } => Topic::Guard,
+            Self::LeavesHeld { .. }
+            | Self::SessionsEndQuicklyEverywhere { .. }
+            | Self::Guard { .. }
+            | Self::ReplicaGuard { .. } => Topic::Guard,
         }
     }
 
@@ -117,6 +138,11 @@ impl Reason {
                 format!("did not launch: maximum of {max} reached")
             }
             Self::NoCapacity { .. } => format!("did not launch: {self}"),
+            Self::LaunchesDie { pool, why, .. } => format!("{pool} rests: {why}"),
+            Self::LaunchLimit { limit, .. } => {
+                format!("launches fewer: at most {limit} an hour (launches_per_hour)")
+            }
+            Self::NeededAgain { missing } => format!("{missing} slots are missing again"),
             Self::NoImage | Self::NoLaunchChoice => format!("cannot launch: {self}"),
             Self::StepBound { wanted, step } => {
                 format!("launches fewer: {wanted} needed, at most {step} a pass")
@@ -128,11 +154,23 @@ impl Reason {
             Self::ImageUnknown { image } => {
                 format!("kept, and not counted as free: no row of image {image}")
             }
-            Self::TokenEnds { .. } => "its agent token expires soon".to_owned(),
+            Self::TokenAges { .. } => "half of its time is over".to_owned(),
+            Self::TokenNotTaken { .. } => "its agent does not use its next token".to_owned(),
+            Self::AgentRevoked { .. } => "its agent's token is revoked".to_owned(),
             Self::Interrupted { .. } => "EC2 reclaims it within two minutes".to_owned(),
             Self::RebalanceAdvised { .. } => "EC2 may reclaim it soon".to_owned(),
             Self::NotReplacedYet { .. } => {
                 "kept until it is replaced: EC2 may reclaim it soon".to_owned()
+            }
+            Self::LeftByAgent { says, .. } => format!("its agent took it out of service: {says}"),
+            Self::LeaveHeld { says } => format!("kept, though its agent wants to leave: {says}"),
+            Self::SessionsEndQuickly {
+                connected: true, ..
+            } => "its sessions end within seconds".to_owned(),
+            Self::SessionsEndQuickly { .. } => "its users cannot connect".to_owned(),
+            Self::SuspectKept { .. } => "kept, though it fails its users".to_owned(),
+            Self::SessionsEndQuicklyEverywhere { instances, .. } => {
+                format!("sessions end within seconds on {instances} instances: none is replaced")
             }
             Self::OccupiedOnOldImage { .. } => "kept on an image no longer served".to_owned(),
             Self::MakesRoom { .. } => "makes room for a more important image".to_owned(),
@@ -140,7 +178,16 @@ impl Reason {
             Self::DrainedAndStillThere { .. } => "drained, but still running".to_owned(),
             Self::NeverCameUp { .. } => "not ACTIVE in time".to_owned(),
             Self::Lost { .. } => "lost: no heartbeat".to_owned(),
-            Self::DownAtEc2 { state, status, .. } => format!("{state} at EC2, its row {status}"),
+            Self::DownAtEc2 {
+                state,
+                status,
+                state_reason,
+                ..
+            } => {
+                let why = state_reason.as_ref();
+                let why = why.map(|why| format!(", {}", why.code)).unwrap_or_default();
+                format!("{state} at EC2, its row {status}{why}")
+            }
             Self::OrphanOf { .. } => "no row and no open launch".to_owned(),
             Self::YoungOrphan { .. } => "kept: no row yet, but launched just now".to_owned(),
             Self::Silent { .. } => "no heartbeat, not counted as free".to_owned(),
@@ -153,11 +200,19 @@ impl Reason {
                  heartbeats: are the functions in the right AWS account?"
                 .to_owned(),
             Self::NotClaimed => "nobody connected in time".to_owned(),
+            Self::AddressOfEc2 { .. } => "EC2 gave it another".to_owned(),
+            Self::NoPublicAddress { instances, .. } => {
+                format!("no public address: {instances} instances cannot register")
+            }
             Self::Warm { named: true, .. } => "warm, and the app version names it".to_owned(),
             Self::Warm { named: false, .. } => "warm, and swap_when_warm is set".to_owned(),
             Self::BakedLongEnough { .. } => "the time for a rollback is over".to_owned(),
             Self::UpgradeTooLate { free, demand, .. } => {
                 format!("not warm in time, free {free} of {demand}: the old image stays")
+            }
+            Self::AppVersionUnknown { client_sha }
+            | Self::AppVersionNotServed { client_sha, .. } => {
+                format!("no image serves {client_sha}, which the app version names")
             }
             Self::UpgradeNotNamed { client_sha, .. } => {
                 format!("no app version named {client_sha} in time: the old image stays")

@@ -44,11 +44,85 @@ impl fmt::Display for Reason {
                 )
             }
             Self::NoImage => f.write_str("the region has no CURRENT image in table `images`"),
+            Self::AppVersionUnknown { client_sha } => write!(
+                f,
+                "no image of the region was built for {client_sha}, which the app version names: \
+                 clients that update are refused. Correct app_versions.client_sha, or request an \
+                 image for it"
+            ),
+            Self::AppVersionNotServed {
+                image,
+                state,
+                client_sha,
+            } => write!(
+                f,
+                "{image} is {state}, and the app version names its {client_sha}: clients that update \
+                 are refused. Correct app_versions.client_sha, or request an image for it"
+            ),
+            Self::AppVersionWarms { image, client_sha } => write!(
+                f,
+                "{image} still warms, and the app version names its {client_sha} already: clients \
+                 that update are refused until it is current"
+            ),
             Self::NoLaunchChoice => f.write_str("the region's `launch_choices` are empty"),
-            Self::NoCapacity { until } => {
+            Self::SettingInvalid {
+                row,
+                column,
+                problem,
+                choices_left,
+            } => write!(
+                f,
+                "table `regions`, row {row}, column `{column}`: {problem}; {}",
+                if *choices_left {
+                    "the other launch choices are used"
+                } else {
+                    "nothing is launched until it is corrected"
+                }
+            ),
+            Self::NoCapacity { until, why } => {
+                f.write_str(
+                    "EC2 has no capacity for any launch choice, or its instances do not live",
+                )?;
+                if !why.is_empty() {
+                    write!(f, " ({why})")?;
+                }
+                write!(f, "; the next attempt is after {until}")
+            }
+            Self::LaunchesDie {
+                pool,
+                image,
+                instances,
+                first,
+                why,
+                until,
+            } => {
+                match instances {
+                    1 => write!(f, "{first} of {pool}")?,
+                    n => write!(f, "{n} instances of {pool}, {first} among them,")?,
+                }
+                if let Some(image) = image {
+                    write!(f, " on image {image}")?;
+                }
                 write!(
                     f,
-                    "EC2 had no capacity for any launch choice; the next attempt is after {until}"
+                    " did not live: {why}; the next launch there is after {until}"
+                )
+            }
+            Self::PoolHasLived { pool } => write!(f, "an instance of {pool} has lived"),
+            Self::LaunchLimit {
+                launched,
+                limit,
+                until,
+            } => write!(
+                f,
+                "{launched} instances were launched within an hour, of at most {limit} \
+                 (launches_per_hour): fewer or none are launched until {until}. Find out why so many \
+                 were needed"
+            ),
+            Self::NeededAgain { missing } => {
+                write!(
+                    f,
+                    "{missing} slots are missing, and its agent does not know of the drain"
                 )
             }
             Self::BufferFull {
@@ -79,9 +153,23 @@ impl fmt::Display for Reason {
                 f,
                 "image {image} has no row in table `images`: the instance is kept, and not counted as free"
             ),
-            Self::TokenEnds { hours, occupied } => write!(
+            Self::TokenAges { hours_left } => {
+                write!(f, "its agent's newest token ends in {hours_left} h")
+            }
+            Self::KeyRotates => {
+                f.write_str("its agent's newest token is signed with a key that is replaced")
+            }
+            Self::TokenNotTaken { hours } => write!(
                 f,
-                "{hours} h old: its agent token expires soon (AGENT_TOKEN_DAYS); {} on it",
+                "its agent has not used its next token for {hours} h, and is lost when the one in use \
+                 ends: drain the instance, and update the host agent of its image"
+            ),
+            Self::RenewalsLeft { instances } => {
+                write!(f, "{instances} tokens are left to renew by the next passes")
+            }
+            Self::AgentRevoked { occupied } => write!(
+                f,
+                "its agent's token is revoked; {} on it",
                 users(*occupied)
             ),
             Self::ImageBelowTarget {
@@ -257,6 +345,70 @@ impl fmt::Display for Reason {
                     users(*occupied)
                 )
             }
+            Self::LeftByAgent { says, occupied } => write!(
+                f,
+                "its agent took it out of service: {says}; {} on it",
+                users(*occupied)
+            ),
+            Self::LeaveHeld { says } => write!(
+                f,
+                "its agent wants to take it out of service, and too many of the region have left: {says}"
+            ),
+            Self::LeavesHeld { instances, says } => write!(
+                f,
+                "{instances} more instances want to leave than may within an hour (3, or a tenth of \
+                 the region), and stay in service. Is their image bad, or the check? The first says: \
+                 {says}. Drain them by hand if they are broken"
+            ),
+            Self::SessionsEndQuickly {
+                users: failed,
+                connected: true,
+                seconds,
+                occupied,
+            } => write!(
+                f,
+                "the sessions of {failed} users in a row ended within {seconds} s (quick_end_seconds), \
+                 and those on other instances did not; {} on it",
+                users(*occupied)
+            ),
+            Self::SessionsEndQuickly {
+                users: failed,
+                connected: false,
+                occupied,
+                ..
+            } => write!(
+                f,
+                "{failed} users in a row could not connect to it, and those of other instances could; \
+                 {} on it",
+                users(*occupied)
+            ),
+            Self::SuspectKept {
+                users: failed,
+                draining: 0,
+            } => write!(
+                f,
+                "fails its users, {failed} in a row, but it is kept: no other instance serves its image"
+            ),
+            Self::SuspectKept {
+                users: failed,
+                draining,
+            } => write!(
+                f,
+                "fails its users, {failed} in a row, but it is kept: {draining} others drain for the \
+                 same reason. Drain it by hand if it is broken"
+            ),
+            Self::SessionsEndQuicklyEverywhere {
+                instances,
+                others,
+                first,
+                seconds,
+            } => write!(
+                f,
+                "sessions end within {seconds} s (quick_end_seconds), or users cannot connect, on \
+                 {instances} instances, {first} first, and only {others} others are known to do better: \
+                 none is replaced. Is the image bad? If sessions are that short, set quick_end_seconds \
+                 to 0"
+            ),
             Self::DrainedAndStillThere { seconds } => {
                 write!(f, "draining and empty, but still running after {seconds} s")
             }
@@ -276,11 +428,18 @@ impl fmt::Display for Reason {
                 state,
                 status,
                 occupied,
-            } => write!(
-                f,
-                "{state} at EC2 while its row is {status} with {}",
-                users(*occupied)
-            ),
+                state_reason,
+            } => {
+                write!(
+                    f,
+                    "{state} at EC2 while its row is {status} with {}",
+                    users(*occupied)
+                )?;
+                match state_reason {
+                    Some(reason) => write!(f, "; EC2's reason: {reason}"),
+                    None => Ok(()),
+                }
+            }
             Self::OrphanOf {
                 launch: Some(launch),
                 age_seconds,
@@ -343,6 +502,30 @@ impl fmt::Display for Reason {
                 "missing from EC2 for {seconds} s, but its agent sends heartbeats: are the \
                  functions in the right AWS account?"
             ),
+            Self::AddressOfEc2 { ip } => {
+                write!(f, "EC2 gave it {ip}, which users get (address_source)")
+            }
+            Self::NoPublicAddress {
+                instances,
+                first,
+                subnet,
+            } => {
+                match instances {
+                    1 => write!(f, "{first} has no public address")?,
+                    n => write!(
+                        f,
+                        "{n} instances have no public address, {first} among them"
+                    )?,
+                }
+                if let Some(subnet) = subnet {
+                    write!(f, ": subnet {subnet} assigns none")?;
+                }
+                f.write_str(
+                    ". Users get public addresses (address_source), so an instance without one does \
+                     not register. Let the subnet assign public addresses, associate Elastic IPs, or \
+                     change address_source",
+                )
+            }
             Self::NotClaimed => f.write_str("allocated, but nobody connected within claim_seconds"),
         }
     }

@@ -22,8 +22,6 @@ pub(crate) struct Store {
     pub(crate) versions: BTreeMap<String, i64>,
     /// Launches whose intents are closed.
     pub(crate) closed: BTreeSet<String>,
-    /// When the last of EC2's refusals for lack of capacity expires, in seconds since 1970.
-    pub(crate) refused_until: i64,
     regions: BTreeMap<String, StoreView>,
 }
 
@@ -42,8 +40,6 @@ impl Store {
             if sk == "LOCK" {
                 let version = number(item, "version");
                 self.versions.insert(region.to_owned(), version);
-            } else if sk.starts_with("REFUSAL#") {
-                self.refused_until = self.refused_until.max(number(item, "ttl"));
             }
             store_view::add(self.regions.entry(region.to_owned()).or_default(), item);
         } else if pk.starts_with("CLOSED#")
@@ -150,12 +146,9 @@ mod tests {
     #[test]
     fn work_that_is_left_is_found() {
         let mut store = at_rest();
-        for ttl in [30, 20] {
-            let mut refusal = item("REGION#a", "REFUSAL#m6i.large#subnet-1", 0);
-            refusal.insert("ttl".to_owned(), AttributeValue::N(ttl.to_string()));
-            store.add(&refusal);
+        for kept in ["REFUSAL#m6i.large#subnet-1", "LAUNCHES"] {
+            store.add(&item("REGION#a", kept, 0));
         }
-        assert_eq!(store.refused_until, 30);
         store.add(&item("CLOSED#a", "INTENT#l", 0));
         assert_eq!(violations(&store, 7), 0);
         assert!(store.closed.contains("l"));

@@ -56,11 +56,11 @@ async fn full_image_does_not_wake_its_region_while_another_one_is_short() -> Res
 
 #[tokio::test]
 async fn images_of_the_same_build_each_have_a_buffer() -> Result<()> {
-    // Packing fills the old instance first: its last slot but two.
-    let (_database, session) = buffers(9, 2).await?;
+    // The current image's is filled first: its last slot but two.
+    let (_database, session) = buffers(2, 9).await?;
     session
         .run(&format!("UPDATE images SET client_sha = '{SHA}'"))
         .await?;
-    assert_eq!(assigned(&session, SHA).await?, ("i-old".into(), true));
+    assert_eq!(assigned(&session, SHA).await?, ("i-current".into(), true));
     Ok(())
 }

@@ -94,9 +94,9 @@ pub(crate) fn all(tables: &Tables, kind: Kind, now: Timestamp) -> Vec<Bound> {
         };
         add(at, &host.region, Some(id));
     }
-    for waits in tables.waiting_users.values() {
+    for ((_, region, _), waits) in &tables.waiting_users {
         if kind == Kind::Waiting {
-            add(waits.last_at + seconds(60), &waits.region, None);
+            add(waits.last_at + tables.line_time(region), region, None);
         }
     }
     for (region, row) in &tables.regions {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use shared::db::Fence;
 use shared::ids::InstanceId;
-use shared::model::InstanceStatus;
+use shared::model::{DrainCause, InstanceStatus};
 use testing::{NOW, Tables};
 
 use choices::noticed;
@@ -143,7 +143,7 @@ impl Generator {
     }
 
     fn action(&mut self, tables: &Tables) -> Action {
-        match self.random.below(110) {
+        match self.random.below(114) {
             0 => Action::Regions,
             1..6 => {
                 let fence = self.fence();
@@ -160,9 +160,24 @@ impl Generator {
                     true => self.ids(tables, &fence, 4),
                     false => noticed,
                 };
-                Action::Drain(fence, ids)
+                let causes = [DrainCause::Surplus, DrainCause::Surplus, DrainCause::Image];
+                Action::Drain(fence, ids, *self.random.pick(&causes))
             }
-            21..27 => self.terminate(tables),
+            21..23 => {
+                let fence = self.fence();
+                let draining: Vec<_> = tables
+                    .instances
+                    .iter()
+                    .filter(|(_, row)| row.status == InstanceStatus::Draining)
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                let ids = match draining.is_empty() || self.random.chance(30) {
+                    true => self.ids(tables, &fence, 3),
+                    false => draining,
+                };
+                Action::Reopen(fence, ids)
+            }
+            23..27 => self.terminate(tables),
             27..30 => {
                 let fence = self.fence();
                 let ids = self.ids(tables, &fence, 4);
@@ -186,7 +201,8 @@ impl Generator {
             96..98 => self.set_region(),
             98..100 => self.set_image(),
             100..105 => self.request_upgrade(tables),
-            _ => self.move_image(tables),
+            105..110 => self.move_image(tables),
+            _ => self.note_addresses(tables),
         }
     }
 }

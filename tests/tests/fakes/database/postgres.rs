@@ -3,24 +3,23 @@
 
 mod rows;
 
-use std::time::Duration;
-
-use hasura_adapter::{HasuraAssigner, HasuraClient, HasuraDatabase, HasuraSettings};
+use hasura_adapter::{HasuraAssigner, HasuraDatabase};
 use jiff::Timestamp;
 use scaling_tests::database::{Database as Copy, Session};
-use scaling_tests::graphql::{ADMIN_SECRET, Engine};
+use scaling_tests::graphql::Engine;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::assign::Assigner;
+use shared::function_token::FunctionRole;
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ImageState, InstanceStatus};
-use shared::settings::Columns;
+use shared::settings::AddressSource;
 use testing::Database;
-use testing::{AgentAnswer, AgentOutcome, SlotStatus, Tables, image};
+use testing::{AgentAnswer, AgentClaims, AgentOutcome, SlotStatus, Tables, image};
 
 use rows::Dump;
 
-use super::sides::{APPS, ENVIRONMENT, Side, USER_LIMIT, first_state, regions};
+use super::sides::{APPS, ENVIRONMENT, REPORTED, Side, USER_LIMIT, first_state, regions};
 use super::steps::{IMAGES, Set};
 
 /// Replaces time and slot ids: every function of the project looks for `now()` in the schema
@@ -31,9 +30,11 @@ const OWN_CLOCK: &str = "
     INSERT INTO virtual.clock VALUES ('epoch');
     CREATE FUNCTION virtual.now() RETURNS timestamptz LANGUAGE sql STABLE
         AS 'SELECT c.now FROM virtual.clock c';
+    CREATE OR REPLACE FUNCTION internal.clock() RETURNS timestamptz LANGUAGE sql STABLE
+        AS 'SELECT c.now FROM virtual.clock c';
     ALTER TABLE images ALTER COLUMN state_since SET DEFAULT virtual.now();
     CREATE SEQUENCE virtual.slots_made;
-    ALTER TABLE slots ALTER COLUMN id
+    ALTER TABLE slots ALTER COLUMN created_at SET DEFAULT virtual.now(), ALTER COLUMN id
         SET DEFAULT lpad(to_hex(nextval('virtual.slots_made')), 32, '0')::uuid;
     DO $$
     DECLARE
@@ -49,13 +50,16 @@ const OWN_CLOCK: &str = "
 
 const EMPTY: &str = "
     TRUNCATE regions, instances, heartbeats, slots, images, app_versions, waiting_users,
-        region_fences, region_wakeups;
+        region_fences, region_wakeups, internal.host_leaves, internal.agent_tokens,
+        internal.session_ends, internal.failed_sessions, internal.line_forecasts,
+        internal.region_capacity;
     ALTER SEQUENCE virtual.slots_made RESTART";
 
 #[derive(Debug)]
 pub(crate) struct PostgresSide {
     session: Session,
-    client: HasuraDatabase,
+    passes: HasuraDatabase,
+    events: HasuraDatabase,
     assigner: HasuraAssigner,
     _engine: Engine,
 }
@@ -65,21 +69,13 @@ impl PostgresSide {
         let database = Copy::empty().await?;
         let session = database.connect().await?;
         session.run(OWN_CLOCK).await?;
-        let engine = Engine::start(&database).await?;
-        let settings = HasuraSettings {
-            url: engine.url().to_owned(),
-            admin_secret: ADMIN_SECRET.to_owned().into(),
-            timeout: Duration::from_secs(30),
-        };
-        let client = HasuraClient::new(http_client::client()?, &settings)?;
+        let engine = Engine::with_allow_list(&database).await?;
+        let assigner = engine.client(FunctionRole::Assigner)?;
         Ok(Self {
             session,
-            assigner: HasuraAssigner::new(client.clone(), USER_LIMIT, ENVIRONMENT),
-            client: HasuraDatabase {
-                client,
-                environment: ENVIRONMENT.to_owned(),
-                defaults: Columns::default(),
-            },
+            assigner: HasuraAssigner::new(assigner, USER_LIMIT, ENVIRONMENT),
+            passes: engine.adapter(FunctionRole::Passes)?,
+            events: engine.adapter(FunctionRole::Events)?,
             _engine: engine,
         })
     }
@@ -91,13 +87,19 @@ impl PostgresSide {
             let waits = settings.timeouts;
             self.run(format!(
                 "INSERT INTO regions (name, target_free, max_instances, scale_up_step,
-                     scale_down_step, launch_choices, heartbeat_seconds, lost_seconds)
-                 VALUES ('{}', {}, {}, 0, 0, '[]', {}, {})",
+                     scale_down_step, launch_choices, address_source, heartbeat_seconds,
+                     lost_seconds, line_seconds)
+                 VALUES ('{}', {}, {}, 0, 0, '[]', '{}', {}, {}, {})",
                 settings.name,
                 settings.target_free,
                 settings.max_instances,
+                match settings.addresses {
+                    AddressSource::Public => "public",
+                    _ => "private",
+                },
                 waits.heartbeat.as_secs(),
                 waits.lost.as_secs(),
+                settings.line_seconds,
             ))
             .await;
             for id in IMAGES {
@@ -122,26 +124,41 @@ impl PostgresSide {
         Ok(())
     }
 
-    async fn run(&self, sql: String) {
+    pub(super) async fn run(&self, sql: String) {
         self.session.run(&sql).await.unwrap();
     }
 
-    async fn agent(&self, function: &str, arguments: &str, launch: &LaunchId) -> AgentAnswer {
+    async fn agent(
+        &self,
+        function: &str,
+        arguments: &str,
+        claims: impl Into<AgentClaims>,
+    ) -> AgentAnswer {
         #[derive(Deserialize)]
         struct Row {
             instance_id: Option<InstanceId>,
             outcome: AgentOutcome,
             status: Option<InstanceStatus>,
+            token: Option<String>,
         }
-        let claims = json!({"x-hasura-role": "host_agent", "x-hasura-launch-id": launch});
+        let claims = session_of(&claims.into());
         let call = format!("SELECT * FROM {function}({arguments}, '{claims}')");
         let row: Row = serde_json::from_value(self.session.row(&call).await.unwrap()).unwrap();
         AgentAnswer {
             instance_id: row.instance_id,
             outcome: row.outcome,
             status: row.status,
+            token: row.token,
         }
     }
+}
+
+fn session_of(claims: &AgentClaims) -> Value {
+    json!({
+        "x-hasura-role": "host_agent",
+        "x-hasura-launch-id": claims.launch,
+        "x-hasura-token-id": claims.token,
+    })
 }
 
 /// An enum's name as the database spells it.
@@ -152,7 +169,11 @@ fn word(value: impl serde::Serialize) -> String {
 
 impl Side for PostgresSide {
     fn database(&self) -> &dyn Database {
-        &self.client
+        &self.passes
+    }
+
+    fn database_of_events(&self) -> &dyn Database {
+        &self.events
     }
 
     fn assigner(&self) -> &dyn Assigner {
@@ -165,12 +186,30 @@ impl Side for PostgresSide {
     }
 
     async fn register(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer {
-        let arguments = format!("'{id}', '10.0.0.1'");
+        let arguments = format!("'{id}', '{REPORTED}'");
         self.agent("register_host", &arguments, launch).await
     }
 
     async fn heartbeat(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer {
         self.agent("heartbeat", &format!("'{id}'"), launch).await
+    }
+
+    async fn beat_with(&self, id: &InstanceId, claims: &AgentClaims) -> AgentAnswer {
+        let arguments = format!("'{id}'");
+        self.agent("heartbeat", &arguments, claims.clone()).await
+    }
+
+    async fn own(&self, id: &InstanceId, launch: &LaunchId) -> Option<Value> {
+        let session = session_of(&launch.into());
+        let call = format!("SELECT o.status, o.slots FROM own_instance('{id}', '{session}') o");
+        self.session.rows(&call).await.unwrap().pop()
+    }
+
+    async fn revoke(&self, id: &InstanceId) -> String {
+        self.session
+            .outcome(&format!("revoke_agent('{id}')"))
+            .await
+            .unwrap()
     }
 
     async fn claim(&self, slot: &str, user: &str, session: &str, launch: &LaunchId) -> AgentAnswer {
@@ -186,6 +225,11 @@ impl Side for PostgresSide {
     async fn replace(&self, slot: &str, launch: &LaunchId) -> AgentAnswer {
         let arguments = format!("'{slot}'");
         self.agent("replace_slot", &arguments, launch).await
+    }
+
+    async fn leave(&self, id: &InstanceId, reason: &str, launch: &LaunchId) -> AgentAnswer {
+        let arguments = format!("'{id}', '{reason}'");
+        self.agent("leave_host", &arguments, launch).await
     }
 
     async fn set_region(&self, region: &RegionName, set: Set) {
@@ -218,7 +262,7 @@ impl Side for PostgresSide {
     }
 
     async fn rows(&self) -> Tables {
-        let all = [
+        let public = [
             "images",
             "instances",
             "heartbeats",
@@ -227,8 +271,14 @@ impl Side for PostgresSide {
             "waiting_users",
             "region_fences",
             "region_wakeups",
-        ]
-        .map(|table| format!("(SELECT coalesce(jsonb_agg(t), '[]') FROM {table} t) AS {table}"));
+        ];
+        let internal = ["agent_tokens", "line_forecasts", "region_capacity"];
+        let all = public.map(|table| ("public", table)).into_iter();
+        let all = all.chain(internal.map(|table| ("internal", table)));
+        let all = all.map(|(schema, table)| {
+            format!("(SELECT coalesce(jsonb_agg(t), '[]') FROM {schema}.{table} t) AS {table}")
+        });
+        let all: Vec<_> = all.collect();
         let dump = self
             .session
             .row(&format!("SELECT {}", all.join(", ")))

@@ -6,14 +6,16 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use shared::assign::Assigner;
 use shared::db::DbError;
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::ImageState;
-use shared::settings::{RegionSettings, Timeouts};
+use shared::settings::{AddressSource, RegionSettings, Timeouts};
 use testing::Database;
 use testing::{
-    AgentAnswer, FakeAssigner, FakeClock, FakeDatabase, SlotStatus, Tables, image, settings,
+    AgentAnswer, AgentClaims, FakeAssigner, FakeClock, FakeDatabase, SlotStatus, Tables, image,
+    settings,
 };
 
 use super::steps::{Action, IMAGES, REGIONS, Set, Step, launch_of};
@@ -29,17 +31,30 @@ pub(crate) const OTHERS: &str = "beta";
 /// The reason with which passes move images.
 pub(crate) const REASON: &str = "because";
 
+/// What agents say of their address. The regions take it from EC2.
+pub(crate) const REPORTED: &str = "10.9.9.9";
+
 /// The actions of agents and operators, for which the service has no port.
 #[allow(async_fn_in_trait, reason = "both sides are in this crate")]
 pub(crate) trait Side {
     fn database(&self) -> &dyn Database;
+    /// Of the function that handles EC2's events, which has permissions of its own.
+    fn database_of_events(&self) -> &dyn Database {
+        self.database()
+    }
     fn assigner(&self) -> &dyn Assigner;
     async fn set_time(&self, now: Timestamp);
     async fn register(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer;
     async fn heartbeat(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer;
+    /// A heartbeat with a certain token.
+    async fn beat_with(&self, id: &InstanceId, claims: &AgentClaims) -> AgentAnswer;
+    /// What the agent reads of its instance.
+    async fn own(&self, id: &InstanceId, launch: &LaunchId) -> Option<Value>;
+    async fn revoke(&self, id: &InstanceId) -> String;
     async fn claim(&self, slot: &str, user: &str, session: &str, launch: &LaunchId) -> AgentAnswer;
     async fn report(&self, slot: &str, to: SlotStatus, launch: &LaunchId) -> AgentAnswer;
     async fn replace(&self, slot: &str, launch: &LaunchId) -> AgentAnswer;
+    async fn leave(&self, id: &InstanceId, reason: &str, launch: &LaunchId) -> AgentAnswer;
     async fn set_region(&self, region: &RegionName, set: Set);
     async fn set_image(&self, region: &RegionName, image: &ImageId, state: ImageState);
     /// All rows. The regions' settings are compared in the observations.
@@ -56,13 +71,17 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
         Action::Observe(region) => to_text(database.observe(region).await),
         Action::Record(fence, new) => to_text(database.record_instances(fence, new).await),
         Action::Adopt(fence, new) => to_text(database.adopt_orphans(fence, new).await),
-        Action::Drain(fence, ids) => to_text(database.drain(fence, ids).await),
+        Action::Drain(fence, ids, cause) => to_text(database.drain(fence, ids, *cause).await),
+        Action::Reopen(fence, ids) => to_text(database.reopen(fence, ids).await),
         Action::Terminate(fence, ids, condition) => {
             to_text(database.terminate(fence, ids, *condition).await)
         }
         Action::Remove(fence, ids) => to_text(database.remove(fence, ids).await),
         Action::NoteMissing(fence, missing, present) => {
             to_text(database.note_missing(fence, missing, present).await)
+        }
+        Action::NoteAddresses(fence, addresses) => {
+            to_text(database.note_addresses(fence, addresses).await)
         }
         Action::Release(fence) => to_text(database.release_unclaimed(fence).await),
         Action::MoveImage(fence, image, from, to) => to_text(
@@ -73,11 +92,18 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
         Action::Upgrade(region, image, sha) => {
             to_text(database.request_upgrade(region, image, sha).await)
         }
-        Action::Find(id) => to_text(database.find_instance(id).await),
-        Action::GiveNotice(id, notice) => to_text(database.record_spot_notice(id, *notice).await),
+        Action::Find(id) => to_text(side.database_of_events().find_instance(id).await),
+        Action::GiveNotice(id, notice) => {
+            let database = side.database_of_events();
+            to_text(database.record_spot_notice(id, *notice).await)
+        }
         Action::Assign(request) => to_text(side.assigner().assign(request).await),
         Action::Register(id, launch) => format!("{:?}", side.register(id, launch).await),
         Action::Heartbeat(id, launch) => format!("{:?}", side.heartbeat(id, launch).await),
+        Action::Renew(fence, tokens) => to_text(database.renew_tokens(fence, tokens).await),
+        Action::BeatWith(id, claims) => format!("{:?}", side.beat_with(id, claims).await),
+        Action::Own(id, launch) => format!("{:?}", side.own(id, launch).await),
+        Action::Revoke(id) => side.revoke(id).await,
         Action::Beats(ids) => {
             let mut answers = vec![];
             for id in ids {
@@ -93,6 +119,10 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
         } => format!("{:?}", side.claim(slot, user, session, launch).await),
         Action::Report(slot, to, launch) => format!("{:?}", side.report(slot, *to, launch).await),
         Action::Replace(slot, launch) => format!("{:?}", side.replace(slot, launch).await),
+        Action::Leave(id, reason, launch) => {
+            format!("{:?}", side.leave(id, reason, launch).await)
+        }
+        Action::Forecast(fence, outlook) => to_text(database.note_forecast(fence, outlook).await),
         Action::SetRegion(region, set) => {
             side.set_region(region, *set).await;
             String::new()
@@ -104,7 +134,7 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
     }
 }
 
-fn to_text<T: Debug>(answer: Result<T, DbError>) -> String {
+pub(crate) fn to_text<T: Debug>(answer: Result<T, DbError>) -> String {
     match answer {
         Ok(answer) => format!("{answer:?}"),
         Err(DbError::Refused { .. }) => "Refused".to_owned(),
@@ -112,10 +142,11 @@ fn to_text<T: Debug>(answer: Result<T, DbError>) -> String {
     }
 }
 
-/// The regions of every history. Their timeouts differ, and the second's gap is the smallest.
+/// The regions of every history. Their timeouts, their lines and the addresses of their users differ, and the
+/// second's gap is the smallest.
 pub(crate) fn regions() -> Vec<RegionSettings> {
     let seconds = jiff::SignedDuration::from_secs;
-    let of = |name: &str, heartbeat, lost| RegionSettings {
+    let of = |name: &str, addresses, heartbeat, lost, line| RegionSettings {
         name: name.into(),
         target_free: 2,
         launch_choices: vec![],
@@ -124,9 +155,15 @@ pub(crate) fn regions() -> Vec<RegionSettings> {
             lost: seconds(lost),
             ..Timeouts::default()
         },
+        launches_per_hour: None,
+        line_seconds: line,
+        addresses,
         ..settings()
     };
-    vec![of(REGIONS[0], 90, 600), of(REGIONS[1], 60, 120)]
+    vec![
+        of(REGIONS[0], AddressSource::Private, 90, 600, 15),
+        of(REGIONS[1], AddressSource::Public, 60, 120, 30),
+    ]
 }
 
 /// The initial state of an image: each region has a different current image, and the other one
@@ -201,7 +238,7 @@ impl Side for FakeSide {
 
     async fn register(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer {
         let tables = &mut self.fake.rows().tables;
-        tables.register_host(id, "10.0.0.1", launch, self.now())
+        tables.register_host(id, REPORTED, launch, self.now())
     }
 
     async fn heartbeat(&self, id: &InstanceId, launch: &LaunchId) -> AgentAnswer {
@@ -209,17 +246,44 @@ impl Side for FakeSide {
         tables.heartbeat(id, launch, self.now())
     }
 
+    async fn beat_with(&self, id: &InstanceId, claims: &AgentClaims) -> AgentAnswer {
+        let tables = &mut self.fake.rows().tables;
+        tables.heartbeat(id, claims.clone(), self.now())
+    }
+
+    async fn own(&self, id: &InstanceId, launch: &LaunchId) -> Option<Value> {
+        let tables = &mut self.fake.rows().tables;
+        let (status, slots) = tables.own_instance(id, launch, self.now())?;
+        let slots = slots.iter().map(|(id, slot)| {
+            let (user, session) = slot.user.clone().unzip();
+            json!({"id": id, "status": slot.status, "user_id": user, "session_id": session})
+        });
+        Some(json!({"status": status, "slots": slots.collect::<Vec<_>>()}))
+    }
+
+    async fn revoke(&self, id: &InstanceId) -> String {
+        let outcome = self.fake.rows().tables.revoke_agent(id, self.now());
+        format!("{outcome:?}").to_uppercase()
+    }
+
     async fn claim(&self, slot: &str, user: &str, session: &str, launch: &LaunchId) -> AgentAnswer {
         let tables = &mut self.fake.rows().tables;
-        tables.claim_slot(slot, user, session, launch)
+        tables.claim_slot(slot, user, session, launch, self.now())
     }
 
     async fn report(&self, slot: &str, to: SlotStatus, launch: &LaunchId) -> AgentAnswer {
-        self.fake.rows().tables.report_slot(slot, to, launch)
+        let tables = &mut self.fake.rows().tables;
+        tables.report_slot(slot, to, launch, self.now())
     }
 
     async fn replace(&self, slot: &str, launch: &LaunchId) -> AgentAnswer {
-        self.fake.rows().tables.replace_slot(slot, launch)
+        let tables = &mut self.fake.rows().tables;
+        tables.replace_slot(slot, launch, self.now())
+    }
+
+    async fn leave(&self, id: &InstanceId, reason: &str, launch: &LaunchId) -> AgentAnswer {
+        let tables = &mut self.fake.rows().tables;
+        tables.leave_host(id, reason, launch, self.now())
     }
 
     async fn set_region(&self, region: &RegionName, set: Set) {
@@ -250,6 +314,9 @@ pub(crate) fn without_settings(tables: &Tables) -> Tables {
     Tables {
         regions: BTreeMap::default(),
         slots_made: 0,
+        host_leaves: BTreeMap::default(),
+        session_ends: BTreeMap::default(),
+        failed_sessions: vec![],
         ..tables.clone()
     }
 }

@@ -1,12 +1,13 @@
 //! The steps of a history of the database.
 
 use jiff::Timestamp;
+use shared::agent_token::AgentToken;
 use shared::assign::AssignRequest;
 use shared::db::Fence;
 use shared::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::TerminateIf;
-use shared::model::{ImageState, NewInstance, SpotNotice};
-use testing::SlotStatus;
+use shared::model::{DrainCause, ImageState, InstanceAddresses, NewInstance, Outlook, SpotNotice};
+use testing::{AgentClaims, SlotStatus};
 
 pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
 /// The images that every region has from the beginning.
@@ -28,10 +29,12 @@ pub(crate) enum Action {
     Observe(RegionName),
     Record(Fence, Vec<NewInstance>),
     Adopt(Fence, Vec<NewInstance>),
-    Drain(Fence, Vec<InstanceId>),
+    Drain(Fence, Vec<InstanceId>, DrainCause),
+    Reopen(Fence, Vec<InstanceId>),
     Terminate(Fence, Vec<InstanceId>, TerminateIf),
     Remove(Fence, Vec<InstanceId>),
     NoteMissing(Fence, Vec<InstanceId>, Vec<InstanceId>),
+    NoteAddresses(Fence, Vec<InstanceAddresses>),
     Release(Fence),
     MoveImage(Fence, ImageId, ImageState, ImageState),
     /// A request for an image.
@@ -43,6 +46,14 @@ pub(crate) enum Action {
     Heartbeat(InstanceId, LaunchId),
     /// Heartbeats of several instances, each of its own launch.
     Beats(Vec<InstanceId>),
+    /// A pass renews tokens.
+    Renew(Fence, Vec<(InstanceId, AgentToken)>),
+    /// A heartbeat with a certain token.
+    BeatWith(InstanceId, AgentClaims),
+    /// An agent reads its instance.
+    Own(InstanceId, LaunchId),
+    /// An operator revokes an agent's token.
+    Revoke(InstanceId),
     Claim {
         slot: String,
         user: String,
@@ -51,6 +62,10 @@ pub(crate) enum Action {
     },
     Report(String, SlotStatus, LaunchId),
     Replace(String, LaunchId),
+    /// An agent takes its instance out of service, for a reason.
+    Leave(InstanceId, String, LaunchId),
+    /// What a pass expects of its region.
+    Forecast(Fence, Outlook),
     /// An operator's change of a region.
     SetRegion(RegionName, Set),
     /// An operator's change of an image. A new current image replaces the old one.

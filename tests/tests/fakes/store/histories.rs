@@ -1,11 +1,12 @@
 //! Random histories of the scaling table from a seed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use shared::ids::{LaunchId, Owner, RegionName};
 use shared::lock::{CLOCK_MARGIN, Lease};
-use shared::model::{CapacityRefusal, Intent, LaunchRequest};
+use shared::model::{Intent, LaunchRequest, LaunchTally, Refusal};
 use shared::report::{Decision, PassOutcome};
 use shared::scaling::Plan;
 use shared::store::IntentClosure;
@@ -89,7 +90,7 @@ impl Generator {
             if refusals.is_empty() {
                 return None;
             }
-            let until = self.random.pick(&refusals).until;
+            let until = self.random.pick(&refusals).remembered_until();
             (
                 until - SignedDuration::from_micros(1),
                 1,
@@ -125,7 +126,8 @@ impl Generator {
                 let late = self.number(marks.min(2));
                 Action::Clear(region, usize::try_from(marks - 1 - late).unwrap())
             }
-            36..48 => Action::HasWakeMark(region),
+            36..45 => Action::HasWakeMark(region),
+            45..48 => Action::IsHeld(region),
             48..51 => Action::IsSeen(self.event()),
             51..54 => Action::RecordSeen(self.event()),
             _ => match self.lease(fake) {
@@ -140,16 +142,28 @@ impl Generator {
             0..20 => Action::Release(lease),
             20..30 => Action::AdvancePastFence(lease, self.number(9).into()),
             30..58 => {
-                let intent = self.intent();
-                Action::Open(lease, intent)
+                let launches = self.launches_of_batch();
+                let intents = launches.into_iter().map(|launch| self.intent(launch));
+                let intents = intents.collect();
+                Action::Open(lease, intents, self.launches())
             }
-            58..85 => {
-                let closing = self.closing();
-                Action::Close(lease, closing)
+            58..64 => {
+                let (refused, mut forgotten) = (self.refusal(), self.refusal());
+                // One transaction changes an item once: callers see to it.
+                if forgotten.key() == refused.key() {
+                    forgotten.pool.subnet_id.push('x');
+                }
+                Action::Refuse(lease, vec![refused], vec![forgotten])
+            }
+            64..85 => {
+                let launches = self.launches_of_batch();
+                let closures = launches.into_iter().map(|launch| self.closure(launch));
+                let closures = closures.collect();
+                Action::Close(lease, closures, self.launches())
             }
             _ => {
                 let decision = self.decision(&lease);
-                Action::Decide(lease, decision)
+                Action::Decide(lease, Box::new(decision))
             }
         }
     }
@@ -194,13 +208,17 @@ impl Generator {
         format!("event-{}", self.random.below(6))
     }
 
-    fn launch(&mut self) -> LaunchId {
-        format!("launch-{}", self.random.below(5)).into()
+    /// One to three launches.
+    fn launches_of_batch(&mut self) -> BTreeSet<LaunchId> {
+        let launches = 0..=self.random.below(3);
+        launches
+            .map(|_| format!("launch-{}", self.random.below(5)).into())
+            .collect()
     }
 
-    fn intent(&mut self) -> Intent {
+    fn intent(&mut self, launch_id: LaunchId) -> Intent {
         Intent {
-            launch_id: self.launch(),
+            launch_id,
             client_token: format!("token-{}", self.random.below(1000)).into(),
             created_at: self.now,
             request: LaunchRequest {
@@ -216,23 +234,36 @@ impl Generator {
                 capacity: 2,
                 spot: self.random.chance(50),
                 imds_hop_limit: self.random.chance(50).then_some(1),
+                ebs_optimized: self.random.chance(50),
             },
         }
     }
 
-    fn closing(&mut self) -> IntentClosure {
-        let types = ["c5.large", "c5"];
-        let refusal = CapacityRefusal {
-            spot: self.random.chance(50),
-            instance_type: (*self.random.pick(&types)).to_owned(),
-            subnet_id: (*self.random.pick(&["subnet-a", "subnet-b"])).to_owned(),
-            until: self.now + SignedDuration::from_micros(self.number(20_000_000).into()),
-        };
+    fn closure(&mut self, launch_id: LaunchId) -> IntentClosure {
+        let refusal = self.refusal();
         IntentClosure {
-            launch_id: self.launch(),
+            launch_id,
             outcome: format!("{} of 9 launched", self.random.below(9)),
             refusal: self.random.chance(60).then_some(refusal),
         }
+    }
+
+    fn refusal(&mut self) -> Refusal {
+        let until = self.now + SignedDuration::from_micros(self.number(20_000_000).into())
+            - Refusal::LONGEST_REST;
+        let spot = self.random.chance(50);
+        let instance_type = *self.random.pick(&["c5.large", "c5"]);
+        let subnet = *self.random.pick(&["subnet-a", "subnet-b"]);
+        let mut refusal = testing::refusal(spot, instance_type, subnet, until);
+        refusal.image = self.random.chance(30).then(|| "ami-1".into());
+        refusal.rests = self.number(9);
+        refusal
+    }
+
+    fn launches(&mut self) -> LaunchTally {
+        let mut launches = LaunchTally::default();
+        launches.add(self.number(9), self.now);
+        launches
     }
 
     fn decision(&mut self, lease: &Lease) -> Decision {

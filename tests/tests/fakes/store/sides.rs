@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use scaling_tests::table::{Item, Table};
 use shared::ids::LaunchId;
 use shared::lock::{LockError, RegionLock};
-use shared::model::{CapacityRefusal, Intent};
+use shared::model::{Intent, LaunchTally, Refusal};
 use shared::store::{RegionState, StateStore};
 use testing::{FakeStore, Held, Items};
 
@@ -66,14 +66,22 @@ impl<S: RegionLock + StateStore> Side<S> {
                 to_text(store.clear_wake_mark(region, &mark).await)
             }
             Action::HasWakeMark(region) => to_text(store.has_wake_mark(region).await),
+            Action::IsHeld(region) => to_text(store.is_held(region, now).await),
             Action::IsSeen(id) => to_text(store.is_seen(id).await),
             Action::RecordSeen(id) => to_text(store.record_seen(id, now).await),
             Action::ReadState(region) => {
                 let state = store.region_state(region, now).await;
                 to_text(state.map(|state| self.remembered(state)))
             }
-            Action::Open(lease, intent) => to_text(store.open_intent(lease, intent).await),
-            Action::Close(lease, closing) => to_text(store.close_intent(lease, closing).await),
+            Action::Open(lease, intents, launches) => {
+                to_text(store.open_intents(lease, intents, launches).await)
+            }
+            Action::Refuse(lease, refusals, forgotten) => {
+                to_text(store.record_refusals(lease, refusals, forgotten).await)
+            }
+            Action::Close(lease, closures, launches) => {
+                to_text(store.close_intents(lease, closures, launches).await)
+            }
             Action::Decide(lease, decision) => {
                 to_text(store.record_decision(lease, decision).await)
             }
@@ -103,7 +111,8 @@ pub(crate) struct Kept {
     locks: BTreeMap<String, Held>,
     wanted_by: BTreeMap<String, String>,
     open: BTreeMap<(String, LaunchId), Intent>,
-    refusals: BTreeMap<(String, String), CapacityRefusal>,
+    refusals: BTreeMap<(String, String), Refusal>,
+    launches: BTreeMap<String, LaunchTally>,
     /// The outcome of each closed intent.
     closed: BTreeMap<(String, String), String>,
     decisions: BTreeMap<(String, i64), String>,
@@ -128,6 +137,9 @@ impl Kept {
             for (id, intent) in &items.open {
                 kept.open
                     .insert((region.clone(), id.clone()), intent.clone());
+            }
+            if items.launches != LaunchTally::default() {
+                kept.launches.insert(region.clone(), items.launches.clone());
             }
             for (key, refusal) in &items.refusals {
                 kept.refusals.insert(of(key.clone()), refusal.clone());
@@ -171,6 +183,10 @@ impl Kept {
                     since: number("since"),
                 };
                 self.locks.insert(region, held);
+            }
+            ("REGION", "LAUNCHES") => {
+                let launches = serde_json::from_str(&text("body")).unwrap();
+                self.launches.insert(region, launches);
             }
             ("REGION", "WAKE") => {
                 self.wanted_by.insert(region, text("by"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use shared::ids::{Owner, RegionName};
 use shared::lock::Lease;
-use shared::model::Intent;
+use shared::model::{Intent, LaunchTally, Refusal};
 use shared::report::Decision;
 use shared::store::IntentClosure;
 
@@ -27,12 +27,14 @@ pub(crate) enum Action {
     /// The number of a mark by its first return: each store has ids of its own for marks.
     Clear(RegionName, usize),
     HasWakeMark(RegionName),
+    IsHeld(RegionName),
     IsSeen(String),
     RecordSeen(String),
     ReadState(RegionName),
-    Open(Lease, Intent),
-    Close(Lease, IntentClosure),
-    Decide(Lease, Decision),
+    Open(Lease, Vec<Intent>, LaunchTally),
+    Refuse(Lease, Vec<Refusal>, Vec<Refusal>),
+    Close(Lease, Vec<IntentClosure>, LaunchTally),
+    Decide(Lease, Box<Decision>),
 }
 
 impl Action {
@@ -47,8 +49,9 @@ impl Action {
         match self {
             Self::Release(lease)
             | Self::AdvancePastFence(lease, _)
-            | Self::Open(lease, _)
-            | Self::Close(lease, _)
+            | Self::Open(lease, ..)
+            | Self::Refuse(lease, ..)
+            | Self::Close(lease, ..)
             | Self::Decide(lease, _) => Some(lease),
             _ => None,
         }
@@ -58,8 +61,9 @@ impl Action {
         match self {
             Self::Release(lease)
             | Self::AdvancePastFence(lease, _)
-            | Self::Open(lease, _)
-            | Self::Close(lease, _)
+            | Self::Open(lease, ..)
+            | Self::Refuse(lease, ..)
+            | Self::Close(lease, ..)
             | Self::Decide(lease, _) => Some(lease),
             _ => None,
         }

@@ -1,4 +1,5 @@
-//! Hasura hangs and then is down, for the functions and the host agents.
+//! PostgreSQL is in trouble behind Hasura; Hasura hangs and then is down, for the functions and the
+//! host agents.
 
 use scaling_tests::deployed::{SOON, schedule};
 use scaling_tests::region::Region;
@@ -11,6 +12,36 @@ use crate::logged_errors::event_logs;
 
 const REGIONS: &str = "list the regions";
 const LOOK: &str = "begin a pass";
+
+/// Hasura answers them with status 200.
+pub(super) async fn transient_errors_are_asked_once_more(users: &mut RegionUsers<'_>) {
+    let region = users.region;
+    let deployed = region.deployed;
+    for (trouble, said) in [
+        ("deadlock", "database query error"),
+        ("statement_timeout", "database query error"),
+        ("lost_connection", "connection error"),
+        ("too_many_connections", "max connections reached"),
+    ] {
+        let once = ["AssignSlot", "Regions", "BeginPass", "RecordInstances"]
+            .map(|operation| json!({"trouble": trouble, "operation": operation, "next": 1}));
+        deployed.set_hasura_faults(&json!(once)).await;
+        users.assign_one().await;
+        region.wait_until_settled_by_events().await;
+        let report = region.scheduled().await;
+        assert_eq!(report["outcome"], "done", "{trouble}: {report:#}");
+
+        deployed
+            .set_hasura_faults(&json!([{"trouble": trouble}]))
+            .await;
+        users.assert_refused("SERVICE_UNAVAILABLE").await;
+        let refused = deployed.refused(&schedule()).await;
+        assert!(refused.contains(said), "{trouble}: {refused}");
+        deployed.set_hasura_faults(&json!([])).await;
+    }
+    region.wait_until_settled_by_events().await;
+    region.settle().await;
+}
 
 pub(super) async fn no_instance_is_lost_while_it_is_down(
     users: &mut RegionUsers<'_>,

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
 
 use super::serve;
 
-pub const ADMIN_SECRET: &str = "the-admin-secret";
+pub const TOKEN: &str = "the-function-s-token";
 pub const SLOT: &str = "6f1c2b9e-3d0a-4f0e-9a70-2f5d3a1b7c11";
 
 /// A GraphQL engine that gives the queued replies in order, and then assigned slots.
@@ -25,12 +26,15 @@ pub struct Hasura {
 #[derive(Clone, Debug)]
 pub enum Reply {
     Status(u16, String),
+    /// A body that is compressed by gzip although nobody requested it.
+    Gzip(Vec<u8>),
     Never,
 }
 
 #[derive(Clone, Debug)]
 pub struct GraphqlRequest {
-    pub admin_secret: Option<String>,
+    pub authorization: Option<String>,
+    pub accepted_coding: Option<String>,
     pub variables: Value,
 }
 
@@ -43,6 +47,7 @@ impl Reply {
         Self::row(&json!({
             "outcome": "ASSIGNED", "slot_id": SLOT, "ip_addr": "198.51.100.7", "region": region,
             "instance_id": "i-1", "app_version": "3.1.0", "app_client_sha": "abc",
+            "nearest": "us-east-1", "waited_seconds": 0,
         }))
     }
 
@@ -50,6 +55,15 @@ impl Reply {
         Self::row(&json!({
             "outcome": outcome, "slot_id": null, "ip_addr": null, "region": null,
             "instance_id": null, "app_version": "3.1.0", "app_client_sha": "abc",
+            "nearest": "us-east-1",
+        }))
+    }
+
+    /// Refuses for lack of capacity.
+    pub fn in_line(place: u32, estimate_seconds: Option<u32>) -> Self {
+        Self::row(&json!({
+            "outcome": "NO_INSTANCE_AVAILABLE", "nearest": "us-east-1", "place": place,
+            "estimate_seconds": estimate_seconds, "line_seconds": 15,
         }))
     }
 }
@@ -68,17 +82,28 @@ impl Hasura {
         State(hasura): State<Self>,
         headers: HeaderMap,
         body: String,
-    ) -> (StatusCode, String) {
+    ) -> (StatusCode, HeaderMap, Vec<u8>) {
         let body: Value = serde_json::from_str(&body).unwrap();
         hasura.requests.lock().unwrap().push(GraphqlRequest {
-            admin_secret: headers
-                .get("x-hasura-admin-secret")
-                .map(|secret| secret.to_str().unwrap().to_owned()),
+            authorization: headers
+                .get(AUTHORIZATION)
+                .map(|token| token.to_str().unwrap().to_owned()),
+            accepted_coding: headers
+                .get(ACCEPT_ENCODING)
+                .map(|coding| coding.to_str().unwrap().to_owned()),
             variables: body["variables"].clone(),
         });
         let next = hasura.script.lock().unwrap().pop_front();
         match next.unwrap_or_else(|| Reply::assigned("us-east-1")) {
-            Reply::Status(status, body) => (StatusCode::from_u16(status).unwrap(), body),
+            Reply::Status(status, body) => (
+                StatusCode::from_u16(status).unwrap(),
+                HeaderMap::new(),
+                body.into(),
+            ),
+            Reply::Gzip(body) => {
+                let coding = (CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                (StatusCode::OK, HeaderMap::from_iter([coding]), body)
+            }
             Reply::Never => std::future::pending().await,
         }
     }

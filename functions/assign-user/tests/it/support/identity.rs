@@ -9,10 +9,11 @@ use aws_lc_rs::signature::{
 };
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::routing::get;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::serve;
@@ -36,6 +37,18 @@ pub fn rsa_jwk(kid: &str) -> Value {
     let public = PublicKeyComponents::<Vec<u8>>::from(RSA.public_key());
     json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid,
            "n": base64url(public.n), "e": base64url(public.e)})
+}
+
+/// The modulus with a zero byte in front, in base64 with padding: as libraries with signed integers
+/// write it.
+pub fn signed_modulus() -> String {
+    let public = PublicKeyComponents::<Vec<u8>>::from(RSA.public_key());
+    STANDARD.encode([vec![0], public.n].concat())
+}
+
+pub fn other_rsa_jwk(kid: &str) -> Value {
+    let public = PublicKeyComponents::<Vec<u8>>::from(OTHER_RSA.public_key());
+    json!({"kty": "RSA", "kid": kid, "n": base64url(public.n), "e": base64url(public.e)})
 }
 
 pub fn ec_jwk(kid: &str) -> Value {
@@ -133,18 +146,22 @@ pub struct Provider {
 
 #[derive(Debug)]
 struct ProviderState {
-    answer: (StatusCode, String),
-    fetches: usize,
+    answer: (StatusCode, HeaderMap, Vec<u8>),
+    /// The `Accept-Encoding` of each request.
+    fetches: Vec<String>,
 }
 
 impl Provider {
     pub async fn start() -> Self {
         let keys = json!({"keys": [rsa_jwk("rsa-1"), ec_jwk("ec-1")]});
-        let answer = (StatusCode::OK, keys.to_string());
-        let state = Arc::new(Mutex::new(ProviderState { answer, fetches: 0 }));
-        let answer = |State(state): State<Arc<Mutex<ProviderState>>>| async move {
+        let answer = (StatusCode::OK, HeaderMap::new(), keys.to_string().into());
+        let fetches = Vec::new();
+        let state = Arc::new(Mutex::new(ProviderState { answer, fetches }));
+        let answer = |State(state): State<Arc<Mutex<ProviderState>>>, headers: HeaderMap| async move {
             let mut state = state.lock().unwrap();
-            state.fetches += 1;
+            let accepted = headers.get(ACCEPT_ENCODING);
+            let accepted = accepted.map(|value| value.to_str().unwrap().to_owned());
+            state.fetches.push(accepted.unwrap_or_default());
             state.answer.clone()
         };
         let router = Router::new()
@@ -158,7 +175,13 @@ impl Provider {
 
     pub fn answers(&self, status: u16, body: impl Into<String>) {
         let status = StatusCode::from_u16(status).unwrap();
-        self.state.lock().unwrap().answer = (status, body.into());
+        self.state.lock().unwrap().answer = (status, HeaderMap::new(), body.into().into());
+    }
+
+    /// Answers with a body in a content coding, whatever was requested.
+    pub fn answers_in(&self, coding: &'static str, body: Vec<u8>) {
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+        self.state.lock().unwrap().answer = (StatusCode::OK, headers, body);
     }
 
     pub fn has(&self, keys: &[Value]) {
@@ -166,6 +189,11 @@ impl Provider {
     }
 
     pub fn fetches(&self) -> usize {
-        self.state.lock().unwrap().fetches
+        self.state.lock().unwrap().fetches.len()
+    }
+
+    /// The content codings that each request accepted.
+    pub fn accepted_codings(&self) -> Vec<String> {
+        self.state.lock().unwrap().fetches.clone()
     }
 }

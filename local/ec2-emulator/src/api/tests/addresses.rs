@@ -274,3 +274,38 @@ async fn address_of_world_file_is_listed_and_may_belong_to_a_gateway() {
     let reply = associate(&ec2, "eipalloc-00000000000000002", &ids[0], "false").await;
     assert_eq!(reply.error().0, "Resource.AlreadyAssociated");
 }
+
+#[tokio::test]
+async fn instance_of_a_private_subnet_has_no_public_address_but_an_elastic_one() {
+    let mut world: Value = DEFAULT_WORLD.parse().unwrap();
+    world["regions"]["us-east-1"]["subnets"][0]["map_public_ip_on_launch"] = json!(false);
+    world["regions"]["us-east-1"]["addresses"] = json!([
+        {"allocation_id": "eipalloc-00000000000000001", "public_ip": "203.0.113.1"},
+    ]);
+    let world = serde_json::from_value(world).unwrap();
+    let ec2 = TestEc2::with_world(world, crate::settings::Settings::default());
+    let subnets = ec2.call("DescribeSubnets", &[]).await;
+    let mapped = subnets.texts("mapPublicIpOnLaunch");
+    assert_eq!(mapped, ["false", "true", "true"]);
+    let launch = [
+        ("ImageId", IMAGE),
+        ("SubnetId", SUBNET_A),
+        ("InstanceType", "m6i.large"),
+        ("MinCount", "1"),
+        ("MaxCount", "1"),
+    ];
+    let ids = ec2.call("RunInstances", &launch).await.ids();
+    ec2.wait(60);
+    let listed = ec2.call("DescribeInstances", &[]).await;
+    assert_eq!(listed.texts("ipAddress"), [""; 0]);
+    assert_eq!(listed.text("dnsName"), "");
+    assert_eq!(
+        listed.texts("privateIpAddress").len(),
+        2,
+        "also its interface's"
+    );
+    associate(&ec2, "eipalloc-00000000000000001", &ids[0], "false").await;
+    ec2.wait(60);
+    let listed = ec2.call("DescribeInstances", &[]).await;
+    assert_eq!(listed.texts("ipAddress"), ["203.0.113.1"]);
+}

@@ -3,6 +3,7 @@
 use testing::{SlotRow, SlotStatus};
 
 use super::Flaw;
+use crate::database::sides::REPORTED;
 use crate::database::steps::{Action, launch_of};
 
 pub(super) fn flaws() -> Vec<Flaw> {
@@ -23,6 +24,53 @@ fn of_hosts() -> Vec<Flaw> {
                 *launch = launch_of(id);
             }
         }),
+        Flaw::wrong_result(
+            "what the agent says is the address",
+            |was, now, step, answer| {
+                if let Action::Register(id, _) = &step.action
+                    && answer.contains("Registered")
+                    && was.instances[id].ip_addr.is_none()
+                    && let Some(row) = now.instances.get_mut(id)
+                {
+                    row.ip_addr = Some(REPORTED.to_owned());
+                }
+            },
+        ),
+        Flaw::wrong_result(
+            "users of every region get private addresses",
+            |was, now, step, answer| {
+                if let Action::Register(id, _) = &step.action
+                    && answer.contains("Registered")
+                    && was.instances[id].ip_addr.is_none()
+                    && let Some(row) = now.instances.get_mut(id)
+                {
+                    row.ip_addr = row.private_ip.map(|ip| ip.to_string());
+                }
+            },
+        ),
+        Flaw::wrong_result(
+            "an agent that waits for its address wakes nobody",
+            |was, now, step, _| {
+                if let Action::Register(..) = &step.action {
+                    now.wakeups.clone_from(&was.wakeups);
+                }
+            },
+        ),
+        Flaw::wrong_meanwhile(
+            "an agent that waits for its address always wakes its region",
+            |tables, step| {
+                if let Action::Register(..) = &step.action {
+                    for fence in tables.fences.values_mut() {
+                        fence.last_pass_at = None;
+                    }
+                }
+            },
+            |was, now, step, _| {
+                if let Action::Register(..) = &step.action {
+                    now.fences.clone_from(&was.fences);
+                }
+            },
+        ),
         Flaw::wrong_result(
             "registering again makes new slots",
             |was, now, step, answer| {

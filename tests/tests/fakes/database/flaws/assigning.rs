@@ -50,11 +50,28 @@ fn of_users() -> Vec<Flaw> {
             },
         ),
         Flaw::wrong_result(
-            "a user served in one session keeps waiting in others",
+            "a session keeps its slot on an instance that takes no users",
+            |was, now, step, _| {
+                if let Action::Assign(request) = &step.action {
+                    let (user, session) = (request.user.as_str(), request.session.as_str());
+                    let is_held =
+                        |slot: &SlotRow| slot.status.is_held() && slot.is_of(user, session);
+                    let moved = was.slots.iter().any(|(id, slot)| {
+                        is_held(slot) && now.slots.get(id).is_some_and(|after| !is_held(after))
+                    });
+                    if moved {
+                        now.slots.clone_from(&was.slots);
+                    }
+                }
+            },
+        ),
+        Flaw::wrong_result(
+            "a user who is served keeps waiting elsewhere",
             |was, now, step, _| {
                 if let Action::Assign(request) = &step.action {
                     let mut others = was.waiting_users.clone();
-                    others.retain(|(_, session), _| session != request.session.as_str());
+                    let first = request.regions.first();
+                    others.retain(|(_, region, _), _| Some(region) != first);
                     others.append(&mut now.waiting_users);
                     now.waiting_users = others;
                 }
@@ -64,9 +81,11 @@ fn of_users() -> Vec<Flaw> {
             "every refusal resets the waiting time",
             |_, now, step, _| {
                 if let Action::Assign(request) = &step.action {
-                    let key = (request.user.to_string(), request.session.to_string());
-                    if let Some(waits) = now.waiting_users.get_mut(&key) {
-                        waits.first_at = waits.last_at;
+                    let user = request.user.as_str();
+                    for ((of, ..), waits) in &mut now.waiting_users {
+                        if of == user && waits.last_at == step.at {
+                            waits.first_at = waits.last_at;
+                        }
                     }
                 }
             },

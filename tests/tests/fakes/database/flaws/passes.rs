@@ -1,7 +1,8 @@
 //! Rules of a pass's writes.
 
-use shared::model::InstanceStatus;
+use jiff::SignedDuration;
 use shared::model::TerminateIf;
+use shared::model::{DrainCause, InstanceStatus};
 use testing::SlotStatus;
 
 use super::{Flaw, change_slots};
@@ -35,7 +36,7 @@ fn of_endings() -> Vec<Flaw> {
         Flaw::wrong_meanwhile(
             "instances of other regions are drained",
             |tables, step| {
-                if let Action::Drain(fence, _) = &step.action {
+                if let Action::Drain(fence, ..) = &step.action {
                     let rows = tables.instances.values_mut();
                     rows.for_each(|row| row.region.clone_from(&fence.region));
                 }
@@ -73,6 +74,43 @@ fn of_endings() -> Vec<Flaw> {
                 if matches!(step.action, Action::Drain(..)) {
                     for (id, row) in &mut now.instances {
                         row.notice = was.instances[id].notice;
+                    }
+                }
+            },
+        ),
+        Flaw::wrong_meanwhile(
+            "instances whose agents know of the drain are reopened",
+            |tables, step| {
+                if matches!(step.action, Action::Reopen(..)) {
+                    for (id, beat) in &mut tables.heartbeats {
+                        let since = tables.instances[id].draining_since;
+                        let before = since.map(|since| since - SignedDuration::from_micros(1));
+                        beat.beat_at = before.unwrap_or(beat.beat_at).min(beat.beat_at);
+                    }
+                }
+            },
+            |was, now, step, _| {
+                if matches!(step.action, Action::Reopen(..)) {
+                    now.heartbeats.clone_from(&was.heartbeats);
+                }
+            },
+        ),
+        Flaw::wrong_meanwhile(
+            "drains of every cause are taken back",
+            |tables, step| {
+                if matches!(step.action, Action::Reopen(..)) {
+                    let rows = tables.instances.values_mut();
+                    rows.for_each(|row| {
+                        row.drain_cause = row.drain_cause.map(|_| DrainCause::Surplus);
+                    });
+                }
+            },
+            |was, now, step, _| {
+                for (id, row) in &mut now.instances {
+                    if matches!(step.action, Action::Reopen(..))
+                        && row.status == InstanceStatus::Draining
+                    {
+                        row.drain_cause = was.instances[id].drain_cause;
                     }
                 }
             },
@@ -151,6 +189,47 @@ fn of_listings() -> Vec<Flaw> {
                         && !answer.contains("Fenced")
                     {
                         row.missing_since = Some(step.at);
+                    }
+                }
+            },
+        ),
+        Flaw::wrong_result("a new address does not reach users", |was, now, step, _| {
+            if let Action::NoteAddresses(..) = &step.action {
+                for (id, row) in &mut now.instances {
+                    row.ip_addr.clone_from(&was.instances[id].ip_addr);
+                }
+            }
+        }),
+        Flaw::wrong_result(
+            "users have an address before the registration",
+            |was, now, step, answer| {
+                if let Action::NoteAddresses(_, addresses) = &step.action
+                    && answer.contains("Done")
+                {
+                    for new in addresses {
+                        let before = was.instances.get(&new.id).map(|row| &row.ip_addr);
+                        if let Some(row) = now.instances.get_mut(&new.id)
+                            && before == Some(&None)
+                        {
+                            row.ip_addr = row.private_ip.map(|ip| ip.to_string());
+                        }
+                    }
+                }
+            },
+        ),
+        Flaw::wrong_result(
+            "an address that EC2 takes away is taken from users",
+            |_, now, step, answer| {
+                if let Action::NoteAddresses(_, addresses) = &step.action
+                    && !answer.contains("Fenced")
+                {
+                    for new in addresses {
+                        if let Some(row) = now.instances.get_mut(&new.id)
+                            && new.private_ip.is_none()
+                            && row.private_ip.is_none()
+                        {
+                            row.ip_addr = None;
+                        }
                     }
                 }
             },

@@ -52,12 +52,12 @@ fn of_settings() -> Vec<Flaw> {
 fn of_rows() -> Vec<Flaw> {
     vec![
         Flaw::wrong_meanwhile(
-            "a user refused a minute ago does not wait",
+            "a user who asked line_seconds ago has left the line",
             |tables, step| shift_refusals(tables, step, -MOMENT),
             |_, now, step, _| shift_refusals(now, step, MOMENT),
         ),
         Flaw::wrong_meanwhile(
-            "a user refused a moment more than a minute ago waits",
+            "a user who asked a moment before that has not left",
             |tables, step| shift_refusals(tables, step, MOMENT),
             |_, now, step, _| shift_refusals(now, step, -MOMENT),
         ),

@@ -1,11 +1,13 @@
 //! Random ids, users, slots and agents for a step, mostly existing ones.
 
+use std::net::IpAddr;
+
 use jiff::SignedDuration;
 use shared::assign::{AssignRequest, ClientBuild, SessionId, UserId};
 use shared::db::Fence;
 use shared::ids::{InstanceId, LaunchId, RegionName};
 use shared::model::TerminateIf;
-use shared::model::{InstanceStatus, NewInstance, SpotNotice};
+use shared::model::{InstanceAddresses, InstanceStatus, NewInstance, SpotNotice};
 use testing::{SlotRow, SlotStatus, Tables};
 
 use super::{Generator, INSTANCES};
@@ -128,10 +130,37 @@ impl Generator {
             image_id: image.into(),
             client_sha: format!("sha-of-{image}").into(),
             instance_type: "c5.large".to_owned(),
+            subnet_id: Some(format!("subnet-{}", number % 2)),
+            spot: number % 3 == 0,
             capacity: 1 + u32::try_from(number).unwrap() % 3,
+            private_ip: Some(address(10, number)),
+            // EC2 gives public addresses some time after a launch.
+            public_ip: (number % 4 == 0).then(|| address(203, number)),
             launched_at: self.now - SignedDuration::from_secs(30 * number),
             id,
         }
+    }
+
+    /// What EC2 lists. The same for an instance that is listed twice.
+    pub(super) fn note_addresses(&mut self, tables: &Tables) -> Action {
+        let fence = self.fence();
+        let ids = self.ids(tables, &fence, 3);
+        let (private, public) = *self.random.pick(&[
+            (Some(10), Some(203)),
+            (Some(10), Some(198)),
+            (Some(172), Some(198)),
+            (Some(172), None),
+            (None, Some(203)),
+        ]);
+        let addresses = ids.into_iter().map(|id| {
+            let number = id.as_str()[2..].parse().unwrap();
+            InstanceAddresses {
+                private_ip: private.map(|network| address(network, number)),
+                public_ip: public.map(|network| address(network, number)),
+                id,
+            }
+        });
+        Action::NoteAddresses(fence, addresses.collect())
     }
 
     pub(super) fn terminate(&mut self, tables: &Tables) -> Action {
@@ -287,6 +316,11 @@ impl Generator {
             _ => Action::Replace(slot, launch),
         }
     }
+}
+
+/// The address of the numbered instance in a network.
+fn address(network: u8, number: i64) -> IpAddr {
+    IpAddr::from([network, 0, 113, u8::try_from(number).unwrap()])
 }
 
 /// A region's instances with an interruption notice.

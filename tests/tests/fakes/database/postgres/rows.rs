@@ -1,13 +1,17 @@
 //! PostgreSQL's rows in the fake's types.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, Unit};
 use serde::Deserialize;
 use shared::assign::AppVersion;
-use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
-use shared::model::{ImageState, InstanceStatus, SpotNotice};
-use testing::{FenceRow, Heartbeat, InstanceRow, SlotRow, SlotStatus, Tables, WaitingUser};
+use shared::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId, RegionName, TokenId};
+use shared::model::{DrainCause, ImageState, InstanceStatus, SpotNotice};
+use testing::{
+    FenceRow, Heartbeat, InstanceRow, LineForecast, SlotRow, SlotStatus, Tables, TokenRow,
+    WaitingUser,
+};
 
 /// The rows of all tables, as JSON.
 #[derive(Deserialize)]
@@ -15,11 +19,14 @@ pub(super) struct Dump {
     images: Vec<ImageColumns>,
     instances: Vec<InstanceColumns>,
     heartbeats: Vec<HeartbeatColumns>,
+    agent_tokens: Vec<TokenColumns>,
     slots: Vec<SlotColumns>,
     app_versions: Vec<AppVersionColumns>,
     waiting_users: Vec<WaitingColumns>,
     region_fences: Vec<FenceColumns>,
     region_wakeups: Vec<WakeupColumns>,
+    line_forecasts: Vec<ForecastColumns>,
+    region_capacity: Vec<CapacityColumns>,
 }
 
 macro_rules! columns {
@@ -37,38 +44,67 @@ columns! {
     InstanceColumns {
         id: InstanceId, region: RegionName, launch_id: LaunchId, image_id: ImageId,
         client_sha: String, instance_type: String, capacity: u32, ip_addr: Option<String>,
+        subnet_id: Option<String>, spot: Option<bool>, drain_cause: Option<DrainCause>,
+        leave_reason: Option<String>, private_ip: Option<IpAddr>, public_ip: Option<IpAddr>,
         status: InstanceStatus, launched_at: Timestamp, active_at: Option<Timestamp>,
         draining_since: Option<Timestamp>, missing_since: Option<Timestamp>, notice: Option<SpotNotice>,
+        revoked_at: Option<Timestamp>,
+    }
+    TokenColumns {
+        instance_id: InstanceId, token: String, token_id: TokenId, key_id: KeyId,
+        valid_until: Timestamp, renewed_at: Timestamp, taken_at: Option<Timestamp>,
     }
     HeartbeatColumns {
         instance_id: InstanceId, beat_at: Timestamp, resumed_at: Option<Timestamp>,
     }
     SlotColumns {
-        id: String, instance_id: InstanceId, region: RegionName, user_id: Option<String>,
+        id: String, instance_id: InstanceId, region: RegionName, image_id: ImageId,
+        created_at: Timestamp, waited_seconds: f64, user_id: Option<String>,
         session_id: Option<String>, status: SlotStatus, allocated_at: Option<Timestamp>,
+        first_allocated_at: Option<Timestamp>, claimed_at: Option<Timestamp>,
+        free_from: Option<Timestamp>,
     }
     AppVersionColumns { environment: String, version: String, client_sha: String }
     WaitingColumns {
-        user_id: String, session_id: String, region: RegionName, first_at: Timestamp,
-        last_at: Timestamp,
+        user_id: String, session_id: String, region: RegionName, client_sha: ClientSha,
+        regions: Vec<RegionName>, first_at: Timestamp, last_at: Timestamp,
+        barred_until: Option<Timestamp>,
     }
     FenceColumns {
         region: RegionName, version: i64, last_pass_at: Option<Timestamp>,
         watched_since: Option<Timestamp>,
     }
     WakeupColumns { region: RegionName, bucket: Timestamp }
+    ForecastColumns {
+        region: RegionName, client_sha: ClientSha, made_at: Timestamp, at: Vec<Timestamp>,
+        slots: Vec<u32>,
+    }
+    CapacityColumns { region: RegionName, none_until: Timestamp }
 }
 
 impl Dump {
     pub(super) fn tables(self) -> Tables {
         let instances: BTreeMap<_, _> = self.instances.into_iter().map(instance).collect();
         let slot = |row: SlotColumns| {
-            assert_eq!(row.region, instances[&row.instance_id].region, "{}", row.id);
+            let host: &InstanceRow = &instances[&row.instance_id];
+            assert_eq!(
+                (&row.region, &row.image_id),
+                (&host.region, &host.image_id),
+                "{}",
+                row.id
+            );
+            let replaces = host.active_at.is_some_and(|at| row.created_at > at);
+            let waited = SignedDuration::from_secs_f64(row.waited_seconds);
             let slot = SlotRow {
                 instance_id: row.instance_id,
                 user: row.user_id.zip(row.session_id),
                 status: row.status,
                 allocated_at: row.allocated_at,
+                first_allocated_at: row.first_allocated_at,
+                claimed_at: row.claimed_at,
+                free_from: row.free_from,
+                replaced_at: replaces.then_some(row.created_at),
+                waited: waited.round(Unit::Microsecond).unwrap(),
             };
             (row.id, slot)
         };
@@ -103,6 +139,17 @@ impl Dump {
             };
             tables.heartbeats.insert(instance_id, beat);
         }
+        for row in self.agent_tokens {
+            let token = TokenRow {
+                token: row.token,
+                token_id: row.token_id,
+                key_id: row.key_id,
+                valid_until: row.valid_until,
+                renewed_at: row.renewed_at,
+                taken_at: row.taken_at,
+            };
+            tables.agent_tokens.insert(row.instance_id, token);
+        }
         for row in self.app_versions {
             let version = AppVersion {
                 version: row.version,
@@ -112,11 +159,13 @@ impl Dump {
         }
         for row in self.waiting_users {
             let waits = WaitingUser {
-                region: row.region,
+                session: row.session_id,
+                regions: row.regions,
                 first_at: row.first_at,
                 last_at: row.last_at,
+                barred_until: row.barred_until,
             };
-            let key = (row.user_id, row.session_id);
+            let key = (row.user_id, row.region, row.client_sha);
             tables.waiting_users.insert(key, waits);
         }
         for row in self.region_fences {
@@ -127,6 +176,16 @@ impl Dump {
             };
             tables.fences.insert(row.region, fence);
         }
+        for row in self.line_forecasts {
+            let forecast = LineForecast {
+                made_at: row.made_at,
+                steps: row.at.into_iter().zip(row.slots).collect(),
+            };
+            let key = (row.region, row.client_sha);
+            tables.line_forecasts.insert(key, forecast);
+        }
+        let capacity = self.region_capacity.into_iter();
+        tables.region_capacity = capacity.map(|row| (row.region, row.none_until)).collect();
         let wakeups = self.region_wakeups.into_iter();
         tables.wakeups = wakeups.map(|row| (row.region, row.bucket)).collect();
         tables
@@ -140,14 +199,21 @@ fn instance(row: InstanceColumns) -> (InstanceId, InstanceRow) {
         image_id: row.image_id,
         client_sha: row.client_sha.into(),
         instance_type: row.instance_type,
+        subnet_id: row.subnet_id,
+        spot: row.spot,
         capacity: row.capacity,
         ip_addr: row.ip_addr,
+        private_ip: row.private_ip,
+        public_ip: row.public_ip,
         status: row.status,
         launched_at: row.launched_at,
         active_at: row.active_at,
         draining_since: row.draining_since,
+        drain_cause: row.drain_cause,
+        leave_reason: row.leave_reason,
         missing_since: row.missing_since,
         notice: row.notice,
+        revoked_at: row.revoked_at,
     };
     (row.id, instance)
 }

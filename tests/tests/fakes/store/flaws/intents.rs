@@ -1,6 +1,8 @@
 //! Rules of intents, refusals and decisions.
 
 use jiff::SignedDuration;
+use shared::ids::LaunchId;
+use shared::model::Refusal;
 use testing::Items;
 
 use super::Flaw;
@@ -32,37 +34,37 @@ fn of_intents() -> Vec<Flaw> {
             }
         }),
         Flaw::wrong_result("a closed intent stays open", |was, now, step, _| {
-            if let Action::Close(lease, _) = &step.action {
+            if let Action::Close(lease, ..) = &step.action {
                 now.of(&lease.region).open = was.of(&lease.region).open;
             }
         }),
         Flaw::wrong_result(
             "an intent opened again keeps the first request",
             |was, now, step, _| {
-                if let Action::Open(lease, intent) = &step.action
-                    && let Some(first) = was.of(&lease.region).open.get(&intent.launch_id)
-                {
-                    let open = &mut now.of(&lease.region).open;
-                    open.insert(intent.launch_id.clone(), first.clone());
+                if let Action::Open(lease, ..) = &step.action {
+                    let first = was.of(&lease.region).open;
+                    now.of(&lease.region).open.extend(first);
                 }
             },
         ),
         Flaw::wrong_result("a closed intent cannot be opened", |was, now, step, _| {
-            if let Action::Open(lease, intent) = &step.action {
-                let mut closed = was.of(&lease.region).closed.into_iter();
-                if closed.any(|closing| closing.launch_id == intent.launch_id) {
-                    now.of(&lease.region).open = was.of(&lease.region).open;
-                }
+            if let Action::Open(lease, ..) = &step.action {
+                let was = was.of(&lease.region);
+                let is_closed = |launch: &LaunchId| {
+                    was.closed
+                        .iter()
+                        .any(|closure| closure.launch_id == *launch)
+                };
+                let open = &mut now.of(&lease.region).open;
+                open.retain(|launch, _| was.open.contains_key(launch) || !is_closed(launch));
             }
         }),
         Flaw::wrong_result(
             "the first closure of an intent counts",
             |was, now, step, _| {
-                if let Action::Close(lease, closing) = &step.action {
-                    let mut closed = was.of(&lease.region).closed.into_iter();
-                    if closed.any(|before| before.launch_id == closing.launch_id) {
-                        now.of(&lease.region).closed = was.of(&lease.region).closed;
-                    }
+                if let Action::Close(lease, ..) = &step.action {
+                    let first = was.of(&lease.region).closed;
+                    now.of(&lease.region).closed.extend(first);
                 }
             },
         ),
@@ -90,11 +92,34 @@ fn hold(items: &mut Items, step: &mut Step) {
 fn of_refusals() -> Vec<Flaw> {
     vec![
         Flaw::wrong_result("the first of two refusals counts", |was, now, step, _| {
-            if let Action::Close(lease, _) = &step.action {
+            if let Action::Close(lease, ..) = &step.action {
                 let first = was.of(&lease.region).refusals;
                 now.of(&lease.region).refusals.extend(first);
             }
         }),
+        Flaw::wrong_result("a refusal is not forgotten", |was, now, step, _| {
+            if let Action::Refuse(lease, refused, forgotten) = &step.action {
+                let kept = was.of(&lease.region).refusals;
+                let is_forgotten = |refusal: &Refusal| {
+                    let is_same = |other: &&Refusal| other.key() == refusal.key();
+                    forgotten.iter().any(|other| is_same(&other))
+                        && !refused.iter().any(|other| is_same(&other))
+                };
+                let kept = kept
+                    .into_iter()
+                    .filter(|(_, refusal)| is_forgotten(refusal));
+                now.of(&lease.region).refusals.extend(kept);
+            }
+        }),
+        Flaw::wrong_result(
+            "the tally of launches is not stored",
+            |was, now, step, _| {
+                if let Action::Open(lease, ..) = &step.action {
+                    let before = was.of(&lease.region).launches;
+                    now.of(&lease.region).launches = before;
+                }
+            },
+        ),
         Flaw {
             name: "a refusal expires a moment early",
             before: |items, step| shift(items, step, -MOMENT),
@@ -108,7 +133,7 @@ fn of_refusals() -> Vec<Flaw> {
         Flaw::wrong_result("an expired refusal is deleted", |was, now, step, _| {
             if let Action::ReadState(region) = &step.action {
                 let mut refusals = was.of(region).refusals;
-                refusals.retain(|_, refusal| refusal.until > step.at);
+                refusals.retain(|_, refusal| refusal.remembered_until() > step.at);
                 now.of(region).refusals = refusals;
             }
         }),

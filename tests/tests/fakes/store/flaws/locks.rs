@@ -30,6 +30,13 @@ fn of_acquiring() -> Vec<Flaw> {
             before: |items, step| shift(items, step, 1),
             after: |was, now, step, answer| unshift(was, now, step, answer, -1),
         },
+        Flaw::wrong_result("a lock that has ended is held", |was, _, step, answer| {
+            if let Action::IsHeld(region) = &step.action
+                && was.of(region).lock.is_some()
+            {
+                *answer = "Ok(true)".to_owned();
+            }
+        }),
         Flaw::wrong_result("a repeated attempt is refused", |was, _, step, answer| {
             if let Action::Acquire(region, owner, _) = &step.action
                 && let Some(held) = was.of(region).lock
