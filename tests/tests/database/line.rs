@@ -607,40 +607,6 @@ async fn user_at_their_limit_leaves_the_line_after_a_while() -> Result<()> {
 }
 
 #[tokio::test]
-async fn slot_has_the_image_of_its_instance() -> Result<()> {
-    let (_database, session) = Database::with_region(0).await?;
-    session.host("i-1", 1).await?;
-    add_image(&session, "ami-2", "other", "BAKING").await?;
-    host_on(&session, REGION, "i-2", "ami-2", "other").await?;
-    session
-        .run(
-            "INSERT INTO slots (instance_id) VALUES ('i-1'), ('i-2');
-             INSERT INTO slots (instance_id, image_id, region) VALUES ('i-1', 'wrong', 'wrong');
-             UPDATE slots SET image_id = 'wrong'",
-        )
-        .await?;
-    let differ = "SELECT FROM slots s JOIN instances i ON i.id = s.instance_id
-        WHERE (s.region, s.image_id) IS DISTINCT FROM (i.region, i.image_id)";
-    assert_eq!(session.count(differ).await?, 0);
-    assert_eq!(session.count("SELECT FROM slots").await?, 5);
-
-    // One that an agent replaces, too.
-    let got = served(&session, "ann").await?;
-    let (slot, claims) = (got.slot(), claims_of(&got.instance()));
-    for call in [
-        format!("claim_slot('{slot}', 'ann', '1', '{claims}')"),
-        format!("report_slot('{slot}', 'RUNNING', '{claims}')"),
-        format!("report_slot('{slot}', 'DYING', '{claims}')"),
-        format!("replace_slot('{slot}', '{claims}')"),
-    ] {
-        session.outcome(&call).await?;
-    }
-    assert_eq!(session.count(differ).await?, 0);
-    assert_eq!(session.count("SELECT FROM slots").await?, 5);
-    Ok(())
-}
-
-#[tokio::test]
 async fn slots_follow_their_instance_to_another_image() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;

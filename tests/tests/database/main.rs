@@ -7,6 +7,7 @@ mod allow_list;
 mod assigning;
 mod black_holes;
 mod clocks;
+mod copies;
 mod demand;
 mod doctor;
 mod drains;

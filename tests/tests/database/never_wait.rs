@@ -135,13 +135,13 @@ fn all_writes() -> Vec<Write> {
         write(
             "drain_instances",
             &format!(", '{ids}', 'NOTICE'"),
-            Changes::Instance,
+            Changes::All,
             "notice = 'REBALANCE'",
         ),
         write(
             "reopen_instances",
             &format!(", '{ids}'"),
-            Changes::Instance,
+            Changes::All,
             "status = 'DRAINING', drain_cause = 'SURPLUS'",
         ),
         write(
@@ -308,7 +308,7 @@ async fn write_skips_what_is_held_and_comes_again_when_it_is_free() -> Result<()
         ),
         (
             format!("INSERT INTO slots (instance_id) VALUES ('{HELD}')"),
-            Holds::Key,
+            Holds::Columns,
         ),
         (
             format!(

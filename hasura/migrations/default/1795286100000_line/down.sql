@@ -13,7 +13,6 @@ DROP FUNCTION internal.take_free_slot(
     internal.served_region, text, text, text, double precision, text[]);
 DROP FUNCTION internal.await_free_slot(
     internal.served_region, text, text, double precision, text[], timestamptz);
-DROP FUNCTION internal.occupy(uuid, internal.served_region, text, text, double precision);
 DROP FUNCTION internal.demand_region(text[], timestamptz);
 DROP FUNCTION internal.forget_gone(internal.served_region, text[], timestamptz);
 DROP FUNCTION internal.wait_in_line(internal.served_region[], text, text, timestamptz);
@@ -530,59 +529,44 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION heartbeat(instance_id text, hasura_session json) RETURNS SETOF agent_answers
-LANGUAGE plpgsql
-AS $$
+CREATE OR REPLACE FUNCTION reopen_instances(region text, version bigint, ids jsonb)
+RETURNS SETOF write_results
+LANGUAGE plpgsql SET lock_timeout = '500ms' AS $$
 DECLARE
-    host instances;
+    given CONSTANT text[] := internal.ids_of(reopen_instances.ids);
+    locked text[];
+    results write_results[];
 BEGIN
-    PERFORM internal.check_size('heartbeat', 'instance_id', heartbeat.instance_id, 64);
-    -- Locks the instance. Either a pass that terminates it as lost sees this heartbeat,
-    -- or this heartbeat sees TERMINATING and is answered with SHUT_DOWN.
-    SELECT i.* INTO host FROM instances i
-    WHERE i.id = heartbeat.instance_id AND internal.is_own(i, heartbeat.hasura_session)
-    FOR SHARE;
-    IF NOT FOUND OR host.status = 'TERMINATING' THEN
-        RETURN QUERY SELECT heartbeat.instance_id, 'SHUT_DOWN', host.status, NULL::text;
+    IF internal.fenced(reopen_instances.region, reopen_instances.version) THEN
+        RETURN QUERY SELECT reopen_instances.region, 'FENCED';
         RETURN;
     END IF;
-    PERFORM internal.beat(host.id);
-    RETURN QUERY SELECT host.id, 'OK', host.status,
-        internal.next_token(host.id, heartbeat.hasura_session);
+    locked := internal.try_lock_instances(reopen_instances.region, given);
+    results := ARRAY(
+        SELECT ROW(g.id, CASE
+                WHEN i.id IS NULL THEN 'UNKNOWN'
+                WHEN i.status = 'ACTIVE' THEN 'ALREADY'
+                WHEN NOT coalesce(i.status = 'DRAINING' AND i.drain_cause = 'SURPLUS'
+                    AND i.notice IS NULL AND h.beat_at < i.draining_since
+                    AND h.beat_at >= now() - make_interval(secs => r.heartbeat_seconds), false)
+                    THEN 'WRONG_STATE'
+                WHEN i.id <> ALL (locked) THEN 'BUSY'
+                ELSE 'DONE'
+            END)::write_results
+        FROM unnest(given) AS g (id)
+        LEFT JOIN instances i ON i.id = g.id AND i.region = reopen_instances.region
+        LEFT JOIN regions r ON r.name = i.region
+        LEFT JOIN heartbeats h ON h.instance_id = i.id
+        ORDER BY g.id);
+    UPDATE instances i SET status = 'ACTIVE', draining_since = NULL, drain_cause = NULL
+    FROM unnest(results) r WHERE i.id = r.id AND r.outcome = 'DONE';
+    RETURN QUERY SELECT * FROM unnest(results);
+EXCEPTION WHEN lock_not_available THEN
+    RETURN QUERY SELECT * FROM internal.all_busy(given);
 END
 $$;
 
-CREATE OR REPLACE FUNCTION internal.instance_states_go_forward() RETURNS trigger
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    states CONSTANT text[] := ARRAY['PRE_CONNECTION', 'ACTIVE', 'DRAINING', 'TERMINATING'];
-BEGIN
-    IF array_position(states, NEW.status) < array_position(states, OLD.status)
-        AND NOT (OLD.status = 'DRAINING' AND NEW.status = 'ACTIVE'
-            AND OLD.drain_cause = 'SURPLUS' AND NEW.drain_cause IS NULL)
-    THEN
-        RAISE EXCEPTION 'instance %: status cannot change from % to %',
-            OLD.id, OLD.status, NEW.status
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'instances_states_go_forward',
-                TABLE = 'instances';
-    END IF;
-    -- Row permissions of host agents depend on launch_id, and slots have a copy of
-    -- the region.
-    IF NEW.id <> OLD.id OR NEW.region <> OLD.region OR NEW.launch_id <> OLD.launch_id THEN
-        RAISE EXCEPTION 'instance %: id, region and launch_id cannot be changed', OLD.id
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'instances_identity_is_fixed',
-                TABLE = 'instances';
-    END IF;
-    IF NEW.status = 'DRAINING' AND OLD.status <> 'DRAINING' THEN
-        NEW.draining_since := coalesce(NEW.draining_since, internal.clock());
-        NEW.drain_cause := coalesce(NEW.drain_cause, 'OPERATOR');
-    END IF;
-    RETURN NEW;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION internal.slot_takes_region() RETURNS trigger
+CREATE FUNCTION internal.slot_takes_region() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 BEGIN
@@ -594,13 +578,19 @@ BEGIN
 END
 $$;
 
-DROP FUNCTION internal.await_assigns(text);
-
-DROP TRIGGER instances_image_for_slots ON instances;
-DROP FUNCTION internal.slots_follow_image();
-DROP TRIGGER slots_take_region ON slots;
+DROP TRIGGER instances_followed_by_slots ON instances;
+DROP FUNCTION internal.slots_follow_instance();
+DROP TRIGGER slots_copy_instance ON slots;
+DROP FUNCTION internal.slot_copies_instance();
 CREATE TRIGGER slots_take_region BEFORE INSERT OR UPDATE OF instance_id, region ON slots
     FOR EACH ROW EXECUTE FUNCTION internal.slot_takes_region();
+
+DROP TRIGGER images_serve ON images;
+DROP FUNCTION internal.image_serves();
+DROP TRIGGER regions_serve ON regions;
+DROP FUNCTION internal.region_serves();
+DROP FUNCTION internal.serve_hashes(text);
+DROP TABLE internal.served_hashes;
 
 DROP TABLE internal.region_capacity;
 DROP TABLE internal.line_forecasts;
@@ -618,11 +608,11 @@ ALTER TABLE waiting_users
     ADD CONSTRAINT waiting_users_pkey PRIMARY KEY (user_id, region);
 CREATE INDEX waiting_users_region ON waiting_users (region, last_at);
 
-DROP INDEX instances_closed;
-DROP INDEX images_served;
+DROP INDEX instances_interrupted;
 DROP INDEX slots_free;
 ALTER TABLE slots
     DROP COLUMN image_id,
+    DROP COLUMN instance_active,
     DROP COLUMN waited_seconds;
 CREATE INDEX slots_free ON slots (region, instance_id) INCLUDE (free_from)
     WHERE status = 'WAITING';

@@ -2,8 +2,8 @@
 --
 -- A slot is found by the index of free slots, and only the slot is locked. So two assigns never wait for
 -- each other on an instance: neither on different ones nor on the same. What made an instance's row
--- necessary before, a drain in the same moment, is decided by the slots: a drain locks all slots of its
--- instance, and an assign reads the instance again once it has locked its slot.
+-- necessary before, a drain in the same moment, is decided by the slots: each has a copy of whether its
+-- instance is ACTIVE, so a drain changes all slots of its instance, and waits for the assigns under way.
 --
 -- Users who were refused for lack of capacity and still ask are a line, for each region and client hash.
 -- A free slot goes to the first of them.
@@ -14,79 +14,57 @@ ALTER TABLE regions
 COMMENT ON COLUMN regions.line_seconds IS
     'a user in line who has not asked for this time has left the line';
 
--- The image is a copy, as the region is, so that the free slots of an image are found by an index.
+-- Copies, as the region is, so that the free slots of an image are found by an index.
 ALTER TABLE slots
     ADD COLUMN image_id text,
+    ADD COLUMN instance_active boolean,
     -- How long the user of this session was in line before they got the slot.
     ADD COLUMN waited_seconds double precision NOT NULL DEFAULT 0,
     ADD CONSTRAINT slots_waited_seconds_not_negative CHECK (waited_seconds >= 0);
-UPDATE slots s SET image_id = i.image_id FROM instances i WHERE i.id = s.instance_id;
-ALTER TABLE slots ALTER COLUMN image_id SET NOT NULL;
+UPDATE slots s SET image_id = i.image_id, instance_active = i.status = 'ACTIVE'
+FROM instances i WHERE i.id = s.instance_id;
+ALTER TABLE slots
+    ALTER COLUMN image_id SET NOT NULL,
+    ALTER COLUMN instance_active SET NOT NULL;
 DROP INDEX slots_free;
 CREATE INDEX slots_free ON slots (region, image_id, instance_id) INCLUDE (free_from)
-    WHERE status = 'WAITING';
+    WHERE status = 'WAITING' AND instance_active;
 
-CREATE INDEX images_served ON images (region) WHERE state IN ('CURRENT', 'BAKING');
-
-CREATE OR REPLACE FUNCTION internal.slot_takes_region() RETURNS trigger
+DROP TRIGGER slots_take_region ON slots;
+DROP FUNCTION internal.slot_takes_region();
+CREATE FUNCTION internal.slot_copies_instance() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    SELECT i.region, i.image_id INTO NEW.region, NEW.image_id
-    FROM instances i WHERE i.id = NEW.instance_id;
+    -- Locked, so that a new slot does not miss a drain.
+    SELECT i.region, i.image_id, i.status = 'ACTIVE'
+    INTO NEW.region, NEW.image_id, NEW.instance_active
+    FROM instances i WHERE i.id = NEW.instance_id FOR SHARE;
     -- For an unknown instance, the foreign key's error is clearer than one about a null.
     NEW.region := coalesce(NEW.region, '');
     NEW.image_id := coalesce(NEW.image_id, '');
+    NEW.instance_active := coalesce(NEW.instance_active, false);
     RETURN NEW;
 END
 $$;
-DROP TRIGGER slots_take_region ON slots;
-CREATE TRIGGER slots_take_region BEFORE INSERT OR UPDATE OF instance_id, region, image_id ON slots
-    FOR EACH ROW EXECUTE FUNCTION internal.slot_takes_region();
+CREATE TRIGGER slots_copy_instance
+    BEFORE INSERT OR UPDATE OF instance_id, region, image_id, instance_active ON slots
+    FOR EACH ROW EXECUTE FUNCTION internal.slot_copies_instance();
 
-CREATE OR REPLACE FUNCTION internal.instance_states_go_forward() RETURNS trigger
-LANGUAGE plpgsql AS $$
-DECLARE
-    states CONSTANT text[] := ARRAY['PRE_CONNECTION', 'ACTIVE', 'DRAINING', 'TERMINATING'];
-BEGIN
-    IF array_position(states, NEW.status) < array_position(states, OLD.status)
-        AND NOT (OLD.status = 'DRAINING' AND NEW.status = 'ACTIVE'
-            AND OLD.drain_cause = 'SURPLUS' AND NEW.drain_cause IS NULL)
-    THEN
-        RAISE EXCEPTION 'instance %: status cannot change from % to %',
-            OLD.id, OLD.status, NEW.status
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'instances_states_go_forward',
-                TABLE = 'instances';
-    END IF;
-    -- Row permissions of host agents depend on launch_id, and slots have a copy of
-    -- the region.
-    IF NEW.id <> OLD.id OR NEW.region <> OLD.region OR NEW.launch_id <> OLD.launch_id THEN
-        RAISE EXCEPTION 'instance %: id, region and launch_id cannot be changed', OLD.id
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'instances_identity_is_fixed',
-                TABLE = 'instances';
-    END IF;
-    IF NEW.status = 'DRAINING' AND OLD.status <> 'DRAINING' THEN
-        NEW.draining_since := coalesce(NEW.draining_since, internal.clock());
-        NEW.drain_cause := coalesce(NEW.drain_cause, 'OPERATOR');
-    END IF;
-    IF NEW.status = 'TERMINATING' AND OLD.status <> 'TERMINATING' THEN
-        -- An assign locks only the slot. Passes have locked the slots before, an operator has not.
-        PERFORM FROM slots s WHERE s.instance_id = NEW.id ORDER BY s.id FOR UPDATE;
-    END IF;
-    RETURN NEW;
-END
-$$;
-
--- Only an operator changes an instance's image, by hand. The slots follow it.
-CREATE FUNCTION internal.slots_follow_image() RETURNS trigger
+-- The slots follow their instance. Who ends its being ACTIVE waits here for the assigns under way, and
+-- those that come later find no slot: an assign locks only its slot.
+CREATE FUNCTION internal.slots_follow_instance() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE slots s SET image_id = NEW.image_id WHERE s.instance_id = NEW.id;
+    PERFORM FROM slots s WHERE s.instance_id = NEW.id ORDER BY s.id FOR UPDATE;
+    UPDATE slots s SET image_id = NEW.image_id, instance_active = NEW.status = 'ACTIVE'
+    WHERE s.instance_id = NEW.id;
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER instances_image_for_slots AFTER UPDATE OF image_id ON instances
-    FOR EACH ROW WHEN (NEW.image_id <> OLD.image_id)
-    EXECUTE FUNCTION internal.slots_follow_image();
+CREATE TRIGGER instances_followed_by_slots AFTER UPDATE OF image_id, status ON instances
+    FOR EACH ROW WHEN (NEW.image_id <> OLD.image_id
+        OR (NEW.status = 'ACTIVE') <> (OLD.status = 'ACTIVE'))
+    EXECUTE FUNCTION internal.slots_follow_instance();
 
 -- The line: a row for each user who was refused, in each region that could serve them. Nobody keeps a
 -- place from before: without a client hash it is not known which line they were in.
@@ -134,8 +112,7 @@ CREATE TYPE internal.served_region AS (
     region       text,
     -- Which line the user is in.
     client_sha   text,
-    -- The images that serve the user, in the order in which they are searched: the old image of an
-    -- upgrade empties while the current one has room.
+    -- The images that serve the user, in the order in which they are searched.
     image_ids    text[],
     -- A heartbeat is fresh from then on.
     beat_since   timestamptz,
@@ -143,6 +120,68 @@ CREATE TYPE internal.served_region AS (
     -- Somebody is or was in its line.
     has_line     boolean
 );
+
+-- What each client hash is served with in the enabled regions: what every assign would have to put
+-- together from the regions and their images.
+CREATE TABLE internal.served_hashes (
+    region            text NOT NULL REFERENCES regions (name) ON DELETE CASCADE,
+    client_sha        text NOT NULL,
+    -- The current image first: the old one of an upgrade empties while that has room.
+    image_ids         text[] NOT NULL,
+    -- Null if the current image has another hash.
+    current_image_id  text,
+    heartbeat_seconds integer NOT NULL,
+    line_seconds      integer NOT NULL,
+    PRIMARY KEY (region, client_sha)
+);
+CREATE UNIQUE INDEX served_hashes_current ON internal.served_hashes (region)
+    WHERE current_image_id IS NOT NULL;
+
+-- Follows changes of regions and images. Changes of one region come one after the other: each sees those
+-- before it.
+CREATE FUNCTION internal.serve_hashes(region text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('served ' || serve_hashes.region, 0));
+    DELETE FROM internal.served_hashes h WHERE h.region = serve_hashes.region;
+    INSERT INTO internal.served_hashes
+        (region, client_sha, image_ids, current_image_id, heartbeat_seconds, line_seconds)
+    SELECT r.name, i.client_sha,
+        array_agg(i.image_id ORDER BY i.state = 'CURRENT' DESC, i.state_since DESC, i.image_id),
+        min(i.image_id) FILTER (WHERE i.state = 'CURRENT'), r.heartbeat_seconds, r.line_seconds
+    FROM regions r
+    JOIN images i ON i.region = r.name AND i.state IN ('CURRENT', 'BAKING')
+    WHERE r.name = serve_hashes.region AND r.enabled
+    GROUP BY r.name, i.client_sha;
+END
+$$;
+CREATE FUNCTION internal.region_serves() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM internal.serve_hashes(OLD.name) WHERE TG_OP <> 'INSERT';
+    PERFORM internal.serve_hashes(NEW.name) WHERE TG_OP <> 'DELETE';
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER regions_serve AFTER INSERT OR DELETE OR UPDATE OF name, enabled, heartbeat_seconds,
+        line_seconds ON regions
+    FOR EACH ROW EXECUTE FUNCTION internal.region_serves();
+CREATE FUNCTION internal.image_serves() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM internal.serve_hashes(OLD.region) WHERE TG_OP <> 'INSERT';
+    PERFORM internal.serve_hashes(NEW.region) WHERE TG_OP <> 'DELETE';
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER images_serve AFTER INSERT OR DELETE OR UPDATE OF region, image_id, client_sha, state,
+        state_since ON images
+    FOR EACH ROW EXECUTE FUNCTION internal.image_serves();
+DO $$
+BEGIN
+    PERFORM internal.serve_hashes(r.name) FROM regions r;
+END
+$$;
 
 -- Where a user stands.
 CREATE TYPE internal.place_in_line AS (
@@ -166,7 +205,7 @@ LANGUAGE sql STABLE AS $$
     CROSS JOIN LATERAL internal.open_instance(
         s.instance_id, free_slots.image_ids, free_slots.beat_since) o
     WHERE s.region = free_slots.region AND s.image_id = ANY (free_slots.image_ids)
-        AND internal.is_free(s.status, s.free_from)
+        AND s.instance_active AND internal.is_free(s.status, s.free_from)
 $$;
 
 -- All in one statement: the users ahead and the free slots must be counted in the same moment. Otherwise
@@ -233,127 +272,89 @@ CREATE TYPE internal.taken_slot AS (
     ip_addr     text
 );
 
--- Gives a slot that the caller has locked to the user, if it is still free. Only now is its instance read:
--- a drain that came first is seen, and one that comes later finds the slot locked.
-CREATE FUNCTION internal.occupy(
-    slot_id uuid, area internal.served_region, user_id text, session_id text,
-    waited_seconds double precision)
-RETURNS internal.taken_slot
-LANGUAGE plpgsql AS $$
-DECLARE
-    taken internal.taken_slot;
-BEGIN
-    UPDATE slots s
-    SET status = 'ALLOCATED', user_id = occupy.user_id, session_id = occupy.session_id,
-        allocated_at = internal.clock(), first_allocated_at = internal.clock(),
-        waited_seconds = occupy.waited_seconds
-    FROM instances i
-    WHERE s.id = occupy.slot_id AND internal.is_free(s.status, s.free_from)
-        AND i.id = s.instance_id AND EXISTS (SELECT FROM internal.open_instance(
-            i.id, area.image_ids, area.beat_since))
-    RETURNING s.id, s.region, s.image_id, s.instance_id, i.ip_addr INTO taken;
-    RETURN taken;
-END
-$$;
-
 -- Takes a free slot of an image, of the fullest instance. "Fullest" is exact among the instances of a
--- window: 64 free slots, in the order of instance ids. The next window follows if none of them can be taken.
--- Instances with short sessions come last.
+-- window: 16 free slots, in the order of instance ids, and an instance whose slots the window may have cut
+-- off comes last. Instances with short sessions come after the others. If others hold all of them at this
+-- moment, all would meet at the next one again: each assign goes its own way through a larger window then.
 CREATE FUNCTION internal.take_free_slot(
     area internal.served_region, image_id text, user_id text, session_id text,
     waited_seconds double precision, avoid text[])
 RETURNS internal.taken_slot
 LANGUAGE plpgsql AS $$
 DECLARE
-    window_size CONSTANT integer := 64;
-    last_of_all CONSTANT bigint := 1000000;
+    window_size integer := 16;
     from_id text := '';
-    -- The instances of the window by id, and the count of their free slots, made large by short sessions.
-    hosts text[];
-    counts bigint[];
-    fewest bigint;
+    last_id text;
     seen bigint;
-    -- Places in `hosts`.
-    tried integer;
-    others integer[];
-    is_shuffled boolean;
-    slot uuid;
+    are_held boolean;
+    is_shuffled boolean := false;
     taken internal.taken_slot;
 BEGIN
     LOOP
-        SELECT array_agg(c.instance_id), array_agg(c.free), sum(c.seen),
-            min(c.free) FILTER (WHERE c.free NOT IN (0, last_of_all))
-        INTO hosts, counts, seen, fewest
+        UPDATE slots s
+        SET status = 'ALLOCATED', user_id = take_free_slot.user_id,
+            session_id = take_free_slot.session_id, allocated_at = internal.clock(),
+            first_allocated_at = internal.clock(), waited_seconds = take_free_slot.waited_seconds
         FROM (
-            SELECT f.instance_id, count(*) AS seen,
-                count(*) FILTER (WHERE f.free_from IS NULL OR f.free_from <= now())
-                    + CASE WHEN max(f.free_from) FILTER (WHERE f.free_from <= now())
-                            > now() - interval '10 minutes'
-                        THEN last_of_all ELSE 0 END AS free
+            SELECT f.id, o.ip_addr
             FROM (
-                SELECT s.instance_id, s.free_from FROM slots s
-                WHERE s.region = area.region AND s.image_id = take_free_slot.image_id
-                    AND s.status = 'WAITING' AND s.instance_id >= from_id
-                ORDER BY s.instance_id LIMIT window_size
+                SELECT c.instance_id, i.ip_addr
+                FROM (
+                    SELECT w.instance_id FROM (
+                        SELECT f.instance_id, f.free_from,
+                            row_number() OVER (ORDER BY f.instance_id) AS n
+                        FROM slots f
+                        WHERE f.region = area.region AND f.image_id = take_free_slot.image_id
+                            AND f.status = 'WAITING' AND f.instance_active
+                            AND f.instance_id >= from_id
+                        ORDER BY f.instance_id LIMIT window_size
+                    ) w
+                    GROUP BY w.instance_id
+                    ORDER BY (max(w.free_from) > now() - interval '10 minutes') IS TRUE,
+                        CASE WHEN is_shuffled THEN random() END,
+                        max(w.n) = window_size, count(*), w.instance_id
+                ) c
+                JOIN instances i ON i.id = c.instance_id
+                    AND i.notice IS DISTINCT FROM 'INTERRUPTION'
+                JOIN heartbeats h ON h.instance_id = c.instance_id AND h.beat_at >= area.beat_since
+                WHERE c.instance_id <> ALL (avoid)
+                -- Only slots of these are locked, in this order, until there is one.
+                OFFSET 0
+            ) o
+            CROSS JOIN LATERAL (
+                SELECT f.id FROM slots f
+                WHERE f.instance_id = o.instance_id AND f.instance_active
+                    AND internal.is_free(f.status, f.free_from)
+                LIMIT 1 FOR UPDATE SKIP LOCKED
             ) f
-            GROUP BY f.instance_id
-        ) c;
-        EXIT WHEN hosts IS NULL;
-        -- A full window may have cut off slots of its last instance: the next one begins with that.
-        IF seen < window_size THEN
-            from_id := NULL;
-        ELSIF cardinality(hosts) > 1 THEN
-            from_id := hosts[cardinality(hosts)];
-            counts := trim_array(counts, 1);
-        ELSE
-            SELECT min(s.instance_id) INTO from_id FROM slots s
-            WHERE s.region = area.region AND s.image_id = take_free_slot.image_id
-                AND s.status = 'WAITING' AND s.instance_id > hosts[1];
+            LIMIT 1
+        ) f
+        WHERE s.id = f.id
+        RETURNING s.id, s.region, s.image_id, s.instance_id, f.ip_addr INTO taken;
+        IF taken.id IS NOT NULL THEN
+            RETURN taken;
         END IF;
-        others := NULL;
-        is_shuffled := false;
-        tried := array_position(counts, fewest);
-        IF tried IS NULL THEN
-            -- That was the last one, which is not part of the window.
-            SELECT min(c.free) INTO fewest FROM unnest(counts) AS c (free)
-            WHERE c.free NOT IN (0, last_of_all);
-            tried := array_position(counts, fewest);
+        -- What the window had: others hold it, or its instances take no users.
+        SELECT max(w.instance_id), count(*), EXISTS (
+            SELECT FROM internal.free_slots(area.region, area.image_ids, area.beat_since) f
+            WHERE f.instance_id BETWEEN from_id AND max(w.instance_id)
+                AND f.instance_id <> ALL (avoid))
+        INTO last_id, seen, are_held
+        FROM (
+            SELECT f.instance_id FROM slots f
+            WHERE f.region = area.region AND f.image_id = take_free_slot.image_id
+                AND f.status = 'WAITING' AND f.instance_active AND f.instance_id >= from_id
+            ORDER BY f.instance_id LIMIT window_size
+        ) w;
+        IF is_shuffled OR NOT are_held THEN
+            IF seen < window_size THEN
+                RETURN NULL;
+            END IF;
+            from_id := last_id;
         END IF;
-        WHILE tried IS NOT NULL LOOP
-            IF hosts[tried] <> ALL (avoid) THEN
-                SELECT s.id INTO slot
-                FROM internal.open_instance(hosts[tried], area.image_ids, area.beat_since) o
-                JOIN slots s ON s.instance_id = o.id AND internal.is_free(s.status, s.free_from)
-                ORDER BY s.id LIMIT 1 FOR UPDATE OF s SKIP LOCKED;
-                IF slot IS NOT NULL THEN
-                    taken := internal.occupy(slot, area, user_id, session_id, waited_seconds);
-                    IF taken.id IS NOT NULL THEN
-                        RETURN taken;
-                    END IF;
-                END IF;
-            END IF;
-            -- An instance that is closed or to be avoided is passed over. If others hold its slots at this
-            -- moment, each assign goes its own way through the window from here on: in the same order, all
-            -- would meet at the next one again.
-            IF others IS NULL THEN
-                others := ARRAY(
-                    SELECT c.n FROM unnest(counts) WITH ORDINALITY AS c (free, n)
-                    WHERE c.free NOT IN (0, last_of_all) AND c.n <> tried ORDER BY c.free, c.n);
-            END IF;
-            IF NOT is_shuffled AND hosts[tried] <> ALL (avoid) AND EXISTS (
-                SELECT FROM internal.open_instance(hosts[tried], area.image_ids, area.beat_since))
-            THEN
-                is_shuffled := true;
-                others := ARRAY(
-                    SELECT o.n FROM unnest(others) AS o (n)
-                    ORDER BY counts[o.n] > last_of_all, random());
-            END IF;
-            tried := others[1];
-            others := others[2:];
-        END LOOP;
-        EXIT WHEN from_id IS NULL;
+        is_shuffled := are_held;
+        window_size := 4 * window_size;
     END LOOP;
-    RETURN NULL;
 END
 $$;
 
@@ -368,6 +369,7 @@ SET lock_timeout = '500ms'
 AS $$
 DECLARE
     slot uuid;
+    image text;
     taken internal.taken_slot;
 BEGIN
     FOR slot IN
@@ -377,11 +379,15 @@ BEGIN
         ORDER BY s.instance_id, s.id LIMIT 100
     LOOP
         BEGIN
+            -- Once it is locked, the search finds it too, if it is still free.
             PERFORM FROM slots s WHERE s.id = slot FOR UPDATE;
-            taken := internal.occupy(slot, area, user_id, session_id, waited_seconds);
-            IF taken.id IS NOT NULL THEN
-                RETURN taken;
-            END IF;
+            FOREACH image IN ARRAY area.image_ids LOOP
+                taken := internal.take_free_slot(
+                    area, image, user_id, session_id, waited_seconds, avoid);
+                IF taken.id IS NOT NULL THEN
+                    RETURN taken;
+                END IF;
+            END LOOP;
         EXCEPTION WHEN lock_not_available THEN
             NULL;
         END;
@@ -632,8 +638,10 @@ DECLARE
     wanted_sha CONSTANT text := CASE WHEN coalesce(assign_slot.local_dev, false) THEN NULL
         ELSE coalesce(assign_slot.client_sha, '') END;
     at timestamptz;
-    asked text[];
-    serving internal.served_region[];
+    asked_region text;
+    asked text[] := '{}';
+    area internal.served_region;
+    serving internal.served_region[] := '{}';
     others bigint;
     held_id uuid;
     held slots;
@@ -642,7 +650,7 @@ DECLARE
     refusal text;
     in_line boolean;
     has_failed boolean;
-    found record;
+    search record;
     taken internal.taken_slot;
     never CONSTANT integer := 2147483647;
     place integer;
@@ -660,28 +668,26 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(assign_slot.user_id, 0));
     at := internal.clock();
     -- The regions that are enabled, in the order asked, and those of them that could serve the user.
-    SELECT coalesce(array_agg(r.name ORDER BY a.place), '{}'),
-        coalesce(array_agg(ROW(r.name, m.client_sha, m.image_ids,
-                now() - make_interval(secs => r.heartbeat_seconds), r.line_seconds,
-                EXISTS (SELECT FROM waiting_users w
-                    WHERE w.region = r.name AND w.client_sha = m.client_sha)
-            )::internal.served_region ORDER BY a.place) FILTER (WHERE m.image_ids IS NOT NULL), '{}')
-    INTO asked, serving
-    FROM (
-        SELECT e.value AS name, min(e.ordinality) AS place
-        FROM jsonb_array_elements_text(assign_slot.regions) WITH ORDINALITY e
-        GROUP BY e.value
-    ) a
-    JOIN public.regions r ON r.name = a.name AND r.enabled
-    CROSS JOIN LATERAL (
-        SELECT min(i.client_sha) AS client_sha,
-            array_agg(i.image_id
-                ORDER BY i.state = 'CURRENT' DESC, i.state_since DESC, i.image_id) AS image_ids
-        FROM images i
-        WHERE i.region = r.name AND i.state IN ('CURRENT', 'BAKING')
-            AND CASE WHEN wanted_sha IS NULL THEN i.state = 'CURRENT'
-                ELSE i.client_sha = wanted_sha END
-    ) m;
+    FOR n IN 0 .. jsonb_array_length(assign_slot.regions) - 1 LOOP
+        asked_region := assign_slot.regions ->> n;
+        CONTINUE WHEN asked_region = ANY (asked);
+        SELECT h.region, h.client_sha,
+            CASE WHEN wanted_sha IS NULL THEN ARRAY[h.current_image_id] ELSE h.image_ids END,
+            now() - make_interval(secs => h.heartbeat_seconds), h.line_seconds,
+            EXISTS (SELECT FROM waiting_users w
+                WHERE w.region = h.region AND w.client_sha = h.client_sha)
+        INTO area
+        FROM internal.served_hashes h
+        WHERE h.region = asked_region AND h.client_sha = coalesce(wanted_sha, (
+            SELECT c.client_sha FROM internal.served_hashes c
+            WHERE c.region = asked_region AND c.current_image_id IS NOT NULL));
+        IF FOUND THEN
+            asked := asked || asked_region;
+            serving := serving || area;
+        ELSIF EXISTS (SELECT FROM public.regions r WHERE r.name = asked_region AND r.enabled) THEN
+            asked := asked || asked_region;
+        END IF;
+    END LOOP;
     answer.nearest := asked[1];
     SELECT v.version, v.client_sha INTO answer.app_version, answer.app_client_sha
     FROM app_versions v WHERE v.environment = assign_slot.environment;
@@ -738,9 +744,9 @@ BEGIN
                 WHERE m.region = ANY (asked) AND m.state IN ('CURRENT', 'BAKING'))
             THEN 'NO_IMAGE_SERVED' ELSE 'COMMIT_HASH_MISMATCH' END;
     ELSE
-        found := internal.search_slot(
+        search := internal.search_slot(
             serving, assign_slot.user_id, assign_slot.session_id, has_failed, at);
-        taken := found.taken;
+        taken := search.taken;
     END IF;
 
     IF taken.id IS NOT NULL THEN
@@ -754,7 +760,7 @@ BEGIN
         answer.ip_addr := taken.ip_addr;
         answer.region := taken.region;
         answer.instance_id := taken.instance_id;
-        answer.waited_seconds := found.waited_seconds;
+        answer.waited_seconds := search.waited_seconds;
         RETURN NEXT answer;
         RETURN;
     END IF;
@@ -778,10 +784,10 @@ BEGIN
     -- again. So nobody waits for the disk here.
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM internal.wait_in_line(
-        serving, assign_slot.user_id, assign_slot.session_id, found.barred_until);
+        serving, assign_slot.user_id, assign_slot.session_id, search.barred_until);
     -- The line in which the user may expect a slot soonest.
     FOR n IN 1 .. cardinality(serving) LOOP
-        place := (found.places)[n].ahead + 1;
+        place := (search.places)[n].ahead + 1;
         estimate := internal.estimate_of(serving[n].region, serving[n].client_sha, place, at);
         IF n = 1 OR (coalesce(estimate, never), place)
             < (coalesce(answer.estimate_seconds, never), answer.place)
@@ -795,8 +801,8 @@ BEGIN
     RETURN NEXT answer;
     -- At last: whoever waits for a row that is forgotten here waits for the end of this transaction only.
     FOR n IN 1 .. cardinality(serving) LOOP
-        IF (found.places)[n].gone IS NOT NULL THEN
-            PERFORM internal.forget_gone(serving[n], (found.places)[n].gone, at);
+        IF (search.places)[n].gone IS NOT NULL THEN
+            PERFORM internal.forget_gone(serving[n], (search.places)[n].gone, at);
         END IF;
     END LOOP;
 END
@@ -807,19 +813,18 @@ $$;
 -- the slots that were free above the target. No database assigns more than 5,000 slots in a second. Assigns
 -- under way do not see each other: the last few slots are not relied on.
 --
--- It counts in the index of free slots and does not look at their instances: those that take no users are
--- few, and are subtracted. Instances that have fallen silent are missing among these: nothing happens at
--- that moment that could wake a region, and passes notice it by the time.
+-- It counts in the index of free slots and does not look at their instances. Those that EC2 is about to take
+-- are few, and are subtracted. Those that have fallen silent count: nothing happens at that moment that could
+-- wake a region, and passes notice it by the time.
 CREATE TABLE internal.spare_slots (
     region   text NOT NULL,
     image_id text NOT NULL,
-    -- From half of the time on, one assign counts anew, while the others still rely on the old count.
+    -- From three quarters of the time on, one assign counts anew, while the others still rely on the old count.
     renew_at timestamptz NOT NULL,
     until    timestamptz NOT NULL,
     PRIMARY KEY (region, image_id)
 ) WITH (fillfactor = 50);
-CREATE INDEX instances_closed ON instances (region, image_id)
-    WHERE status IN ('DRAINING', 'TERMINATING') OR notice = 'INTERRUPTION';
+CREATE INDEX instances_interrupted ON instances (region, image_id) WHERE notice = 'INTERRUPTION';
 -- Whether this transaction may write the count of spare slots, and nobody else.
 CREATE FUNCTION internal.counts_spare_slots(region text, image_id text) RETURNS boolean
 LANGUAGE plpgsql AS $$
@@ -840,30 +845,31 @@ SET jit = off
 AS $$
 DECLARE
     not_relied_on CONSTANT integer := 16;
-    most_spare CONSTANT integer := 1000;
     lasts interval;
     at CONSTANT timestamptz := internal.clock();
     target integer;
-    closed bigint;
+    leaving bigint;
     free bigint;
 BEGIN
     SELECT r.target_free INTO target FROM regions r WHERE r.name = is_below_target.region;
-    SELECT count(*) INTO closed
+    SELECT count(*) INTO leaving
     FROM instances i
-    JOIN slots s ON s.instance_id = i.id AND internal.is_free(s.status, s.free_from)
+    JOIN slots s ON s.instance_id = i.id AND s.instance_active
+        AND internal.is_free(s.status, s.free_from)
     WHERE i.region = is_below_target.region AND i.image_id = is_below_target.image_id
-        AND (i.status IN ('DRAINING', 'TERMINATING') OR i.notice = 'INTERRUPTION');
-    SELECT count(*) - closed INTO free FROM (
+        AND i.notice = 'INTERRUPTION';
+    SELECT count(*) - leaving INTO free FROM (
         SELECT FROM slots s
         WHERE s.region = is_below_target.region AND s.image_id = is_below_target.image_id
-            AND internal.is_free(s.status, s.free_from)
-        LIMIT target + closed + most_spare
+            AND s.instance_active AND internal.is_free(s.status, s.free_from)
+        -- Not more, however many are free: it would take long.
+        LIMIT 2 * target + 1000 + leaving
     ) s;
     lasts := (free - target - not_relied_on) * interval '1 second' / 5000;
     IF lasts > '0' AND internal.counts_spare_slots(is_below_target.region, is_below_target.image_id)
     THEN
         INSERT INTO internal.spare_slots AS p (region, image_id, renew_at, until)
-        VALUES (is_below_target.region, is_below_target.image_id, at + lasts / 2, at + lasts)
+        VALUES (is_below_target.region, is_below_target.image_id, at + lasts * 0.75, at + lasts)
         ON CONFLICT ON CONSTRAINT spare_slots_pkey DO UPDATE SET
             renew_at = excluded.renew_at, until = excluded.until;
     END IF;
@@ -948,7 +954,7 @@ LANGUAGE sql STABLE AS $$
             AND i.revoked_at IS NULL AND h.beat_at >= internal.beat_since(i.region))
 $$;
 
--- Locks the slots too: an assign locks only them.
+-- Locks the slots too, which the drain changes: an assign locks only them.
 CREATE OR REPLACE FUNCTION drain_instances(region text, version bigint, ids jsonb, cause text)
 RETURNS SETOF write_results
 LANGUAGE plpgsql
@@ -957,22 +963,20 @@ AS $$
 DECLARE
     given CONSTANT text[] := internal.ids_of(drain_instances.ids);
     locked text[];
-    with_slots text[];
     results write_results[];
 BEGIN
     IF internal.fenced(drain_instances.region, drain_instances.version) THEN
         RETURN QUERY SELECT drain_instances.region, 'FENCED';
         RETURN;
     END IF;
-    locked := internal.try_lock_instances(drain_instances.region, given);
-    with_slots := internal.try_lock_slots(locked);
+    locked := internal.try_lock_slots(internal.try_lock_instances(drain_instances.region, given));
     results := ARRAY(
         SELECT ROW(g.id, CASE
                 WHEN i.id IS NULL THEN 'UNKNOWN'
                 WHEN i.status = 'DRAINING' THEN 'ALREADY'
                 WHEN i.status = 'TERMINATING' THEN 'WRONG_STATE'
                 WHEN NOT u.may_stay AND internal.is_occupied(i.id) THEN 'OCCUPIED'
-                WHEN i.id <> ALL (CASE WHEN u.may_stay THEN locked ELSE with_slots END) THEN 'BUSY'
+                WHEN i.id <> ALL (locked) THEN 'BUSY'
                 ELSE 'DONE'
             END)::write_results
         FROM unnest(given) AS g (id)
@@ -991,42 +995,47 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 
--- An agent that learns that its instance drains shuts it down once it is empty. So it learns that only
--- when the assigns that had seen the instance open before have ended.
-CREATE FUNCTION internal.await_assigns(instance_id text) RETURNS void
-LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM FROM slots s WHERE s.instance_id = await_assigns.instance_id ORDER BY s.id FOR SHARE;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION heartbeat(instance_id text, hasura_session json)
-RETURNS SETOF agent_answers
-LANGUAGE plpgsql AS $$
+-- The same for what takes a drain back.
+CREATE OR REPLACE FUNCTION reopen_instances(region text, version bigint, ids jsonb)
+RETURNS SETOF write_results
+LANGUAGE plpgsql SET lock_timeout = '500ms' AS $$
 DECLARE
-    host instances;
+    given CONSTANT text[] := internal.ids_of(reopen_instances.ids);
+    locked text[];
+    results write_results[];
 BEGIN
-    PERFORM internal.check_size('heartbeat', 'instance_id', heartbeat.instance_id, 64);
-    -- Locks the instance. Either a pass that terminates it as lost sees this heartbeat,
-    -- or this heartbeat sees TERMINATING and is answered with SHUT_DOWN.
-    SELECT i.* INTO host FROM instances i
-    WHERE i.id = heartbeat.instance_id AND internal.is_own(i, heartbeat.hasura_session)
-    FOR SHARE;
-    IF NOT FOUND OR host.status = 'TERMINATING' THEN
-        RETURN QUERY SELECT heartbeat.instance_id, 'SHUT_DOWN', host.status, NULL::text;
+    IF internal.fenced(reopen_instances.region, reopen_instances.version) THEN
+        RETURN QUERY SELECT reopen_instances.region, 'FENCED';
         RETURN;
     END IF;
-    PERFORM internal.beat(host.id);
-    IF host.status = 'DRAINING' THEN
-        PERFORM internal.await_assigns(host.id);
-    END IF;
-    RETURN QUERY SELECT host.id, 'OK', host.status,
-        internal.next_token(host.id, heartbeat.hasura_session);
+    locked := internal.try_lock_slots(
+        internal.try_lock_instances(reopen_instances.region, given));
+    results := ARRAY(
+        SELECT ROW(g.id, CASE
+                WHEN i.id IS NULL THEN 'UNKNOWN'
+                WHEN i.status = 'ACTIVE' THEN 'ALREADY'
+                WHEN NOT coalesce(i.status = 'DRAINING' AND i.drain_cause = 'SURPLUS'
+                    AND i.notice IS NULL AND h.beat_at < i.draining_since
+                    AND h.beat_at >= now() - make_interval(secs => r.heartbeat_seconds), false)
+                    THEN 'WRONG_STATE'
+                WHEN i.id <> ALL (locked) THEN 'BUSY'
+                ELSE 'DONE'
+            END)::write_results
+        FROM unnest(given) AS g (id)
+        LEFT JOIN instances i ON i.id = g.id AND i.region = reopen_instances.region
+        LEFT JOIN regions r ON r.name = i.region
+        LEFT JOIN heartbeats h ON h.instance_id = i.id
+        ORDER BY g.id);
+    UPDATE instances i SET status = 'ACTIVE', draining_since = NULL, drain_cause = NULL
+    FROM unnest(results) r WHERE i.id = r.id AND r.outcome = 'DONE';
+    RETURN QUERY SELECT * FROM unnest(results);
+EXCEPTION WHEN lock_not_available THEN
+    RETURN QUERY SELECT * FROM internal.all_busy(given);
 END
 $$;
 
--- The same for `own_instance`: an agent powers off by this one answer. Once it was told of a drain, that is not
--- taken back (`reopen_instances` reads the time of the heartbeat).
+-- An agent powers off by this one answer. Once it was told of a drain, that is not taken back
+-- (`reopen_instances` reads the time of the heartbeat).
 CREATE OR REPLACE FUNCTION own_instance(instance_id text, hasura_session json)
 RETURNS SETOF own_instances
 LANGUAGE plpgsql AS $$
@@ -1044,7 +1053,6 @@ BEGIN
         PERFORM FROM instances i WHERE i.id = host.id AND i.status = 'DRAINING' FOR SHARE;
         IF FOUND THEN
             PERFORM internal.beat(host.id);
-            PERFORM internal.await_assigns(host.id);
             is_told := true;
         END IF;
     END LOOP;
