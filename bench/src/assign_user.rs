@@ -115,6 +115,7 @@ fn start(dir: &StackDir, binary: &Path, services: &FakeServices) -> Result<Proce
         .env("ENVIRONMENT", "dev")
         .env("LOG_LEVEL", "info")
         .env("HASURA_URL", &url)
+        .env("STACK_ID", "bench")
         .env("HASURA_TOKEN", "the function's")
         .env("JWKS_URL", format!("{url}/keys"))
         .env("JWT_ISSUER", ISSUER)

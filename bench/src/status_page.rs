@@ -76,7 +76,7 @@ async fn passes(stack: &Stack, region: &RegionName) -> Result<()> {
     let (owner, lease) = (Owner::new("bench"), Duration::from_secs(600));
     let lease = match store.acquire(region, &owner, now, lease).await? {
         LockAttempt::Acquired(lease) => lease,
-        LockAttempt::Held { until } => bail!("{region} is held until {until}"),
+        LockAttempt::Held { until, .. } => bail!("{region} is held until {until}"),
     };
     let (store, held) = (&store, &lease);
     stream::iter(0..HISTORY.as_mins())

@@ -154,6 +154,11 @@ impl AssignRefusal {
             Self::NoInstanceAvailable(_) => "NO_INSTANCE_AVAILABLE",
         }
     }
+
+    /// Whether the service could not serve a request that it should have served.
+    pub fn is_of_service(self) -> bool {
+        matches!(self, Self::NoImageServed | Self::NoInstanceAvailable(_))
+    }
 }
 
 /// The app version of an environment.

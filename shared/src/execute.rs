@@ -15,6 +15,8 @@ mod tokens;
 pub use executor::{Execution, Executor};
 pub use launch_request::LaunchSettings;
 
+use std::sync::PoisonError;
+
 use executor::Stop;
 
 use crate::report::StepResult;
@@ -31,6 +33,7 @@ impl Executor<'_> {
             ended = self.note_forecast(plan, &mut execution.results).await;
         }
         if let Err(stop) = ended {
+            execution.lock_lost = matches!(stop, Stop::LockLost(_));
             let reason = match stop {
                 Stop::LockLost(error) => error,
                 Stop::OutOfTime => {
@@ -40,6 +43,11 @@ impl Executor<'_> {
             let failed = StepResult::failed("the rest of the plan", reason);
             execution.results.push(failed);
         }
+        let mut failures = self
+            .launch_failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        execution.launch_failures = std::mem::take(&mut failures);
         execution
     }
 

@@ -9,6 +9,7 @@
 //! | domain | [`ids`], [`model`], [`settings`], [`trigger`], [`assign`], [`report`], [`user_data`], [`agent_token`], [`function_token`], [`words`] |
 //! | ports for passes | [`db`] (PostgreSQL), [`host`] (EC2), [`lock`], [`store`] and [`service`] (DynamoDB), [`replicas`], [`alerts`], [`clock`] |
 //! | ports for reading | [`overview`] (PostgreSQL), [`history`] and [`sessions`] (DynamoDB) |
+//! | watching it | [`metrics`]: all of them, and their log lines; [`trace`] |
 //! | checking a deployment | [`doctor`]: its ports, and what their facts mean |
 //!
 //! What implements a port is in `adapters/`; the fakes are in `testing/`.
@@ -26,6 +27,7 @@ pub mod host;
 pub mod ids;
 pub mod leased_host;
 pub mod lock;
+pub mod metrics;
 pub mod model;
 pub mod observe;
 pub mod overview;
@@ -38,6 +40,7 @@ pub mod service;
 pub mod sessions;
 pub mod settings;
 pub mod store;
+pub mod trace;
 pub mod trigger;
 pub mod user_data;
 pub mod words;

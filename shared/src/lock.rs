@@ -21,6 +21,10 @@ pub struct Lease {
     /// The fencing token: 1 more than the previous holder's.
     pub version: i64,
     pub expires_at: Timestamp,
+    /// When the newest decision of the region was made as this lease was acquired; before the first
+    /// one, when the region's lock was acquired first. None for a lock of an earlier version of the
+    /// service.
+    pub decided_at: Option<Timestamp>,
 }
 
 impl Lease {
@@ -45,7 +49,19 @@ pub enum LockAttempt {
     /// Another pass holds it until then.
     Held {
         until: Timestamp,
+        /// As [`Lease::decided_at`]; none, too, while a transaction of the holder touches the lock.
+        decided_at: Option<Timestamp>,
     },
+}
+
+impl LockAttempt {
+    /// When the newest decision of the region was made, if that is known.
+    pub fn decided_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Acquired(lease) => lease.decided_at,
+            Self::Held { decided_at, .. } => *decided_at,
+        }
+    }
 }
 
 /// A region's wake mark, which asks the lock's holder for one more round.

@@ -20,6 +20,7 @@ pub use watch::SCHEDULE_STOPPED_AFTER;
 use crate::db::DbError;
 use crate::host::HostHandler;
 use crate::ids::RegionName;
+use crate::metrics;
 use crate::observe::Observer;
 use crate::publish;
 use crate::report::{PassOutcome, PassReport};
@@ -37,11 +38,17 @@ impl Reconciler {
                 Err(error) if error.is_database_down() => self.has_outage().await,
                 _ => false,
             };
+            if let Err(error) = &outcome {
+                report.measured.lock_lost |= error.is_lock_lost();
+            }
             report.outcome = outcome.unwrap_or_else(|error| PassOutcome::Failed {
                 error: error.to_string(),
             });
             report.duration_ms = millis(self.clock.now().duration_since(request.began));
             publish::log_pass(&report);
+            for batch in metrics::of_pass(&report) {
+                self.metrics.record(batch);
+            }
             if !is_known {
                 publish::alert(&*self.alerts, &report).await;
             }

@@ -48,8 +48,16 @@ pub fn log_pass(report: &PassReport) {
     }
 }
 
-/// Sends alerts: a failed pass, failed steps, and the plan's notes that are alerts.
+/// Sends alerts, if there are problems.
 pub async fn alert(alerts: &dyn Alerts, report: &PassReport) {
+    let problems = problems(report);
+    if !problems.is_empty() {
+        alerts.send(&report.region, &problems).await;
+    }
+}
+
+/// What an operator must know: a failed pass, failed steps, and the plan's notes that are alerts.
+pub(crate) fn problems(report: &PassReport) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let PassOutcome::Failed { error } = &report.outcome {
         problems.push(Problem {
@@ -76,9 +84,7 @@ pub async fn alert(alerts: &dyn Alerts, report: &PassReport) {
                 }),
         );
     }
-    if !problems.is_empty() {
-        alerts.send(&report.region, &problems).await;
-    }
+    problems
 }
 
 /// The kind of a step: its text without ids, counts and types, which all have a digit.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::RegionName;
+use crate::metrics::Measured;
 use crate::scaling::Plan;
 use crate::trigger::Trigger;
 
@@ -24,6 +25,9 @@ pub struct PassReport {
     /// the replicas.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: usize,
+    /// For the metrics only.
+    #[serde(skip)]
+    pub measured: Measured,
 }
 
 impl PassReport {
@@ -37,6 +41,7 @@ impl PassReport {
             rounds: 0,
             duration_ms: 0,
             left_out: 0,
+            measured: Measured::default(),
         }
     }
 

@@ -22,7 +22,7 @@ use testing::{Database, FakeAssigner, FakeClock, FakeDatabase, FakeHost, FakeHos
 
 use crate::effects::EffectLog;
 use crate::empty_listing::EmptyListings;
-use crate::hand_overs::{DiscardedAlerts, HandOvers};
+use crate::hand_overs::{DiscardedAlerts, DiscardedMetrics, HandOvers};
 use crate::ports::{CallContext, Intercepted, SkewedClock};
 use crate::yield_points::{ProcessId, YieldPoints};
 
@@ -169,6 +169,7 @@ impl World {
                 self.alerts.clone(),
                 context(),
             )),
+            metrics: Arc::new(DiscardedMetrics),
             invoker: Arc::new(Intercepted::<dyn ReconcileInvoker>::new(
                 self.hand_overs.clone(),
                 context(),
@@ -198,6 +199,7 @@ impl World {
             replicas: Arc::new(testing::FakeReplicas::default()),
             hosts: self.hosts.clone(),
             alerts: self.alerts.clone(),
+            metrics: Arc::new(DiscardedMetrics),
             invoker: self.hand_overs.clone(),
             clock: self.clock.clone(),
             ids: self.backends.ids.clone(),

@@ -5,7 +5,9 @@ mod clock;
 pub mod config;
 mod environment_regions;
 pub mod function_url;
+mod metric_log;
 pub mod telemetry;
 
 pub use clock::SystemClock;
 pub use environment_regions::EnvironmentRegions;
+pub use metric_log::MetricLog;

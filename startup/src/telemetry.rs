@@ -2,9 +2,11 @@
 //!
 //! Whatever an operator sets, other crates log nothing below `info`: the Lambda runtime logs whole
 //! events with users' tokens there, and clients of HTTP and AWS log what they send. No text can
-//! break a line or hide a part of it.
+//! break a line or hide a part of it. If the invocation belongs to a trace that is recorded, each
+//! line has its id (`xray_trace_id`).
 
 mod escape;
+mod traced;
 
 use std::panic::{self, PanicHookInfo};
 
@@ -14,7 +16,8 @@ use tracing_subscriber::filter::{ParseError, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::{fmt, prelude::*};
 
-use escape::Escaped;
+pub(crate) use escape::Escaped;
+use traced::Traced;
 
 /// The crates of this workspace that functions consist of: only they may log at `debug` and `trace`.
 /// A list of what is allowed, because nobody knows all that dependencies log.
@@ -69,7 +72,7 @@ where
         .with_current_span(true)
         .with_span_list(false)
         .with_ansi(false)
-        .with_writer(Escaped(writer));
+        .with_writer(Escaped(Traced(writer)));
     let subscriber = tracing_subscriber::registry()
         .with(targets)
         .with(filter_fn(may_be_logged))
@@ -96,4 +99,4 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

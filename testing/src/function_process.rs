@@ -51,7 +51,7 @@ pub fn assert_no_filter_logs_secrets(program: &str, events: &[Value], secrets: &
     let of_variables = SECRETS.iter().map(|(_, value)| *value);
     let secrets: Vec<_> = secrets.iter().copied().chain(of_variables).collect();
     let assert_one = |level: &str| {
-        let log = run(program, level, events);
+        let log = Run::of(program, level, events, None).log;
         // What is searched is the log.
         assert!(level != "trace" || log.contains(r#""level":"#), "{log}");
         for secret in &secrets {
@@ -76,8 +76,27 @@ pub fn url_event(method: &str, path: &str, headers: &Value, cookies: &[&str], bo
     })
 }
 
-/// The log of the program after it has answered all events.
-fn run(program: &str, level: &str, events: &[Value]) -> String {
+/// A program that has answered events.
+#[derive(Debug)]
+pub struct Run {
+    /// What it wrote to its standard output, and then to its standard error.
+    pub log: String,
+}
+
+impl Run {
+    /// Runs the program with a filter until it has answered all events. `trace` is the tracing header
+    /// that Lambda gives with each of them.
+    ///
+    /// # Panics
+    /// When the program does not answer.
+    pub fn of(program: &str, level: &str, events: &[Value], trace: Option<&str>) -> Self {
+        Self {
+            log: run(program, level, events, trace),
+        }
+    }
+}
+
+fn run(program: &str, level: &str, events: &[Value], trace: Option<&str>) -> String {
     let (runtime, services) = (listen(), listen());
     let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
     let url = format!("http://{}", address(&services));
@@ -109,7 +128,7 @@ fn run(program: &str, level: &str, events: &[Value]) -> String {
         thread::spawn(move || read_all(stdout)),
         thread::spawn(move || read_all(stderr)),
     ];
-    let answered = serve_events(&runtime, &mut child, events);
+    let answered = serve_events(&runtime, &mut child, events, trace);
     let _ = child.kill();
     child.wait().unwrap();
     let log: String = logs.into_iter().map(|log| log.join().unwrap()).collect();
@@ -129,7 +148,12 @@ fn read_all(mut output: impl Read) -> String {
 
 /// Hands out the events, one after the other. Returns how many were answered, or failed, when the program asks
 /// for one more, or has ended.
-fn serve_events(runtime: &TcpListener, child: &mut Child, events: &[Value]) -> usize {
+fn serve_events(
+    runtime: &TcpListener,
+    child: &mut Child,
+    events: &[Value],
+    trace: Option<&str>,
+) -> usize {
     runtime.set_nonblocking(true).unwrap();
     let (mut left, mut answered) = (events.iter(), 0);
     loop {
@@ -150,10 +174,14 @@ fn serve_events(runtime: &TcpListener, child: &mut Child, events: &[Value]) -> u
         let Some(event) = left.next() else {
             return answered;
         };
-        let headers = "lambda-runtime-aws-request-id: request-1\r\n\
+        let mut headers = "lambda-runtime-aws-request-id: request-1\r\n\
                        lambda-runtime-deadline-ms: 4102444800000\r\n\
-                       lambda-runtime-invoked-function-arn: arn:aws:lambda:us-east-1:1:function:f\r\n";
-        reply(stream, "200 OK", headers, &event.to_string());
+                       lambda-runtime-invoked-function-arn: arn:aws:lambda:us-east-1:1:function:f\r\n"
+            .to_owned();
+        if let Some(trace) = trace {
+            headers.push_str(&format!("lambda-runtime-trace-id: {trace}\r\n"));
+        }
+        reply(stream, "200 OK", &headers, &event.to_string());
     }
 }
 

@@ -33,4 +33,4 @@ pub use overview::{FakeOverview, image_overview, region_overview};
 pub use plain_words::{assert_plain, rust_in};
 pub use replicas::FakeReplicas;
 pub use store::{FakeStore, Held, Items, RegionItems};
-pub use world::{FakeClock, Sent, World};
+pub use world::{FakeClock, Recorded, Sent, World};

@@ -11,6 +11,7 @@ use shared::alerts::{Alerts, Problem};
 use shared::clock::Clock;
 use shared::execute::LaunchSettings;
 use shared::ids::{RandomIds, RegionName};
+use shared::metrics::{Batch, Metric, Metrics};
 use shared::model::Instance;
 use shared::pass::{HandOverError, PassLimits, PassRequest, ReconcileInvoker, Reconciler};
 use shared::report::PassReport;
@@ -29,6 +30,7 @@ pub struct World {
     pub replicas: Arc<FakeReplicas>,
     pub clock: Arc<FakeClock>,
     pub alerts: Arc<Sent>,
+    pub metrics: Arc<Recorded>,
     pub handed_over: Arc<Sent>,
 }
 
@@ -45,6 +47,7 @@ impl World {
             store: Arc::default(),
             clock,
             alerts: Arc::default(),
+            metrics: Arc::default(),
             handed_over: Arc::default(),
         }
     }
@@ -65,6 +68,7 @@ impl World {
             hosts,
             replicas: self.replicas.clone(),
             alerts: self.alerts.clone(),
+            metrics: self.metrics.clone(),
             invoker: self.handed_over.clone(),
             clock: self.clock.clone(),
             ids: Arc::new(RandomIds),
@@ -151,6 +155,39 @@ impl Sent {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(message);
+    }
+}
+
+/// Keeps the metrics that are recorded.
+#[derive(Debug, Default)]
+pub struct Recorded(Mutex<Vec<Batch>>);
+
+impl Recorded {
+    pub fn batches(&self) -> Vec<Batch> {
+        let batches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.clone()
+    }
+
+    /// All values of a metric so far.
+    pub fn values(&self, metric: Metric) -> Vec<f64> {
+        let batches = self.batches();
+        batches
+            .iter()
+            .flat_map(|batch| batch.values(metric).to_vec())
+            .collect()
+    }
+
+    /// Forgets what was recorded.
+    pub fn clear(&self) {
+        let mut batches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.clear();
+    }
+}
+
+impl Metrics for Recorded {
+    fn record(&self, batch: Batch) {
+        let mut batches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.push(batch);
     }
 }
 

@@ -7,6 +7,7 @@
     missing_debug_implementations
 )]
 
+pub mod alarm;
 pub mod browser;
 pub mod cargo_lambda;
 pub mod crashes;

@@ -112,7 +112,8 @@ async fn expired_lock_is_acquired_only_after_the_margin() {
     assert_eq!(
         take(&store, &other, at(51)).await,
         LockAttempt::Held {
-            until: first.expires_at
+            until: first.expires_at,
+            decided_at: first.decided_at,
         }
     );
     let LockAttempt::Acquired(second) = take(&store, &other, at(53)).await else {

@@ -336,7 +336,7 @@ async fn taken(store: &DynamoStore) -> Lease {
     let free = |attempt: &LockAttempt| matches!(attempt, LockAttempt::Acquired(_));
     match eventually("the lock", SOON, take, free).await {
         LockAttempt::Acquired(lease) => lease,
-        LockAttempt::Held { until } => panic!("held until {until}"),
+        LockAttempt::Held { until, .. } => panic!("held until {until}"),
     }
 }
 

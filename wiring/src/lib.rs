@@ -23,7 +23,7 @@ use shared::ids::RandomIds;
 use shared::pass::Reconciler;
 use sns_adapter::SnsAlerts;
 use startup::config::{PassConfig, RegionsFrom};
-use startup::{EnvironmentRegions, SystemClock};
+use startup::{EnvironmentRegions, MetricLog, SystemClock};
 use thiserror::Error;
 
 /// The limit of one call to DynamoDB, Lambda or SNS, retries included.
@@ -69,6 +69,7 @@ fn build(
         }
         None => Arc::new(LogOnly),
     };
+    let metrics = MetricLog::new(config.stack_id.clone());
     let mut launches = LaunchSettings {
         stack_id: config.stack_id.clone(),
         agent_hasura_url: String::new(),
@@ -115,6 +116,7 @@ fn build(
         account,
         replicas: Arc::new(HttpReplicas::new(config.replica_authority.as_deref())?),
         alerts,
+        metrics: Arc::new(metrics),
         invoker: Arc::new(AsyncReconcile {
             client: aws_sdk_lambda::Client::new(aws),
             function: config.reconcile_function,

@@ -33,7 +33,8 @@ impl RegionLock for DynamoStore {
             .table_name(&self.table)
             .set_key(Some(region_key(region, "LOCK")))
             .update_expression(
-                "SET #owner = :owner, expires_at = :expires, #since = :now ADD version :one",
+                "SET #owner = :owner, expires_at = :expires, #since = :now, \
+                 decided_at = if_not_exists(decided_at, :now) ADD version :one",
             )
             .condition_expression("attribute_not_exists(pk) OR expires_at < :expired")
             .expression_attribute_names("#owner", "owner")
@@ -56,7 +57,10 @@ impl RegionLock for DynamoStore {
         };
         // The lock is held: a transaction of its holder is touching the item.
         if is_conflict(&error) {
-            return Ok(LockAttempt::Held { until: now });
+            return Ok(LockAttempt::Held {
+                until: now,
+                decided_at: None,
+            });
         }
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(held)) => {
@@ -67,6 +71,7 @@ impl RegionLock for DynamoStore {
                 }
                 Ok(LockAttempt::Held {
                     until: held.expires_at,
+                    decided_at: held.decided_at,
                 })
             }
             _ => Err(unavailable("acquire the lock", &error)),
@@ -198,10 +203,14 @@ fn read_lease(region: &RegionName, owner: &Owner, item: &Item) -> Result<Lease, 
         read_number(item, "expires_at").ok_or_else(|| bad("`expires_at` is not a number"))?;
     let expires_at = Timestamp::from_millisecond(expires)
         .map_err(|_| bad("`expires_at` is not a time in milliseconds"))?;
+    // For metrics only: a pass does not fail for it.
+    let decided_at =
+        read_number(item, "decided_at").and_then(|at| Timestamp::from_millisecond(at).ok());
     Ok(Lease {
         region: region.clone(),
         owner: owner.clone(),
         version,
         expires_at,
+        decided_at,
     })
 }

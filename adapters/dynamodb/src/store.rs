@@ -172,7 +172,9 @@ impl StateStore for DynamoStore {
             )?,
             self.put(key(&points_pk(region), &point_sk(*at)), point)?,
         ];
-        self.write_fenced(lease, "record the decision", writes)
+        const OPERATION: &str = "record the decision";
+        let assignment = Some(("decided_at", at.as_millisecond()));
+        self.write_fenced_with(lease, OPERATION, assignment, writes)
             .await
     }
 }

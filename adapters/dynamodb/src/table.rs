@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
+use aws_sdk_dynamodb::types::builders::{ConditionCheckBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem, Update};
 use shared::lock::{Lease, LockError};
 
 use crate::errors::{WriteError, incomplete_request};
@@ -72,16 +73,29 @@ impl DynamoStore {
         operation: &'static str,
         writes: Vec<TransactWriteItem>,
     ) -> Result<(), LockError> {
-        let check = ConditionCheck::builder()
-            .table_name(&self.table)
-            .set_key(Some(region_key(&lease.region, "LOCK")))
-            .condition_expression(IS_HELD)
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":owner", text(lease.owner.as_str()))
-            .expression_attribute_values(":version", number(lease.version))
-            .build()
-            .map_err(|error| incomplete_request(operation, &error))?;
-        let check = TransactWriteItem::builder().condition_check(check).build();
+        self.write_fenced_with(lease, operation, None, writes).await
+    }
+
+    /// The same, and sets a number of the lock's item, if one is given.
+    pub(crate) async fn write_fenced_with(
+        &self,
+        lease: &Lease,
+        operation: &'static str,
+        assignment: Option<(&'static str, i64)>,
+        writes: Vec<TransactWriteItem>,
+    ) -> Result<(), LockError> {
+        let incomplete = |error| incomplete_request(operation, &error);
+        let check = match assignment {
+            Some((name, value)) => {
+                let update = self.checked_update(lease, name, value).build();
+                TransactWriteItem::builder().update(update.map_err(incomplete)?)
+            }
+            None => {
+                let check = self.check(lease).build();
+                TransactWriteItem::builder().condition_check(check.map_err(incomplete)?)
+            }
+        };
+        let check = check.build();
         let items: Vec<_> = std::iter::once(check).chain(writes).collect();
         let write = || async {
             self.client
@@ -93,6 +107,31 @@ impl DynamoStore {
                 .map_err(|error| WriteError::of_transaction(operation, &error))
         };
         retry_conflicts(lease, write).await
+    }
+}
+
+impl DynamoStore {
+    fn check(&self, lease: &Lease) -> ConditionCheckBuilder {
+        ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(region_key(&lease.region, "LOCK")))
+            .condition_expression(IS_HELD)
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(lease.owner.as_str()))
+            .expression_attribute_values(":version", number(lease.version))
+    }
+
+    fn checked_update(&self, lease: &Lease, name: &str, value: i64) -> UpdateBuilder {
+        Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(region_key(&lease.region, "LOCK")))
+            .update_expression("SET #name = :value")
+            .condition_expression(IS_HELD)
+            .expression_attribute_names("#name", name)
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":value", number(value))
+            .expression_attribute_values(":owner", text(lease.owner.as_str()))
+            .expression_attribute_values(":version", number(lease.version))
     }
 }
 

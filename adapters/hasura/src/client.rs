@@ -8,6 +8,7 @@ use http_client::bounded_body;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use shared::db::DbError;
+use shared::trace;
 
 use crate::answer::{self, Answer};
 use crate::failure::{Failure, Reach};
@@ -15,6 +16,9 @@ use crate::failure::{Failure, Reach};
 /// The limit of an answer's body, far above what is expected: a page of a thousand instances has
 /// half a megabyte.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+
+/// The tracing header of AWS X-Ray. Load balancers pass it on, and log it.
+const TRACE_HEADER: &str = "x-amzn-trace-id";
 
 /// Hasura's address, the function's token, and the time limit of a request.
 #[derive(Clone, Debug)]
@@ -135,11 +139,15 @@ impl HasuraClient {
         timeout: Duration,
     ) -> Result<Data, Failure> {
         let lost = |reason| Failure::lost(operation, reason);
-        let response = self
+        let mut post = self
             .http
             .post(&self.endpoint)
             .header(AUTHORIZATION, self.authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(trace) = trace::current() {
+            post = post.header(TRACE_HEADER, trace.header());
+        }
+        let response = post
             .timeout(timeout)
             .body(request.to_vec())
             .send()

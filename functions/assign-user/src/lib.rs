@@ -22,11 +22,14 @@ use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::Value;
-use shared::assign::{AssignOutcome, AssignRefusal, AssignRequest, Assigner};
+use shared::assign::{AssignOutcome, AssignRefusal, AssignRequest, Assigner, Assignment};
 use shared::clock::Clock;
 use shared::db::DbError;
+use shared::metrics::{
+    ASSIGNS, Batch, Metrics, REASON, REFUSALS, REGION, TIME_TO_SLOT, UNSERVED_REQUESTS,
+};
 use startup::config::Stage;
-use startup::function_url::HttpEvent;
+use startup::function_url::{HttpEvent, error_name};
 
 use auth::TokenVerifier;
 use cors::AllowedOrigins;
@@ -54,6 +57,7 @@ pub struct AssignUser<A> {
     /// How long a request may wait for a slot.
     pub max_wait: Duration,
     pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<dyn Metrics>,
 }
 
 impl<A: Assigner> AssignUser<A> {
@@ -111,17 +115,39 @@ impl<A: Assigner> AssignUser<A> {
         match self.ask(&request, until).await {
             Ok(AssignOutcome::Assigned(assignment)) => {
                 outcome_log::assigned(&request, &claims, &assignment);
+                self.count_assigned(&assignment);
                 Ok(response::assigned(&assignment))
             }
             Ok(AssignOutcome::Refused { reason, app }) => {
                 outcome_log::refused(&request, &claims, reason, app.as_ref(), self.stage);
+                self.count_refused(reason.name(), reason.is_of_service());
                 Err(self.rejection(&request, reason))
             }
             Err(error) => {
                 tracing::error!(user = %request.user, session = %request.session, %error, "assignment failed");
+                self.count_refused(error_name(Rejection::Unavailable.status()), true);
                 Err(Rejection::Unavailable)
             }
         }
+    }
+
+    /// No region of a refusal is counted: users name regions, and every name is a new metric.
+    fn count_refused(&self, reason: &str, is_of_service: bool) {
+        let mut batch = Batch::of([(REASON, reason)]).with(REFUSALS, 1);
+        if is_of_service {
+            batch = batch.with(UNSERVED_REQUESTS, 1);
+        }
+        self.metrics.record(batch);
+    }
+
+    fn count_assigned(&self, assignment: &Assignment) {
+        if assignment.repeated {
+            return;
+        }
+        let batch = Batch::of([(REGION, assignment.region.as_str())])
+            .with(ASSIGNS, 1)
+            .with(TIME_TO_SLOT, assignment.waited.as_secs_f64().max(0.0));
+        self.metrics.record(batch);
     }
 
     /// Asks for a slot, and again until there is one or `until` is reached.

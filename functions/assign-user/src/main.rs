@@ -12,8 +12,9 @@ use hasura_adapter::{HasuraAssigner, HasuraClient};
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
+use shared::trace::traced;
 use startup::config::{self, ProcessEnvironment, Stage};
-use startup::{SystemClock, telemetry};
+use startup::{MetricLog, SystemClock, telemetry};
 
 // An execution environment handles one invocation at a time, which mostly waits for the network.
 #[tokio::main(flavor = "current_thread")]
@@ -27,7 +28,8 @@ async fn main() -> Result<(), Error> {
             .ok()
             .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok())
             .unwrap_or(Timestamp::UNIX_EPOCH);
-        Ok::<_, Error>(function.handle(event.payload, deadline).await)
+        let answer = function.handle(event.payload, deadline);
+        Ok::<_, Error>(traced(event.context.xray_trace_id.as_deref(), answer).await)
     }))
     .await
 }
@@ -49,6 +51,7 @@ fn wire() -> anyhow::Result<AssignUser<HasuraAssigner>> {
         origins: settings.origins,
         max_wait: settings.max_wait,
         clock,
+        metrics: Arc::new(MetricLog::new(settings.stack_id)),
         assigner: HasuraAssigner::new(hasura, settings.sessions_per_user, settings.environment),
     })
 }

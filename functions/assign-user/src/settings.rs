@@ -16,6 +16,8 @@ pub(crate) const HASURA_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// `STACK_ID`: the stack's name, a dimension of the metrics.
+    pub stack_id: String,
     /// `ENVIRONMENT`: `dev`, `staging` or `prod`. Names the row of `app_versions`.
     pub environment: String,
     /// From `ENVIRONMENT`, too.
@@ -55,6 +57,7 @@ impl Settings {
         }
         let origins = env.get("ALLOWED_ORIGINS").unwrap_or_else(|| "*".to_owned());
         Ok(Self {
+            stack_id: required(env, "STACK_ID")?,
             environment: config::environment(env)?,
             stage: Stage::from_env(env)?,
             hasura: config::hasura(env, HASURA_TIMEOUT)?,
@@ -119,6 +122,7 @@ mod tests {
 
     fn complete() -> HashMap<&'static str, &'static str> {
         HashMap::from([
+            ("STACK_ID", "prod"),
             ("ENVIRONMENT", "prod"),
             ("HASURA_URL", "https://hasura.example"),
             ("HASURA_TOKEN", "secret"),

@@ -4,6 +4,7 @@ use anyhow::Context;
 use hasura_event::HasuraEvents;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
+use shared::trace::traced;
 use startup::config::{PassConfig, ProcessEnvironment, log_level, secret};
 use startup::telemetry;
 
@@ -15,11 +16,8 @@ async fn main() -> Result<(), Error> {
         .inspect_err(|error| tracing::error!(error = format!("{error:#}"), "start failed"))?;
     let function = &function;
     run(service_fn(move |event: LambdaEvent<Value>| async move {
-        Ok::<_, Error>(
-            function
-                .handle(event.payload, &event.context.request_id)
-                .await,
-        )
+        let answer = function.handle(event.payload, &event.context.request_id);
+        Ok::<_, Error>(traced(event.context.xray_trace_id.as_deref(), answer).await)
     }))
     .await
 }

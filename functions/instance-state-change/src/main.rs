@@ -4,6 +4,7 @@
 use anyhow::Context;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
+use shared::trace::traced;
 use startup::config::{PassConfig, ProcessEnvironment, log_level};
 use startup::telemetry;
 
@@ -15,7 +16,9 @@ async fn main() -> Result<(), Error> {
         .await
         .context("build the clients")?;
     run(service_fn(move |event: LambdaEvent<Value>| async move {
-        instance_state_change::handle(reconciler, event.payload, &event.context.request_id).await
+        let context = &event.context;
+        let answer = instance_state_change::handle(reconciler, event.payload, &context.request_id);
+        traced(context.xray_trace_id.as_deref(), answer).await
     }))
     .await
 }

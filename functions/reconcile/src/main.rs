@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
+use shared::trace::traced;
 use startup::config::{PassConfig, ProcessEnvironment, log_level};
 use startup::telemetry;
 
@@ -21,8 +22,9 @@ async fn main() -> Result<(), Error> {
     run(service_fn(move |event: LambdaEvent<Value>| {
         let reconciler = reconciler.clone();
         async move {
-            let request_id = &event.context.request_id;
-            reconcile::handle(&reconciler, event.payload, request_id).await
+            let context = &event.context;
+            let answer = reconcile::handle(&reconciler, event.payload, &context.request_id);
+            traced(context.xray_trace_id.as_deref(), answer).await
         }
     }))
     .await

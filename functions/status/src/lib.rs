@@ -12,6 +12,7 @@ pub mod gather;
 pub mod health;
 pub mod model;
 mod page;
+mod prometheus;
 mod response;
 pub mod route;
 pub mod settings;
@@ -33,7 +34,7 @@ use gather::{Depth, Gatherer, in_time};
 use health::LastHealth;
 use model::DoctorStatus;
 use page::Visit;
-use response::{Rejection, as_json, as_page, redirect};
+use response::{Rejection, as_json, as_page, as_text, redirect};
 use route::{NoRoute, Part, Route};
 
 /// The log-in form has a token and a path.
@@ -77,7 +78,7 @@ impl StatusPage {
             _ => self.admit(&event).await,
         };
         let format = match route {
-            Ok(Route::Health) => Format::Json,
+            Ok(Route::Health | Route::Metrics) => Format::Json,
             _ => Format::of(&event),
         };
         let visit = self.visit(&event, &admission);
@@ -150,6 +151,10 @@ impl StatusPage {
                 let report = self.gatherer.doctor().await?;
                 Ok(as_json(ok, &DoctorStatus { doctor: report }))
             }
+            Route::Metrics => {
+                let (status, _) = self.gatherer.status(Depth::Last).await?;
+                Ok(as_text(prometheus::CONTENT_TYPE, prometheus::text(&status)))
+            }
             Route::Login | Route::Logout => Err(Rejection::Path),
         }
     }
@@ -175,7 +180,9 @@ impl StatusPage {
                 let report = self.gatherer.doctor().await?;
                 page::doctor(visit, report.as_ref(), self.clock.now())
             }
-            Route::Health | Route::Login | Route::Logout => return Err(Rejection::Path),
+            Route::Health | Route::Metrics | Route::Login | Route::Logout => {
+                return Err(Rejection::Path);
+            }
         };
         Ok(as_page(StatusCode::OK, page))
     }

@@ -8,6 +8,7 @@ use hasura_adapter::{HasuraClient, HasuraOverview};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::overview::Overview;
+use shared::trace::traced;
 use startup::config::{self, ProcessEnvironment};
 use startup::{EnvironmentRegions, SystemClock, telemetry};
 use status::StatusPage;
@@ -24,7 +25,8 @@ async fn main() -> Result<(), Error> {
         .inspect_err(|error| tracing::error!(error = format!("{error:#}"), "start failed"))?;
     let function = &function;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
-        Ok::<_, Error>(function.handle(event.payload).await)
+        let answer = function.handle(event.payload);
+        Ok::<_, Error>(traced(event.context.xray_trace_id.as_deref(), answer).await)
     }))
     .await
 }

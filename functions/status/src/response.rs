@@ -38,7 +38,7 @@ pub(crate) enum Rejection {
     #[error(transparent)]
     Event(#[from] BadEvent),
     #[error(
-        "there is nothing at this path: GET /, /healthz, /doctor, /regions/NAME or \
+        "there is nothing at this path: GET /, /healthz, /metrics, /doctor, /regions/NAME or \
          /decisions/REGION/VERSION"
     )]
     Path,
@@ -158,6 +158,14 @@ pub(crate) fn as_page(
             page.ok().map(|html| visible_html(&html)),
         ),
         &page::POLICY,
+    )
+}
+
+/// An answer that is a text for programs.
+pub(crate) fn as_text(content_type: &'static str, text: String) -> LambdaFunctionUrlResponse {
+    with_common_headers(
+        text_response(StatusCode::OK, content_type, Some(text)),
+        POLICY,
     )
 }
 

@@ -10,6 +10,8 @@ pub enum Route {
     Status,
     /// `/healthz`: whether passes run.
     Health,
+    /// `/metrics`: gauges for Prometheus.
+    Metrics,
     /// `/login`: the form for the token.
     Login,
     /// `/logout`
@@ -48,6 +50,7 @@ impl Route {
         match path {
             "" => return Ok(Self::Status),
             "/healthz" => return Ok(Self::Health),
+            "/metrics" => return Ok(Self::Metrics),
             "/doctor" => return Ok(Self::Doctor),
             "/login" => return Ok(Self::Login),
             "/logout" => return Ok(Self::Logout),
@@ -131,6 +134,7 @@ mod tests {
             assert_eq!(route(path, ""), Ok(Route::Health));
         }
         assert_eq!(route("/doctor/", ""), Ok(Route::Doctor));
+        assert_eq!(route("/metrics", ""), Ok(Route::Metrics));
         assert_eq!(route("/regions/us-east-1", ""), region(None));
         assert_eq!(
             route("/regions/us-east-1/", "x=1&before=12"),

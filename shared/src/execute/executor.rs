@@ -29,6 +29,8 @@ pub struct Executor<'a> {
     pub lease: &'a Lease,
     /// The tally of launches, kept up to date while this plan launches.
     pub tally: Mutex<LaunchTally>,
+    /// EC2's error codes of the launches that failed so far.
+    pub launch_failures: Mutex<Vec<String>>,
     /// No step begins after this time.
     pub deadline: Timestamp,
     pub snapshot: &'a Snapshot,
@@ -50,6 +52,10 @@ pub struct Execution {
     pub results: Vec<StepResult>,
     /// An image changed its state.
     pub image_moved: bool,
+    /// EC2's error code of each launch that failed.
+    pub launch_failures: Vec<String>,
+    /// Another pass has acquired the lock meanwhile.
+    pub lock_lost: bool,
 }
 
 /// Why the rest of a plan is left to the next pass.

@@ -3,6 +3,8 @@
 //! DynamoDB's transactions for one region exclude each other. If a function dies in between, the
 //! next pass finds the open intents and continues.
 
+use std::sync::PoisonError;
+
 use futures::future::join_all;
 
 use super::executor::{Executor, Stop};
@@ -95,6 +97,10 @@ impl Executor<'_> {
             Ok(machines) => return Answer::Machines(machines),
             Err(error) => error,
         };
+        self.launch_failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(error.code.clone());
         match error.kind {
             HostErrorKind::Capacity | HostErrorKind::NotOffered => Answer::Error(error),
             // Machines may exist under this token: they are looked up, and nothing is launched.

@@ -10,6 +10,7 @@ use tracing::info;
 use super::reconciler::{PassRequest, Reconciler};
 use crate::ids::RegionName;
 use crate::lock::LockError;
+use crate::metrics::{Batch, EVENTS_REPEATED, EVENTS_SEEN, Metric, REGION};
 use crate::report::{PassOutcome, PassReport};
 use crate::trigger::Trigger;
 
@@ -35,6 +36,7 @@ impl Reconciler {
     ) -> Result<EventOutcome, LockError> {
         if self.lock.is_seen(id).await? {
             info!(trigger = trigger.name(), "event already handled");
+            self.count_event(regions, EVENTS_REPEATED);
             return Ok(EventOutcome::AlreadyHandled);
         }
         self.mark_regions(regions, id).await?;
@@ -44,6 +46,7 @@ impl Reconciler {
             regions = names(regions),
             "regions marked for a pass"
         );
+        self.count_event(regions, EVENTS_SEEN);
         let request = PassRequest {
             trigger,
             id: id.to_owned(),
@@ -62,6 +65,13 @@ impl Reconciler {
             self.end_outage(record.as_ref()).await;
         }
         Ok(EventOutcome::Handled(reports))
+    }
+
+    fn count_event(&self, regions: &[RegionName], metric: Metric) {
+        for region in regions {
+            let batch = Batch::of([(REGION, region.as_str())]);
+            self.metrics.record(batch.with(metric, 1));
+        }
     }
 
     /// Sets the wake marks of regions, so that the holder of a region's lock runs another round.

@@ -16,6 +16,7 @@ use crate::execute::LaunchSettings;
 use crate::host::{AccountRegions, HostHandlers};
 use crate::ids::{RegionName, UniqueIds};
 use crate::lock::{LockError, RegionLock};
+use crate::metrics::Metrics;
 use crate::observe::ObserveError;
 use crate::replicas::ReplicaStatusApi;
 use crate::scaling::DecideError;
@@ -36,6 +37,7 @@ pub struct Reconciler {
     pub account: Option<Arc<dyn AccountRegions>>,
     pub replicas: Arc<dyn ReplicaStatusApi>,
     pub alerts: Arc<dyn Alerts>,
+    pub metrics: Arc<dyn Metrics>,
     pub invoker: Arc<dyn ReconcileInvoker>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn UniqueIds>,
@@ -102,6 +104,18 @@ pub(super) enum PassError {
 }
 
 impl PassError {
+    /// Whether another pass has acquired the lock meanwhile.
+    pub(super) fn is_lock_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::Lock(LockError::Lost { .. })
+                | Self::Observe(
+                    ObserveError::Lock(LockError::Lost { .. })
+                        | ObserveError::Database(DbError::Fenced { .. })
+                )
+        )
+    }
+
     /// Whether the round failed because the database did not answer.
     pub(super) fn is_database_down(&self) -> bool {
         matches!(

@@ -14,6 +14,7 @@ use crate::host::{HostErrorKind, HostHandler};
 use crate::ids::{Owner, RegionName};
 use crate::leased_host::LeasedHost;
 use crate::lock::{Lease, LockAttempt, LockError, WakeMark};
+use crate::metrics::Measured;
 use crate::observe::ObserveError;
 use crate::report::{Decision, PassOutcome, PassReport, StepResult};
 use crate::scaling::{self, Plan};
@@ -60,9 +61,15 @@ impl Reconciler {
                 .await?;
         }
         loop {
-            let lease = match self.acquire(region, request.began).await? {
+            let attempt = self.acquire(region, request.began).await?;
+            let decided_at = attempt.decided_at();
+            report.measured.stale = report
+                .measured
+                .stale
+                .or(decided_at.map(|at| request.began.duration_since(at)));
+            let lease = match attempt {
                 LockAttempt::Acquired(lease) => lease,
-                LockAttempt::Held { until } if report.rounds == 0 => {
+                LockAttempt::Held { until, .. } if report.rounds == 0 => {
                     return Ok(PassOutcome::Busy { until });
                 }
                 // This pass has run rounds already: the new holder handles the mark.
@@ -115,13 +122,15 @@ impl Reconciler {
         request: &PassRequest,
         report: &mut PassReport,
     ) -> Result<Round, PassError> {
-        let mut round = self.run_round(&lease, request).await;
+        let measured = &mut report.measured;
+        let mut round = self.run_round(&lease, request, measured).await;
         if let Some(in_force) = behind_fence(&round) {
             lease = self.advance_past_fence(lease, in_force).await?;
-            round = self.run_round(&lease, request).await;
+            round = self.run_round(&lease, request, measured).await;
         }
         // Not a reason to stop: the mark is read again even if the release got no answer.
         if let Err(error) = self.lock.release(&lease).await {
+            report.measured.lock_lost |= matches!(error, LockError::Lost { .. });
             let failed = StepResult::failed("release the lock", error);
             report.results.push(failed);
         }
@@ -195,7 +204,12 @@ impl Reconciler {
     }
 
     /// Runs observe → decide → execute → record, under the lock.
-    async fn run_round(&self, lease: &Lease, request: &PassRequest) -> Result<Round, PassError> {
+    async fn run_round(
+        &self,
+        lease: &Lease,
+        request: &PassRequest,
+        measured: &mut Measured,
+    ) -> Result<Round, PassError> {
         let began = self.clock.now();
         let host: Arc<dyn HostHandler> = Arc::new(LeasedHost::new(
             self.hosts.in_region(&lease.region),
@@ -221,6 +235,7 @@ impl Reconciler {
             ids: &*self.ids,
             launches: &self.launches,
             tally: Mutex::new(snapshot.launches.clone()),
+            launch_failures: Mutex::default(),
             lease,
             deadline: request.began + self.limits.budget,
             snapshot: &snapshot,
@@ -229,7 +244,11 @@ impl Reconciler {
         let Execution {
             mut results,
             image_moved,
+            launch_failures,
+            lock_lost,
         } = executor.execute(&plan).await;
+        measured.launch_failures.extend(launch_failures);
+        measured.lock_lost |= lock_lost;
         let decision = Decision {
             region: lease.region.clone(),
             version: lease.version,
@@ -241,7 +260,11 @@ impl Reconciler {
             results: results.clone(),
             duration_ms: millis(self.clock.now().duration_since(began)),
         };
-        let settled = match self.store.record_decision(lease, &decision).await {
+        let recorded = self.store.record_decision(lease, &decision).await;
+        measured.lock_lost |= matches!(recorded, Err(LockError::Lost { .. }));
+        let decided_at = lease.decided_at.filter(|_| recorded.is_ok());
+        measured.add_round(&snapshot, &plan, &results, decided_at, now);
+        let settled = match recorded {
             Ok(()) => self.clear(lease, mark.as_ref(), &mut results).await,
             Err(error) => {
                 results.push(StepResult::failed("record the decision", error));

@@ -10,6 +10,7 @@ mod alerts;
 mod ec2;
 mod held_rows;
 mod launches;
+mod metrics;
 mod passes;
 mod replicas;
 mod reports;

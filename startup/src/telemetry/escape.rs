@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 ///
 /// The escapes of JSON would not do: whoever reads a field gets the character back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Escaped<W>(pub(super) W);
+pub(crate) struct Escaped<W>(pub(crate) W);
 
 impl<W: io::Write> io::Write for Escaped<W> {
     /// Takes one line at a time, as `tracing` writes them.

@@ -10,7 +10,13 @@ use super::*;
 
 /// What the subscriber writes.
 #[derive(Clone, Debug, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl io::Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -35,8 +41,7 @@ fn logged(level: &str, log: impl FnOnce()) -> String {
     let written = Written::default();
     let (subscriber, _) = subscriber(level, written.clone());
     tracing::subscriber::with_default(subscriber, log);
-    let bytes = written.0.lock().unwrap().clone();
-    String::from_utf8(bytes).unwrap()
+    written.text()
 }
 
 /// Filters that ask for more than is logged.
@@ -213,4 +218,29 @@ fn panic_is_one_line_with_its_place() {
     assert_eq!(lines[0]["error"], r"a\nb\u{202e}");
     let message = lines[0]["message"].as_str().unwrap();
     assert!(message.starts_with("panicked at startup/src/"), "{message}");
+}
+
+/// A line as JSON, logged within an invocation that came with this header.
+async fn traced_line(level: &str, header: &str) -> Value {
+    let written = Written::default();
+    let (subscriber, _) = subscriber(level, written.clone());
+    let _default = tracing::subscriber::set_default(subscriber);
+    let invocation = async {
+        let _span = info_span!("inner", id = 1).entered();
+        error!(target: "shared", "text");
+    };
+    shared::trace::traced(Some(header), invocation).await;
+    serde_json::from_str(&written.text()).unwrap()
+}
+
+#[tokio::test]
+async fn line_has_the_trace_of_its_invocation_at_every_level() {
+    let root = "1-5759e988-bd862e3fe1be46a994272793";
+    for level in ["info", "error"] {
+        let recorded = traced_line(level, &format!("Root={root};Sampled=1")).await;
+        assert_eq!(recorded["xray_trace_id"], root);
+        assert_eq!(recorded["message"], "text");
+        let other = traced_line(level, &format!("Root={root};Sampled=0")).await;
+        assert_eq!(other.get("xray_trace_id"), None);
+    }
 }

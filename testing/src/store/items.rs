@@ -35,6 +35,8 @@ pub struct Held {
     pub expires_at: i64,
     /// When its holder acquired it, in milliseconds since 1970.
     pub since: i64,
+    /// When the newest decision was made, or the lock was first acquired, in milliseconds since 1970.
+    pub decided_at: i64,
 }
 
 impl Held {
@@ -49,6 +51,7 @@ impl Held {
             owner: self.owner.clone(),
             version: self.version,
             expires_at: Timestamp::from_millisecond(self.expires_at).unwrap_or(Timestamp::MAX),
+            decided_at: Timestamp::from_millisecond(self.decided_at).ok(),
         }
     }
 }
@@ -67,7 +70,7 @@ impl RegionItems {
         now: Timestamp,
         lease: Duration,
     ) -> LockAttempt {
-        let mut version = 1;
+        let (mut version, mut decided_at) = (1, now.as_millisecond());
         if let Some(held) = &self.lock {
             if held.is_in_force(now) {
                 let lease = held.lease(region);
@@ -76,16 +79,18 @@ impl RegionItems {
                 } else {
                     LockAttempt::Held {
                         until: lease.expires_at,
+                        decided_at: lease.decided_at,
                     }
                 };
             }
-            version = held.version + 1;
+            (version, decided_at) = (held.version + 1, held.decided_at);
         }
         let held = Held {
             owner: owner.clone(),
             version,
             expires_at: (now + lease).as_millisecond(),
             since: now.as_millisecond(),
+            decided_at,
         };
         let lease = held.lease(region);
         self.lock = Some(held);

@@ -151,11 +151,11 @@ impl StateStore for FakeStore {
 
     async fn record_decision(&self, lease: &Lease, decision: &Decision) -> Result<(), LockError> {
         let mut items = self.call("record_decision")?;
-        items.under(lease)?;
-        items
-            .of(&decision.region)
-            .decisions
-            .insert(decision.version, decision.clone());
+        let items = items.under(lease)?;
+        if let Some(held) = &mut items.lock {
+            held.decided_at = decision.at.as_millisecond();
+        }
+        items.decisions.insert(decision.version, decision.clone());
         Ok(())
     }
 }

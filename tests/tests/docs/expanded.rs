@@ -65,6 +65,11 @@ impl Expanded {
             .collect()
     }
 
+    /// The condition of the template under which a resource exists; none if it always does.
+    pub(crate) fn condition_of(&self, resource: &str) -> Option<&str> {
+        self.template["Resources"][resource]["Condition"].as_str()
+    }
+
     pub(crate) fn functions(&self) -> Vec<(&str, &Value)> {
         self.properties("AWS::Lambda::Function")
     }

@@ -8,12 +8,14 @@
     reason = "helpers of tests fail like tests"
 )]
 
+mod alarms;
 mod allow_list;
 mod commands;
 mod compatibility;
 mod expanded;
 mod functions;
 mod links;
+mod metrics;
 mod paths;
 mod permissions;
 mod security;

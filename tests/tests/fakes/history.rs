@@ -73,7 +73,7 @@ async fn taken<S: RegionLock>(store: &S, region: &RegionName, seconds: i64) -> L
         .unwrap()
     {
         LockAttempt::Acquired(lease) => lease,
-        LockAttempt::Held { until } => panic!("held until {until}"),
+        LockAttempt::Held { until, .. } => panic!("held until {until}"),
     }
 }
 
@@ -196,6 +196,7 @@ async fn reading_history_writes_nothing_and_skips_only_broken_items() {
             owner: "owner".into(),
             version,
             expires_at: NOW,
+            decided_at: None,
         };
         let mut large = decision(&lease);
         large.id = "x".repeat(290_000);

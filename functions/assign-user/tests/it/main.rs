@@ -16,6 +16,8 @@ mod key_sets;
 mod line;
 mod log_levels;
 mod log_lines;
+mod metrics;
 mod robustness;
 mod support;
 mod tokens;
+mod traces;

@@ -65,6 +65,7 @@ static FUNCTION: LazyLock<(Runtime, AssignUser<EverFree>)> = LazyLock::new(|| {
         stage: Stage::Production,
         max_wait: Duration::from_secs(20),
         clock: Arc::new(SystemClock),
+        metrics: Arc::<testing::Recorded>::default(),
     };
     (runtime, function)
 });

@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use startup::config::Stage;
-use testing::FakeClock;
+use testing::{FakeClock, Recorded};
 use tokio::net::TcpListener;
 
 pub use hasura::{Hasura, Reply, SLOT, TOKEN};
@@ -41,6 +41,7 @@ pub struct World {
     pub hasura: Hasura,
     pub function: AssignUser<HasuraAssigner>,
     pub clock: Arc<FakeClock>,
+    pub metrics: Arc<Recorded>,
 }
 
 impl World {
@@ -53,6 +54,7 @@ impl World {
         let provider = Provider::start().await;
         let hasura = Hasura::start().await;
         let clock = Arc::new(FakeClock::default());
+        let metrics = Arc::new(Recorded::default());
         let http = http_client::client().unwrap();
         let settings = HasuraSettings {
             url: hasura.url.clone(),
@@ -70,12 +72,14 @@ impl World {
             stage: Stage::Production,
             max_wait: Duration::ZERO,
             clock: clock.clone(),
+            metrics: metrics.clone(),
         };
         Self {
             provider,
             hasura,
             function,
             clock,
+            metrics,
         }
     }
 

@@ -12,6 +12,7 @@ mod doctor;
 mod events;
 mod health;
 mod log_levels;
+mod metrics;
 mod page;
 mod regions;
 mod sessions;

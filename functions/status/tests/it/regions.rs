@@ -209,6 +209,7 @@ async fn intents_and_refusals_are_shown_without_secrets() {
         owner: lease.owner,
         version: lease.version,
         expires_at: at(50),
+        decided_at: None,
     };
     let intent = Intent {
         launch_id: "launch-1".into(),

@@ -66,6 +66,7 @@ impl Generator {
                 owner: held.owner.clone(),
                 version: held.version,
                 expires_at: Timestamp::from_millisecond(held.expires_at).unwrap(),
+                decided_at: Timestamp::from_millisecond(held.decided_at).ok(),
             };
             let known = |l: &Lease| {
                 (&l.region, &l.owner, l.version) == (&lease.region, &lease.owner, lease.version)

@@ -181,6 +181,7 @@ impl Kept {
                     version: number("version"),
                     expires_at: number("expires_at"),
                     since: number("since"),
+                    decided_at: number("decided_at"),
                 };
                 self.locks.insert(region, held);
             }

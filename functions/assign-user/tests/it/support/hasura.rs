@@ -35,6 +35,8 @@ pub enum Reply {
 pub struct GraphqlRequest {
     pub authorization: Option<String>,
     pub accepted_coding: Option<String>,
+    /// The header of AWS X-Ray.
+    pub trace: Option<String>,
     pub variables: Value,
 }
 
@@ -91,6 +93,9 @@ impl Hasura {
             accepted_coding: headers
                 .get(ACCEPT_ENCODING)
                 .map(|coding| coding.to_str().unwrap().to_owned()),
+            trace: headers
+                .get("x-amzn-trace-id")
+                .map(|trace| trace.to_str().unwrap().to_owned()),
             variables: body["variables"].clone(),
         });
         let next = hasura.script.lock().unwrap().pop_front();
