@@ -10,6 +10,7 @@ mod clocks;
 mod demand;
 mod doctor;
 mod drains;
+mod endings;
 mod engine;
 mod function_roles;
 mod line;
