@@ -145,7 +145,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "a drain ends sessions before its deadline",
         Check::OccupiedNotTerminated,
-        1,
+        9,
         |world| {
             break_database(world, DatabaseDefect::IgnoresDeadline);
         },
@@ -153,7 +153,7 @@ pub(super) const VARIANTS: &[Variant] = &[
     variant(
         "sessions end without a warning",
         Check::EndsByLimitWithWarning,
-        1,
+        2,
         |world| {
             break_database(world, DatabaseDefect::EndsWithoutWarning);
         },
