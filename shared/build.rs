@@ -31,6 +31,8 @@ fn main() -> io::Result<()> {
     for folder in [
         "../adapters/hasura/graphql",
         "../local/host-agent/src/graphql",
+        "../hasura/earlier_agents",
+        "../hasura/operators",
     ] {
         for path in entries(folder)? {
             documents.push((stem(&path), fs::read_to_string(&path)?));

@@ -9,7 +9,9 @@ use scaling_bench::{Quantity, Row, Samples, Section};
 use scaling_tests::graphql::function_token;
 use scaling_tests::proxy::{self, Proxy};
 use serde_json::Value;
-use shared::assign::{AssignOutcome, AssignRequest, Assigner as _, ClientBuild, SessionId, UserId};
+use shared::assign::{
+    AssignOutcome, AssignRequest, Assigner as _, ClientBuild, SessionId, SessionLimits, UserId,
+};
 use shared::function_token::FunctionRole;
 use tokio_postgres::Client;
 
@@ -128,6 +130,7 @@ async fn over_graphql(stack: &Stack) -> Result<Vec<Row>> {
             session: SessionId::parse("session")?,
             regions: vec![REGION.into()],
             client: ClientBuild::Sha(FIRST_HALF.into()),
+            limits: SessionLimits::default(),
         };
         let started = Instant::now();
         let outcome = assigner.assign(&request).await?;

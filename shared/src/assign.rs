@@ -6,6 +6,7 @@ use std::fmt;
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use semver::Prerelease;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::db::DbError;
@@ -76,6 +77,16 @@ pub struct AssignRequest {
     /// Nearest first, without duplicates.
     pub regions: Vec<RegionName>,
     pub client: ClientBuild,
+    pub limits: SessionLimits,
+}
+
+/// Limits of a session beside those of its region: the lower one applies. None is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// The longest session, in seconds from the user's connection.
+    pub max_session_seconds: Option<u32>,
+    /// The longest time without activity of the user, in seconds.
+    pub max_idle_seconds: Option<u32>,
 }
 
 /// Which images serve the client.
@@ -94,7 +105,27 @@ pub enum AssignOutcome {
         reason: AssignRefusal,
         /// The version that clients of this environment should run, if the database has one.
         app: Option<AppVersion>,
+        /// With [`AssignRefusal::UserAlreadyActive`]: the sessions that hold the user's slots.
+        held: Vec<HeldSession>,
     },
+}
+
+/// A session that holds a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldSession {
+    pub session_id: String,
+    pub region: RegionName,
+}
+
+/// The outcome of ending a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// Nobody had connected: the slot is free, or the session is not in line any more.
+    Ended,
+    /// The agent of its instance is told, and ends it.
+    Ending,
+    /// The user has no such session, or it has ended.
+    Unknown,
 }
 
 /// The slot that the user has now. It is released unless a connection claims it in time.
@@ -214,6 +245,12 @@ pub trait Assigner: Send + Sync {
     /// When the database does not answer, or its answer is invalid. A slot may have been assigned
     /// anyway.
     async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError>;
+
+    /// Ends a session of the user, and takes it out of the line. It may be repeated.
+    ///
+    /// # Errors
+    /// When the database does not answer. The session may have been ended anyway.
+    async fn end_session(&self, user: &UserId, session: &SessionId) -> Result<SessionEnd, DbError>;
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ pub trait InstanceDatabase: Send + Sync {
         orphans: &[NewInstance],
     ) -> Result<Vec<WriteResult>, DbError>;
 
-    /// Takes empty instances out of service.
+    /// Takes instances out of service: empty ones, or with their users where the cause leaves them alone.
     async fn drain(
         &self,
         fence: &Fence,
@@ -166,6 +166,10 @@ pub trait InstanceDatabase: Send + Sync {
 
     /// Frees slots that were allocated and not claimed in time.
     async fn release_unclaimed(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError>;
+
+    /// Writes to sessions whose limit comes why and by when they are to end, for their agents. One row per
+    /// instance.
+    async fn mark_ends(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError>;
 
     /// Replaces the region's forecasts, and until when it can launch nothing. The next refusal of each of
     /// its users wakes the region in which they are demand then.

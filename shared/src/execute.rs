@@ -63,6 +63,7 @@ impl Executor<'_> {
             .await?;
         let rows_left = self.remove_rows(plan, results).await?;
         self.release_unclaimed(plan, results).await?;
+        self.mark_ends(plan, results).await?;
         self.reopen(plan, results).await?;
         self.drain(plan, results).await?;
         self.renew_tokens(plan, results).await?;

@@ -12,8 +12,8 @@ mod replicas;
 pub use addresses::{AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress};
 pub use image::{Image, ImageState};
 pub use instance::{
-    DrainCause, Instance, InstanceAddresses, InstanceStatus, NewInstance, NextToken, SessionEnds,
-    SlotCounts, SpotNotice, TerminateIf,
+    DrainCause, EndCounts, Instance, InstanceAddresses, InstanceStatus, NewInstance, NextToken,
+    SessionEnds, SlotCounts, SpotNotice, TerminateIf,
 };
 pub use launching::{CapacityPool, Intent, LaunchRequest, LaunchTally, Refusal};
 pub use line::{ExpectedSlots, Forecast, Line, Outlook};

@@ -87,6 +87,8 @@ pub struct RegionSettings {
     pub timeouts: Timeouts,
     #[serde(skip)]
     pub upgrades: Upgrades,
+    #[serde(skip)]
+    pub endings: Endings,
     /// For the algorithm [`REPLICA`] only.
     #[serde(skip)]
     pub replicas: ReplicaSettings,
@@ -137,6 +139,38 @@ pub struct Upgrades {
     pub old_image: Option<SignedDuration>,
 }
 
+/// When sessions and instances end at the latest. What is none is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Endings {
+    /// The longest session, from the connection of its user.
+    #[serde(
+        rename = "max_session_seconds",
+        deserialize_with = "columns::optional_seconds"
+    )]
+    pub max_session: Option<SignedDuration>,
+    /// The longest time without activity of a user, where agents report activity.
+    #[serde(
+        rename = "max_idle_seconds",
+        deserialize_with = "columns::optional_seconds"
+    )]
+    pub max_idle: Option<SignedDuration>,
+    /// How long before the end of a session its agent is told at the latest.
+    #[serde(rename = "end_warning_seconds", deserialize_with = "columns::seconds")]
+    pub warning: SignedDuration,
+    /// The longest time of a drain until its sessions end. See [`crate::model::DrainCause::has_deadline`].
+    #[serde(
+        rename = "drain_deadline_seconds",
+        deserialize_with = "columns::optional_seconds"
+    )]
+    pub drain_deadline: Option<SignedDuration>,
+    /// Older instances are replaced.
+    #[serde(
+        rename = "max_age_seconds",
+        deserialize_with = "columns::optional_seconds"
+    )]
+    pub max_age: Option<SignedDuration>,
+}
+
 /// What `launches_per_hour` adds to twice the maximum if it is not set, so that small regions can
 /// replace theirs several times.
 const LAUNCHES_OF_SMALL_REGION: u32 = 20;
@@ -180,16 +214,26 @@ impl RegionSettings {
             addresses: AddressSource::read(&row)?,
             timeouts: columns::read(&row)?,
             upgrades: columns::read(&row)?,
+            endings: columns::read(&row)?,
             replicas,
             ..columns::read(&row)?
         };
         let Timeouts {
-            heartbeat, lost, ..
+            heartbeat,
+            lost,
+            boot,
+            ..
         } = settings.timeouts;
         if lost <= heartbeat {
             return Err(BadSetting {
                 column: "lost_seconds",
                 problem: format!("{} must be more than heartbeat_seconds", lost.as_secs()),
+            });
+        }
+        if let Some(age) = settings.endings.max_age.filter(|age| *age <= boot) {
+            return Err(BadSetting {
+                column: "max_age_seconds",
+                problem: format!("{} must be more than boot_seconds", age.as_secs()),
             });
         }
         Ok(settings)
@@ -215,6 +259,12 @@ impl RegionSettings {
 }
 
 impl Default for Timeouts {
+    fn default() -> Self {
+        columns::default_group()
+    }
+}
+
+impl Default for Endings {
     fn default() -> Self {
         columns::default_group()
     }

@@ -23,6 +23,10 @@ pub struct Agent {
     pub crashes: bool,
     /// The slots with a connected user.
     pub sessions: BTreeSet<String>,
+    /// It ends the sessions that are to end. Agents of earlier releases do not.
+    pub obeys: bool,
+    /// It says for how long users have been idle.
+    pub reports_activity: bool,
 }
 
 /// Whether an agent can act now.
@@ -49,6 +53,8 @@ impl Agents {
             silent_until: None,
             crashes: false,
             sessions: BTreeSet::new(),
+            obeys: true,
+            reports_activity: false,
         };
         self.of.insert(id, agent);
     }

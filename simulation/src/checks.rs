@@ -59,6 +59,7 @@ impl Checks {
                 .check_effect(effect, before, &rows.tables, now, found);
         }
         self.slots.check_honest_first(context, &rows.tables, found);
+        self.slots.check_ends(&rows.tables, now, found);
         self.slots.check_state(&rows.tables, found);
         self.machines.check_state(context, &rows.tables, found);
         self.images.check_step(&rows.tables, effects, found);

@@ -59,6 +59,8 @@ impl Simulation {
             if let Some(settings) = self.world.database.rows().tables.settings_mut(&region) {
                 settings.paused = false;
                 settings.enabled = true;
+                // Otherwise there is always an instance to replace.
+                settings.endings.max_age = None;
                 // A region without capacity in any of its choices cannot converge.
                 settings.max_instances = settings.max_instances.max(1);
             }

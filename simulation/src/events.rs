@@ -28,6 +28,7 @@ impl Simulation {
             );
         }
         self.start_releases();
+        self.start_endings();
     }
 
     /// Starts the schedule of EventBridge. A minute is long enough for a pass to end before the
@@ -56,6 +57,7 @@ impl Simulation {
             Event::Ec2ConditionsChange(region) => self.change_ec2_conditions(region),
             Event::RandomFailure => self.inject_failure(),
             Event::OperatorActs => self.act_as_operator(),
+            Event::SomebodyEnds => self.end_something(),
             Event::ReleaseActivity => self.do_release_activity(),
             Event::UpgradeRequested(request) => self.request_upgrade(&request),
             Event::AppVersionSet(build) => self.set_app_version(build),

@@ -8,6 +8,7 @@ use testing::AgentOutcome;
 use crate::agents::AgentState;
 use crate::builds::ImageDefect;
 use crate::ec2_events::Ec2EventKind;
+use crate::endings;
 use crate::faults::Fault;
 use crate::scheduled::Event;
 use crate::simulation::Simulation;
@@ -41,6 +42,7 @@ impl Simulation {
             };
             for (id, (launch, image)) in launched {
                 self.agents.add(id.clone(), region.clone(), launch);
+                self.draw_release_of_agent(&id);
                 if self.faults.occurs(Fault::SessionsCrash)
                     && let Some(agent) = self.agents.get_mut(&id)
                 {
@@ -114,10 +116,12 @@ impl Simulation {
             let Some(agent) = self.agents.get_mut(&id) else {
                 return;
             };
-            let (answer, empty) = {
+            let (obeys, reports) = (agent.obeys, agent.reports_activity);
+            let (answer, ends, empty) = {
                 let tables = &mut self.world.database.rows().tables;
-                let answer = tables.heartbeat(&id, &agent.launch, now);
-                (answer, !tables.is_occupied(&id))
+                let idle = endings::idle_seconds(tables, &id, now, reports);
+                let answer = tables.heartbeat_with(&id, &agent.launch, &idle, now);
+                (answer, tables.ends_of(&id), !tables.is_occupied(&id))
             };
             if answer.outcome == AgentOutcome::ShutDown {
                 return self.shut_down(&id);
@@ -125,6 +129,11 @@ impl Simulation {
             agent.last_heartbeat_at = Some(now);
             if answer.status == Some(InstanceStatus::Draining) && empty {
                 return self.shut_down(&id);
+            }
+            for (slot, (_, by)) in ends {
+                if obeys && by <= now {
+                    self.end_session(id.clone(), slot);
+                }
             }
         }
         self.schedule_in(wait, Event::Heartbeat(id));

@@ -60,6 +60,7 @@ pub mod crash_points;
 mod ec2_events;
 pub mod effects;
 pub mod empty_listing;
+mod endings;
 mod environment;
 mod event_delivery;
 mod events;

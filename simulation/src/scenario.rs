@@ -10,6 +10,7 @@ use shared::settings::{AddressSource, LaunchChoice, RegionSettings, Selector, Ti
 use testing::{TokenEnds, image, settings};
 
 use crate::builds::{self, ReleaseSettings};
+use crate::endings;
 use crate::random::Random;
 use crate::world::{LIMITS, World};
 
@@ -32,6 +33,8 @@ pub struct Scenario {
     pub images: Vec<Image>,
     /// None in a run without upgrades.
     pub releases: Option<ReleaseSettings>,
+    /// Sessions are ended by limits, deadlines, users and operators.
+    pub ends_sessions: bool,
 }
 
 impl Scenario {
@@ -52,8 +55,21 @@ impl Scenario {
             claim: SignedDuration::from_secs(*random.pick(&[20, 45, 90])),
             images: (0..count).map(builds::first_image).collect(),
             releases: ReleaseSettings::random(random),
+            ends_sessions: false,
         };
-        scenario.with_upgrades(random)
+        // Of a stream of their own, so that the other choices of a seed stay the same.
+        let mut own = random.clone().fork();
+        scenario.with_upgrades(random).with_endings(&mut own)
+    }
+
+    fn with_endings(mut self, random: &mut Random) -> Self {
+        self.ends_sessions = random.chance(300);
+        if self.ends_sessions {
+            for settings in &mut self.regions {
+                settings.endings = endings::random_endings(settings, random);
+            }
+        }
+        self
     }
 
     /// Draws what only a run with upgrades needs.
@@ -80,6 +96,7 @@ impl Scenario {
             claim: SignedDuration::from_secs(90),
             images: vec![image("ami-1", ImageState::Current)],
             releases: None,
+            ends_sessions: false,
         }
     }
 

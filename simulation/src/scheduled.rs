@@ -62,6 +62,8 @@ pub(crate) enum Event {
     Ec2ConditionsChange(RegionName),
     RandomFailure,
     OperatorActs,
+    /// A user or an operator ends a session, or an operator drains an instance.
+    SomebodyEnds,
     /// Someone does something with images: a release, a rollback, a mistake.
     ReleaseActivity,
     UpgradeRequested(UpgradeRequest),

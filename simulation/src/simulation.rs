@@ -32,6 +32,8 @@ pub struct Simulation {
     pub(crate) builds: Builds,
     pub(crate) queue: Queue<Scheduled>,
     pub(crate) random: Random,
+    /// Of ends of sessions.
+    pub(crate) endings: Random,
     pub(crate) checks: Checks,
     /// The calls that processes have made, and how often.
     pub calls: BTreeMap<&'static str, u64>,
@@ -64,6 +66,8 @@ impl Simulation {
             faults,
             trace: Trace::new(traced),
             agents: Agents::default(),
+            // Of a clone, so that the streams below stay the same.
+            endings: random.clone().fork(),
             queue: Queue::new(random.fork()),
             random: random.fork(),
             builds: Builds::new(random.fork()),

@@ -3,7 +3,8 @@
 use futures::FutureExt;
 use jiff::SignedDuration;
 use shared::assign::{
-    AssignOutcome, AssignRefusal, AssignRequest, Assigner, ClientBuild, SessionId, UserId,
+    AssignOutcome, AssignRefusal, AssignRequest, Assigner, ClientBuild, SessionId, SessionLimits,
+    UserId,
 };
 use shared::ids::InstanceId;
 use testing::{AgentOutcome, SlotStatus};
@@ -69,6 +70,7 @@ impl Simulation {
             session: session.ok()?,
             regions,
             client,
+            limits: SessionLimits::default(),
         })
     }
 

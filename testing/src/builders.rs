@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use shared::model::{
-    AddressListing, AddressMoves, CapacityPool, Image, ImageState, Instance, InstanceStatus,
-    LaunchTally, Machine, MachineState, Refusal, SessionEnds, SlotCounts,
+    AddressListing, AddressMoves, CapacityPool, EndCounts, Image, ImageState, Instance,
+    InstanceStatus, LaunchTally, Machine, MachineState, Refusal, SessionEnds, SlotCounts,
 };
 use shared::scaling::{Snapshot, TokenPolicy};
 use shared::settings::{
-    AddressSource, LaunchChoice, RegionSettings, ReplicaSettings, Selector, Timeouts, Upgrades,
+    AddressSource, Endings, LaunchChoice, RegionSettings, ReplicaSettings, Selector, Timeouts,
+    Upgrades,
 };
 
 /// The environment whose app version the fakes return.
@@ -55,6 +56,7 @@ pub fn settings() -> RegionSettings {
         addresses: AddressSource::Private,
         timeouts: Timeouts::default(),
         upgrades: Upgrades::default(),
+        endings: Endings::default(),
         replicas: ReplicaSettings::default(),
     }
 }
@@ -117,6 +119,7 @@ pub fn instance(id: &str) -> Instance {
             unclaimed: 0,
         },
         sessions: SessionEnds::default(),
+        ends: EndCounts::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod assigning;
 mod demand;
+mod endings;
 mod host_agents;
 mod line;
 mod observing;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::agent_token::AgentToken;
-use shared::assign::{AssignOutcome, AssignRequest, Assigner};
+use shared::assign::{AssignOutcome, AssignRequest, Assigner, SessionEnd, SessionId, UserId};
 use shared::clock::Clock;
 use shared::db::{
     DbError, Fence, InstanceDatabase, KnownInstance, Observation, RegionDatabase, UpgradeRequested,
@@ -29,6 +30,7 @@ use shared::model::{
     TerminateIf,
 };
 
+pub use endings::EndCause;
 pub use host_agents::{AgentAnswer, AgentClaims, AgentOutcome};
 pub use tables::{
     FailedSession, FenceRow, Heartbeat, InstanceRow, LineForecast, RegionRow, SessionEndsRow,
@@ -230,6 +232,10 @@ impl InstanceDatabase for FakeDatabase {
         })
     }
 
+    async fn mark_ends(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError> {
+        self.write("mark_ends", |tables, now| tables.mark_ends(fence, now))
+    }
+
     async fn renew_tokens(
         &self,
         fence: &Fence,
@@ -291,6 +297,13 @@ impl Assigner for FakeAssigner {
     async fn assign(&self, request: &AssignRequest) -> Result<AssignOutcome, DbError> {
         self.database.write("assign", |tables, now| {
             Ok(tables.assign_slot(request, self.user_limit, &self.environment, now))
+        })
+    }
+
+    async fn end_session(&self, user: &UserId, session: &SessionId) -> Result<SessionEnd, DbError> {
+        self.database.write("end_own_session", |tables, now| {
+            let (user, session) = (user.as_str(), session.as_str());
+            Ok(tables.end_session(user, session, EndCause::User, now))
         })
     }
 }

@@ -21,9 +21,9 @@ pub use builders::{
     BOOT, ENVIRONMENT, NOW, at, image, instance, machine, refusal, settings, snapshot,
 };
 pub use database::{
-    AgentAnswer, AgentClaims, AgentOutcome, Database, FailedSession, FakeAssigner, FakeDatabase,
-    FenceRow, Heartbeat, InstanceRow, LineForecast, RegionRow, Rows, SessionEndsRow, SlotRow,
-    SlotStatus, Tables, TokenRow, WaitingUser,
+    AgentAnswer, AgentClaims, AgentOutcome, Database, EndCause, FailedSession, FakeAssigner,
+    FakeDatabase, FenceRow, Heartbeat, InstanceRow, LineForecast, RegionRow, Rows, SessionEndsRow,
+    SlotRow, SlotStatus, Tables, TokenRow, WaitingUser,
 };
 pub use host::{
     Addresses, Binding, Delays, FakeAddress, FakeHost, FakeHosts, FakeMachine, HostState, Machines,

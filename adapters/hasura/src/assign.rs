@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Unit};
 use serde_json::json;
 use shared::assign::{
     AppVersion, AssignOutcome, AssignRefusal, AssignRequest, Assigner, Assignment, ClientBuild,
-    InLine, LOCAL_DEV,
+    HeldSession, InLine, LOCAL_DEV, SessionEnd, SessionId, UserId,
 };
 use shared::db::DbError;
 use shared::ids::{ClientSha, InstanceId, RegionName};
@@ -28,9 +28,18 @@ use scalars::{jsonb, uuid};
 #[graphql(
     schema_path = "../../hasura/schema.graphql",
     query_path = "graphql/assign_slot.graphql",
-    response_derives = "Debug,Clone"
+    response_derives = "Debug,Clone",
+    skip_serializing_none
 )]
 struct AssignSlot;
+
+#[derive(GraphQLQuery)]
+#[graphql(
+    schema_path = "../../hasura/schema.graphql",
+    query_path = "graphql/end_session.graphql",
+    response_derives = "Debug"
+)]
+struct EndOwnSession;
 
 type Row = assign_slot::AssignSlotAssignSlot;
 
@@ -66,6 +75,8 @@ impl HasuraAssigner {
             user_limit: i64::from(self.user_limit),
             environment: self.environment.clone(),
             local_dev,
+            max_session_seconds: request.limits.max_session_seconds.map(i64::from),
+            max_idle_seconds: request.limits.max_idle_seconds.map(i64::from),
         }
     }
 }
@@ -85,6 +96,30 @@ impl Assigner for HasuraAssigner {
             None => Err(bad_row("outcome", "the function returned no row")),
         }
     }
+
+    async fn end_session(&self, user: &UserId, session: &SessionId) -> Result<SessionEnd, DbError> {
+        let variables = end_own_session::Variables {
+            user_id: user.to_string(),
+            session_id: session.to_string(),
+        };
+        // A repetition does no harm: a session that was ended by the first request is not found again.
+        let answer = self
+            .client
+            .send_urgently::<EndOwnSession>("end a session", variables)
+            .await?;
+        let row = answer.end_own_session.into_iter().next();
+        match row.as_ref().map(|row| row.outcome.as_str()) {
+            Some("ENDED") => Ok(SessionEnd::Ended),
+            Some("ENDING") => Ok(SessionEnd::Ending),
+            Some("UNKNOWN") => Ok(SessionEnd::Unknown),
+            other => Err(DbError::BadRow {
+                table: "write_results",
+                key: "of end_own_session".to_owned(),
+                column: "outcome",
+                problem: other.unwrap_or("the function returned no row").to_owned(),
+            }),
+        }
+    }
 }
 
 fn outcome(row: Row) -> Result<AssignOutcome, DbError> {
@@ -100,9 +135,14 @@ fn outcome(row: Row) -> Result<AssignOutcome, DbError> {
                     version,
                     client_sha: ClientSha::new(client_sha),
                 });
-            Ok(AssignOutcome::Refused { reason, app })
+            let held = row.held.map(held).transpose()?.unwrap_or_default();
+            Ok(AssignOutcome::Refused { reason, app, held })
         }
     }
+}
+
+fn held(sessions: serde_json::Value) -> Result<Vec<HeldSession>, DbError> {
+    serde_json::from_value(sessions).map_err(|error| bad_row("held", &error.to_string()))
 }
 
 fn refusal(row: &Row) -> Result<AssignRefusal, DbError> {

@@ -31,6 +31,7 @@ documents! {
         NoteAddresses -> note_addresses,
         NoteForecast -> note_forecast,
         ReleaseUnclaimed -> release_unclaimed,
+        MarkEnds -> mark_ends,
         RenewTokens -> renew_tokens,
         MoveImage -> move_image;
     "graphql/ask_upgrade.graphql": AskUpgrade;
@@ -208,6 +209,15 @@ impl InstanceDatabase for HasuraDatabase {
             version: fence.version,
         };
         self.write::<ReleaseUnclaimed>(fence, "release slots", variables)
+            .await
+    }
+
+    async fn mark_ends(&self, fence: &Fence) -> Result<Vec<WriteResult>, DbError> {
+        let variables = mark_ends::Variables {
+            region: fence.region.to_string(),
+            version: fence.version,
+        };
+        self.write::<MarkEnds>(fence, "tell agents of ends", variables)
             .await
     }
 

@@ -83,6 +83,11 @@ macro_rules! instance {
                     unclaimed: count(row.unclaimed_ends),
                     live: row.sessions_live,
                 },
+                ends: ::shared::model::EndCounts {
+                    due: count(row.ends_due),
+                    overdue: count(row.ends_overdue),
+                    dying: count(row.slots_dying),
+                },
             })
     }};
 }

@@ -70,7 +70,7 @@ impl AllowedOrigins {
     pub(crate) fn mark_preflight(answer: &mut HeaderMap) {
         answer.insert(
             ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("POST"),
+            HeaderValue::from_static("POST, DELETE"),
         );
         // `authorization` must be listed: `*` does not include it.
         answer.insert(

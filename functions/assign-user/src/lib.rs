@@ -1,4 +1,5 @@
-//! `assign-user` assigns a slot to the user of a token: `POST /mandelbox/assign`.
+//! `assign-user` assigns a slot to the user of a token: `POST /mandelbox/assign`. And it ends the user's
+//! session: `DELETE /mandelbox/assign/{session}`.
 //!
 //! event → `function_url` → [`auth`] → [`request`] → [`Assigner`] (one database round trip, or more if
 //! the client waits for a slot) → `response`. It needs neither the region's lock nor EC2, so that
@@ -19,10 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde_json::Value;
-use shared::assign::{AssignOutcome, AssignRefusal, AssignRequest, Assigner, Assignment};
+use shared::assign::{
+    AssignOutcome, AssignRefusal, AssignRequest, Assigner, Assignment, HeldSession, SessionEnd,
+};
 use shared::clock::Clock;
 use shared::db::DbError;
 use shared::metrics::{
@@ -45,6 +48,35 @@ const LARGEST_BODY: usize = 64 * 1024;
 const LAST_QUESTION: Duration = HASURA_TIMEOUT
     .saturating_mul(2)
     .saturating_add(Duration::from_secs(1));
+
+/// What a path names.
+#[derive(Clone, Copy)]
+enum Resource<'p> {
+    /// The user's slots.
+    Slots,
+    /// The session with this id, percent-encoded.
+    Session(&'p str),
+}
+
+impl<'p> Resource<'p> {
+    fn of(path: &'p str) -> Option<Self> {
+        let rest = match path {
+            "" => "",
+            path => path.strip_prefix("/mandelbox/assign")?,
+        };
+        match rest.strip_prefix('/') {
+            None => rest.is_empty().then_some(Self::Slots),
+            Some(session) => (!session.contains('/')).then_some(Self::Session(session)),
+        }
+    }
+
+    fn methods(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Slots => "POST, OPTIONS",
+            Self::Session(_) => "DELETE, OPTIONS",
+        })
+    }
+}
 
 /// The function, and the state that it keeps between invocations.
 #[derive(Debug)]
@@ -82,20 +114,39 @@ impl<A: Assigner> AssignUser<A> {
         event: &HttpEvent,
         deadline: Timestamp,
     ) -> Result<LambdaFunctionUrlResponse, Rejection> {
-        if !matches!(event.path(), "" | "/mandelbox/assign") {
-            return Err(Rejection::Path);
-        }
+        let resource = Resource::of(event.path()).ok_or(Rejection::Path)?;
         if !self.origins.allow(event.headers()) {
             return Err(Rejection::Origin);
         }
-        match event.method() {
-            "POST" => self.assign(event, deadline).await,
-            "OPTIONS" => {
-                let mut response = response::options();
+        match (resource, event.method()) {
+            (Resource::Slots, "POST") => self.assign(event, deadline).await,
+            (Resource::Session(session), "DELETE") => self.end_session(event, session).await,
+            (_, "OPTIONS") => {
+                let mut response = response::options(resource.methods());
                 AllowedOrigins::mark_preflight(&mut response.headers);
                 Ok(response)
             }
-            _ => Err(Rejection::Method),
+            _ => Err(Rejection::Method(resource.methods())),
+        }
+    }
+
+    async fn end_session(
+        &self,
+        event: &HttpEvent,
+        session: &str,
+    ) -> Result<LambdaFunctionUrlResponse, Rejection> {
+        let user = self.tokens.user(event.headers()).await?;
+        let session = request::session_of_path(session).map_err(Rejection::Session)?;
+        match self.assigner.end_session(&user, &session).await {
+            Ok(SessionEnd::Unknown) => Err(Rejection::NoSession),
+            Ok(end) => {
+                tracing::info!(%user, %session, state = response::state(end), "user ends a session");
+                Ok(response::ended(&session, end))
+            }
+            Err(error) => {
+                tracing::error!(%user, %session, %error, "ending a session failed");
+                Err(Rejection::Unavailable)
+            }
         }
     }
 
@@ -118,10 +169,10 @@ impl<A: Assigner> AssignUser<A> {
                 self.count_assigned(&assignment);
                 Ok(response::assigned(&assignment))
             }
-            Ok(AssignOutcome::Refused { reason, app }) => {
+            Ok(AssignOutcome::Refused { reason, app, held }) => {
                 outcome_log::refused(&request, &claims, reason, app.as_ref(), self.stage);
                 self.count_refused(reason.name(), reason.is_of_service());
-                Err(self.rejection(&request, reason))
+                Err(self.rejection(&request, reason, held))
             }
             Err(error) => {
                 tracing::error!(user = %request.user, session = %request.session, %error, "assignment failed");
@@ -175,9 +226,14 @@ impl<A: Assigner> AssignUser<A> {
         }
     }
 
-    fn rejection(&self, request: &AssignRequest, reason: AssignRefusal) -> Rejection {
+    fn rejection(
+        &self,
+        request: &AssignRequest,
+        reason: AssignRefusal,
+        held: Vec<HeldSession>,
+    ) -> Rejection {
         let AssignRefusal::NoInstanceAvailable(line) = reason else {
-            return Rejection::Refused(reason);
+            return Rejection::Refused(reason, held);
         };
         let spread = line::spread(request, self.clock.now());
         Rejection::InLine {

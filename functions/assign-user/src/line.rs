@@ -58,7 +58,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use shared::assign::{ClientBuild, SessionId, UserId};
+    use shared::assign::{ClientBuild, SessionId, SessionLimits, UserId};
 
     use super::*;
 
@@ -86,6 +86,7 @@ mod tests {
                 session: SessionId::parse("1").unwrap(),
                 regions: vec!["us-east-1".into()],
                 client: ClientBuild::CurrentImage,
+                limits: SessionLimits::default(),
             };
             let spread = spread(&request, Timestamp::UNIX_EPOCH);
             let seconds = retry_after_seconds(&line(place, estimate, line_seconds), spread);
@@ -154,6 +155,7 @@ mod tests {
             session: SessionId::parse(session).unwrap(),
             regions: vec!["us-east-1".into()],
             client: ClientBuild::CurrentImage,
+            limits: SessionLimits::default(),
         };
         let [now, later] = [0, 1].map(|second| Timestamp::from_second(second).unwrap());
         let ada = spread(&request("ada", "1"), now);

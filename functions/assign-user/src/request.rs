@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use shared::assign::{AssignRequest, ClientBuild, LOCAL_DEV, SessionId, UserId};
+use shared::assign::{
+    AssignRequest, BadId, ClientBuild, LOCAL_DEV, SessionId, SessionLimits, UserId,
+};
 use shared::ids::{ClientSha, RegionName};
 use thiserror::Error;
 
@@ -23,6 +26,18 @@ const LONGEST_VERSION: usize = 64;
 
 /// In seconds. Gateways and clients that give up after 30 seconds get the answer.
 pub(crate) const LONGEST_WAIT: u8 = 20;
+
+/// A year, in seconds: a longer limit is none.
+const LONGEST_LIMIT: u32 = 365 * 24 * 60 * 60;
+
+/// The session that a path names: its last part, percent-encoded.
+///
+/// # Errors
+/// When it cannot be a session's id.
+pub fn session_of_path(part: &str) -> Result<SessionId, BadId> {
+    let text = percent_decode_str(part).decode_utf8().map_err(|_| BadId)?;
+    SessionId::parse(&text)
+}
 
 /// What is wrong with a body. Developers of clients read it.
 #[derive(Debug, Error)]
@@ -48,6 +63,7 @@ pub struct AssignBody {
     regions: Vec<RegionName>,
     client: ClientBuild,
     claims: ClientClaims,
+    limits: SessionLimits,
     /// How long the client waits for a slot, if there is none.
     pub wait: Duration,
 }
@@ -77,6 +93,10 @@ impl AssignBody {
             regions: body.regions()?,
             client: body.client(local_dev)?,
             wait: body.wait()?,
+            limits: SessionLimits {
+                max_session_seconds: body.limit("max_session_seconds")?,
+                max_idle_seconds: body.limit("max_idle_seconds")?,
+            },
             claims: ClientClaims {
                 email: body.for_logs("user_email", LONGEST_EMAIL)?,
                 version: body.for_logs("version", LONGEST_VERSION)?,
@@ -91,6 +111,7 @@ impl AssignBody {
             regions,
             client,
             claims,
+            limits,
             wait: _,
         } = self;
         (
@@ -99,6 +120,7 @@ impl AssignBody {
                 session,
                 regions,
                 client,
+                limits,
             },
             claims,
         )
@@ -193,6 +215,22 @@ impl Fields<'_> {
                 bad(
                     field,
                     format!("must be an integer from 0 to {LONGEST_WAIT}"),
+                )
+            })
+    }
+
+    fn limit(&self, field: &'static str) -> Result<Option<u32>, BadBody> {
+        let Some(value) = self.get(field) else {
+            return Ok(None);
+        };
+        let seconds = value.as_u64().and_then(|seconds| seconds.try_into().ok());
+        seconds
+            .filter(|seconds| (1..=LONGEST_LIMIT).contains(seconds))
+            .map(Some)
+            .ok_or_else(|| {
+                bad(
+                    field,
+                    format!("must be an integer from 1 to {LONGEST_LIMIT}"),
                 )
             })
     }

@@ -4,15 +4,14 @@ use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
-use shared::assign::{AssignRefusal, Assignment, InLine};
+use shared::assign::{
+    AssignRefusal, Assignment, BadId, HeldSession, InLine, SessionEnd, SessionId,
+};
 use startup::function_url::{BadEvent, ErrorBody, error_name, json_response, response};
 use thiserror::Error;
 
 use crate::auth::AuthError;
 use crate::request::BadBody;
-
-/// The methods of both paths.
-const METHODS: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
 
 /// The body that Whist's clients read: these four fields are present, and empty when they do not
 /// apply.
@@ -25,6 +24,19 @@ struct AnswerBody<'a> {
     error: ErrorBody,
     #[serde(flatten)]
     line: Option<LineBody>,
+    /// The sessions of a user who holds too many slots.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    sessions: &'a [HeldSession],
+}
+
+/// The answer to the end of a session.
+#[derive(Debug, Serialize)]
+struct EndBody<'a> {
+    session_id: &'a str,
+    /// `ended`, or `ending` while its instance ends it.
+    state: &'static str,
+    #[serde(flatten)]
+    error: ErrorBody,
 }
 
 /// The fields that only a refusal for lack of capacity has.
@@ -40,10 +52,16 @@ struct LineBody {
 pub(crate) enum Rejection {
     #[error(transparent)]
     Event(#[from] BadEvent),
-    #[error("there is nothing at this path: send POST to /mandelbox/assign")]
+    #[error(
+        "there is nothing at this path: send POST to /mandelbox/assign, or DELETE with a session after it"
+    )]
     Path,
-    #[error("the method must be POST")]
-    Method,
+    #[error("the method must be one of {}", .0.to_str().unwrap_or_default())]
+    Method(HeaderValue),
+    #[error("the session in the path {0}")]
+    Session(#[source] BadId),
+    #[error("this user has no such session, or it has ended")]
+    NoSession,
     #[error("pages of this origin must not call this function (ALLOWED_ORIGINS)")]
     Origin,
     #[error(transparent)]
@@ -51,7 +69,7 @@ pub(crate) enum Rejection {
     #[error(transparent)]
     Body(#[from] BadBody),
     #[error("no slot: {}", .0.name())]
-    Refused(AssignRefusal),
+    Refused(AssignRefusal, Vec<HeldSession>),
     #[error("no slot: the user is at place {} in line", .line.place)]
     InLine {
         line: InLine,
@@ -66,13 +84,13 @@ impl Rejection {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Event(BadEvent::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Event(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
-            Self::Path => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Event(_) | Self::Body(_) | Self::Session(_) => StatusCode::BAD_REQUEST,
+            Self::Path | Self::NoSession => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin | Self::Auth(AuthError::NotAUser(_)) => StatusCode::FORBIDDEN,
             Self::Auth(AuthError::Missing | AuthError::Refused(_)) => StatusCode::UNAUTHORIZED,
             Self::Auth(AuthError::KeysUnavailable)
-            | Self::Refused(_)
+            | Self::Refused(..)
             | Self::InLine { .. }
             | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -81,8 +99,8 @@ impl Rejection {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             // A fault of the service: the client would only show its user to update in vain.
-            Self::Refused(AssignRefusal::NoImageServed) => error_name(self.status()),
-            Self::Refused(refusal) => refusal.name(),
+            Self::Refused(AssignRefusal::NoImageServed, _) => error_name(self.status()),
+            Self::Refused(refusal, _) => refusal.name(),
             Self::InLine { line, .. } => AssignRefusal::NoInstanceAvailable(*line).name(),
             _ => error_name(self.status()),
         }
@@ -97,12 +115,16 @@ impl Rejection {
         let body = AnswerBody {
             error,
             line: self.line(),
+            sessions: match self {
+                Self::Refused(_, held) => held,
+                _ => &[],
+            },
             ..AnswerBody::default()
         };
         let mut response = json_response(status, &body);
         match self {
-            Self::Method => {
-                response.headers.insert(ALLOW, METHODS);
+            Self::Method(methods) => {
+                response.headers.insert(ALLOW, methods.clone());
             }
             // RFC 6750, section 3.1: no error code where the request has no token.
             Self::Auth(AuthError::Missing) => {
@@ -151,8 +173,25 @@ pub(crate) fn assigned(assignment: &Assignment) -> LambdaFunctionUrlResponse {
     json_response(StatusCode::OK, &body)
 }
 
+/// The name of the outcome for clients and in the log.
+pub(crate) fn state(end: SessionEnd) -> &'static str {
+    match end {
+        SessionEnd::Ending => "ending",
+        SessionEnd::Ended | SessionEnd::Unknown => "ended",
+    }
+}
+
+pub(crate) fn ended(session: &SessionId, end: SessionEnd) -> LambdaFunctionUrlResponse {
+    let body = EndBody {
+        session_id: session.as_str(),
+        state: state(end),
+        error: ErrorBody::default(),
+    };
+    json_response(StatusCode::OK, &body)
+}
+
 /// The answer to `OPTIONS`: a preflight request or another one.
-pub(crate) fn options() -> LambdaFunctionUrlResponse {
-    let headers = HeaderMap::from_iter([(ALLOW, METHODS)]);
+pub(crate) fn options(methods: HeaderValue) -> LambdaFunctionUrlResponse {
+    let headers = HeaderMap::from_iter([(ALLOW, methods)]);
     response(StatusCode::NO_CONTENT, headers, None)
 }

@@ -1,6 +1,8 @@
 //! The agent's lifecycle: boot, register, then send heartbeats and serve the slots concurrently,
 //! until the machine should shut down. Beside that, it leaves when a check of the machine fails.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -44,9 +46,10 @@ async fn serve(config: &Config, hasura: &Hasura) -> ShutdownReason {
     if let Registration::ShutDown = register(config, hasura).await {
         return ShutdownReason::Requested;
     }
+    let idle = IdleSeconds::default();
     tokio::select! {
-        reason = send_heartbeats(config, hasura) => reason,
-        reason = serve_slots(config, hasura) => reason,
+        reason = send_heartbeats(config, hasura, &idle) => reason,
+        reason = serve_slots(config, hasura, &idle) => reason,
     }
 }
 
@@ -111,12 +114,21 @@ async fn register(config: &Config, hasura: &Hasura) -> Registration {
     }
 }
 
-async fn send_heartbeats(config: &Config, hasura: &Hasura) -> ShutdownReason {
+/// For how long the users of slots have been idle, by slot. A real agent watches their input.
+type IdleSeconds = Mutex<BTreeMap<String, u64>>;
+
+async fn send_heartbeats(config: &Config, hasura: &Hasura, idle: &IdleSeconds) -> ShutdownReason {
     let mut outage = OutageLog::default();
     loop {
-        match hasura.heartbeat(&config.instance_id).await {
-            Ok(answer) => {
+        let idle = idle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let idle = config.timing.active.map(|_| &idle);
+        match hasura.heartbeat(&config.instance_id, idle).await {
+            Ok((answer, ends)) => {
                 outage.record_success();
+                // Here a real agent tells its users.
+                for end in ends {
+                    tracing::info!(?end, "session is to end");
+                }
                 if answer.outcome == "SHUT_DOWN" {
                     return ShutdownReason::Requested;
                 }
@@ -127,11 +139,16 @@ async fn send_heartbeats(config: &Config, hasura: &Hasura) -> ShutdownReason {
     }
 }
 
-async fn serve_slots(config: &Config, hasura: &Hasura) -> ShutdownReason {
+async fn serve_slots(config: &Config, hasura: &Hasura, idle: &IdleSeconds) -> ShutdownReason {
     let mut outage = OutageLog::default();
     let mut slots = Slots::default();
     loop {
-        match poll_slots(config, hasura, &mut slots).await {
+        let polled = poll_slots(config, hasura, &mut slots).await;
+        if let Some(active) = config.timing.active {
+            let seconds = slots.idle_seconds(Instant::now(), active);
+            *idle.lock().unwrap_or_else(PoisonError::into_inner) = seconds;
+        }
+        match polled {
             Ok(Poll::Drained) => return ShutdownReason::Drained,
             // Poll again immediately: a change may make another action due.
             Ok(Poll::Changed) => {

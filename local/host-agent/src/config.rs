@@ -51,6 +51,11 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// Time between two reads of the slots (`AGENT_POLL_MS`, 250).
     pub poll: Duration,
+    /// How long the user of a session is active from its start (`AGENT_ACTIVE_MS`). Without it, the
+    /// agent does not report activity.
+    pub active: Option<Duration>,
+    /// How late the agent ends a session that is to end (`AGENT_END_DELAY_MS`, 0).
+    pub end_delay: Duration,
 }
 
 /// A setting is missing or invalid.
@@ -126,6 +131,11 @@ impl Config {
                 session_max,
                 heartbeat: millis("AGENT_HEARTBEAT_MS", 5000)?,
                 poll: millis("AGENT_POLL_MS", 250)?,
+                active: match variable("AGENT_ACTIVE_MS") {
+                    None => None,
+                    Some(_) => Some(millis("AGENT_ACTIVE_MS", 0)?),
+                },
+                end_delay: millis("AGENT_END_DELAY_MS", 0)?,
             },
         })
     }
@@ -259,6 +269,8 @@ mod tests {
             session_max: Duration::from_secs(110),
             heartbeat: Duration::ZERO,
             poll: Duration::ZERO,
+            active: None,
+            end_delay: Duration::ZERO,
         };
         let lengths: Vec<_> = (0..2000)
             .map(|user| {

@@ -1,6 +1,7 @@
 //! Client for Hasura with the agent's tokens. The documents in `graphql/agent.graphql` are checked
 //! against the schema at compile time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use graphql_client::{GraphQLQuery, Response};
@@ -92,6 +93,15 @@ struct SlotRow {
     status: String,
     user_id: Option<String>,
     session_id: Option<String>,
+    seconds_left: Option<u64>,
+}
+
+/// A session that the agent has to end, in the answer of `heartbeat`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SessionEnd {
+    pub slot_id: String,
+    pub end_cause: String,
+    pub seconds_left: u64,
 }
 
 impl Hasura {
@@ -126,17 +136,26 @@ impl Hasura {
         })
     }
 
-    /// Sends a heartbeat of the instance.
-    pub async fn heartbeat(&self, instance_id: &str) -> Result<Answer, HasuraError> {
+    /// Sends a heartbeat of the instance, with the seconds for which the users of slots have been idle,
+    /// if the agent knows. Returns the outcome, and the sessions that are to end.
+    pub async fn heartbeat(
+        &self,
+        instance_id: &str,
+        idle_seconds: Option<&BTreeMap<String, u64>>,
+    ) -> Result<(Answer, Vec<SessionEnd>), HasuraError> {
         let variables = heartbeat::Variables {
             instance_id: instance_id.to_owned(),
+            idle_seconds: idle_seconds.map(|idle| serde_json::json!(idle)),
         };
         let answer = single_row(self.send::<Heartbeat>(variables).await?.heartbeat)?;
         self.renew(answer.token);
-        Ok(Answer {
+        let ends = serde_json::from_value(answer.ends)
+            .map_err(|error| HasuraError::Unexpected(format!("other ends: {error}")))?;
+        let outcome = Answer {
             outcome: answer.outcome,
             status: answer.status,
-        })
+        };
+        Ok((outcome, ends))
     }
 
     /// Takes the instance out of service, because it cannot serve users.
@@ -170,6 +189,7 @@ impl Hasura {
                 status,
                 user_id: slot.user_id,
                 session_id: slot.session_id,
+                ends_in: slot.seconds_left.map(Duration::from_secs),
             })
         });
         Ok(Some(Host {

@@ -1,9 +1,9 @@
 //! Decides which actions the slots of an instance need, from their last observed state and from
 //! how long it has not changed. A restarted agent continues from the slots' state in the database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::Timing;
 
@@ -53,6 +53,16 @@ pub struct Slot {
     pub status: SlotStatus,
     pub user_id: Option<String>,
     pub session_id: Option<String>,
+    /// The time until the session is to end; none if nobody wants that.
+    pub ends_in: Option<Duration>,
+}
+
+impl Slot {
+    /// Whether nothing has changed but the time.
+    fn is_same(&self, other: &Self) -> bool {
+        let state = |slot: &Self| (slot.status, slot.user_id.clone(), slot.session_id.clone());
+        self.id == other.id && state(self) == state(other)
+    }
 }
 
 /// A request to send to Hasura.
@@ -83,6 +93,8 @@ struct ObservedSlot {
     slot: Slot,
     /// When the slot was first observed in this state.
     since: Instant,
+    /// When the session is to end at the latest.
+    ends_at: Option<Instant>,
 }
 
 impl Slots {
@@ -93,10 +105,15 @@ impl Slots {
         for slot in slots {
             let since = before
                 .remove(&slot.id)
-                .filter(|observed| observed.slot == slot)
+                .filter(|observed| observed.slot.is_same(&slot))
                 .map_or(now, |observed| observed.since);
-            self.observed
-                .insert(slot.id.clone(), ObservedSlot { slot, since });
+            let ends_at = slot.ends_in.map(|left| now + left);
+            let observed = ObservedSlot {
+                slot,
+                since,
+                ends_at,
+            };
+            self.observed.insert(observed.slot.id.clone(), observed);
         }
     }
 
@@ -111,6 +128,20 @@ impl Slots {
         due.into_iter().map(|(_, action)| action).collect()
     }
 
+    /// For how many seconds the user of each running session has been idle, if a user is active for
+    /// `active` after the session started.
+    pub fn idle_seconds(&self, now: Instant, active: Duration) -> BTreeMap<String, u64> {
+        let running = self
+            .observed
+            .iter()
+            .filter(|(_, observed)| observed.slot.status == SlotStatus::Running);
+        let idle = running.map(|(id, observed)| {
+            let age = now.saturating_duration_since(observed.since);
+            (id.clone(), age.saturating_sub(active).as_secs())
+        });
+        idle.collect()
+    }
+
     pub fn any_occupied(&self) -> bool {
         self.observed
             .values()
@@ -122,6 +153,14 @@ impl ObservedSlot {
     fn action_due(&self, now: Instant, timing: &Timing) -> Option<SlotAction> {
         let age = now.saturating_duration_since(self.since);
         let slot_id = self.slot.id.clone();
+        let is_claimed = matches!(
+            self.slot.status,
+            SlotStatus::Connecting | SlotStatus::Running
+        );
+        let is_over = |at: Instant| now >= at + timing.end_delay;
+        if is_claimed && self.ends_at.is_some_and(is_over) {
+            return Some(SlotAction::ReportDying { slot_id });
+        }
         match self.slot.status {
             SlotStatus::Waiting => None,
             SlotStatus::Allocated => (age >= timing.connect).then_some(SlotAction::Claim {
@@ -143,8 +182,6 @@ impl ObservedSlot {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const TIMING: Timing = Timing {
@@ -154,6 +191,8 @@ mod tests {
         session_max: Duration::from_secs(60),
         heartbeat: Duration::from_secs(5),
         poll: Duration::from_secs(1),
+        active: None,
+        end_delay: Duration::ZERO,
     };
 
     fn slot(id: &str, status: SlotStatus, user: Option<&str>) -> Slot {
@@ -162,6 +201,7 @@ mod tests {
             status,
             user_id: user.map(Into::into),
             session_id: user.map(|_| "s".into()),
+            ends_in: None,
         }
     }
 
@@ -244,6 +284,35 @@ mod tests {
                 },
             ]
         );
+    }
+
+    #[test]
+    fn session_that_is_to_end_is_ended_in_time_and_its_age_goes_on() {
+        let start = Instant::now();
+        let mut slots = Slots::default();
+        let running = || slot("a", SlotStatus::Running, Some("u"));
+        slots.observe(vec![running()], start);
+        let ends = Slot {
+            ends_in: Some(seconds(5)),
+            ..running()
+        };
+        slots.observe(vec![ends], start + seconds(10));
+        assert!(slots.actions_due(start + seconds(14), &TIMING).is_empty());
+        let ended = || SlotAction::ReportDying {
+            slot_id: "a".into(),
+        };
+        assert_eq!(slots.actions_due(start + seconds(15), &TIMING), [ended()]);
+        let late = Timing {
+            end_delay: seconds(100),
+            ..TIMING
+        };
+        assert!(slots.actions_due(start + seconds(59), &late).is_empty());
+        assert_eq!(slots.actions_due(start + seconds(60), &late), [ended()]);
+        // Its user is active again.
+        slots.observe(vec![running()], start + seconds(14));
+        assert!(slots.actions_due(start + seconds(15), &TIMING).is_empty());
+        let idle = slots.idle_seconds(start + seconds(20), seconds(5));
+        assert_eq!(idle, BTreeMap::from([("a".to_owned(), 15)]));
     }
 
     #[test]

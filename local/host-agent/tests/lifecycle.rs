@@ -28,11 +28,26 @@ fn start_agent_with(url: &str, leave_file: PathBuf) -> JoinHandle<ShutdownReason
 }
 
 fn start(url: &str, leave_file: PathBuf, token_file: PathBuf) -> JoinHandle<ShutdownReason> {
+    spawn(config(url, leave_file, token_file))
+}
+
+/// With another timing.
+fn start_with(url: &str, change: impl FnOnce(&mut Timing)) -> JoinHandle<ShutdownReason> {
+    let mut config = config(url, "/nonexistent".into(), "/nonexistent".into());
+    change(&mut config.timing);
+    spawn(config)
+}
+
+fn spawn(config: Config) -> JoinHandle<ShutdownReason> {
+    tokio::spawn(async move { agent::run(&config).await.unwrap() })
+}
+
+fn config(url: &str, leave_file: PathBuf, token_file: PathBuf) -> Config {
     let millis = Duration::from_millis;
     let user_data = UserData::parse(&format!(
         "SCALING_HASURA_URL={url}\nSCALING_AGENT_TOKEN=role.token\n"
     ));
-    let config = Config {
+    Config {
         instance_id: "i-1".into(),
         instance_ip: "127.64.0.1".into(),
         user_data: user_data.unwrap(),
@@ -45,9 +60,10 @@ fn start(url: &str, leave_file: PathBuf, token_file: PathBuf) -> JoinHandle<Shut
             session_max: millis(20),
             heartbeat: millis(10),
             poll: millis(2),
+            active: Some(millis(0)),
+            end_delay: millis(0),
         },
-    };
-    tokio::spawn(async move { agent::run(&config).await.unwrap() })
+    }
 }
 
 async fn within_deadline<T>(future: impl Future<Output = T>) -> T {
@@ -124,6 +140,27 @@ async fn session_runs_to_its_end_and_its_slot_is_replaced() {
             .collect();
         assert_eq!(slots, [("slot-2", "WAITING"), ("slot-3", "WAITING")]);
     }
+    agent.abort();
+}
+
+#[tokio::test]
+async fn session_that_is_to_end_is_ended_and_its_user_was_idle() {
+    let (hasura, url) = FakeHasura::serve(Some("PRE_CONNECTION")).await;
+    let agent = start_with(&url, |timing| {
+        timing.session = DEADLINE * 10;
+        timing.session_max = DEADLINE * 10;
+    });
+    within_deadline(hasura.until(|host| host.slots.len() == 2)).await;
+    {
+        let mut host = hasura.host();
+        host.slots[0].status = "RUNNING";
+        host.slots[0].user = Some(("user", "session"));
+    }
+    within_deadline(hasura.until(|host| host.idle_seconds["slot-1"].is_u64())).await;
+    assert_eq!(hasura.host().outcomes("ReportSlot"), [""; 0]);
+    hasura.host().slots[0].seconds_left = Some(0);
+    within_deadline(hasura.until(|host| !host.outcomes("ReplaceSlot").is_empty())).await;
+    assert_eq!(hasura.host().outcomes("ReportSlot"), ["REPORTED"]);
     agent.abort();
 }
 

@@ -20,7 +20,7 @@ pub(super) fn grants() -> impl Iterator<Item = &'static str> {
     GRANTS.iter().copied()
 }
 
-/// The documents of the functions and of host agents, by name.
+/// The documents of the functions, of host agents and of operators, by name.
 pub(super) fn documents() -> impl Iterator<Item = (&'static str, &'static str)> {
     DOCUMENTS.iter().copied()
 }
@@ -69,7 +69,7 @@ mod tests {
             .iter()
             .filter(|it| it.ends_with(" assigner"))
             .collect();
-        assert_eq!(assigner.len(), 2, "{assigner:?}");
+        assert_eq!(assigner.len(), 4, "{assigner:?}");
         let names: Vec<_> = documents().map(|(name, _)| name).collect();
         assert!(
             names.contains(&"agent") && names.contains(&"assign_slot"),

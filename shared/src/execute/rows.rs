@@ -8,7 +8,7 @@ use crate::db::{WriteOutcome, WriteResult};
 use crate::ids::InstanceId;
 use crate::model::DrainCause;
 use crate::report::StepResult;
-use crate::scaling::{Action, Plan, outlook};
+use crate::scaling::{Action, Plan, Step, outlook};
 
 impl Executor<'_> {
     /// Returns whether an image changed its state.
@@ -133,6 +133,24 @@ impl Executor<'_> {
         };
         let answer = database.release_unclaimed(&self.lease.fence()).await;
         report_write("release slot", answer, results)?;
+        Ok(())
+    }
+
+    pub(super) async fn mark_ends(
+        &self,
+        plan: &Plan,
+        results: &mut Vec<StepResult>,
+    ) -> Result<(), Stop> {
+        let is_mark = |step: &Step| matches!(step.action, Action::MarkEnds { .. });
+        if !plan.steps.iter().any(is_mark) {
+            return Ok(());
+        }
+        self.check_time()?;
+        let Some(database) = self.instance_rows("tell agents of ends", results) else {
+            return Ok(());
+        };
+        let answer = database.mark_ends(&self.lease.fence()).await;
+        report_write("tell of ends on", answer, results)?;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ impl Executor<'_> {
             TerminateIf::Gone,
             TerminateIf::Missing,
             TerminateIf::Lost,
+            TerminateIf::Deadline,
             TerminateIf::Empty,
         ] {
             committed.extend(self.commit(plan, condition, results).await?);

@@ -45,6 +45,7 @@ pub struct Instance {
     pub public_ip: Option<IpAddr>,
     pub slots: SlotCounts,
     pub sessions: SessionEnds,
+    pub ends: EndCounts,
 }
 
 impl Instance {
@@ -109,6 +110,17 @@ pub struct SessionEnds {
     pub live: bool,
 }
 
+/// Sessions on an instance that are to end before their users end them, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EndCounts {
+    /// A limit comes, and the agent has not been told, or of a later one.
+    pub due: u32,
+    /// The agent should have ended them.
+    pub overdue: u32,
+    /// They have ended, and their slots are still occupied.
+    pub dying: u32,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum InstanceStatus {
@@ -148,6 +160,8 @@ pub enum DrainCause {
     Room,
     /// Its image is not served any more.
     Image,
+    /// It has reached the region's `max_age_seconds`.
+    MaxAge,
     /// EC2 announced to take it.
     Notice,
     /// Its agent took it out of service.
@@ -161,12 +175,20 @@ pub enum DrainCause {
 }
 
 impl DrainCause {
+    /// Whether the region's `drain_deadline_seconds` ends the sessions of an instance that drains for
+    /// this. The others are drained when they are empty, or are in the hands of EC2, of their agents or of
+    /// an operator.
+    pub fn has_deadline(self) -> bool {
+        matches!(self, Self::Operator | Self::Image | Self::MaxAge)
+    }
+
     pub fn as_sql(self) -> &'static str {
         match self {
             Self::Surplus => "SURPLUS",
             Self::Maximum => "MAXIMUM",
             Self::Room => "ROOM",
             Self::Image => "IMAGE",
+            Self::MaxAge => "MAX_AGE",
             Self::Notice => "NOTICE",
             Self::Agent => "AGENT",
             Self::Suspect => "SUSPECT",
@@ -207,6 +229,8 @@ pub struct InstanceAddresses {
 pub enum TerminateIf {
     /// No slot is occupied.
     Empty,
+    /// The deadline of its drain is over, and its agent was told of the end of every session in time.
+    Deadline,
     /// The host agent has sent no heartbeat for the region's `lost_seconds`.
     Lost,
     /// The heartbeat is not fresh, and EC2 neither lists the machine nor knows its id.
@@ -219,6 +243,7 @@ impl TerminateIf {
     pub fn as_sql(self) -> &'static str {
         match self {
             Self::Empty => "EMPTY",
+            Self::Deadline => "DEADLINE",
             Self::Lost => "LOST",
             Self::Missing => "MISSING",
             Self::Gone => "GONE",

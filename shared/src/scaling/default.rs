@@ -12,8 +12,8 @@ use super::reason::Reason;
 use super::rows::Rows;
 use super::snapshot::Snapshot;
 use super::{
-    app_version, buffer, counts, drift, instance_addresses, intents, launch_settings, leaves,
-    lifecycle, rests, spot, suspects, tokens, upgrade,
+    app_version, buffer, counts, drift, ends, instance_addresses, intents, launch_settings, leaves,
+    lifecycle, replacing, rests, suspects, tokens, upgrade,
 };
 use crate::ids::InstanceId;
 
@@ -61,10 +61,12 @@ impl ScalingAlgorithm for DefaultAlgorithm {
         lifecycle::end_overdue(snapshot, &rows, now, &mut plan);
         // Unclaimed slots are returned to users. Nothing below counts on them in this round.
         release_unclaimed(&rows, &mut plan);
+        // Limits of sessions: agents are told in time.
+        ends::tell_agents(&rows, &mut plan);
         // Deleted rows make room under the maximum, which everything below has to keep.
         plan.counts.live -= removed_rows(&plan);
-        // Spot notices: before the buffer is filled, so that the room that they make is known.
-        spot::drain_noticed(&rows, &mut plan);
+        // Spot notices and age: before the buffer is filled, so that the room that they make is known.
+        replacing::drain_replaced(&rows, now, &mut plan);
         // Instances that fail their users: before the buffer is filled, so that it is filled without
         // their slots.
         suspects::drain_suspect(snapshot, &rows, &mut plan);

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::algorithm::ScalingAlgorithm;
-use super::launch_options;
 use super::plan::{Action, LaunchOption, Plan, Step};
 use super::snapshot::Snapshot;
+use super::{launch_options, replacing};
 use crate::ids::{AddressId, InstanceId};
 use crate::model::{
     AddressListing, Carrier, DrainCause, ExternalAddress, ImageState, Instance, InstanceStatus,
@@ -59,6 +59,8 @@ pub enum Violation {
     GivesAddressTo { ip: IpAddr, to: InstanceId },
     #[error("gives address {ip} to {to}, which has or gets another")]
     GivesSecondAddress { ip: IpAddr, to: InstanceId },
+    #[error("drains {drained} instances for their age, more than {most}")]
+    DrainsTooManyForAge { drained: usize, most: usize },
     #[error("has steps for a paused region")]
     ActsWhilePaused,
     #[error("ends {0} twice")]
@@ -88,6 +90,7 @@ pub fn violations(
         }
     }
     check_suspects(snapshot, plan, &mut found);
+    check_ages(snapshot, plan, &mut found);
     check_addresses(snapshot, plan, &mut found);
     check_warming(snapshot, plan, now, &mut found);
     check_maximum(snapshot, plan, now, &mut found);
@@ -114,7 +117,7 @@ fn check_action(
 ) {
     match action {
         Action::Drain { instance, cause } => {
-            check_drain(snapshot, instance, *cause, found);
+            check_drain(snapshot, instance, *cause, now, found);
         }
         Action::Reopen { instance } => {
             let known = snapshot.instances.get(instance);
@@ -155,6 +158,7 @@ fn check_action(
         | Action::NotePresent { .. }
         | Action::NoteAddresses { .. }
         | Action::ReleaseUnclaimed { .. }
+        | Action::MarkEnds { .. }
         | Action::RememberUnknown { .. }
         | Action::RestPool { .. }
         | Action::ForgetRest { .. }
@@ -278,6 +282,24 @@ fn check_suspects(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>) 
     }
 }
 
+/// Not more instances drain for their age at a time than the guard would let go.
+fn check_ages(snapshot: &Snapshot, plan: &Plan, found: &mut Vec<Violation>) {
+    let is_for_age = |step: &&Step| {
+        matches!(
+            step.action,
+            Action::Drain {
+                cause: DrainCause::MaxAge,
+                ..
+            }
+        )
+    };
+    let drained = plan.steps.iter().filter(is_for_age).count();
+    let most = replacing::most_old(snapshot);
+    if drained > most {
+        found.push(Violation::DrainsTooManyForAge { drained, most });
+    }
+}
+
 /// Only users have priority over an upgrade.
 fn check_warming(snapshot: &Snapshot, plan: &Plan, now: Timestamp, found: &mut Vec<Violation>) {
     let drained = plan.steps.iter().filter_map(|step| match &step.action {
@@ -299,12 +321,20 @@ fn check_drain(
     snapshot: &Snapshot,
     id: &InstanceId,
     cause: DrainCause,
+    now: Timestamp,
     found: &mut Vec<Violation>,
 ) {
     let Some(instance) = snapshot.instances.get(id) else {
         return found.push(Violation::NamesUnknown(id.clone()));
     };
-    let keeps_users = instance.notice.is_some() || cause == DrainCause::Suspect;
+    // Users stay on an instance that drains for one of these. Only a deadline ends their sessions.
+    let keeps_users = instance.notice.is_some()
+        || match cause {
+            DrainCause::Suspect => true,
+            DrainCause::MaxAge => snapshot.is_of_age(instance, now),
+            DrainCause::Image => snapshot.settings.endings.drain_deadline.is_some(),
+            _ => false,
+        };
     if !instance.is_empty() && !keeps_users {
         found.push(Violation::DrainsOccupied {
             instance: id.clone(),
@@ -335,6 +365,9 @@ fn check_terminate(
         TerminateIf::Empty | TerminateIf::Lost
             if !instance.is_empty() && alive && instance.status != InstanceStatus::Terminating =>
         {
+            found.push(Violation::TerminatesOccupied(id.clone()));
+        }
+        TerminateIf::Deadline if !snapshot.is_past_deadline(instance, now) => {
             found.push(Violation::TerminatesOccupied(id.clone()));
         }
         TerminateIf::Gone | TerminateIf::Missing

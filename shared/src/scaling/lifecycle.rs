@@ -50,7 +50,8 @@ fn note_silent(snapshot: &Snapshot, instance: &Instance, now: Timestamp, plan: &
     }
 }
 
-/// Its agent should have shut the machine down. An occupied instance is only reported.
+/// Its agent should have shut the machine down. An occupied instance is only reported, until the deadline
+/// of its drain is over, where there is one.
 fn end_drained(snapshot: &Snapshot, row: &Row<'_>, now: Timestamp, plan: &mut Plan) {
     let instance = row.instance;
     // No agent of it is heard any more: neither can it shut the machine down, nor end a session.
@@ -66,6 +67,14 @@ fn end_drained(snapshot: &Snapshot, row: &Row<'_>, now: Timestamp, plan: &mut Pl
     }
     let since = instance.draining_since.unwrap_or(instance.launched_at);
     let draining_for = now.duration_since(since);
+    if !instance.is_empty() && snapshot.is_past_deadline(instance, now) {
+        let reason = Reason::DrainDeadline {
+            seconds: draining_for.as_secs(),
+            occupied: instance.slots.occupied,
+        };
+        plan.alert(Some(&instance.id), reason.clone());
+        return plan.terminate(row, TerminateIf::Deadline, true, reason);
+    }
     if draining_for < snapshot.settings.timeouts.drain {
         return;
     }
@@ -77,8 +86,12 @@ fn end_drained(snapshot: &Snapshot, row: &Row<'_>, now: Timestamp, plan: &mut Pl
             occupied: instance.slots.occupied,
             seconds,
         };
-        // An instance with a spot notice, or a suspect, was drained with its users on purpose.
-        if instance.notice.is_some() || instance.drain_cause == Some(DrainCause::Suspect) {
+        let with_users = matches!(
+            instance.drain_cause,
+            Some(DrainCause::Suspect | DrainCause::Image | DrainCause::MaxAge)
+        );
+        // They were drained with their users on purpose.
+        if instance.notice.is_some() || with_users {
             plan.note(Some(&instance.id), reason);
         } else {
             plan.alert(Some(&instance.id), reason);

@@ -44,13 +44,15 @@ pub enum Action {
     Remove { instance: InstanceId },
     /// Release allocated slots that nobody connected to within `claim_seconds`.
     ReleaseUnclaimed { slots: u32 },
+    /// Write to sessions whose limit comes by when they are to end, for their agents.
+    MarkEnds { sessions: u32 },
     /// Launch instances with the first option that EC2 has capacity for.
     Launch {
         image: ImageId,
         client_sha: ClientSha,
         options: Vec<LaunchOption>,
     },
-    /// Take an empty instance out of service.
+    /// Take an instance out of service.
     Drain {
         instance: InstanceId,
         cause: DrainCause,

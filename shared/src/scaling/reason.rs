@@ -118,6 +118,11 @@ pub enum Reason {
     RebalanceAdvised {
         occupied: u32,
     },
+    /// `max_age_seconds`.
+    MaxAgeReached {
+        seconds: i64,
+        occupied: u32,
+    },
     /// The region is at its maximum, and a more important image needs the room.
     MakesRoom {
         state: ImageState,
@@ -287,6 +292,10 @@ pub enum Reason {
     NotReplacedYet {
         occupied: u32,
     },
+    /// The same of an instance that has reached its greatest age.
+    OldNotReplacedYet {
+        occupied: u32,
+    },
     OccupiedOnOldImage {
         occupied: u32,
     },
@@ -330,6 +339,11 @@ pub enum Reason {
     /// Its host agent should have shut it down.
     DrainedAndStillThere {
         seconds: i64,
+    },
+    /// `drain_deadline_seconds` are over, and its agent has not ended its sessions.
+    DrainDeadline {
+        seconds: i64,
+        occupied: u32,
     },
     NeverCameUp {
         seconds: i64,
@@ -402,6 +416,14 @@ pub enum Reason {
     },
     // Slots
     NotClaimed,
+    /// Limits of sessions come, or deadlines of drains.
+    LimitComes,
+    /// Agents did not end sessions by the time that they were told.
+    SessionsNotEnded {
+        sessions: u32,
+        instances: u32,
+        first: InstanceId,
+    },
 }
 
 impl Reason {

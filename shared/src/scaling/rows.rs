@@ -7,13 +7,13 @@
 //! instance.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::snapshot::Snapshot;
-use super::suspects;
-use crate::ids::ImageId;
+use super::{replacing, suspects};
+use crate::ids::{ImageId, InstanceId};
 use crate::model::{Image, ImageState, Instance, InstanceStatus, Machine, SlotCounts};
 
 pub(super) struct Rows<'s>(Vec<Entry<'s>>);
@@ -34,9 +34,11 @@ pub(super) struct Row<'s> {
     /// Nothing runs on its machine any more.
     pub(super) is_down: bool,
     pub(super) is_lost: bool,
-    /// Its `WAITING` slots count as free. They do not if no user can be assigned to them, or if EC2
-    /// has announced to take the instance.
+    /// Its `WAITING` slots count as free. They do not if no user can be assigned to them, if EC2 has
+    /// announced to take the instance, or if it is old.
     pub(super) is_free: bool,
+    /// It has reached its greatest age, and its turn to be replaced has come.
+    pub(super) is_old: bool,
     is_ordinary: bool,
     is_ended: Cell<bool>,
 }
@@ -46,11 +48,14 @@ impl<'s> Rows<'s> {
         let by_id = |image: &'s Image| (&image.id, image);
         let images: BTreeMap<_, _> = snapshot.images.iter().map(by_id).collect();
         let heartbeat = snapshot.settings.timeouts.heartbeat;
+        let old: BTreeSet<&InstanceId> = replacing::old_instances(snapshot, &images, now);
         let row = |instance: &'s Instance, machine: Option<&'s Machine>| {
             let is_down = machine.is_some_and(|machine| machine.state.is_down());
             let is_lost = snapshot.is_lost(instance, now);
+            let is_old = old.contains(&instance.id);
             let is_free = instance.status == InstanceStatus::Active
                 && instance.notice.is_none()
+                && !is_old
                 && !is_down
                 && snapshot.silence(instance, now) < heartbeat;
             Row {
@@ -61,12 +66,15 @@ impl<'s> Rows<'s> {
                 is_down,
                 is_lost,
                 is_free,
+                is_old,
                 is_ordinary: is_free
                     && !is_lost
                     && machine.is_some()
                     && instance.active_at.is_some()
                     && instance.missing_since.is_none()
                     && instance.leave_reason.is_none()
+                    && instance.ends.due == 0
+                    && instance.ends.overdue == 0
                     && !suspects::is_suspect(instance),
                 is_ended: Cell::new(false),
             }
@@ -88,8 +96,8 @@ impl<'s> Rows<'s> {
     }
 
     /// All but the ordinary rows: those of instances that are `ACTIVE` and listed as running, whose
-    /// agents send heartbeats and do not want to leave, for which EC2 has announced nothing, and
-    /// which do not fail their users. Only the region's buffers can be a reason to end those.
+    /// agents send heartbeats and do not want to leave, for which EC2 has announced nothing, which are
+    /// not old, have no session to end, and do not fail their users. Only the region's buffers can be a reason to end those.
     pub(super) fn unusual(&self) -> impl Iterator<Item = &Row<'s>> {
         self.iter().filter(|row| !row.is_ordinary)
     }

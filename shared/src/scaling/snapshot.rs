@@ -203,6 +203,29 @@ impl Snapshot {
                 >= self.settings.timeouts.boot
     }
 
+    /// When the drain of the instance ends its sessions; none if it does not.
+    fn drain_deadline(&self, instance: &Instance) -> Option<Timestamp> {
+        let deadline = self.settings.endings.drain_deadline?;
+        let drains = instance.status == InstanceStatus::Draining
+            && instance.drain_cause.is_some_and(DrainCause::has_deadline);
+        Some(instance.draining_since.filter(|_| drains)? + deadline)
+    }
+
+    /// The deadline of the instance's drain is over, and its agent was told of the end of every session
+    /// and has not ended it: as long ago as its heartbeats may be old.
+    pub fn is_past_deadline(&self, instance: &Instance, now: Timestamp) -> bool {
+        let deadline = self.drain_deadline(instance);
+        let is_past = deadline.is_some_and(|at| at + self.settings.timeouts.heartbeat <= now);
+        let ends = instance.ends;
+        is_past && instance.slots.occupied <= ends.overdue.saturating_add(ends.dying)
+    }
+
+    /// The instance has reached the region's `max_age_seconds`.
+    pub fn is_of_age(&self, instance: &Instance, now: Timestamp) -> bool {
+        let max_age = self.settings.endings.max_age;
+        max_age.is_some_and(|max_age| now.duration_since(instance.launched_at) >= max_age)
+    }
+
     pub(super) fn is_of_open_launch(&self, machine: &Machine) -> bool {
         let launch = machine.launch_id.as_ref();
         launch.is_some_and(|id| self.has_open_intent(id))

@@ -93,6 +93,8 @@ fn documents() -> BTreeMap<String, String> {
     let folders = [
         "../adapters/hasura/graphql",
         "../local/host-agent/src/graphql",
+        "../hasura/earlier_agents",
+        "../hasura/operators",
     ];
     let files = folders
         .iter()

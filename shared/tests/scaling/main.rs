@@ -11,6 +11,7 @@ mod addresses;
 mod app_version;
 mod buffer;
 mod drift;
+mod endings;
 mod forecast;
 mod instance_addresses;
 mod launch_settings;

@@ -9,8 +9,8 @@ use proptest::prelude::{
 };
 use shared::ids::ImageId;
 use shared::model::{
-    ExpectedSlots, Image, ImageState, Instance, InstanceStatus, Line, Machine, MachineState,
-    NextToken, SessionEnds, SlotCounts, SpotNotice, TerminateIf,
+    DrainCause, EndCounts, ExpectedSlots, Image, ImageState, Instance, InstanceStatus, Line,
+    Machine, MachineState, NextToken, SessionEnds, SlotCounts, SpotNotice, TerminateIf,
 };
 use shared::scaling::{
     Action, ImageCounts, Plan, Reason, Snapshot, TokenPolicy, algorithm, outlook,
@@ -43,6 +43,12 @@ prop_compose! {
             1 => Just(Some(SpotNotice::Rebalance)),
             1 => Just(Some(SpotNotice::Interruption)),
         ],
+        cause in prop_oneof![
+            2 => Just(None),
+            1 => Just(Some(DrainCause::Operator)),
+            1 => Just(Some(DrainCause::MaxAge)),
+        ],
+        (due, overdue) in prop_oneof![3 => Just((0, 0)), 1 => (0u32..3, 0u32..5)],
         (quick, unclaimed_ends, live) in
             prop_oneof![3 => Just((0, 0, true)), 1 => (0u32..5, 0u32..5, any::<bool>())],
         image in prop_oneof![4 => Just("ami-1"), 1 => Just("ami-0"), 1 => Just("ami-2"), 1 => Just("ami-3")],
@@ -56,6 +62,12 @@ prop_compose! {
             launched_at: at(-age),
             active_at: (!booting).then(|| at(-age)),
             draining_since: (status == InstanceStatus::Draining).then(|| at(-age)),
+            drain_cause: cause.filter(|_| status == InstanceStatus::Draining),
+            ends: EndCounts {
+                due: due.min(occupied),
+                overdue: overdue.min(occupied),
+                dying: 0,
+            },
             notice,
             resumed_at: resumed.map(|seconds| at(-seconds)),
             missing_since: missing.map(|seconds| at(-seconds)),
@@ -137,6 +149,8 @@ prop_compose! {
         ],
         surge in prop_oneof![3 => Just(0u32), 1 => 1u32..4],
         swap_when_warm in prop::bool::weighted(0.2),
+        deadline in prop::option::weighted(0.3, 1i64..4000),
+        max_age in prop::option::weighted(0.3, 700i64..4000),
     ) -> Snapshot {
         let mut machines: BTreeMap<_, Machine> = BTreeMap::new();
         for (instance, listing) in instances.iter().zip(listings) {
@@ -159,6 +173,9 @@ prop_compose! {
         snapshot.app_sha = app_sha.map(Into::into);
         snapshot.settings.upgrades.surge = surge;
         snapshot.settings.upgrades.swap_when_warm = swap_when_warm;
+        let seconds = SignedDuration::from_secs;
+        snapshot.settings.endings.drain_deadline = deadline.map(seconds);
+        snapshot.settings.endings.max_age = max_age.map(seconds);
         snapshot.settings.target_free = target;
         snapshot.settings.max_instances = max;
         snapshot.settings.scale_up_step = up;
@@ -270,6 +287,11 @@ fn execute_action(snapshot: &mut Snapshot, action: &Action, round: usize) {
                 valid_until: NOW + policy.valid_for,
                 untaken_since: None,
             });
+        }
+        Action::MarkEnds { .. } => {
+            for row in snapshot.instances.values_mut() {
+                row.ends.due = 0;
+            }
         }
         Action::ReleaseUnclaimed { .. } => {
             for row in snapshot.instances.values_mut() {

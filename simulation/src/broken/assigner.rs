@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use shared::assign::{AssignOutcome, AssignRequest, Assigner, Assignment};
+use shared::assign::{
+    AssignOutcome, AssignRequest, Assigner, Assignment, SessionEnd, SessionId, UserId,
+};
 use shared::clock::Clock;
 use shared::db::DbError;
 use shared::model::{ImageState, InstanceStatus};
@@ -188,5 +190,9 @@ impl Assigner for BrokenAssigner {
             Some(outcome) => Ok(outcome),
             None => self.inner.assign(request).await,
         }
+    }
+
+    async fn end_session(&self, user: &UserId, session: &SessionId) -> Result<SessionEnd, DbError> {
+        self.inner.end_session(user, session).await
     }
 }

@@ -31,6 +31,10 @@ pub(super) enum DatabaseDefect {
     ReopensTooLate,
     /// Heartbeats are reported as old, and do not prevent a termination.
     IgnoresHeartbeats,
+    /// Agents are told that sessions end now, without a warning.
+    EndsWithoutWarning,
+    /// Drains are observed as past their deadline, and end their sessions.
+    IgnoresDeadline,
     /// `TERMINATING` is reported as written and not written.
     WritesNoTerminating,
     /// A row is removed as soon as its instance is `TERMINATING`.
@@ -136,6 +140,13 @@ impl RegionDatabase for BrokenDatabase {
                 row.beat_at = row.active_at.map(|_| jiff::Timestamp::UNIX_EPOCH);
             }
         }
+        if self.is(DatabaseDefect::IgnoresDeadline) {
+            seen.settings.endings.drain_deadline = Some(jiff::SignedDuration::from_secs(1));
+            for row in &mut seen.instances {
+                row.draining_since = row.draining_since.map(|_| jiff::Timestamp::UNIX_EPOCH);
+                row.ends.overdue = row.slots.occupied;
+            }
+        }
         if self.is(DatabaseDefect::ReopensTooLate) {
             for row in &mut seen.instances {
                 row.drain_cause = row.drain_cause.map(|_| DrainCause::Surplus);
@@ -206,7 +217,7 @@ impl InstanceDatabase for BrokenDatabase {
     async fn terminate(&self, fence: &Fence, ids: &[InstanceId], when: TerminateIf) -> Written {
         match self.defect {
             DatabaseDefect::WritesNoTerminating => self.write_wrongly(fence, ids, |_, _| {}).await,
-            DatabaseDefect::IgnoresHeartbeats => {
+            DatabaseDefect::IgnoresHeartbeats | DatabaseDefect::IgnoresDeadline => {
                 self.write_wrongly(fence, ids, |tables, id| {
                     set(tables, id, InstanceStatus::Terminating);
                 })
@@ -252,6 +263,22 @@ impl InstanceDatabase for BrokenDatabase {
 
     async fn release_unclaimed(&self, fence: &Fence) -> Written {
         self.inner.release_unclaimed(&self.fence(fence)).await
+    }
+
+    async fn mark_ends(&self, fence: &Fence) -> Written {
+        let before = self.tables.rows().tables.slots.clone();
+        let answer = self.inner.mark_ends(&self.fence(fence)).await;
+        if self.is(DatabaseDefect::EndsWithoutWarning) {
+            let mut rows = self.tables.rows();
+            for (id, slot) in &mut rows.tables.slots {
+                if before.get(id).is_some_and(|before| before.end != slot.end) {
+                    slot.end = slot
+                        .end
+                        .map(|(cause, _)| (cause, jiff::Timestamp::UNIX_EPOCH));
+                }
+            }
+        }
+        answer
     }
 
     async fn renew_tokens(&self, fence: &Fence, tokens: &[(InstanceId, AgentToken)]) -> Written {

@@ -143,6 +143,22 @@ pub(super) const VARIANTS: &[Variant] = &[
         },
     ),
     variant(
+        "a drain ends sessions before its deadline",
+        Check::OccupiedNotTerminated,
+        9,
+        |world| {
+            break_database(world, DatabaseDefect::IgnoresDeadline);
+        },
+    ),
+    variant(
+        "sessions end without a warning",
+        Check::EndsByLimitWithWarning,
+        2,
+        |world| {
+            break_database(world, DatabaseDefect::EndsWithoutWarning);
+        },
+    ),
+    variant(
         "TERMINATING is not written",
         Check::TerminateOnlyIfCommitted,
         1,

@@ -91,11 +91,13 @@ impl Decisions {
             .collect();
         let live = view::live(context, tables, &fence.region).max(view.live);
         for id in &drained {
-            // An instance that EC2 is about to take may be drained, and one that fails its users.
-            let noticed = tables
-                .instances
-                .get(*id)
-                .is_some_and(|r| r.notice.is_some() || r.drain_cause == Some(DrainCause::Suspect));
+            // An instance that EC2 is about to take may be drained, one that fails its users, and an old
+            // one that makes room for its own replacement.
+            let noticed = tables.instances.get(*id).is_some_and(|row| {
+                let cause = row.drain_cause;
+                row.notice.is_some()
+                    || matches!(cause, Some(DrainCause::Suspect | DrainCause::MaxAge))
+            });
             let Some(row) = view.rows.get(*id).filter(|row| !row.noticed && !noticed) else {
                 continue;
             };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use shared::ids::InstanceId;
 use shared::model::{DrainCause, InstanceStatus, MachineState};
 use testing::invariants::removals::{is_drained_under_users, is_terminated_under_users};
@@ -10,11 +11,14 @@ use testing::{InstanceRow, SlotStatus, Tables};
 use super::context::StepContext;
 use super::rule::{Check, Violation};
 use crate::effects::Effect;
+use crate::endings;
 
 #[derive(Clone, Debug)]
 struct Before {
     row: InstanceRow,
     occupied: bool,
+    /// Since when the deadline of its drain may end its sessions.
+    may_end_from: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -63,11 +67,19 @@ impl Machines {
                 self.committed.insert(id.clone());
             }
             let occupied = occupied.contains(id);
+            let may_end_from = endings::may_end_from(tables, id);
             match self.before.get_mut(id) {
-                Some(before) if before.row.status == row.status => before.occupied = occupied,
+                Some(before) if before.row.status == row.status => {
+                    before.occupied = occupied;
+                    before.may_end_from = may_end_from;
+                }
                 _ => {
-                    let row = row.clone();
-                    self.before.insert(id.clone(), Before { row, occupied });
+                    let before = Before {
+                        row: row.clone(),
+                        occupied,
+                        may_end_from,
+                    };
+                    self.before.insert(id.clone(), before);
                 }
             }
         }
@@ -94,7 +106,7 @@ fn check_transition(
         && is_drained_under_users(
             before.occupied,
             after.notice.is_some(),
-            after.drain_cause == Some(DrainCause::Suspect),
+            users_stay(tables, after),
         )
     {
         violated(Check::OccupiedNotDrained, "it has a user");
@@ -106,7 +118,10 @@ fn check_transition(
     let silence = context.agents.silence(id, context.world.now());
     let timeouts = tables.regions[&before.row.region].settings.timeouts;
     let is_lost = silence.is_none_or(|silence| silence >= timeouts.lost);
-    if is_terminated_under_users(before.occupied, is_lost, runs) {
+    let is_past_deadline = before
+        .may_end_from
+        .is_some_and(|from| from <= context.world.now());
+    if is_terminated_under_users(before.occupied, is_lost || is_past_deadline, runs) {
         violated(
             Check::OccupiedNotTerminated,
             "it has a user and a living agent",
@@ -118,6 +133,18 @@ fn check_transition(
             Check::NothingRunningRemoved,
             "it was ACTIVE, and its agent sends heartbeats",
         );
+    }
+}
+
+/// Whether users stay on an instance that drains for this cause. Operators drain what they like.
+fn users_stay(tables: &Tables, row: &InstanceRow) -> bool {
+    match row.drain_cause {
+        Some(DrainCause::Suspect | DrainCause::MaxAge | DrainCause::Operator) => true,
+        Some(DrainCause::Image) => tables
+            .regions
+            .get(&row.region)
+            .is_some_and(|region| region.settings.endings.drain_deadline.is_some()),
+        _ => false,
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Check {
     OccupiedNotDrained,
     /// 2: an instance with a user and a living agent is not terminated.
     OccupiedNotTerminated,
+    /// 2: a pass lets a session end only by its limit, and its agent knows that in time.
+    EndsByLimitWithWarning,
     /// 3: an intent has one token, a token one intent, and there are no more machines than
     /// requested.
     OneLaunchPerIntent,
@@ -96,7 +98,7 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::SlotHasOneUser,
         Self::UserLimit,
         Self::RepeatedRequestSameSlot,
@@ -111,6 +113,7 @@ impl Check {
         Self::DemandOnce,
         Self::OccupiedNotDrained,
         Self::OccupiedNotTerminated,
+        Self::EndsByLimitWithWarning,
         Self::OneLaunchPerIntent,
         Self::LaunchOnlyIfRecorded,
         Self::ClosedOnlyWithRows,

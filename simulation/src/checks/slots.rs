@@ -8,7 +8,7 @@ use shared::model::InstanceStatus;
 use testing::invariants::slots::{
     Holding, is_handed_over, sessions_with_two_slots, users_above_limit,
 };
-use testing::{SlotRow, SlotStatus, Tables};
+use testing::{EndCause, SlotRow, SlotStatus, Tables};
 
 use super::context::StepContext;
 use super::rule::{Check, Violation};
@@ -97,6 +97,49 @@ impl Slots {
 }
 
 impl Slots {
+    /// Before `check_state`. A session whose end was written by a pass has a limit that comes, and its
+    /// agent the whole warning.
+    pub(super) fn check_ends(&self, tables: &Tables, now: Timestamp, found: &mut Vec<Violation>) {
+        if tables.slots == self.before {
+            return;
+        }
+        for (id, slot) in &tables.slots {
+            let Some(before) = self.before.get(id) else {
+                continue;
+            };
+            let (Some((cause, by)), true) = (slot.end, slot.end != before.end) else {
+                continue;
+            };
+            let host = tables.instances.get(&slot.instance_id);
+            let Some((host, region)) = host.zip(host.and_then(|it| tables.regions.get(&it.region)))
+            else {
+                continue;
+            };
+            let endings = region.settings.endings;
+            let seconds = |max: Option<u32>| max.map(|max| SignedDuration::from_secs(max.into()));
+            let lower = |a: Option<SignedDuration>, b| a.into_iter().chain(seconds(b)).min();
+            let limit = match cause {
+                EndCause::User | EndCause::Operator => continue,
+                EndCause::Longest => slot
+                    .claimed_at
+                    .zip(lower(endings.max_session, slot.limits.max_session_seconds)),
+                EndCause::Idle => slot
+                    .user_active_at
+                    .zip(lower(endings.max_idle, slot.limits.max_idle_seconds)),
+                EndCause::Drain | EndCause::MaxAge => {
+                    host.draining_since.zip(endings.drain_deadline)
+                }
+            };
+            let is_right =
+                limit.is_some_and(|(since, max)| by >= since + max && by >= now + endings.warning);
+            if !is_right {
+                let text =
+                    format!("{id} is to end by {by} for {cause:?}, marked at {now}: {slot:?}");
+                found.push(Violation::new(Check::EndsByLimitWithWarning, text));
+            }
+        }
+    }
+
     /// Before `check_state`, which forgets the slots before the step.
     pub(super) fn check_honest_first(
         &self,

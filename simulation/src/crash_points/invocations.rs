@@ -8,11 +8,11 @@ use shared::model::InstanceStatus;
 use testing::at;
 
 use super::setup::{
-    add_intent, behind_fence, boot_timed_out, buffer, carried_out_launch, drained,
-    line_without_slots, listed_again, lost, machine_terminated, missing, no_capacity, old_intent,
-    orphan, partial_capacity, region, retired_image, retry_denied, step_until_busy, surplus,
-    terminated, terminated_launch, terminating, throttled, unclaimed, unrecorded_addresses,
-    woken_repeatedly,
+    add_intent, behind_fence, boot_timed_out, buffer, carried_out_launch, deadline_over, drained,
+    limit_comes, line_without_slots, listed_again, lost, machine_terminated, missing, no_capacity,
+    old_intent, orphan, partial_capacity, region, retired_image, retry_denied, step_until_busy,
+    surplus, terminated, terminated_launch, terminating, throttled, unclaimed,
+    unrecorded_addresses, woken_repeatedly,
 };
 use super::upgrade_setup::{
     another_image_warming, app_version_reverted, baked, new_image_did_not_boot, new_image_warm,
@@ -104,6 +104,12 @@ pub const INVOCATIONS: &[Invocation] = &[
         reconcile,
     ),
     invocation("release an unclaimed slot", unclaimed, reconcile),
+    invocation("tell an agent that a session ends", limit_comes, reconcile),
+    invocation(
+        "terminate an instance past the deadline of its drain",
+        deadline_over,
+        reconcile,
+    ),
     invocation("drain a retired image", retired_image, reconcile),
     invocation(
         "note the forecast for a line",

@@ -1,14 +1,15 @@
 //! The state of a region before an invocation.
 
 use jiff::SignedDuration;
-use shared::assign::{AssignRequest, ClientBuild, InLine, SessionId, UserId};
+use shared::assign::{AssignRequest, ClientBuild, InLine, SessionId, SessionLimits, UserId};
 use shared::host::HostErrorKind;
 use shared::ids::{ClientToken, RegionName};
 use shared::model::{
-    ImageState, Instance, InstanceStatus, Intent, LaunchRequest, Machine, MachineState, SlotCounts,
+    DrainCause, ImageState, Instance, InstanceStatus, Intent, LaunchRequest, Machine, MachineState,
+    SlotCounts,
 };
 use shared::settings::{RegionSettings, Timeouts, Upgrades};
-use testing::{WaitingUser, at, image, instance, machine};
+use testing::{EndCause, WaitingUser, at, image, instance, machine};
 
 use crate::effects::Effect;
 use crate::faults::Fault;
@@ -313,6 +314,50 @@ pub(super) fn unclaimed(simulation: &mut Simulation) {
     add_instance(simulation, &unclaimed);
 }
 
+/// A session has almost reached its limit.
+pub(super) fn limit_comes(simulation: &mut Simulation) {
+    buffer(simulation);
+    add_instance(simulation, &with_a_session());
+    let tables = &mut simulation.world.database.rows().tables;
+    if let Some(settings) = tables.settings_mut(&region()) {
+        settings.endings.max_session = Some(testing::BOOT + SignedDuration::from_secs(90));
+    }
+}
+
+/// An operator drained an instance, and its agent has not ended a session in time.
+pub(super) fn deadline_over(simulation: &mut Simulation) {
+    buffer(simulation);
+    let draining = Instance {
+        drain_cause: Some(DrainCause::Operator),
+        slots: with_a_session().slots,
+        ..instance_in_state("i-3", InstanceStatus::Draining)
+    };
+    add_instance(simulation, &draining);
+    if let Some(agent) = simulation.agents.get_mut(&draining.id) {
+        agent.obeys = false;
+    }
+    let tables = &mut simulation.world.database.rows().tables;
+    if let Some(settings) = tables.settings_mut(&region()) {
+        settings.endings.drain_deadline = Some(SignedDuration::from_secs(300));
+    }
+    for slot in tables.slots.values_mut() {
+        if slot.user.is_some() {
+            slot.end = Some((EndCause::Drain, at(-300)));
+        }
+    }
+}
+
+fn with_a_session() -> Instance {
+    Instance {
+        slots: SlotCounts {
+            waiting: 1,
+            occupied: 1,
+            unclaimed: 0,
+        },
+        ..instance("i-3")
+    }
+}
+
 /// A user is in line, because all slots are taken.
 pub(super) fn line_without_slots(simulation: &mut Simulation) {
     for id in ["i-1", "i-2"] {
@@ -349,6 +394,7 @@ pub(super) fn line_without_slots(simulation: &mut Simulation) {
             session,
             regions: vec![region()],
             client: ClientBuild::Sha("sha-of-ami-1".into()),
+            limits: SessionLimits::default(),
         },
         in_line: InLine {
             place: 1,

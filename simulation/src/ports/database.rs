@@ -188,6 +188,16 @@ impl InstanceDatabase for Intercepted<dyn Database> {
         .await
     }
 
+    async fn mark_ends(&self, fence: &Fence) -> Written {
+        let (inner, under) = (self.inner.clone(), fence.clone());
+        self.write(
+            "mark_ends",
+            fence,
+            async move { inner.mark_ends(&under).await },
+        )
+        .await
+    }
+
     async fn renew_tokens(&self, fence: &Fence, tokens: &[(InstanceId, AgentToken)]) -> Written {
         let (inner, under, tokens) = (self.inner.clone(), fence.clone(), tokens.to_vec());
         self.write("renew_tokens", fence, async move {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use shared::alerts::{Alerts, Problem};
-use shared::assign::{AssignOutcome, AssignRefusal, AssignRequest, Assigner};
+use shared::assign::{
+    AssignOutcome, AssignRefusal, AssignRequest, Assigner, SessionEnd, SessionId, UserId,
+};
 use shared::clock::Clock;
 use shared::db::DbError;
 use shared::ids::RegionName;
@@ -106,6 +108,20 @@ impl Assigner for Intercepted<dyn Assigner> {
         };
         self.context
             .call(Port::Users, "assign", effect, no_answer)
+            .await
+    }
+
+    async fn end_session(&self, user: &UserId, session: &SessionId) -> Result<SessionEnd, DbError> {
+        let (inner, user, session) = (self.inner.clone(), user.clone(), session.clone());
+        let effect = async move { inner.end_session(&user, &session).await };
+        let no_answer = || {
+            Err(DbError::Unavailable {
+                operation: "end a session",
+                reason: "simulated".to_owned(),
+            })
+        };
+        self.context
+            .call(Port::Users, "end_session", effect, no_answer)
             .await
     }
 }

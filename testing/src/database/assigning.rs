@@ -4,7 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use shared::assign::{AssignOutcome, AssignRefusal, AssignRequest, Assignment, ClientBuild};
+use shared::assign::{
+    AssignOutcome, AssignRefusal, AssignRequest, Assignment, ClientBuild, HeldSession,
+    SessionLimits,
+};
 use shared::ids::{ImageId, InstanceId, RegionName};
 use shared::model::{ImageState, InstanceStatus, SpotNotice};
 
@@ -23,6 +26,24 @@ enum Refusal {
 impl Tables {
     /// Assigns a slot, or says why there is none.
     pub fn assign_slot(
+        &mut self,
+        request: &AssignRequest,
+        user_limit: u32,
+        environment: &str,
+        now: Timestamp,
+    ) -> AssignOutcome {
+        let outcome = self.assign(request, user_limit, environment, now);
+        if let AssignOutcome::Assigned(assignment) = &outcome
+            && request.limits != SessionLimits::default()
+            && let Some(slot) = self.slots.get_mut(&assignment.slot_id)
+            && slot.status == SlotStatus::Allocated
+        {
+            slot.limits = request.limits;
+        }
+        outcome
+    }
+
+    fn assign(
         &mut self,
         request: &AssignRequest,
         user_limit: u32,
@@ -52,7 +73,13 @@ impl Tables {
             && !self.is_held_too_long(&slot, now)
         {
             let free_from = self.slots.get(&id).and_then(|slot| slot.free_from);
-            self.slots.insert(id.clone(), SlotRow { free_from, ..slot });
+            // What the next user must not have is forgotten when the slot is released.
+            let kept = SlotRow {
+                free_from,
+                limits: SessionLimits::default(),
+                ..slot
+            };
+            self.slots.insert(id.clone(), kept);
             self.renew(&id, now);
             return self.assigned(&id, true, nearest);
         }
@@ -74,6 +101,10 @@ impl Tables {
                 self.assigned(&slot, false, nearest)
             }
             Err(refusal) => AssignOutcome::Refused {
+                held: match &refusal {
+                    Refusal::Reason(AssignRefusal::UserAlreadyActive) => self.held_sessions(user),
+                    _ => vec![],
+                },
                 reason: match refusal {
                     Refusal::Reason(reason) => reason,
                     Refusal::NoSlot(serving) => AssignRefusal::NoInstanceAvailable(
@@ -83,6 +114,25 @@ impl Tables {
                 app: self.app_versions.get(environment).cloned(),
             },
         }
+    }
+
+    /// The sessions that hold the user's slots, the first assigned one first.
+    fn held_sessions(&self, user: &str) -> Vec<HeldSession> {
+        let slots = self.slots.iter();
+        let mut held: Vec<_> = slots
+            .filter(|(_, slot)| slot.status.is_held())
+            .filter_map(|(id, slot)| {
+                let (of, session) = slot.user.as_ref()?;
+                let host = self.instances.get(&slot.instance_id)?;
+                let held = HeldSession {
+                    session_id: session.clone(),
+                    region: host.region.clone(),
+                };
+                (of == user).then_some((slot.first_allocated_at, id, held))
+            })
+            .collect();
+        held.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        held.into_iter().map(|(_, _, held)| held).collect()
     }
 
     /// The slot that the user's session has.

@@ -246,6 +246,21 @@ impl Tables {
         }
     }
 
+    /// The same, with what the agent says of the activity of its users.
+    pub fn heartbeat_with(
+        &mut self,
+        id: &InstanceId,
+        launch: &LaunchId,
+        idle_seconds: &BTreeMap<String, u32>,
+        now: Timestamp,
+    ) -> AgentAnswer {
+        let answer = self.heartbeat(id, launch, now);
+        if answer.outcome == AgentOutcome::Ok {
+            self.note_activity(id, idle_seconds, now);
+        }
+        answer
+    }
+
     /// The token that the agent is to use from now on, if it does not yet.
     fn next_token(
         &mut self,

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use shared::db::{DbError, Fence, Observation};
 use shared::ids::{InstanceId, RegionName};
-use shared::model::{Instance, NextToken, SessionEnds, SlotCounts};
+use shared::model::{EndCounts, Instance, NextToken, SessionEnds, SlotCounts};
 
 use super::tables::{FenceRow, InstanceRow, Tables};
 
@@ -87,7 +87,8 @@ impl Tables {
                 .map(|(id, row)| {
                     let sessions = self.count_session_ends(id, row, now);
                     let slots = slots.get(id).copied().unwrap_or_default();
-                    self.view(id, row, slots, sessions)
+                    let ends = self.count_ends(id, row, now);
+                    self.view(id, row, slots, (sessions, ends))
                 })
                 .collect(),
         })
@@ -98,7 +99,7 @@ impl Tables {
         id: &InstanceId,
         row: &InstanceRow,
         slots: SlotCounts,
-        sessions: SessionEnds,
+        (sessions, ends): (SessionEnds, EndCounts),
     ) -> Instance {
         let beat = self.heartbeats.get(id);
         Instance {
@@ -128,6 +129,7 @@ impl Tables {
             }),
             slots,
             sessions,
+            ends,
         }
     }
 

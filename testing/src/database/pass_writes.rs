@@ -123,7 +123,19 @@ impl Tables {
             .collect()
     }
 
-    /// Takes empty instances out of service.
+    /// Whether a drain for this cause leaves users where they are.
+    fn leaves_users(&self, row: &InstanceRow, cause: DrainCause) -> bool {
+        match cause {
+            DrainCause::Suspect | DrainCause::MaxAge => true,
+            DrainCause::Image => {
+                let region = self.regions.get(&row.region);
+                region.is_some_and(|row| row.settings.endings.drain_deadline.is_some())
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes instances out of service.
     ///
     /// # Errors
     /// [`DbError::Fenced`].
@@ -138,7 +150,7 @@ impl Tables {
         let outcomes = self.each(&fence.region, ids, |id, row| match row.status {
             InstanceStatus::Draining => WriteOutcome::Already,
             InstanceStatus::Terminating => WriteOutcome::WrongState,
-            _ if row.notice.is_none() && cause != DrainCause::Suspect && self.is_occupied(id) => {
+            _ if row.notice.is_none() && !self.leaves_users(row, cause) && self.is_occupied(id) => {
                 WriteOutcome::Occupied
             }
             _ => WriteOutcome::Done,
@@ -224,6 +236,7 @@ impl Tables {
         match condition {
             _ if row.status == InstanceStatus::Terminating => WriteOutcome::Already,
             TerminateIf::Empty if self.is_occupied(id) => WriteOutcome::Occupied,
+            TerminateIf::Deadline if !self.is_past_deadline(id, row, now) => WriteOutcome::Occupied,
             TerminateIf::Empty if row.status == InstanceStatus::Active => WriteOutcome::WrongState,
             TerminateIf::Missing
                 if timeouts.is_some_and(|timeouts| {

@@ -88,7 +88,7 @@ impl Tables {
                 .is_some_and(|(first, claim)| first + claim * CLAIM_PERIODS <= now)
     }
 
-    /// Counts the end of a claimed session.
+    /// Counts the end of a claimed session, unless it was soon ended on purpose.
     pub(super) fn session_ended(&mut self, slot: &SlotRow, now: Timestamp) {
         let host = &slot.instance_id;
         let Some(region) = self.instances.get(host).map(|row| row.region.clone()) else {
@@ -96,6 +96,9 @@ impl Tables {
         };
         let quick_end = self.quick_end(&region);
         let is_quick = slot.claimed_at.is_some_and(|at| at + quick_end > now);
+        if is_quick && slot.end.is_some() {
+            return;
+        }
         let user = slot.user.as_ref().map(|(user, _)| user.clone());
         let ends = self.session_ends.entry(host.clone()).or_default();
         ends.ended_at = Some(now);

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use shared::assign::AppVersion;
+use shared::assign::{AppVersion, SessionLimits};
 use shared::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId, RegionName, TokenId};
 use shared::model::{
     CapacityPool, DrainCause, Image, Instance, InstanceStatus, SlotCounts, SpotNotice,
 };
 use shared::settings::RegionSettings;
+
+use super::endings::EndCause;
 
 /// The tables that the service's SQL functions read and write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,6 +122,12 @@ pub struct SlotRow {
     pub replaced_at: Option<Timestamp>,
     /// How long the user waited in line for it.
     pub waited: SignedDuration,
+    /// Why and by when the session is to end.
+    pub end: Option<(EndCause, Timestamp)>,
+    /// Limits of the request.
+    pub limits: SessionLimits,
+    /// The last activity of the user that the agent has reported.
+    pub user_active_at: Option<Timestamp>,
 }
 
 impl SlotRow {
@@ -135,6 +143,9 @@ impl SlotRow {
             free_from: None,
             replaced_at: None,
             waited: SignedDuration::ZERO,
+            end: None,
+            limits: SessionLimits::default(),
+            user_active_at: None,
         }
     }
 
@@ -298,15 +309,12 @@ impl Tables {
                 (SlotStatus::Running, instance.launched_at)
             };
             self.add_slot(SlotRow {
-                instance_id: id.clone(),
                 user: Some((format!("user {place} of {id}"), "1".to_owned())),
                 status,
                 allocated_at: Some(allocated_at),
                 first_allocated_at: (status == SlotStatus::Allocated).then_some(allocated_at),
                 claimed_at: (status != SlotStatus::Allocated).then_some(allocated_at),
-                free_from: None,
-                replaced_at: None,
-                waited: SignedDuration::ZERO,
+                ..SlotRow::waiting(id.clone())
             });
         }
     }

@@ -39,15 +39,15 @@ pub struct RemovalHistory<'h> {
 }
 
 /// Whether an instance was drained by choice with a user on it. Users stay on an instance that EC2 is
-/// about to take, and on one that is drained because it fails its users.
-pub fn is_drained_under_users(occupied: bool, has_notice: bool, is_suspect: bool) -> bool {
-    occupied && !has_notice && !is_suspect
+/// about to take, and on one that is drained for a cause that leaves them where they are.
+pub fn is_drained_under_users(occupied: bool, has_notice: bool, users_stay: bool) -> bool {
+    occupied && !has_notice && !users_stay
 }
 
-/// Whether an instance was committed to its termination while a user was on it, its agent was not
-/// lost, and its machine ran.
-pub fn is_terminated_under_users(occupied: bool, is_lost: bool, machine_runs: bool) -> bool {
-    occupied && !is_lost && machine_runs
+/// Whether an instance was committed to its termination while a user was on it, its machine ran, and it
+/// was not given up: its agent was neither lost nor past the deadline of its drain.
+pub fn is_terminated_under_users(occupied: bool, is_given_up: bool, machine_runs: bool) -> bool {
+    occupied && !is_given_up && machine_runs
 }
 
 /// All rules of removals over a whole history.

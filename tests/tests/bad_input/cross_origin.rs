@@ -18,7 +18,7 @@ pub(crate) async fn browsers_may_call_and_read_every_answer(deployed: &Deployed)
     assert_eq!(answer.status, 204, "{answer:#?}");
     for (name, value) in [
         ("access-control-allow-origin", "*"),
-        ("access-control-allow-methods", "POST"),
+        ("access-control-allow-methods", "POST, DELETE"),
         (
             "access-control-allow-headers",
             "authorization, content-type",

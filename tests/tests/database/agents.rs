@@ -116,6 +116,7 @@ async fn heartbeat_is_recorded_and_answered_with_the_status() -> Result<()> {
         .await?;
     let expected = json!({
         "instance_id": "i-1", "outcome": "OK", "status": "DRAINING", "token": null,
+        "ends": [],
     });
     assert_eq!(answer, expected);
     let fresh = "SELECT FROM heartbeats WHERE beat_at > now() - interval '1 minute'";

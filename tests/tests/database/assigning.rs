@@ -37,7 +37,7 @@ async fn assigned_slot_has_everything_that_the_client_needs() -> Result<()> {
         "outcome": "ASSIGNED", "slot_id": null, "ip_addr": "10.0.0.1", "region": REGION,
         "instance_id": "i-1", "app_version": "1.2.3", "app_client_sha": SHA,
         "nearest": REGION, "waited_seconds": 0, "place": null, "estimate_seconds": null,
-        "line_seconds": null,
+        "line_seconds": null, "held": null,
     });
     assert_eq!(rest, expected);
     Ok(())

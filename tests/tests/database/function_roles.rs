@@ -142,6 +142,13 @@ fn operations() -> Vec<(&'static str, &'static str, &'static [FunctionRole], Val
             of(json!({"tokens": []})),
         ),
         ("pass_writes", "ReleaseUnclaimed", RUN_PASSES, of(json!({}))),
+        ("pass_writes", "MarkEnds", RUN_PASSES, of(json!({}))),
+        (
+            "end_session",
+            "EndOwnSession",
+            &[Assigner],
+            json!({"user_id": "alice", "session_id": "1"}),
+        ),
         ("regions", "Regions", RUN_PASSES, json!({})),
     ]
 }

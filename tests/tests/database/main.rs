@@ -11,6 +11,7 @@ mod copies;
 mod demand;
 mod doctor;
 mod drains;
+mod endings;
 mod engine;
 mod function_roles;
 mod line;

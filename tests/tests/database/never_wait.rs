@@ -164,6 +164,12 @@ fn all_writes() -> Vec<Write> {
         ),
         write("release_unclaimed", "", Changes::Slots, ""),
         write(
+            "mark_ends",
+            "",
+            Changes::Slots,
+            "status = 'DRAINING', drain_cause = 'OPERATOR', draining_since = now() - interval '1 day'",
+        ),
+        write(
             "note_addresses",
             &format!(", '{addresses}'"),
             Changes::Columns,
@@ -217,7 +223,8 @@ async fn fleet() -> Result<(Database, Session)> {
             "INSERT INTO images (region, image_id, client_sha, state, state_since)
              VALUES ('{REGION}', 'ami-2', 'new', 'WARMING', now() - interval '1 hour');
              UPDATE slots SET status = 'DYING', user_id = 'nobody', session_id = '1'
-             WHERE instance_id = '{FREE}' AND status = 'WAITING'"
+             WHERE instance_id = '{FREE}' AND status = 'WAITING';
+             UPDATE regions SET drain_deadline_seconds = 60"
         ))
         .await?;
     Ok((database, session))
@@ -292,11 +299,8 @@ async fn every_write_of_a_pass_has_a_lock_timeout_and_is_tested_here() -> Result
 #[tokio::test]
 async fn write_skips_what_is_held_and_comes_again_when_it_is_free() -> Result<()> {
     let of_instance = |lock: &str| format!("SELECT FROM instances WHERE id = '{HELD}' FOR {lock}");
-    let of_slots = |lock: &str| {
-        format!(
-            "SELECT FROM slots WHERE instance_id = '{HELD}' AND status = 'ALLOCATED' FOR {lock}"
-        )
-    };
+    let of_slots =
+        |lock: &str| format!("SELECT FROM slots WHERE instance_id = '{HELD}' FOR {lock}");
     let holders = [
         (of_instance("KEY SHARE"), Holds::Key),
         (of_instance("SHARE"), Holds::Columns),
@@ -366,7 +370,8 @@ async fn open_call_of_an_agent_or_an_assign_makes_its_own_instance_busy_only() -
         let regions = json!([REGION]);
         format!("assign_slot('{user}', '1', '{regions}', '{SHA}', 3, '{ENVIRONMENT}', false)")
     };
-    let all = "'hasura_session' = ANY (p.proargnames) OR p.proname = 'assign_slot'";
+    let all = "'hasura_session' = ANY (p.proargnames)
+        OR p.proname IN ('assign_slot', 'end_own_session')";
     let all = functions(&session, &format!("({all})")).await?;
     // Some are not in every release.
     let mut calls = vec![
@@ -378,6 +383,7 @@ async fn open_call_of_an_agent_or_an_assign_makes_its_own_instance_busy_only() -
         format!("leave_host('{HELD}', 'broken', '{claims}')"),
         assign("erin"),
         assign("alice"),
+        format!("end_own_session('connecting-{HELD}', '1')"),
         format!("own_instance('{HELD}', '{claims}')"),
     ];
     let name = |call: &String| call.split('(').next().unwrap_or_default().to_owned();
@@ -408,14 +414,16 @@ async fn open_call_of_an_agent_or_an_assign_makes_its_own_instance_busy_only() -
     Ok(())
 }
 
-/// The instance of which nobody holds anything, anew, with a slot that nobody has claimed.
+/// The instance of which nobody holds anything, anew, with a slot that nobody has claimed and a session.
 async fn add_free_instance(session: &Session) -> Result<()> {
-    session.host(FREE, 1).await?;
+    session.host(FREE, 2).await?;
     session
         .run(&format!(
-            "UPDATE slots SET status = 'ALLOCATED', user_id = 'bob', session_id = '1',
+            "UPDATE slots SET status = 'ALLOCATED', user_id = 'bob', session_id = id::text,
                  allocated_at = now() - interval '1 day'
-             WHERE instance_id = '{FREE}'"
+             WHERE instance_id = '{FREE}';
+             UPDATE slots SET status = 'CONNECTING'
+             WHERE id = (SELECT min(id::text)::uuid FROM slots WHERE instance_id = '{FREE}')"
         ))
         .await
 }
@@ -453,7 +461,7 @@ async fn write_that_would_wait_changes_nothing_and_is_busy() -> Result<()> {
         }
         let ids = match (write.function(), write.changes) {
             ("move_image", _) => vec!["ami-2"],
-            ("release_unclaimed" | "note_forecast", _) => vec![REGION],
+            ("release_unclaimed" | "mark_ends" | "note_forecast", _) => vec![REGION],
             (_, Changes::Nothing) => vec![HELD, NEW],
             _ => vec![HELD, FREE],
         };

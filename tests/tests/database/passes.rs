@@ -297,7 +297,7 @@ async fn instances_are_terminated_when_empty_lost_or_gone() -> Result<()> {
     assert_eq!(terminate("i-6", "GONE").await?, "i-6=UNKNOWN");
     let error = terminate("i-3", "BORED").await.unwrap_err();
     assert!(
-        format!("{error:#?}").contains("EMPTY, LOST, MISSING or GONE"),
+        format!("{error:#?}").contains("EMPTY, DEADLINE, LOST, MISSING or GONE"),
         "{error:#?}"
     );
     Ok(())

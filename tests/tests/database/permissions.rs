@@ -158,6 +158,8 @@ async fn agent_can_call_and_change_nothing_else() -> Result<()> {
         "{ images { image_id } }",
         "{ app_versions { version } }",
         r#"mutation { revoke_agent(args: {instance_id: "i-2"}) { outcome } }"#,
+        r#"mutation { end_session(args: {user_id: "alice", session_id: "1"}) { outcome } }"#,
+        r#"mutation { end_own_session(args: {user_id: "alice", session_id: "1"}) { outcome } }"#,
         r#"mutation { renew_tokens(args: {region: "us-east-1", version: 99, tokens: []})
             { outcome } }"#,
         "{ slots_aggregate { aggregate { count } } }",

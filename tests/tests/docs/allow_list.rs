@@ -9,9 +9,12 @@ use local_stack::project;
 const FILE: &str = "hasura/metadata/query_collections.yaml";
 
 /// Each collection, and the folder of its documents.
-const COLLECTIONS: [(&str, &str); 2] = [
+const COLLECTIONS: [(&str, &str); 4] = [
     ("functions", "adapters/hasura/graphql"),
     ("host_agents", "local/host-agent/src/graphql"),
+    // What agents of earlier releases send.
+    ("earlier_host_agents", "hasura/earlier_agents"),
+    ("operators", "hasura/operators"),
 ];
 
 /// In the format of Hasura's command line.

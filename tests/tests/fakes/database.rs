@@ -1,6 +1,7 @@
 //! PostgreSQL and its fake.
 
 mod bounds;
+mod endings;
 mod flaws;
 mod histories;
 mod leaves;

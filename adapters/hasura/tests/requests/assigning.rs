@@ -50,7 +50,14 @@ async fn refusal_has_the_reason_that_the_database_names() {
         AssignRefusal::CommitHashMismatch,
     ] {
         let outcome = outcome_of(refused(reason.name())).await.unwrap();
-        assert_eq!(outcome, AssignOutcome::Refused { reason, app: None });
+        assert_eq!(
+            outcome,
+            AssignOutcome::Refused {
+                reason,
+                app: None,
+                held: vec![]
+            }
+        );
     }
     for estimate_seconds in [None, Some(40)] {
         let reason = AssignRefusal::NoInstanceAvailable(InLine {
@@ -61,7 +68,14 @@ async fn refusal_has_the_reason_that_the_database_names() {
         let row = with(in_line(), "estimate_seconds", estimate_seconds);
         assert_eq!(row["outcome"], reason.name());
         let outcome = outcome_of(row).await.unwrap();
-        assert_eq!(outcome, AssignOutcome::Refused { reason, app: None });
+        assert_eq!(
+            outcome,
+            AssignOutcome::Refused {
+                reason,
+                app: None,
+                held: vec![]
+            }
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hasura_adapter::{HasuraAssigner, HasuraClient, HasuraDatabase, HasuraSettings};
-use shared::assign::{AssignRequest, ClientBuild, SessionId, UserId};
+use shared::assign::{AssignRequest, ClientBuild, SessionId, SessionLimits, UserId};
 use shared::settings::Columns;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -142,5 +142,6 @@ pub(crate) fn request() -> AssignRequest {
         session: SessionId::parse("session").unwrap(),
         regions: vec!["us-east-1".into()],
         client: ClientBuild::CurrentImage,
+        limits: SessionLimits::default(),
     }
 }

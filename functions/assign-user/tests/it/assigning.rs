@@ -84,6 +84,76 @@ async fn refusal_is_a_503_with_its_name() {
 }
 
 #[tokio::test]
+async fn limits_of_a_session_are_passed_on() {
+    let world = World::new().await;
+    let request = Request::good()
+        .field("max_session_seconds", 3600)
+        .field("max_idle_seconds", 600);
+    assert_eq!(world.send(&request).await.status, 200);
+    let sent = &world.hasura.requests()[0].variables;
+    assert_eq!(sent["max_session_seconds"], 3600);
+    assert_eq!(sent["max_idle_seconds"], 600);
+}
+
+#[tokio::test]
+async fn user_with_too_many_slots_is_told_which_sessions_hold_them() {
+    let world = World::new().await;
+    let held = json!([{"session_id": "17", "region": "us-west-2"}]);
+    world.hasura.then(Reply::row(&json!({
+        "outcome": "USER_ALREADY_ACTIVE", "held": held,
+    })));
+    let answer = world.send(&Request::good()).await;
+    answer.is(503, "USER_ALREADY_ACTIVE");
+    assert_eq!(answer.body["sessions"], held);
+}
+
+fn end(path: &'static str) -> Request {
+    let mut request = Request::good();
+    (request.method, request.path) = ("DELETE", path);
+    request.body = String::new();
+    request
+}
+
+#[tokio::test]
+async fn user_ends_an_own_session() {
+    let world = World::new().await;
+    for (outcome, state) in [("ENDED", "ended"), ("ENDING", "ending")] {
+        world.hasura.then(Reply::ended(outcome));
+        let answer = world.send(&end("/mandelbox/assign/a%2Fb%20%C3%A9/")).await;
+        assert_eq!(answer.status, 200);
+        let expected = json!({"session_id": "a/b é", "state": state, "error": ""});
+        assert_eq!(answer.body, expected);
+    }
+    for request in world.hasura.requests() {
+        let expected = json!({"user_id": "auth0|ada", "session_id": "a/b é"});
+        assert_eq!(request.variables, expected);
+    }
+}
+
+#[tokio::test]
+async fn unknown_session_is_not_found() {
+    let world = World::new().await;
+    world.hasura.then(Reply::ended("UNKNOWN"));
+    let answer = world.send(&end("/mandelbox/assign/17")).await;
+    answer.is(404, "NOT_FOUND").says("no such session");
+    let anonymous = end("/mandelbox/assign/17").without_header("authorization");
+    world.send(&anonymous).await.is(401, "UNAUTHORIZED");
+    for path in ["/mandelbox/assign/%00", "/mandelbox/assign/%ff"] {
+        world
+            .send(&end(path))
+            .await
+            .is(400, "BAD_REQUEST")
+            .says("session");
+    }
+    world.hasura.then(Reply::ended("OTHER"));
+    world
+        .send(&end("/mandelbox/assign/17"))
+        .await
+        .is(503, "SERVICE_UNAVAILABLE");
+    assert_eq!(world.hasura.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn region_without_an_image_is_a_fault_of_the_service() {
     let world = World::new().await;
     world.hasura.then(Reply::refused("NO_IMAGE_SERVED"));

@@ -10,7 +10,8 @@ async fn unknown_path_is_not_found() {
     let world = World::new().await;
     for path in [
         "/mandelbox",
-        "/mandelbox/assign/x",
+        "/mandelbox/assign/x/y",
+        "/mandelbox/assignx",
         "/status",
         "//",
         "/MANDELBOX/ASSIGN",
@@ -34,6 +35,14 @@ async fn other_method_is_rejected_with_the_allowed_ones() {
         answer.is(405, "METHOD_NOT_ALLOWED");
         assert_eq!(answer.headers["allow"], "POST, OPTIONS");
     }
+    for method in ["GET", "POST", "PUT", "delete"] {
+        let mut request = Request::good();
+        request.path = "/mandelbox/assign/17";
+        request.method = method;
+        let answer = world.send(&request).await;
+        answer.is(405, "METHOD_NOT_ALLOWED");
+        assert_eq!(answer.headers["allow"], "DELETE, OPTIONS");
+    }
 }
 
 #[tokio::test]
@@ -52,7 +61,12 @@ async fn oversized_body_is_rejected_before_any_request() {
 #[tokio::test]
 async fn invalid_body_is_rejected_with_its_field() {
     let world = World::new().await;
-    let fields: [(&str, Value); 15] = [
+    let fields: [(&str, Value); 20] = [
+        ("max_session_seconds", json!(0)),
+        ("max_session_seconds", json!(31_536_001)),
+        ("max_session_seconds", json!("60")),
+        ("max_idle_seconds", json!(1.5)),
+        ("max_idle_seconds", json!(-60)),
         ("regions", Value::Null),
         ("regions", json!([])),
         ("regions", json!("us-east-1")),
@@ -119,7 +133,10 @@ async fn preflight_needs_no_token() {
     assert_eq!(answer.status, 204);
     assert_eq!(answer.body, Value::Null);
     assert_eq!(answer.headers["access-control-allow-origin"], "*");
-    assert_eq!(answer.headers["access-control-allow-methods"], "POST");
+    assert_eq!(
+        answer.headers["access-control-allow-methods"],
+        "POST, DELETE"
+    );
     assert_eq!(
         answer.headers["access-control-allow-headers"],
         "authorization, content-type"

@@ -15,7 +15,9 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use shared::assign::{AssignOutcome, AssignRequest, Assigner, Assignment};
+use shared::assign::{
+    AssignOutcome, AssignRequest, Assigner, Assignment, SessionEnd, SessionId, UserId,
+};
 use shared::db::DbError;
 use startup::SystemClock;
 use startup::config::Stage;
@@ -43,6 +45,13 @@ impl Assigner for EverFree {
             nearest: None,
             waited: SignedDuration::ZERO,
         }))
+    }
+
+    async fn end_session(&self, user: &UserId, session: &SessionId) -> Result<SessionEnd, DbError> {
+        for text in [user.as_str(), session.as_str()] {
+            assert!(!text.is_empty() && !text.contains('\0'), "{text:?}");
+        }
+        Ok(SessionEnd::Ended)
     }
 }
 

@@ -36,12 +36,16 @@ pub(crate) struct Host {
     /// How many requests to leave are held.
     pub(crate) leaves_held: u32,
     pub(crate) left_because: Option<String>,
+    /// What the last heartbeat said of the activity of users.
+    pub(crate) idle_seconds: Value,
 }
 
 pub(crate) struct Slot {
     pub(crate) id: String,
     pub(crate) status: &'static str,
     pub(crate) user: Option<(&'static str, &'static str)>,
+    /// The time until the session is to end.
+    pub(crate) seconds_left: Option<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -68,6 +72,7 @@ impl FakeHasura {
             next_slot: 0,
             leaves_held: 0,
             left_because: None,
+            idle_seconds: Value::Null,
         };
         let fake = Self(Arc::new(Shared {
             state: Mutex::new(host),
@@ -114,6 +119,7 @@ impl Host {
             id,
             status: "WAITING",
             user: None,
+            seconds_left: None,
         });
     }
 
@@ -204,7 +210,8 @@ impl Host {
             .map(|slot| {
                 json!({"id": slot.id, "status": slot.status,
                        "user_id": slot.user.map(|user| user.0),
-                       "session_id": slot.user.map(|user| user.1)})
+                       "session_id": slot.user.map(|user| user.1),
+                       "seconds_left": slot.seconds_left})
             })
             .collect();
         match self.status {
@@ -244,7 +251,10 @@ async fn answer(
     );
     let (field, outcome) = match operation.as_str() {
         "RegisterHost" => ("register_host", host.register()),
-        "Heartbeat" => ("heartbeat", host.heartbeat()),
+        "Heartbeat" => {
+            host.idle_seconds = variables["idle_seconds"].clone();
+            ("heartbeat", host.heartbeat())
+        }
         "LeaveHost" => ("leave_host", host.leave(&variables)),
         "ClaimSlot" => ("claim_slot", host.claim(&variables)),
         "ReportSlot" => ("report_slot", host.report(&variables)),
@@ -255,7 +265,14 @@ async fn answer(
         "own_instance" => host.row(),
         _ => {
             let next = host.next_token.clone().filter(|next| *next != token);
-            json!([{"outcome": outcome, "status": host.status, "token": next}])
+            let ends = host.slots.iter().filter(|slot| slot.seconds_left.is_some());
+            let ends = ends.map(|slot| {
+                json!({"slot_id": slot.id, "session_id": slot.user.map(|user| user.1),
+                       "end_cause": "USER", "end_by": "2026-11-29T15:20:00Z",
+                       "seconds_left": slot.seconds_left})
+            });
+            let ends: Vec<_> = ends.collect();
+            json!([{"outcome": outcome, "status": host.status, "token": next, "ends": ends}])
         }
     };
     host.log.push((operation, outcome.to_owned()));

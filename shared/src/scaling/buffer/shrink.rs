@@ -11,14 +11,16 @@ use crate::scaling::reason::Reason;
 use crate::scaling::rows::{Row, Rows};
 use crate::scaling::snapshot::Snapshot;
 
-/// Drains only empty instances, and none that the plan ends already.
+/// Drains only empty instances but for those on retired images, and none that the plan ends already.
 pub(in crate::scaling) fn shrink(snapshot: &Snapshot, rows: &Rows<'_>, plan: &mut Plan) {
-    drain_retired(rows, plan);
+    drain_retired(snapshot, rows, plan);
     drain_surplus(snapshot, rows, plan);
 }
 
-/// Drains instances of retired and failed images as they become empty.
-fn drain_retired(rows: &Rows<'_>, plan: &mut Plan) {
+/// Drains instances of retired and failed images as they become empty. Where drains have a deadline, at
+/// once: it ends their sessions. They get no users in any case.
+fn drain_retired(snapshot: &Snapshot, rows: &Rows<'_>, plan: &mut Plan) {
+    let has_deadline = snapshot.settings.endings.drain_deadline.is_some();
     for row in rows.iter() {
         let state = row.image_state();
         let instance = row.instance;
@@ -32,7 +34,7 @@ fn drain_retired(rows: &Rows<'_>, plan: &mut Plan) {
         if state.is_none() {
             // That the image has no row does not mean that it is retired.
             plan.alert(Some(&instance.id), Reason::ImageUnknown { image });
-        } else if instance.is_empty() {
+        } else if instance.is_empty() || has_deadline {
             plan.drain(row, DrainCause::Image, Reason::ImageNotServed { image });
         } else {
             let reason = Reason::OccupiedOnOldImage {

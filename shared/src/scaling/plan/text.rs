@@ -18,6 +18,9 @@ impl fmt::Display for Action {
             Self::TerminateOrphan { orphan } => write!(f, "terminate orphan {}", orphan.id),
             Self::Remove { instance } => write!(f, "remove the row of {instance}"),
             Self::ReleaseUnclaimed { slots } => write!(f, "release {slots} unclaimed"),
+            Self::MarkEnds { sessions } => {
+                write!(f, "tell agents of {sessions} ends")
+            }
             Self::Launch { image, options, .. } => {
                 write!(f, "launch from {image}: ")?;
                 for (place, LaunchOption { choice, count }) in options.iter().enumerate() {

@@ -32,6 +32,8 @@ impl Reason {
             | Self::Interrupted { .. }
             | Self::RebalanceAdvised { .. }
             | Self::MakesRoom { .. }
+            | Self::MaxAgeReached { .. }
+            | Self::OldNotReplacedYet { .. }
             | Self::NotReplacedYet { .. }
             | Self::OccupiedOnOldImage { .. }
             | Self::LeftByAgent { .. }
@@ -40,6 +42,7 @@ impl Reason {
             | Self::SuspectKept { .. }
             | Self::DrainingOccupied { .. } => Topic::Drain,
             Self::DrainedAndStillThere { .. }
+            | Self::DrainDeadline { .. }
             | Self::NeverCameUp { .. }
             | Self::Lost { .. }
             | Self::AgentRevoked { .. }
@@ -58,7 +61,7 @@ impl Reason {
             | Self::KeyRotates
             | Self::TokenNotTaken { .. }
             | Self::RenewalsLeft { .. } => Topic::Token,
-            Self::NotClaimed => Topic::Slots,
+            Self::NotClaimed | Self::LimitComes | Self::SessionsNotEnded { .. } => Topic::Slots,
             Self::FirstImage
             | Self::Warm { .. }
             | Self::WayBack
@@ -162,6 +165,8 @@ impl Reason {
             Self::NotReplacedYet { .. } => {
                 "kept until it is replaced: EC2 may reclaim it soon".to_owned()
             }
+            Self::MaxAgeReached { .. } => "it has reached its greatest age".to_owned(),
+            Self::OldNotReplacedYet { .. } => "kept until it is replaced: too old".to_owned(),
             Self::LeftByAgent { says, .. } => format!("its agent took it out of service: {says}"),
             Self::LeaveHeld { says } => format!("kept, though its agent wants to leave: {says}"),
             Self::SessionsEndQuickly {
@@ -176,6 +181,7 @@ impl Reason {
             Self::MakesRoom { .. } => "makes room for a more important image".to_owned(),
             Self::DrainingOccupied { .. } => "kept while draining".to_owned(),
             Self::DrainedAndStillThere { .. } => "drained, but still running".to_owned(),
+            Self::DrainDeadline { .. } => "its drain's deadline is over".to_owned(),
             Self::NeverCameUp { .. } => "not ACTIVE in time".to_owned(),
             Self::Lost { .. } => "lost: no heartbeat".to_owned(),
             Self::DownAtEc2 {
@@ -200,6 +206,9 @@ impl Reason {
                  heartbeats: are the functions in the right AWS account?"
                 .to_owned(),
             Self::NotClaimed => "nobody connected in time".to_owned(),
+            Self::SessionsNotEnded { sessions, .. } => {
+                format!("{sessions} sessions not ended by their agents")
+            }
             Self::AddressOfEc2 { .. } => "EC2 gave it another".to_owned(),
             Self::NoPublicAddress { instances, .. } => {
                 format!("no public address: {instances} instances cannot register")

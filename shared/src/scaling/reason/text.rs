@@ -338,6 +338,16 @@ impl fmt::Display for Reason {
                  counted as free; {} on it",
                 users(*occupied)
             ),
+            Self::MaxAgeReached { seconds, occupied } => write!(
+                f,
+                "{seconds} s old (max_age_seconds), and replaced; {} on it",
+                users(*occupied)
+            ),
+            Self::OldNotReplacedYet { occupied } => write!(
+                f,
+                "too old (max_age_seconds): kept until it is replaced, not counted as free; {} on it",
+                users(*occupied)
+            ),
             Self::OccupiedOnOldImage { occupied } => {
                 write!(
                     f,
@@ -412,6 +422,12 @@ impl fmt::Display for Reason {
             Self::DrainedAndStillThere { seconds } => {
                 write!(f, "draining and empty, but still running after {seconds} s")
             }
+            Self::DrainDeadline { seconds, occupied } => write!(
+                f,
+                "draining for {seconds} s (drain_deadline_seconds), and its agent has not ended its \
+                 sessions: terminated with {}",
+                users(*occupied)
+            ),
             Self::NeverCameUp { seconds } => {
                 write!(f, "not ACTIVE {seconds} s after its launch (boot_seconds)")
             }
@@ -527,6 +543,16 @@ impl fmt::Display for Reason {
                 )
             }
             Self::NotClaimed => f.write_str("allocated, but nobody connected within claim_seconds"),
+            Self::LimitComes => f.write_str("a limit of the session or a drain's deadline comes"),
+            Self::SessionsNotEnded {
+                sessions,
+                instances,
+                first,
+            } => write!(
+                f,
+                "sessions that agents have not ended in time: {sessions}, on {instances} instances, \
+                 {first} among them. Are the agents of a version that ends sessions?"
+            ),
         }
     }
 }

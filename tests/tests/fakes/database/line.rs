@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use local_stack::random::Random;
-use shared::assign::{AssignRequest, ClientBuild, SessionId, UserId};
+use shared::assign::{AssignRequest, ClientBuild, SessionId, SessionLimits, UserId};
 use shared::db::Fence;
 use shared::ids::{ClientSha, InstanceId, RegionName};
 use shared::model::{ExpectedSlots, Forecast, ImageState, NewInstance, Outlook};
@@ -193,6 +193,7 @@ impl Rush {
             session: SessionId::parse(&self.random.below(2).to_string()).unwrap(),
             regions,
             client,
+            limits: SessionLimits::default(),
         };
         self.asked.push_back(request.clone());
         if self.asked.len() > USERS {

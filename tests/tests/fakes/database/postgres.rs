@@ -4,7 +4,7 @@
 mod rows;
 
 use hasura_adapter::{HasuraAssigner, HasuraDatabase};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use scaling_tests::database::{Database as Copy, Session};
 use scaling_tests::graphql::Engine;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use shared::assign::Assigner;
 use shared::function_token::FunctionRole;
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ImageState, InstanceStatus};
-use shared::settings::AddressSource;
+use shared::settings::{AddressSource, Endings};
 use testing::Database;
 use testing::{AgentAnswer, AgentClaims, AgentOutcome, SlotStatus, Tables, image};
 
@@ -134,22 +134,26 @@ impl PostgresSide {
         arguments: &str,
         claims: impl Into<AgentClaims>,
     ) -> AgentAnswer {
-        #[derive(Deserialize)]
-        struct Row {
-            instance_id: Option<InstanceId>,
-            outcome: AgentOutcome,
-            status: Option<InstanceStatus>,
-            token: Option<String>,
-        }
         let claims = session_of(&claims.into());
         let call = format!("SELECT * FROM {function}({arguments}, '{claims}')");
-        let row: Row = serde_json::from_value(self.session.row(&call).await.unwrap()).unwrap();
-        AgentAnswer {
-            instance_id: row.instance_id,
-            outcome: row.outcome,
-            status: row.status,
-            token: row.token,
-        }
+        answer_of(self.session.row(&call).await.unwrap())
+    }
+}
+
+fn answer_of(row: Value) -> AgentAnswer {
+    #[derive(Deserialize)]
+    struct Row {
+        instance_id: Option<InstanceId>,
+        outcome: AgentOutcome,
+        status: Option<InstanceStatus>,
+        token: Option<String>,
+    }
+    let row: Row = serde_json::from_value(row).unwrap();
+    AgentAnswer {
+        instance_id: row.instance_id,
+        outcome: row.outcome,
+        status: row.status,
+        token: row.token,
     }
 }
 
@@ -257,6 +261,66 @@ impl Side for PostgresSide {
         self.run(format!(
             "UPDATE images SET state = '{}' WHERE region = '{region}' AND image_id = '{image}'",
             word(state)
+        ))
+        .await;
+    }
+
+    async fn beat_idle(
+        &self,
+        id: &InstanceId,
+        launch: &LaunchId,
+        slot: &str,
+        seconds: u32,
+    ) -> AgentAnswer {
+        let session = session_of(&launch.into());
+        let idle = json!({slot: seconds});
+        let call = format!("SELECT * FROM heartbeat('{id}', '{session}', '{idle}')");
+        answer_of(self.session.row(&call).await.unwrap())
+    }
+
+    async fn ends(&self, id: &InstanceId, launch: &LaunchId) -> Vec<(String, String, Timestamp)> {
+        #[derive(Deserialize)]
+        struct End {
+            slot_id: String,
+            end_cause: String,
+            end_by: Timestamp,
+        }
+        let session = session_of(&launch.into());
+        let call = format!("SELECT ends FROM heartbeat('{id}', '{session}')");
+        let row = self.session.row(&call).await.unwrap();
+        let ends: Vec<End> = serde_json::from_value(row["ends"].clone()).unwrap();
+        let ends = ends.into_iter();
+        ends.map(|end| (end.slot_id, end.end_cause, end.end_by))
+            .collect()
+    }
+
+    async fn end_by_operator(&self, user: &str, session: &str) -> String {
+        let call = format!("end_session('{user}', '{session}')");
+        self.session.outcome(&call).await.unwrap()
+    }
+
+    async fn set_endings(&self, region: &RegionName, endings: Endings) {
+        let seconds = |limit: Option<SignedDuration>| match limit {
+            Some(limit) => limit.as_secs().to_string(),
+            None => "NULL".to_owned(),
+        };
+        self.run(format!(
+            "UPDATE regions SET max_session_seconds = {}, max_idle_seconds = {},
+                 end_warning_seconds = {}, drain_deadline_seconds = {}, max_age_seconds = {}
+             WHERE name = '{region}'",
+            seconds(endings.max_session),
+            seconds(endings.max_idle),
+            endings.warning.as_secs(),
+            seconds(endings.drain_deadline),
+            seconds(endings.max_age),
+        ))
+        .await;
+    }
+
+    async fn drain_by_hand(&self, id: &InstanceId) {
+        self.run(format!(
+            "UPDATE instances SET status = 'DRAINING'
+             WHERE id = '{id}' AND status IN ('PRE_CONNECTION', 'ACTIVE')"
         ))
         .await;
     }

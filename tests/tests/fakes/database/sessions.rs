@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use local_stack::random::Random;
-use shared::assign::{AssignRequest, ClientBuild, SessionId, UserId};
+use shared::assign::{AssignRequest, ClientBuild, SessionId, SessionLimits, UserId};
 use shared::db::Fence;
 use shared::ids::InstanceId;
 use shared::model::NewInstance;
@@ -66,6 +66,7 @@ fn asks(user: &str, session: &str) -> AssignRequest {
         session: SessionId::parse(session).unwrap(),
         regions: vec![REGIONS[0].into()],
         client: ClientBuild::CurrentImage,
+        limits: SessionLimits::default(),
     }
 }
 

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use shared::assign::Assigner;
+use shared::assign::{Assigner, SessionId, UserId};
 use shared::db::DbError;
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
-use shared::model::ImageState;
-use shared::settings::{AddressSource, RegionSettings, Timeouts};
+use shared::model::{DrainCause, ImageState, InstanceStatus};
+use shared::settings::{AddressSource, Endings, RegionSettings, Timeouts};
 use testing::Database;
 use testing::{
-    AgentAnswer, AgentClaims, FakeAssigner, FakeClock, FakeDatabase, SlotStatus, Tables, image,
-    settings,
+    AgentAnswer, AgentClaims, AgentOutcome, EndCause, FakeAssigner, FakeClock, FakeDatabase,
+    SlotStatus, Tables, image, settings,
 };
 
 use super::steps::{Action, IMAGES, REGIONS, Set, Step, launch_of};
@@ -58,6 +58,18 @@ pub(crate) trait Side {
     async fn set_region(&self, region: &RegionName, set: Set);
     async fn set_image(&self, region: &RegionName, image: &ImageId, state: ImageState);
     /// All rows. The regions' settings are compared in the observations.
+    async fn beat_idle(
+        &self,
+        id: &InstanceId,
+        launch: &LaunchId,
+        slot: &str,
+        seconds: u32,
+    ) -> AgentAnswer;
+    /// The slots whose sessions the agent has to end, with cause and time.
+    async fn ends(&self, id: &InstanceId, launch: &LaunchId) -> Vec<(String, String, Timestamp)>;
+    async fn end_by_operator(&self, user: &str, session: &str) -> String;
+    async fn set_endings(&self, region: &RegionName, endings: Endings);
+    async fn drain_by_hand(&self, id: &InstanceId);
     async fn rows(&self) -> Tables;
 }
 
@@ -82,6 +94,32 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
         }
         Action::NoteAddresses(fence, addresses) => {
             to_text(database.note_addresses(fence, addresses).await)
+        }
+        Action::MarkEnds(fence) => to_text(database.mark_ends(fence).await),
+        Action::Idle(id, launch, slot, seconds) => {
+            format!("{:?}", side.beat_idle(id, launch, slot, *seconds).await)
+        }
+        Action::Ends(id, launch) => format!("{:?}", side.ends(id, launch).await),
+        Action::End {
+            user,
+            session,
+            by_operator: true,
+        } => side.end_by_operator(user, session).await,
+        Action::End { user, session, .. } => {
+            let user = UserId::parse(user).unwrap();
+            let session = SessionId::parse(session).unwrap();
+            match side.assigner().end_session(&user, &session).await {
+                Ok(end) => format!("{end:?}").to_uppercase(),
+                Err(error) => format!("{error:?}"),
+            }
+        }
+        Action::SetEndings(region, endings) => {
+            side.set_endings(region, *endings).await;
+            String::new()
+        }
+        Action::DrainByHand(id) => {
+            side.drain_by_hand(id).await;
+            String::new()
         }
         Action::Release(fence) => to_text(database.release_unclaimed(fence).await),
         Action::MoveImage(fence, image, from, to) => to_text(
@@ -252,11 +290,18 @@ impl Side for FakeSide {
     }
 
     async fn own(&self, id: &InstanceId, launch: &LaunchId) -> Option<Value> {
+        let now = self.now();
         let tables = &mut self.fake.rows().tables;
-        let (status, slots) = tables.own_instance(id, launch, self.now())?;
+        let (status, slots) = tables.own_instance(id, launch, now)?;
         let slots = slots.iter().map(|(id, slot)| {
             let (user, session) = slot.user.clone().unzip();
-            json!({"id": id, "status": slot.status, "user_id": user, "session_id": session})
+            let (cause, by) = slot.end.unzip();
+            let left = by.map(|by| {
+                let left = by.duration_since(now).as_millis();
+                u64::try_from(left).unwrap_or(0).div_ceil(1000)
+            });
+            json!({"id": id, "status": slot.status, "user_id": user, "session_id": session,
+                "end_cause": cause, "end_by": by, "seconds_left": left})
         });
         Some(json!({"status": status, "slots": slots.collect::<Vec<_>>()}))
     }
@@ -301,6 +346,53 @@ impl Side for FakeSide {
             tables.make_current(region, image, now);
         } else {
             tables.set_image_state(&(region.clone(), image.clone()), state, now);
+        }
+    }
+
+    async fn beat_idle(
+        &self,
+        id: &InstanceId,
+        launch: &LaunchId,
+        slot: &str,
+        seconds: u32,
+    ) -> AgentAnswer {
+        let tables = &mut self.fake.rows().tables;
+        let idle = BTreeMap::from([(slot.to_owned(), seconds)]);
+        tables.heartbeat_with(id, launch, &idle, self.now())
+    }
+
+    async fn ends(&self, id: &InstanceId, launch: &LaunchId) -> Vec<(String, String, Timestamp)> {
+        let tables = &mut self.fake.rows().tables;
+        if tables.heartbeat(id, launch, self.now()).outcome != AgentOutcome::Ok {
+            return vec![];
+        }
+        let ends = tables.ends_of(id).into_iter();
+        ends.map(|(slot, (cause, by))| {
+            let cause = serde_json::to_value(cause).unwrap();
+            (slot, cause.as_str().unwrap().to_owned(), by)
+        })
+        .collect()
+    }
+
+    async fn end_by_operator(&self, user: &str, session: &str) -> String {
+        let tables = &mut self.fake.rows().tables;
+        let end = tables.end_session(user, session, EndCause::Operator, self.now());
+        format!("{end:?}").to_uppercase()
+    }
+
+    async fn set_endings(&self, region: &RegionName, endings: Endings) {
+        let tables = &mut self.fake.rows().tables;
+        tables.settings_mut(region).unwrap().endings = endings;
+    }
+
+    async fn drain_by_hand(&self, id: &InstanceId) {
+        let now = self.now();
+        let tables = &mut self.fake.rows().tables;
+        let row = tables.instances.get_mut(id);
+        if let Some(row) = row.filter(|row| row.status.is_in_service()) {
+            row.status = InstanceStatus::Draining;
+            row.draining_since = Some(now);
+            row.drain_cause = Some(DrainCause::Operator);
         }
     }
 

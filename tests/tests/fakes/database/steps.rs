@@ -7,6 +7,7 @@ use shared::db::Fence;
 use shared::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::TerminateIf;
 use shared::model::{DrainCause, ImageState, InstanceAddresses, NewInstance, Outlook, SpotNotice};
+use shared::settings::Endings;
 use testing::{AgentClaims, SlotStatus};
 
 pub(crate) const REGIONS: [&str; 2] = ["eu-west-1", "us-east-1"];
@@ -44,6 +45,21 @@ pub(crate) enum Action {
     Assign(AssignRequest),
     Register(InstanceId, LaunchId),
     Heartbeat(InstanceId, LaunchId),
+    /// A heartbeat that says for how many seconds the user of a slot has been idle.
+    Idle(InstanceId, LaunchId, String, u32),
+    /// What the instance's agent has to end, as its heartbeat tells it.
+    Ends(InstanceId, LaunchId),
+    /// A pass writes the ends of sessions.
+    MarkEnds(Fence),
+    /// A user ends a session, or an operator does.
+    End {
+        user: String,
+        session: String,
+        by_operator: bool,
+    },
+    /// An operator sets limits, drains an instance, or changes its cause to another.
+    SetEndings(RegionName, Endings),
+    DrainByHand(InstanceId),
     /// Heartbeats of several instances, each of its own launch.
     Beats(Vec<InstanceId>),
     /// A pass renews tokens.

@@ -45,6 +45,11 @@ impl Reply {
         Self::Status(200, json!({"data": {"assign_slot": [row]}}).to_string())
     }
 
+    pub fn ended(outcome: &str) -> Self {
+        let body = json!({"data": {"end_own_session": [{"outcome": outcome}]}});
+        Self::Status(200, body.to_string())
+    }
+
     pub fn assigned(region: &str) -> Self {
         Self::row(&json!({
             "outcome": "ASSIGNED", "slot_id": SLOT, "ip_addr": "198.51.100.7", "region": region,

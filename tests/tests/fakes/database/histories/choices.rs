@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::SignedDuration;
-use shared::assign::{AssignRequest, ClientBuild, SessionId, UserId};
+use shared::assign::{AssignRequest, ClientBuild, SessionId, SessionLimits, UserId};
 use shared::db::Fence;
 use shared::ids::{InstanceId, LaunchId, RegionName};
 use shared::model::TerminateIf;
@@ -214,6 +214,7 @@ impl Generator {
             session: SessionId::parse(&session).unwrap(),
             regions,
             client,
+            limits: SessionLimits::default(),
         }
     }
 

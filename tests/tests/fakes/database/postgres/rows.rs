@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde::Deserialize;
-use shared::assign::AppVersion;
+use shared::assign::{AppVersion, SessionLimits};
 use shared::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId, RegionName, TokenId};
 use shared::model::{DrainCause, ImageState, InstanceStatus, SpotNotice};
 use testing::{
-    FenceRow, Heartbeat, InstanceRow, LineForecast, SlotRow, SlotStatus, Tables, TokenRow,
-    WaitingUser,
+    EndCause, FenceRow, Heartbeat, InstanceRow, LineForecast, SlotRow, SlotStatus, Tables,
+    TokenRow, WaitingUser,
 };
 
 /// The rows of all tables, as JSON.
@@ -62,7 +62,9 @@ columns! {
         created_at: Timestamp, waited_seconds: f64, user_id: Option<String>,
         session_id: Option<String>, status: SlotStatus, allocated_at: Option<Timestamp>,
         first_allocated_at: Option<Timestamp>, claimed_at: Option<Timestamp>,
-        free_from: Option<Timestamp>,
+        free_from: Option<Timestamp>, end_cause: Option<EndCause>, end_by: Option<Timestamp>,
+        max_session_seconds: Option<u32>, max_idle_seconds: Option<u32>,
+        user_active_at: Option<Timestamp>,
     }
     AppVersionColumns { environment: String, version: String, client_sha: String }
     WaitingColumns {
@@ -105,6 +107,12 @@ impl Dump {
                 free_from: row.free_from,
                 replaced_at: replaces.then_some(row.created_at),
                 waited: waited.round(Unit::Microsecond).unwrap(),
+                end: row.end_cause.zip(row.end_by),
+                limits: SessionLimits {
+                    max_session_seconds: row.max_session_seconds,
+                    max_idle_seconds: row.max_idle_seconds,
+                },
+                user_active_at: row.user_active_at,
             };
             (row.id, slot)
         };
