@@ -8,7 +8,7 @@
 //! | the pass | [`pass`], then [`observe`], [`scaling`] (deciding), [`execute`], [`publish`] |
 //! | domain | [`ids`], [`model`], [`settings`], [`trigger`], [`assign`], [`report`], [`user_data`], [`agent_token`], [`function_token`], [`words`] |
 //! | ports for passes | [`db`] (PostgreSQL), [`host`] (EC2), [`lock`], [`store`] and [`service`] (DynamoDB), [`replicas`], [`alerts`], [`clock`] |
-//! | ports for reading | [`overview`] (PostgreSQL), [`history`] and [`sessions`] (DynamoDB) |
+//! | ports for reading | [`overview`] and [`usage`] (PostgreSQL), [`history`] and [`sessions`] (DynamoDB) |
 //! | checking a deployment | [`doctor`]: its ports, and what their facts mean |
 //!
 //! What implements a port is in `adapters/`; the fakes are in `testing/`.
@@ -39,5 +39,6 @@ pub mod sessions;
 pub mod settings;
 pub mod store;
 pub mod trigger;
+pub mod usage;
 pub mod user_data;
 pub mod words;

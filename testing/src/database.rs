@@ -3,6 +3,7 @@
 
 mod assigning;
 mod demand;
+mod history;
 mod host_agents;
 mod line;
 mod observing;
@@ -29,6 +30,7 @@ use shared::model::{
     TerminateIf,
 };
 
+pub use history::{InstanceEnd, InstanceRecord};
 pub use host_agents::{AgentAnswer, AgentClaims, AgentOutcome};
 pub use tables::{
     FailedSession, FenceRow, Heartbeat, InstanceRow, LineForecast, RegionRow, SessionEndsRow,
@@ -190,7 +192,7 @@ impl InstanceDatabase for FakeDatabase {
     }
 
     async fn remove(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
-        self.write("remove", |tables, _| tables.remove(fence, ids))
+        self.write("remove", |tables, now| tables.remove(fence, ids, now))
     }
 
     async fn note_missing(

@@ -29,6 +29,21 @@ impl Tables {
         environment: &str,
         now: Timestamp,
     ) -> AssignOutcome {
+        let held = self.held(request.user.as_str(), request.session.as_str());
+        let outcome = self.assign_or_refuse(request, user_limit, environment, now);
+        if let Some((id, slot)) = held {
+            self.record_session(&id, &slot, SlotStatus::Waiting, now);
+        }
+        outcome
+    }
+
+    fn assign_or_refuse(
+        &mut self,
+        request: &AssignRequest,
+        user_limit: u32,
+        environment: &str,
+        now: Timestamp,
+    ) -> AssignOutcome {
         let (user, session) = (request.user.as_str(), request.session.as_str());
         let nearest = self.enabled(request).first().copied().cloned();
         let held = self.held(user, session);

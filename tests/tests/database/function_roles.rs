@@ -143,6 +143,13 @@ fn operations() -> Vec<(&'static str, &'static str, &'static [FunctionRole], Val
         ),
         ("pass_writes", "ReleaseUnclaimed", RUN_PASSES, of(json!({}))),
         ("regions", "Regions", RUN_PASSES, json!({})),
+        (
+            "sessions",
+            "ListSessions",
+            &[Status],
+            json!({"from_at": "2026-01-01T00:00:00Z", "to_at": "2026-01-02T00:00:00Z",
+                "page_size": 10}),
+        ),
     ]
 }
 

@@ -12,6 +12,7 @@ mod doctor;
 mod drains;
 mod engine;
 mod function_roles;
+mod history;
 mod line;
 mod line_races;
 mod line_rush;
