@@ -23,8 +23,8 @@ pub use builders::{
 };
 pub use database::{
     AgentAnswer, AgentClaims, AgentOutcome, Database, FailedSession, FakeAssigner, FakeDatabase,
-    FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast, RegionRow, Rows, SessionEndsRow, SlotRow,
-    SlotStatus, Tables, TokenRow, WaitingUser,
+    FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast, RegionRow, Rows,
+    SessionEndsRow, SlotRow, SlotStatus, Tables, TokenRow, WaitingUser,
 };
 pub use host::{
     Addresses, Binding, Delays, FakeAddress, FakeHost, FakeHosts, FakeMachine, HostState, Machines,

@@ -53,12 +53,17 @@ fn session(row: Row) -> Result<SessionRecord, DbError> {
         .end_reason
         .map(|reason| rows::end_reason(&slot_id, &reason))
         .transpose()?;
-    let waited = row.waited_seconds.ok_or_else(|| missing("waited_seconds"))?;
+    let waited = row
+        .waited_seconds
+        .ok_or_else(|| missing("waited_seconds"))?;
     Ok(SessionRecord {
         user: row.user_id.ok_or_else(|| missing("user_id"))?,
         session: row.session_id.ok_or_else(|| missing("session_id"))?,
         region: row.region.ok_or_else(|| missing("region"))?.into(),
-        instance_id: row.instance_id.ok_or_else(|| missing("instance_id"))?.into(),
+        instance_id: row
+            .instance_id
+            .ok_or_else(|| missing("instance_id"))?
+            .into(),
         image_id: row.image_id.ok_or_else(|| missing("image_id"))?.into(),
         instance_type: row.instance_type,
         requested_at: row.requested_at.ok_or_else(|| missing("requested_at"))?,

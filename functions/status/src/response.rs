@@ -2,9 +2,9 @@
 
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK, LOCATION,
-    REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK,
+    LOCATION, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -187,7 +187,11 @@ pub(crate) fn as_page(
 
 /// The answer with a page of sessions, and the link to the next one if there may be more.
 pub(crate) fn as_csv(csv: String, next: Option<&str>) -> LambdaFunctionUrlResponse {
-    let response = text_response(StatusCode::OK, "text/csv; charset=utf-8; header=present", Some(csv));
+    let response = text_response(
+        StatusCode::OK,
+        "text/csv; charset=utf-8; header=present",
+        Some(csv),
+    );
     let mut response = with_common_headers(response, POLICY);
     let file = HeaderValue::from_static("attachment; filename=\"history.csv\"");
     response.headers.insert(CONTENT_DISPOSITION, file);

@@ -125,7 +125,10 @@ fn sessions(event: &HttpEvent) -> Result<SessionsOf, NoRoute> {
 /// A time, or a date: its beginning in UTC. An offset's plus that was not encoded has become a space.
 fn time(text: &str) -> Option<Timestamp> {
     let date = || {
-        let date: Date = text.parse().ok().filter(|_| text.len() == "2026-01-01".len())?;
+        let date: Date = text
+            .parse()
+            .ok()
+            .filter(|_| text.len() == "2026-01-01".len())?;
         Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
     };
     text.replace(' ', "+").parse().ok().or_else(date)
@@ -269,7 +272,10 @@ mod tests {
             ("from=2026-01-01", NoRoute::Time("to")),
             ("from=yesterday&to=2026-01-01", NoRoute::Time("from")),
             ("from=2026-01-01&to=2026-13-01", NoRoute::Time("to")),
-            ("from=2026-01-01&to=2026-01-01T10:00:00", NoRoute::Time("to")),
+            (
+                "from=2026-01-01&to=2026-01-01T10:00:00",
+                NoRoute::Time("to"),
+            ),
             ("from=%FF&to=2026-01-01", NoRoute::Time("from")),
             ("from=2026-01-02&to=2026-01-01", NoRoute::Order),
             ("from=2026-01-01&to=2026-01-01", NoRoute::Order),

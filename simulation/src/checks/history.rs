@@ -50,7 +50,9 @@ impl History {
         gone.sort();
         let expected: Vec<_> = self.instances.difference(&instances).cloned().collect();
         if gone != expected {
-            report(format!("{expected:?} are gone, and the history has {gone:?}"));
+            report(format!(
+                "{expected:?} are gone, and the history has {gone:?}"
+            ));
         }
         self.held = held;
         self.instances = instances;

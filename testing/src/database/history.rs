@@ -143,9 +143,8 @@ impl Tables {
         }
         let has_another = slot.user.as_ref().is_some_and(|(user, session)| {
             let mut others = self.slots.iter();
-            others.any(|(other, row)| {
-                other != id && row.status.is_held() && row.is_of(user, session)
-            })
+            others
+                .any(|(other, row)| other != id && row.status.is_held() && row.is_of(user, session))
         });
         let claim = self.claim_period(&host.region);
         let is_over = slot.allocated_at.is_some_and(|at| at + claim <= now);
@@ -213,7 +212,10 @@ impl Tables {
         since: Timestamp,
         until: Timestamp,
     ) -> Vec<(Timestamp, Timestamp)> {
-        let of_it = self.session_history.iter().filter(|it| it.instance_id == *id);
+        let of_it = self
+            .session_history
+            .iter()
+            .filter(|it| it.instance_id == *id);
         let times = of_it.filter_map(|it| Some((it.assigned_at, it.ended_at?)));
         let within = times.filter(|(from, to)| *to >= since && *from <= until);
         let mut stays: Vec<_> = within

@@ -80,11 +80,22 @@ async fn session_has_one_row_with_its_times_once_its_agent_ended_it() -> Result<
     report_end(&session, &assigned).await?;
     // The agent reports it again, and replaces the slot.
     report_end(&session, &assigned).await?;
-    let replace = format!("replace_slot('{}', '{}')", assigned.slot(), claims_of("i-1"));
+    let replace = format!(
+        "replace_slot('{}', '{}')",
+        assigned.slot(),
+        claims_of("i-1")
+    );
     assert_eq!(session.outcome(&replace).await?, "REPLACED");
 
     let row = ended(&session, "ann").await?;
-    let texts = ["session_id", "region", "instance_id", "image_id", "instance_type", "end_reason"];
+    let texts = [
+        "session_id",
+        "region",
+        "instance_id",
+        "image_id",
+        "instance_type",
+        "end_reason",
+    ];
     let found: Vec<_> = texts.iter().map(|column| text(&row, column)).collect();
     assert_eq!(found, ["1", REGION, "i-1", "ami-1", "t3.large", "AGENT"]);
     assert_eq!(row["waited_seconds"], 0);
@@ -101,7 +112,10 @@ async fn session_has_one_row_with_its_times_once_its_agent_ended_it() -> Result<
 #[tokio::test]
 async fn waiting_in_line_counts_from_the_first_refusal() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
-    assert_eq!(session.assign("ann", "1").await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    assert_eq!(
+        session.assign("ann", "1").await?.outcome(),
+        "NO_INSTANCE_AVAILABLE"
+    );
     session
         .run("UPDATE waiting_users SET first_at = first_at - interval '9 seconds'")
         .await?;
@@ -121,7 +135,12 @@ async fn session_that_loses_its_instance_was_lost_or_interrupted() -> Result<()>
     let cases = [
         ("gone", "", "GONE", "LOST ENDED"),
         ("silent", "", "LOST", "LOST LOST"),
-        ("missing", "missing_since = now() - interval '1 hour'", "MISSING", "LOST MISSING"),
+        (
+            "missing",
+            "missing_since = now() - interval '1 hour'",
+            "MISSING",
+            "LOST MISSING",
+        ),
         ("moves", "notice = 'REBALANCE'", "GONE", "LOST ENDED"),
         ("taken", "notice = 'INTERRUPTION'", "GONE", "INTERRUPTED"),
     ];
@@ -132,7 +151,9 @@ async fn session_that_loses_its_instance_was_lost_or_interrupted() -> Result<()>
         let other = format!("other of {name}");
         session.assign(&other, "1").await?;
         if !set.is_empty() {
-            session.run(&format!("UPDATE instances SET {set} WHERE id = '{name}'")).await?;
+            session
+                .run(&format!("UPDATE instances SET {set} WHERE id = '{name}'"))
+                .await?;
         }
         if terminated != "GONE" {
             silent_for(&session, name, 3600).await?;
@@ -152,7 +173,9 @@ async fn session_that_its_agent_ends_because_ec2_takes_the_instance_is_interrupt
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
     let assigned = running(&session, "ann").await?;
-    session.outcomes("give_notice('i-1', 'INTERRUPTION')").await?;
+    session
+        .outcomes("give_notice('i-1', 'INTERRUPTION')")
+        .await?;
     report_end(&session, &assigned).await?;
     assert_eq!(reasons(&session, "ann").await?, ["INTERRUPTED"]);
     Ok(())
@@ -183,7 +206,11 @@ async fn end_that_somebody_wanted_has_their_reason() -> Result<()> {
             .await?;
         report_end(&session, &assigned).await?;
         assert_eq!(reasons(&session, &user).await?, [expected], "{cause}");
-        let replace = format!("replace_slot('{}', '{}')", assigned.slot(), claims_of("i-1"));
+        let replace = format!(
+            "replace_slot('{}', '{}')",
+            assigned.slot(),
+            claims_of("i-1")
+        );
         session.outcome(&replace).await?;
         session.run("UPDATE slots SET free_from = NULL").await?;
     }
@@ -228,7 +255,9 @@ async fn session_that_nobody_claims_has_a_row_once_its_slot_is_free() -> Result<
     session
         .run("UPDATE slots SET allocated_at = now() - interval '2 minutes' WHERE user_id = 'ann'")
         .await?;
-    session.outcomes(&format!("release_unclaimed('{REGION}', 1)")).await?;
+    session
+        .outcomes(&format!("release_unclaimed('{REGION}', 1)"))
+        .await?;
     let row = ended(&session, "ann").await?;
     assert_eq!(text(&row, "end_reason"), "NEVER_CLAIMED");
     assert_eq!(row["connected_at"], Value::Null);
@@ -246,17 +275,28 @@ async fn repeated_request_makes_a_row_only_for_a_slot_that_was_left() -> Result<
     let again = session.assign("ann", "1").await?;
     assert_eq!(again.outcome(), "ALREADY_ASSIGNED");
     // No other slot, and the instance still takes this user: the slot is freed and given back.
-    session.run("UPDATE instances SET status = 'DRAINING'").await?;
-    assert_eq!(session.assign("ann", "1").await?.outcome(), "ALREADY_ASSIGNED");
+    session
+        .run("UPDATE instances SET status = 'DRAINING'")
+        .await?;
+    assert_eq!(
+        session.assign("ann", "1").await?.outcome(),
+        "ALREADY_ASSIGNED"
+    );
     assert_eq!(session.count("SELECT FROM session_history").await?, 0);
     // There is another one now.
     session.host("i-2", 1).await?;
     assert_eq!(session.assign("ann", "1").await?.instance(), "i-2");
     let row = ended(&session, "ann").await?;
-    assert_eq!((text(&row, "end_reason"), text(&row, "instance_id")), ("MOVED".into(), "i-1".into()));
+    assert_eq!(
+        (text(&row, "end_reason"), text(&row, "instance_id")),
+        ("MOVED".into(), "i-1".into())
+    );
     // Its instance falls silent, and there is no other.
     silent_for(&session, "i-2", 120).await?;
-    assert_eq!(session.assign("ann", "1").await?.outcome(), "NO_INSTANCE_AVAILABLE");
+    assert_eq!(
+        session.assign("ann", "1").await?.outcome(),
+        "NO_INSTANCE_AVAILABLE"
+    );
     assert_eq!(reasons(&session, "ann").await?, ["MOVED", "LOST"]);
     Ok(())
 }
@@ -280,7 +320,9 @@ async fn rows_that_somebody_deletes_by_hand_have_history() -> Result<()> {
     session.host("i-1", 3).await?;
     running(&session, "ann").await?;
     running(&session, "bob").await?;
-    session.run("DELETE FROM slots WHERE user_id = 'ann'").await?;
+    session
+        .run("DELETE FROM slots WHERE user_id = 'ann'")
+        .await?;
     assert_eq!(reasons(&session, "ann").await?, ["OPERATOR"]);
     session.run("DELETE FROM instances").await?;
     assert_eq!(reasons(&session, "bob").await?, ["OPERATOR"]);
@@ -300,7 +342,9 @@ async fn instance_has_a_row_that_says_why_it_ended() -> Result<()> {
     }
     session.launch(REGION, "never", 1).await?;
     session
-        .outcomes(&format!("drain_instances('{REGION}', 1, '[\"drained\"]', 'SURPLUS')"))
+        .outcomes(&format!(
+            "drain_instances('{REGION}', 1, '[\"drained\"]', 'SURPLUS')"
+        ))
         .await?;
     silent_for(&session, "silent", 3600).await?;
     session
@@ -337,7 +381,10 @@ async fn instance_has_a_row_that_says_why_it_ended() -> Result<()> {
         ("silent", "LOST"),
         ("taken", "INTERRUPTED"),
     ];
-    assert_eq!(found, expected.map(|(id, reason)| (id.to_owned(), reason.to_owned())));
+    assert_eq!(
+        found,
+        expected.map(|(id, reason)| (id.to_owned(), reason.to_owned()))
+    );
     let drained = session
         .row("SELECT * FROM instance_history WHERE instance_id = 'drained'")
         .await?;
@@ -370,13 +417,21 @@ async fn instance_knows_the_seconds_in_which_it_was_empty() -> Result<()> {
         .run("UPDATE instances SET launched_at = now() - interval '1000 seconds'")
         .await?;
     // Two that overlap, one inside of another, one at the border of another, and one of long ago.
-    let stays = [(900, 800), (850, 700), (690, 400), (600, 500), (400, 300), (5000, 4000)];
+    let stays = [
+        (900, 800),
+        (850, 700),
+        (690, 400),
+        (600, 500),
+        (400, 300),
+        (5000, 4000),
+    ];
     for (from, to) in stays {
         session.run(&stay("i-1", from, to)).await?;
     }
     session.run(&stay("i-2", 900, 100)).await?;
     session.run("DELETE FROM instances").await?;
-    let rounded = "SELECT sessions, round(session_seconds) AS used, round(occupied_seconds) AS occupied,
+    let rounded =
+        "SELECT sessions, round(session_seconds) AS used, round(occupied_seconds) AS occupied,
         round(empty_seconds) AS empty FROM instance_history";
     let expected = json!({"sessions": 5, "used": 740, "occupied": 590, "empty": 410});
     assert_eq!(session.row(rounded).await?, expected);
@@ -441,12 +496,22 @@ async fn forgotten_user_has_one_random_id_in_all_rows() -> Result<()> {
         .await?;
     assert_eq!(users.len(), 2, "{users:?}");
     assert_eq!(users[0], json!({"user_id": "bob", "n": 1}));
-    assert!(text(&users[1], "user_id").starts_with("forgotten-"), "{users:?}");
+    assert!(
+        text(&users[1], "user_id").starts_with("forgotten-"),
+        "{users:?}"
+    );
     assert_eq!(users[1]["n"], 25_000);
     // Nothing says whose id this was.
-    assert_eq!(session.count("SELECT FROM internal.users_to_forget").await?, 0);
     assert_eq!(
-        session.count("SELECT FROM internal.failed_sessions WHERE user_id = 'ann'").await?,
+        session
+            .count("SELECT FROM internal.users_to_forget")
+            .await?,
+        0
+    );
+    assert_eq!(
+        session
+            .count("SELECT FROM internal.failed_sessions WHERE user_id = 'ann'")
+            .await?,
         0
     );
     Ok(())
@@ -462,8 +527,10 @@ async fn pages_of_the_export_have_each_session_once_also_if_it_ends_meanwhile() 
     }
     // Two that got their slots in the same moment.
     session
-        .run("UPDATE slots SET first_allocated_at = (SELECT first_allocated_at FROM slots
-             WHERE user_id = 'user 4') WHERE user_id IN ('user 3', 'user 5')")
+        .run(
+            "UPDATE slots SET first_allocated_at = (SELECT first_allocated_at FROM slots
+             WHERE user_id = 'user 4') WHERE user_id IN ('user 3', 'user 5')",
+        )
         .await?;
     report_end(&session, &held[4]).await?;
     let mut seen: Vec<String> = vec![];
@@ -477,7 +544,11 @@ async fn pages_of_the_export_have_each_session_once_also_if_it_ends_meanwhile() 
             .await?;
         ensure!(!page.is_empty());
         let last = &page[page.len() - 1];
-        after = format!("'{}', '{}'", text(last, "assigned_at"), text(last, "slot_id"));
+        after = format!(
+            "'{}', '{}'",
+            text(last, "assigned_at"),
+            text(last, "slot_id")
+        );
         seen.extend(page.iter().map(|row| text(row, "user_id")));
         report_end(&session, &held[ends]).await?;
     }
@@ -485,7 +556,8 @@ async fn pages_of_the_export_have_each_session_once_also_if_it_ends_meanwhile() 
     seen.sort();
     seen.dedup();
     assert_eq!(seen.len(), 9, "{seen:?}");
-    let none = "list_sessions(now() + interval '1 hour', now() + interval '2 hours', NULL, NULL, 2)";
+    let none =
+        "list_sessions(now() + interval '1 hour', now() + interval '2 hours', NULL, NULL, 2)";
     assert_eq!(session.count(&format!("SELECT FROM {none}")).await?, 0);
     Ok(())
 }
@@ -493,7 +565,10 @@ async fn pages_of_the_export_have_each_session_once_also_if_it_ends_meanwhile() 
 /// Figures of the hour before the current one, and the bucket of a histogram.
 fn bucket(row: &Value, histogram: &str, below: &Value) -> i64 {
     let buckets = row[histogram].as_array();
-    let found = buckets.into_iter().flatten().find(|it| it["below"] == *below);
+    let found = buckets
+        .into_iter()
+        .flatten()
+        .find(|it| it["below"] == *below);
     found.and_then(|it| it["sessions"].as_i64()).unwrap_or(-1)
 }
 
@@ -546,8 +621,12 @@ async fn figures_of_an_hour_are_counted_once_and_do_not_change() -> Result<()> {
     assert_eq!(bucket(&before, "waits", &json!(1)), 0);
     assert_eq!(bucket(&before, "lengths", &json!(3600)), 1);
     // A pass counts it, and what is deleted later is still in its figures.
-    session.rows(&format!("SELECT * FROM begin_pass('{REGION}', 1)")).await?;
-    session.run("DELETE FROM session_history; DELETE FROM instance_history").await?;
+    session
+        .rows(&format!("SELECT * FROM begin_pass('{REGION}', 1)"))
+        .await?;
+    session
+        .run("DELETE FROM session_history; DELETE FROM instance_history")
+        .await?;
     assert_eq!(session.row(listed).await?, before);
     // Two hours a pass, until the last two days are counted.
     assert_eq!(session.count("SELECT FROM usage_hours").await?, 2);

@@ -1,10 +1,10 @@
 //! The history of sessions as CSV.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use shared::db::DbError;
 use shared::usage::{EndReason, SessionRecord};
 use status::auth::Access;
-use testing::{NOW, at};
+use testing::NOW;
 
 use crate::support::{World, request};
 
@@ -13,8 +13,8 @@ const DAY: &str = "/history.csv?from=2026-01-01&to=2026-01-02";
 
 /// The n-th session of the day.
 fn session(n: i64) -> SessionRecord {
-    let day = "2026-01-01T00:00:00Z".parse().unwrap();
-    let requested_at = at(day, n);
+    let day: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let at = |seconds| day + SignedDuration::from_secs(n + seconds);
     SessionRecord {
         user: format!("user {n}"),
         session: "1".to_owned(),
@@ -23,9 +23,9 @@ fn session(n: i64) -> SessionRecord {
         image_id: "ami-1".into(),
         instance_type: Some("t3.large".to_owned()),
         slot_id: format!("00000000-0000-0000-0000-{n:012}"),
-        requested_at,
-        assigned_at: at(requested_at, 1),
-        connected_at: Some(at(requested_at, 2)),
+        requested_at: at(0),
+        assigned_at: at(1),
+        connected_at: Some(at(2)),
         running_at: None,
         ended_at: None,
         end_reason: None,
@@ -39,7 +39,7 @@ async fn sessions_of_a_time_are_rows_of_csv() {
     let world = World::decided(10);
     let ended = SessionRecord {
         user: "=HYPERLINK(\"http://evil\"),x".to_owned(),
-        ended_at: Some(at(NOW, 0)),
+        ended_at: Some(NOW),
         end_reason: Some(EndReason::Limit),
         end_detail: Some("IDLE".to_owned()),
         waited: SignedDuration::from_millis(1500),
@@ -113,8 +113,14 @@ async fn wrong_parameter_is_named_and_nothing_is_read() {
         ("/history.csv?from=2026-01-01", "`to`"),
         ("/history.csv?from=soon&to=2026-01-01", "`from`"),
         ("/history.csv?from=2026-01-01&to=2026-01-40", "`to`"),
-        ("/history.csv?from=2026-01-02&to=2026-01-01", "`from` must be before `to`"),
-        ("/history.csv?from=2026-01-01&to=2026-01-02&after=7", "`after`"),
+        (
+            "/history.csv?from=2026-01-02&to=2026-01-01",
+            "`from` must be before `to`",
+        ),
+        (
+            "/history.csv?from=2026-01-01&to=2026-01-02&after=7",
+            "`after`",
+        ),
     ];
     for (path, named) in cases {
         let world = World::decided(10);

@@ -10,8 +10,8 @@ use shared::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId, RegionName, T
 use shared::model::{DrainCause, ImageState, InstanceStatus, SpotNotice};
 use shared::usage::{EndReason, SessionRecord};
 use testing::{
-    FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast, SlotRow, SlotStatus, Tables, TokenRow,
-    WaitingUser,
+    FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast, SlotRow,
+    SlotStatus, Tables, TokenRow, WaitingUser,
 };
 
 /// The rows of all tables, as JSON.
