@@ -12,7 +12,7 @@ VALUES ('us-east-1', 100, 5000, '[]') ON CONFLICT DO NOTHING;
 
 INSERT INTO instance_history
 SELECT 'i-' || lpad(to_hex(n), 17, '0'), 'us-east-1', 'launch-' || n, 'ami-1', '3b1f', 'm6i.large',
-    'subnet-01a0000000000000a', n % 2 = 0, 4, t.at, t.at + interval '20 seconds',
+    'subnet-01a0000000000000a', n % 2 = 0, 4, t.at,
     CASE WHEN n % 100 > 0 THEN t.at + interval '90 seconds' END,
     CASE WHEN n % 100 > 0 THEN t.at + interval '6 hours' END, CASE WHEN n % 100 > 0 THEN 'SURPLUS' END,
     NULL, NULL, t.at + interval '6 hours', t.at + interval '6 hours 1 minute',

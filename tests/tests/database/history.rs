@@ -592,7 +592,7 @@ async fn figures_of_an_hour_are_counted_once_and_do_not_change() -> Result<()> {
                      interval '1 hour')
              ) AS t (a, e, c, r, w);
              INSERT INTO instance_history
-             SELECT i, '{REGION}', 'l', 'ami-1', '3b1f', 't3.large', NULL, NULL, 2, l, NULL, NULL, d,
+             SELECT i, '{REGION}', 'l', 'ami-1', '3b1f', 't3.large', NULL, NULL, 2, l, NULL, d,
                  NULL, NULL, NULL, NULL, g, r, 0, 0, 0, 0
              FROM hour, LATERAL (VALUES
                  ('i-1', h - interval '1 hour', h, h + interval '30 minutes', 'DRAINED'),

@@ -44,6 +44,6 @@ DROP FUNCTION internal.slot_runs();
 DROP VIEW sessions;
 DROP TABLE instance_history;
 DROP TABLE session_history;
-ALTER TABLE instances DROP COLUMN end_reason, DROP COLUMN terminating_at, DROP COLUMN running_at;
+ALTER TABLE instances DROP COLUMN end_reason, DROP COLUMN terminating_at;
 ALTER TABLE slots DROP COLUMN running_at;
 ALTER TABLE regions DROP CONSTRAINT regions_history_days_1_to_3650, DROP COLUMN history_days;

@@ -17,8 +17,6 @@ COMMENT ON COLUMN regions.history_days IS
 ALTER TABLE slots ADD COLUMN running_at timestamptz;
 
 ALTER TABLE instances
-    -- When EC2 was first seen to run it.
-    ADD COLUMN running_at timestamptz,
     -- When it became TERMINATING, and why.
     ADD COLUMN terminating_at timestamptz,
     ADD COLUMN end_reason text;
@@ -66,7 +64,6 @@ CREATE TABLE instance_history (
     spot             boolean,
     slots            integer NOT NULL,
     launched_at      timestamptz NOT NULL,
-    running_at       timestamptz,
     -- Null if it never registered.
     registered_at    timestamptz,
     -- Null if it never drained.
@@ -267,11 +264,11 @@ BEGIN
     INTO counted
     FROM internal.stays(OLD.id, since, at) g;
     INSERT INTO instance_history (instance_id, region, launch_id, image_id, client_sha, instance_type,
-        subnet_id, spot, slots, launched_at, running_at, registered_at, draining_at, drain_cause,
+        subnet_id, spot, slots, launched_at, registered_at, draining_at, drain_cause,
         leave_reason, notice, terminating_at, gone_at, end_reason, sessions, session_seconds,
         occupied_seconds, empty_seconds)
     VALUES (OLD.id, OLD.region, OLD.launch_id, OLD.image_id, OLD.client_sha, OLD.instance_type,
-        OLD.subnet_id, OLD.spot, OLD.capacity, OLD.launched_at, OLD.running_at, OLD.active_at,
+        OLD.subnet_id, OLD.spot, OLD.capacity, OLD.launched_at, OLD.active_at,
         OLD.draining_since, OLD.drain_cause, OLD.leave_reason, OLD.notice, OLD.terminating_at, at,
         CASE WHEN OLD.status <> 'TERMINATING' THEN 'DELETED' ELSE coalesce(OLD.end_reason, 'ORPHAN') END,
         coalesce(counted.sessions, 0), counted.seconds, counted.occupied,
