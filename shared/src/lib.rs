@@ -8,7 +8,7 @@
 //! | the pass | [`pass`], then [`observe`], [`scaling`] (deciding), [`execute`], [`publish`] |
 //! | domain | [`ids`], [`model`], [`settings`], [`trigger`], [`assign`], [`report`], [`user_data`], [`agent_token`], [`function_token`], [`words`] |
 //! | ports for passes | [`db`] (PostgreSQL), [`host`] (EC2), [`lock`], [`store`] and [`service`] (DynamoDB), [`replicas`], [`alerts`], [`clock`] |
-//! | ports for reading | [`overview`] (PostgreSQL), [`history`] and [`sessions`] (DynamoDB) |
+//! | ports for reading | [`overview`] and [`usage`] (PostgreSQL), [`history`] and [`sessions`] (DynamoDB) |
 //! | watching it | [`metrics`]: all of them, and their log lines; [`trace`] |
 //! | checking a deployment | [`doctor`]: its ports, and what their facts mean |
 //!
@@ -42,5 +42,6 @@ pub mod settings;
 pub mod store;
 pub mod trace;
 pub mod trigger;
+pub mod usage;
 pub mod user_data;
 pub mod words;

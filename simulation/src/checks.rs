@@ -3,6 +3,7 @@
 
 mod context;
 mod decisions;
+mod history;
 mod images;
 mod launches;
 mod line;
@@ -36,6 +37,7 @@ pub struct Checks {
     wakes: wakes::Wakes,
     images: images::Images,
     decisions: decisions::Decisions,
+    history: history::History,
     found: Vec<Violation>,
 }
 
@@ -65,6 +67,7 @@ impl Checks {
         self.images.check_step(&rows.tables, effects, found);
         self.decisions
             .check_step(context, &rows.tables, effects, found);
+        self.history.check_state(&rows.tables, found);
         drop(rows);
         for (_, effect) in effects {
             self.machines.check_effect(effect, found);

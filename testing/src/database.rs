@@ -4,6 +4,7 @@
 mod assigning;
 mod demand;
 mod endings;
+mod history;
 mod host_agents;
 mod line;
 mod observing;
@@ -31,6 +32,7 @@ use shared::model::{
 };
 
 pub use endings::EndCause;
+pub use history::{InstanceEnd, InstanceRecord};
 pub use host_agents::{AgentAnswer, AgentClaims, AgentOutcome};
 pub use tables::{
     FailedSession, FenceRow, Heartbeat, InstanceRow, LineForecast, RegionRow, SessionEndsRow,
@@ -192,7 +194,7 @@ impl InstanceDatabase for FakeDatabase {
     }
 
     async fn remove(&self, fence: &Fence, ids: &[InstanceId]) -> Result<Vec<WriteResult>, DbError> {
-        self.write("remove", |tables, _| tables.remove(fence, ids))
+        self.write("remove", |tables, now| tables.remove(fence, ids, now))
     }
 
     async fn note_missing(

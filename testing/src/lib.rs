@@ -15,6 +15,7 @@ mod overview;
 mod plain_words;
 mod replicas;
 mod store;
+mod usage;
 mod world;
 
 pub use builders::{
@@ -22,8 +23,8 @@ pub use builders::{
 };
 pub use database::{
     AgentAnswer, AgentClaims, AgentOutcome, Database, EndCause, FailedSession, FakeAssigner,
-    FakeDatabase, FenceRow, Heartbeat, InstanceRow, LineForecast, RegionRow, Rows, SessionEndsRow,
-    SlotRow, SlotStatus, Tables, TokenRow, WaitingUser,
+    FakeDatabase, FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast,
+    RegionRow, Rows, SessionEndsRow, SlotRow, SlotStatus, Tables, TokenRow, WaitingUser,
 };
 pub use host::{
     Addresses, Binding, Delays, FakeAddress, FakeHost, FakeHosts, FakeMachine, HostState, Machines,
@@ -33,4 +34,5 @@ pub use overview::{FakeOverview, image_overview, region_overview};
 pub use plain_words::{assert_plain, rust_in};
 pub use replicas::FakeReplicas;
 pub use store::{FakeStore, Held, Items, RegionItems};
+pub use usage::FakeUsage;
 pub use world::{FakeClock, Recorded, Sent, World};

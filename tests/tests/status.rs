@@ -1,5 +1,5 @@
 //! The status function on the deployed stack, from outside: all of its answers to a caller with the
-//! token. It writes nothing but sessions that ended, and names no user.
+//! token. It writes nothing but sessions that ended, and only the history names users.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -44,6 +44,7 @@ async fn status_is_served_over_http() {
 
     healthy_before_the_first_pass(&deployed).await;
     filled_with_a_user(&deployed).await;
+    history_has_the_users_session(&deployed).await;
     upgrade_that_cannot_launch(&deployed).await;
     only_for_the_token(&deployed).await;
     log_out_ends_the_session(&deployed).await;
@@ -75,6 +76,31 @@ async fn get_json(deployed: &Deployed, path: &str) -> Value {
     let answer = get(deployed, path).await;
     assert_eq!(answer.status, 200, "{path}: {answer:#?}");
     answer.body
+}
+
+/// The only answer that names users.
+async fn history_has_the_users_session(deployed: &Deployed) {
+    let path = "history.csv?from=2020-01-01&to=2100-01-01T00%3A00%3A00Z";
+    let token = &deployed.stack.env().status_token;
+    let answer = request(deployed, Method::GET, path).bearer_auth(token);
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let kind = answer.headers()["content-type"].to_str().unwrap();
+    assert!(kind.starts_with("text/csv"), "{kind}");
+    assert_eq!(answer.headers().get("link"), None, "the only page");
+    let csv = answer.text().await.unwrap();
+    let rows: Vec<_> = csv.lines().collect();
+    assert_eq!(rows.len(), 2, "{csv}");
+    assert!(rows[0].starts_with("user_id,session_id,region,"), "{csv}");
+    let row = format!("{USER},session-of-ann,{REGION},i-");
+    assert!(rows[1].starts_with(&row), "{csv}");
+    assert_eq!(rows[1].split(',').count(), rows[0].split(',').count());
+
+    let without = Answer::of(request(deployed, Method::GET, path)).await;
+    assert_eq!(without.status, 401, "{without:#?}");
+    let wrong = get(deployed, "history.csv?from=soon&to=2100-01-01").await;
+    assert_eq!(wrong.status, 400, "{wrong:#?}");
+    assert!(wrong.body.to_string().contains("`from`"), "{wrong:#?}");
 }
 
 /// The region's part of `/`.

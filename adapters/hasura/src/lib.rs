@@ -11,6 +11,7 @@ mod failure;
 mod instances;
 mod overview;
 mod rows;
+mod sessions;
 
 pub use assign::HasuraAssigner;
 pub use client::{HasuraClient, HasuraSettings};

@@ -11,6 +11,7 @@ use shared::ids::{ClientSha, RegionName};
 use shared::model::{DrainCause, Image, ImageState, InstanceStatus, Line, SpotNotice};
 use shared::overview::LineOverview;
 use shared::settings::{BadSetting, Columns, RegionSettings};
+use shared::usage::EndReason;
 use shared::words::quoted;
 
 /// The schema's names of its scalars.
@@ -22,6 +23,7 @@ pub(crate) mod scalars {
     pub(crate) type bigint = i64;
     pub(crate) type jsonb = serde_json::Value;
     pub(crate) type timestamptz = jiff::Timestamp;
+    pub(crate) type uuid = String;
 }
 
 /// Converts a row of `instance_views`, whose generated type differs from document to document.
@@ -159,6 +161,18 @@ pub(crate) fn image_state(id: &str, state: &str) -> Result<ImageState, DbError> 
         problem: format!(
             "{} is none of WARMING, CURRENT, BAKING, RETIRED, FAILED",
             quoted(state)
+        ),
+    })
+}
+
+pub(crate) fn end_reason(slot: &str, reason: &str) -> Result<EndReason, DbError> {
+    from_name(reason).ok_or_else(|| DbError::BadRow {
+        table: "session_history",
+        key: slot.to_owned(),
+        column: "end_reason",
+        problem: format!(
+            "{} is none of AGENT, USER, OPERATOR, LIMIT, LOST, INTERRUPTED, NEVER_CLAIMED, MOVED",
+            quoted(reason)
         ),
     })
 }

@@ -7,6 +7,7 @@
 
 mod assemble;
 pub mod auth;
+mod csv;
 mod format;
 pub mod gather;
 pub mod health;
@@ -26,16 +27,17 @@ use serde_json::Value;
 use shared::clock::Clock;
 use shared::ids::{RandomIds, UniqueIds};
 use shared::sessions::EndedSessions;
+use shared::usage::SessionHistory;
 use startup::function_url::HttpEvent;
 
 use auth::{Access, Admission, AuthError, Session, end_of_session};
 use format::Format;
-use gather::{Depth, Gatherer, in_time};
+use gather::{Depth, GatherError, Gatherer, in_time};
 use health::LastHealth;
 use model::DoctorStatus;
 use page::Visit;
-use response::{Rejection, as_json, as_page, as_text, redirect};
-use route::{NoRoute, Part, Route};
+use response::{Rejection, as_csv, as_json, as_page, as_text, redirect};
+use route::{NoRoute, Part, Route, SessionsOf};
 
 /// The log-in form has a token and a path.
 const LARGEST_FORM: usize = 4 * 1024;
@@ -45,6 +47,8 @@ pub struct StatusPage {
     pub access: Access,
     pub gatherer: Gatherer,
     pub health: LastHealth,
+    /// The history of users' sessions; none without a database.
+    pub usage: Option<Arc<dyn SessionHistory>>,
     /// Sessions that were logged out.
     pub sessions: Arc<dyn EndedSessions>,
     /// The name of the environment, for the pages.
@@ -120,6 +124,9 @@ impl StatusPage {
         if !matches!(event.method(), "GET" | "HEAD") {
             return Err(Rejection::Method);
         }
+        if let Route::History(of) = route {
+            return self.history(&of).await;
+        }
         match format {
             Format::Json => self.json(route).await,
             Format::Html => self.page(route, visit).await,
@@ -155,7 +162,7 @@ impl StatusPage {
                 let (status, _) = self.gatherer.status(Depth::Last).await?;
                 Ok(as_text(prometheus::CONTENT_TYPE, prometheus::text(&status)))
             }
-            Route::Login | Route::Logout => Err(Rejection::Path),
+            Route::History(_) | Route::Login | Route::Logout => Err(Rejection::Path),
         }
     }
 
@@ -180,11 +187,28 @@ impl StatusPage {
                 let report = self.gatherer.doctor().await?;
                 page::doctor(visit, report.as_ref(), self.clock.now())
             }
-            Route::Health | Route::Metrics | Route::Login | Route::Logout => {
+            Route::Health
+            | Route::Metrics
+            | Route::History(_)
+            | Route::Login
+            | Route::Logout => {
                 return Err(Rejection::Path);
             }
         };
         Ok(as_page(StatusCode::OK, page))
+    }
+
+    /// A page of sessions as CSV, whatever format was asked for. It names users, so that it is not for
+    /// everybody even if the rest is.
+    async fn history(&self, of: &SessionsOf) -> Answer {
+        if matches!(self.access, Access::Open) {
+            return Err(Rejection::OpenAccess);
+        }
+        let usage = self.usage.as_ref().ok_or(Rejection::NoHistory)?;
+        let sessions = usage.sessions(of.from, of.to, of.after.as_ref(), csv::PAGE);
+        let sessions = sessions.await.map_err(GatherError::from)?;
+        let next = csv::next_page(of, &sessions);
+        Ok(as_csv(csv::table(&sessions), next.as_deref()))
     }
 
     /// Whether the caller has access. A session must not have been logged out.

@@ -9,6 +9,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::overview::Overview;
 use shared::trace::traced;
+use shared::usage::SessionHistory;
 use startup::config::{self, ProcessEnvironment};
 use startup::{EnvironmentRegions, SystemClock, telemetry};
 use status::StatusPage;
@@ -33,15 +34,20 @@ async fn main() -> Result<(), Error> {
 
 async fn wire() -> anyhow::Result<StatusPage> {
     let settings = Settings::from_env(&ProcessEnvironment).context("read the settings")?;
-    let overview: Arc<dyn Overview> = match settings.regions {
-        RegionsOf::Hasura(hasura) => Arc::new(HasuraOverview {
-            client: HasuraClient::new(http_client::client()?, &hasura)?,
-            environment: settings.environment.clone(),
-        }),
-        RegionsOf::Environment(region) => {
-            Arc::new(EnvironmentRegions::new(*region, Arc::new(SystemClock)))
-        }
-    };
+    let (overview, usage): (Arc<dyn Overview>, Option<Arc<dyn SessionHistory>>) =
+        match settings.regions {
+            RegionsOf::Hasura(hasura) => {
+                let database = Arc::new(HasuraOverview {
+                    client: HasuraClient::new(http_client::client()?, &hasura)?,
+                    environment: settings.environment.clone(),
+                });
+                (database.clone(), Some(database))
+            }
+            RegionsOf::Environment(region) => {
+                let clock = Arc::new(SystemClock);
+                (Arc::new(EnvironmentRegions::new(*region, clock)), None)
+            }
+        };
     let store = Arc::new(DynamoStore::connect(settings.table, DYNAMODB_CALL).await);
     Ok(StatusPage {
         access: settings.access,
@@ -52,6 +58,7 @@ async fn wire() -> anyhow::Result<StatusPage> {
             stale_after: settings.stale_after,
         },
         health: LastHealth::default(),
+        usage,
         sessions: store,
         environment: settings.environment,
         clock: Arc::new(SystemClock),

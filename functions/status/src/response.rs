@@ -2,8 +2,9 @@
 
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LINK,
+    LOCATION, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -38,8 +39,8 @@ pub(crate) enum Rejection {
     #[error(transparent)]
     Event(#[from] BadEvent),
     #[error(
-        "there is nothing at this path: GET /, /healthz, /metrics, /doctor, /regions/NAME or \
-         /decisions/REGION/VERSION"
+        "there is nothing at this path: GET /, /healthz, /metrics, /doctor, /regions/NAME, \
+         /decisions/REGION/VERSION or /history.csv"
     )]
     Path,
     #[error("the method must be GET or HEAD: this function changes nothing")]
@@ -48,6 +49,18 @@ pub(crate) enum Rejection {
     Before,
     #[error("query parameter `after` must be an instance's id, such as i-0123456789abcdef0")]
     After,
+    #[error(
+        "query parameter `{0}` must be a time, such as 2026-01-31T09:00:00Z, or a date: its beginning in UTC"
+    )]
+    Time(&'static str),
+    #[error("query parameter `from` must be before `to`")]
+    Order,
+    #[error("query parameter `after` must be the one of the link to the next page")]
+    Place,
+    #[error("the history names users: it needs a token, and this service has STATUS_AUTH=none")]
+    OpenAccess,
+    #[error("there is no history: this service has no database")]
+    NoHistory,
     #[error(transparent)]
     Auth(#[from] AuthError),
     #[error("there is no region {0} in table `regions`: GET / lists all regions")]
@@ -70,6 +83,9 @@ impl From<NoRoute> for Rejection {
             NoRoute::Path => Self::Path,
             NoRoute::Before => Self::Before,
             NoRoute::After => Self::After,
+            NoRoute::Time(name) => Self::Time(name),
+            NoRoute::Order => Self::Order,
+            NoRoute::Place => Self::Place,
         }
     }
 }
@@ -78,8 +94,16 @@ impl Rejection {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Event(BadEvent::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Event(_) | Self::Before | Self::After => StatusCode::BAD_REQUEST,
-            Self::Path | Self::Region(_) | Self::Decision { .. } => StatusCode::NOT_FOUND,
+            Self::Event(_)
+            | Self::Before
+            | Self::After
+            | Self::Time(_)
+            | Self::Order
+            | Self::Place => StatusCode::BAD_REQUEST,
+            Self::Path | Self::Region(_) | Self::Decision { .. } | Self::NoHistory => {
+                StatusCode::NOT_FOUND
+            }
+            Self::OpenAccess => StatusCode::FORBIDDEN,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Auth(_) => StatusCode::UNAUTHORIZED,
             Self::HealthUnknown | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -167,6 +191,21 @@ pub(crate) fn as_text(content_type: &'static str, text: String) -> LambdaFunctio
         text_response(StatusCode::OK, content_type, Some(text)),
         POLICY,
     )
+}
+
+/// The answer with a page of sessions, and the link to the next one if there may be more.
+pub(crate) fn as_csv(csv: String, next: Option<&str>) -> LambdaFunctionUrlResponse {
+    let response = text_response(
+        StatusCode::OK,
+        "text/csv; charset=utf-8; header=present",
+        Some(csv),
+    );
+    let mut response = with_common_headers(response, POLICY);
+    let file = HeaderValue::from_static("attachment; filename=\"history.csv\"");
+    response.headers.insert(CONTENT_DISPOSITION, file);
+    let next = next.and_then(|next| HeaderValue::from_str(&format!("<{next}>; rel=\"next\"")).ok());
+    response.headers.extend(next.map(|next| (LINK, next)));
+    response
 }
 
 /// The page with its hidden characters escaped: texts of users and agents must not reorder what is

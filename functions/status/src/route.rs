@@ -1,6 +1,10 @@
 //! Parses paths and queries into routes.
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use shared::ids::{InstanceId, RegionName};
+use shared::usage::Place;
 use startup::function_url::HttpEvent;
 
 /// What a request asks for.
@@ -20,6 +24,8 @@ pub enum Route {
     Doctor,
     /// `/regions/NAME`: one region, and a page of its lists.
     Region { region: RegionName, part: Part },
+    /// `/history.csv`: a page of the sessions of a time.
+    History(SessionsOf),
     /// `/decisions/REGION/VERSION`: one decision.
     Decision { region: RegionName, version: i64 },
 }
@@ -33,6 +39,15 @@ pub struct Part {
     pub after: Option<InstanceId>,
 }
 
+/// The sessions that got their slot from one time until before another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionsOf {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// `?after=PLACE`: those after this place in their order.
+    pub after: Option<Place>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoute {
     Path,
@@ -40,6 +55,12 @@ pub enum NoRoute {
     Before,
     /// The query's `after` is not an instance's id.
     After,
+    /// This parameter of the query is not a time.
+    Time(&'static str),
+    /// The query's `from` is not before its `to`.
+    Order,
+    /// The query's `after` is not a place among sessions.
+    Place,
 }
 
 impl Route {
@@ -52,6 +73,7 @@ impl Route {
             "/healthz" => return Ok(Self::Health),
             "/metrics" => return Ok(Self::Metrics),
             "/doctor" => return Ok(Self::Doctor),
+            "/history.csv" => return sessions(event).map(Self::History),
             "/login" => return Ok(Self::Login),
             "/logout" => return Ok(Self::Logout),
             _ => {}
@@ -80,6 +102,39 @@ impl Route {
             version: version(number).ok_or(NoRoute::Path)?,
         })
     }
+}
+
+fn sessions(event: &HttpEvent) -> Result<SessionsOf, NoRoute> {
+    let decoded = |name: &str| {
+        let value = event.query(name)?;
+        let pair = format!("{name}={value}");
+        let mut pairs = form_urlencoded::parse(pair.as_bytes());
+        pairs.next().map(|(_, value)| value.into_owned())
+    };
+    let time_of = |name| {
+        let text = decoded(name).unwrap_or_default();
+        time(&text).ok_or(NoRoute::Time(name))
+    };
+    let (from, to) = (time_of("from")?, time_of("to")?);
+    if from >= to {
+        return Err(NoRoute::Order);
+    }
+    let after = decoded("after")
+        .map(|place| place.parse().map_err(|_| NoRoute::Place))
+        .transpose()?;
+    Ok(SessionsOf { from, to, after })
+}
+
+/// A time, or a date: its beginning in UTC. An offset's plus that was not encoded has become a space.
+fn time(text: &str) -> Option<Timestamp> {
+    let date = || {
+        let date: Date = text
+            .parse()
+            .ok()
+            .filter(|_| text.len() == "2026-01-01".len())?;
+        Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    };
+    text.replace(' ', "+").parse().ok().or_else(date)
 }
 
 fn plausible(name: &str) -> Option<RegionName> {
@@ -188,6 +243,50 @@ mod tests {
             "/decisions//12",
         ] {
             assert_eq!(route(path, ""), Err(NoRoute::Path), "{path}");
+        }
+    }
+
+    fn history(query: &str) -> Result<(String, String), NoRoute> {
+        match route("/history.csv", query)? {
+            Route::History(SessionsOf { from, to, .. }) => Ok((from.to_string(), to.to_string())),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn times_of_the_history_are_times_or_dates() {
+        let new_year = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
+        for query in [
+            "from=2026-01-01&to=2026-02-01",
+            "to=2026-02-01T00:00:00Z&from=2026-01-01T00:00:00Z",
+            "from=2026-01-01T00%3A00%3A00Z&to=2026-02-01T00%3A00%3A00.000Z",
+            "from=2026-01-01T02:00:00%2B02:00&to=2026-01-31T22:00:00-02:00",
+            "from=2026-01-01T02:00:00+02:00&to=2026-02-01",
+        ] {
+            let (from, to) = history(query).unwrap();
+            assert_eq!((from.as_str(), to.as_str()), new_year, "{query}");
+        }
+    }
+
+    #[test]
+    fn parameter_of_the_history_that_is_wrong_is_named() {
+        let cases = [
+            ("", NoRoute::Time("from")),
+            ("to=2026-01-01", NoRoute::Time("from")),
+            ("from=2026-01-01", NoRoute::Time("to")),
+            ("from=yesterday&to=2026-01-01", NoRoute::Time("from")),
+            ("from=2026-01-01&to=2026-13-01", NoRoute::Time("to")),
+            (
+                "from=2026-01-01&to=2026-01-01T10:00:00",
+                NoRoute::Time("to"),
+            ),
+            ("from=%FF&to=2026-01-01", NoRoute::Time("from")),
+            ("from=2026-01-02&to=2026-01-01", NoRoute::Order),
+            ("from=2026-01-01&to=2026-01-01", NoRoute::Order),
+            ("from=2026-01-01&to=2026-01-02&after=i-1", NoRoute::Place),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(history(query), Err(expected), "{query}");
         }
     }
 

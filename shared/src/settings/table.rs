@@ -87,6 +87,7 @@ pub const TABLE: &[Setting] = &[
     column("swap_when_warm", Bool, "false"),
     column("bake_seconds", Number, "1800"),
     column("old_image_seconds", Number, NONE),
+    column("history_days", Number, "90"),
     column("replica_capacity", Number, "1").or("REPLICA_CAPACITY"),
     column("replica_min_available", Number, "3").or("REPLICA_MIN_AVAILABLE_RESOURCES"),
     column("replica_api_protocol", Text, "http").or("REPLICA_API_PROTOCOL"),

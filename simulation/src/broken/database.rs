@@ -47,6 +47,10 @@ pub(super) enum DatabaseDefect {
     MisreadsMaximum,
     /// All users in a region's lines are reported as its demand.
     CountsAllInLine,
+    /// A session whose slot is released has no row in the history.
+    ForgetsUnclaimed,
+    /// The last instance that was removed gets another row.
+    RecordsInstancesTwice,
     /// A call panics.
     Panics,
     /// A defect of what the database does for upgrades.
@@ -238,7 +242,12 @@ impl InstanceDatabase for BrokenDatabase {
     }
 
     async fn remove(&self, fence: &Fence, ids: &[InstanceId]) -> Written {
-        self.inner.remove(&self.fence(fence), ids).await
+        let answer = self.inner.remove(&self.fence(fence), ids).await?;
+        if self.is(DatabaseDefect::RecordsInstancesTwice) {
+            let history = &mut self.tables.rows().tables.instance_history;
+            history.extend(history.last().cloned());
+        }
+        Ok(answer)
     }
 
     async fn note_missing(
@@ -262,7 +271,13 @@ impl InstanceDatabase for BrokenDatabase {
     }
 
     async fn release_unclaimed(&self, fence: &Fence) -> Written {
-        self.inner.release_unclaimed(&self.fence(fence)).await
+        let answer = self.inner.release_unclaimed(&self.fence(fence)).await?;
+        if self.is(DatabaseDefect::ForgetsUnclaimed) {
+            let history = &mut self.tables.rows().tables.session_history;
+            let done = |row: &&WriteResult| row.outcome == WriteOutcome::Done;
+            history.truncate(history.len() - answer.iter().filter(done).count());
+        }
+        Ok(answer)
     }
 
     async fn mark_ends(&self, fence: &Fence) -> Written {

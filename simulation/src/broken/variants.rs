@@ -125,6 +125,23 @@ pub(super) const VARIANTS: &[Variant] = &[
             break_database(world, DatabaseDefect::CountsAllInLine);
         },
     ),
+    // The history
+    variant(
+        "sessions that nobody claims are not in the history",
+        Check::EachInHistoryOnce,
+        1,
+        |world| {
+            break_database(world, DatabaseDefect::ForgetsUnclaimed);
+        },
+    ),
+    variant(
+        "an instance that is gone is in the history twice",
+        Check::EachInHistoryOnce,
+        1,
+        |world| {
+            break_database(world, DatabaseDefect::RecordsInstancesTwice);
+        },
+    ),
     // Drain and terminate
     variant(
         "occupied instances are drained",

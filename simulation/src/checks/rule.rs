@@ -31,6 +31,9 @@ pub enum Check {
     DemandOnce,
     /// 10: the place in the answer is the user's place in one of their lines.
     PlaceIsTrue,
+    /// Every session on a slot has one row in the history once it has ended, and every instance once its row
+    /// is gone: none is lost, none is doubled.
+    EachInHistoryOnce,
     /// 2: an occupied instance is never drained by choice.
     OccupiedNotDrained,
     /// 2: an instance with a user and a living agent is not terminated.
@@ -111,6 +114,7 @@ impl Check {
         Self::ServedUserLeavesLines,
         Self::PlaceIsTrue,
         Self::DemandOnce,
+        Self::EachInHistoryOnce,
         Self::OccupiedNotDrained,
         Self::OccupiedNotTerminated,
         Self::EndsByLimitWithWarning,

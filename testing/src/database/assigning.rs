@@ -32,7 +32,11 @@ impl Tables {
         environment: &str,
         now: Timestamp,
     ) -> AssignOutcome {
-        let outcome = self.assign(request, user_limit, environment, now);
+        let held = self.held(request.user.as_str(), request.session.as_str());
+        let outcome = self.assign_or_refuse(request, user_limit, environment, now);
+        if let Some((id, slot)) = held {
+            self.record_session(&id, &slot, SlotStatus::Waiting, now);
+        }
         if let AssignOutcome::Assigned(assignment) = &outcome
             && request.limits != SessionLimits::default()
             && let Some(slot) = self.slots.get_mut(&assignment.slot_id)
@@ -43,7 +47,7 @@ impl Tables {
         outcome
     }
 
-    fn assign(
+    fn assign_or_refuse(
         &mut self,
         request: &AssignRequest,
         user_limit: u32,

@@ -33,6 +33,14 @@ pub enum EndCause {
     MaxAge,
 }
 
+impl EndCause {
+    /// As the database spells it.
+    pub(super) fn name(self) -> String {
+        let name = serde_json::to_value(self).unwrap_or_default();
+        name.as_str().unwrap_or_default().to_owned()
+    }
+}
+
 /// The lower one of two limits.
 fn lower(a: Option<SignedDuration>, b: Option<u32>) -> Option<SignedDuration> {
     let b = b.map(|seconds| SignedDuration::from_secs(seconds.into()));
@@ -178,16 +186,18 @@ impl Tables {
                 false => SessionEnd::Unknown,
             };
         };
-        if slot.status == SlotStatus::Allocated {
-            let free = self.release(&slot, now);
-            self.slots.insert(id, free);
+        let earlier = slot.end.filter(|(_, by)| *by <= now);
+        let ending = SlotRow {
+            end: earlier.or(Some((cause, now))),
+            ..slot
+        };
+        if ending.status == SlotStatus::Allocated {
+            let free = self.release(&ending, now);
+            self.slots.insert(id.clone(), free);
+            self.record_session(&id, &ending, SlotStatus::Waiting, now);
             return SessionEnd::Ended;
         }
-        if let Some(slot) = self.slots.get_mut(&id)
-            && slot.end.is_none_or(|(_, by)| by > now)
-        {
-            slot.end = Some((cause, now));
-        }
+        self.slots.insert(id, ending);
         SessionEnd::Ending
     }
 

@@ -378,6 +378,9 @@ impl Tables {
                     SlotStatus::Dying,
                     SlotStatus::Connecting | SlotStatus::Running | SlotStatus::Dying,
                 ) => {
+                    if (slot.status, to) == (SlotStatus::Connecting, SlotStatus::Running) {
+                        slot.running_at = Some(now);
+                    }
                     slot.status = to;
                     true
                 }
@@ -387,6 +390,7 @@ impl Tables {
             && reported
             && to == SlotStatus::Dying
         {
+            self.record_session(slot, &before, SlotStatus::Dying, now);
             self.session_ended(&before, now);
         }
         let outcome = if reported {

@@ -213,15 +213,25 @@ impl Tables {
             self.may_terminate(id, row, condition, now)
         });
         Ok(self.change(outcomes, |tables, id| {
+            let end_reason = tables.why_instance_ends(id, now);
             if let Some(row) = tables.instances.get_mut(id) {
                 row.status = InstanceStatus::Terminating;
+                row.terminating_at = Some(now);
+                row.end_reason = end_reason;
             }
-            for slot in tables.slots.values_mut() {
-                if slot.instance_id == *id && slot.status.is_held() {
-                    slot.status = SlotStatus::Dying;
-                }
-            }
+            tables.end_sessions_of(id, now);
         }))
+    }
+
+    fn end_sessions_of(&mut self, id: &InstanceId, now: Timestamp) {
+        let held = self.slots_of(id).filter(|(_, slot)| slot.status.is_held());
+        let held: Vec<_> = held.map(|(id, slot)| (id.clone(), slot.clone())).collect();
+        for (id, was) in held {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.status = SlotStatus::Dying;
+            }
+            self.record_session(&id, &was, SlotStatus::Dying, now);
+        }
     }
 
     fn may_terminate(
@@ -262,13 +272,15 @@ impl Tables {
     ///
     /// # Errors
     /// [`DbError::Fenced`].
-    pub fn remove(&mut self, fence: &Fence, ids: &[InstanceId]) -> Written {
+    pub fn remove(&mut self, fence: &Fence, ids: &[InstanceId], now: Timestamp) -> Written {
         self.fenced(fence)?;
         let outcomes = self.each(&fence.region, ids, |_, row| match row.status {
             InstanceStatus::Terminating => WriteOutcome::Done,
             _ => WriteOutcome::WrongState,
         });
         Ok(self.change(outcomes, |tables, id| {
+            tables.end_sessions_of(id, now);
+            tables.record_instance(id, now);
             tables.instances.remove(id);
             tables.heartbeats.remove(id);
             tables.agent_tokens.remove(id);
@@ -408,6 +420,7 @@ impl Tables {
             } else {
                 let free = self.release(&slot, now);
                 self.slots.insert(id.clone(), free);
+                self.record_session(&id, &slot, SlotStatus::Waiting, now);
                 WriteOutcome::Done
             };
             released.push(WriteResult { id, outcome });
@@ -440,6 +453,8 @@ impl InstanceRow {
             missing_since: None,
             notice: None,
             revoked_at: None,
+            terminating_at: None,
+            end_reason: None,
         }
     }
 }

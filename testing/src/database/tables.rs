@@ -10,6 +10,9 @@ use shared::model::{
     CapacityPool, DrainCause, Image, Instance, InstanceStatus, SlotCounts, SpotNotice,
 };
 use shared::settings::RegionSettings;
+use shared::usage::SessionRecord;
+
+use super::history::{InstanceEnd, InstanceRecord};
 
 use super::endings::EndCause;
 
@@ -41,6 +44,9 @@ pub struct Tables {
     pub session_ends: BTreeMap<InstanceId, SessionEndsRow>,
     /// In the order of insertion.
     pub failed_sessions: Vec<FailedSession>,
+    /// In the order of their ends.
+    pub session_history: Vec<SessionRecord>,
+    pub instance_history: Vec<InstanceRecord>,
     /// Instances that an open transaction holds, with their slots, as a host agent's can.
     pub held: BTreeSet<InstanceId>,
 }
@@ -76,6 +82,9 @@ pub struct InstanceRow {
     pub missing_since: Option<Timestamp>,
     pub notice: Option<SpotNotice>,
     pub revoked_at: Option<Timestamp>,
+    /// When it became `TERMINATING`, and why.
+    pub terminating_at: Option<Timestamp>,
+    pub end_reason: Option<InstanceEnd>,
 }
 
 impl InstanceRow {
@@ -117,6 +126,7 @@ pub struct SlotRow {
     pub allocated_at: Option<Timestamp>,
     pub first_allocated_at: Option<Timestamp>,
     pub claimed_at: Option<Timestamp>,
+    pub running_at: Option<Timestamp>,
     pub free_from: Option<Timestamp>,
     /// When it replaced the slot of a session that had ended; none for a slot of the registration.
     pub replaced_at: Option<Timestamp>,
@@ -140,6 +150,7 @@ impl SlotRow {
             allocated_at: None,
             first_allocated_at: None,
             claimed_at: None,
+            running_at: None,
             free_from: None,
             replaced_at: None,
             waited: SignedDuration::ZERO,
@@ -273,6 +284,8 @@ impl Tables {
             missing_since: instance.missing_since,
             notice: instance.notice,
             revoked_at: None,
+            terminating_at: None,
+            end_reason: None,
         };
         self.instances.insert(id.clone(), row);
         if let Some(token) = &instance.token {
@@ -314,6 +327,7 @@ impl Tables {
                 allocated_at: Some(allocated_at),
                 first_allocated_at: (status == SlotStatus::Allocated).then_some(allocated_at),
                 claimed_at: (status != SlotStatus::Allocated).then_some(allocated_at),
+                running_at: (status != SlotStatus::Allocated).then_some(allocated_at),
                 ..SlotRow::waiting(id.clone())
             });
         }

@@ -150,6 +150,13 @@ fn operations() -> Vec<(&'static str, &'static str, &'static [FunctionRole], Val
             json!({"user_id": "alice", "session_id": "1"}),
         ),
         ("regions", "Regions", RUN_PASSES, json!({})),
+        (
+            "sessions",
+            "ListSessions",
+            &[Status],
+            json!({"from_at": "2026-01-01T00:00:00Z", "to_at": "2026-01-02T00:00:00Z",
+                "page_size": 10}),
+        ),
     ]
 }
 

@@ -14,6 +14,7 @@ mod drains;
 mod endings;
 mod engine;
 mod function_roles;
+mod history;
 mod line;
 mod line_races;
 mod line_rush;

@@ -133,6 +133,10 @@ async fn broken_rows_are_refused_by_a_constraint_that_names_the_rule() -> Result
             "regions_old_image_seconds_positive",
         ),
         (
+            region("history_days", "0"),
+            "regions_history_days_1_to_3650",
+        ),
+        (
             region("replica_address_tag", "'pool'"),
             "regions_replica_address_tag_key_equals_value",
         ),

@@ -11,6 +11,7 @@ mod answers;
 mod doctor;
 mod events;
 mod health;
+mod history;
 mod log_levels;
 mod metrics;
 mod page;

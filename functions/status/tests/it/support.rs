@@ -18,7 +18,7 @@ use status::StatusPage;
 use status::auth::Access;
 use status::gather::Gatherer;
 use status::health::LastHealth;
-use testing::{FakeClock, FakeOverview, FakeStore, region_overview};
+use testing::{FakeClock, FakeOverview, FakeStore, FakeUsage, region_overview};
 
 pub const TOKEN: &str = "the status token has 32 bytes or more";
 pub const STALE_SECONDS: i64 = 180;
@@ -26,6 +26,7 @@ pub const STALE_SECONDS: i64 = 180;
 pub struct World {
     pub overview: Arc<FakeOverview>,
     pub store: Arc<FakeStore>,
+    pub usage: Arc<FakeUsage>,
     pub clock: Arc<FakeClock>,
     pub function: StatusPage,
 }
@@ -44,6 +45,7 @@ impl World {
     pub fn of(regions: impl IntoIterator<Item = RegionOverview>) -> Self {
         let overview = Arc::new(FakeOverview::of(regions));
         let store = Arc::new(FakeStore::default());
+        let usage = Arc::new(FakeUsage::default());
         let clock = Arc::new(FakeClock::default());
         let gatherer = Gatherer {
             overview: overview.clone(),
@@ -55,6 +57,7 @@ impl World {
             access: Access::Token(SecretString::from(TOKEN)),
             gatherer,
             health: LastHealth::default(),
+            usage: Some(usage.clone()),
             sessions: store.clone(),
             environment: "test".to_owned(),
             clock: clock.clone(),
@@ -62,6 +65,7 @@ impl World {
         Self {
             overview,
             store,
+            usage,
             clock,
             function,
         }

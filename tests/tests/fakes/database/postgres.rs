@@ -52,7 +52,7 @@ const EMPTY: &str = "
     TRUNCATE regions, instances, heartbeats, slots, images, app_versions, waiting_users,
         region_fences, region_wakeups, internal.host_leaves, internal.agent_tokens,
         internal.session_ends, internal.failed_sessions, internal.line_forecasts,
-        internal.region_capacity;
+        internal.region_capacity, session_history, instance_history, usage_hours;
     ALTER SEQUENCE virtual.slots_made RESTART";
 
 #[derive(Debug)]
@@ -335,6 +335,8 @@ impl Side for PostgresSide {
             "waiting_users",
             "region_fences",
             "region_wakeups",
+            "session_history",
+            "instance_history",
         ];
         let internal = ["agent_tokens", "line_forecasts", "region_capacity"];
         let all = public.map(|table| ("public", table)).into_iter();

@@ -411,4 +411,5 @@ pub(crate) fn without_settings(tables: &Tables) -> Tables {
         failed_sessions: vec![],
         ..tables.clone()
     }
+    .with_sorted_history()
 }

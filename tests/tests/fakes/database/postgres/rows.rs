@@ -8,9 +8,10 @@ use serde::Deserialize;
 use shared::assign::{AppVersion, SessionLimits};
 use shared::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId, RegionName, TokenId};
 use shared::model::{DrainCause, ImageState, InstanceStatus, SpotNotice};
+use shared::usage::{EndReason, SessionRecord};
 use testing::{
-    EndCause, FenceRow, Heartbeat, InstanceRow, LineForecast, SlotRow, SlotStatus, Tables,
-    TokenRow, WaitingUser,
+    EndCause, FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast, SlotRow,
+    SlotStatus, Tables, TokenRow, WaitingUser,
 };
 
 /// The rows of all tables, as JSON.
@@ -27,6 +28,8 @@ pub(super) struct Dump {
     region_wakeups: Vec<WakeupColumns>,
     line_forecasts: Vec<ForecastColumns>,
     region_capacity: Vec<CapacityColumns>,
+    session_history: Vec<SessionColumns>,
+    instance_history: Vec<RecordColumns>,
 }
 
 macro_rules! columns {
@@ -48,7 +51,8 @@ columns! {
         leave_reason: Option<String>, private_ip: Option<IpAddr>, public_ip: Option<IpAddr>,
         status: InstanceStatus, launched_at: Timestamp, active_at: Option<Timestamp>,
         draining_since: Option<Timestamp>, missing_since: Option<Timestamp>, notice: Option<SpotNotice>,
-        revoked_at: Option<Timestamp>,
+        revoked_at: Option<Timestamp>, terminating_at: Option<Timestamp>,
+        end_reason: Option<InstanceEnd>,
     }
     TokenColumns {
         instance_id: InstanceId, token: String, token_id: TokenId, key_id: KeyId,
@@ -62,6 +66,7 @@ columns! {
         created_at: Timestamp, waited_seconds: f64, user_id: Option<String>,
         session_id: Option<String>, status: SlotStatus, allocated_at: Option<Timestamp>,
         first_allocated_at: Option<Timestamp>, claimed_at: Option<Timestamp>,
+        running_at: Option<Timestamp>,
         free_from: Option<Timestamp>, end_cause: Option<EndCause>, end_by: Option<Timestamp>,
         max_session_seconds: Option<u32>, max_idle_seconds: Option<u32>,
         user_active_at: Option<Timestamp>,
@@ -82,6 +87,20 @@ columns! {
         slots: Vec<u32>,
     }
     CapacityColumns { region: RegionName, none_until: Timestamp }
+    SessionColumns {
+        user_id: String, session_id: String, region: RegionName, instance_id: InstanceId,
+        image_id: ImageId, instance_type: Option<String>, slot_id: String,
+        requested_at: Timestamp, assigned_at: Timestamp, connected_at: Option<Timestamp>,
+        running_at: Option<Timestamp>, ended_at: Timestamp, end_reason: EndReason,
+        end_detail: Option<String>, waited_seconds: f64,
+    }
+    RecordColumns {
+        instance_id: InstanceId, region: RegionName, launched_at: Timestamp,
+        registered_at: Option<Timestamp>, draining_at: Option<Timestamp>,
+        drain_cause: Option<DrainCause>, terminating_at: Option<Timestamp>, gone_at: Timestamp,
+        end_reason: InstanceEnd, sessions: u32, session_seconds: f64, occupied_seconds: f64,
+        empty_seconds: f64,
+    }
 }
 
 impl Dump {
@@ -96,7 +115,6 @@ impl Dump {
                 row.id
             );
             let replaces = host.active_at.is_some_and(|at| row.created_at > at);
-            let waited = SignedDuration::from_secs_f64(row.waited_seconds);
             let slot = SlotRow {
                 instance_id: row.instance_id,
                 user: row.user_id.zip(row.session_id),
@@ -104,9 +122,10 @@ impl Dump {
                 allocated_at: row.allocated_at,
                 first_allocated_at: row.first_allocated_at,
                 claimed_at: row.claimed_at,
+                running_at: row.running_at,
                 free_from: row.free_from,
                 replaced_at: replaces.then_some(row.created_at),
-                waited: waited.round(Unit::Microsecond).unwrap(),
+                waited: seconds(row.waited_seconds),
                 end: row.end_cause.zip(row.end_by),
                 limits: SessionLimits {
                     max_session_seconds: row.max_session_seconds,
@@ -196,7 +215,10 @@ impl Dump {
         tables.region_capacity = capacity.map(|row| (row.region, row.none_until)).collect();
         let wakeups = self.region_wakeups.into_iter();
         tables.wakeups = wakeups.map(|row| (row.region, row.bucket)).collect();
-        tables
+        tables.session_history = self.session_history.into_iter().map(session).collect();
+        let records = self.instance_history.into_iter();
+        tables.instance_history = records.map(instance_record).collect();
+        tables.with_sorted_history()
     }
 }
 
@@ -222,6 +244,51 @@ fn instance(row: InstanceColumns) -> (InstanceId, InstanceRow) {
         missing_since: row.missing_since,
         notice: row.notice,
         revoked_at: row.revoked_at,
+        terminating_at: row.terminating_at,
+        end_reason: row.end_reason,
     };
     (row.id, instance)
+}
+
+fn seconds(seconds: f64) -> SignedDuration {
+    let time = SignedDuration::from_secs_f64(seconds);
+    time.round(Unit::Microsecond).unwrap()
+}
+
+fn session(row: SessionColumns) -> SessionRecord {
+    SessionRecord {
+        user: row.user_id,
+        session: row.session_id,
+        region: row.region,
+        instance_id: row.instance_id,
+        image_id: row.image_id,
+        instance_type: row.instance_type,
+        slot_id: row.slot_id,
+        requested_at: row.requested_at,
+        assigned_at: row.assigned_at,
+        connected_at: row.connected_at,
+        running_at: row.running_at,
+        ended_at: Some(row.ended_at),
+        end_reason: Some(row.end_reason),
+        end_detail: row.end_detail,
+        waited: seconds(row.waited_seconds),
+    }
+}
+
+fn instance_record(row: RecordColumns) -> InstanceRecord {
+    InstanceRecord {
+        instance_id: row.instance_id,
+        region: row.region,
+        launched_at: row.launched_at,
+        registered_at: row.registered_at,
+        draining_at: row.draining_at,
+        drain_cause: row.drain_cause,
+        terminating_at: row.terminating_at,
+        gone_at: row.gone_at,
+        end_reason: row.end_reason,
+        sessions: row.sessions,
+        session_time: seconds(row.session_seconds),
+        occupied: seconds(row.occupied_seconds),
+        empty: seconds(row.empty_seconds),
+    }
 }
