@@ -187,11 +187,7 @@ impl StatusPage {
                 let report = self.gatherer.doctor().await?;
                 page::doctor(visit, report.as_ref(), self.clock.now())
             }
-            Route::Health
-            | Route::Metrics
-            | Route::History(_)
-            | Route::Login
-            | Route::Logout => {
+            Route::Health | Route::Metrics | Route::History(_) | Route::Login | Route::Logout => {
                 return Err(Rejection::Path);
             }
         };
