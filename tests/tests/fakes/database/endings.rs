@@ -327,7 +327,7 @@ fn flaws() -> Vec<Flaw> {
 }
 
 #[tokio::test]
-#[ignore = "step 200 of seed 2: PostgreSQL answers a repeated request with an error, the fake with its slot"]
+#[ignore = "the local engine binds a null integer as text, and fails when the next request has a number"]
 async fn postgresql_and_its_fake_end_sessions_alike() {
     let all = compared(&SEEDS, STEPS, |seed| {
         let mut history = History::of(seed);
