@@ -84,7 +84,10 @@ const WRONG_ASSIGNS: [(&str, &str); 17] = [
         "assign-user-headers-a-list",
         "400 this is not an event of a Lambda function URL",
     ),
-    ("assign-user-method-get", "405 the method must be POST"),
+    (
+        "assign-user-method-get",
+        "405 the method must be one of POST, OPTIONS",
+    ),
     (
         "assign-user-path-unknown",
         "404 there is nothing at this path",

@@ -105,11 +105,12 @@ async fn malformed_samples_are_rejected_with_a_reason() {
         ),
         (
             "assign-user-method-get",
-            "405 METHOD_NOT_ALLOWED the method must be POST",
+            "405 METHOD_NOT_ALLOWED the method must be one of POST, OPTIONS",
         ),
         (
             "assign-user-path-unknown",
-            "404 NOT_FOUND there is nothing at this path: send POST to /mandelbox/assign",
+            "404 NOT_FOUND there is nothing at this path: send POST to /mandelbox/assign, \
+             or DELETE with a session after it",
         ),
         (
             "assign-user-regions-missing",
