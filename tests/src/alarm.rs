@@ -37,7 +37,7 @@ impl Alarm {
     pub fn of(properties: &Value, number: impl Fn(&Value) -> f64) -> Self {
         let whole = |name: &str| {
             let value = properties[name].as_u64();
-            usize::try_from(value.unwrap_or_else(|| panic!("{name}: {properties:#}"))).unwrap()
+            usize::try_from(value.unwrap_or_else(|| panic!("{name}: {properties:#}"))).expect(name)
         };
         let period = whole("Period");
         assert_eq!(period % 60, 0, "whole minutes: {properties:#}");
