@@ -75,8 +75,10 @@ impl HasuraAssigner {
             user_limit: i64::from(self.user_limit),
             environment: self.environment.clone(),
             local_dev,
-            max_session_seconds: request.limits.max_session_seconds.map(i64::from),
-            max_idle_seconds: request.limits.max_idle_seconds.map(i64::from),
+            // None is sent as 0 and not as null: an engine may prepare a null as another type, and
+            // then fail at the next request's number.
+            max_session_seconds: request.limits.max_session_seconds.unwrap_or(0).into(),
+            max_idle_seconds: request.limits.max_idle_seconds.unwrap_or(0).into(),
         }
     }
 }

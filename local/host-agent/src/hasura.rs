@@ -145,7 +145,10 @@ impl Hasura {
     ) -> Result<(Answer, Vec<SessionEnd>), HasuraError> {
         let variables = heartbeat::Variables {
             instance_id: instance_id.to_owned(),
-            idle_seconds: idle_seconds.map(|idle| serde_json::json!(idle)),
+            // Not null, as it would be without: the next heartbeat may have some.
+            idle_seconds: Some(
+                idle_seconds.map_or_else(|| serde_json::json!({}), |idle| serde_json::json!(idle)),
+            ),
         };
         let answer = single_row(self.send::<Heartbeat>(variables).await?.heartbeat)?;
         self.renew(answer.token);

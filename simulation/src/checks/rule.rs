@@ -101,7 +101,7 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::SlotHasOneUser,
         Self::UserLimit,
         Self::RepeatedRequestSameSlot,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use scaling_tests::database::{
-    Assigned, Database, IMAGE, REGION, SHA, Session, SlotRequest, claims_of, launch_of,
+    Assigned, Database, IMAGE, REGION, SHA, Session, SlotRequest, launch_of,
 };
 use serde_json::{Value, json};
 

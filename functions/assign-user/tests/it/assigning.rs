@@ -36,6 +36,8 @@ async fn assignment_takes_one_database_request() {
         "user_limit": 3,
         "environment": "dev",
         "local_dev": false,
+        "max_session_seconds": 0,
+        "max_idle_seconds": 0,
     });
     assert_eq!(requests[0].variables, expected);
 }

@@ -585,11 +585,12 @@ BEGIN
         assign_slot.local_dev) a;
     IF answer.outcome = 'USER_ALREADY_ACTIVE' THEN
         answer.held := internal.held_sessions(assign_slot.user_id);
-    ELSIF answer.slot_id IS NOT NULL AND (assign_slot.max_session_seconds IS NOT NULL
-        OR assign_slot.max_idle_seconds IS NOT NULL)
+    ELSIF answer.slot_id IS NOT NULL
+        AND (assign_slot.max_session_seconds > 0 OR assign_slot.max_idle_seconds > 0)
     THEN
-        PERFORM internal.limit_session(
-            answer.slot_id, assign_slot.max_session_seconds, assign_slot.max_idle_seconds);
+        -- 0 is no limit, as null.
+        PERFORM internal.limit_session(answer.slot_id,
+            nullif(assign_slot.max_session_seconds, 0), nullif(assign_slot.max_idle_seconds, 0));
     END IF;
     RETURN NEXT answer;
 END
