@@ -1,5 +1,7 @@
 //! What holds for every run.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may panic")]
+
 use scaling_economics::clairvoyant::{foresee, lower_bound};
 use scaling_economics::outcome::Outcome;
 use scaling_economics::policy::{POLICIES, Policy};
