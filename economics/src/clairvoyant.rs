@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn short_pause_costs_its_time_and_a_long_one_a_boot() {
-        let gap = |pause| [session(0, 100), session(100 + pause, 200 + pause)];
+        let gap = |pause: Millis| [session(0, 100), session(100 + pause, 200 + pause)];
         assert_eq!(lower_bound(&gap(3), 1, 10, ALL), 10 + 200 + 3);
         assert_eq!(lower_bound(&gap(30), 1, 10, ALL), 10 + 200 + 10);
     }
