@@ -5,7 +5,7 @@ STACK := target/debug/local-stack
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "The times are those of two cores."
 
 .PHONY: setup
@@ -39,6 +39,10 @@ simulate: ## Runs schedules with faults and checks the invariants: 1 min once bu
 .PHONY: bench
 bench: setup ## Sets up, and prints what the service reaches beside its goals: 25 min
 	@local/bench.sh
+
+.PHONY: economics
+economics: ## Plays weeks of arrivals, and prints what each policy costs and who waits; ARGS="--trace FILE", ARGS=--help
+	@cargo run --quiet --locked --profile economics -p scaling-economics -- $(ARGS)
 
 .PHONY: clean
 clean: ## Removes everything that was built, installed or left by runs

@@ -1,7 +1,7 @@
 //! `assign_slot` (`…_line/up.sql`), without concurrent requests.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use shared::assign::{
@@ -21,6 +21,15 @@ enum Refusal {
     Reason(AssignRefusal),
     /// These regions serve the user, but have no slot for them.
     NoSlot(Vec<RegionName>),
+}
+
+/// The free slots of an instance.
+struct Room<'t> {
+    free: u32,
+    /// The one with the lowest id.
+    first: &'t str,
+    /// Whether sessions on some of them were short lately.
+    was_short: bool,
 }
 
 impl Tables {
@@ -259,16 +268,23 @@ impl Tables {
         images.iter().map(|image| image.id.clone()).collect()
     }
 
-    /// A region's instances with free slots, ordered by id, and the number of those slots.
-    fn with_room(&self, region: &RegionName, now: Timestamp) -> Vec<(&InstanceId, u32)> {
-        let mut free: BTreeMap<&InstanceId, u32> = BTreeMap::new();
-        for slot in self.slots.values() {
+    /// A region's instances with free slots.
+    fn with_room(&self, region: &RegionName, now: Timestamp) -> HashMap<&InstanceId, Room<'_>> {
+        let mut rooms: HashMap<&InstanceId, Room<'_>> = HashMap::new();
+        // In the order of ids, so that the first one has the lowest.
+        for (id, slot) in &self.slots {
             if slot.is_free(now) {
-                *free.entry(&slot.instance_id).or_default() += 1;
+                let room = rooms.entry(&slot.instance_id).or_insert(Room {
+                    free: 0,
+                    first: id,
+                    was_short: false,
+                });
+                room.free += 1;
+                room.was_short |= slot.was_short(now);
             }
         }
-        let is_here = |id: &InstanceId| self.instances.get(id).is_some_and(|i| i.region == *region);
-        free.into_iter().filter(|(id, _)| is_here(id)).collect()
+        rooms.retain(|id, _| self.instances.get(id).is_some_and(|i| i.region == *region));
+        rooms
     }
 
     /// Whether users may be assigned to the instance: it is `ACTIVE`, has a fresh heartbeat and one
@@ -318,13 +334,12 @@ impl Tables {
         let with_room = self.with_room(region, now);
         images.iter().find_map(|image| {
             let image = std::slice::from_ref(image);
-            let (_, _, id) = with_room
+            let (.., slot) = with_room
                 .iter()
                 .filter(|(id, _)| self.is_open(id, Some(image), now) && !avoid.contains(id))
-                .map(|(id, free)| (self.was_short(id, now), free, *id))
+                .map(|(id, room)| (room.was_short, room.free, *id, room.first))
                 .min()?;
-            let (slot, _) = self.slots_of(id).find(|(_, slot)| slot.is_free(now))?;
-            Some(slot.clone())
+            Some(slot.to_owned())
         })
     }
 
@@ -344,7 +359,7 @@ impl Tables {
         self.with_room(region, now)
             .into_iter()
             .filter(|(id, _)| self.is_open(id, Some(images), now))
-            .map(|(_, free)| free)
+            .map(|(_, room)| room.free)
             .sum()
     }
 

@@ -47,10 +47,12 @@ impl Tables {
             .asking_in(region, now)
             .filter(|(_, sha, _)| **sha == current.client_sha)
             .filter(|(user, _, waits)| {
-                let mut rows = self.waiting_users.iter();
-                !rows.any(|((other, of, _), later)| {
+                let first = ((*user).clone(), RegionName::from(""), ClientSha::from(""));
+                let rows = self.waiting_users.range(first..);
+                let mut rows = rows.take_while(|((other, ..), _)| other == *user);
+                !rows.any(|((_, of, _), later)| {
                     let still_asks = later.last_at >= now - self.line_time(of);
-                    other == *user && later.last_at > waits.last_at && still_asks
+                    later.last_at > waits.last_at && still_asks
                 })
             })
             .filter(|(.., waits)| self.demand_region(&waits.regions, now) == Some(region));

@@ -118,12 +118,12 @@ impl Tables {
 
     pub(super) fn count_ends(
         &self,
-        id: &InstanceId,
         row: &InstanceRow,
+        slots: &[&SlotRow],
         now: Timestamp,
     ) -> EndCounts {
         let mut counts = EndCounts::default();
-        for (_, slot) in self.slots_of(id) {
+        for slot in slots {
             counts.due += u32::from(self.end_due(row, slot, now).is_some());
             counts.overdue += u32::from(self.is_overdue(row, slot, now));
             counts.dying += u32::from(slot.status == SlotStatus::Dying);

@@ -5,7 +5,7 @@ use shared::db::{DbError, Fence, Observation};
 use shared::ids::{InstanceId, RegionName};
 use shared::model::{EndCounts, Instance, NextToken, SessionEnds, SlotCounts};
 
-use super::tables::{FenceRow, InstanceRow, Tables};
+use super::tables::{FenceRow, InstanceRow, SlotRow, SlotStatus, Tables};
 
 /// How long wake-ups are kept.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
@@ -63,7 +63,8 @@ impl Tables {
     ) -> Result<Observation, DbError> {
         let unknown = || DbError::UnknownRegion(region.clone());
         let row = self.regions.get(region).ok_or_else(unknown)?;
-        let slots = self.count_slots(now, now - row.claim);
+        let slots = self.slots_by_instance();
+        let unclaimed_before = now - row.claim;
         Ok(Observation {
             settings: row.settings.clone(),
             now,
@@ -85,10 +86,15 @@ impl Tables {
                 .iter()
                 .filter(|(_, row)| row.region == *region)
                 .map(|(id, row)| {
-                    let sessions = self.count_session_ends(id, row, now);
-                    let slots = slots.get(id).copied().unwrap_or_default();
-                    let ends = self.count_ends(id, row, now);
-                    self.view(id, row, slots, (sessions, ends))
+                    let slots = slots.get(id).map_or(&[][..], Vec::as_slice);
+                    let sessions = self.count_session_ends(id, row, slots, now);
+                    let ends = self.count_ends(row, slots, now);
+                    self.view(
+                        id,
+                        row,
+                        count_slots(slots, now, unclaimed_before),
+                        (sessions, ends),
+                    )
                 })
                 .collect(),
         })
@@ -150,4 +156,15 @@ impl Tables {
             .retain(|(of, bucket)| of != region || *bucket >= before);
         self.prune_lines(region, now);
     }
+}
+
+/// An instance's slots, counted as `observe_instances` does.
+fn count_slots(slots: &[&SlotRow], now: Timestamp, unclaimed_before: Timestamp) -> SlotCounts {
+    let mut counts = SlotCounts::default();
+    for slot in slots {
+        counts.waiting += u32::from(slot.is_free(now));
+        counts.occupied += u32::from(slot.status != SlotStatus::Waiting);
+        counts.unclaimed += u32::from(slot.is_unclaimed(unclaimed_before));
+    }
+    counts
 }

@@ -124,14 +124,20 @@ impl Tables {
     }
 
     /// Whether a session on the instance outlasts a quick end, or did within the hour.
-    fn sessions_live(&self, id: &InstanceId, row: &InstanceRow, now: Timestamp) -> bool {
+    fn sessions_live<'s>(
+        &self,
+        id: &InstanceId,
+        row: &InstanceRow,
+        mut slots: impl Iterator<Item = &'s SlotRow>,
+        now: Timestamp,
+    ) -> bool {
         let quick_end = self.quick_end(&row.region);
         let runs = |slot: &SlotRow| {
             slot.status == SlotStatus::Running
                 && slot.claimed_at.is_some_and(|at| at <= now - quick_end)
         };
         let ends = self.session_ends.get(id);
-        self.slots_of(id).any(|(_, slot)| runs(slot))
+        slots.any(runs)
             || ends
                 .and_then(|ends| ends.lived_at)
                 .is_some_and(|at| at > now - COUNTED)
@@ -147,7 +153,8 @@ impl Tables {
             if row.region != *region || id == host || !counts {
                 continue;
             }
-            if self.sessions_live(id, row, now) {
+            let slots = self.slots_of(id).map(|(_, slot)| slot);
+            if self.sessions_live(id, row, slots, now) {
                 live += 1;
             } else if ends.quick_users.len() >= SEVERAL {
                 quick += 1;
@@ -187,9 +194,10 @@ impl Tables {
         &self,
         id: &InstanceId,
         row: &InstanceRow,
+        slots: &[&SlotRow],
         now: Timestamp,
     ) -> SessionEnds {
-        let live = self.sessions_live(id, row, now);
+        let live = self.sessions_live(id, row, slots.iter().copied(), now);
         if !self.quick_end(&row.region).is_positive() {
             return SessionEnds {
                 live,
@@ -197,7 +205,7 @@ impl Tables {
             };
         }
         let ends = self.session_ends.get(id);
-        let claimed = self.slots_of(id).filter_map(|(_, slot)| slot.claimed_at);
+        let claimed = slots.iter().filter_map(|slot| slot.claimed_at);
         let since = claimed
             .chain(ends.and_then(|ends| ends.ended_at))
             .chain([now - COUNTED])
@@ -236,11 +244,11 @@ impl Tables {
         }
         (avoid, barred)
     }
+}
 
-    /// Whether sessions on some of the instance's free slots were short lately.
-    pub(super) fn was_short(&self, id: &InstanceId, now: Timestamp) -> bool {
-        let free = self.slots_of(id).filter(|(_, slot)| slot.is_free(now));
-        free.filter_map(|(_, slot)| slot.free_from)
-            .any(|from| from > now - AVOIDED)
+impl SlotRow {
+    /// Whether the slot is the next one after a short session that ended lately.
+    pub(super) fn was_short(&self, now: Timestamp) -> bool {
+        self.free_from.is_some_and(|from| from > now - AVOIDED)
     }
 }

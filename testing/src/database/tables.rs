@@ -1,14 +1,12 @@
 //! PostgreSQL's tables, in memory. Tests may read rows, and change them as an operator would.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use shared::assign::{AppVersion, SessionLimits};
 use shared::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId, RegionName, TokenId};
-use shared::model::{
-    CapacityPool, DrainCause, Image, Instance, InstanceStatus, SlotCounts, SpotNotice,
-};
+use shared::model::{CapacityPool, DrainCause, Image, Instance, InstanceStatus, SpotNotice};
 use shared::settings::RegionSettings;
 use shared::usage::SessionRecord;
 
@@ -371,18 +369,12 @@ impl Tables {
         Some(self.regions.get(region)?.settings.timeouts.heartbeat)
     }
 
-    /// The slots of each instance that has some, counted as `observe_instances` does.
-    pub(super) fn count_slots(
-        &self,
-        now: Timestamp,
-        unclaimed_before: Timestamp,
-    ) -> BTreeMap<&InstanceId, SlotCounts> {
-        let mut all: BTreeMap<_, SlotCounts> = BTreeMap::new();
+    /// The slots of each instance that has some. Whoever needs those of many instances goes through
+    /// all slots once.
+    pub(super) fn slots_by_instance(&self) -> HashMap<&InstanceId, Vec<&SlotRow>> {
+        let mut all: HashMap<_, Vec<_>> = HashMap::with_capacity(self.instances.len());
         for slot in self.slots.values() {
-            let counts = all.entry(&slot.instance_id).or_default();
-            counts.waiting += u32::from(slot.is_free(now));
-            counts.occupied += u32::from(slot.status != SlotStatus::Waiting);
-            counts.unclaimed += u32::from(slot.is_unclaimed(unclaimed_before));
+            all.entry(&slot.instance_id).or_default().push(slot);
         }
         all
     }

@@ -318,6 +318,24 @@ impl Machines {
         }
     }
 
+    /// Drops machines whose ids EC2 has forgotten, with their tokens, for runs that last weeks. Nothing
+    /// finds them any more, but a token that is used again would launch again.
+    pub fn drop_forgotten(&mut self, now: Timestamp) {
+        let kept = self.delays.forget + self.delays.listing_lag + self.delays.lookup_lag;
+        let is_forgotten = |row: &FakeMachine| {
+            row.states.last().is_some_and(|(since, last)| {
+                *last == MachineState::Terminated && *since + kept <= now
+            })
+        };
+        let before = self.machines.len();
+        self.machines.retain(|_, row| !is_forgotten(row));
+        if self.machines.len() < before {
+            let machines = &self.machines;
+            self.tokens
+                .retain(|_, binding| binding.ids.iter().any(|id| machines.contains_key(id)));
+        }
+    }
+
     /// The machines that run or will.
     pub fn live(&self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
         let is_live = move |(_, row): &(&InstanceId, &FakeMachine)| row.is_live(now);
