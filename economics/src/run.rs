@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use jiff::{SignedDuration, Timestamp};
 use shared::assign::{
-    AssignOutcome, AssignRefusal, AssignRequest, ClientBuild, InLine, SessionId, UserId,
+    AssignOutcome, AssignRefusal, AssignRequest, ClientBuild, InLine, SessionId, SessionLimits,
+    UserId,
 };
 use shared::ids::{InstanceId, RegionName};
 use shared::model::InstanceStatus;
@@ -518,6 +519,7 @@ fn assign_request(user: usize, region: &RegionName) -> Result<AssignRequest, Run
         session: SessionId::parse(SESSION).map_err(invalid)?,
         regions: vec![region.clone()],
         client: ClientBuild::CurrentImage,
+        limits: SessionLimits::default(),
     })
 }
 

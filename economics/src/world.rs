@@ -13,6 +13,7 @@ use shared::alerts::{Alerts, Problem};
 use shared::clock::Clock;
 use shared::execute::LaunchSettings;
 use shared::ids::{RegionName, UniqueIds};
+use shared::metrics::{Batch, Metrics};
 use shared::model::ImageState;
 use shared::pass::{HandOverError, PassLimits, PassRequest, ReconcileInvoker, Reconciler};
 use shared::report::{PassOutcome, PassReport};
@@ -66,6 +67,7 @@ impl World {
             account: None,
             replicas: Arc::new(FakeReplicas::default()),
             alerts: Arc::new(Discard),
+            metrics: Arc::new(Discard),
             invoker: Arc::new(Discard),
             clock: clock.clone(),
             ids: Arc::new(CountedIds::default()),
@@ -160,6 +162,10 @@ impl ReconcileInvoker for Discard {
     async fn hand_over(&self, _region: &RegionName, _id: &str) -> Result<(), HandOverError> {
         Ok(())
     }
+}
+
+impl Metrics for Discard {
+    fn record(&self, _batch: Batch) {}
 }
 
 #[derive(Debug, Default)]
