@@ -24,7 +24,7 @@ fn as_user(deployed: &Deployed, method: Method, path: &str) -> RequestBuilder {
 async fn other_paths_and_methods(deployed: &Deployed) {
     for path in [
         "mandelbox",
-        "mandelbox/assign/1",
+        "mandelbox/assign/1/2",
         "MANDELBOX/ASSIGN",
         "status",
     ] {
@@ -37,6 +37,10 @@ async fn other_paths_and_methods(deployed: &Deployed) {
         assert_refused(method.as_str(), &answer, 405, "METHOD_NOT_ALLOWED", "POST");
         assert_eq!(answer.headers["allow"], "POST, OPTIONS");
     }
+    let session = as_user(deployed, Method::POST, "mandelbox/assign/1").json(&ask(1));
+    let answer = Answer::of(session).await;
+    assert_refused("a session", &answer, 405, "METHOD_NOT_ALLOWED", "DELETE");
+    assert_eq!(answer.headers["allow"], "DELETE, OPTIONS");
 }
 
 async fn wrong_bodies(deployed: &Deployed) {

@@ -38,7 +38,8 @@ fn operations() -> Vec<(&'static str, &'static str, &'static [FunctionRole], Val
             "AssignSlot",
             &[Assigner],
             json!({"user_id": "alice", "session_id": "1", "regions": [REGION], "client_sha": SHA,
-                "user_limit": 1, "environment": "dev", "local_dev": false}),
+                "user_limit": 1, "environment": "dev", "local_dev": false,
+                "max_session_seconds": 0, "max_idle_seconds": 0}),
         ),
         (
             "begin_pass",

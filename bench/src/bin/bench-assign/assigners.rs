@@ -64,7 +64,7 @@ async fn one(connection: &mut Connection, request: &Request) -> Result<Option<St
     let variables = json!({
         "user_id": request.user, "session_id": request.session, "regions": [REGION],
         "client_sha": SHA, "user_limit": request.limit, "environment": ENVIRONMENT,
-        "local_dev": false,
+        "local_dev": false, "max_session_seconds": 0, "max_idle_seconds": 0,
     });
     let answer = connection.send(ASSIGN, &variables).await?;
     let slot = answer

@@ -63,7 +63,11 @@ async fn request_without_token_gets_health_only_and_reads_nothing() {
 #[tokio::test]
 async fn unknown_path_names_the_known_ones() {
     let cases = [
-        ("/nothing", 404, "GET /, /healthz, /doctor, /regions/NAME"),
+        (
+            "/nothing",
+            404,
+            "GET /, /healthz, /metrics, /doctor, /regions",
+        ),
         ("/regions/us-east-9", 404, "no region us-east-9"),
         ("/regions/us-east-1?before=x", 400, "`before`"),
         ("/decisions/us-east-1/77", 404, "no decision us-east-1/77"),

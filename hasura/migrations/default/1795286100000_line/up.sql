@@ -310,9 +310,12 @@ BEGIN
                         ORDER BY f.instance_id LIMIT window_size
                     ) w
                     GROUP BY w.instance_id
-                    ORDER BY (max(w.free_from) > now() - interval '10 minutes') IS TRUE,
+                    ORDER BY (max(w.free_from) FILTER (WHERE w.free_from <= now())
+                            > now() - interval '10 minutes') IS TRUE,
                         CASE WHEN is_shuffled THEN random() END,
-                        max(w.n) = window_size, count(*), w.instance_id
+                        max(w.n) = window_size,
+                        count(*) FILTER (WHERE w.free_from IS NULL OR w.free_from <= now()),
+                        w.instance_id
                 ) c
                 JOIN instances i ON i.id = c.instance_id
                     AND i.notice IS DISTINCT FROM 'INTERRUPTION'
@@ -325,7 +328,7 @@ BEGIN
                 SELECT f.id FROM slots f
                 WHERE f.instance_id = o.instance_id AND f.instance_active
                     AND internal.is_free(f.status, f.free_from)
-                LIMIT 1 FOR UPDATE SKIP LOCKED
+                ORDER BY f.id LIMIT 1 FOR UPDATE SKIP LOCKED
             ) f
             LIMIT 1
         ) f

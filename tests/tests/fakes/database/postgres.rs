@@ -52,7 +52,8 @@ const EMPTY: &str = "
     TRUNCATE regions, instances, heartbeats, slots, images, app_versions, waiting_users,
         region_fences, region_wakeups, internal.host_leaves, internal.agent_tokens,
         internal.session_ends, internal.failed_sessions, internal.line_forecasts,
-        internal.region_capacity, session_history, instance_history, usage_hours;
+        internal.region_capacity, internal.served_hashes, session_history, instance_history,
+        usage_hours;
     ALTER SEQUENCE virtual.slots_made RESTART";
 
 #[derive(Debug)]
