@@ -75,11 +75,12 @@ async fn observed(session: &Session, instance: &str) -> Result<Value> {
         .await
 }
 
-/// The seconds after which the instance's slots are free, in their order; null: at once.
+/// The seconds after which the instance's slots are free, from their replacement, in the order in which
+/// they will be; null: at once. Not from now: a busy machine takes a while between two statements.
 async fn cool_downs(session: &Session, instance: &str) -> Result<Vec<Option<i64>>> {
     let rows = session
         .rows(&format!(
-            "SELECT round(extract(epoch FROM free_from - now()))::bigint AS seconds FROM slots
+            "SELECT round(extract(epoch FROM free_from - created_at))::bigint AS seconds FROM slots
              WHERE instance_id = '{instance}' AND status = 'WAITING' ORDER BY free_from NULLS FIRST"
         ))
         .await?;
