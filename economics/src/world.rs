@@ -1,25 +1,24 @@
 //! The fakes of one region, and the real passes on them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use shared::agent_token::AgentTokens;
-use shared::alerts::{Alerts, Problem};
 use shared::clock::Clock;
 use shared::execute::LaunchSettings;
-use shared::ids::{RegionName, UniqueIds};
-use shared::metrics::{Batch, Metrics};
+use shared::ids::RegionName;
 use shared::model::ImageState;
-use shared::pass::{HandOverError, PassLimits, PassRequest, ReconcileInvoker, Reconciler};
+use shared::pass::{PassLimits, PassRequest, Reconciler};
 use shared::report::{PassOutcome, PassReport};
 use shared::settings::RegionSettings;
 use shared::trigger::Trigger;
-use testing::{FakeClock, FakeDatabase, FakeHost, FakeHosts, FakeReplicas, FakeStore, NOW, image};
+use testing::{
+    CountedIds, Discarded, FakeClock, FakeDatabase, FakeHost, FakeHosts, FakeReplicas, FakeStore,
+    NOW, image,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::Millis;
@@ -66,9 +65,9 @@ impl World {
             hosts: hosts.clone(),
             account: None,
             replicas: Arc::new(FakeReplicas::default()),
-            alerts: Arc::new(Discard),
-            metrics: Arc::new(Discard),
-            invoker: Arc::new(Discard),
+            alerts: Arc::new(Discarded),
+            metrics: Arc::new(Discarded),
+            invoker: Arc::new(Discarded),
             clock: clock.clone(),
             ids: Arc::new(CountedIds::default()),
             launches: LaunchSettings {
@@ -142,37 +141,5 @@ impl World {
         let mut host = self.host.state();
         host.launches.clear();
         host.ec2.drop_forgotten(now);
-    }
-}
-
-/// Accepts alerts and hand-overs, and keeps none. A pass that hands over has marked the region, and the
-/// next scheduled one reads the mark.
-#[derive(Debug)]
-struct Discard;
-
-#[async_trait]
-impl Alerts for Discard {
-    async fn send(&self, _region: &RegionName, _problems: &[Problem]) -> bool {
-        true
-    }
-}
-
-#[async_trait]
-impl ReconcileInvoker for Discard {
-    async fn hand_over(&self, _region: &RegionName, _id: &str) -> Result<(), HandOverError> {
-        Ok(())
-    }
-}
-
-impl Metrics for Discard {
-    fn record(&self, _batch: Batch) {}
-}
-
-#[derive(Debug, Default)]
-struct CountedIds(AtomicU64);
-
-impl UniqueIds for CountedIds {
-    fn unique(&self) -> String {
-        format!("u{}", self.0.fetch_add(1, Ordering::Relaxed))
     }
 }

@@ -1,11 +1,9 @@
-//! Where hand-overs, alerts and metrics of passes go.
+//! Where hand-overs of passes go.
 
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use shared::alerts::{Alerts, Problem};
 use shared::ids::RegionName;
-use shared::metrics::{Batch, Metrics};
 use shared::pass::{HandOverError, ReconcileInvoker};
 
 /// A region that a pass hands over to another invocation, and the id of the original trigger.
@@ -39,23 +37,4 @@ impl ReconcileInvoker for HandOvers {
             .push(hand_over);
         Ok(())
     }
-}
-
-/// Accepts every alert and keeps none: no rule depends on them.
-#[derive(Debug, Default)]
-pub struct DiscardedAlerts;
-
-#[async_trait]
-impl Alerts for DiscardedAlerts {
-    async fn send(&self, _region: &RegionName, _problems: &[Problem]) -> bool {
-        true
-    }
-}
-
-/// Keeps no metrics: no rule depends on them.
-#[derive(Debug)]
-pub struct DiscardedMetrics;
-
-impl Metrics for DiscardedMetrics {
-    fn record(&self, _batch: Batch) {}
 }

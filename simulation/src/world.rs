@@ -2,7 +2,7 @@
 //! world, in which processes start and end.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,11 +18,14 @@ use shared::lock::RegionLock;
 use shared::pass::{PassLimits, ReconcileInvoker, Reconciler};
 use shared::settings::RegionSettings;
 use shared::store::StateStore;
-use testing::{Database, FakeAssigner, FakeClock, FakeDatabase, FakeHost, FakeHosts, FakeStore};
+use testing::{
+    CountedIds, Database, Discarded, FakeAssigner, FakeClock, FakeDatabase, FakeHost, FakeHosts,
+    FakeStore,
+};
 
 use crate::effects::EffectLog;
 use crate::empty_listing::EmptyListings;
-use crate::hand_overs::{DiscardedAlerts, DiscardedMetrics, HandOvers};
+use crate::hand_overs::HandOvers;
 use crate::ports::{CallContext, Intercepted, SkewedClock};
 use crate::yield_points::{ProcessId, YieldPoints};
 
@@ -71,7 +74,7 @@ pub struct World {
     pub yield_points: Arc<YieldPoints>,
     pub effects: Arc<EffectLog>,
     pub hand_overs: Arc<HandOvers>,
-    pub alerts: Arc<DiscardedAlerts>,
+    pub alerts: Arc<Discarded>,
     /// The time limits of passes and leases.
     pub limits: PassLimits,
     /// A process's clock stays at the time of its start. Only a broken variant sets it.
@@ -169,7 +172,7 @@ impl World {
                 self.alerts.clone(),
                 context(),
             )),
-            metrics: Arc::new(DiscardedMetrics),
+            metrics: Arc::new(Discarded),
             invoker: Arc::new(Intercepted::<dyn ReconcileInvoker>::new(
                 self.hand_overs.clone(),
                 context(),
@@ -199,7 +202,7 @@ impl World {
             replicas: Arc::new(testing::FakeReplicas::default()),
             hosts: self.hosts.clone(),
             alerts: self.alerts.clone(),
-            metrics: Arc::new(DiscardedMetrics),
+            metrics: Arc::new(Discarded),
             invoker: self.hand_overs.clone(),
             clock: self.clock.clone(),
             ids: self.backends.ids.clone(),
@@ -219,17 +222,5 @@ fn launch_settings() -> LaunchSettings {
             SignedDuration::from_hours(30 * 24),
         )
         .ok(),
-    }
-}
-
-/// Ids that are unique within a run and the same in every run of a seed.
-#[derive(Debug, Default)]
-pub struct CountedIds(Mutex<u64>);
-
-impl UniqueIds for CountedIds {
-    fn unique(&self) -> String {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *made += 1;
-        format!("u{made}")
     }
 }

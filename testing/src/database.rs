@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::Serialize;
 use shared::agent_token::AgentToken;
 use shared::assign::{AssignOutcome, AssignRequest, Assigner, SessionEnd, SessionId, UserId};
 use shared::clock::Clock;
@@ -40,6 +41,16 @@ pub use tables::{
 };
 
 use crate::{ENVIRONMENT, image, settings};
+
+/// An enum's name as the database spells it.
+///
+/// # Panics
+/// For a value that is not stored as a text.
+#[allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+pub fn stored_name(value: impl Serialize) -> String {
+    let name = serde_json::to_value(value).unwrap();
+    name.as_str().unwrap().to_owned()
+}
 
 /// Both database ports: implemented by the fake, by the real database, and by broken variants.
 pub trait Database: RegionDatabase + InstanceDatabase {}

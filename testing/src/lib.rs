@@ -8,6 +8,7 @@
 
 mod builders;
 mod database;
+mod discarded;
 pub mod function_process;
 mod host;
 pub mod invariants;
@@ -25,7 +26,9 @@ pub use database::{
     AgentAnswer, AgentClaims, AgentOutcome, Database, EndCause, FailedSession, FakeAssigner,
     FakeDatabase, FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast,
     RegionRow, Rows, SessionEndsRow, SlotRow, SlotStatus, Tables, TokenRow, WaitingUser,
+    stored_name,
 };
+pub use discarded::{CountedIds, Discarded};
 pub use host::{
     Addresses, Binding, Delays, FakeAddress, FakeHost, FakeHosts, FakeMachine, HostState, Machines,
     TokenEnds, address_of,

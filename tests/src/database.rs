@@ -259,6 +259,19 @@ impl Session {
         self.request_slot(&SlotRequest::new(user, session)).await
     }
 
+    /// Gives a user a slot, whose agent reports that the session runs.
+    pub async fn assign_running(&self, user: &str) -> Result<Assigned> {
+        let assigned = self.assign(user, "1").await?;
+        let (slot, claims) = (assigned.slot(), claims_of(&assigned.instance()));
+        for call in [
+            format!("claim_slot('{slot}', '{user}', '1', '{claims}')"),
+            format!("report_slot('{slot}', 'RUNNING', '{claims}')"),
+        ] {
+            self.outcome(&call).await?;
+        }
+        Ok(assigned)
+    }
+
     pub async fn request_slot(&self, request: &SlotRequest) -> Result<Assigned> {
         let row = self
             .row(&format!("SELECT * FROM {}", request.call()))

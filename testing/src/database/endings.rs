@@ -33,14 +33,6 @@ pub enum EndCause {
     MaxAge,
 }
 
-impl EndCause {
-    /// As the database spells it.
-    pub(super) fn name(self) -> String {
-        let name = serde_json::to_value(self).unwrap_or_default();
-        name.as_str().unwrap_or_default().to_owned()
-    }
-}
-
 /// The lower one of two limits.
 fn lower(a: Option<SignedDuration>, b: Option<u32>) -> Option<SignedDuration> {
     let b = b.map(|seconds| SignedDuration::from_secs(seconds.into()));

@@ -7,6 +7,7 @@ use shared::model::{DrainCause, InstanceStatus, SpotNotice};
 use shared::usage::{EndReason, SessionRecord};
 
 use super::endings::EndCause;
+use super::stored_name;
 use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
 
 /// A timer of an agent may be this much early.
@@ -57,14 +58,6 @@ pub enum InstanceEnd {
     Orphan,
     /// Somebody deleted its row.
     Deleted,
-}
-
-impl InstanceEnd {
-    /// As the database spells it.
-    fn name(self) -> String {
-        let name = serde_json::to_value(self).unwrap_or_default();
-        name.as_str().unwrap_or_default().to_owned()
-    }
 }
 
 impl Tables {
@@ -139,7 +132,7 @@ impl Tables {
         };
         let at_deadline = host.end_reason == Some(InstanceEnd::Deadline);
         if host.status == InstanceStatus::Terminating && !at_deadline {
-            let how = host.end_reason.map(InstanceEnd::name);
+            let how = host.end_reason.map(stored_name);
             let how = how.filter(|_| !is_interrupted);
             return (interrupted_or(EndReason::Lost), how);
         }
@@ -149,7 +142,7 @@ impl Tables {
         match cause.or(at_deadline.then_some(EndCause::Drain)) {
             Some(EndCause::User) => return (EndReason::User, None),
             Some(EndCause::Operator) => return (EndReason::Operator, None),
-            Some(limit) => return (EndReason::Limit, Some(limit.name())),
+            Some(limit) => return (EndReason::Limit, Some(stored_name(limit))),
             None => {}
         }
         if becomes == SlotStatus::Dying {

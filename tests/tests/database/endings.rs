@@ -12,15 +12,7 @@ async fn assigned(session: &Session, user: &str) -> Result<String> {
 
 /// Gives a user a slot of `i-1` whose session runs.
 async fn running(session: &Session, user: &str) -> Result<String> {
-    let slot = assigned(session, user).await?;
-    let claims = claims_of("i-1");
-    for call in [
-        format!("claim_slot('{slot}', '{user}', '1', '{claims}')"),
-        format!("report_slot('{slot}', 'RUNNING', '{claims}')"),
-    ] {
-        session.outcome(&call).await?;
-    }
-    Ok(slot)
+    Ok(session.assign_running(user).await?.slot())
 }
 
 async fn slot(session: &Session, id: &str) -> Result<Value> {

@@ -25,19 +25,6 @@ async fn reasons(session: &Session, user: &str) -> Result<Vec<String>> {
     Ok(rows.iter().map(|row| text(row, "reason")).collect())
 }
 
-/// One that runs, on the only instance.
-async fn running(session: &Session, user: &str) -> Result<Assigned> {
-    let assigned = session.assign(user, "1").await?;
-    let (slot, claims) = (assigned.slot(), claims_of(&assigned.instance()));
-    for call in [
-        format!("claim_slot('{slot}', '{user}', '1', '{claims}')"),
-        format!("report_slot('{slot}', 'RUNNING', '{claims}')"),
-    ] {
-        session.outcome(&call).await?;
-    }
-    Ok(assigned)
-}
-
 async fn report_end(session: &Session, of: &Assigned) -> Result<()> {
     let (slot, claims) = (of.slot(), claims_of(&of.instance()));
     let call = format!("report_slot('{slot}', 'DYING', '{claims}')");
@@ -73,7 +60,7 @@ async fn silent_for(session: &Session, id: &str, seconds: u32) -> Result<()> {
 async fn session_has_one_row_with_its_times_once_its_agent_ended_it() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
-    let assigned = running(&session, "ann").await?;
+    let assigned = session.assign_running("ann").await?;
     assert_eq!(session.count("SELECT FROM session_history").await?, 0);
     let current = session.row("SELECT * FROM sessions").await?;
     assert_eq!(current["ended_at"], Value::Null);
@@ -120,7 +107,7 @@ async fn waiting_in_line_counts_from_the_first_refusal() -> Result<()> {
         .run("UPDATE waiting_users SET first_at = first_at - interval '9 seconds'")
         .await?;
     session.host("i-1", 1).await?;
-    let assigned = running(&session, "ann").await?;
+    let assigned = session.assign_running("ann").await?;
     report_end(&session, &assigned).await?;
     let waited = "SELECT FROM session_history WHERE waited_seconds BETWEEN 9 AND 60
         AND assigned_at - requested_at = make_interval(secs => waited_seconds)";
@@ -146,7 +133,7 @@ async fn session_that_loses_its_instance_was_lost_or_interrupted() -> Result<()>
     ];
     for (name, set, terminated, expected) in cases {
         session.host(name, 2).await?;
-        running(&session, name).await?;
+        session.assign_running(name).await?;
         // One user had not connected yet.
         let other = format!("other of {name}");
         session.assign(&other, "1").await?;
@@ -172,7 +159,7 @@ async fn session_that_loses_its_instance_was_lost_or_interrupted() -> Result<()>
 async fn session_that_its_agent_ends_because_ec2_takes_the_instance_is_interrupted() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 1).await?;
-    let assigned = running(&session, "ann").await?;
+    let assigned = session.assign_running("ann").await?;
     session
         .outcomes("give_notice('i-1', 'INTERRUPTION')")
         .await?;
@@ -197,7 +184,7 @@ async fn end_that_somebody_wanted_has_their_reason() -> Result<()> {
     ];
     for (number, (cause, in_seconds, expected)) in cases.into_iter().enumerate() {
         let user = format!("user {number}");
-        let assigned = running(&session, &user).await?;
+        let assigned = session.assign_running(&user).await?;
         session
             .run(&format!(
                 "UPDATE slots SET end_cause = '{cause}',
@@ -231,7 +218,7 @@ async fn end_that_somebody_wanted_has_their_reason() -> Result<()> {
 async fn drained_instance_whose_sessions_must_end_reaches_its_deadline() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
-    running(&session, "ann").await?;
+    session.assign_running("ann").await?;
     session
         .run(
             "UPDATE slots SET end_cause = 'MAX_AGE', end_by = now() - interval '1 minute'
@@ -305,7 +292,7 @@ async fn repeated_request_makes_a_row_only_for_a_slot_that_was_left() -> Result<
 async fn rolled_back_end_leaves_no_row() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
-    let assigned = running(&session, "ann").await?;
+    let assigned = session.assign_running("ann").await?;
     session.run("BEGIN").await?;
     report_end(&session, &assigned).await?;
     session.run("ROLLBACK").await?;
@@ -318,8 +305,8 @@ async fn rolled_back_end_leaves_no_row() -> Result<()> {
 async fn rows_that_somebody_deletes_by_hand_have_history() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;
     session.host("i-1", 3).await?;
-    running(&session, "ann").await?;
-    running(&session, "bob").await?;
+    session.assign_running("ann").await?;
+    session.assign_running("bob").await?;
     session
         .run("DELETE FROM slots WHERE user_id = 'ann'")
         .await?;
@@ -469,7 +456,7 @@ async fn forgotten_user_has_one_random_id_in_all_rows() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     session.host("i-1", 2).await?;
     for user in ["ann", "bob"] {
-        let assigned = running(&session, user).await?;
+        let assigned = session.assign_running(user).await?;
         report_end(&session, &assigned).await?;
         session
             .run("UPDATE slots SET status = 'WAITING', user_id = NULL, session_id = NULL")
@@ -523,7 +510,7 @@ async fn pages_of_the_export_have_each_session_once_also_if_it_ends_meanwhile() 
     session.host("i-1", 9).await?;
     let mut held = vec![];
     for number in 0..9 {
-        held.push(running(&session, &format!("user {number}")).await?);
+        held.push(session.assign_running(&format!("user {number}")).await?);
     }
     // Two that got their slots in the same moment.
     session

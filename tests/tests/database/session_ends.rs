@@ -19,14 +19,7 @@ async fn assigned(session: &Session, user: &str) -> Result<String> {
 
 /// Assigns the user a slot whose session runs.
 async fn running(session: &Session, user: &str) -> Result<String> {
-    let slot = assigned(session, user).await?;
-    let claims = claims_of("i-1");
-    for call in [
-        format!("claim_slot('{slot}', '{user}', '1', '{claims}')"),
-        format!("report_slot('{slot}', 'RUNNING', '{claims}')"),
-    ] {
-        session.outcome(&call).await?;
-    }
+    let slot = session.assign_running(user).await?.slot();
     assert_eq!(ended(session, user).await?, "", "it lasts");
     Ok(slot)
 }

@@ -15,7 +15,7 @@ use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{ImageState, InstanceStatus};
 use shared::settings::{AddressSource, Endings};
 use testing::Database;
-use testing::{AgentAnswer, AgentClaims, AgentOutcome, SlotStatus, Tables, image};
+use testing::{AgentAnswer, AgentClaims, AgentOutcome, SlotStatus, Tables, image, stored_name};
 
 use rows::Dump;
 
@@ -110,7 +110,7 @@ impl PostgresSide {
                      VALUES ('{}', '{id}', '{}', '{}', '{}')",
                     settings.name,
                     image.client_sha,
-                    word(image.state),
+                    stored_name(image.state),
                     image.since,
                 ))
                 .await;
@@ -166,12 +166,6 @@ fn session_of(claims: &AgentClaims) -> Value {
     })
 }
 
-/// An enum's name as the database spells it.
-fn word(value: impl serde::Serialize) -> String {
-    let word: Value = serde_json::to_value(value).unwrap();
-    word.as_str().unwrap().to_owned()
-}
-
 impl Side for PostgresSide {
     fn database(&self) -> &dyn Database {
         &self.passes
@@ -223,7 +217,7 @@ impl Side for PostgresSide {
     }
 
     async fn report(&self, slot: &str, to: SlotStatus, launch: &LaunchId) -> AgentAnswer {
-        let arguments = format!("'{slot}', '{}'", word(to));
+        let arguments = format!("'{slot}', '{}'", stored_name(to));
         self.agent("report_slot", &arguments, launch).await
     }
 
@@ -261,7 +255,7 @@ impl Side for PostgresSide {
         }
         self.run(format!(
             "UPDATE images SET state = '{}' WHERE region = '{region}' AND image_id = '{image}'",
-            word(state)
+            stored_name(state)
         ))
         .await;
     }

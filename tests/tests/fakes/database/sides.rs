@@ -15,7 +15,7 @@ use shared::settings::{AddressSource, Endings, RegionSettings, Timeouts};
 use testing::Database;
 use testing::{
     AgentAnswer, AgentClaims, AgentOutcome, EndCause, FakeAssigner, FakeClock, FakeDatabase,
-    SlotStatus, Tables, image, settings,
+    SlotStatus, Tables, image, settings, stored_name,
 };
 
 use super::steps::{Action, IMAGES, REGIONS, Set, Step, launch_of};
@@ -367,11 +367,8 @@ impl Side for FakeSide {
             return vec![];
         }
         let ends = tables.ends_of(id).into_iter();
-        ends.map(|(slot, (cause, by))| {
-            let cause = serde_json::to_value(cause).unwrap();
-            (slot, cause.as_str().unwrap().to_owned(), by)
-        })
-        .collect()
+        ends.map(|(slot, (cause, by))| (slot, stored_name(cause), by))
+            .collect()
     }
 
     async fn end_by_operator(&self, user: &str, session: &str) -> String {
