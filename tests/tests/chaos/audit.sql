@@ -30,19 +30,31 @@ CREATE TABLE audit.slots (
     session_id  text
 );
 
--- Answers to users: who got a slot, and who was refused.
+-- Answers to users: who got a slot, and who was refused. An answer is decided some time before it is
+-- committed, so the counts are of the whole time in which that may have been: those that are most
+-- favourable to the answer.
 CREATE TABLE audit.turns (
     seq       bigserial PRIMARY KEY,
     at        timestamptz NOT NULL,
     region    text NOT NULL,
     user_id   text NOT NULL,
     is_served boolean NOT NULL,
-    -- Users who were refused before this one and still ask.
+    -- Users who were refused before this one and still ask: the most for a refusal, the fewest otherwise.
     ahead     bigint NOT NULL,
-    -- Free slots, with the one that the user got.
+    -- Free slots, with the one that the user got: the fewest for a refusal, the most otherwise.
     free      bigint NOT NULL,
     is_barred boolean NOT NULL
 );
+CREATE INDEX turns_user ON audit.turns (user_id, region, at);
+
+-- Users whose place in line was given up: they were served here or elsewhere, or had left.
+CREATE TABLE audit.left_line (
+    at       timestamptz NOT NULL,
+    region   text NOT NULL,
+    user_id  text NOT NULL,
+    first_at timestamptz NOT NULL
+);
+CREATE INDEX left_line_at ON audit.left_line (region, at);
 
 CREATE TABLE audit.fences (
     seq     bigserial PRIMARY KEY,
@@ -71,22 +83,52 @@ END
 $$;
 
 -- All images are of one commit. A user is not ahead whose refusal may not have been visible to the other.
+-- Changes of slots and of instances are in their own lists; what changes by time alone is counted here:
+-- places in line, cool-downs, and heartbeats.
 CREATE FUNCTION audit.note_turn(
     region text, user_id text, is_served boolean, first_at timestamptz, is_barred boolean)
 RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    -- An answer is decided up to this time before it is committed: users wait for locks meanwhile.
+    deciding CONSTANT interval := '3 seconds';
+    until CONSTANT timestamptz := clock_timestamp();
+    since CONSTANT timestamptz := until - deciding;
 BEGIN
     INSERT INTO audit.turns (at, region, user_id, is_served, ahead, free, is_barred)
-    SELECT clock_timestamp(), r.name, note_turn.user_id, note_turn.is_served,
-        (SELECT count(*) FROM waiting_users w
-         WHERE w.region = r.name AND w.user_id <> note_turn.user_id
-            AND w.last_at >= clock_timestamp() - make_interval(secs => r.line_seconds)
-            AND (w.barred_until IS NULL OR w.barred_until <= clock_timestamp())
-            AND w.first_at < note_turn.first_at
-                - CASE WHEN note_turn.is_served THEN interval '2 seconds' ELSE '0' END),
-        (SELECT count(*) FROM internal.free_slots(r.name, ARRAY(
-                SELECT m.image_id FROM images m
-                WHERE m.region = r.name AND m.state IN ('CURRENT', 'BAKING')),
-            clock_timestamp() - make_interval(secs => r.heartbeat_seconds)))
+    SELECT until, r.name, note_turn.user_id, note_turn.is_served,
+        CASE WHEN note_turn.is_served THEN (
+            SELECT count(*) FROM waiting_users w
+            WHERE w.region = r.name AND w.user_id <> note_turn.user_id
+                AND w.last_at >= until - make_interval(secs => r.line_seconds)
+                AND w.first_at < note_turn.first_at - deciding
+                AND (w.barred_until IS NULL OR w.barred_until <= since)
+                AND NOT EXISTS (SELECT FROM audit.turns t
+                    WHERE t.user_id = w.user_id AND t.region = w.region AND t.at >= since
+                        AND t.is_barred))
+        ELSE (
+            SELECT count(DISTINCT a.user_id) FROM (
+                SELECT w.user_id FROM waiting_users w
+                WHERE w.region = r.name AND w.first_at < note_turn.first_at
+                    AND w.last_at >= since - make_interval(secs => r.line_seconds)
+                UNION ALL
+                SELECT l.user_id FROM audit.left_line l
+                WHERE l.region = r.name AND l.first_at < note_turn.first_at AND l.at >= since
+            ) a
+            WHERE a.user_id <> note_turn.user_id)
+        END,
+        (SELECT count(*) FROM slots s
+         JOIN instances i ON i.id = s.instance_id
+         JOIN heartbeats h ON h.instance_id = i.id
+         JOIN images m ON m.region = r.name AND m.image_id = i.image_id
+            AND m.state IN ('CURRENT', 'BAKING')
+         WHERE s.region = r.name AND s.status = 'WAITING' AND i.status = 'ACTIVE'
+            AND CASE WHEN note_turn.is_served
+                THEN h.beat_at >= since - make_interval(secs => r.heartbeat_seconds)
+                ELSE h.beat_at >= until - make_interval(secs => r.heartbeat_seconds)
+                    AND (h.resumed_at IS NULL OR h.resumed_at <= since)
+                    AND (s.free_from IS NULL OR s.free_from <= since)
+                    AND i.notice IS DISTINCT FROM 'INTERRUPTION'
+                END)
             + note_turn.is_served::integer,
         note_turn.is_barred
     FROM regions r WHERE r.name = note_turn.region;
@@ -97,6 +139,14 @@ CREATE FUNCTION audit.note_waiting() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM audit.note_turn(
         NEW.region, NEW.user_id, false, NEW.first_at, NEW.barred_until IS NOT NULL);
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION audit.note_left() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO audit.left_line (at, region, user_id, first_at)
+    VALUES (clock_timestamp(), OLD.region, OLD.user_id, OLD.first_at);
     RETURN NULL;
 END
 $$;
