@@ -32,6 +32,9 @@ const UNREST: &str = "SELECT
     (SELECT count(*) FROM slots WHERE status <> 'WAITING') AS slots,
     (SELECT count(*) FROM waiting_users) AS users";
 
+/// Slots cool down for up to ten minutes, and are surplus only then. Nobody waits for that here.
+const END_COOL_DOWNS: &str = "UPDATE slots SET free_from = NULL WHERE free_from > now()";
+
 pub(crate) struct Settled {
     passes: usize,
     time: Duration,
@@ -55,6 +58,8 @@ pub(crate) async fn settle(deployed: &Deployed, users: &Users<'_>) -> Settled {
         let minute = Instant::now() + MINUTE;
         passes += 1;
         deployed.forget_refusals().await;
+        let ended = deployed.sql.execute(END_COOL_DOWNS, &[]).await;
+        ended.expect(END_COOL_DOWNS);
         users.retry_waiting_users().await;
         let mut unrest: Vec<_> = iter(REGIONS)
             .map(|region| pass(deployed, region))
