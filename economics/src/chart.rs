@@ -39,10 +39,13 @@ impl Axes {
 }
 
 /// One run in the chart.
-struct Dot {
-    share: f64,
-    cost: f64,
-    parameter: u32,
+#[derive(Debug)]
+pub struct Dot {
+    /// Of users who were not served at once.
+    pub share: f64,
+    /// As a multiple of the clairvoyant's.
+    pub cost: f64,
+    pub label: String,
 }
 
 /// The chart of one trace, a whole SVG file.
@@ -54,11 +57,16 @@ pub fn svg(result: &Results, goal: &Goal) -> String {
             let dots = frontier.points.iter().map(|point| Dot {
                 share: point.outcome.share_not_at_once(),
                 cost: ratio(point.outcome.machine_time(), result.foresight.clairvoyant),
-                parameter: point.parameter,
+                label: point.parameter.to_string(),
             });
             (frontier.policy.name, dots.collect())
         })
         .collect();
+    svg_of(&result.workload, &series, goal)
+}
+
+/// The chart of named series, each in the order in which its dots are connected.
+pub fn svg_of(name: &str, series: &[(&str, Vec<Dot>)], goal: &Goal) -> String {
     let costs = series.iter().flat_map(|(_, dots)| dots).map(|dot| dot.cost);
     let highest = costs.fold(1.5, f64::max).min(8.0) + 0.1;
     let axes = Axes { highest };
@@ -67,10 +75,7 @@ pub fn svg(result: &Results, goal: &Goal) -> String {
          font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n"
     );
-    let title = format!(
-        "{}: cost against users who waited",
-        escaped(&result.workload)
-    );
+    let title = format!("{}: cost against users who waited", escaped(name));
     text(
         &mut svg,
         (LEFT, 24.0),
@@ -169,7 +174,7 @@ fn draw(svg: &mut String, axes: &Axes, dots: &[Dot], colour: &str) {
             svg,
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>"
         );
-        text(svg, (x + 6.0, y - 6.0), "start", &dot.parameter.to_string());
+        text(svg, (x + 6.0, y - 6.0), "start", &escaped(&dot.label));
     }
 }
 

@@ -14,10 +14,12 @@
 //! - [`workload`]: one reading of a trace: each user's arrival and length of session.
 //! - [`policy`]: what is compared.
 //! - [`run`]: plays a workload under a policy. [`outcome`]: what it measures.
+//! - [`replay`]: what another setting would have cost a region, from what it recorded.
 //! - [`clairvoyant`]: what the same workload costs with knowledge of the future, and a lower bound.
 //! - [`frontier`]: policies at several parameters on several traces. [`table`] and [`chart`] show it.
 
 pub mod agents;
+pub mod boots;
 pub mod chart;
 pub mod clairvoyant;
 pub mod frontier;
@@ -25,6 +27,7 @@ pub mod outcome;
 pub mod policy;
 pub mod random;
 pub mod recorded;
+pub mod replay;
 pub mod run;
 pub mod synthetic;
 pub mod table;

@@ -78,7 +78,7 @@ impl Outcome {
 }
 
 /// Of sorted times, by the nearest rank.
-fn quantile_of(sorted: &[Millis], quantile: f64) -> Option<Millis> {
+pub(crate) fn quantile_of(sorted: &[Millis], quantile: f64) -> Option<Millis> {
     let rank = (sorted.len() as f64 * quantile).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied()
 }

@@ -52,6 +52,8 @@ pub enum RunError {
     Pass(String),
     #[error("a user was refused for a reason that no run has: {0}")]
     Refused(&'static str),
+    #[error("stopped before its end")]
+    Stopped,
 }
 
 /// What a run depends on beside its workload and policy.
@@ -140,8 +142,21 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let mut row = region(workload);
     policy.set(&mut row, parameter);
+    run_region(workload, row, conditions, &|| true)
+}
+
+/// Plays the workload in a region with this row, as long as `may_go_on` says so once a minute.
+///
+/// # Errors
+/// When a pass fails, or the run may not go on.
+pub fn run_region(
+    workload: &Workload,
+    row: RegionSettings,
+    conditions: &Conditions,
+    may_go_on: &dyn Fn() -> bool,
+) -> Result<Outcome, RunError> {
     let mut run = Run::new(workload, row, *conditions)?;
-    run.play()?;
+    run.play(may_go_on)?;
     Ok(run.finish())
 }
 
@@ -153,7 +168,7 @@ fn region(workload: &Workload) -> RegionSettings {
         choice.capacity = workload.slots;
     }
     // Where machines boot slowly, an operator sets more than the default.
-    let slow = SignedDuration::from_millis(millis(workload.boots.median * 12.0));
+    let slow = SignedDuration::from_millis(millis(workload.boots.median() * 12.0));
     row.timeouts.boot = row.timeouts.boot.max(slow);
     row
 }
@@ -207,7 +222,7 @@ impl<'w> Run<'w> {
         self.queue.push(Reverse((at, self.scheduled, event)));
     }
 
-    fn play(&mut self) -> Result<(), RunError> {
+    fn play(&mut self, may_go_on: &dyn Fn() -> bool) -> Result<(), RunError> {
         self.schedule(0, Event::Capacity);
         self.schedule(0, Event::ScheduledPass);
         self.schedule(0, Event::Heartbeats);
@@ -230,6 +245,9 @@ impl<'w> Run<'w> {
                     self.arrive(user)?;
                 }
             } else if let Some(Reverse((.., event))) = self.queue.pop() {
+                if event == Event::ScheduledPass && !may_go_on() {
+                    return Err(RunError::Stopped);
+                }
                 self.handle(event)?;
             }
             self.schedule_wake();

@@ -1,5 +1,6 @@
 //! A workload: every user's arrival and length of session, the same for all policies.
 
+use crate::boots::Boots;
 use crate::random::{LogNormal, Random};
 use crate::trace::{Arrival, Counts, Trace};
 use crate::{Millis, millis, seconds};
@@ -34,7 +35,7 @@ pub struct Workload {
     pub name: String,
     /// In the order of their arrivals.
     pub users: Vec<User>,
-    pub boots: LogNormal,
+    pub boots: Boots,
     pub slots: u32,
     /// What is measured: from this time
     pub from: Millis,
@@ -76,7 +77,7 @@ impl Reading {
         Workload {
             name: self.name.clone(),
             users,
-            boots: self.boots,
+            boots: self.boots.into(),
             slots: self.slots,
             from: millis(self.warm_up.min(end)),
             until: millis(end),

@@ -82,6 +82,7 @@ impl World {
                 ec2_call: Duration::from_secs(8),
             },
             probes: None,
+            recordings: None,
         };
         Ok(Self {
             host: hosts.of(&region),

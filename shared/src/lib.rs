@@ -33,6 +33,7 @@ pub mod observe;
 pub mod overview;
 pub mod pass;
 pub mod publish;
+pub mod recording;
 pub mod replicas;
 pub mod report;
 pub mod scaling;

@@ -187,6 +187,7 @@ impl World {
             launches: launch_settings(),
             limits: self.limits,
             probes: None,
+            recordings: None,
         }
     }
 
@@ -209,6 +210,7 @@ impl World {
             launches: launch_settings(),
             limits: LIMITS,
             probes: None,
+            recordings: None,
         }
     }
 }

@@ -87,6 +87,7 @@ impl World {
                 ec2_call: Duration::from_secs(8),
             },
             probes: None,
+            recordings: None,
         }
     }
 

@@ -27,6 +27,9 @@ const UPGRADE: (&str, &str) = ("reconcile-image-upgrade", "done");
 /// It has no report of a region.
 const DOCTOR: (&str, &str) = ("reconcile-doctor", "checks");
 
+/// Nor this.
+const REPLAY: (&str, &str) = ("reconcile-replay", "us-east-1");
+
 const PASSES: [(&str, &str); 4] = [
     ("reconcile-approve-mass-removal", "done"),
     ("reconcile-dry-run", "dry_run"),
@@ -203,7 +206,7 @@ async fn every_sample_works_with_cargo_lambda_invoke() {
         "",
         PASSES
             .iter()
-            .chain([&UPGRADE, &DOCTOR])
+            .chain([&UPGRADE, &DOCTOR, &REPLAY])
             .chain(&ASSIGNS)
             .chain(&EVENTS)
             .chain(&MACHINE_EVENTS)
@@ -236,6 +239,10 @@ async fn every_sample_works_with_cargo_lambda_invoke() {
     let answer = cargo_lambda.invoke("reconcile", &sample(name)).await;
     let answer = answer.expect(name);
     assert!(answer["doctor"][field].is_array(), "{name}: {answer:#}");
+    let (name, region) = REPLAY;
+    let answer = cargo_lambda.invoke("reconcile", &sample(name)).await;
+    let answer = answer.expect(name);
+    assert_eq!(answer["replay"]["region"], region, "{name}: {answer:#}");
     for (name, says) in WRONG_PASSES {
         let answer = cargo_lambda.invoke("reconcile", &malformed(name)).await;
         let error = answer.expect_err(name);

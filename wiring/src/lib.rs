@@ -21,6 +21,7 @@ use shared::execute::LaunchSettings;
 use shared::host::AccountRegions;
 use shared::ids::RandomIds;
 use shared::pass::Reconciler;
+use shared::recording::Recordings;
 use sns_adapter::SnsAlerts;
 use startup::config::{PassConfig, RegionsFrom};
 use startup::{EnvironmentRegions, MetricLog, SystemClock};
@@ -75,28 +76,31 @@ fn build(
         agent_hasura_url: String::new(),
         tokens: None,
     };
-    let (regions, instances): (Arc<dyn RegionDatabase>, Option<Arc<dyn InstanceDatabase>>) =
-        match config.regions {
-            RegionsFrom::Environment(region) => {
-                let regions = EnvironmentRegions::new(*region, clock.clone());
-                (Arc::new(regions), None)
-            }
-            RegionsFrom::Hasura(settings) => {
-                launches.agent_hasura_url = settings.agent_hasura_url;
-                let (key, valid) = (settings.agent_token_key, settings.agent_token_valid);
-                let tokens = AgentTokens::new(key, valid)?;
-                launches.tokens = Some(match settings.agent_next_token_key {
-                    Some(next) => tokens.with_next_key(next)?,
-                    None => tokens,
-                });
-                let database = Arc::new(HasuraDatabase {
-                    client: HasuraClient::new(http, &settings.hasura)?,
-                    environment: config.environment,
-                    defaults: config.replica_defaults,
-                });
-                (database.clone(), Some(database))
-            }
-        };
+    let mut instances: Option<Arc<dyn InstanceDatabase>> = None;
+    let mut recordings: Option<Arc<dyn Recordings>> = None;
+    let regions: Arc<dyn RegionDatabase> = match config.regions {
+        RegionsFrom::Environment(region) => {
+            let regions = EnvironmentRegions::new(*region, clock.clone());
+            Arc::new(regions)
+        }
+        RegionsFrom::Hasura(settings) => {
+            launches.agent_hasura_url = settings.agent_hasura_url;
+            let (key, valid) = (settings.agent_token_key, settings.agent_token_valid);
+            let tokens = AgentTokens::new(key, valid)?;
+            launches.tokens = Some(match settings.agent_next_token_key {
+                Some(next) => tokens.with_next_key(next)?,
+                None => tokens,
+            });
+            let database = Arc::new(HasuraDatabase {
+                client: HasuraClient::new(http, &settings.hasura)?,
+                environment: config.environment,
+                defaults: config.replica_defaults,
+            });
+            instances = Some(database.clone());
+            recordings = Some(database.clone());
+            database
+        }
+    };
     let hosts = Arc::new(Ec2Regions::new(
         aws.clone(),
         config.stack_id,
@@ -126,5 +130,6 @@ fn build(
         launches,
         limits: config.limits,
         probes: None,
+        recordings,
     })
 }

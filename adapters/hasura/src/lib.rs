@@ -10,6 +10,7 @@ mod documents;
 mod failure;
 mod instances;
 mod overview;
+mod recording;
 mod rows;
 mod sessions;
 

@@ -1,10 +1,12 @@
 //! `reconcile` turns an invocation into a request for passes, and their reports into a response.
 
+mod replay;
 mod request;
 mod upgrade;
 
 use futures::future::join_all;
 use lambda_runtime::Diagnostic;
+use scaling_economics::replay::Replay;
 use serde::Serialize;
 use serde_json::Value;
 use shared::db::DbError;
@@ -16,14 +18,17 @@ use shared::trigger::Trigger;
 use thiserror::Error;
 use tracing::{Instrument, error, info, info_span};
 
-pub use request::{BadRequest, Request};
+pub use replay::ReplayFailed;
+pub use request::{BadRequest, ReplayRequest, Request};
 
-/// One report per region; or doctor's report.
+/// One report per region; or doctor's report; or a replay.
 #[derive(Debug, Default, Serialize)]
 pub struct Response {
     pub regions: Vec<PassReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doctor: Option<Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
 }
 
 /// Lambda fails an invocation whose response is larger than 6 MB.
@@ -33,7 +38,7 @@ impl Response {
     fn of(regions: Vec<PassReport>) -> Self {
         Self {
             regions,
-            doctor: None,
+            ..Self::default()
         }
     }
 
@@ -59,6 +64,8 @@ pub enum ReconcileError {
     Regions(#[from] DbError),
     #[error("this process has nothing to examine with: only the deployed `reconcile` has")]
     NoDoctor,
+    #[error(transparent)]
+    Replay(#[from] ReplayFailed),
 }
 
 /// What the invoker reads: the error's own words, without Rust's type names.
@@ -68,6 +75,7 @@ impl From<ReconcileError> for Diagnostic {
             ReconcileError::BadRequest(_) => "BadRequest",
             ReconcileError::Regions(_) => "DatabaseUnavailable",
             ReconcileError::NoDoctor => "NoDoctor",
+            ReconcileError::Replay(error) => error.kind(),
         };
         Self {
             error_type: error_type.to_owned(),
@@ -102,6 +110,13 @@ async fn run(
     let request = Request::parse(event)?;
     if request.doctor {
         return examine(reconciler).await;
+    }
+    if let Some(asked) = request.replay {
+        let replay = replay::run(reconciler, asked, began).await?;
+        return Ok(Response {
+            replay: Some(replay),
+            ..Response::default()
+        });
     }
     // A dry run changes nothing, and what is handed over was checked when its event came.
     let record = if request.dry_run || request.trigger == Trigger::HandOver {
@@ -152,8 +167,8 @@ async fn examine(reconciler: &Reconciler) -> Result<Response, ReconcileError> {
         "deployment examined"
     );
     Ok(Response {
-        regions: Vec::new(),
         doctor: Some(report),
+        ..Response::default()
     })
 }
 

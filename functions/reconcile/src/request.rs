@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+use scaling_economics::replay::Question;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use shared::ids::{ClientSha, RegionName};
+use shared::settings::Columns;
 use shared::trigger::Trigger;
 use shared::words::{plain, quoted};
 use thiserror::Error;
@@ -12,8 +15,14 @@ use thiserror::Error;
 /// In bytes, as in `assign-user`: no client could request a slot on an image with a longer hash.
 const LONGEST_SHA: usize = 128;
 
+/// An invocation has no time for more.
+const MOST_PROPOSALS: usize = 20;
+
+/// In hours: figures of machine time are read for a month at most.
+const LONGEST_REPLAY: i64 = 31 * 24;
+
 /// A parsed event.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Request {
     /// None means all regions that have a row.
     pub regions: Option<Vec<RegionName>>,
@@ -21,11 +30,22 @@ pub struct Request {
     pub approve_mass_removal: bool,
     /// Examine the deployment instead of running passes.
     pub doctor: bool,
+    /// Play a region's past again instead of running passes.
+    pub replay: Option<ReplayRequest>,
     pub trigger: Trigger,
     /// New images for some regions; then only these get a pass.
     pub image_upgrade: Option<ImageUpgrade>,
     /// The id of the event that an earlier pass handed over; otherwise none.
     pub id: Option<String>,
+}
+
+/// What would other settings have cost a region?
+#[derive(Debug, PartialEq)]
+pub struct ReplayRequest {
+    pub region: RegionName,
+    /// From so long ago until now.
+    pub since: SignedDuration,
+    pub question: Question,
 }
 
 /// A request for new images, one for each named region.
@@ -44,7 +64,9 @@ pub enum BadRequest {
          {{\"regions\":[\"us-east-1\"],\"dry_run\":true}}, every field optional"
     )]
     NotAnObject,
-    #[error("{0}; known fields: regions, dry_run, approve_mass_removal, image_upgrade, doctor")]
+    #[error(
+        "{0}; known fields: regions, dry_run, approve_mass_removal, image_upgrade, doctor, replay"
+    )]
     Field(String),
     #[error("field `regions` is empty: leave it out to mean all regions")]
     NoRegions,
@@ -58,6 +80,15 @@ pub enum BadRequest {
     NotWithUpgrade(&'static str),
     #[error("field `doctor` stands alone: it examines all regions and changes nothing")]
     DoctorAlone,
+    #[error("field `replay` stands alone: it plays one region's past again and changes nothing")]
+    ReplayAlone,
+    #[error(
+        "field `replay.since`: {} is not a time from 1h to 31d: a number with `h` or `d`, as `7d`",
+        quoted(.0)
+    )]
+    BadSince(String),
+    #[error("field `replay.settings`: {MOST_PROPOSALS} settings at most, not {0}")]
+    TooManySettings(usize),
 }
 
 #[derive(Deserialize)]
@@ -71,8 +102,25 @@ struct EventFields {
     image_upgrade: Option<UpgradeFields>,
     #[serde(default)]
     doctor: bool,
+    replay: Option<ReplayFields>,
     /// Set by a pass that hands over to this invocation: the id of its event.
     hand_over: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplayFields {
+    region: String,
+    #[serde(default = "a_week")]
+    since: String,
+    #[serde(default)]
+    settings: Vec<Columns>,
+    #[serde(default)]
+    frontier: bool,
+}
+
+fn a_week() -> String {
+    "7d".to_owned()
 }
 
 #[derive(Deserialize)]
@@ -95,15 +143,19 @@ impl Request {
                 dry_run: false,
                 approve_mass_removal: false,
                 doctor: false,
+                replay: None,
                 trigger: Trigger::Schedule,
                 image_upgrade: None,
                 id: None,
             });
         }
-        let others = fields.keys().any(|name| name != "doctor");
+        let stands_alone = fields.len() == 1;
         let fields: EventFields = field_by_field(fields)?;
-        if fields.doctor && others {
+        if fields.doctor && !stands_alone {
             return Err(BadRequest::DoctorAlone);
+        }
+        if fields.replay.is_some() && !stands_alone {
+            return Err(BadRequest::ReplayAlone);
         }
         if fields.image_upgrade.is_some() {
             if fields.dry_run {
@@ -119,6 +171,7 @@ impl Request {
             dry_run: fields.dry_run,
             approve_mass_removal: fields.approve_mass_removal,
             doctor: fields.doctor,
+            replay: fields.replay.map(replay).transpose()?,
             trigger: match fields.hand_over {
                 Some(_) => Trigger::HandOver,
                 None => Trigger::ByHand,
@@ -167,6 +220,36 @@ fn upgrade(fields: UpgradeFields) -> Result<ImageUpgrade, BadRequest> {
             .map(|(region, image)| (region.into(), image))
             .collect(),
     })
+}
+
+fn replay(fields: ReplayFields) -> Result<ReplayRequest, BadRequest> {
+    let region = RegionName::new(fields.region);
+    if !region.is_plausible() {
+        return Err(BadRequest::BadRegion(region.to_string()));
+    }
+    if fields.settings.len() > MOST_PROPOSALS {
+        return Err(BadRequest::TooManySettings(fields.settings.len()));
+    }
+    let hours = hours(&fields.since).filter(|hours| (1..=LONGEST_REPLAY).contains(hours));
+    Ok(ReplayRequest {
+        region,
+        since: SignedDuration::from_hours(hours.ok_or(BadRequest::BadSince(fields.since))?),
+        question: Question {
+            proposals: fields.settings,
+            frontier: fields.frontier,
+        },
+    })
+}
+
+fn hours(text: &str) -> Option<i64> {
+    let (digits, hours) = match text.strip_suffix('d') {
+        Some(days) => (days, 24),
+        None => (text.strip_suffix('h')?, 1),
+    };
+    digits
+        .parse::<u16>()
+        .ok()
+        .map(|number| i64::from(number) * hours)
 }
 
 fn region_names(names: Vec<String>) -> Result<Vec<RegionName>, BadRequest> {
@@ -226,6 +309,9 @@ mod tests {
             ("image_upgrade", upgrade),
             ("image_upgrade", json!({"client_sha": "sha", "images": 7})),
             ("hand_over", json!({})),
+            ("replay", json!("us-east-1")),
+            ("replay", json!({"region": 7})),
+            ("replay", json!({"region": "us-east-1", "settings": [7]})),
         ] {
             let error = Request::parse(json!({ field: wrong })).unwrap_err();
             testing::assert_plain(&error.to_string());
@@ -282,6 +368,34 @@ mod tests {
         }
         let error = Request::parse(json!({"doctor": "yes"})).unwrap_err();
         assert!(error.to_string().contains("field `doctor`"), "{error}");
+    }
+
+    #[test]
+    fn replay_has_a_region_a_time_and_settings() {
+        let parsed = |replay: Value| Request::parse(json!({ "replay": replay }));
+        let replay = parsed(json!({"region": "us-east-1"}))
+            .unwrap()
+            .replay
+            .unwrap();
+        assert_eq!(replay.since, SignedDuration::from_hours(7 * 24));
+        assert_eq!(replay.question, Question::default());
+        let asked = json!({"region": "us-east-1", "since": "36h", "frontier": true,
+            "settings": [{"target_free": 3}]});
+        let replay = parsed(asked).unwrap().replay.unwrap();
+        assert_eq!(replay.since, SignedDuration::from_hours(36));
+        assert!(replay.question.frontier);
+        assert_eq!(replay.question.proposals[0]["target_free"], 3);
+        let error = |replay: Value| parsed(replay).unwrap_err().to_string();
+        for since in ["", "7", "d", "0d", "32d", "7w", "-1d", "1.5d"] {
+            let error = error(json!({"region": "us-east-1", "since": since}));
+            assert!(error.contains("replay.since"), "{since}: {error}");
+        }
+        assert!(error(json!({})).contains("`region`"));
+        assert!(error(json!({"region": "no region"})).contains("regions"));
+        let many = vec![json!({}); 21];
+        assert!(error(json!({"region": "us-east-1", "settings": many})).contains("not 21"));
+        let both = json!({"replay": {"region": "us-east-1"}, "dry_run": true});
+        assert_eq!(Request::parse(both), Err(BadRequest::ReplayAlone));
     }
 
     #[test]

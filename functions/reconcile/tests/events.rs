@@ -52,6 +52,8 @@ fn samples_are_parsed() {
         let approve = name == "reconcile-approve-mass-removal";
         assert_eq!(request.approve_mass_removal, approve, "{name}");
         assert_eq!(request.doctor, name == "reconcile-doctor", "{name}");
+        let replay = name == "reconcile-replay";
+        assert_eq!(request.replay.is_some(), replay, "{name}");
     }
 }
 

@@ -18,6 +18,7 @@ use crate::ids::{RegionName, UniqueIds};
 use crate::lock::{LockError, RegionLock};
 use crate::metrics::Metrics;
 use crate::observe::ObserveError;
+use crate::recording::Recordings;
 use crate::replicas::ReplicaStatusApi;
 use crate::scaling::DecideError;
 use crate::service::ServiceRecords;
@@ -45,6 +46,8 @@ pub struct Reconciler {
     pub limits: PassLimits,
     /// What `doctor` looks through; only `reconcile` has it.
     pub probes: Option<Arc<Probes>>,
+    /// What a replay is played from. None in a stack of replicas only: they have no users.
+    pub recordings: Option<Arc<dyn Recordings>>,
 }
 
 impl fmt::Debug for Reconciler {

@@ -152,6 +152,21 @@ fn operations() -> Vec<(&'static str, &'static str, &'static [FunctionRole], Val
         ),
         ("regions", "Regions", RUN_PASSES, json!({})),
         (
+            "recording",
+            "ReadRecording",
+            &[Passes],
+            of(json!({"from_at": "2026-01-01T00:00:00Z", "to_at": "2026-01-02T00:00:00Z"})),
+        ),
+        (
+            "recording",
+            "ReadRecordedSessions",
+            &[Passes],
+            of(
+                json!({"from_at": "2026-01-01T00:00:00Z", "to_at": "2026-01-02T00:00:00Z",
+                "page_size": 10}),
+            ),
+        ),
+        (
             "sessions",
             "ListSessions",
             &[Status],

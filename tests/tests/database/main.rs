@@ -22,6 +22,7 @@ mod never_wait;
 mod passes;
 mod permissions;
 mod races;
+mod recording;
 mod rotation;
 mod rush;
 mod schema;
