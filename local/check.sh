@@ -6,11 +6,13 @@ cd "$(dirname "$0")/.."
 source local/steps.sh
 
 readonly LOG=.local/check.log
-# Their tests start servers or the whole stack.
-readonly WITH_STACK=(--exclude local-stack --exclude scaling-tests)
+# The tests of the others start servers or the whole stack.
+readonly WITHOUT_STACK=(
+    cargo test --locked --workspace --no-fail-fast --exclude local-stack --exclude scaling-tests
+)
 
 mkdir -p .local
 step "format" format
 step "lint" lint
-step "tests without the stack" tests "${WITH_STACK[@]}" 2>&1 | tee "$LOG"
+step "tests without the stack" tests "${WITHOUT_STACK[@]}" 2>&1 | tee "$LOG"
 totals "$LOG"

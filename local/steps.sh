@@ -24,11 +24,11 @@ lint() {
         cargo clippy --locked --manifest-path $GRAPHQL --all-targets -- -D warnings
 }
 
-# tests ARGUMENT...: runs the tests of the workspace, chosen by cargo's arguments, and
-# those of the GraphQL engine. A failure does not end the run: it should tell all that it can.
+# tests COMMAND...: runs the tests of the workspace by this command, and those of the GraphQL
+# engine. A failure does not end the run: it should tell all that it can.
 tests() {
     local failed=0
-    cargo test --locked --workspace --no-fail-fast "$@" || failed=1
+    "$@" || failed=1
     cargo test --locked --manifest-path $GRAPHQL --no-fail-fast || failed=1
     return $failed
 }

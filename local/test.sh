@@ -30,5 +30,5 @@ step "format" format
 step "lint, release of assign-user, templates, dependencies, browser" lint_and_more
 # What was not checked, if the network is missing.
 cat .local/logs/dependencies.log
-step "tests" tests 2>&1 | tee "$LOG"
+step "tests" tests local/run_tests.py 2>&1 | tee "$LOG"
 totals "$LOG"

@@ -1,5 +1,6 @@
 //! Ten minutes that were computed by hand: every number below is derived in the comments.
 
+use scaling_economics::boots::Boots;
 use scaling_economics::clairvoyant::{Foresight, foresee};
 use scaling_economics::outcome::Time;
 use scaling_economics::policy::Policy;
@@ -21,10 +22,10 @@ fn workload(slots: u32, users: Vec<User>) -> Workload {
     Workload {
         name: "by hand".to_owned(),
         users,
-        boots: LogNormal {
+        boots: Boots::LogNormal(LogNormal {
             median: 60.0,
             sigma: 0.0,
-        },
+        }),
         slots,
         from: 0,
         until: 600 * SECOND,

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Runs the workspace's tests, two programs at a time.
+
+Most tests of the deployed stack wait more than they compute. They run one after the other, because
+they measure times; beside them and with lower priority run those that compute. Cargo lists the
+programs, so that none is forgotten. The output of each is printed when it has ended.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+# Start stacks of their own. All other programs compute, or start a database at most.
+WITH_STACK = ("scaling-tests", "local-stack")
+WITHOUT_STACK = ("database", "docs", "fakes")
+
+# Gives way to the others.
+NICENESS = 10
+
+
+def cargo(*args):
+    return ["cargo", "test", "--locked", "--workspace", *args]
+
+
+def built():
+    """Builds the tests, and lists their programs: (package, name, folder, executable)."""
+    command = cargo("--no-run", "--message-format=json-render-diagnostics")
+    build = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    programs = []
+    for line in build.stdout:
+        message = json.loads(line)
+        executable = message.get("executable")
+        if executable and message["profile"]["test"]:
+            folder = os.path.dirname(message["manifest_path"])
+            package = message["package_id"].split("#")[-1].split("@")[0]
+            if package[0].isdigit():
+                package = message["package_id"].split("#")[0].split("/")[-1]
+            programs.append((package, message["target"]["name"], folder, executable))
+    if build.wait() != 0:
+        sys.exit("the tests do not build")
+    return programs
+
+
+class Runner:
+    def __init__(self):
+        self.printing = threading.Lock()
+        self.failed = []
+
+    def say(self, text):
+        with self.printing:
+            print(text, end="", flush=True)
+
+    def run(self, programs, niceness):
+        for package, name, folder, executable in programs:
+            self.run_one(f"{package} {name}", executable, folder, niceness)
+
+    def run_one(self, name, executable, folder, niceness):
+        # In case that it hangs.
+        self.say(f"     Started {name}\n")
+        began = time.monotonic()
+        done = subprocess.run(
+            [executable],
+            cwd=folder,
+            env={**os.environ, "CARGO_MANIFEST_DIR": folder},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            preexec_fn=lambda: os.nice(niceness),
+            check=False,
+        )
+        took = time.monotonic() - began
+        self.say(f"\n     Running {name} ({took:.0f} s)\n{done.stdout}")
+        if done.returncode != 0:
+            self.failed.append(f"{name}: exit code {done.returncode}")
+
+
+def needs_stack(program):
+    package, name, _, _ = program
+    return package in WITH_STACK and name not in WITHOUT_STACK
+
+
+def main():
+    programs = built()
+    stack = [program for program in programs if needs_stack(program)]
+    others = [program for program in programs if not needs_stack(program)]
+    runner = Runner()
+    beside = threading.Thread(target=runner.run, args=(others, NICENESS))
+    beside.start()
+    runner.run(stack, 0)
+    beside.join()
+    if subprocess.run(cargo("--doc", "--no-fail-fast"), check=False).returncode != 0:
+        runner.failed.append("tests in documentation")
+    if runner.failed:
+        sys.exit("failed:\n  " + "\n  ".join(runner.failed))
+
+
+if __name__ == "__main__":
+    main()
