@@ -1,5 +1,7 @@
 //! The port of the history of sessions: who used what for how long. Unlike [`crate::history`], which has
-//! what passes decided, it names users.
+//! what passes decided, its sessions name users; its [`figures`] do not.
+
+pub mod figures;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::DbError;
 use crate::ids::{ImageId, InstanceId, RegionName};
+use figures::RegionUsage;
 
 /// Reads sessions; writes nothing.
 #[async_trait]
@@ -26,6 +29,20 @@ pub trait SessionHistory: Send + Sync {
         after: Option<&Place>,
         limit: u32,
     ) -> Result<Vec<SessionRecord>, DbError>;
+
+    /// The figures of a region, or of each, by region and time: of each step that begins from `from` until
+    /// before `to`, the current one until now. A step has one minute to one hour. If it is an hour, hours
+    /// that nobody counted in time are missing.
+    ///
+    /// # Errors
+    /// When the database does not answer, and for more than 32 days, or 60 steps below an hour.
+    async fn figures(
+        &self,
+        region: Option<&RegionName>,
+        from: Timestamp,
+        to: Timestamp,
+        step: SignedDuration,
+    ) -> Result<Vec<RegionUsage>, DbError>;
 }
 
 /// One session on one slot, current or ended.

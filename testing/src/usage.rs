@@ -1,10 +1,12 @@
-//! The port [`SessionHistory`], in memory: sessions that a test sets.
+//! The port [`SessionHistory`], in memory: sessions and figures that a test sets.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use shared::db::DbError;
+use shared::ids::RegionName;
+use shared::usage::figures::RegionUsage;
 use shared::usage::{Place, SessionHistory, SessionRecord};
 
 #[derive(Debug, Default)]
@@ -13,6 +15,8 @@ pub struct FakeUsage(Mutex<Usage>);
 #[derive(Debug, Default)]
 struct Usage {
     sessions: Vec<SessionRecord>,
+    figures: Vec<RegionUsage>,
+    asked: Option<(Timestamp, Timestamp, SignedDuration)>,
     calls: usize,
     next_error: Option<DbError>,
 }
@@ -27,6 +31,18 @@ impl FakeUsage {
         let mut sessions: Vec<_> = sessions.into_iter().collect();
         sessions.sort_by(|a, b| (a.assigned_at, &a.slot_id).cmp(&(b.assigned_at, &b.slot_id)));
         self.state().sessions = sessions;
+    }
+
+    /// Replaces the figures, whatever step they are of.
+    pub fn set_figures(&self, figures: impl IntoIterator<Item = RegionUsage>) {
+        let mut figures: Vec<_> = figures.into_iter().collect();
+        figures.sort_by(|a, b| (&a.region, a.from).cmp(&(&b.region, b.from)));
+        self.state().figures = figures;
+    }
+
+    /// The time and the step of the last call for figures.
+    pub fn asked(&self) -> Option<(Timestamp, Timestamp, SignedDuration)> {
+        self.state().asked
     }
 
     /// Makes the next call fail.
@@ -63,5 +79,23 @@ impl SessionHistory for FakeUsage {
         let within = within.filter(|it| it.assigned_at < to && is_after(it));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(within.take(limit).cloned().collect())
+    }
+    async fn figures(
+        &self,
+        region: Option<&RegionName>,
+        from: Timestamp,
+        to: Timestamp,
+        step: SignedDuration,
+    ) -> Result<Vec<RegionUsage>, DbError> {
+        let mut usage = self.state();
+        usage.calls += 1;
+        usage.asked = Some((from, to, step));
+        if let Some(error) = usage.next_error.take() {
+            return Err(error);
+        }
+        let is_asked = |it: &&RegionUsage| {
+            region.is_none_or(|region| it.region == *region) && from <= it.from && it.from < to
+        };
+        Ok(usage.figures.iter().filter(is_asked).cloned().collect())
     }
 }

@@ -13,6 +13,7 @@ mod overview;
 mod recording;
 mod rows;
 mod sessions;
+mod usage;
 
 pub use assign::HasuraAssigner;
 pub use client::{HasuraClient, HasuraSettings};

@@ -1,14 +1,16 @@
-//! The history of sessions, in pages.
+//! The history of sessions, in pages, and its figures.
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
 use jiff::{SignedDuration, Timestamp};
 use shared::db::DbError;
+use shared::ids::RegionName;
+use shared::usage::figures::RegionUsage;
 use shared::usage::{EndReason, Place, SessionHistory, SessionRecord};
 
 use crate::documents::documents;
 use crate::overview::HasuraOverview;
-use crate::rows;
+use crate::{rows, usage};
 
 documents! {
     "graphql/sessions.graphql": ListSessions;
@@ -37,6 +39,16 @@ impl SessionHistory for HasuraOverview {
             .send::<ListSessions>("read a page of sessions", variables)
             .await?;
         answer.list_sessions.into_iter().map(session).collect()
+    }
+
+    async fn figures(
+        &self,
+        region: Option<&RegionName>,
+        from: Timestamp,
+        to: Timestamp,
+        step: SignedDuration,
+    ) -> Result<Vec<RegionUsage>, DbError> {
+        usage::read(&self.client, region, from, to, step).await
     }
 }
 

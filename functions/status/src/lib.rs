@@ -17,6 +17,7 @@ mod prometheus;
 mod response;
 pub mod route;
 pub mod settings;
+pub mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::StatusCode;
 use serde_json::Value;
 use shared::clock::Clock;
-use shared::ids::{RandomIds, UniqueIds};
+use shared::ids::{RandomIds, RegionName, UniqueIds};
 use shared::sessions::EndedSessions;
 use shared::usage::SessionHistory;
 use startup::function_url::HttpEvent;
@@ -38,6 +39,7 @@ use model::DoctorStatus;
 use page::Visit;
 use response::{Rejection, as_csv, as_json, as_page, as_text, redirect};
 use route::{NoRoute, Part, Route, SessionsOf};
+use usage::{Period, UsageStatus};
 
 /// The log-in form has a token and a path.
 const LARGEST_FORM: usize = 4 * 1024;
@@ -162,6 +164,10 @@ impl StatusPage {
                 let (status, _) = self.gatherer.status(Depth::Last).await?;
                 Ok(as_text(prometheus::CONTENT_TYPE, prometheus::text(&status)))
             }
+            Route::Usage { period, region } => {
+                let usage = self.read_usage(period, region).await?;
+                Ok(as_json(ok, &usage))
+            }
             Route::History(_) | Route::Login | Route::Logout => Err(Rejection::Path),
         }
     }
@@ -187,11 +193,30 @@ impl StatusPage {
                 let report = self.gatherer.doctor().await?;
                 page::doctor(visit, report.as_ref(), self.clock.now())
             }
+            Route::Usage { period, region } => {
+                let usage = self.read_usage(period, region).await?;
+                page::usage(visit, &usage)
+            }
             Route::Health | Route::Metrics | Route::History(_) | Route::Login | Route::Logout => {
                 return Err(Rejection::Path);
             }
         };
         Ok(as_page(StatusCode::OK, page))
+    }
+
+    async fn read_usage(
+        &self,
+        period: Period,
+        region: Option<RegionName>,
+    ) -> Result<UsageStatus, Rejection> {
+        let history = self.usage.as_ref().ok_or(Rejection::NoHistory)?;
+        let now = self.clock.now();
+        let usage = usage::read(history.as_ref(), period, region.as_ref(), now).await?;
+        match region {
+            // One that has a row has figures of the current step.
+            Some(region) if usage.regions.is_empty() => Err(Rejection::Region(region)),
+            _ => Ok(usage),
+        }
     }
 
     /// A page of sessions as CSV, whatever format was asked for. It names users, so that it is not for
@@ -272,6 +297,7 @@ impl StatusPage {
             environment: self.environment.clone(),
             refreshes: event.query("refresh") != Some("off"),
             has_session: matches!(admission, Ok(Admission::Session(_))),
+            has_usage: self.usage.is_some(),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The status as HTML: each page is one answer that loads nothing else and works without its script.
 //! It shows what the JSON has, as sentences, tables and charts.
 
+mod bars;
 mod chart;
 mod decision;
 mod doctor;
 mod overview;
 mod region;
 mod sentences;
+mod usage;
 mod verdict;
 mod view;
 mod words;
@@ -23,6 +25,7 @@ pub(crate) use decision::decision;
 pub(crate) use doctor::doctor;
 pub(crate) use overview::overview;
 pub(crate) use region::region;
+pub(crate) use usage::usage;
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/refresh.js");
@@ -51,6 +54,8 @@ pub(crate) struct Visit {
     pub(crate) refreshes: bool,
     /// The request is authenticated by a session, not by a header.
     pub(crate) has_session: bool,
+    /// There is a database, and so there are figures of what was used.
+    pub(crate) has_usage: bool,
 }
 
 impl Visit {
@@ -73,6 +78,7 @@ struct Layout {
     refreshes: bool,
     may_refresh: bool,
     has_session: bool,
+    has_usage: bool,
     /// The page shows a later part of a list.
     paged: bool,
 }
@@ -87,6 +93,7 @@ impl Layout {
             refreshes: visit.refreshes && now.is_some(),
             may_refresh: now.is_some(),
             has_session: visit.has_session,
+            has_usage: visit.has_usage,
             paged: false,
         }
     }

@@ -40,7 +40,7 @@ pub(crate) enum Rejection {
     Event(#[from] BadEvent),
     #[error(
         "there is nothing at this path: GET /, /healthz, /metrics, /doctor, /regions/NAME, \
-         /decisions/REGION/VERSION or /history.csv"
+         /decisions/REGION/VERSION, /usage or /history.csv"
     )]
     Path,
     #[error("the method must be GET or HEAD: this function changes nothing")]
@@ -57,6 +57,10 @@ pub(crate) enum Rejection {
     Order,
     #[error("query parameter `after` must be the one of the link to the next page")]
     Place,
+    #[error("query parameter `period` must be hour, day or week")]
+    Period,
+    #[error("query parameter `region` must be a region's name, such as us-east-1")]
+    RegionName,
     #[error("the history names users: it needs a token, and this service has STATUS_AUTH=none")]
     OpenAccess,
     #[error("there is no history: this service has no database")]
@@ -86,6 +90,8 @@ impl From<NoRoute> for Rejection {
             NoRoute::Time(name) => Self::Time(name),
             NoRoute::Order => Self::Order,
             NoRoute::Place => Self::Place,
+            NoRoute::Period => Self::Period,
+            NoRoute::Region => Self::RegionName,
         }
     }
 }
@@ -99,7 +105,9 @@ impl Rejection {
             | Self::After
             | Self::Time(_)
             | Self::Order
-            | Self::Place => StatusCode::BAD_REQUEST,
+            | Self::Place
+            | Self::Period
+            | Self::RegionName => StatusCode::BAD_REQUEST,
             Self::Path | Self::Region(_) | Self::Decision { .. } | Self::NoHistory => {
                 StatusCode::NOT_FOUND
             }

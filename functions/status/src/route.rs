@@ -7,6 +7,8 @@ use shared::ids::{InstanceId, RegionName};
 use shared::usage::Place;
 use startup::function_url::HttpEvent;
 
+use crate::usage::Period;
+
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -26,6 +28,11 @@ pub enum Route {
     Region { region: RegionName, part: Part },
     /// `/history.csv`: a page of the sessions of a time.
     History(SessionsOf),
+    /// `/usage`: what was used in a period, of a region or of all.
+    Usage {
+        period: Period,
+        region: Option<RegionName>,
+    },
     /// `/decisions/REGION/VERSION`: one decision.
     Decision { region: RegionName, version: i64 },
 }
@@ -61,6 +68,10 @@ pub enum NoRoute {
     Order,
     /// The query's `after` is not a place among sessions.
     Place,
+    /// The query's `period` is unknown.
+    Period,
+    /// The query's `region` cannot be a region's name.
+    Region,
 }
 
 impl Route {
@@ -74,6 +85,7 @@ impl Route {
             "/metrics" => return Ok(Self::Metrics),
             "/doctor" => return Ok(Self::Doctor),
             "/history.csv" => return sessions(event).map(Self::History),
+            "/usage" => return usage(event),
             "/login" => return Ok(Self::Login),
             "/logout" => return Ok(Self::Logout),
             _ => {}
@@ -102,6 +114,19 @@ impl Route {
             version: version(number).ok_or(NoRoute::Path)?,
         })
     }
+}
+
+fn usage(event: &HttpEvent) -> Result<Route, NoRoute> {
+    let period = event.query("period").map(Period::of);
+    let region = event.query("region").filter(|name| !name.is_empty());
+    Ok(Route::Usage {
+        period: period
+            .unwrap_or(Some(Period::default()))
+            .ok_or(NoRoute::Period)?,
+        region: region
+            .map(|name| plausible(name).ok_or(NoRoute::Region))
+            .transpose()?,
+    })
 }
 
 fn sessions(event: &HttpEvent) -> Result<SessionsOf, NoRoute> {
@@ -243,6 +268,29 @@ mod tests {
             "/decisions//12",
         ] {
             assert_eq!(route(path, ""), Err(NoRoute::Path), "{path}");
+        }
+    }
+
+    #[test]
+    fn usage_has_a_period_and_may_have_a_region() {
+        let cases = [
+            ("", Ok((Period::Day, None))),
+            ("period=hour", Ok((Period::Hour, None))),
+            (
+                "region=us-east-1&period=week",
+                Ok((Period::Week, Some("us-east-1"))),
+            ),
+            ("period=day&region=", Ok((Period::Day, None))),
+            ("period=month", Err(NoRoute::Period)),
+            ("period=", Err(NoRoute::Period)),
+            ("region=<b>", Err(NoRoute::Region)),
+        ];
+        for (query, expected) in cases {
+            let expected = expected.map(|(period, region)| Route::Usage {
+                period,
+                region: region.map(Into::into),
+            });
+            assert_eq!(route("/usage", query), expected, "{query}");
         }
     }
 

@@ -173,6 +173,13 @@ fn operations() -> Vec<(&'static str, &'static str, &'static [FunctionRole], Val
             json!({"from_at": "2026-01-01T00:00:00Z", "to_at": "2026-01-02T00:00:00Z",
                 "page_size": 10}),
         ),
+        (
+            "usage",
+            "ListUsage",
+            &[Status],
+            json!({"from_at": "2026-01-01T00:00:00Z", "to_at": "2026-01-02T00:00:00Z",
+                "step_seconds": 3600}),
+        ),
     ]
 }
 

@@ -53,7 +53,7 @@ const EMPTY: &str = "
         region_fences, region_wakeups, internal.host_leaves, internal.agent_tokens,
         internal.session_ends, internal.failed_sessions, internal.line_forecasts,
         internal.region_capacity, internal.served_hashes, session_history, instance_history,
-        usage_hours;
+        usage_hours, internal.unserved_users;
     ALTER SEQUENCE virtual.slots_made RESTART";
 
 #[derive(Debug)]
