@@ -16,6 +16,35 @@ use scaling_tests::deployed::{Deployed, SOON, client_request};
 use scaling_tests::wait::eventually;
 use serde_json::{Value, json};
 
+/// Made-up figures of seven days of each region: mornings, nights, and an hour without capacity.
+const BUSY_WEEK: &str = r#"
+    INSERT INTO usage_hours (region, hour, sessions, waited, unserved, waits, ends, lengths,
+        instances_gone, died_young, machine_seconds, occupied_seconds, session_seconds, slot_seconds)
+    SELECT r.name, t.hour, t.n, t.n / 12, CASE WHEN t.n > 60 THEN t.n / 30 ELSE 0 END,
+        jsonb_build_array(
+            jsonb_build_object('below', 1, 'sessions', t.n - t.n / 12),
+            jsonb_build_object('below', 10, 'sessions', t.n / 24),
+            jsonb_build_object('below', 60, 'sessions', t.n / 12 - t.n / 24 - t.n / 60),
+            jsonb_build_object('below', null, 'sessions', t.n / 60)),
+        jsonb_build_object('AGENT', t.n, 'LIMIT', t.n / 40),
+        jsonb_build_array(
+            jsonb_build_object('below', 60, 'sessions', t.n / 20),
+            jsonb_build_object('below', 3600, 'sessions', t.n / 2),
+            jsonb_build_object('below', 14400, 'sessions', t.n / 5),
+            jsonb_build_object('below', null, 'sessions', 1)),
+        2, CASE WHEN t.n > 75 THEN '{"NEVER_REGISTERED": 1}' ELSE '{}' END::jsonb,
+        3600 * (2 + t.n / 5), 3600 * (t.n / 5), 3600 * (t.n / 2), 4 * 3600 * (2 + t.n / 5)
+    FROM regions r
+    CROSS JOIN LATERAL (
+        SELECT h AS hour, (40 + 39 * sin(extract(epoch FROM h) / 86400 * 2 * pi()
+            + length(r.name)))::integer AS n
+        FROM generate_series(date_bin('1 hour', now() - interval '7 days', 'epoch'),
+            now() - interval '1 hour', interval '1 hour') h
+    ) t
+    ON CONFLICT DO NOTHING"#;
+
+const OPEN_DETAILS: &str = "document.querySelectorAll('details').forEach(it => it.open = true)";
+
 const HOME: &str = "us-east-1";
 const NEXT_IMAGE: &str = "ami-01000000000000002";
 
@@ -41,6 +70,7 @@ async fn page_shows_every_condition_of_the_service() {
     page.refreshes_in_place(&deployed).await;
     page.shows_a_failed_refresh().await;
     page.shows_trouble(&deployed).await;
+    page.shows_usage(&deployed).await;
     page.without_scripts().await;
     page.logs_out().await;
     browser.stop().await;
@@ -229,6 +259,33 @@ impl Page<'_> {
         self.is_sound("nothing").await;
     }
 
+    async fn shows_usage(&self, deployed: &Deployed) {
+        deployed.sql.batch_execute(BUSY_WEEK).await.unwrap();
+        for period in ["hour", "day", "week"] {
+            self.open(&format!("usage?period={period}")).await;
+            let heading = format!(
+                "Usage of all regions, a{}",
+                if period == "hour" { "n" } else { "" }
+            );
+            self.browser.wait_for_text(&heading).await;
+            self.browser.run(OPEN_DETAILS, json!([])).await;
+            self.is_sound(&format!("usage-{period}")).await;
+        }
+        let text = self.browser.text().await;
+        for words in [
+            "left without a slot",
+            "NEVER_REGISTERED its agent had not registered",
+            "less than 1 s",
+            "us-west-2",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        self.browser.click("#regions + div tbody a").await;
+        self.browser
+            .wait_for_text("Usage of eu-west-1, a week")
+            .await;
+    }
+
     async fn without_scripts(&self) {
         self.browser.set_scripts_enabled(false).await;
         self.open("").await;
@@ -239,6 +296,13 @@ impl Page<'_> {
         );
         let refresh = "return document.querySelector('meta[http-equiv=refresh]').content";
         assert_eq!(self.browser.run(refresh, json!([])).await, "15");
+        self.open("usage?period=week").await;
+        let page = self.browser.source().await;
+        assert!(page.contains("Half of the sessions got a slot"), "{page}");
+        assert!(
+            page.matches("<th scope=\"row\">").count() > 2 * 48,
+            "{page}"
+        );
         self.browser.set_scripts_enabled(true).await;
     }
 

@@ -45,6 +45,7 @@ async fn status_is_served_over_http() {
     healthy_before_the_first_pass(&deployed).await;
     filled_with_a_user(&deployed).await;
     history_has_the_users_session(&deployed).await;
+    usage_has_the_session(&deployed).await;
     upgrade_that_cannot_launch(&deployed).await;
     only_for_the_token(&deployed).await;
     log_out_ends_the_session(&deployed).await;
@@ -101,6 +102,29 @@ async fn history_has_the_users_session(deployed: &Deployed) {
     let wrong = get(deployed, "history.csv?from=soon&to=2100-01-01").await;
     assert_eq!(wrong.status, 400, "{wrong:#?}");
     assert!(wrong.body.to_string().contains("`from`"), "{wrong:#?}");
+}
+
+/// As counts, of each period.
+async fn usage_has_the_session(deployed: &Deployed) {
+    for period in ["hour", "day", "week"] {
+        let usage = get_json(deployed, &format!("usage?period={period}")).await;
+        let total = &usage["total"];
+        let counts = ["sessions", "at_once", "waited", "unserved"].map(|name| &total[name]);
+        assert_eq!(
+            counts,
+            [&json!(1), &json!(1), &json!(0), &json!(0)],
+            "{usage:#}"
+        );
+        let seconds = |name: &str| total[name].as_f64().unwrap_or(-1.0);
+        assert!(seconds("occupied_seconds") > 0.0, "{usage:#}");
+        assert!(seconds("empty_seconds") > 0.0, "{usage:#}");
+        let regions = usage["regions"].as_array().unwrap();
+        assert_eq!(regions.len(), 2, "{usage:#}");
+    }
+    let region = get_json(deployed, &format!("usage?region={REGION}")).await;
+    assert_eq!(region["regions"].as_array().map(Vec::len), Some(1));
+    let unknown = get(deployed, "usage?region=mars-1").await;
+    assert_eq!(unknown.status, 404, "{unknown:#?}");
 }
 
 /// The region's part of `/`.
@@ -195,7 +219,13 @@ async fn upgrade_that_cannot_launch(deployed: &Deployed) {
 
 async fn only_for_the_token(deployed: &Deployed) {
     let token = &deployed.stack.env().status_token;
-    for path in ["", "regions/us-east-1", "decisions/us-east-1/1", "nothing"] {
+    for path in [
+        "",
+        "regions/us-east-1",
+        "decisions/us-east-1/1",
+        "usage",
+        "nothing",
+    ] {
         let get = || request(deployed, Method::GET, path);
         let wrong = format!("{}x", &token[1..]);
         for refused in [
@@ -313,6 +343,7 @@ async fn status_changes_nothing(deployed: &Deployed) {
             "",
             "regions/us-east-1",
             "decisions/us-east-1/1",
+            "usage",
             "healthz",
             "nothing",
         ] {

@@ -8,7 +8,8 @@
 //! - `day`, `watch`: the running day, and the loop that reads the status page;
 //! - `users`, `line`: simulated users, who send HTTP requests, and wait in line;
 //! - `announcements`, `interruption`, `shortage`, `rollout`: the other events of the day;
-//! - `evaluate`, `summary`, `checks`: the result of the day, and whether it is as expected;
+//! - `evaluate`, `summary`, `checks`, `history`, `witness`: the result of the day, and whether it is as expected,
+//!   also in the service's own history;
 //! - `options`, `text`: the command's options, and the format of printed lines.
 
 mod announcements;
@@ -17,6 +18,7 @@ mod checks;
 mod clock;
 mod day;
 mod evaluate;
+mod history;
 mod interruption;
 mod line;
 mod options;
@@ -30,11 +32,13 @@ mod summary;
 mod text;
 mod users;
 mod watch;
+mod witness;
 
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 
 use self::day::Day;
+pub use self::history::DayHistory;
 pub use self::interruption::Interruption;
 pub use self::options::DemoOptions;
 pub use self::rollout::Rollout;

@@ -35,3 +35,4 @@ mod status;
 mod tables;
 mod upgrades;
 mod upkeep;
+mod usage;

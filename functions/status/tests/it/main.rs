@@ -18,3 +18,4 @@ mod page;
 mod regions;
 mod sessions;
 mod support;
+mod usage;

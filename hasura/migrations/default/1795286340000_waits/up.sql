@@ -48,6 +48,9 @@ BEGIN
                 AND (s.waited_seconds > 0 OR OLD.last_at + line >= internal.clock())))
         AND internal.is_own_visit(OLD, line)
     THEN
+        -- Rows of one visit that are deleted in one statement do not see each other.
+        DELETE FROM internal.unserved_users u
+        WHERE u.user_id = OLD.user_id AND u.last_at < OLD.last_at AND u.left_at >= OLD.first_at;
         INSERT INTO internal.unserved_users (user_id, region, first_at, last_at, left_at)
         VALUES (OLD.user_id, OLD.region, OLD.first_at, OLD.last_at,
             least(OLD.last_at + line, internal.clock()));

@@ -39,6 +39,7 @@ pub(super) fn violations(
         client_sha,
         wait,
         stored_wait,
+        ..
     } in assignments
     {
         if !slots.insert(slot) {
@@ -132,6 +133,7 @@ pub(super) fn missing_events(day: &Summary) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::demo::clock::{DayTime, Pace};
+    use crate::demo::history::DayHistory;
     use crate::demo::rollout::Rollout;
     use crate::demo::users::Wait;
     use crate::seed::CLIENT_SHA;
@@ -141,6 +143,7 @@ mod tests {
         Assignment {
             slot: slot.to_owned(),
             user: user.to_owned(),
+            region: "us-east-1",
             client_sha: CLIENT_SHA,
             wait: None,
             stored_wait: Some((Duration::ZERO, Duration::ZERO)),
@@ -187,6 +190,7 @@ mod tests {
             launched: 5,
             ended: 2,
             interruption: Some(interruption_of("i-1")),
+            history: DayHistory::default(),
             rollout: Rollout {
                 requested: time,
                 warm: time,

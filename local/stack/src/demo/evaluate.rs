@@ -8,6 +8,7 @@ use super::interruption::Interruption;
 use super::rollout::Rollout;
 use super::summary::Summary;
 use super::users::Users;
+use super::witness::compare;
 use crate::upgrade::NEXT_CLIENT_SHA;
 
 /// The summary of a day, with the problems that the checks found. `arrived` is the number of users.
@@ -36,11 +37,13 @@ pub(super) async fn evaluate(
         .count();
     let mut problems = violations(&assignments, &sessions, interruption.as_ref());
     problems.extend(users.overtaken());
+    let (history, differences) = compare(day, users).await?;
+    problems.extend(differences);
     let mut summary = Summary {
         arrived,
         served: assignments.len(),
         waits,
-        gave_up: users.gave_up.get(),
+        gave_up: users.gave_up.borrow().len(),
         failures: users.failures.borrow().clone(),
         served_new,
         updated: users.updated.get(),
@@ -51,6 +54,7 @@ pub(super) async fn evaluate(
         ended,
         interruption,
         rollout,
+        history,
         problems,
         pace: day.clock.pace,
     };

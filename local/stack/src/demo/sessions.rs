@@ -1,12 +1,16 @@
 //! How each session ended, from the database: see `sessions.sql`.
 //!
-//! The service's own tables keep only what it needs. A trigger of the demonstration records every
-//! session, so that the checks do not rely on what the service reports about itself.
+//! A trigger of the demonstration records every session, so that the checks do not rely on what the
+//! service reports about itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio_postgres::{Client, NoTls, Row};
+
+use super::history::DayHistory;
+use super::witness::Stay;
 
 /// Creates the table `demo.sessions` and the trigger that records sessions in it.
 pub const RECORD_SESSIONS_SQL: &str = include_str!("sessions.sql");
@@ -65,6 +69,39 @@ impl SessionLog {
             ended: row.get(5),
         };
         Ok(rows.iter().map(session).collect())
+    }
+
+    /// The database's time, in seconds since 1970.
+    pub(super) async fn now(&self) -> Result<f64> {
+        let sql = "SELECT date_part('epoch', clock_timestamp())";
+        let row = self.0.query_one(sql, &[]).await;
+        Ok(row.context("read the database's time")?.get(0))
+    }
+
+    /// What the service's own history has.
+    pub(super) async fn history(&self) -> Result<DayHistory> {
+        DayHistory::read(&self.0).await
+    }
+
+    /// The times of all sessions, by instance.
+    pub(super) async fn stays(&self) -> Result<BTreeMap<String, Vec<Stay>>> {
+        let sql = "SELECT instance_id, date_part('epoch', began_at), date_part('epoch', ended_at)
+                   FROM demo.sessions";
+        let rows = self.0.query(sql, &[]).await;
+        let mut stays: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for row in rows.context("read the times of sessions")? {
+            let (from, to) = (row.get(1), row.get(2));
+            stays.entry(row.get(0)).or_default().push(Stay { from, to });
+        }
+        Ok(stays)
+    }
+
+    /// When the row of each instance was deleted.
+    pub(super) async fn instances_gone(&self) -> Result<BTreeMap<String, f64>> {
+        let sql = "SELECT instance_id, date_part('epoch', gone_at) FROM demo.instances";
+        let rows = self.0.query(sql, &[]).await;
+        let rows = rows.context("read the ends of instances")?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     /// All sessions so far on one instance.

@@ -1,5 +1,5 @@
--- Records how each session ended, in the transaction that ended it. The demonstration owns this
--- schema; the service does not use it.
+-- Records how each session and each instance ended, in the transaction that ended it. The demonstration
+-- owns this schema; the service does not use it.
 CREATE SCHEMA demo;
 
 CREATE TABLE demo.sessions (
@@ -10,10 +10,19 @@ CREATE TABLE demo.sessions (
     client_sha  text NOT NULL,
     -- How long the user waited in line for the slot.
     waited_seconds double precision NOT NULL,
+    -- When the user got the slot, and when the session ended.
+    began_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at    timestamptz,
     -- Null while the session lasts. Then 'over', 'cut off' (the instance ended first), or 'released'
     -- (the user never claimed the slot).
     ended       text,
     PRIMARY KEY (slot_id, user_id, session_id)
+);
+
+-- Instances whose rows were deleted.
+CREATE TABLE demo.instances (
+    instance_id text PRIMARY KEY,
+    gone_at     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 CREATE FUNCTION demo.note_session() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -26,7 +35,7 @@ BEGIN
         AND (TG_OP = 'DELETE' OR NEW.status IN ('DYING', 'WAITING'))
     THEN
         UPDATE demo.sessions s
-        SET ended = CASE
+        SET ended_at = clock_timestamp(), ended = CASE
             -- The host agent reports the end of a session while its instance lives. On an instance
             -- that is TERMINATING, the service ended the session.
             WHEN TG_OP = 'DELETE' OR EXISTS (SELECT FROM instances i
@@ -42,3 +51,13 @@ $$;
 
 CREATE TRIGGER demo_sessions AFTER UPDATE OR DELETE ON slots
     FOR EACH ROW EXECUTE FUNCTION demo.note_session();
+
+CREATE FUNCTION demo.note_instance() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO demo.instances (instance_id) VALUES (OLD.id);
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER demo_instances AFTER DELETE ON instances
+    FOR EACH ROW EXECUTE FUNCTION demo.note_instance();

@@ -165,19 +165,39 @@ and 8 hours behind in us-west-2 (Oregon). Ctrl-C stops everything.
     /// # Errors
     /// When the emulator does not answer.
     pub(super) async fn instance_counts(&self) -> Result<(usize, usize)> {
+        let instances = self.ledger().await?;
+        let ended = |instance: &&Value| !instance["ended_by"].is_null();
+        Ok((instances.len(), instances.iter().filter(ended).count()))
+    }
+
+    /// The id and the region of each instance that EC2 has launched, and when, in seconds since 1970.
+    ///
+    /// # Errors
+    /// When the emulator does not answer.
+    pub(super) async fn launches(&self) -> Result<Vec<(String, String, f64)>> {
+        let text = |of: &Value| of.as_str().map(str::to_owned);
+        let launch = |instance: &Value| {
+            let at = instance["launch_time_ms"].as_f64()? / 1_000.0;
+            Some((text(&instance["id"])?, text(&instance["region"])?, at))
+        };
+        let launches: Option<Vec<_>> = self.ledger().await?.iter().map(launch).collect();
+        launches.context("an instance of the EC2 emulator's ledger without id, region or launch")
+    }
+
+    /// The instances of EC2's ledger.
+    async fn ledger(&self) -> Result<Vec<Value>> {
         let url = format!("{}/ledger", self.stack.env().ec2_control_url);
         let response = reqwest::get(url)
             .await
             .context("read the EC2 emulator's ledger")?;
-        let ledger: Value = response
+        let mut ledger: Value = response
             .json()
             .await
             .context("read the EC2 emulator's ledger")?;
-        let instances = ledger["instances"]
-            .as_array()
-            .map_or(&[][..], Vec::as_slice);
-        let ended = |instance: &&Value| !instance["ended_by"].is_null();
-        Ok((instances.len(), instances.iter().filter(ended).count()))
+        match ledger["instances"].take() {
+            Value::Array(instances) => Ok(instances),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::clock::{DayTime, Pace};
+use super::history::DayHistory;
 use super::interruption::Interruption;
 use super::rollout::Rollout;
 use super::text::{count, duration, hanging};
@@ -36,6 +37,8 @@ pub struct Summary {
     pub ended: usize,
     pub interruption: Option<Interruption>,
     pub rollout: Rollout,
+    /// The same day from the service's history alone.
+    pub history: DayHistory,
     /// The failed checks, as sentences; empty after a good day.
     pub problems: Vec<String>,
     pub(super) pace: Pace,
@@ -93,10 +96,16 @@ impl fmt::Display for Summary {
             self.updated
         );
         row("clients", &clients)?;
+        write!(
+            f,
+            "\nThe day from the service's history alone\n{}",
+            self.history.table(self.pace)
+        )?;
         if self.problems.is_empty() {
             return writeln!(
                 f,
-                "\nNo session was lost except by the interruption, and no slot was given to two users."
+                "\nNo session was lost except by the interruption, and no slot was given to two users. \
+                 The\nhistory is what users, EC2 and the demonstration's own triggers counted."
             );
         }
         writeln!(f, "\nProblems:")?;

@@ -38,6 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Assignment {
     pub(super) slot: String,
     pub(super) user: String,
+    pub(super) region: &'static str,
     pub(super) client_sha: &'static str,
     /// For a user who was refused for lack of capacity.
     pub(super) wait: Option<Wait>,
@@ -74,8 +75,8 @@ pub(super) struct Users<'a> {
     /// The same for each user who had to wait.
     waited: RefCell<Vec<(usize, DayTime)>>,
     pub(super) assignments: RefCell<Vec<Assignment>>,
-    /// The number of users who left without a slot.
-    pub(super) gave_up: Cell<usize>,
+    /// The region of each user who left without a slot, and whether they were in line.
+    pub(super) gave_up: RefCell<Vec<(&'static str, bool)>>,
     /// The number of users who updated their client after a refusal.
     pub(super) updated: Cell<usize>,
     /// Responses that are neither a slot nor a refusal.
@@ -100,7 +101,7 @@ impl<'a> Users<'a> {
             first_requests: RefCell::default(),
             waited: RefCell::default(),
             assignments: RefCell::default(),
-            gave_up: Cell::default(),
+            gave_up: RefCell::default(),
             updated: Cell::default(),
             failures: RefCell::default(),
         }
@@ -189,11 +190,15 @@ impl<'a> Users<'a> {
             Some((slot, stored_wait)) => self.assignments.borrow_mut().push(Assignment {
                 slot,
                 user: arrival.user.clone(),
+                region: REGIONS[arrival.region].name,
                 client_sha,
                 wait,
                 stored_wait: (!lost_responses).then_some(stored_wait),
             }),
-            None => self.gave_up.update(|gave_up| gave_up + 1),
+            None => {
+                let region = REGIONS[arrival.region].name;
+                self.gave_up.borrow_mut().push((region, wait.is_some()));
+            }
         }
         Ok(())
     }
