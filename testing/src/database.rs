@@ -12,6 +12,7 @@ mod pass_writes;
 mod session_ends;
 mod spot_notices;
 mod tables;
+mod unserved;
 mod upgrades;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +38,7 @@ pub use history::{InstanceEnd, InstanceRecord};
 pub use host_agents::{AgentAnswer, AgentClaims, AgentOutcome};
 pub use tables::{
     FailedSession, FenceRow, Heartbeat, InstanceRow, LineForecast, RegionRow, SessionEndsRow,
-    SlotRow, SlotStatus, Tables, TokenRow, WaitingUser,
+    SlotRow, SlotStatus, Tables, TokenRow, UnservedUser, WaitingUser,
 };
 
 use crate::{ENVIRONMENT, image, settings};

@@ -103,8 +103,7 @@ impl Tables {
                     slot.waited = waited;
                 }
                 // The user is served, so none of their sessions is waiting any more.
-                self.waiting_users
-                    .retain(|(waiting, ..), _| waiting != user);
+                self.leave_lines(|(waiting, ..), _| waiting == user, Some(waited), now);
                 let image = self
                     .slots
                     .get(&slot)

@@ -167,8 +167,11 @@ impl Tables {
         now: Timestamp,
     ) -> SessionEnd {
         let before = self.waiting_users.len();
-        self.waiting_users
-            .retain(|(of, ..), waits| of != user || waits.session != session);
+        self.leave_lines(
+            |(of, ..), waits| of == user && waits.session == session,
+            None,
+            now,
+        );
         let was_in_line = self.waiting_users.len() < before;
         let mut slots = self.slots.iter();
         let held = slots.find(|(_, slot)| slot.status.is_held() && slot.is_of(user, session));

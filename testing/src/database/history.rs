@@ -65,6 +65,7 @@ impl Tables {
     #[must_use]
     pub fn with_sorted_history(mut self) -> Self {
         self.session_history.sort();
+        self.unserved_users.sort();
         self.instance_history
             .sort_by(|a, b| (a.gone_at, &a.instance_id).cmp(&(b.gone_at, &b.instance_id)));
         self

@@ -114,15 +114,22 @@ impl Tables {
         let user = request.user.as_str();
         let place = self.in_line(request, regions, now);
         let barred_until = self.barred_until(user, now);
+        // Those from before they left begin anew, all at once.
+        let line = |region: &RegionName| self.line_of(region, &request.client);
+        let lines: BTreeSet<_> = regions
+            .iter()
+            .filter_map(|region| Some((user.to_owned(), region.clone(), line(region)?)))
+            .filter(|(_, region, sha)| self.asking(user, region, sha, now).is_none())
+            .collect();
+        self.leave_lines(|key, _| lines.contains(key), None, now);
         for region in regions {
             let Some(sha) = self.line_of(region, &request.client) else {
                 continue;
             };
             let first_at = self.asking(user, region, &sha, now);
             let first_at = first_at.map_or(now, |waits| waits.first_at);
-            for gone in self.gone(user, region, &sha, now) {
-                self.waiting_users.remove(&gone);
-            }
+            let gone = self.gone(user, region, &sha, now);
+            self.leave_lines(|key, _| gone.contains(key), None, now);
             let waits = WaitingUser {
                 session: request.session.to_string(),
                 regions: regions.to_vec(),
@@ -208,8 +215,11 @@ impl Tables {
     /// Deletes the users who have left a region's lines.
     pub(super) fn prune_lines(&mut self, region: &RegionName, now: Timestamp) {
         let oldest = now - self.line_time(region);
-        self.waiting_users
-            .retain(|(_, of, _), waits| of != region || waits.last_at >= oldest);
+        self.leave_lines(
+            |(_, of, _), waits| of == region && waits.last_at < oldest,
+            None,
+            now,
+        );
     }
 }
 

@@ -155,6 +155,7 @@ impl Tables {
         self.wakeups
             .retain(|(of, bucket)| of != region || *bucket >= before);
         self.prune_lines(region, now);
+        self.prune_unserved(region, now);
     }
 }
 

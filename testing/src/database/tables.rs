@@ -29,6 +29,8 @@ pub struct Tables {
     pub app_versions: BTreeMap<String, AppVersion>,
     /// By user, region and the commit of the line.
     pub waiting_users: BTreeMap<(String, RegionName, ClientSha), WaitingUser>,
+    /// Those who left a line without a slot.
+    pub unserved_users: Vec<UnservedUser>,
     pub line_forecasts: BTreeMap<(RegionName, ClientSha), LineForecast>,
     /// Until when regions are without capacity.
     pub region_capacity: BTreeMap<RegionName, Timestamp>,
@@ -206,6 +208,17 @@ pub struct FailedSession {
     pub claimed: bool,
     pub failed_at: Timestamp,
     pub barred_until: Option<Timestamp>,
+}
+
+/// A row of `unserved_users`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnservedUser {
+    pub user: String,
+    /// The first of the regions that they asked for.
+    pub region: RegionName,
+    pub first_at: Timestamp,
+    pub last_at: Timestamp,
+    pub left_at: Timestamp,
 }
 
 /// A row of `waiting_users`.

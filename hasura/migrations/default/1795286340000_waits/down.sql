@@ -133,7 +133,7 @@ $$;
 DROP FUNCTION internal.usage_within(text, timestamptz, timestamptz);
 DROP TRIGGER waiting_users_come_back ON waiting_users;
 DROP TRIGGER waiting_users_leave ON waiting_users;
-DROP FUNCTION internal.user_left_line();
+DROP FUNCTION internal.users_left_line();
 DROP FUNCTION internal.is_own_visit(waiting_users, interval);
 DROP TABLE internal.unserved_users;
 ALTER TABLE usage_hours DROP COLUMN unserved;

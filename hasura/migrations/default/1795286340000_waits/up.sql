@@ -24,46 +24,63 @@ CREATE INDEX unserved_users_user ON internal.unserved_users (user_id);
 -- that they asked with: only the one in the first region of their last request does. Another row is of
 -- the same visit if it began before this one was over.
 CREATE FUNCTION internal.is_own_visit(waits waiting_users, line interval) RETURNS boolean
-LANGUAGE sql STABLE AS $$
-    SELECT waits.region = waits.regions[1]
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN waits.region = waits.regions[1]
         AND NOT EXISTS (SELECT FROM waiting_users w
             WHERE w.user_id = waits.user_id AND w.last_at > waits.last_at
                 AND w.first_at <= waits.last_at + line)
         AND NOT EXISTS (SELECT FROM internal.unserved_users u
             WHERE u.user_id = waits.user_id AND u.last_at > waits.last_at
-                AND u.first_at <= waits.last_at + line)
+                AND u.first_at <= waits.last_at + line);
+END
 $$;
 
-CREATE FUNCTION internal.user_left_line() RETURNS trigger
+-- For all rows of a statement together: those of one visit may be deleted at once, in any order.
+CREATE FUNCTION internal.users_left_line() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE
-    line interval;
+    at CONSTANT timestamptz := internal.clock();
+    ended waiting_users[];
 BEGIN
-    SELECT make_interval(secs => r.line_seconds) INTO line FROM regions r WHERE r.name = OLD.region;
-    -- A user who gets a slot leaves all lines in the same transaction. Who had left them before, and gets
-    -- one as a newcomer, did not wait for it.
-    IF line IS NOT NULL AND NOT (TG_OP = 'DELETE' AND EXISTS (
-            SELECT FROM slots s
-            WHERE s.user_id = OLD.user_id AND s.status = 'ALLOCATED' AND s.first_allocated_at >= now()
-                AND (s.waited_seconds > 0 OR OLD.last_at + line >= internal.clock())))
-        AND internal.is_own_visit(OLD, line)
-    THEN
-        -- Rows of one visit that are deleted in one statement do not see each other.
-        DELETE FROM internal.unserved_users u
-        WHERE u.user_id = OLD.user_id AND u.last_at < OLD.last_at AND u.left_at >= OLD.first_at;
-        INSERT INTO internal.unserved_users (user_id, region, first_at, last_at, left_at)
-        VALUES (OLD.user_id, OLD.region, OLD.first_at, OLD.last_at,
-            least(OLD.last_at + line, internal.clock()));
+    IF TG_OP = 'UPDATE' THEN
+        -- Who comes back after they had left begins anew.
+        SELECT array_agg(g) INTO ended
+        FROM gone g JOIN came c USING (user_id, region, client_sha)
+        WHERE c.first_at > g.last_at;
+    ELSE
+        SELECT array_agg(g) INTO ended FROM gone g;
     END IF;
+    IF ended IS NULL THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO internal.unserved_users (user_id, region, first_at, last_at, left_at)
+    SELECT w.user_id, w.region, w.first_at, w.last_at, least(w.last_at + l.line, at)
+    FROM (
+        SELECT e.*, count(*) OVER (PARTITION BY e.user_id) AS rows, e AS whole FROM unnest(ended) e
+    ) w
+    JOIN regions r ON r.name = w.region
+    CROSS JOIN LATERAL (SELECT make_interval(secs => r.line_seconds) AS line) l
+    WHERE w.region = w.regions[1]
+        AND internal.is_own_visit(w.whole, l.line)
+        AND (w.rows = 1 OR NOT EXISTS (SELECT FROM unnest(ended) o
+            WHERE o.user_id = w.user_id AND o.last_at > w.last_at
+                AND o.first_at <= w.last_at + l.line))
+        -- A user who gets a slot leaves all lines in the same transaction. Who had left them before, and
+        -- gets one as a newcomer, did not wait for it.
+        AND NOT (TG_OP = 'DELETE' AND EXISTS (SELECT FROM slots s
+            WHERE s.user_id = w.user_id AND s.status = 'ALLOCATED' AND s.first_allocated_at >= now()
+                AND s.first_allocated_at > w.last_at
+                AND (s.waited_seconds > 0 OR w.last_at + l.line >= at)));
     RETURN NULL;
 END
 $$;
 CREATE TRIGGER waiting_users_leave AFTER DELETE ON waiting_users
-    FOR EACH ROW WHEN (OLD.region = OLD.regions[1]) EXECUTE FUNCTION internal.user_left_line();
--- Who comes back after they had left begins anew.
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION internal.users_left_line();
 CREATE TRIGGER waiting_users_come_back AFTER UPDATE ON waiting_users
-    FOR EACH ROW WHEN (OLD.region = OLD.regions[1] AND NEW.first_at > OLD.last_at)
-    EXECUTE FUNCTION internal.user_left_line();
+    REFERENCING OLD TABLE AS gone NEW TABLE AS came
+    FOR EACH STATEMENT EXECUTE FUNCTION internal.users_left_line();
 
 -- The figures of a part of an hour, as `usage_of` had them.
 CREATE FUNCTION internal.usage_within(region text, since timestamptz, until timestamptz)

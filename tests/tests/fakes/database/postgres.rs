@@ -333,7 +333,12 @@ impl Side for PostgresSide {
             "session_history",
             "instance_history",
         ];
-        let internal = ["agent_tokens", "line_forecasts", "region_capacity"];
+        let internal = [
+            "agent_tokens",
+            "line_forecasts",
+            "region_capacity",
+            "unserved_users",
+        ];
         let all = public.map(|table| ("public", table)).into_iter();
         let all = all.chain(internal.map(|table| ("internal", table)));
         let all = all.map(|(schema, table)| {

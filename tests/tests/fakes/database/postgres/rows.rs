@@ -11,7 +11,7 @@ use shared::model::{DrainCause, ImageState, InstanceStatus, SpotNotice};
 use shared::usage::{EndReason, SessionRecord};
 use testing::{
     EndCause, FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast, SlotRow,
-    SlotStatus, Tables, TokenRow, WaitingUser,
+    SlotStatus, Tables, TokenRow, UnservedUser, WaitingUser,
 };
 
 /// The rows of all tables, as JSON.
@@ -24,6 +24,7 @@ pub(super) struct Dump {
     slots: Vec<SlotColumns>,
     app_versions: Vec<AppVersionColumns>,
     waiting_users: Vec<WaitingColumns>,
+    unserved_users: Vec<UnservedColumns>,
     region_fences: Vec<FenceColumns>,
     region_wakeups: Vec<WakeupColumns>,
     line_forecasts: Vec<ForecastColumns>,
@@ -76,6 +77,10 @@ columns! {
         user_id: String, session_id: String, region: RegionName, client_sha: ClientSha,
         regions: Vec<RegionName>, first_at: Timestamp, last_at: Timestamp,
         barred_until: Option<Timestamp>,
+    }
+    UnservedColumns {
+        user_id: String, region: RegionName, first_at: Timestamp, last_at: Timestamp,
+        left_at: Timestamp,
     }
     FenceColumns {
         region: RegionName, version: i64, last_pass_at: Option<Timestamp>,
@@ -195,6 +200,14 @@ impl Dump {
             let key = (row.user_id, row.region, row.client_sha);
             tables.waiting_users.insert(key, waits);
         }
+        let unserved = |row: UnservedColumns| UnservedUser {
+            user: row.user_id,
+            region: row.region,
+            first_at: row.first_at,
+            last_at: row.last_at,
+            left_at: row.left_at,
+        };
+        tables.unserved_users = self.unserved_users.into_iter().map(unserved).collect();
         for row in self.region_fences {
             let fence = FenceRow {
                 version: row.version,
