@@ -114,22 +114,18 @@ impl Tables {
         let user = request.user.as_str();
         let place = self.in_line(request, regions, now);
         let barred_until = self.barred_until(user, now);
-        // Those from before they left begin anew, all at once.
-        let line = |region: &RegionName| self.line_of(region, &request.client);
-        let lines: BTreeSet<_> = regions
+        let lines: Vec<_> = regions
             .iter()
-            .filter_map(|region| Some((user.to_owned(), region.clone(), line(region)?)))
-            .filter(|(_, region, sha)| self.asking(user, region, sha, now).is_none())
+            .filter_map(|region| Some((region, self.line_of(region, &request.client)?)))
             .collect();
-        self.leave_lines(|key, _| lines.contains(key), None, now);
-        for region in regions {
-            let Some(sha) = self.line_of(region, &request.client) else {
-                continue;
-            };
+        let gone: Vec<_> = lines
+            .iter()
+            .map(|(region, sha)| self.gone(user, region, sha, now))
+            .collect();
+        let mut begun_anew = Vec::new();
+        for (region, sha) in lines {
             let first_at = self.asking(user, region, &sha, now);
             let first_at = first_at.map_or(now, |waits| waits.first_at);
-            let gone = self.gone(user, region, &sha, now);
-            self.leave_lines(|key, _| gone.contains(key), None, now);
             let waits = WaitingUser {
                 session: request.session.to_string(),
                 regions: regions.to_vec(),
@@ -138,7 +134,21 @@ impl Tables {
                 barred_until,
             };
             let key = (user.to_owned(), region.clone(), sha);
-            self.waiting_users.insert(key, waits);
+            let before = self.waiting_users.insert(key.clone(), waits);
+            begun_anew.extend(
+                before
+                    .filter(|it| it.last_at < first_at)
+                    .map(|it| (key, it)),
+            );
+        }
+        // When all rows are as they are now: who still asks in one region has not left.
+        self.note_unserved(&begun_anew, None, now);
+        for gone in gone {
+            self.leave_lines(
+                |key, waits| gone.contains(key) && waits.last_at < now,
+                None,
+                now,
+            );
         }
         let demand = self.demand_region(regions, now);
         let woken: BTreeSet<_> = regions.first().into_iter().chain(demand).collect();

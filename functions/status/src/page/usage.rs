@@ -169,6 +169,9 @@ fn time_to_slot(total: &FiguresStatus) -> String {
             (None, None) => return None,
         })
     };
+    if total.sessions > 0 && total.waited == 0 {
+        return "Every session got its slot at once.".to_owned();
+    }
     match (within(0.5), within(0.95), within(0.99)) {
         (Some(half), Some(most), Some(nearly_all)) if total.sessions > 0 => {
             format!("Half of the sessions got a slot {half}, 95 % {most}, 99 % {nearly_all}.")
@@ -237,7 +240,9 @@ fn machines(usage: &UsageStatus) -> Bars {
         hours(total.occupied_seconds),
         hours(total.empty_seconds),
     );
-    bars(usage, label, kinds, |most| format!("{most:.1} h"))
+    bars(usage, label, kinds, |most| {
+        format!("{} h", hours(most * 3_600.0))
+    })
 }
 
 fn kind(
@@ -406,7 +411,10 @@ fn seconds(seconds: f64) -> String {
 }
 
 fn hours(seconds: f64) -> String {
-    format!("{:.1}", seconds / 3_600.0)
+    match seconds / 3_600.0 {
+        few @ ..10.0 => format!("{few:.2}"),
+        many => format!("{many:.1}"),
+    }
 }
 
 /// `12 %`, `0.4 %`; a dash if there is nothing to have a share of.
@@ -457,6 +465,11 @@ mod tests {
             time_to_slot(&figures(0, &waits)),
             "Half of the sessions got a slot within 1 s, 95 % in more than 1 min, 99 % in more than \
              1 min."
+        );
+        let waits = [(Some(1.0), 3), (None, 0)];
+        assert_eq!(
+            time_to_slot(&figures(3, &waits)),
+            "Every session got its slot at once."
         );
         assert_eq!(time_to_slot(&figures(0, &[])), "No session got a slot.");
     }
