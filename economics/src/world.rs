@@ -27,6 +27,9 @@ use crate::run::RunError;
 /// No agent's token is renewed while a run lasts: that costs nothing, and is tested elsewhere.
 const TOKENS_VALID: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
+/// What passes read of the history is younger.
+const HISTORY: SignedDuration = SignedDuration::from_hours(2);
+
 pub(crate) struct World {
     pub(crate) region: RegionName,
     pub(crate) database: Arc<FakeDatabase>,
@@ -131,16 +134,36 @@ impl World {
 
     /// Drops what the fakes keep for tests to read: weeks of it do not fit into memory.
     fn forget(&self) {
-        self.database.rows().calls.clear();
+        let now = self.now();
+        let mut rows = self.database.rows();
+        rows.calls.clear();
+        let last_wake = rows.tables.wakeups.pop_last();
+        rows.tables.wakeups.clear();
+        rows.tables.wakeups.extend(last_wake);
+        drop_old(&mut rows.tables.session_history, |row| row.ended_at, now);
+        drop_old(
+            &mut rows.tables.instance_history,
+            |row| Some(row.gone_at),
+            now,
+        );
+        drop(rows);
         let mut items = self.store.items();
         items.calls.clear();
         let region = items.of(&self.region);
         region.closed.clear();
         region.decisions.clear();
         drop(items);
-        let now = self.now();
         let mut host = self.host.state();
         host.launches.clear();
         host.ec2.drop_forgotten(now);
+    }
+}
+
+/// Drops the first rows of a history, which are in the order of their ends, when many are old.
+fn drop_old<T>(rows: &mut Vec<T>, ended_at: fn(&T) -> Option<Timestamp>, now: Timestamp) {
+    let before = now - HISTORY;
+    let old = rows.partition_point(|row| ended_at(row) < Some(before));
+    if old > rows.len() / 2 {
+        rows.drain(..old);
     }
 }

@@ -1,19 +1,35 @@
 //! A newtype for every id, so that a launch id cannot be passed as an instance id.
+//!
+//! Ids are shared, not copied: a pass holds each of them in several places, and a large region has
+//! many.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! text_id {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(String);
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        // By hand: serde derives it for shared texts only with a feature of its own.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer).map(Self::from)
+            }
+        }
 
         impl $name {
             pub fn new(value: impl Into<String>) -> Self {
-                Self(value.into())
+                Self(value.into().into())
             }
 
             pub fn as_str(&self) -> &str {
@@ -35,13 +51,13 @@ macro_rules! text_id {
 
         impl From<&str> for $name {
             fn from(value: &str) -> Self {
-                Self(value.to_owned())
+                Self(value.into())
             }
         }
 
         impl From<String> for $name {
             fn from(value: String) -> Self {
-                Self(value)
+                Self(value.into())
             }
         }
     )*};
@@ -81,19 +97,19 @@ impl RegionName {
 
 impl LaunchId {
     pub fn random() -> Self {
-        Self(RandomIds.unique())
+        Self(RandomIds.unique().into())
     }
 }
 
 impl Owner {
     pub fn random() -> Self {
-        Self(RandomIds.unique())
+        Self(RandomIds.unique().into())
     }
 }
 
 impl ClientToken {
     pub fn random() -> Self {
-        Self(RandomIds.unique())
+        Self(RandomIds.unique().into())
     }
 }
 

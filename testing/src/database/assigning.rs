@@ -25,6 +25,7 @@ enum Refusal {
 
 /// The free slots of an instance.
 struct Room<'t> {
+    host: &'t InstanceRow,
     free: u32,
     /// The one with the lowest id.
     first: &'t str,
@@ -268,30 +269,38 @@ impl Tables {
     }
 
     /// A region's instances with free slots.
-    fn with_room(&self, region: &RegionName, now: Timestamp) -> HashMap<&InstanceId, Room<'_>> {
-        let mut rooms: HashMap<&InstanceId, Room<'_>> = HashMap::new();
+    fn with_room(&self, region: &RegionName, now: Timestamp) -> Vec<(&InstanceId, Room<'_>)> {
+        let mut rooms: HashMap<&InstanceId, Option<Room<'_>>> = HashMap::new();
         // In the order of ids, so that the first one has the lowest.
         for (id, slot) in &self.slots {
             if slot.is_free(now) {
-                let room = rooms.entry(&slot.instance_id).or_insert(Room {
-                    free: 0,
-                    first: id,
-                    was_short: false,
+                let room = rooms.entry(&slot.instance_id).or_insert_with(|| {
+                    let host = self.instances.get(&slot.instance_id);
+                    host.filter(|host| host.region == *region).map(|host| Room {
+                        host,
+                        free: 0,
+                        first: id,
+                        was_short: false,
+                    })
                 });
+                let Some(room) = room else { continue };
                 room.free += 1;
                 room.was_short |= slot.was_short(now);
             }
         }
-        rooms.retain(|id, _| self.instances.get(id).is_some_and(|i| i.region == *region));
-        rooms
+        let rooms = rooms.into_iter();
+        rooms.filter_map(|(id, room)| Some((id, room?))).collect()
     }
 
     /// Whether users may be assigned to the instance: it is `ACTIVE`, has a fresh heartbeat and one
     /// of the images, if some are given, and EC2 has not announced to take it.
-    fn is_open(&self, id: &InstanceId, images: Option<&[ImageId]>, now: Timestamp) -> bool {
-        let Some(row) = self.instances.get(id) else {
-            return false;
-        };
+    fn is_open(
+        &self,
+        id: &InstanceId,
+        row: &InstanceRow,
+        images: Option<&[ImageId]>,
+        now: Timestamp,
+    ) -> bool {
         row.status == InstanceStatus::Active
             && row.notice != Some(SpotNotice::Interruption)
             && images.is_none_or(|images| images.contains(&row.image_id))
@@ -300,7 +309,8 @@ impl Tables {
 
     /// Whether users may be assigned to the instance, whatever image it runs.
     pub fn takes_users(&self, id: &InstanceId, now: Timestamp) -> bool {
-        self.is_open(id, None, now)
+        let row = self.instances.get(id);
+        row.is_some_and(|row| self.is_open(id, row, None, now))
     }
 
     fn has_fresh_heartbeat(&self, id: &InstanceId, row: &InstanceRow, now: Timestamp) -> bool {
@@ -335,7 +345,9 @@ impl Tables {
             let image = std::slice::from_ref(image);
             let (.., slot) = with_room
                 .iter()
-                .filter(|(id, _)| self.is_open(id, Some(image), now) && !avoid.contains(id))
+                .filter(|(id, room)| {
+                    self.is_open(id, room.host, Some(image), now) && !avoid.contains(id)
+                })
                 .map(|(id, room)| (room.was_short, room.free, *id, room.first))
                 .min()?;
             Some(slot.to_owned())
@@ -357,7 +369,7 @@ impl Tables {
     pub fn free_slots_on(&self, region: &RegionName, images: &[ImageId], now: Timestamp) -> u32 {
         self.with_room(region, now)
             .into_iter()
-            .filter(|(id, _)| self.is_open(id, Some(images), now))
+            .filter(|(id, room)| self.is_open(id, room.host, Some(images), now))
             .map(|(_, room)| room.free)
             .sum()
     }
