@@ -9,8 +9,8 @@ use thiserror::Error;
 use crate::agent_token::AgentToken;
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use crate::model::{
-    DrainCause, Image, ImageState, Instance, InstanceAddresses, InstanceStatus, Line, NewInstance,
-    Outlook, SpotNotice, TerminateIf,
+    DrainCause, Flow, Image, ImageState, Instance, InstanceAddresses, InstanceStatus, Line,
+    NewInstance, Outlook, SpotNotice, TerminateIf,
 };
 use crate::settings::RegionSettings;
 
@@ -25,6 +25,8 @@ pub struct Observation {
     pub waiting: u32,
     /// The region's lines that have users, by client hash.
     pub lines: Vec<Line>,
+    /// What the algorithm `adaptive` sizes the target by; none with the others.
+    pub flow: Option<Flow>,
     /// Since when passes have observed without a long gap. An agent's silence counts from then on
     /// only: before, the database may have been down, so that no heartbeat could be recorded.
     pub watched_since: Timestamp,

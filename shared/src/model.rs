@@ -1,7 +1,8 @@
-//! The domain: instances (rows), machines (EC2's view of them), images, launches, lines, addresses
-//! and replicas.
+//! The domain: instances (rows), machines (EC2's view of them), images, launches, lines, flows of
+//! users, addresses and replicas.
 
 mod addresses;
+mod flow;
 mod image;
 mod instance;
 mod launching;
@@ -10,6 +11,7 @@ mod machine;
 mod replicas;
 
 pub use addresses::{AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress};
+pub use flow::{Boot, FLOW_MINUTES, Flow};
 pub use image::{Image, ImageState};
 pub use instance::{
     DrainCause, EndCounts, Instance, InstanceAddresses, InstanceStatus, NewInstance, NextToken,

@@ -4,6 +4,7 @@
 //! which lists the decisions in their order; each has a file of its own beside it. Every plan is
 //! checked against the rules in `invariants.rs` before it is executed.
 
+mod adaptive;
 mod addresses;
 mod algorithm;
 mod app_version;
@@ -27,8 +28,10 @@ mod replacing;
 mod replica;
 mod rests;
 mod rows;
+mod sizing;
 mod snapshot;
 mod suspects;
+mod target;
 mod tokens;
 mod topic;
 mod upgrade;
@@ -52,8 +55,11 @@ use crate::ids::RegionName;
 use crate::settings::RegionSettings;
 use crate::words::quoted;
 
-static ALGORITHMS: [&dyn ScalingAlgorithm; 2] =
-    [&default::DefaultAlgorithm, &replica::ReplicaAlgorithm];
+static ALGORITHMS: [&dyn ScalingAlgorithm; 3] = [
+    &default::DefaultAlgorithm,
+    &adaptive::AdaptiveAlgorithm,
+    &replica::ReplicaAlgorithm,
+];
 
 #[derive(Debug, Error)]
 pub enum DecideError {

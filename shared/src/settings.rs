@@ -33,6 +33,9 @@ use launching::{LAUNCH_CHOICES, LaunchColumns};
 /// slots.
 pub const REPLICA: &str = "replica";
 
+/// The algorithm that sizes its target by the region's users.
+pub const ADAPTIVE: &str = "adaptive";
+
 /// One row of `regions`, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct RegionSettings {
@@ -43,6 +46,12 @@ pub struct RegionSettings {
     pub algorithm: String,
     #[serde(deserialize_with = "columns::count")]
     pub target_free: u32,
+    /// `adaptive`: at most one user in this many is to wait.
+    #[serde(deserialize_with = "columns::count")]
+    pub stock_out_goal: u32,
+    /// `adaptive`: the target never exceeds this many slots, unless the floor does.
+    #[serde(deserialize_with = "columns::optional_count")]
+    pub target_ceiling: Option<u32>,
     #[serde(deserialize_with = "columns::count")]
     pub max_instances: u32,
     /// Instances launched in one pass at most; 0 means no limit.
@@ -176,6 +185,22 @@ pub struct Endings {
 const LAUNCHES_OF_SMALL_REGION: u32 = 20;
 
 impl RegionSettings {
+    /// How many instances a pass launches at most; none without a bound.
+    pub fn launch_step(&self) -> Option<u32> {
+        self.step(self.scale_up_step)
+    }
+
+    /// How many surplus instances a pass drains at most; none without a bound.
+    pub fn drain_step(&self) -> Option<u32> {
+        self.step(self.scale_down_step)
+    }
+
+    /// A target that moves is followed at once: for `adaptive`, the columns' default of 1 is no bound.
+    fn step(&self, step: u32) -> Option<u32> {
+        let is_default = step == 1 && self.algorithm == ADAPTIVE;
+        (step > 0 && !is_default).then_some(step)
+    }
+
     /// How many instances may be launched within an hour; none without a limit. By default it is
     /// enough to fill the region and to replace all of it once.
     pub fn launch_limit(&self) -> Option<u32> {

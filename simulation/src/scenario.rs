@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use shared::ids::RegionName;
 use shared::model::{Image, ImageState};
 use shared::pass::PassLimits;
-use shared::settings::{AddressSource, LaunchChoice, RegionSettings, Selector, Timeouts};
+use shared::settings::{ADAPTIVE, AddressSource, LaunchChoice, RegionSettings, Selector, Timeouts};
 use testing::{TokenEnds, image, settings};
 
 use crate::builds::{self, ReleaseSettings};
@@ -161,10 +161,17 @@ fn random_region(name: &str, random: &mut Random) -> RegionSettings {
             },
         })
         .collect();
+    let max_instances = random_number(random, 1..=8);
+    // One in three, by what is drawn anyway: the other regions of a seed stay as they are.
+    let algorithm = match (target_free + max_instances) % 3 {
+        0 => ADAPTIVE,
+        _ => "default",
+    };
     RegionSettings {
         name: name.into(),
+        algorithm: algorithm.to_owned(),
         target_free,
-        max_instances: random_number(random, 1..=8),
+        max_instances,
         scale_up_step: random_number(random, 0..=2),
         scale_down_step: random_number(random, 0..=2),
         launches_per_hour: *random.pick(&[None, Some(0), Some(0), Some(10)]),

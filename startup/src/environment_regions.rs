@@ -53,6 +53,7 @@ impl EnvironmentRegions {
             now,
             waiting: 0,
             lines: Vec::new(),
+            flow: None,
             watched_since: now,
             app_sha: None,
             images: vec![image.clone()],

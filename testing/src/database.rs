@@ -4,6 +4,7 @@
 mod assigning;
 mod demand;
 mod endings;
+mod flow;
 mod history;
 mod host_agents;
 mod line;
@@ -34,6 +35,7 @@ use shared::model::{
 };
 
 pub use endings::EndCause;
+pub use flow::SafetyFactor;
 pub use history::{InstanceEnd, InstanceRecord};
 pub use host_agents::{AgentAnswer, AgentClaims, AgentOutcome};
 pub use tables::{

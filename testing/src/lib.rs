@@ -25,8 +25,8 @@ pub use builders::{
 pub use database::{
     AgentAnswer, AgentClaims, AgentOutcome, Database, EndCause, FailedSession, FakeAssigner,
     FakeDatabase, FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast,
-    RegionRow, Rows, SessionEndsRow, SlotRow, SlotStatus, Tables, TokenRow, UnservedUser,
-    WaitingUser, stored_name,
+    RegionRow, Rows, SafetyFactor, SessionEndsRow, SlotRow, SlotStatus, Tables, TokenRow,
+    UnservedUser, WaitingUser, stored_name,
 };
 pub use discarded::{CountedIds, Discarded};
 pub use host::{

@@ -51,6 +51,7 @@ macro_rules! observation {
             now: row.now,
             waiting: u32::try_from(row.waiting).unwrap_or(0),
             lines: rows::lines($region, row.lines)?,
+            flow: row.flow.map(|flow| rows::flow($region, flow)).transpose()?,
             watched_since: row.watched_since,
             app_sha: row.app_client_sha.map(Into::into),
             images,

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::db::DbError;
 use shared::ids::{ClientSha, RegionName};
-use shared::model::{DrainCause, Image, ImageState, InstanceStatus, Line, SpotNotice};
+use shared::model::{DrainCause, Flow, Image, ImageState, InstanceStatus, Line, SpotNotice};
 use shared::overview::LineOverview;
 use shared::settings::{BadSetting, Columns, RegionSettings};
 use shared::usage::EndReason;
@@ -194,6 +194,16 @@ pub(crate) fn lines(region: &RegionName, lines: Value) -> Result<Vec<Line>, DbEr
         ends_since: row.ends_since,
     });
     Ok(lines.collect())
+}
+
+/// The flow of users in a row of `region_views`.
+pub(crate) fn flow(region: &RegionName, flow: Value) -> Result<Flow, DbError> {
+    serde_json::from_value(flow).map_err(|error| DbError::BadRow {
+        table: "region_views",
+        key: region.to_string(),
+        column: "flow",
+        problem: error.to_string(),
+    })
 }
 
 /// The lines in a row of `region_statuses`. `now` is the database's clock.

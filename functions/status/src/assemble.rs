@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::history::{LockItem, Point, RegionRecords, StoredDecision};
 use shared::model::ImageState;
 use shared::overview::{ImageOverview, InstanceCounts, RegionOverview, RegionRow};
-use shared::settings::REPLICA;
+use shared::settings::{ADAPTIVE, REPLICA};
 
 use crate::model::{
     BakingImage, DecisionStatus, LockStatus, Looked, Past, RegionStatus, UpgradeStatus,
@@ -72,6 +72,10 @@ pub(crate) fn region_status(
             _ if !row.enabled => 0,
             // With an algorithm without rows, the last decision has the target.
             Some(last) if !has_rows => last.figure("target").unwrap_or(0),
+            // It sizes its target at each pass.
+            Some(last) if row.algorithm == ADAPTIVE => {
+                last.figure("target").unwrap_or(row.settings.target_free)
+            }
             _ => row.settings.target_free,
         },
         free: counted(served.map(|image| image.free).sum()).or(of_replicas[0]),

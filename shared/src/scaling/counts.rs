@@ -1,4 +1,4 @@
-//! What the algorithm `default` counts before it decides: the buffer of each image, and the
+//! What `default` and `adaptive` count before they decide: the buffer of each image, and the
 //! region's totals.
 
 use jiff::Timestamp;
@@ -6,15 +6,21 @@ use jiff::Timestamp;
 use super::plan::{Counts, ImageCounts};
 use super::rows::Rows;
 use super::snapshot::Snapshot;
+use super::target::target;
 use crate::model::ImageState;
 
 /// The region's totals. `free` and `starting` are those of the current image.
-pub(super) fn count_region(snapshot: &Snapshot, rows: &Rows<'_>, images: &[ImageCounts]) -> Counts {
+pub(super) fn count_region(
+    snapshot: &Snapshot,
+    rows: &Rows<'_>,
+    images: &[ImageCounts],
+    now: Timestamp,
+) -> Counts {
     let current = images
         .iter()
         .find(|image| image.state == ImageState::Current);
     Counts {
-        target: target(snapshot),
+        target: target(snapshot, now),
         waiting: waiting(snapshot),
         free: current.map_or(0, |image| image.free),
         starting: current.map_or(0, |image| image.starting),
@@ -30,7 +36,7 @@ pub(super) fn count_images(
     rows: &Rows<'_>,
     now: Timestamp,
 ) -> Vec<ImageCounts> {
-    let mut images = empty_buffers(snapshot);
+    let mut images = empty_buffers(snapshot, now);
     for row in rows.iter() {
         let mut buffers = images.iter_mut();
         let buffer = buffers.find(|counts| row.image_id() == Some(&counts.image));
@@ -54,7 +60,8 @@ pub(super) fn count_images(
 }
 
 /// Each image's demand, with nothing counted yet.
-fn empty_buffers(snapshot: &Snapshot) -> Vec<ImageCounts> {
+fn empty_buffers(snapshot: &Snapshot, now: Timestamp) -> Vec<ImageCounts> {
+    let target = target(snapshot, now);
     let mut images: Vec<_> = snapshot
         .images
         .iter()
@@ -69,7 +76,7 @@ fn empty_buffers(snapshot: &Snapshot) -> Vec<ImageCounts> {
                 image: image.id.clone(),
                 client_sha: image.client_sha.clone(),
                 state: image.state,
-                demand: target(snapshot).saturating_add(waiting),
+                demand: target.saturating_add(waiting),
                 free: 0,
                 starting: 0,
             }
@@ -77,16 +84,6 @@ fn empty_buffers(snapshot: &Snapshot) -> Vec<ImageCounts> {
         .collect();
     images.sort_by_key(|counts| (fill_order(counts.state), counts.image.clone()));
     images
-}
-
-/// A disabled region takes no users: it needs no buffer.
-fn target(snapshot: &Snapshot) -> u32 {
-    let settings = &snapshot.settings;
-    if settings.enabled {
-        settings.target_free
-    } else {
-        0
-    }
 }
 
 fn waiting(snapshot: &Snapshot) -> u32 {

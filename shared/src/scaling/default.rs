@@ -13,7 +13,7 @@ use super::rows::Rows;
 use super::snapshot::Snapshot;
 use super::{
     app_version, buffer, counts, drift, ends, instance_addresses, intents, launch_settings, leaves,
-    lifecycle, replacing, rests, suspects, tokens, upgrade,
+    lifecycle, replacing, rests, suspects, target, tokens, upgrade,
 };
 use crate::ids::InstanceId;
 
@@ -32,10 +32,11 @@ impl ScalingAlgorithm for DefaultAlgorithm {
         // them, too.
         let images = counts::count_images(snapshot, &rows, now);
         let mut plan = Plan {
-            counts: counts::count_region(snapshot, &rows, &images),
+            counts: counts::count_region(snapshot, &rows, &images, now),
             images,
             ..Plan::default()
         };
+        target::report_target(snapshot, now, &mut plan);
         // Before any of them is needed, and in a paused region, too.
         launch_settings::report_problems(&snapshot.settings, &mut plan);
         // What users are refused for, whether or not this pass may act.

@@ -92,6 +92,21 @@ pub enum Reason {
         free: u32,
         starting: u32,
     },
+    /// `adaptive`: in `seconds`, which a new slot takes, so many users arrive and sessions end. The target
+    /// is the difference, and the spread times the safety factor. At most one user of `goal` may wait.
+    TargetSized {
+        target: u32,
+        seconds: u32,
+        arrivals_tenths: u32,
+        ends_tenths: u32,
+        spread_tenths: u32,
+        safety_tenths: u32,
+        goal: u32,
+    },
+    /// `adaptive` knows of no users or no boots of the region: the target is its floor.
+    TargetWithoutHistory {
+        target: u32,
+    },
     Paused,
     // Draining
     Surplus {

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::rows::Rows;
+use super::target::target;
 use super::tokens::TokenPolicy;
 use crate::ids::{ClientSha, InstanceId, LaunchId};
 use crate::model::{
-    AddressListing, AddressMoves, DrainCause, Image, ImageState, Instance, InstanceStatus, Intent,
-    LaunchTally, Line, Machine, Refusal, ReplicaAnswer,
+    AddressListing, AddressMoves, DrainCause, Flow, Image, ImageState, Instance, InstanceStatus,
+    Intent, LaunchTally, Line, Machine, Refusal, ReplicaAnswer,
 };
 use crate::settings::RegionSettings;
 
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub waiting: u32,
     /// All users in line, by client hash, wherever they are demand.
     pub lines: Vec<Line>,
+    /// What the algorithm `adaptive` sizes the target by; none with the others.
+    pub flow: Option<Flow>,
     /// The status that each running replica reported, by id.
     pub answers: BTreeMap<InstanceId, ReplicaAnswer>,
     /// Since when replicas have not reported their status, as earlier passes recorded it.
@@ -90,13 +93,14 @@ impl Snapshot {
     /// buffer does: otherwise a plan could break the invariant that protects a warming image.
     pub fn is_short_of_slots(&self, now: Timestamp) -> bool {
         let rows = Rows::of(self, now);
+        let target = target(self, now);
         self.images
             .iter()
             .filter(|image| image.state.is_served())
             .any(|image| {
                 let free = rows.of_image(&image.id).filter(|row| row.is_free);
                 let free: u32 = free.map(|row| row.instance.slots.waiting).sum();
-                free < self.settings.target_free.saturating_add(self.waiting)
+                free < target.saturating_add(self.waiting)
             })
     }
 

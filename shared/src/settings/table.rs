@@ -57,6 +57,8 @@ pub const TABLE: &[Setting] = &[
     column("paused", Bool, "false"),
     column("algorithm", Text, "default"),
     column("target_free", Number, REQUIRED),
+    column("stock_out_goal", Number, "1000"),
+    column("target_ceiling", Number, NONE),
     column("max_instances", Number, REQUIRED).or("REPLICA_MAX"),
     column("scale_up_step", Number, "1"),
     column("scale_down_step", Number, "1"),

@@ -7,6 +7,7 @@
     reason = "helpers of tests fail like tests"
 )]
 
+mod adaptive;
 mod addresses;
 mod app_version;
 mod buffer;

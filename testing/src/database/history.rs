@@ -21,6 +21,8 @@ const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 pub struct InstanceRecord {
     pub instance_id: InstanceId,
     pub region: RegionName,
+    pub instance_type: String,
+    pub spot: Option<bool>,
     pub launched_at: Timestamp,
     pub registered_at: Option<Timestamp>,
     pub draining_at: Option<Timestamp>,
@@ -205,6 +207,8 @@ impl Tables {
         self.instance_history.push(InstanceRecord {
             instance_id: id.clone(),
             region: row.region,
+            instance_type: row.instance_type,
+            spot: row.spot,
             launched_at: row.launched_at,
             registered_at: row.active_at,
             draining_at: row.draining_since,

@@ -48,6 +48,7 @@ impl Tables {
         row.watched_since = watched_since;
         row.last_pass_at = Some(now);
         self.prune(&fence.region, now);
+        self.tune_safety(&fence.region, now);
         self.observe(&fence.region, environment, now)
     }
 
@@ -70,6 +71,7 @@ impl Tables {
             now,
             waiting: self.demand(region, now),
             lines: self.lines(region, now),
+            flow: self.flow(region, now),
             watched_since: self.watched_since(region, now).unwrap_or(now),
             app_sha: self
                 .app_versions

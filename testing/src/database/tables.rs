@@ -10,6 +10,7 @@ use shared::model::{CapacityPool, DrainCause, Image, Instance, InstanceStatus, S
 use shared::settings::RegionSettings;
 use shared::usage::SessionRecord;
 
+use super::flow::SafetyFactor;
 use super::history::{InstanceEnd, InstanceRecord};
 
 use super::endings::EndCause;
@@ -35,6 +36,7 @@ pub struct Tables {
     /// Until when regions are without capacity.
     pub region_capacity: BTreeMap<RegionName, Timestamp>,
     pub fences: BTreeMap<RegionName, FenceRow>,
+    pub safety_factors: BTreeMap<RegionName, SafetyFactor>,
     /// Woken regions, each with the start of the two seconds in which it was woken.
     pub wakeups: BTreeSet<(RegionName, Timestamp)>,
     /// The number of slots that were ever inserted, from which their ids are made.

@@ -13,6 +13,7 @@ mod doctor;
 mod drains;
 mod endings;
 mod engine;
+mod flow;
 mod function_roles;
 mod history;
 mod line;

@@ -24,10 +24,7 @@ pub(in crate::scaling) fn fill(
     // Shared by all images: what one image's launches take is not left for the next one's.
     let mut bounds = Bounds {
         room: counts.max.saturating_sub(counts.live),
-        step: match snapshot.settings.scale_up_step {
-            0 => u32::MAX,
-            step => step,
-        },
+        step: snapshot.settings.launch_step().unwrap_or(u32::MAX),
         hour: launch_options::left_of_hour(snapshot, now),
     };
     for buffer in &buffers {
@@ -64,7 +61,7 @@ pub(in crate::scaling) fn fill(
                 client_sha: image.client_sha.clone(),
                 options,
             },
-            launch_reason(snapshot, buffer, counts),
+            launch_reason(buffer, counts),
         );
     }
 }
@@ -98,7 +95,7 @@ fn reopen(snapshot: &Snapshot, rows: &Rows<'_>, now: Timestamp, plan: &mut Plan)
     }
 }
 
-fn launch_reason(snapshot: &Snapshot, buffer: &ImageCounts, counts: Counts) -> Reason {
+fn launch_reason(buffer: &ImageCounts, counts: Counts) -> Reason {
     match buffer.state {
         ImageState::Current => Reason::BelowTarget {
             target: counts.target,
@@ -108,7 +105,7 @@ fn launch_reason(snapshot: &Snapshot, buffer: &ImageCounts, counts: Counts) -> R
         },
         state => Reason::ImageBelowTarget {
             state,
-            target: snapshot.settings.target_free,
+            target: counts.target,
             free: buffer.free,
             starting: buffer.starting,
         },

@@ -67,10 +67,8 @@ fn drain_surplus(snapshot: &Snapshot, rows: &Rows<'_>, plan: &mut Plan) {
             id: Reverse(&row.instance.id),
         })
     });
-    let most = match snapshot.settings.scale_down_step {
-        0 => usize::MAX,
-        step => step as usize,
-    };
+    let step = snapshot.settings.drain_step();
+    let most = step.map_or(usize::MAX, |step| step as usize);
     let mut drained = 0;
     for row in candidates {
         // Only drains count: an instance that stays must not use up the step of one that leaves.

@@ -23,7 +23,10 @@ impl Reason {
             | Self::PoolHasLived { .. }
             | Self::LaunchLimit { .. }
             | Self::ReplicasAtMaximum { .. } => Topic::Capacity,
-            Self::BufferFull { .. } | Self::ReplicasSuffice { .. } => Topic::Buffer,
+            Self::BufferFull { .. }
+            | Self::ReplicasSuffice { .. }
+            | Self::TargetSized { .. }
+            | Self::TargetWithoutHistory { .. } => Topic::Buffer,
             Self::Paused => Topic::Region,
             Self::Surplus { .. }
             | Self::NeededAgain { .. }

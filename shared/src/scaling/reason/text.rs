@@ -135,6 +135,29 @@ impl fmt::Display for Reason {
                     "free {free} and starting {starting} meet the target of {target}"
                 )
             }
+            Self::TargetSized {
+                target,
+                seconds,
+                arrivals_tenths,
+                ends_tenths,
+                spread_tenths,
+                safety_tenths,
+                goal,
+            } => write!(
+                f,
+                "target {target}: in the {seconds} s that a new slot takes, {} users arrive and {} \
+                 sessions end; spread {} x {}; goal {} % (stock_out_goal)",
+                Tenths(*arrivals_tenths),
+                Tenths(*ends_tenths),
+                Tenths(*spread_tenths),
+                Tenths(*safety_tenths),
+                percent_of_one_in(*goal)
+            ),
+            Self::TargetWithoutHistory { target } => write!(
+                f,
+                "target {target}, the floor (target_free): nobody came within 15 minutes, or no boot \
+                 has been measured yet"
+            ),
             Self::Paused => f.write_str("the region is paused"),
             Self::Surplus { target, free } => {
                 write!(
@@ -562,4 +585,18 @@ pub(super) fn users(occupied: u32) -> String {
         1 => "1 user".to_owned(),
         n => format!("{n} users"),
     }
+}
+
+/// A number of tenths, as in `4.6`.
+struct Tenths(u32);
+
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0 / 10, self.0 % 10)
+    }
+}
+
+/// One in so many as a percentage with at most three decimals.
+fn percent_of_one_in(number: u32) -> f64 {
+    (100_000.0 / f64::from(number.max(1))).round() / 1000.0
 }

@@ -52,8 +52,8 @@ const EMPTY: &str = "
     TRUNCATE regions, instances, heartbeats, slots, images, app_versions, waiting_users,
         region_fences, region_wakeups, internal.host_leaves, internal.agent_tokens,
         internal.session_ends, internal.failed_sessions, internal.line_forecasts,
-        internal.region_capacity, internal.served_hashes, session_history, instance_history,
-        usage_hours, internal.unserved_users;
+        internal.region_capacity, internal.served_hashes, internal.safety_factors, session_history,
+         instance_history, usage_hours, internal.unserved_users;
     ALTER SEQUENCE virtual.slots_made RESTART";
 
 #[derive(Debug)]
@@ -89,8 +89,8 @@ impl PostgresSide {
             self.run(format!(
                 "INSERT INTO regions (name, target_free, max_instances, scale_up_step,
                      scale_down_step, launch_choices, address_source, heartbeat_seconds,
-                     lost_seconds, line_seconds)
-                 VALUES ('{}', {}, {}, 0, 0, '[]', '{}', {}, {}, {})",
+                     lost_seconds, line_seconds, algorithm, stock_out_goal)
+                 VALUES ('{}', {}, {}, 0, 0, '[]', '{}', {}, {}, {}, '{}', {})",
                 settings.name,
                 settings.target_free,
                 settings.max_instances,
@@ -101,6 +101,8 @@ impl PostgresSide {
                 waits.heartbeat.as_secs(),
                 waits.lost.as_secs(),
                 settings.line_seconds,
+                settings.algorithm,
+                settings.stock_out_goal,
             ))
             .await;
             for id in IMAGES {
@@ -338,6 +340,7 @@ impl Side for PostgresSide {
             "line_forecasts",
             "region_capacity",
             "unserved_users",
+            "safety_factors",
         ];
         let all = public.map(|table| ("public", table)).into_iter();
         let all = all.chain(internal.map(|table| ("internal", table)));

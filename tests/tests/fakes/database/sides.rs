@@ -11,7 +11,7 @@ use shared::assign::{Assigner, SessionId, UserId};
 use shared::db::DbError;
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{DrainCause, ImageState, InstanceStatus};
-use shared::settings::{AddressSource, Endings, RegionSettings, Timeouts};
+use shared::settings::{ADAPTIVE, AddressSource, Endings, RegionSettings, Timeouts};
 use testing::Database;
 use testing::{
     AgentAnswer, AgentClaims, AgentOutcome, EndCause, FakeAssigner, FakeClock, FakeDatabase,
@@ -200,7 +200,11 @@ pub(crate) fn regions() -> Vec<RegionSettings> {
     };
     vec![
         of(REGIONS[0], AddressSource::Private, 90, 600, 15),
-        of(REGIONS[1], AddressSource::Public, 60, 120, 30),
+        RegionSettings {
+            algorithm: ADAPTIVE.to_owned(),
+            stock_out_goal: 200,
+            ..of(REGIONS[1], AddressSource::Public, 60, 120, 30)
+        },
     ]
 }
 

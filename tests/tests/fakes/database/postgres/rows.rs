@@ -10,8 +10,8 @@ use shared::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId, RegionName, T
 use shared::model::{DrainCause, ImageState, InstanceStatus, SpotNotice};
 use shared::usage::{EndReason, SessionRecord};
 use testing::{
-    EndCause, FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast, SlotRow,
-    SlotStatus, Tables, TokenRow, UnservedUser, WaitingUser,
+    EndCause, FenceRow, Heartbeat, InstanceEnd, InstanceRecord, InstanceRow, LineForecast,
+    SafetyFactor, SlotRow, SlotStatus, Tables, TokenRow, UnservedUser, WaitingUser,
 };
 
 /// The rows of all tables, as JSON.
@@ -29,6 +29,7 @@ pub(super) struct Dump {
     region_wakeups: Vec<WakeupColumns>,
     line_forecasts: Vec<ForecastColumns>,
     region_capacity: Vec<CapacityColumns>,
+    safety_factors: Vec<SafetyColumns>,
     session_history: Vec<SessionColumns>,
     instance_history: Vec<RecordColumns>,
 }
@@ -92,6 +93,7 @@ columns! {
         slots: Vec<u32>,
     }
     CapacityColumns { region: RegionName, none_until: Timestamp }
+    SafetyColumns { region: RegionName, millionths: i64, users: u64, counted_until: Timestamp }
     SessionColumns {
         user_id: String, session_id: String, region: RegionName, instance_id: InstanceId,
         image_id: ImageId, instance_type: Option<String>, slot_id: String,
@@ -100,8 +102,8 @@ columns! {
         end_detail: Option<String>, waited_seconds: f64,
     }
     RecordColumns {
-        instance_id: InstanceId, region: RegionName, launched_at: Timestamp,
-        registered_at: Option<Timestamp>, draining_at: Option<Timestamp>,
+        instance_id: InstanceId, region: RegionName, instance_type: String, spot: Option<bool>,
+        launched_at: Timestamp, registered_at: Option<Timestamp>, draining_at: Option<Timestamp>,
         drain_cause: Option<DrainCause>, terminating_at: Option<Timestamp>, gone_at: Timestamp,
         end_reason: InstanceEnd, sessions: u32, session_seconds: f64, occupied_seconds: f64,
         empty_seconds: f64,
@@ -226,6 +228,8 @@ impl Dump {
         }
         let capacity = self.region_capacity.into_iter();
         tables.region_capacity = capacity.map(|row| (row.region, row.none_until)).collect();
+        let factors = self.safety_factors.into_iter();
+        tables.safety_factors = factors.map(safety_factor).collect();
         let wakeups = self.region_wakeups.into_iter();
         tables.wakeups = wakeups.map(|row| (row.region, row.bucket)).collect();
         tables.session_history = self.session_history.into_iter().map(session).collect();
@@ -288,10 +292,21 @@ fn session(row: SessionColumns) -> SessionRecord {
     }
 }
 
+fn safety_factor(row: SafetyColumns) -> (RegionName, SafetyFactor) {
+    let factor = SafetyFactor {
+        millionths: row.millionths,
+        users: row.users,
+        counted_until: row.counted_until,
+    };
+    (row.region, factor)
+}
+
 fn instance_record(row: RecordColumns) -> InstanceRecord {
     InstanceRecord {
         instance_id: row.instance_id,
         region: row.region,
+        instance_type: row.instance_type,
+        spot: row.spot,
         launched_at: row.launched_at,
         registered_at: row.registered_at,
         draining_at: row.draining_at,
