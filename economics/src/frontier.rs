@@ -77,6 +77,10 @@ pub fn one_for_all(results: &[Results], policy: &Policy, goal: &Goal) -> Option<
 pub struct Player<'a> {
     pub policies: Vec<&'static Policy>,
     pub goal: Goal,
+    /// Plays this parameter only, and searches nothing.
+    pub parameter: Option<u32>,
+    /// Searches nothing for a policy that is set to the goal itself.
+    pub goals_only: bool,
     pub conditions: Conditions,
     /// Is told of each run.
     pub progress: &'a (dyn Fn(&Workload, &Policy, &Point) + Sync),
@@ -121,16 +125,31 @@ impl Player<'_> {
     /// By bisection among the policy's parameters.
     fn search(&self, workload: &Workload, policy: &'static Policy) -> Result<Frontier, RunError> {
         let mut points = vec![];
+        // What an operator who has this goal would set, whether it reaches the goal or not.
+        let own = self.parameter.or((policy.of_goal)(&self.goal));
+        if let Some(own) = own {
+            points.push(self.point(workload, policy, own)?);
+        }
+        if self.parameter.is_some() || (own.is_some() && self.goals_only) {
+            return Ok(Frontier { policy, points });
+        }
         let (mut low, mut high) = (0, policy.parameters.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            let point = self.point(workload, policy, policy.parameters[middle])?;
+            let parameter = policy.parameters[middle];
+            let played = points.iter().find(|point| point.parameter == parameter);
+            let point = match played {
+                Some(point) => point.clone(),
+                None => self.point(workload, policy, parameter)?,
+            };
             if self.goal.is_reached(&point.outcome) {
                 high = middle;
             } else {
                 low = middle + 1;
             }
-            points.push(point);
+            if points.iter().all(|other| other.parameter != parameter) {
+                points.push(point);
+            }
         }
         points.sort_by_key(|point| point.parameter);
         Ok(Frontier { policy, points })

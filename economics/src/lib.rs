@@ -17,12 +17,14 @@
 //! - [`replay`]: what another setting would have cost a region, from what it recorded.
 //! - [`clairvoyant`]: what the same workload costs with knowledge of the future, and a lower bound.
 //! - [`frontier`]: policies at several parameters on several traces. [`table`] and [`chart`] show it.
+//! - [`goals`]: what `adaptive` is to reach.
 
 pub mod agents;
 pub mod boots;
 pub mod chart;
 pub mod clairvoyant;
 pub mod frontier;
+pub mod goals;
 pub mod outcome;
 pub mod policy;
 pub mod random;

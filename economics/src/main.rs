@@ -11,10 +11,10 @@ use scaling_economics::random::LogNormal;
 use scaling_economics::run::Conditions;
 use scaling_economics::trace::Trace;
 use scaling_economics::workload::{Reading, Workload};
-use scaling_economics::{chart, millis, recorded, synthetic, table};
+use scaling_economics::{chart, goals, millis, recorded, synthetic, table};
 
 /// Plays weeks of arrivals around the real passes, and prints what policies cost and who waits.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 struct Args {
     /// Plays this CSV file instead of all other traces; may be given several times.
     #[arg(long = "trace", value_name = "FILE")]
@@ -43,6 +43,9 @@ struct Args {
     /// The share of users who may not be served at once, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 0.1)]
     goal: f64,
+    /// Plays each policy with this parameter only, instead of searching the least that reaches the goal.
+    #[arg(long, value_name = "NUMBER")]
+    parameter: Option<u32>,
     /// Half of the boots take this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     boot: f64,
@@ -61,6 +64,10 @@ struct Args {
     /// EC2 has a bad day, for all of the trace: boots fail, pools are empty, listings lag.
     #[arg(long)]
     rough: bool,
+    /// Plays the three settings that `adaptive` has goals for, and prints its costs beside them. Without
+    /// it, the traces are played with --boot, --slots and --goal.
+    #[arg(long)]
+    goals: bool,
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Where the charts and `runs.csv` are written.
@@ -74,7 +81,13 @@ fn policy(name: &str) -> Result<&'static Policy, String> {
 }
 
 fn main() -> ExitCode {
-    match compare(&Args::parse()) {
+    let args = Args::parse();
+    let result = if args.goals {
+        compare_with_goals(&args)
+    } else {
+        compare(&args)
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -84,22 +97,52 @@ fn main() -> ExitCode {
 }
 
 fn compare(args: &Args) -> Result<()> {
-    let workloads = workloads(args)?;
-    let policies: Vec<&'static Policy> = match &args.policies[..] {
+    let goal = Goal {
+        not_at_once: args.goal / 100.0,
+    };
+    let policies = policies(args);
+    let results = play(args, goal)?;
+    println!("{}", table::text(&results, &policies, &goal));
+    write_files(&args.out, &results, &goal)
+}
+
+/// The charts of each setting are in a folder of their own.
+fn compare_with_goals(args: &Args) -> Result<()> {
+    let policies = policies(args);
+    for setting in &goals::SETTINGS {
+        let of_setting = Args {
+            boot: setting.boot,
+            boot_p95: None,
+            slots: setting.slots,
+            ..args.clone()
+        };
+        let results = play(&of_setting, setting.goal)?;
+        println!("{}", goals::text(setting, &results, &policies));
+        let folder = format!("boots-{:.0}-slots-{}", setting.boot, setting.slots);
+        write_files(&args.out.join(folder), &results, &setting.goal)?;
+    }
+    Ok(())
+}
+
+fn policies(args: &Args) -> Vec<&'static Policy> {
+    match &args.policies[..] {
         [] => POLICIES.iter().collect(),
         some => some.to_vec(),
-    };
+    }
+}
+
+fn play(args: &Args, goal: Goal) -> Result<Vec<Results>> {
+    let workloads = workloads(args)?;
     let conditions = Conditions {
         seed: args.seed,
         patience: millis(args.patience),
         ..Conditions::default()
     };
-    let goal = Goal {
-        not_at_once: args.goal / 100.0,
-    };
     let player = Player {
-        policies: policies.clone(),
+        policies: policies(args),
         goal,
+        parameter: args.parameter,
+        goals_only: args.goals,
         conditions: if args.rough {
             conditions.rough()
         } else {
@@ -107,9 +150,7 @@ fn compare(args: &Args) -> Result<()> {
         },
         progress: &progress,
     };
-    let results = player.play(&workloads)?;
-    println!("{}", table::text(&results, &policies, &goal));
-    write_files(&args.out, &results, &goal)
+    Ok(player.play(&workloads)?)
 }
 
 /// A run takes up to minutes, so that each is told when it is over.

@@ -3,7 +3,9 @@
 //! The algorithms themselves are `shared`'s, and a policy is what an operator would write into the
 //! region's row. A further algorithm needs one more entry in [`POLICIES`].
 
-use shared::settings::{RegionSettings, defaults};
+use shared::settings::{ADAPTIVE, RegionSettings, defaults};
+
+use crate::frontier::Goal;
 
 /// A way to set a region, with a parameter to be chosen.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +16,8 @@ pub struct Policy {
     pub parameter: &'static str,
     /// The parameters that are played for a frontier, with increasing cost.
     pub parameters: &'static [u32],
+    /// What an operator sets who has this goal; none if that has to be found out.
+    pub of_goal: fn(&Goal) -> Option<u32>,
     set: fn(&mut RegionSettings, u32),
 }
 
@@ -22,11 +26,15 @@ const TARGETS: &[u32] = &[
     2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024,
 ];
 
-pub static POLICIES: [Policy; 2] = [
+/// Goals: one user in this many may wait. As targets, they cost more the further down the list.
+const GOALS: &[u32] = &[20, 50, 100, 200, 500, 1000, 2000, 5000];
+
+pub static POLICIES: [Policy; 3] = [
     Policy {
         name: "fixed",
         parameter: "target_free",
         parameters: TARGETS,
+        of_goal: |_| None,
         set: |settings, target| {
             settings.target_free = target;
             settings.scale_up_step = 0;
@@ -37,10 +45,23 @@ pub static POLICIES: [Policy; 2] = [
         name: "fixed-by-one",
         parameter: "target_free",
         parameters: TARGETS,
+        of_goal: |_| None,
         set: |settings, target| {
             settings.target_free = target;
             settings.scale_up_step = default_of("scale_up_step");
             settings.scale_down_step = default_of("scale_down_step");
+        },
+    },
+    Policy {
+        name: "adaptive",
+        parameter: "stock_out_goal",
+        parameters: GOALS,
+        of_goal: |goal| Some((1.0 / goal.not_at_once).round() as u32),
+        set: |settings, goal| {
+            ADAPTIVE.clone_into(&mut settings.algorithm);
+            // What a small region needs in any case: one instance of two slots.
+            settings.target_free = 2;
+            settings.stock_out_goal = goal;
         },
     },
 ];

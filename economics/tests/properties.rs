@@ -131,3 +131,34 @@ fn one_instance_a_pass_lets_more_wait_than_many() {
     assert!(of("fixed-by-one").not_at_once >= of("fixed").not_at_once);
     assert!(of("fixed-by-one").machine_time() > of("fixed").machine_time());
 }
+
+#[test]
+fn adaptive_costs_less_than_a_fixed_buffer_with_as_few_waits() {
+    // Half a day of which two hours have eight times the traffic.
+    let counts = (0..12).map(|hour| {
+        let rate = if (5..7).contains(&hour) { 8.0 } else { 1.0 };
+        (f64::from(hour) * HOUR, rate)
+    });
+    let reading = Reading {
+        name: "rush".to_owned(),
+        trace: Trace::Counts(Counts::of(counts.collect()).unwrap()),
+        load: Some(40.0),
+        sessions: LogNormal::of_mean(1200.0, 1.0),
+        boots: LogNormal::of_quantiles(60.0, 120.0),
+        slots: 2,
+        warm_up: HOUR,
+    };
+    let workload = reading.workload(1);
+    let of = |name, parameter| {
+        let policy = Policy::named(name).unwrap();
+        run(&workload, policy, parameter, &Conditions::default()).unwrap()
+    };
+    let adaptive = of("adaptive", 200);
+    assert!(adaptive.share_not_at_once() < 0.01, "{adaptive:?}");
+    let fixed = [2, 4, 6, 8, 12, 16, 24, 32, 48, 64].map(|target| of("fixed", target));
+    let mut as_good = fixed
+        .iter()
+        .filter(|fixed| fixed.not_at_once <= adaptive.not_at_once);
+    let least = as_good.next().unwrap().machine_time();
+    assert!(adaptive.machine_time() < least);
+}
