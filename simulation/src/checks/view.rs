@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use shared::model::{Image, ImageState, InstanceStatus};
-use shared::settings::Upgrades;
+use shared::settings::{ADAPTIVE, Upgrades};
 use testing::{ENVIRONMENT, Tables};
 
 use super::context::StepContext;
@@ -21,6 +21,8 @@ pub(super) struct View {
     pub images: BTreeMap<ImageId, Image>,
     pub rows: BTreeMap<InstanceId, Row>,
     target: u32,
+    /// The algorithm sizes its target, which is `target` or more: how much more, a check does not know.
+    is_sized: bool,
     waiting: u32,
     pub live: u32,
     pub max: u32,
@@ -84,6 +86,7 @@ impl View {
                 .collect(),
             rows,
             target: if enabled { settings.target_free } else { 0 },
+            is_sized: settings.algorithm == ADAPTIVE,
             waiting: match enabled {
                 true => tables.demand(region, now),
                 false => 0,
@@ -115,14 +118,15 @@ impl View {
         rows.map(|(_, row)| row.free).sum()
     }
 
-    /// The states of the served images with too few free slots on running machines.
+    /// The states of the served images with too few free slots on running machines, as far as is known.
     pub(super) fn short_of(
         &self,
         context: &StepContext<'_>,
         region: &RegionName,
     ) -> BTreeSet<ImageState> {
         let is_short = |image: &Image| {
-            self.free_and_running(context, region, &image.id) < self.demand(image.state)
+            self.is_sized
+                || self.free_and_running(context, region, &image.id) < self.demand(image.state)
         };
         self.images
             .values()

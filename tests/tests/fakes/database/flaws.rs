@@ -3,6 +3,7 @@
 
 mod agents;
 mod assigning;
+mod flow;
 mod passes;
 mod time;
 mod upgrades;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Flaw> {
     let mut flaws = time::flaws();
     flaws.extend(passes::flaws());
     flaws.extend(assigning::flaws());
+    flaws.extend(flow::flaws());
     flaws.extend(agents::flaws());
     flaws.extend(upgrades::flaws());
     flaws
