@@ -300,7 +300,7 @@ impl Page<'_> {
         let page = self.browser.source().await;
         assert!(page.contains("Half of the sessions got a slot"), "{page}");
         assert!(
-            page.matches("<th scope=\"row\">").count() > 2 * 48,
+            page.matches("<th scope=\"row\" class=\"nowrap\">").count() > 2 * 48,
             "{page}"
         );
         self.browser.set_scripts_enabled(true).await;

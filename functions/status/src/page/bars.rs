@@ -47,7 +47,7 @@ impl Bars {
     /// first kinds are the lowest above the line, and the highest below it.
     pub(super) fn of(
         label: String,
-        kinds: Vec<Kind>,
+        kinds: &[Kind],
         steps: usize,
         ticks: Vec<String>,
         amount: fn(f64) -> String,
@@ -73,7 +73,7 @@ impl Bars {
         let pitch = WIDTH / steps.max(1) as f64;
         let mut reached = vec![[0.0, 0.0]; steps];
         let mut drawn = Vec::with_capacity(kinds.len());
-        for kind in &kinds {
+        for kind in kinds {
             let mut path = String::new();
             for (step, amount) in kind.amounts.iter().enumerate().take(steps) {
                 let Some(amount) = amount.filter(|amount| *amount > 0.0) else {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     fn drawn(steps: usize, kinds: Vec<Kind>) -> (Vec<String>, String, String) {
-        let bars = Bars::of(String::new(), kinds, steps, vec![], |it| it.to_string());
+        let bars = Bars::of(String::new(), &kinds, steps, vec![], |it| it.to_string());
         let paths = bars.kinds.into_iter().map(|kind| kind.path);
         (paths.collect(), bars.ground, bars.top)
     }

@@ -223,7 +223,7 @@ fn users(usage: &UsageStatus) -> Bars {
         total.waited,
         count(total.unserved, "user"),
     );
-    bars(usage, label, kinds, |most| format!("{most:.0}"))
+    bars(usage, label, &kinds, |most| format!("{most:.0}"))
 }
 
 fn machines(usage: &UsageStatus) -> Bars {
@@ -240,7 +240,7 @@ fn machines(usage: &UsageStatus) -> Bars {
         hours(total.occupied_seconds),
         hours(total.empty_seconds),
     );
-    bars(usage, label, kinds, |most| {
+    bars(usage, label, &kinds, |most| {
         format!("{} h", hours(most * 3_600.0))
     })
 }
@@ -263,7 +263,7 @@ fn kind(
     }
 }
 
-fn bars(usage: &UsageStatus, label: String, kinds: Vec<Kind>, amount: fn(f64) -> String) -> Bars {
+fn bars(usage: &UsageStatus, label: String, kinds: &[Kind], amount: fn(f64) -> String) -> Bars {
     let (steps, parts, format) = match usage.period {
         Period::Hour => (12, 4, "%H:%M"),
         Period::Day => (24, 4, "%H:%M"),

@@ -186,7 +186,9 @@ async fn page_has_every_figure_as_text_and_loads_nothing() {
         assert!(html.contains("format=json"));
         let json = world.get(&format!("/usage?period={period}")).await.body;
         let steps = json["steps"].as_array().unwrap().len();
-        let rows = html.matches("<tr><th scope=\"row\">").count();
+        let rows = html
+            .matches("<tr><th scope=\"row\" class=\"nowrap\">")
+            .count();
         assert!(rows > 2 * steps, "{period}: {rows} rows for {steps} steps");
         let sessions = json["total"]["sessions"].to_string();
         assert!(html.contains(&format!("<dd>{sessions}</dd>")), "{period}");

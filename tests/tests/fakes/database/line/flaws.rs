@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shared::assign::AssignRequest;
-use testing::{LineForecast, SlotStatus, Tables, WaitingUser};
+use testing::{LineForecast, SlotStatus, Tables, UnservedUser, WaitingUser};
 
 use super::MOMENT;
 use crate::database::Flaw;
@@ -224,6 +224,29 @@ fn of_leaving() -> Vec<Flaw> {
         Flaw::wrong_result("passes forget nobody", |was, now, step, _| {
             if matches!(step.action, Action::BeginPass(_)) {
                 now.waiting_users.clone_from(&was.waiting_users);
+            }
+        }),
+        Flaw::wrong_result(
+            "nobody is noted who left without a slot",
+            |was, now, _, _| {
+                now.unserved_users.clone_from(&was.unserved_users);
+            },
+        ),
+        Flaw::wrong_result("a user who gets a slot has left", |was, now, step, _| {
+            let Some(request) = request(step) else {
+                return;
+            };
+            for (key, waits) in &was.waiting_users {
+                let is_theirs = key.0 == request.user.as_str();
+                if is_theirs && !now.waiting_users.contains_key(key) {
+                    now.unserved_users.push(UnservedUser {
+                        user: key.0.clone(),
+                        region: key.1.clone(),
+                        first_at: waits.first_at,
+                        last_at: waits.last_at,
+                        left_at: step.at,
+                    });
+                }
             }
         }),
     ]
