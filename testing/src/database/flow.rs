@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::ids::RegionName;
 use shared::model::{Boot, FLOW_MINUTES, Flow};
 use shared::settings::ADAPTIVE;
-use shared::usage::EndReason;
+use shared::usage::{EndReason, SessionRecord};
 
 use super::tables::Tables;
 
@@ -40,13 +40,25 @@ impl Tables {
         row.is_some_and(|row| row.settings.algorithm == ADAPTIVE)
     }
 
+    /// Sessions that ended after a time. One that moved to another slot went on.
+    fn ended_since<'t>(
+        &'t self,
+        region: &'t RegionName,
+        since: Timestamp,
+    ) -> impl Iterator<Item = &'t SessionRecord> {
+        let history = self.session_history.iter();
+        history.filter(move |row| {
+            row.ended_at > Some(since)
+                && row.region == *region
+                && row.end_reason != Some(EndReason::Moved)
+        })
+    }
+
     /// Those who came after a time.
     fn arrivals(&self, region: &RegionName, since: Timestamp, now: Timestamp) -> Vec<Arrival> {
-        // The rows are in the order of their ends, and nobody ends before they come.
-        let history = self.session_history.iter().rev();
-        let ended = history
-            .take_while(|row| row.ended_at > Some(since))
-            .filter(|row| row.region == *region && row.end_reason != Some(EndReason::Moved))
+        // Nobody ends before they come.
+        let ended = self
+            .ended_since(region, since)
             .map(|row| (row.requested_at, row.waited.is_positive()));
         let held = self.slots.values().filter(|slot| slot.status.is_held());
         let held = held.filter_map(|slot| {
@@ -80,11 +92,7 @@ impl Tables {
                 *users += 1;
             }
         }
-        let ended = self.session_history.iter().rev();
-        let ends = ended
-            .take_while(|row| row.ended_at > Some(since))
-            .filter(|row| row.region == *region && row.end_reason != Some(EndReason::Moved))
-            .count();
+        let ends = self.ended_since(region, since).count();
         let factor = self.safety_factors.get(region);
         Some(Flow {
             arrivals,
