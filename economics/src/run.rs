@@ -415,7 +415,7 @@ impl<'w> Run<'w> {
                 let tables = &mut self.world.database.rows().tables;
                 let row = tables.instances.get(&machine.id);
                 let is_active = row.is_some_and(|row| row.status == InstanceStatus::Active);
-                if is_active && self.beats % BEATS_RECORDED != 0 {
+                if is_active && !self.beats.is_multiple_of(BEATS_RECORDED) {
                     continue;
                 }
                 let answer = tables.heartbeat(&machine.id, &machine.launch, now);
