@@ -4,6 +4,7 @@
 mod bars;
 mod chart;
 mod decision;
+mod distribution;
 mod doctor;
 mod overview;
 mod region;

@@ -117,8 +117,8 @@ mod tests {
         }
     }
 
-    fn drawn(steps: usize, kinds: Vec<Kind>) -> (Vec<String>, String, String) {
-        let bars = Bars::of(String::new(), &kinds, steps, vec![], |it| it.to_string());
+    fn drawn(steps: usize, kinds: &[Kind]) -> (Vec<String>, String, String) {
+        let bars = Bars::of(String::new(), kinds, steps, vec![], |it| it.to_string());
         let paths = bars.kinds.into_iter().map(|kind| kind.path);
         (paths.collect(), bars.ground, bars.top)
     }
@@ -127,7 +127,7 @@ mod tests {
     fn kinds_are_stacked_and_the_largest_sum_reaches_the_top() {
         let one = kind("one", false, &[Some(20.0), Some(10.0)]);
         let two = kind("two", false, &[Some(10.0), Some(0.0)]);
-        let (paths, ground, top) = drawn(2, vec![one, two]);
+        let (paths, ground, top) = drawn(2, &[one, two]);
         let expected = [
             "M15.0 20.0h120.0v40.0h-120.0zM165.0 40.0h120.0v20.0h-120.0z",
             "M15.0 0.0h120.0v20.0h-120.0z",
@@ -143,7 +143,7 @@ mod tests {
     fn bad_kind_is_drawn_below_the_line_on_the_same_scale() {
         let good = kind("good", false, &[Some(20.0)]);
         let bad = kind("bad", true, &[Some(10.0)]);
-        let (paths, ground, top) = drawn(1, vec![good, bad]);
+        let (paths, ground, top) = drawn(1, &[good, bad]);
         let expected = [
             "M30.0 0.0h240.0v40.0h-240.0z",
             "M30.0 40.0h240.0v20.0h-240.0z",
@@ -159,7 +159,7 @@ mod tests {
     fn one_among_thousands_can_be_seen_within_the_chart() {
         let good = kind("good", false, &[Some(9_999.0)]);
         let bad = kind("bad", true, &[Some(1.0)]);
-        let (paths, ground, _) = drawn(1, vec![good, bad]);
+        let (paths, ground, _) = drawn(1, &[good, bad]);
         assert_eq!(paths[1], "M30.0 58.8h240.0v1.2h-240.0z");
         assert_eq!(ground, "M0 58.8H300M0 0H300");
     }
@@ -167,9 +167,9 @@ mod tests {
     #[test]
     fn steps_that_are_unknown_or_in_the_future_have_no_bar() {
         let all = kind("all", false, &[None, Some(4.0)]);
-        let (paths, ..) = drawn(4, vec![all]);
+        let (paths, ..) = drawn(4, &[all]);
         assert_eq!(paths, ["M82.5 0.0h60.0v60.0h-60.0z"]);
-        let (paths, ground, top) = drawn(4, vec![kind("all", false, &[])]);
+        let (paths, ground, top) = drawn(4, &[kind("all", false, &[])]);
         assert_eq!(paths, [""]);
         assert_eq!((ground.as_str(), top.as_str()), ("M0 0.0H300M0 0H300", "0"));
     }

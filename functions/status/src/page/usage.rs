@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 use jiff::{SignedDuration, Timestamp};
-use shared::usage::figures::Histogram;
 
 use super::bars::{Bars, Kind};
-use super::words::{count, span};
+use super::distribution::{Distribution, distribution, seconds, share, waits};
+use super::words::count;
 use super::{Figure, Layout, Visit};
 use crate::usage::{FiguresStatus, Period, Step, UsageStatus};
 
@@ -46,19 +46,6 @@ struct PeriodLink {
     name: &'static str,
     query: String,
     is_this: bool,
-}
-
-/// A histogram as rows with bars.
-struct Distribution {
-    rows: Vec<BucketRow>,
-}
-
-struct BucketRow {
-    range: String,
-    sessions: u64,
-    share: String,
-    /// Of 100, for the bar.
-    width: String,
 }
 
 struct ReasonRow {
@@ -318,55 +305,6 @@ fn machine_cells(figures: &FiguresStatus) -> Vec<String> {
     ]
 }
 
-/// The waits, with those who had none in a row of their own.
-fn waits(total: &FiguresStatus) -> Distribution {
-    let mut waited = total.waits.clone();
-    if let Some(first) = waited.0.first_mut() {
-        first.sessions = first.sessions.saturating_sub(total.at_once);
-    }
-    let mut distribution = distribution_of(&waited, total.sessions, total.at_once);
-    let at_once = row("at once".to_owned(), total.at_once, total.sessions, {
-        most(&waited).max(total.at_once)
-    });
-    distribution.rows.insert(0, at_once);
-    distribution
-}
-
-fn distribution(histogram: &Histogram) -> Distribution {
-    distribution_of(histogram, histogram.total(), 0)
-}
-
-/// `all` is what shares are of, and `longest` what the longest bar is for, at least.
-fn distribution_of(histogram: &Histogram, all: u64, longest: u64) -> Distribution {
-    let longest = most(histogram).max(longest);
-    let mut from = None;
-    let mut rows = Vec::new();
-    for bucket in &histogram.0 {
-        let range = match (from, bucket.below) {
-            (_, None) => format!("{} or longer", seconds(from.unwrap_or_default())),
-            (None, Some(below)) => format!("less than {}", seconds(below)),
-            (Some(from), Some(below)) => format!("{} to {}", seconds(from), seconds(below)),
-        };
-        rows.push(row(range, bucket.sessions, all, longest));
-        from = bucket.below;
-    }
-    Distribution { rows }
-}
-
-fn most(histogram: &Histogram) -> u64 {
-    let buckets = histogram.0.iter().map(|bucket| bucket.sessions);
-    buckets.max().unwrap_or_default()
-}
-
-fn row(range: String, sessions: u64, all: u64, longest: u64) -> BucketRow {
-    BucketRow {
-        range,
-        sessions,
-        share: share(sessions as f64, all as f64),
-        width: format!("{:.1}", 100.0 * sessions as f64 / longest.max(1) as f64),
-    }
-}
-
 /// The most frequent first.
 fn reasons(counts: &BTreeMap<String, u64>, meaning: fn(&str) -> &'static str) -> Vec<ReasonRow> {
     let row = |(code, count): (&String, &u64)| ReasonRow {
@@ -406,10 +344,6 @@ fn death_meaning(code: &str) -> &'static str {
     }
 }
 
-fn seconds(seconds: f64) -> String {
-    span(SignedDuration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
 fn hours(seconds: f64) -> String {
     match seconds / 3_600.0 {
         few @ ..10.0 => format!("{few:.2}"),
@@ -417,22 +351,9 @@ fn hours(seconds: f64) -> String {
     }
 }
 
-/// `12 %`, `0.4 %`; a dash if there is nothing to have a share of.
-fn share(part: f64, all: f64) -> String {
-    let percent = 100.0 * part / all;
-    match percent {
-        _ if all <= 0.0 => "–".to_owned(),
-        ..=0.0 => "0 %".to_owned(),
-        ..1.0 => format!("{percent:.1} %"),
-        // Not all is not 100 %.
-        99.5..100.0 => format!("{percent:.1} %"),
-        _ => format!("{percent:.0} %"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use shared::usage::figures::Bucket;
+    use shared::usage::figures::{Bucket, Histogram};
 
     use super::*;
 
@@ -472,42 +393,6 @@ mod tests {
             "Every session got its slot at once."
         );
         assert_eq!(time_to_slot(&figures(0, &[])), "No session got a slot.");
-    }
-
-    #[test]
-    fn waits_have_a_row_for_those_who_had_none() {
-        let waits = waits(&figures(6, &[(Some(1.0), 7), (Some(60.0), 2), (None, 1)]));
-        let rows: Vec<_> = waits
-            .rows
-            .iter()
-            .map(|row| {
-                format!(
-                    "{}: {}, {}, {}",
-                    row.range, row.sessions, row.share, row.width
-                )
-            })
-            .collect();
-        let expected = [
-            "at once: 6, 60 %, 100.0",
-            "less than 1 s: 1, 10 %, 16.7",
-            "1 s to 1 min: 2, 20 %, 33.3",
-            "1 min or longer: 1, 10 %, 16.7",
-        ];
-        assert_eq!(rows, expected);
-    }
-
-    #[test]
-    fn share_shows_that_some_are_not_none_and_most_not_all() {
-        for (part, all, text) in [
-            (0.0, 0.0, "–"),
-            (0.0, 9.0, "0 %"),
-            (1.0, 1_000.0, "0.1 %"),
-            (1.0, 8.0, "12 %"),
-            (999.0, 1_000.0, "99.9 %"),
-            (8.0, 8.0, "100 %"),
-        ] {
-            assert_eq!(share(part, all), text, "{part} of {all}");
-        }
     }
 
     #[test]
