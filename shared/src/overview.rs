@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::db::DbError;
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use crate::model::{ImageState, Instance};
-use crate::settings::BadSetting;
+use crate::settings::{BadSetting, Schedule};
 
 /// Reads rows and counts; writes nothing.
 #[async_trait]
@@ -53,6 +53,9 @@ pub struct RegionOverview {
     /// What is wrong with its row: a column without which no pass runs, or columns that keep it from
     /// launching.
     pub problems: Vec<BadSetting>,
+    /// The free slots that it should have now, by its schedules and `target_free`, while it is enabled.
+    pub target: u32,
+    pub schedules: Vec<Schedule>,
     /// When its row was inserted.
     pub created_at: Timestamp,
     /// The database's clock.

@@ -28,6 +28,7 @@ mod replacing;
 mod replica;
 mod rests;
 mod rows;
+mod schedule;
 mod sizing;
 mod snapshot;
 mod suspects;
@@ -47,7 +48,9 @@ pub use plan::{
     Action, AddressReport, Counts, ImageCounts, LaunchOption, Note, Plan, ReplicaView, Step,
 };
 pub use reason::Reason;
+pub use schedule::{Window, windows};
 pub use snapshot::Snapshot;
+pub use target::{Target, target};
 pub use tokens::TokenPolicy;
 pub use topic::Topic;
 

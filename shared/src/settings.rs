@@ -11,6 +11,7 @@ mod columns;
 mod launch_choices;
 mod launching;
 mod replicas;
+mod schedules;
 mod shapes;
 mod table;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use addresses::AddressSource;
 pub use columns::BadSetting;
 pub use launch_choices::{LaunchChoice, Selector};
 pub use replicas::{AddressTag, Protocol, ReplicaSettings, StatusApi};
+pub use schedules::{BadSchedule, Schedule, ScheduleKind};
 pub use table::{Columns, Kind, NONE, REQUIRED, Setting, TABLE, defaults, overlay};
 
 use crate::ids::RegionName;
@@ -88,6 +90,11 @@ pub struct RegionSettings {
     /// goes on without launches, or with the launch choices that are left.
     #[serde(skip)]
     pub launch_problems: Vec<BadSetting>,
+    /// What the table `schedules` has for the region. Passes go on without those that cannot work.
+    #[serde(skip)]
+    pub schedules: Vec<Schedule>,
+    #[serde(skip)]
+    pub schedule_problems: Vec<BadSchedule>,
     /// The address that users get.
     #[serde(skip)]
     pub addresses: AddressSource,
@@ -230,12 +237,15 @@ impl RegionSettings {
             launch_choices::fill_in_capacity(choices, replicas.capacity);
         }
         let launching = LaunchColumns::read(&row, !has_replicas);
+        let (schedules, schedule_problems) = schedules::read(&row);
         let settings = Self {
             launch_choices: launching.choices,
             security_groups: launching.security_groups,
             instance_profile: launching.instance_profile,
             user_data_template: launching.user_data_template,
             launch_problems: launching.problems,
+            schedules,
+            schedule_problems,
             addresses: AddressSource::read(&row)?,
             timeouts: columns::read(&row)?,
             upgrades: columns::read(&row)?,

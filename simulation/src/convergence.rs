@@ -8,7 +8,6 @@ use shared::model::ImageState;
 use shared::pass::PassRequest;
 use shared::report::PassOutcome;
 use shared::scaling::Reason;
-use shared::settings::RegionSettings;
 use shared::trigger::Trigger;
 use testing::InstanceRow;
 use testing::invariants::rest::{StoreView, rows_differ};
@@ -156,18 +155,13 @@ impl Simulation {
             return left.then(|| "instances exist without a current image".to_owned());
         }
         let free = tables.free_slots_on(region, &current, self.now());
-        let RegionSettings {
-            target_free,
-            max_instances,
-            ..
-        } = tables.regions[region].settings;
+        let settings = &tables.regions[region].settings;
+        let target = shared::scaling::target(settings, self.now()).slots;
         let of_region = |row: &&InstanceRow| row.region == *region;
         let live = tables.instances.values().filter(of_region).count();
-        let has_room = live < usize::try_from(max_instances).unwrap_or(usize::MAX);
-        (free < target_free && has_room).then(|| {
-            format!(
-                "{free} of {target_free} slots are free on {current:?}, and the maximum leaves room"
-            )
+        let has_room = live < usize::try_from(settings.max_instances).unwrap_or(usize::MAX);
+        (free < target && has_room).then(|| {
+            format!("{free} of {target} slots are free on {current:?}, and the maximum leaves room")
         })
     }
 

@@ -9,6 +9,7 @@ use testing::Delays;
 
 use crate::ec2_events::Ec2EventKind;
 use crate::faults::Fault;
+use crate::scenario::random_schedule;
 use crate::scheduled::Event;
 use crate::simulation::Simulation;
 
@@ -256,6 +257,9 @@ impl Simulation {
         let region = self.random.pick(&regions).clone();
         let number = u32::try_from(self.random.below(9)).unwrap_or(0);
         let choice = self.random.below(8);
+        let now = self.now();
+        // Of a stream of their own, so that the other choices of a seed stay the same.
+        let mut own = self.random.clone().fork();
         if let Some(settings) = self.world.database.rows().tables.settings_mut(&region) {
             match choice {
                 0 => settings.target_free = number,
@@ -263,6 +267,11 @@ impl Simulation {
                 2 => settings.paused = !settings.paused,
                 3 => settings.enabled = !settings.enabled,
                 4 => settings.scale_up_step = number / 3,
+                7 => {
+                    settings.schedules.clear();
+                    let schedule = random_schedule(now, &mut own);
+                    settings.schedules.extend(schedule);
+                }
                 _ => {}
             }
         }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use shared::ids::RegionName;
 use shared::model::{Image, ImageState};
 use shared::pass::PassLimits;
-use shared::settings::{ADAPTIVE, AddressSource, LaunchChoice, RegionSettings, Selector, Timeouts};
+use shared::settings::{
+    ADAPTIVE, AddressSource, LaunchChoice, RegionSettings, Schedule, ScheduleKind, Selector,
+    Timeouts,
+};
 use testing::{TokenEnds, image, settings};
 
 use crate::builds::{self, ReleaseSettings};
@@ -185,6 +189,23 @@ fn random_region(name: &str, random: &mut Random) -> RegionSettings {
         timeouts: random_timeouts(random),
         ..settings()
     }
+}
+
+/// A schedule that begins or ends about a time, or none.
+pub(crate) fn random_schedule(about: Timestamp, random: &mut Random) -> Option<Schedule> {
+    let kind = *random.pick(&[ScheduleKind::Floor, ScheduleKind::Fixed]);
+    let slots = random_number(random, 0..=8);
+    let mut minutes = |range| {
+        let minutes = i64::from(random_number(random, range));
+        let at = about + SignedDuration::from_mins(minutes - 10);
+        at.to_zoned(TimeZone::UTC).time()
+    };
+    let schedule = Schedule {
+        from: minutes(0..=15),
+        until: minutes(16..=40),
+        ..testing::schedule(1, kind, slots, ("00:00", "00:01"))
+    };
+    random.chance(700).then_some(schedule)
 }
 
 /// Shorter than in production, so that a few minutes show what takes hours there. Each is still

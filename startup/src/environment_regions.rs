@@ -92,6 +92,8 @@ impl Overview for EnvironmentRegions {
             algorithm: settings.algorithm.clone(),
             settings: overview.clone(),
             problems: settings.launch_problems.clone(),
+            target: settings.target_free,
+            schedules: Vec::new(),
             // The real time is not known, so it is that of this process.
             created_at: self.since,
             now: self.clock.now(),

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use shared::model::{
     AddressListing, AddressMoves, CapacityPool, EndCounts, Image, ImageState, Instance,
@@ -9,8 +11,8 @@ use shared::model::{
 };
 use shared::scaling::{Snapshot, TokenPolicy};
 use shared::settings::{
-    AddressSource, Endings, LaunchChoice, RegionSettings, ReplicaSettings, Selector, Timeouts,
-    Upgrades,
+    AddressSource, Endings, LaunchChoice, RegionSettings, ReplicaSettings, Schedule, ScheduleKind,
+    Selector, Timeouts, Upgrades,
 };
 
 /// The environment whose app version the fakes return.
@@ -55,11 +57,34 @@ pub fn settings() -> RegionSettings {
         instance_profile: None,
         user_data_template: None,
         launch_problems: vec![],
+        schedules: vec![],
+        schedule_problems: vec![],
         addresses: AddressSource::Private,
         timeouts: Timeouts::default(),
         upgrades: Upgrades::default(),
         endings: Endings::default(),
         replicas: ReplicaSettings::default(),
+    }
+}
+
+/// A schedule that is in force every day between two times in UTC.
+///
+/// # Panics
+/// If these are not times.
+#[allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+pub fn schedule(id: i64, kind: ScheduleKind, slots: u32, (from, until): (&str, &str)) -> Schedule {
+    Schedule {
+        id,
+        kind,
+        slots,
+        days: Weekday::Monday.cycle_forward().take(7).collect(),
+        from: from.parse().unwrap(),
+        until: until.parse().unwrap(),
+        zone: TimeZone::UTC,
+        valid_from: None,
+        valid_until: None,
+        set_by: "ann".to_owned(),
+        note: String::new(),
     }
 }
 

@@ -20,7 +20,7 @@ mod usage;
 mod world;
 
 pub use builders::{
-    BOOT, ENVIRONMENT, NOW, at, image, instance, machine, refusal, settings, snapshot,
+    BOOT, ENVIRONMENT, NOW, at, image, instance, machine, refusal, schedule, settings, snapshot,
 };
 pub use database::{
     AgentAnswer, AgentClaims, AgentOutcome, Database, EndCause, FailedSession, FakeAssigner,

@@ -100,6 +100,8 @@ pub fn region_overview(name: &str) -> RegionOverview {
             bake_seconds: 1800,
         },
         problems: vec![],
+        target: 4,
+        schedules: vec![],
         created_at: NOW,
         now: NOW,
         waiting: 0,

@@ -11,6 +11,8 @@ use shared::model::Instance;
 use shared::overview::{
     ImageOverview, InstanceCounts, Overview, RegionOverview, RegionRow, SettingsOverview,
 };
+use shared::scaling::target;
+use shared::settings::Columns;
 
 use crate::client::HasuraClient;
 use crate::database::instances_after;
@@ -91,13 +93,21 @@ fn count(value: i64) -> u32 {
 
 fn region(row: CountedRegion, images: Vec<ImageOverview>) -> Result<RegionOverview, DbError> {
     let lines = rows::line_overviews(&row.region, row.lines, row.now)?;
+    let columns = SettingsOverview::from_columns(&row.settings);
+    // A row that passes reject has no target but its own.
+    let settings = rows::settings(&row.region.as_str().into(), &row.settings, &Columns::new()).ok();
+    let target = settings
+        .as_ref()
+        .map_or(columns.target_free, |it| target(it, row.now).slots);
     Ok(RegionOverview {
         region: row.region.into(),
         enabled: row.enabled,
         paused: row.paused,
         algorithm: row.algorithm,
-        settings: SettingsOverview::from_columns(&row.settings),
         problems: rows::problems(&row.settings),
+        target,
+        schedules: settings.map(|it| it.schedules).unwrap_or_default(),
+        settings: columns,
         created_at: row.created_at,
         now: row.now,
         waiting: count(row.waiting),

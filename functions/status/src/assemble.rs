@@ -10,6 +10,7 @@ use crate::model::{
     BakingImage, DecisionStatus, LockStatus, Looked, Past, RegionStatus, UpgradeStatus,
     WarmingImage,
 };
+use crate::schedule::week_ahead;
 
 /// Entries of each list of a decision that is shown among others.
 const MOST_ENTRIES: usize = 20;
@@ -73,10 +74,8 @@ pub(crate) fn region_status(
             // With an algorithm without rows, the last decision has the target.
             Some(last) if !has_rows => last.figure("target").unwrap_or(0),
             // It sizes its target at each pass.
-            Some(last) if row.algorithm == ADAPTIVE => {
-                last.figure("target").unwrap_or(row.settings.target_free)
-            }
-            _ => row.settings.target_free,
+            Some(last) if row.algorithm == ADAPTIVE => last.figure("target").unwrap_or(row.target),
+            _ => row.target,
         },
         free: counted(served.map(|image| image.free).sum()).or(of_replicas[0]),
         starting: counted(total(|image| image.starting)).or(of_replicas[1]),
@@ -107,6 +106,7 @@ pub(crate) fn region_status(
         paused: row.paused,
         lines: row.lines,
         images: row.images,
+        schedule: week_ahead(&row.schedules, now),
         settings: row.settings,
         setting_problems: row.problems,
     }

@@ -16,6 +16,7 @@ mod page;
 mod prometheus;
 mod response;
 pub mod route;
+mod schedule;
 pub mod settings;
 pub mod usage;
 

@@ -1,13 +1,14 @@
 //! The models of the answers, rendered as JSON or as pages. They contain no users.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::Serialize;
 use shared::doctor::Report;
 use shared::history::{OpenIntent, Point, StoredDecision};
 use shared::ids::{ClientSha, ImageId, Owner, RegionName};
 use shared::model::{Instance, Refusal};
 use shared::overview::{ImageOverview, InstanceCounts, LineOverview, SettingsOverview};
-use shared::settings::BadSetting;
+use shared::settings::{BadSetting, ScheduleKind};
 
 /// Whether passes run; the answer of `/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -108,9 +109,28 @@ pub struct RegionStatus {
     pub last_decision: Option<DecisionStatus>,
     /// How often the lock was taken since the last decision: passes that failed or crashed.
     pub undecided: Option<i64>,
+    /// When its schedules are in force within a week from now.
+    pub schedule: Vec<ScheduledTime>,
     pub settings: SettingsOverview,
     /// Columns of its row that cannot work: without them no pass runs, or nothing is launched.
     pub setting_problems: Vec<BadSetting>,
+}
+
+/// A time in which a schedule is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScheduledTime {
+    pub from: Timestamp,
+    pub until: Timestamp,
+    /// The same times by the clocks of the schedule's zone.
+    pub local: String,
+    pub time_zone: String,
+    pub schedule: i64,
+    pub kind: ScheduleKind,
+    pub slots: u32,
+    pub set_by: String,
+    pub note: String,
+    /// The last date on which the schedule begins; none without an end.
+    pub valid_until: Option<Date>,
 }
 
 /// A pass that began to observe.

@@ -8,6 +8,7 @@ mod distribution;
 mod doctor;
 mod overview;
 mod region;
+mod schedules;
 mod sentences;
 mod usage;
 mod verdict;

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use super::plan::{Counts, ImageCounts};
 use super::rows::Rows;
 use super::snapshot::Snapshot;
-use super::target::target;
 use crate::model::ImageState;
 
 /// The region's totals. `free` and `starting` are those of the current image.
@@ -20,7 +19,7 @@ pub(super) fn count_region(
         .iter()
         .find(|image| image.state == ImageState::Current);
     Counts {
-        target: target(snapshot, now),
+        target: snapshot.target(now).slots,
         waiting: waiting(snapshot),
         free: current.map_or(0, |image| image.free),
         starting: current.map_or(0, |image| image.starting),
@@ -61,7 +60,7 @@ pub(super) fn count_images(
 
 /// Each image's demand, with nothing counted yet.
 fn empty_buffers(snapshot: &Snapshot, now: Timestamp) -> Vec<ImageCounts> {
-    let target = target(snapshot, now);
+    let target = snapshot.target(now).slots;
     let mut images: Vec<_> = snapshot
         .images
         .iter()

@@ -36,9 +36,9 @@ impl ScalingAlgorithm for DefaultAlgorithm {
             images,
             ..Plan::default()
         };
-        target::report_target(snapshot, now, &mut plan);
         // Before any of them is needed, and in a paused region, too.
         launch_settings::report_problems(&snapshot.settings, &mut plan);
+        target::report(snapshot, now, &mut plan);
         // What users are refused for, whether or not this pass may act.
         app_version::report_unserved(snapshot, &mut plan);
         leaves::report_leaves(&rows, &mut plan);

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::ids::{ClientSha, ImageId, InstanceId, LaunchId, RegionName};
 use crate::model::{CapacityPool, ImageState, InstanceStatus, MachineState, StateReason};
+use crate::settings::ScheduleKind;
 
 /// A variant's name in snake_case is the code that decisions are stored with: it must not change.
 /// `free`, `starting` and `target` are slots, `live` and `max` instances.
@@ -108,6 +109,21 @@ pub enum Reason {
         target: u32,
     },
     Paused,
+    /// A schedule says how many slots are to be free. `from` may be to come: launches take time.
+    TargetScheduled {
+        target: u32,
+        schedule: i64,
+        kind: ScheduleKind,
+        from: Timestamp,
+        until: Timestamp,
+        set_by: String,
+        note: String,
+    },
+    /// A row of `schedules` cannot work: it does not count.
+    ScheduleInvalid {
+        schedule: i64,
+        problem: String,
+    },
     // Draining
     Surplus {
         target: u32,

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::rows::Rows;
-use super::target::target;
 use super::tokens::TokenPolicy;
 use crate::ids::{ClientSha, InstanceId, LaunchId};
 use crate::model::{
@@ -93,7 +92,7 @@ impl Snapshot {
     /// buffer does: otherwise a plan could break the invariant that protects a warming image.
     pub fn is_short_of_slots(&self, now: Timestamp) -> bool {
         let rows = Rows::of(self, now);
-        let target = target(self, now);
+        let target = self.target(now).slots;
         self.images
             .iter()
             .filter(|image| image.state.is_served())

@@ -1,48 +1,176 @@
-//! How many free slots a region is to have: the one answer in which `adaptive` differs from `default`.
+//! The target: how many slots of an image are to be free now, and what says so. Whatever counts, fills,
+//! drains or shows a buffer asks here.
 //!
-//! [`target`] is what all decisions compare with. With `default` it is the region's floor,
-//! `target_free`. With `adaptive` it is what [`sizing`](super::sizing) says, and never less than the
-//! floor.
+//! What the operator says comes first: `target_free`, and schedules. With `adaptive`, that is the floor of
+//! what [`sizing`](super::sizing) says, which is the one answer in which it differs from `default`. A
+//! fixed target of a schedule holds as it is.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::plan::Plan;
 use super::reason::Reason;
+use super::schedule::{Window, windows};
 use super::sizing::{Sizing, size};
 use super::snapshot::Snapshot;
-use crate::settings::ADAPTIVE;
+use crate::settings::{ADAPTIVE, RegionSettings, Schedule, ScheduleKind};
 
-/// A disabled region takes no users: it needs no buffer.
-pub(super) fn target(snapshot: &Snapshot, now: Timestamp) -> u32 {
-    if !snapshot.settings.enabled {
-        return 0;
+/// The slots that are to be free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'s> {
+    pub slots: u32,
+    /// The schedule that says so, and when it is in force; none: `target_free`, or `adaptive`.
+    pub schedule: Option<(&'s Schedule, Window)>,
+    /// A schedule holds the target as it is.
+    pub is_fixed: bool,
+}
+
+/// Passes run once a minute.
+const PASS: SignedDuration = SignedDuration::from_mins(1);
+
+/// However far a region is from a schedule's slots, it does not pay for them longer than this before they
+/// are due.
+const LONGEST_LEAD: SignedDuration = SignedDuration::from_hours(6);
+
+impl Snapshot {
+    /// A disabled region takes no users: it needs no buffer.
+    pub(super) fn target(&self, now: Timestamp) -> Target<'_> {
+        if !self.settings.enabled {
+            return Target {
+                slots: 0,
+                schedule: None,
+                is_fixed: true,
+            };
+        }
+        let said = target(&self.settings, now);
+        match self.sized(&said, now) {
+            Some(sizing) if sizing.target > said.slots => Target {
+                slots: sizing.target,
+                schedule: None,
+                ..said
+            },
+            _ => said,
+        }
     }
-    let sizing = sized(snapshot, now);
-    sizing.map_or_else(|| floor(snapshot), |sizing| sizing.target)
-}
 
-/// The fewest free slots that the operator wants.
-fn floor(snapshot: &Snapshot) -> u32 {
-    snapshot.settings.target_free
-}
-
-/// None if the operator alone sets the target, or nothing is known to size it by.
-fn sized(snapshot: &Snapshot, now: Timestamp) -> Option<Sizing> {
-    let is_sized = snapshot.settings.algorithm == ADAPTIVE;
-    let flow = snapshot.flow.as_ref().filter(|_| is_sized)?;
-    size(snapshot, flow, floor(snapshot), now)
-}
-
-/// Says how the target came about, where that is not the operator's setting alone.
-pub(super) fn report_target(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
-    if snapshot.settings.algorithm != ADAPTIVE || !snapshot.settings.enabled {
-        return;
+    /// What `adaptive` says, above what the operator says. None if the operator alone sets the target, or
+    /// nothing is known to size it by.
+    fn sized(&self, said: &Target<'_>, now: Timestamp) -> Option<Sizing> {
+        let is_sized = self.settings.algorithm == ADAPTIVE && !said.is_fixed;
+        let flow = self.flow.as_ref().filter(|_| is_sized)?;
+        size(self, flow, said.slots, now)
     }
-    let reason = match sized(snapshot, now) {
-        Some(sizing) => sizing.reason(snapshot),
-        None => Reason::TargetWithoutHistory {
-            target: floor(snapshot),
-        },
+}
+
+/// What the operator says of an enabled region: the highest target that holds now, or that is due so soon that instances have
+/// to be launched for it now. So capacity is there when a schedule begins, and when one ends that had
+/// lowered the target.
+pub fn target(settings: &RegionSettings, now: Timestamp) -> Target<'_> {
+    let in_force: Vec<_> = settings
+        .schedules
+        .iter()
+        .flat_map(|schedule| {
+            let windows = windows(schedule, now, now + LONGEST_LEAD + PASS);
+            windows.into_iter().map(move |window| (schedule, window))
+        })
+        .collect();
+    let mut highest = target_at(settings, &in_force, now);
+    let mut changes: Vec<_> = in_force
+        .iter()
+        .flat_map(|(_, window)| [window.from, window.until])
+        .filter(|at| *at > now)
+        .collect();
+    changes.sort_unstable();
+    for at in changes {
+        let then = target_at(settings, &in_force, at);
+        if then.slots > highest.slots && at - lead(settings, then.slots) <= now {
+            highest = Target {
+                is_fixed: highest.is_fixed,
+                ..then
+            };
+        }
+    }
+    highest
+}
+
+/// The target that holds at a moment. Of several fixed targets and floors the highest counts, and the
+/// schedule that was set first, if they are equal.
+fn target_at<'s>(
+    settings: &'s RegionSettings,
+    in_force: &[(&'s Schedule, Window)],
+    at: Timestamp,
+) -> Target<'s> {
+    let highest = |kind: ScheduleKind| {
+        in_force
+            .iter()
+            .filter(|(schedule, window)| schedule.kind == kind && window.contains(at))
+            .max_by_key(|(schedule, _)| (schedule.slots, std::cmp::Reverse(schedule.id)))
+            .map(|(schedule, window)| Target {
+                slots: schedule.slots,
+                schedule: Some((schedule, *window)),
+                is_fixed: kind == ScheduleKind::Fixed,
+            })
     };
-    plan.note(None, reason);
+    let base = highest(ScheduleKind::Fixed).unwrap_or(Target {
+        slots: settings.target_free,
+        schedule: None,
+        is_fixed: false,
+    });
+    highest(ScheduleKind::Floor)
+        .filter(|floor| floor.slots > base.slots)
+        .map_or(base, |floor| Target {
+            is_fixed: base.is_fixed,
+            ..floor
+        })
+}
+
+/// How long before they are due the launches for these slots begin: one boot, and as many passes as
+/// `scale_up_step` needs for them if no instance is there yet.
+fn lead(settings: &RegionSettings, slots: u32) -> SignedDuration {
+    let capacity = settings.launch_choices.first();
+    let capacity = capacity.map_or(1, |choice| choice.capacity.max(1));
+    let instances = slots.div_ceil(capacity).min(settings.max_instances);
+    let passes = match settings.scale_up_step {
+        0 => 1,
+        step => instances.div_ceil(step).max(1),
+    };
+    let passes = i32::try_from(passes).unwrap_or(i32::MAX);
+    settings
+        .timeouts
+        .boot
+        .saturating_add(PASS.saturating_mul(passes))
+        .min(LONGEST_LEAD)
+}
+
+/// Says how the target came about, where that is not `target_free` alone, and which schedules cannot work.
+pub(super) fn report(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+    let settings = &snapshot.settings;
+    for problem in &settings.schedule_problems {
+        let reason = Reason::ScheduleInvalid {
+            schedule: problem.schedule,
+            problem: problem.problem.clone(),
+        };
+        plan.alert(None, reason);
+    }
+    if let Some((schedule, window)) = snapshot.target(now).schedule {
+        plan.note(
+            None,
+            Reason::TargetScheduled {
+                target: schedule.slots,
+                schedule: schedule.id,
+                kind: schedule.kind,
+                from: window.from,
+                until: window.until,
+                set_by: schedule.set_by.clone(),
+                note: schedule.note.clone(),
+            },
+        );
+    }
+    if settings.algorithm == ADAPTIVE && settings.enabled {
+        let said = target(settings, now);
+        match snapshot.sized(&said, now) {
+            Some(sizing) => plan.note(None, sizing.reason(snapshot)),
+            None if said.is_fixed => {}
+            None => plan.note(None, Reason::TargetWithoutHistory { target: said.slots }),
+        }
+    }
 }

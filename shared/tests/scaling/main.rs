@@ -22,6 +22,7 @@ mod lifecycle;
 mod properties;
 mod replicas;
 mod rests;
+mod schedules;
 mod spot;
 mod support;
 mod suspects;

@@ -15,7 +15,8 @@ use shared::model::{
 use shared::scaling::{
     Action, ImageCounts, Plan, Reason, Snapshot, TokenPolicy, algorithm, outlook,
 };
-use testing::{NOW, at, image, instance, machine, refusal, snapshot};
+use shared::settings::{Schedule, ScheduleKind};
+use testing::{NOW, at, image, instance, machine, refusal, schedule, snapshot};
 
 use crate::support::violations;
 
@@ -100,6 +101,17 @@ fn any_listing() -> impl Strategy<Value = Option<MachineState>> {
 }
 
 /// Mostly a current image, one before it and one after it.
+/// Schedules that begin or end about now, or later today.
+fn any_schedules() -> impl Strategy<Value = Vec<Schedule>> {
+    let kind = prop_oneof![Just(ScheduleKind::Floor), Just(ScheduleKind::Fixed)];
+    let time = || prop_oneof![Just("11:59"), Just("12:00"), Just("12:05"), Just("13:00")];
+    let any =
+        (kind, 0u32..12, time(), time()).prop_filter_map("a time", |(kind, n, from, until)| {
+            (from != until).then(|| schedule(i64::from(n), kind, n, (from, until)))
+        });
+    prop::collection::vec(any, 0..3)
+}
+
 fn any_images() -> impl Strategy<Value = Vec<Image>> {
     let before = prop_oneof![
         Just(ImageState::Retired),
@@ -151,6 +163,7 @@ prop_compose! {
         swap_when_warm in prop::bool::weighted(0.2),
         deadline in prop::option::weighted(0.3, 1i64..4000),
         max_age in prop::option::weighted(0.3, 700i64..4000),
+        schedules in any_schedules(),
     ) -> Snapshot {
         let mut machines: BTreeMap<_, Machine> = BTreeMap::new();
         for (instance, listing) in instances.iter().zip(listings) {
@@ -177,6 +190,7 @@ prop_compose! {
         snapshot.settings.endings.drain_deadline = deadline.map(seconds);
         snapshot.settings.endings.max_age = max_age.map(seconds);
         snapshot.settings.target_free = target;
+        snapshot.settings.schedules = schedules;
         snapshot.settings.max_instances = max;
         snapshot.settings.scale_up_step = up;
         snapshot.settings.scale_down_step = down;

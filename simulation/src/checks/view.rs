@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use shared::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use shared::model::{Image, ImageState, InstanceStatus};
+use shared::scaling::target;
 use shared::settings::{ADAPTIVE, Upgrades};
 use testing::{ENVIRONMENT, Tables};
 
@@ -85,7 +86,11 @@ impl View {
                 .map(|((_, id), image)| (id.clone(), image.clone()))
                 .collect(),
             rows,
-            target: if enabled { settings.target_free } else { 0 },
+            target: if enabled {
+                target(settings, now).slots
+            } else {
+                0
+            },
             is_sized: settings.algorithm == ADAPTIVE,
             waiting: match enabled {
                 true => tables.demand(region, now),

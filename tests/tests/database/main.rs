@@ -26,6 +26,7 @@ mod races;
 mod recording;
 mod rotation;
 mod rush;
+mod schedules;
 mod schema;
 mod server;
 mod session_ends;

@@ -6,6 +6,7 @@ use shared::model::Instance;
 
 use super::chart::{Chart, Frame, Keep, Line};
 use super::decision::{ReplicaRow, replicas};
+use super::schedules::{self, ScheduleRow};
 use super::verdict::refused;
 use super::view::{DecisionView, RegionView};
 use super::words::{count, distance, span};
@@ -42,6 +43,7 @@ struct RegionHtml {
     more_instances: Option<String>,
     replicas: Vec<ReplicaRow>,
     open: Vec<String>,
+    schedules: Vec<ScheduleRow>,
     decisions: Vec<DecisionView>,
     older: Option<String>,
     lock: String,
@@ -88,6 +90,7 @@ pub(crate) fn region(
         more_instances: page.more_instances.clone().map(local),
         replicas: last.map(|last| replicas(&last.past)).unwrap_or_default(),
         open: open(region, *now),
+        schedules: schedules::rows(region, *now),
         decisions: page
             .decisions
             .iter()

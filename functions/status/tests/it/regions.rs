@@ -1,15 +1,17 @@
 //! The JSON of regions and decisions, and the number of requests that it takes.
 
 use jiff::SignedDuration;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use shared::lock::RegionLock;
 use shared::model::{DrainCause, ImageState, Intent, LaunchRequest, LaunchTally};
 use shared::report::{PassOutcome, StepResult};
 use shared::scaling::{Action, Note, Reason, Step};
-use shared::settings::BadSetting;
+use shared::settings::{BadSetting, ScheduleKind};
 use shared::store::{IntentClosure, StateStore};
 use shared::trigger::Trigger;
-use testing::{NOW, at, image_overview, region_overview};
+use testing::{NOW, at, image_overview, region_overview, schedule};
 
 use crate::support::{World, decision};
 
@@ -45,6 +47,53 @@ async fn region_has_its_counts_and_last_decision() {
     assert_eq!(last["duration_ms"], 250);
     assert_eq!(last["plan"]["figures"]["free"], 3);
     assert_eq!(region["settings"]["max_instances"], 10);
+}
+
+#[tokio::test]
+async fn week_ahead_lists_schedules_with_who_set_them_and_until_when() {
+    let mut region = region_overview("us-east-1");
+    region.target = 20;
+    let mut weekly = schedule(3, ScheduleKind::Floor, 20, ("09:00", "17:00"));
+    weekly.days = vec![Weekday::Monday];
+    weekly.zone = TimeZone::get("Asia/Kolkata").unwrap();
+    weekly.valid_until = Some("2026-03-01".parse().unwrap());
+    weekly.note = "class <b>".to_owned();
+    region.schedules = vec![
+        weekly,
+        schedule(4, ScheduleKind::Fixed, 0, ("11:00", "13:00")),
+    ];
+    let world = World::of([region]);
+    world.decide("us-east-1", 1, NOW);
+    let answer = world.get("/regions/us-east-1").await.body;
+    assert_eq!(answer["region"]["target"], 20);
+    let times = answer["region"]["schedule"].as_array().unwrap();
+    assert_eq!(
+        times.len(),
+        9,
+        "each day for a week, today twice, and Monday"
+    );
+    let today = json!({
+        "from": "2026-01-01T11:00:00Z", "until": "2026-01-01T13:00:00Z",
+        "local": "Thu 2026-01-01 11:00 to Thu 13:00", "time_zone": "UTC", "schedule": 4,
+        "kind": "FIXED", "slots": 0, "set_by": "ann", "note": "", "valid_until": null,
+    });
+    assert_eq!(times[0], today);
+    let monday = json!({
+        "from": "2026-01-05T03:30:00Z", "until": "2026-01-05T11:30:00Z",
+        "local": "Mon 2026-01-05 09:00 to Mon 17:00", "time_zone": "Asia/Kolkata", "schedule": 3,
+        "kind": "FLOOR", "slots": 20, "set_by": "ann", "note": "class <b>",
+        "valid_until": "2026-03-01",
+    });
+    assert_eq!(times[4], monday);
+    let page = world.get("/regions/us-east-1?format=html").await.page;
+    for text in [
+        "Schedules: the week ahead",
+        "Mon 2026-01-05 09:00 to Mon 17:00</th><td>Asia/Kolkata</td>",
+        "<td>now</td><td>exactly 0</td><td>ann (schedule 4)</td><td>no end</td>",
+        "<td>at least 20</td><td>ann (schedule 3)</td><td>2026-03-01</td><td>class &#60;b&#62;</td>",
+    ] {
+        assert!(page.contains(text), "{text} in {page}");
+    }
 }
 
 #[tokio::test]

@@ -26,7 +26,9 @@ impl Reason {
             Self::BufferFull { .. }
             | Self::ReplicasSuffice { .. }
             | Self::TargetSized { .. }
-            | Self::TargetWithoutHistory { .. } => Topic::Buffer,
+            | Self::TargetWithoutHistory { .. }
+            | Self::TargetScheduled { .. }
+            | Self::ScheduleInvalid { .. } => Topic::Buffer,
             Self::Paused => Topic::Region,
             Self::Surplus { .. }
             | Self::NeededAgain { .. }
@@ -154,6 +156,12 @@ impl Reason {
                 format!("launches fewer: {wanted} needed, at most {step} a pass")
             }
             Self::Surplus { target, free } => format!("free {free} of {target}"),
+            Self::TargetScheduled {
+                target, schedule, ..
+            } => format!("target {target} by schedule {schedule}"),
+            Self::ScheduleInvalid { schedule, .. } => {
+                format!("schedule {schedule} does not count: it cannot work")
+            }
             Self::ReplicaSurplus { min, free } => format!("idle, available {free} of {min}"),
             Self::OverMaximum { max, .. } => format!("more instances than the maximum of {max}"),
             Self::ImageNotServed { .. } => "its image is no longer served".to_owned(),

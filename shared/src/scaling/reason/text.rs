@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::Reason;
+use crate::words::quoted;
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,6 +160,31 @@ impl fmt::Display for Reason {
                  has been measured yet"
             ),
             Self::Paused => f.write_str("the region is paused"),
+            Self::TargetScheduled {
+                target,
+                schedule,
+                kind,
+                from,
+                until,
+                set_by,
+                note,
+            } => {
+                let kind = kind.as_str();
+                write!(
+                    f,
+                    "the target is {target}: {kind} of schedule {schedule}, from {from} until {until}, \
+                     set by {}",
+                    quoted(set_by)
+                )?;
+                if note.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ": {}", quoted(note))
+                }
+            }
+            Self::ScheduleInvalid { schedule, problem } => {
+                write!(f, "schedule {schedule} does not count: {problem}")
+            }
             Self::Surplus { target, free } => {
                 write!(
                     f,

@@ -53,7 +53,7 @@ const EMPTY: &str = "
         region_fences, region_wakeups, internal.host_leaves, internal.agent_tokens,
         internal.session_ends, internal.failed_sessions, internal.line_forecasts,
         internal.region_capacity, internal.served_hashes, internal.safety_factors, session_history,
-         instance_history, usage_hours, internal.unserved_users;
+        instance_history, usage_hours, internal.unserved_users, schedules RESTART IDENTITY;
     ALTER SEQUENCE virtual.slots_made RESTART";
 
 #[derive(Debug)]
@@ -105,6 +105,21 @@ impl PostgresSide {
                 settings.stock_out_goal,
             ))
             .await;
+            for it in &settings.schedules {
+                self.run(format!(
+                    "INSERT INTO schedules (region, kind, slots, from_time, until_time, time_zone,
+                         set_by, note)
+                     VALUES ('{}', '{}', {}, '{}', '{}', 'UTC', '{}', '{}')",
+                    settings.name,
+                    it.kind.as_str(),
+                    it.slots,
+                    it.from,
+                    it.until,
+                    it.set_by,
+                    it.note.replace('\'', "''"),
+                ))
+                .await;
+            }
             for id in IMAGES {
                 let image = image(id, first_state(&settings.name, id));
                 self.run(format!(

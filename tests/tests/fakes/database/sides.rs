@@ -11,11 +11,13 @@ use shared::assign::{Assigner, SessionId, UserId};
 use shared::db::DbError;
 use shared::ids::{ImageId, InstanceId, LaunchId, RegionName};
 use shared::model::{DrainCause, ImageState, InstanceStatus};
-use shared::settings::{ADAPTIVE, AddressSource, Endings, RegionSettings, Timeouts};
+use shared::settings::{
+    ADAPTIVE, AddressSource, Endings, RegionSettings, Schedule, ScheduleKind, Timeouts,
+};
 use testing::Database;
 use testing::{
     AgentAnswer, AgentClaims, AgentOutcome, EndCause, FakeAssigner, FakeClock, FakeDatabase,
-    SlotStatus, Tables, image, settings, stored_name,
+    SlotStatus, Tables, image, schedule, settings, stored_name,
 };
 
 use super::steps::{Action, IMAGES, REGIONS, Set, Step, launch_of};
@@ -198,8 +200,15 @@ pub(crate) fn regions() -> Vec<RegionSettings> {
         addresses,
         ..settings()
     };
+    let scheduled = RegionSettings {
+        schedules: vec![Schedule {
+            note: "it's a class".to_owned(),
+            ..schedule(1, ScheduleKind::Floor, 3, ("09:30", "17:00"))
+        }],
+        ..of(REGIONS[0], AddressSource::Private, 90, 600, 15)
+    };
     vec![
-        of(REGIONS[0], AddressSource::Private, 90, 600, 15),
+        scheduled,
         RegionSettings {
             algorithm: ADAPTIVE.to_owned(),
             stock_out_goal: 200,
