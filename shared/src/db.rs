@@ -10,7 +10,7 @@ use crate::agent_token::AgentToken;
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
 use crate::model::{
     DrainCause, Flow, Image, ImageState, Instance, InstanceAddresses, InstanceStatus, Line,
-    NewInstance, Outlook, SpotNotice, TerminateIf,
+    NewInstance, Outlook, Spending, SpotNotice, TerminateIf,
 };
 use crate::settings::RegionSettings;
 
@@ -27,6 +27,8 @@ pub struct Observation {
     pub lines: Vec<Line>,
     /// What the algorithm `adaptive` sizes the target by; none with the others.
     pub flow: Option<Flow>,
+    /// What its instances have cost this month; none without prices.
+    pub spending: Option<Spending>,
     /// Since when passes have observed without a long gap. An agent's silence counts from then on
     /// only: before, the database may have been down, so that no heartbeat could be recorded.
     pub watched_since: Timestamp,

@@ -53,6 +53,8 @@ pub struct Metric {
 pub enum Unit {
     Count,
     Seconds,
+    /// Money, in the currency of a region's prices.
+    None,
 }
 
 impl Unit {
@@ -60,6 +62,7 @@ impl Unit {
         match self {
             Self::Count => "Count",
             Self::Seconds => "Seconds",
+            Self::None => "None",
         }
     }
 }

@@ -9,6 +9,7 @@ mod launching;
 mod line;
 mod machine;
 mod replicas;
+mod spending;
 
 pub use addresses::{AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress};
 pub use flow::{Boot, FLOW_MINUTES, Flow};
@@ -21,3 +22,4 @@ pub use launching::{CapacityPool, Intent, LaunchRequest, LaunchTally, Refusal};
 pub use line::{ExpectedSlots, Forecast, Line, Outlook};
 pub use machine::{Machine, MachineState, StateReason};
 pub use replicas::{ReplicaAnswer, ReplicaStatus};
+pub use spending::{DayCost, Spending, UnpricedTime};

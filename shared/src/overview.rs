@@ -2,13 +2,14 @@
 //! instances in pages. It has no data of single users.
 
 use async_trait::async_trait;
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::db::DbError;
 use crate::ids::{ClientSha, ImageId, InstanceId, RegionName};
-use crate::model::{ImageState, Instance};
+use crate::model::{DayCost, ImageState, Instance};
 use crate::settings::{BadSetting, Schedule};
 
 /// Reads rows and counts; writes nothing.
@@ -20,6 +21,15 @@ pub trait Overview: Send + Sync {
 
     /// The same rows without counts of instances and slots: cheap, however large the fleet is.
     async fn rows(&self) -> Result<Vec<RegionRow>, DbError>;
+
+    /// What the region's instances have cost on each day in UTC, from one until before another, newest
+    /// first. Empty without a database.
+    async fn costs(
+        &self,
+        region: &RegionName,
+        from: Date,
+        to: Date,
+    ) -> Result<Vec<DayCost>, DbError>;
 
     /// The region's next `limit` instances after an id, ordered by id, with their slots counted.
     async fn instances(
@@ -113,6 +123,8 @@ pub struct SettingsOverview {
     pub upgrade_seconds: u32,
     pub swap_when_warm: bool,
     pub bake_seconds: u32,
+    /// None without a budget.
+    pub monthly_budget: Option<u32>,
 }
 
 impl SettingsOverview {
@@ -134,6 +146,7 @@ impl SettingsOverview {
             upgrade_seconds: number("upgrade_seconds"),
             swap_when_warm: is_set("swap_when_warm"),
             bake_seconds: number("bake_seconds"),
+            monthly_budget: Some(number("monthly_budget")).filter(|budget| *budget > 0),
         }
     }
 

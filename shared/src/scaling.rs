@@ -8,6 +8,7 @@ mod adaptive;
 mod addresses;
 mod algorithm;
 mod app_version;
+mod budget;
 mod buffer;
 mod counts;
 mod default;

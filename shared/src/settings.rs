@@ -105,6 +105,8 @@ pub struct RegionSettings {
     pub upgrades: Upgrades,
     #[serde(skip)]
     pub endings: Endings,
+    #[serde(skip)]
+    pub budget: Budget,
     /// For the algorithm [`REPLICA`] only.
     #[serde(skip)]
     pub replicas: ReplicaSettings,
@@ -187,6 +189,20 @@ pub struct Endings {
     pub max_age: Option<SignedDuration>,
 }
 
+/// What a region may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Budget {
+    /// In a calendar month in UTC, in the currency of the region's prices. None: there is no budget.
+    #[serde(
+        rename = "monthly_budget",
+        deserialize_with = "columns::optional_count"
+    )]
+    pub monthly: Option<u32>,
+    /// Nothing is launched in the rest of a month whose budget is spent.
+    #[serde(rename = "limit_to_budget")]
+    pub limits_launches: bool,
+}
+
 /// What `launches_per_hour` adds to twice the maximum if it is not set, so that small regions can
 /// replace theirs several times.
 const LAUNCHES_OF_SMALL_REGION: u32 = 20;
@@ -250,6 +266,7 @@ impl RegionSettings {
             timeouts: columns::read(&row)?,
             upgrades: columns::read(&row)?,
             endings: columns::read(&row)?,
+            budget: columns::read(&row)?,
             replicas,
             ..columns::read(&row)?
         };
@@ -300,6 +317,12 @@ impl Default for Timeouts {
 }
 
 impl Default for Endings {
+    fn default() -> Self {
+        columns::default_group()
+    }
+}
+
+impl Default for Budget {
     fn default() -> Self {
         columns::default_group()
     }

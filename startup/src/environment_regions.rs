@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use shared::clock::Clock;
 use shared::db::{DbError, Fence, Observation, RegionDatabase};
 use shared::ids::{InstanceId, RegionName};
-use shared::model::Instance;
+use shared::model::{DayCost, Instance};
 use shared::overview::{ImageOverview, InstanceCounts, Overview, RegionOverview, RegionRow};
 
 use crate::config::EnvironmentRegion;
@@ -54,6 +55,7 @@ impl EnvironmentRegions {
             waiting: 0,
             lines: Vec::new(),
             flow: None,
+            spending: None,
             watched_since: now,
             app_sha: None,
             images: vec![image.clone()],
@@ -119,6 +121,11 @@ impl Overview for EnvironmentRegions {
     async fn rows(&self) -> Result<Vec<RegionRow>, DbError> {
         let regions = Overview::regions(self).await?;
         Ok(regions.iter().map(RegionOverview::row).collect())
+    }
+
+    async fn costs(&self, _: &RegionName, _: Date, _: Date) -> Result<Vec<DayCost>, DbError> {
+        // There is no history.
+        Ok(Vec::new())
     }
 
     async fn instances(

@@ -11,8 +11,8 @@ use shared::model::{
 };
 use shared::scaling::{Snapshot, TokenPolicy};
 use shared::settings::{
-    AddressSource, Endings, LaunchChoice, RegionSettings, ReplicaSettings, Schedule, ScheduleKind,
-    Selector, Timeouts, Upgrades,
+    AddressSource, Budget, Endings, LaunchChoice, RegionSettings, ReplicaSettings, Schedule,
+    ScheduleKind, Selector, Timeouts, Upgrades,
 };
 
 /// The environment whose app version the fakes return.
@@ -63,6 +63,7 @@ pub fn settings() -> RegionSettings {
         timeouts: Timeouts::default(),
         upgrades: Upgrades::default(),
         endings: Endings::default(),
+        budget: Budget::default(),
         replicas: ReplicaSettings::default(),
     }
 }
@@ -190,6 +191,7 @@ pub fn snapshot(instances: impl IntoIterator<Item = Instance>) -> Snapshot {
         waiting: 0,
         lines: vec![],
         flow: None,
+        spending: None,
         answers: BTreeMap::new(),
         unknown_since: BTreeMap::new(),
         addresses: AddressListing::Off,

@@ -3,9 +3,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use jiff::civil::Date;
 use shared::db::DbError;
 use shared::ids::{InstanceId, RegionName};
-use shared::model::{ImageState, Instance};
+use shared::model::{DayCost, ImageState, Instance};
 use shared::overview::{
     ImageOverview, InstanceCounts, Overview, RegionOverview, RegionRow, SettingsOverview,
 };
@@ -24,6 +25,8 @@ pub struct Counts {
     pub calls: usize,
     /// The number of calls that count the fleet.
     pub counted: usize,
+    /// Newest first. They are returned for every region.
+    pub costs: Vec<DayCost>,
     pub next_error: Option<DbError>,
 }
 
@@ -63,6 +66,13 @@ impl Overview for FakeOverview {
         Ok(regions.iter().map(RegionOverview::row).collect())
     }
 
+    async fn costs(&self, _: &RegionName, from: Date, to: Date) -> Result<Vec<DayCost>, DbError> {
+        let mut counts = self.state();
+        counts.calls += 1;
+        let asked = |cost: &&DayCost| from <= cost.day && cost.day < to;
+        Ok(counts.costs.iter().filter(asked).cloned().collect())
+    }
+
     async fn instances(
         &self,
         _: &RegionName,
@@ -98,6 +108,7 @@ pub fn region_overview(name: &str) -> RegionOverview {
             upgrade_seconds: 9000,
             swap_when_warm: false,
             bake_seconds: 1800,
+            monthly_budget: None,
         },
         problems: vec![],
         target: 4,

@@ -52,6 +52,7 @@ macro_rules! observation {
             waiting: u32::try_from(row.waiting).unwrap_or(0),
             lines: rows::lines($region, row.lines)?,
             flow: row.flow.map(|flow| rows::flow($region, flow)).transpose()?,
+            spending: rows::spending($region, row.spending)?,
             watched_since: row.watched_since,
             app_sha: row.app_client_sha.map(Into::into),
             images,

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
+use jiff::civil::Date;
 use shared::db::DbError;
 use shared::ids::{InstanceId, RegionName};
-use shared::model::Instance;
+use shared::model::{DayCost, Instance};
 use shared::overview::{
     ImageOverview, InstanceCounts, Overview, RegionOverview, RegionRow, SettingsOverview,
 };
@@ -21,6 +22,7 @@ use crate::rows;
 
 documents! {
     "graphql/overview.graphql": ReadOverview, ReadRegionRows;
+    "graphql/costs.graphql": ListCosts;
 }
 
 type CountedRegion = read_overview::ReadOverviewStatusRegions;
@@ -74,6 +76,41 @@ impl Overview for HasuraOverview {
             now: row.now,
         });
         Ok(rows.collect())
+    }
+
+    async fn costs(
+        &self,
+        region: &RegionName,
+        from: Date,
+        to: Date,
+    ) -> Result<Vec<DayCost>, DbError> {
+        let variables = list_costs::Variables {
+            region: region.to_string(),
+            from_day: from,
+            to_day: to,
+        };
+        let answer = self
+            .client
+            .send::<ListCosts>("read the costs of a region", variables)
+            .await?;
+        let days = answer.list_costs.into_iter().map(|row| {
+            let unpriced = serde_json::from_value(row.unpriced);
+            Ok(DayCost {
+                day: row.day,
+                currency: row.currency,
+                cost: row.cost,
+                machine_seconds: row.machine_seconds,
+                unpriced_seconds: row.unpriced_seconds,
+                unpriced: unpriced.map_err(|error| DbError::BadRow {
+                    table: "day_costs",
+                    key: format!("{region} {}", row.day),
+                    column: "unpriced",
+                    problem: error.to_string(),
+                })?,
+                uncounted_hours: count(row.uncounted_hours),
+            })
+        });
+        days.collect()
     }
 
     async fn instances(

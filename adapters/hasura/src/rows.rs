@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::db::DbError;
 use shared::ids::{ClientSha, RegionName};
-use shared::model::{DrainCause, Flow, Image, ImageState, InstanceStatus, Line, SpotNotice};
+use shared::model::{
+    DrainCause, Flow, Image, ImageState, InstanceStatus, Line, Spending, SpotNotice,
+};
 use shared::overview::LineOverview;
 use shared::settings::{BadSetting, Columns, RegionSettings};
 use shared::usage::EndReason;
@@ -24,6 +26,7 @@ pub(crate) mod scalars {
     pub(crate) type jsonb = serde_json::Value;
     pub(crate) type timestamptz = jiff::Timestamp;
     pub(crate) type uuid = String;
+    pub(crate) type date = jiff::civil::Date;
 }
 
 /// Converts a row of `instance_views`, whose generated type differs from document to document.
@@ -202,6 +205,20 @@ pub(crate) fn flow(region: &RegionName, flow: Value) -> Result<Flow, DbError> {
         table: "region_views",
         key: region.to_string(),
         column: "flow",
+        problem: error.to_string(),
+    })
+}
+
+/// What a region's instances have cost; none without prices.
+pub(crate) fn spending(
+    region: &RegionName,
+    spending: Option<Value>,
+) -> Result<Option<Spending>, DbError> {
+    let read = spending.map(serde_json::from_value).transpose();
+    read.map_err(|error| DbError::BadRow {
+        table: "region_views",
+        key: region.to_string(),
+        column: "spending",
         problem: error.to_string(),
     })
 }

@@ -1,10 +1,11 @@
-//! Reads what answers are made of: one database request, and two DynamoDB requests per region, or
-//! three with charts. Regions are read concurrently, with a bound on the total time.
+//! Reads what answers are made of: one database request, or three for a region's page, and two DynamoDB
+//! requests per region, or three with charts. Regions are read concurrently, with a bound on the total time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use shared::db::DbError;
 use shared::doctor::Report;
@@ -12,6 +13,7 @@ use shared::doctor::ports::{ProbeError, Reports};
 use shared::history::{History, PAGE, Point};
 use shared::ids::RegionName;
 use shared::lock::LockError;
+use shared::model::DayCost;
 use shared::overview::{Overview, RegionRow};
 use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -192,7 +194,8 @@ impl Gatherer {
         };
         let since = now.checked_sub(REGION_WINDOW).ok();
         let records = self.records(region, 1, since, until);
-        let (records, page) = tokio::try_join!(records, page)?;
+        let costs = async { Ok(self.costs(region, now, part).await?) };
+        let (records, page, costs) = tokio::try_join!(records, page, costs)?;
         let is_full = u32::try_from(instances.len()).is_ok_and(|length| length == INSTANCES);
         let last = instances.last().filter(|_| is_full);
         let status = region_status(row, Some(&records), self.stale_after);
@@ -207,8 +210,27 @@ impl Gatherer {
                 .next
                 .map(|next| format!("/regions/{region}?before={next}")),
             newest: newest.map(Into::into),
+            costs,
             past: past(Some(records)),
         }))
+    }
+
+    /// The costs of the calendar month, and of the days before it that make 31. Later parts of lists have
+    /// none.
+    async fn costs(
+        &self,
+        region: &RegionName,
+        now: Timestamp,
+        part: &Part,
+    ) -> Result<Vec<DayCost>, DbError> {
+        let today = now.to_zoned(TimeZone::UTC).date();
+        let tomorrow = today.saturating_add(SignedDuration::from_hours(24));
+        let since = today.saturating_sub(SignedDuration::from_hours(24 * 30));
+        if *part == Part::default() {
+            self.overview.costs(region, since, tomorrow).await
+        } else {
+            Ok(Vec::new())
+        }
     }
 
     /// One decision in full; none if it is not kept.

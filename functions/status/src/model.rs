@@ -6,7 +6,7 @@ use serde::Serialize;
 use shared::doctor::Report;
 use shared::history::{OpenIntent, Point, StoredDecision};
 use shared::ids::{ClientSha, ImageId, Owner, RegionName};
-use shared::model::{Instance, Refusal};
+use shared::model::{DayCost, Instance, Refusal};
 use shared::overview::{ImageOverview, InstanceCounts, LineOverview, SettingsOverview};
 use shared::settings::{BadSetting, ScheduleKind};
 
@@ -51,6 +51,8 @@ pub struct RegionPage {
     pub decisions: Vec<DecisionStatus>,
     /// The path of the page with older ones; none on the last.
     pub older: Option<String>,
+    /// Of the days of a month, newest first: today until now. Days are those of UTC.
+    pub costs: Vec<DayCost>,
     /// For the charts of the page only.
     #[serde(skip)]
     pub past: Past,

@@ -3,6 +3,7 @@
 
 mod bars;
 mod chart;
+mod costs;
 mod decision;
 mod distribution;
 mod doctor;

@@ -75,6 +75,12 @@ metrics! {
         "Upgrades that failed in this pass, app versions that no image serves, and retired images that have users for too long.";
     STALE_SECONDS "stale_seconds" Gauge Seconds OF_PASS, of_stack, is_scraped =>
         "The age of the region's newest decision when a pass began.";
+    DAY_COST "day_cost" Gauge None OF_PASS =>
+        "What the machine time of today, in UTC, has cost so far, as far as it has prices: a day's maximum is the day's cost.";
+    MONTH_COST "month_cost" Gauge None OF_PASS =>
+        "The same of the calendar month.";
+    UNPRICED_SECONDS "unpriced_seconds" Gauge Seconds OF_PASS =>
+        "Machine time of the calendar month without a price: what it cost is unknown.";
     // Of passes: what happened since the decision before
     LAUNCHES "launches" Counter Count OF_PASS =>
         "Instances that EC2 launched.";

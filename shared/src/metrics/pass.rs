@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    ALERTS, ALGORITHM, BOOT_SECONDS, Batch, CODE, DIED_YOUNG, DRAINS, EMPTY_INSTANCE_SECONDS,
-    FAILED_PASSES, FREE_SLOTS, LAUNCH_FAILURES, LAUNCHES, LAUNCHES_BLOCKED, LIVE_INSTANCES,
-    LOCK_LOSSES, LOCK_WAITS, NO_FREE_SLOT, OCCUPIED_SLOTS, PASS_SECONDS, PASSES, REGION,
-    STALE_SECONDS, STARTING_SLOTS, STUCK_DRAINS, STUCK_UPGRADES, TARGET_SLOTS, UNHEALTHY_INSTANCES,
-    USERS_IN_LINE,
+    ALERTS, ALGORITHM, BOOT_SECONDS, Batch, CODE, DAY_COST, DIED_YOUNG, DRAINS,
+    EMPTY_INSTANCE_SECONDS, FAILED_PASSES, FREE_SLOTS, LAUNCH_FAILURES, LAUNCHES, LAUNCHES_BLOCKED,
+    LIVE_INSTANCES, LOCK_LOSSES, LOCK_WAITS, MONTH_COST, NO_FREE_SLOT, OCCUPIED_SLOTS,
+    PASS_SECONDS, PASSES, REGION, STALE_SECONDS, STARTING_SLOTS, STUCK_DRAINS, STUCK_UPGRADES,
+    TARGET_SLOTS, UNHEALTHY_INSTANCES, UNPRICED_SECONDS, USERS_IN_LINE,
 };
-use crate::model::{Instance, InstanceStatus, ReplicaStatus};
+use crate::model::{Instance, InstanceStatus, ReplicaStatus, Spending};
 use crate::publish;
 use crate::report::{PassOutcome, PassReport, StepResult};
 use crate::scaling::{Action, Note, Plan, Reason, Snapshot};
@@ -37,6 +37,7 @@ struct State {
     algorithm: String,
     unhealthy: u32,
     launches_blocked: bool,
+    spending: Option<Spending>,
 }
 
 /// What happened since the decision before.
@@ -64,6 +65,7 @@ impl Measured {
             algorithm: snapshot.settings.algorithm.clone(),
             unhealthy: unhealthy(snapshot, plan, now),
             launches_blocked: are_launches_blocked(plan, results),
+            spending: snapshot.spending.clone(),
         });
         let Some(since) = decided_at else { return };
         let events = &mut self.events;
@@ -115,6 +117,7 @@ fn are_launches_blocked(plan: &Plan, results: &[StepResult]) -> bool {
             note.reason,
             Reason::NoCapacity { .. }
                 | Reason::LaunchLimit { .. }
+                | Reason::BudgetHoldsLaunch { .. }
                 | Reason::NoLaunchChoice
                 | Reason::NoImage
                 | Reason::SettingInvalid {
@@ -181,6 +184,14 @@ pub fn of_pass(report: &PassReport) -> Vec<Batch> {
 fn with_state(batch: Batch, plan: &Plan, state: &State) -> Batch {
     let counts = &plan.counts;
     let is_out = counts.free == 0 && (counts.target > 0 || counts.waiting > 0);
+    // A region without prices has no cost, not a cost of nothing.
+    let batch = match &state.spending {
+        Some(spending) => batch
+            .with(DAY_COST, spending.today)
+            .with(MONTH_COST, spending.month)
+            .with(UNPRICED_SECONDS, spending.unpriced_seconds),
+        None => batch,
+    };
     batch
         .with(FREE_SLOTS, counts.free)
         .with(TARGET_SLOTS, counts.target)

@@ -12,8 +12,8 @@ use super::reason::Reason;
 use super::rows::Rows;
 use super::snapshot::Snapshot;
 use super::{
-    app_version, buffer, counts, drift, ends, instance_addresses, intents, launch_settings, leaves,
-    lifecycle, replacing, rests, suspects, target, tokens, upgrade,
+    app_version, budget, buffer, counts, drift, ends, instance_addresses, intents, launch_settings,
+    leaves, lifecycle, replacing, rests, suspects, target, tokens, upgrade,
 };
 use crate::ids::InstanceId;
 
@@ -39,6 +39,7 @@ impl ScalingAlgorithm for DefaultAlgorithm {
         // Before any of them is needed, and in a paused region, too.
         launch_settings::report_problems(&snapshot.settings, &mut plan);
         target::report(snapshot, now, &mut plan);
+        budget::report(snapshot, &mut plan);
         // What users are refused for, whether or not this pass may act.
         app_version::report_unserved(snapshot, &mut plan);
         leaves::report_leaves(&rows, &mut plan);

@@ -90,7 +90,8 @@ fn no_capacity_until(
     });
     let is_full = plan.counts.live >= plan.counts.max;
     let is_bound = launch_options::left_of_hour(snapshot, now) == 0;
-    if settings.paused || !settings.can_launch() || was_refused || is_full || is_bound {
+    let is_held = snapshot.launches_held_until().is_some();
+    if settings.paused || !settings.can_launch() || was_refused || is_full || is_bound || is_held {
         return Some(until);
     }
     // At once if there is no choice.

@@ -52,6 +52,29 @@ pub enum Reason {
         wanted: u32,
         step: u32,
     },
+    /// The budget of the month is spent, and `limit_to_budget` is set.
+    BudgetHoldsLaunch {
+        missing_slots: u32,
+        spent: u64,
+        budget: u32,
+        currency: String,
+        until: Timestamp,
+    },
+    /// This share of the month's budget is spent, or more.
+    BudgetUsed {
+        percent: u32,
+        spent: u64,
+        budget: u32,
+        currency: String,
+    },
+    /// `monthly_budget` is set, and the region has no prices.
+    BudgetWithoutPrices {
+        budget: u32,
+    },
+    /// Machine time of this month has no price: the budget counts without it.
+    TimeWithoutPrice {
+        hours: u64,
+    },
     NoImage,
     NoLaunchChoice,
     /// A column of `regions` that only launches need cannot work. `choices_left`: launches go on with

@@ -31,7 +31,9 @@ pub(super) fn old_instances<'s>(
     images: &BTreeMap<&ImageId, &Image>,
     now: Timestamp,
 ) -> BTreeSet<&'s InstanceId> {
-    if snapshot.settings.endings.max_age.is_none() {
+    // Nothing would replace them.
+    let is_held = snapshot.launches_held_until().is_some();
+    if snapshot.settings.endings.max_age.is_none() || is_held {
         return BTreeSet::new();
     }
     let is_served = |id: &ImageId| images.get(id).is_some_and(|image| image.state.is_served());

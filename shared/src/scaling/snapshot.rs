@@ -10,7 +10,7 @@ use super::tokens::TokenPolicy;
 use crate::ids::{ClientSha, InstanceId, LaunchId};
 use crate::model::{
     AddressListing, AddressMoves, DrainCause, Flow, Image, ImageState, Instance, InstanceStatus,
-    Intent, LaunchTally, Line, Machine, Refusal, ReplicaAnswer,
+    Intent, LaunchTally, Line, Machine, Refusal, ReplicaAnswer, Spending,
 };
 use crate::settings::RegionSettings;
 
@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub lines: Vec<Line>,
     /// What the algorithm `adaptive` sizes the target by; none with the others.
     pub flow: Option<Flow>,
+    /// What the region's instances have cost this month; none without prices.
+    pub spending: Option<Spending>,
     /// The status that each running replica reported, by id.
     pub answers: BTreeMap<InstanceId, ReplicaAnswer>,
     /// Since when replicas have not reported their status, as earlier passes recorded it.

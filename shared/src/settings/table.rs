@@ -90,6 +90,8 @@ pub const TABLE: &[Setting] = &[
     column("bake_seconds", Number, "1800"),
     column("old_image_seconds", Number, NONE),
     column("history_days", Number, "90"),
+    column("monthly_budget", Number, NONE),
+    column("limit_to_budget", Bool, "false"),
     column("replica_capacity", Number, "1").or("REPLICA_CAPACITY"),
     column("replica_min_available", Number, "3").or("REPLICA_MIN_AVAILABLE_RESOURCES"),
     column("replica_api_protocol", Text, "http").or("REPLICA_API_PROTOCOL"),

@@ -7,6 +7,7 @@ use shared::host::HostErrorKind;
 use shared::ids::Owner;
 use shared::lock::{LockError, RegionLock};
 use shared::metrics::*;
+use shared::model::Spending;
 use shared::report::PassOutcome;
 use shared::trigger::Trigger;
 use testing::{Recorded, World, at, instance};
@@ -50,6 +51,34 @@ async fn pass_measures_the_state_of_its_region() {
     let expected = [(REGION, "us-east-1"), (ALGORITHM, "default")];
     let expected = expected.map(|(name, value)| (name, value.to_owned()));
     assert_eq!(batches[0].labels(), expected);
+}
+
+#[tokio::test]
+async fn cost_is_measured_where_there_are_prices_and_is_unknown_elsewhere() {
+    let world = full();
+    world.pass().await;
+    assert_values(&world.metrics, &[(DAY_COST, &[]), (MONTH_COST, &[])]);
+    let spending = Spending {
+        currency: "USD".to_owned(),
+        month: 40.5,
+        today: 3.25,
+        unpriced_seconds: 60.0,
+        uncounted_hours: 0,
+        until: at(86_400),
+    };
+    {
+        let mut rows = world.database.rows();
+        rows.tables.spending.insert("us-east-1".into(), spending);
+    }
+    world.pass().await;
+    assert_values(
+        &world.metrics,
+        &[
+            (DAY_COST, &[3.25]),
+            (MONTH_COST, &[40.5]),
+            (UNPRICED_SECONDS, &[60.0]),
+        ],
+    );
 }
 
 #[tokio::test]

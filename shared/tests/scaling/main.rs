@@ -10,6 +10,7 @@
 mod adaptive;
 mod addresses;
 mod app_version;
+mod budget;
 mod buffer;
 mod drift;
 mod endings;

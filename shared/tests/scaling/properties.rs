@@ -10,12 +10,12 @@ use proptest::prelude::{
 use shared::ids::ImageId;
 use shared::model::{
     DrainCause, EndCounts, ExpectedSlots, Image, ImageState, Instance, InstanceStatus, Line,
-    Machine, MachineState, NextToken, SessionEnds, SlotCounts, SpotNotice, TerminateIf,
+    Machine, MachineState, NextToken, SessionEnds, SlotCounts, Spending, SpotNotice, TerminateIf,
 };
 use shared::scaling::{
     Action, ImageCounts, Plan, Reason, Snapshot, TokenPolicy, algorithm, outlook,
 };
-use shared::settings::{Schedule, ScheduleKind};
+use shared::settings::{Budget, Schedule, ScheduleKind};
 use testing::{NOW, at, image, instance, machine, refusal, schedule, snapshot};
 
 use crate::support::violations;
@@ -101,6 +101,24 @@ fn any_listing() -> impl Strategy<Value = Option<MachineState>> {
 }
 
 /// Mostly a current image, one before it and one after it.
+/// A budget that is set or not, that limits launches or not, and is spent or not.
+fn any_budget() -> impl Strategy<Value = (Budget, Option<Spending>)> {
+    let budget = (prop::option::weighted(0.4, 1u32..3), any::<bool>());
+    let budget = budget.prop_map(|(monthly, limits_launches)| Budget {
+        monthly,
+        limits_launches,
+    });
+    let spending = (0.0f64..4.0, 0.0f64..2.0).prop_map(|(month, today)| Spending {
+        currency: "USD".to_owned(),
+        month,
+        today,
+        unpriced_seconds: 0.0,
+        uncounted_hours: 0,
+        until: at(1000),
+    });
+    (budget, prop::option::of(spending))
+}
+
 /// Schedules that begin or end about now, or later today.
 fn any_schedules() -> impl Strategy<Value = Vec<Schedule>> {
     let kind = prop_oneof![Just(ScheduleKind::Floor), Just(ScheduleKind::Fixed)];
@@ -163,7 +181,9 @@ prop_compose! {
         swap_when_warm in prop::bool::weighted(0.2),
         deadline in prop::option::weighted(0.3, 1i64..4000),
         max_age in prop::option::weighted(0.3, 700i64..4000),
-        schedules in any_schedules(),
+        // Boxed: a test's stack has no room for all of them.
+        schedules in any_schedules().boxed(),
+        budget in any_budget().boxed(),
     ) -> Snapshot {
         let mut machines: BTreeMap<_, Machine> = BTreeMap::new();
         for (instance, listing) in instances.iter().zip(listings) {
@@ -191,6 +211,7 @@ prop_compose! {
         snapshot.settings.endings.max_age = max_age.map(seconds);
         snapshot.settings.target_free = target;
         snapshot.settings.schedules = schedules;
+        (snapshot.settings.budget, snapshot.spending) = budget;
         snapshot.settings.max_instances = max;
         snapshot.settings.scale_up_step = up;
         snapshot.settings.scale_down_step = down;
@@ -211,7 +232,7 @@ prop_compose! {
 prop_compose! {
     /// A region with lines, and the number of instances that its pass launched.
     fn any_line()(
-        snapshot in any_snapshot(),
+        snapshot in any_snapshot().boxed(),
         lines in prop::collection::btree_map(
             prop_oneof![Just("sha-of-ami-0"), Just("sha-of-ami-1"), Just("unknown")],
             (1u32..3000, 0u32..=20, 0i64..=300),
@@ -432,6 +453,16 @@ proptest! {
     }
 
     /// After the drains for surplus, the image's free slots still meet its demand.
+    #[test]
+    fn nothing_is_launched_beyond_a_budget_that_limits_launches(snapshot in any_snapshot()) {
+        let plan = decide(&snapshot);
+        let budget = snapshot.settings.budget;
+        let spent = snapshot.spending.as_ref().map(|it| it.month);
+        let is_spent = budget.monthly.zip(spent).is_some_and(|(most, spent)| spent >= most.into());
+        let launches = plan.steps.iter().any(|it| matches!(it.action, Action::Launch { .. }));
+        prop_assert!(!(budget.limits_launches && is_spent && launches), "{plan}");
+    }
+
     #[test]
     fn surplus_drain_keeps_the_target(snapshot in any_snapshot()) {
         let plan = decide(&snapshot);

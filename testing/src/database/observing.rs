@@ -72,6 +72,7 @@ impl Tables {
             waiting: self.demand(region, now),
             lines: self.lines(region, now),
             flow: self.flow(region, now),
+            spending: self.spending.get(region).cloned(),
             watched_since: self.watched_since(region, now).unwrap_or(now),
             app_sha: self
                 .app_versions

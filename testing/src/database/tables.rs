@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use jiff::{SignedDuration, Timestamp};
 use shared::assign::{AppVersion, SessionLimits};
 use shared::ids::{ClientSha, ImageId, InstanceId, KeyId, LaunchId, RegionName, TokenId};
-use shared::model::{CapacityPool, DrainCause, Image, Instance, InstanceStatus, SpotNotice};
+use shared::model::{
+    CapacityPool, DrainCause, Image, Instance, InstanceStatus, Spending, SpotNotice,
+};
 use shared::settings::RegionSettings;
 use shared::usage::SessionRecord;
 
@@ -16,7 +18,7 @@ use super::history::{InstanceEnd, InstanceRecord};
 use super::endings::EndCause;
 
 /// The tables that the service's SQL functions read and write.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
     pub regions: BTreeMap<RegionName, RegionRow>,
     pub images: BTreeMap<(RegionName, ImageId), Image>,
@@ -49,6 +51,8 @@ pub struct Tables {
     /// In the order of their ends.
     pub session_history: Vec<SessionRecord>,
     pub instance_history: Vec<InstanceRecord>,
+    /// What the instances of regions have cost, as a test says: prices and figures of hours are not played.
+    pub spending: BTreeMap<RegionName, Spending>,
     /// Instances that an open transaction holds, with their slots, as a host agent's can.
     pub held: BTreeSet<InstanceId>,
 }

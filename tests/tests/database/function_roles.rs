@@ -59,6 +59,12 @@ fn operations() -> Vec<(&'static str, &'static str, &'static [FunctionRole], Val
             &[Passes, Events, Status],
             json!({"region": REGION, "after_id": "", "page_size": 10}),
         ),
+        (
+            "costs",
+            "ListCosts",
+            &[Status],
+            json!({"region": REGION, "from_day": "2026-01-01", "to_day": "2026-02-01"}),
+        ),
         ("doctor", "Doctor", &[Passes], json!({})),
         ("doctor", "DoctorEvents", &[Passes], json!({})),
         ("doctor", "DoctorMetadata", &[Passes], json!({})),

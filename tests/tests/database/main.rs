@@ -22,6 +22,7 @@ mod line_rush;
 mod never_wait;
 mod passes;
 mod permissions;
+mod prices;
 mod races;
 mod recording;
 mod rotation;

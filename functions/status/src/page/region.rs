@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::model::Instance;
 
 use super::chart::{Chart, Frame, Keep, Line};
+use super::costs::Costs;
 use super::decision::{ReplicaRow, replicas};
 use super::schedules::{self, ScheduleRow};
 use super::verdict::refused;
@@ -44,6 +45,7 @@ struct RegionHtml {
     replicas: Vec<ReplicaRow>,
     open: Vec<String>,
     schedules: Vec<ScheduleRow>,
+    costs: Costs,
     decisions: Vec<DecisionView>,
     older: Option<String>,
     lock: String,
@@ -91,6 +93,7 @@ pub(crate) fn region(
         replicas: last.map(|last| replicas(&last.past)).unwrap_or_default(),
         open: open(region, *now),
         schedules: schedules::rows(region, *now),
+        costs: Costs::of(&page.costs, region.settings.monthly_budget, *now),
         decisions: page
             .decisions
             .iter()

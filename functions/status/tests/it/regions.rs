@@ -5,7 +5,9 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use shared::lock::RegionLock;
-use shared::model::{DrainCause, ImageState, Intent, LaunchRequest, LaunchTally};
+use shared::model::{
+    DayCost, DrainCause, ImageState, Intent, LaunchRequest, LaunchTally, UnpricedTime,
+};
 use shared::report::{PassOutcome, StepResult};
 use shared::scaling::{Action, Note, Reason, Step};
 use shared::settings::{BadSetting, ScheduleKind};
@@ -94,6 +96,63 @@ async fn week_ahead_lists_schedules_with_who_set_them_and_until_when() {
     ] {
         assert!(page.contains(text), "{text} in {page}");
     }
+}
+
+/// A day of ten machine-hours, of which some have no price.
+fn day(day: &str, cost: Option<f64>, unpriced_hours: f64) -> DayCost {
+    let unpriced = UnpricedTime {
+        instance_type: "m6i.large".to_owned(),
+        market: "SPOT".to_owned(),
+        seconds: unpriced_hours * 3600.0,
+    };
+    DayCost {
+        day: day.parse().unwrap(),
+        currency: Some("USD".to_owned()),
+        cost,
+        machine_seconds: 36_000.0,
+        unpriced_seconds: unpriced.seconds,
+        unpriced: (unpriced_hours > 0.0)
+            .then_some(unpriced)
+            .into_iter()
+            .collect(),
+        uncounted_hours: 0,
+    }
+}
+
+#[tokio::test]
+async fn costs_are_those_of_days_and_of_the_month_and_what_has_no_price_is_unknown() {
+    let mut region = region_overview("us-east-1");
+    region.settings.monthly_budget = Some(50);
+    let world = World::of([region]);
+    world.decide("us-east-1", 1, NOW);
+    let path = "/regions/us-east-1?format=html";
+    assert!(
+        !world.get(path).await.page.contains("Costs"),
+        "nothing to show"
+    );
+    world.overview.state().costs = vec![
+        day("2026-01-01", Some(5.25), 2.0),
+        day("2025-12-31", Some(9.5), 0.0),
+        day("2025-12-30", None, 10.0),
+        day("2025-12-01", Some(1.0), 0.0),
+    ];
+    let body = world.get("/regions/us-east-1").await.body;
+    let costs = body["costs"].as_array().unwrap();
+    assert_eq!(costs.len(), 3, "31 days");
+    assert_eq!(costs[0]["cost"], 5.25);
+    assert_eq!(costs[0]["unpriced"][0]["instance_type"], "m6i.large");
+    assert_eq!(costs[2]["cost"], Value::Null);
+    let page = world.get(path).await.page;
+    for text in [
+        "This month: at least 5.25 USD of 50 USD (10 %).",
+        "2026-01-01</th><td class=\"n\">10.0</td><td class=\"n\">at least 5.25 USD</td><td>2.0 h of m6i.large (spot)</td>",
+        "2025-12-31</th><td class=\"n\">10.0</td><td class=\"n\">9.50 USD</td><td></td>",
+        "2025-12-30</th><td class=\"n\">10.0</td><td class=\"n\">unknown</td>",
+    ] {
+        assert!(page.contains(text), "{text} in {page}");
+    }
+    let further = world.get("/regions/us-east-1?before=9").await.body;
+    assert_eq!(further["costs"], json!([]), "they are on the first page");
 }
 
 #[tokio::test]
@@ -447,9 +506,9 @@ async fn number_of_requests_is_independent_of_history() {
             ("/", (1, 60)),
             ("/healthz", (1, 30)),
             ("/?format=html", (1, 90)),
-            ("/regions/region-7", (2, 4)),
+            ("/regions/region-7", (3, 4)),
             ("/regions/region-7?before=500", (2, 4)),
-            ("/regions/region-7?format=html", (2, 4)),
+            ("/regions/region-7?format=html", (3, 4)),
             ("/decisions/region-7/1", (0, 1)),
         ] {
             assert_eq!(world.get(path).await.status, 200, "{path}");

@@ -78,12 +78,14 @@ AS $$
     SELECT r.name, c.now, internal.demand(r.name, c.now), internal.watched_since(r.name, c.now),
         (SELECT v.client_sha FROM app_versions v WHERE v.environment = observe_region.environment),
         to_jsonb(r) || jsonb_build_object('schedules', internal.schedules_of(r.name)),
-        internal.lines(r.name, c.now)
+        internal.lines(r.name, c.now),
+        CASE WHEN r.algorithm = 'adaptive' THEN internal.flow(r.name, c.now) END
     FROM regions r CROSS JOIN clock c WHERE r.name = observe_region.region
 $$;
 COMMENT ON FUNCTION observe_region IS
     'A region''s settings with its schedules, the database''s time, the number of users in line who are '
-    'demand of the region, its lines, and the client_sha of the environment''s app version.';
+    'demand of the region, its lines, the flow of its users where the algorithm is adaptive, and the '
+    'client_sha of the environment''s app version.';
 
 CREATE OR REPLACE FUNCTION status_regions(environment text) RETURNS SETOF region_statuses
 LANGUAGE sql VOLATILE AS $$

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::{DrainCause, Image, ImageState};
+use crate::scaling::budget;
 use crate::scaling::launch_options::{self, options_of, usable_choices};
 use crate::scaling::plan::{Action, Counts, ImageCounts, LaunchOption, Plan};
 use crate::scaling::reason::Reason;
@@ -38,6 +39,15 @@ pub(in crate::scaling) fn fill(
                         starting: counts.starting,
                     },
                 );
+            }
+            continue;
+        }
+        if let Some(reason) = budget::why_held(snapshot, buffer.missing()) {
+            // Only the current image's shortage concerns users.
+            if buffer.state == ImageState::Current {
+                plan.alert(None, reason);
+            } else {
+                plan.note(None, reason);
             }
             continue;
         }

@@ -15,6 +15,7 @@ impl Reason {
             | Self::IntentTooOld { .. } => Topic::Launch,
             Self::AtMaximum { .. }
             | Self::StepBound { .. }
+            | Self::BudgetHoldsLaunch { .. }
             | Self::NoImage
             | Self::NoLaunchChoice
             | Self::SettingInvalid { .. }
@@ -29,7 +30,10 @@ impl Reason {
             | Self::TargetWithoutHistory { .. }
             | Self::TargetScheduled { .. }
             | Self::ScheduleInvalid { .. } => Topic::Buffer,
-            Self::Paused => Topic::Region,
+            Self::Paused
+            | Self::BudgetUsed { .. }
+            | Self::BudgetWithoutPrices { .. }
+            | Self::TimeWithoutPrice { .. } => Topic::Region,
             Self::Surplus { .. }
             | Self::NeededAgain { .. }
             | Self::OverMaximum { .. }
@@ -150,6 +154,14 @@ impl Reason {
             Self::LaunchLimit { limit, .. } => {
                 format!("launches fewer: at most {limit} an hour (launches_per_hour)")
             }
+            Self::BudgetHoldsLaunch { .. } => {
+                "did not launch: the month's budget is spent".to_owned()
+            }
+            Self::BudgetUsed { percent, .. } => {
+                format!("{percent} % of the month's budget are spent")
+            }
+            Self::BudgetWithoutPrices { .. } => "a budget, and no prices".to_owned(),
+            Self::TimeWithoutPrice { .. } => "machine time without a price".to_owned(),
             Self::NeededAgain { missing } => format!("{missing} slots are missing again"),
             Self::NoImage | Self::NoLaunchChoice => format!("cannot launch: {self}"),
             Self::StepBound { wanted, step } => {

@@ -44,6 +44,37 @@ impl fmt::Display for Reason {
                     "{wanted} instances are needed, but one pass launches at most {step} (scale_up_step)"
                 )
             }
+            Self::BudgetHoldsLaunch {
+                missing_slots,
+                spent,
+                budget,
+                currency,
+                until,
+            } => write!(
+                f,
+                "{missing_slots} slots are missing, but {spent} {currency} of this month's {budget} are \
+                 spent: nothing is launched until {until}, and users who have a slot keep it \
+                 (monthly_budget, limit_to_budget)"
+            ),
+            Self::BudgetUsed {
+                percent,
+                spent,
+                budget,
+                currency,
+            } => write!(
+                f,
+                "{spent} {currency} of this month's {budget} are spent, {percent} % or more \
+                 (monthly_budget)"
+            ),
+            Self::BudgetWithoutPrices { budget } => write!(
+                f,
+                "the region has a budget of {budget} and no prices: load them into table `prices`"
+            ),
+            Self::TimeWithoutPrice { hours } => write!(
+                f,
+                "{hours} machine-hours of this month have no price, and the budget counts without \
+                 them: load their prices into table `prices`"
+            ),
             Self::NoImage => f.write_str("the region has no CURRENT image in table `images`"),
             Self::AppVersionUnknown { client_sha } => write!(
                 f,

@@ -53,7 +53,8 @@ const EMPTY: &str = "
         region_fences, region_wakeups, internal.host_leaves, internal.agent_tokens,
         internal.session_ends, internal.failed_sessions, internal.line_forecasts,
         internal.region_capacity, internal.served_hashes, internal.safety_factors, session_history,
-        instance_history, usage_hours, internal.unserved_users, schedules RESTART IDENTITY;
+        instance_history, usage_hours, machine_hours, internal.unserved_users, schedules
+        RESTART IDENTITY;
     ALTER SEQUENCE virtual.slots_made RESTART";
 
 #[derive(Debug)]
