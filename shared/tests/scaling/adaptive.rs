@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 use shared::model::{Boot, FLOW_MINUTES, Flow, Instance};
 use shared::scaling::{Plan, Reason, Snapshot, algorithm};
-use shared::settings::{ADAPTIVE, RegionSettings};
-use testing::{NOW, at, instance, settings, snapshot};
+use shared::settings::{ADAPTIVE, RegionSettings, ScheduleKind};
+use testing::{NOW, at, instance, schedule, settings, snapshot};
 
 use crate::support::{assert_plan, occupied, violations};
 
@@ -131,6 +131,19 @@ fn ceiling_bounds_the_target_and_the_floor_holds_above_it() {
     assert_eq!(target(&region), 40);
     region.settings.target_free = 50;
     assert_eq!(target(&region), 50);
+}
+
+#[test]
+fn schedule_raises_the_floor_and_a_fixed_one_replaces_what_is_sized() {
+    let with = |kind, slots| {
+        let mut region = adaptive([booted("i-1")], flow([10; FLOW_MINUTES], 135));
+        region.settings.schedules = vec![schedule(1, kind, slots, ("00:00", "00:00"))];
+        target(&region)
+    };
+    assert_eq!(with(ScheduleKind::Floor, 17), 18);
+    assert_eq!(with(ScheduleKind::Floor, 30), 30);
+    assert_eq!(with(ScheduleKind::Fixed, 5), 5);
+    assert_eq!(with(ScheduleKind::Fixed, 30), 30);
 }
 
 #[test]
