@@ -249,7 +249,7 @@ fn draw(
         ("today", vec![dot(today, target.to_string())]),
         ("proposed", proposals.collect()),
     ];
-    chart::svg_of(&recording.region.to_string(), &series, &GOAL)
+    chart::svg_of(recording.region.as_str(), &series, &GOAL)
 }
 
 /// Other values of `target_free`, around today's.

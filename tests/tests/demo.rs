@@ -1,7 +1,7 @@
 //! The demonstration: a short day must go as it is announced, so that it never fails before an
 //! audience.
 
-use local_stack::demo::{DemoOptions, play};
+use local_stack::demo::{Algorithm, DemoOptions, play};
 
 #[tokio::test]
 async fn demo_of_one_minute_has_every_announced_event() {
@@ -10,6 +10,7 @@ async fn demo_of_one_minute_has_every_announced_event() {
         users: Some(120),
         seed: 1,
         leave: true,
+        algorithm: Algorithm::Default,
         name: "demo-test".to_owned(),
         ports_from: None,
     };

@@ -40,7 +40,7 @@ use futures::future::try_join_all;
 use self::day::Day;
 pub use self::history::DayHistory;
 pub use self::interruption::Interruption;
-pub use self::options::DemoOptions;
+pub use self::options::{Algorithm, DemoOptions};
 pub use self::rollout::Rollout;
 pub use self::sessions::RECORD_SESSIONS_SQL;
 use self::stack::DemoStack;

@@ -226,11 +226,9 @@ async fn steps_of_minutes_add_up_to_the_hours() -> Result<()> {
         sums("300")
     );
     assert_eq!(session.count(&same).await?, 1, "{hours}");
-    let steps = format!(
-        "SELECT FROM list_usage(NULL, now() - interval '1 hour', now(), 300)
-         WHERE hour = date_bin('5 minutes', hour, 'epoch')"
-    );
-    assert_eq!(session.count(&steps).await?, 2 * 13, "of both regions");
+    let steps = "SELECT FROM list_usage(NULL, now() - interval '1 hour', now(), 300)
+         WHERE hour = date_bin('5 minutes', hour, 'epoch')";
+    assert_eq!(session.count(steps).await?, 2 * 13, "of both regions");
     for (from, step) in [("1 hour", 59), ("1 hour", 3601), ("61 minutes", 60)] {
         let call =
             format!("SELECT * FROM list_usage(NULL, now() - interval '{from}', now(), {step})");

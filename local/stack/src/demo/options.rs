@@ -1,6 +1,6 @@
 //! The options of `local-stack demo`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::options::parse_name;
 
@@ -23,12 +23,22 @@ pub struct DemoOptions {
     /// stack runs until Ctrl-C
     #[arg(long)]
     pub leave: bool,
+    /// What decides how many slots are kept free: a fixed number, or the region's traffic
+    #[arg(long, value_enum, default_value_t = Algorithm::Default)]
+    pub algorithm: Algorithm,
     /// The stack's name; each stack has its own folder, ports and data
     #[arg(long, default_value = "demo", value_parser = parse_name)]
     pub name: String,
     /// The first of seven consecutive ports [default: free ports]
     #[arg(long, value_name = "PORT")]
     pub ports_from: Option<u16>,
+}
+
+/// The algorithms that know users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Algorithm {
+    Default,
+    Adaptive,
 }
 
 impl DemoOptions {

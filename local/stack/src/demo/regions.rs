@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
+use shared::settings::ADAPTIVE;
 
 use super::clock::Pace;
 use super::line::LINE;
+use super::options::Algorithm;
 use crate::operator::Operator;
 use crate::seed::{RegionSeed, insert_rows};
 use crate::world::World;
@@ -65,11 +67,20 @@ pub(super) const CAPACITY: u32 = 4;
 /// How long the old image is kept for a rollback, in simulated time.
 const BAKE: Duration = Duration::from_secs(2 * 3_600);
 
+/// The floor of `adaptive`, in slots.
+const FLOOR: u32 = 2;
+
+/// One user in this many may wait: a day of some hundred users has no room for the default of 1000.
+const STOCK_OUT_GOAL: u32 = 50;
+
 impl DemoRegion {
-    pub(super) fn seed(&self) -> RegionSeed {
+    pub(super) fn seed(&self, algorithm: Algorithm) -> RegionSeed {
         RegionSeed {
             region: self.name.to_owned(),
-            target_free: self.target_free,
+            target_free: match algorithm {
+                Algorithm::Default => self.target_free,
+                Algorithm::Adaptive => FLOOR,
+            },
             max_instances: self.max_instances,
             capacity: CAPACITY,
         }
@@ -80,11 +91,20 @@ impl DemoRegion {
 ///
 /// # Errors
 /// When GraphQL rejects the rows.
-pub(super) async fn insert_regions(operator: &Operator, world: &World, pace: Pace) -> Result<()> {
+pub(super) async fn insert_regions(
+    operator: &Operator,
+    world: &World,
+    pace: Pace,
+    algorithm: Algorithm,
+) -> Result<()> {
     let mut regions = Vec::new();
     let mut images = Vec::new();
     for region in &REGIONS {
-        let (mut row, image) = region.seed().rows(world)?;
+        let (mut row, image) = region.seed(algorithm).rows(world)?;
+        if algorithm == Algorithm::Adaptive {
+            row["algorithm"] = json!(ADAPTIVE);
+            row["stock_out_goal"] = json!(STOCK_OUT_GOAL);
+        }
         row["bake_seconds"] = json!(pace.to_real(BAKE).as_secs().max(1));
         row["upgrade_surge"] = json!(6);
         row["line_seconds"] = json!(LINE.as_secs());
