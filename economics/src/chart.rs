@@ -71,7 +71,7 @@ pub fn svg_of(name: &str, series: &[(&str, Vec<Dot>)], goal: &Goal) -> String {
     let highest = costs.fold(1.5, f64::max).min(8.0) + 0.1;
     let axes = Axes { highest };
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n"
     );

@@ -54,6 +54,24 @@ pub struct Question {
     pub frontier: bool,
 }
 
+/// In hours: figures of machine time are read for a month at most.
+const LONGEST: i64 = 31 * 24;
+
+/// `7d` or `36h`: from one hour to 31 days.
+pub fn parse_since(text: &str) -> Option<SignedDuration> {
+    let (digits, hours) = match text.strip_suffix('d') {
+        Some(days) => (days, 24),
+        None => (text.strip_suffix('h')?, 1),
+    };
+    let hours = digits
+        .parse::<u16>()
+        .ok()
+        .map(|number| i64::from(number) * hours)?;
+    (1..=LONGEST)
+        .contains(&hours)
+        .then(|| SignedDuration::from_hours(hours))
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Replay {
     pub region: String,

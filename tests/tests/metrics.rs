@@ -115,6 +115,10 @@ async fn post_event(deployed: &Deployed, body: impl Into<reqwest::Body>) -> reqw
     post.send().await.expect("hasura-event answers")
 }
 
+/// Costs are measured where there are prices.
+const PRICES: &str = "INSERT INTO prices (region, instance_type, market, per_hour)
+    SELECT name, launch_choices -> 0 ->> 'instance_type', 'ON_DEMAND', 1000 FROM regions";
+
 /// A launch that fails, then a full buffer, all of which is taken; and one event, twice.
 async fn let_things_happen(deployed: &Deployed) {
     let fails = json!({"calls": [
@@ -122,6 +126,7 @@ async fn let_things_happen(deployed: &Deployed) {
     ]});
     deployed.set_faults(&fails).await;
     deployed.set_up(REGION_NAME, 2).await;
+    deployed.sql.batch_execute(PRICES).await.expect(PRICES);
     deployed.reconcile().await;
     deployed.set_faults(&json!({})).await;
     deployed.reconcile().await;
@@ -238,6 +243,8 @@ fn assert_values(samples: &[Sample]) {
     let last = |metric| *of_region(metric).last().expect("a sample");
     assert!(is(last(OCCUPIED_SLOTS), 4.0) && is(last(FREE_SLOTS), 0.0));
     assert!(is(last(NO_FREE_SLOT), 1.0));
+    assert!(last(MONTH_COST) > 0.0 && last(MONTH_COST) >= last(DAY_COST));
+    assert!(is(last(UNPRICED_SECONDS), 0.0));
 }
 
 async fn assert_is_scraped(deployed: &Deployed) {

@@ -71,6 +71,7 @@ async fn page_shows_every_condition_of_the_service() {
     page.shows_a_failed_refresh().await;
     page.shows_trouble(&deployed).await;
     page.shows_usage(&deployed).await;
+    page.shows_a_replay().await;
     page.without_scripts().await;
     page.logs_out().await;
     browser.stop().await;
@@ -283,6 +284,19 @@ impl Page<'_> {
         self.browser.click("#regions + div tbody a").await;
         self.browser
             .wait_for_text("Usage of eu-west-1, a week")
+            .await;
+    }
+
+    async fn shows_a_replay(&self) {
+        self.open("replay?region=us-east-1&since=6h&algorithm=adaptive&target_free=2")
+            .await;
+        self.browser
+            .wait_for_text("algorithm = adaptive, target_free = 2")
+            .await;
+        self.is_sound("replay").await;
+        self.browser.click("form.replay button").await;
+        self.browser
+            .wait_for_text("What would other settings have cost us-east-1?")
             .await;
     }
 

@@ -6,10 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use shared::db::DbError;
 use shared::ids::RegionName;
 use shared::recording::{MOST_SESSIONS, RecordedSession, Recording, RecordingError, Recordings};
-use shared::settings::overlay;
+use shared::settings::{Columns, overlay};
 
+use crate::client::HasuraClient;
 use crate::database::HasuraDatabase;
 use crate::documents::documents;
+use crate::overview::HasuraOverview;
 
 documents! {
     "graphql/recording.graphql": ReadRecording, ReadRecordedSessions;
@@ -30,6 +32,46 @@ impl Recordings for HasuraDatabase {
         to: Timestamp,
         before: SignedDuration,
     ) -> Result<Recording, RecordingError> {
+        let reader = Reader {
+            client: &self.client,
+            region,
+        };
+        reader.read(&self.defaults, from, to, before).await
+    }
+}
+
+#[async_trait]
+impl Recordings for HasuraOverview {
+    async fn recording(
+        &self,
+        region: &RegionName,
+        from: Timestamp,
+        to: Timestamp,
+        before: SignedDuration,
+    ) -> Result<Recording, RecordingError> {
+        let reader = Reader {
+            client: &self.client,
+            region,
+        };
+        // The defaults of the environment are those of passes.
+        reader.read(&Columns::new(), from, to, before).await
+    }
+}
+
+struct Reader<'r> {
+    client: &'r HasuraClient,
+    region: &'r RegionName,
+}
+
+impl Reader<'_> {
+    async fn read(
+        &self,
+        defaults: &Columns,
+        from: Timestamp,
+        to: Timestamp,
+        before: SignedDuration,
+    ) -> Result<Recording, RecordingError> {
+        let region = self.region;
         let variables = read_recording::Variables {
             region: region.to_string(),
             from_at: from,
@@ -53,7 +95,7 @@ impl Recordings for HasuraDatabase {
         let count = |number: i64| u32::try_from(number).unwrap_or(0);
         Ok(Recording {
             region: region.clone(),
-            settings: overlay(self.defaults.clone(), columns),
+            settings: overlay(defaults.clone(), columns),
             from: row.from_at,
             to: row.to_at,
             boots: boots.map_err(|error| bad("boots", error.to_string()))?,
@@ -61,20 +103,16 @@ impl Recordings for HasuraDatabase {
             never_registered: count(row.never_registered),
             slots: count(row.slots),
             machine_seconds: row.machine_seconds,
-            sessions: self
-                .recorded_sessions(region, row.from_at - before, row.to_at)
-                .await?,
+            sessions: self.sessions(row.from_at - before, row.to_at).await?,
         })
     }
-}
 
-impl HasuraDatabase {
-    async fn recorded_sessions(
+    async fn sessions(
         &self,
-        region: &RegionName,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<RecordedSession>, RecordingError> {
+        let region = self.region;
         let mut sessions = vec![];
         let mut after: Option<(Timestamp, String)> = None;
         loop {

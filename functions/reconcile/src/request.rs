@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use scaling_economics::replay::Question;
+use scaling_economics::replay::{Question, parse_since};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use shared::ids::{ClientSha, RegionName};
@@ -17,9 +17,6 @@ const LONGEST_SHA: usize = 128;
 
 /// An invocation has no time for more.
 const MOST_PROPOSALS: usize = 20;
-
-/// In hours: figures of machine time are read for a month at most.
-const LONGEST_REPLAY: i64 = 31 * 24;
 
 /// A parsed event.
 #[derive(Debug, PartialEq)]
@@ -230,26 +227,14 @@ fn replay(fields: ReplayFields) -> Result<ReplayRequest, BadRequest> {
     if fields.settings.len() > MOST_PROPOSALS {
         return Err(BadRequest::TooManySettings(fields.settings.len()));
     }
-    let hours = hours(&fields.since).filter(|hours| (1..=LONGEST_REPLAY).contains(hours));
     Ok(ReplayRequest {
         region,
-        since: SignedDuration::from_hours(hours.ok_or(BadRequest::BadSince(fields.since))?),
+        since: parse_since(&fields.since).ok_or(BadRequest::BadSince(fields.since))?,
         question: Question {
             proposals: fields.settings,
             frontier: fields.frontier,
         },
     })
-}
-
-fn hours(text: &str) -> Option<i64> {
-    let (digits, hours) = match text.strip_suffix('d') {
-        Some(days) => (days, 24),
-        None => (text.strip_suffix('h')?, 1),
-    };
-    digits
-        .parse::<u16>()
-        .ok()
-        .map(|number| i64::from(number) * hours)
 }
 
 fn region_names(names: Vec<String>) -> Result<Vec<RegionName>, BadRequest> {

@@ -14,6 +14,7 @@ pub mod health;
 pub mod model;
 mod page;
 mod prometheus;
+pub mod replay;
 mod response;
 pub mod route;
 mod schedule;
@@ -25,9 +26,11 @@ use std::sync::Arc;
 
 use aws_lambda_events::lambda_function_urls::LambdaFunctionUrlResponse;
 use http::StatusCode;
+use scaling_economics::replay::Replay;
 use serde_json::Value;
 use shared::clock::Clock;
 use shared::ids::{RandomIds, RegionName, UniqueIds};
+use shared::recording::Recordings;
 use shared::sessions::EndedSessions;
 use shared::usage::SessionHistory;
 use startup::function_url::HttpEvent;
@@ -38,6 +41,7 @@ use gather::{Depth, GatherError, Gatherer, in_time};
 use health::LastHealth;
 use model::DoctorStatus;
 use page::Visit;
+use replay::ReplayOf;
 use response::{Rejection, as_csv, as_json, as_page, as_text, redirect};
 use route::{NoRoute, Part, Route, SessionsOf};
 use usage::{Period, UsageStatus};
@@ -52,6 +56,8 @@ pub struct StatusPage {
     pub health: LastHealth,
     /// The history of users' sessions; none without a database.
     pub usage: Option<Arc<dyn SessionHistory>>,
+    /// What replays are played from; none without a database.
+    pub recordings: Option<Arc<dyn Recordings>>,
     /// Sessions that were logged out.
     pub sessions: Arc<dyn EndedSessions>,
     /// The name of the environment, for the pages.
@@ -169,6 +175,7 @@ impl StatusPage {
                 let usage = self.read_usage(period, region).await?;
                 Ok(as_json(ok, &usage))
             }
+            Route::Replay(of) => Ok(as_json(ok, &self.replay(&of).await?)),
             Route::History(_) | Route::Login | Route::Logout => Err(Rejection::Path),
         }
     }
@@ -198,11 +205,24 @@ impl StatusPage {
                 let usage = self.read_usage(period, region).await?;
                 page::usage(visit, &usage)
             }
+            Route::Replay(of) => {
+                let replay = self.replay(&of).await?;
+                page::replay(visit, &of, &replay, self.clock.now())
+            }
             Route::Health | Route::Metrics | Route::History(_) | Route::Login | Route::Logout => {
                 return Err(Rejection::Path);
             }
         };
         Ok(as_page(StatusCode::OK, page))
+    }
+
+    /// It takes seconds of a processor, so that it is not for everybody even if the rest is.
+    async fn replay(&self, of: &ReplayOf) -> Result<Replay, Rejection> {
+        if matches!(self.access, Access::Open) {
+            return Err(Rejection::ReplayOpen);
+        }
+        let recordings = self.recordings.as_ref().ok_or(Rejection::NoHistory)?;
+        Ok(replay::run(recordings.as_ref(), self.clock.clone(), of).await?)
     }
 
     async fn read_usage(

@@ -8,6 +8,7 @@ use hasura_adapter::{HasuraClient, HasuraOverview};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::overview::Overview;
+use shared::recording::Recordings;
 use shared::trace::traced;
 use shared::usage::SessionHistory;
 use startup::config::{self, ProcessEnvironment};
@@ -34,20 +35,23 @@ async fn main() -> Result<(), Error> {
 
 async fn wire() -> anyhow::Result<StatusPage> {
     let settings = Settings::from_env(&ProcessEnvironment).context("read the settings")?;
-    let (overview, usage): (Arc<dyn Overview>, Option<Arc<dyn SessionHistory>>) =
-        match settings.regions {
-            RegionsOf::Hasura(hasura) => {
-                let database = Arc::new(HasuraOverview {
-                    client: HasuraClient::new(http_client::client()?, &hasura)?,
-                    environment: settings.environment.clone(),
-                });
-                (database.clone(), Some(database))
-            }
-            RegionsOf::Environment(region) => {
-                let clock = Arc::new(SystemClock);
-                (Arc::new(EnvironmentRegions::new(*region, clock)), None)
-            }
-        };
+    let mut usage: Option<Arc<dyn SessionHistory>> = None;
+    let mut recordings: Option<Arc<dyn Recordings>> = None;
+    let overview: Arc<dyn Overview> = match settings.regions {
+        RegionsOf::Hasura(hasura) => {
+            let database = Arc::new(HasuraOverview {
+                client: HasuraClient::new(http_client::client()?, &hasura)?,
+                environment: settings.environment.clone(),
+            });
+            usage = Some(database.clone());
+            recordings = Some(database.clone());
+            database
+        }
+        RegionsOf::Environment(region) => {
+            let clock = Arc::new(SystemClock);
+            Arc::new(EnvironmentRegions::new(*region, clock))
+        }
+    };
     let store = Arc::new(DynamoStore::connect(settings.table, DYNAMODB_CALL).await);
     Ok(StatusPage {
         access: settings.access,
@@ -59,6 +63,7 @@ async fn wire() -> anyhow::Result<StatusPage> {
         },
         health: LastHealth::default(),
         usage,
+        recordings,
         sessions: store,
         environment: settings.environment,
         clock: Arc::new(SystemClock),

@@ -9,6 +9,7 @@ mod distribution;
 mod doctor;
 mod overview;
 mod region;
+mod replay;
 mod schedules;
 mod sentences;
 mod usage;
@@ -28,6 +29,7 @@ pub(crate) use decision::decision;
 pub(crate) use doctor::doctor;
 pub(crate) use overview::overview;
 pub(crate) use region::region;
+pub(crate) use replay::replay;
 pub(crate) use usage::usage;
 
 const STYLE: &str = include_str!("page/style.css");

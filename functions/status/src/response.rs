@@ -8,7 +8,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+use shared::db::DbError;
 use shared::ids::RegionName;
+use shared::recording::RecordingError;
 use shared::words::visible;
 use startup::function_url::{BadEvent, ErrorBody, error_name, json_response, response};
 use thiserror::Error;
@@ -16,6 +18,7 @@ use thiserror::Error;
 use crate::auth::{AuthError, CHALLENGE_OF_A_PAGE, CHALLENGES};
 use crate::gather::GatherError;
 use crate::page::{self, Visit};
+use crate::replay::{BadQuery, ReplayProblem};
 use crate::route::NoRoute;
 
 /// The content policy of JSON answers: they load nothing.
@@ -40,7 +43,7 @@ pub(crate) enum Rejection {
     Event(#[from] BadEvent),
     #[error(
         "there is nothing at this path: GET /, /healthz, /metrics, /doctor, /regions/NAME, \
-         /decisions/REGION/VERSION, /usage or /history.csv"
+         /decisions/REGION/VERSION, /usage, /replay or /history.csv"
     )]
     Path,
     #[error("the method must be GET or HEAD: this function changes nothing")]
@@ -63,6 +66,16 @@ pub(crate) enum Rejection {
     RegionName,
     #[error("the history names users: it needs a token, and this service has STATUS_AUTH=none")]
     OpenAccess,
+    #[error(
+        "a replay takes seconds of a processor: it needs a token, and this service has STATUS_AUTH=none"
+    )]
+    ReplayOpen,
+    #[error("query parameter `since` must be a time from 1h to 31d, such as 7d")]
+    Since,
+    #[error("query parameter `{0}` must be {1}")]
+    Setting(&'static str, &'static str),
+    #[error("{0}")]
+    Replay(ReplayProblem),
     #[error("there is no history: this service has no database")]
     NoHistory,
     #[error(transparent)]
@@ -81,6 +94,20 @@ pub(crate) enum Rejection {
     Unavailable(#[from] GatherError),
 }
 
+impl From<ReplayProblem> for Rejection {
+    fn from(problem: ReplayProblem) -> Self {
+        match problem {
+            ReplayProblem::Recording(RecordingError::Database(DbError::UnknownRegion(region))) => {
+                Self::Region(region)
+            }
+            ReplayProblem::Recording(RecordingError::Database(error)) => {
+                Self::Unavailable(error.into())
+            }
+            other => Self::Replay(other),
+        }
+    }
+}
+
 impl From<NoRoute> for Rejection {
     fn from(no: NoRoute) -> Self {
         match no {
@@ -91,7 +118,9 @@ impl From<NoRoute> for Rejection {
             NoRoute::Order => Self::Order,
             NoRoute::Place => Self::Place,
             NoRoute::Period => Self::Period,
-            NoRoute::Region => Self::RegionName,
+            NoRoute::Region | NoRoute::Replay(BadQuery::Region) => Self::RegionName,
+            NoRoute::Replay(BadQuery::Since) => Self::Since,
+            NoRoute::Replay(BadQuery::Setting(column, expected)) => Self::Setting(column, expected),
         }
     }
 }
@@ -107,11 +136,14 @@ impl Rejection {
             | Self::Order
             | Self::Place
             | Self::Period
-            | Self::RegionName => StatusCode::BAD_REQUEST,
+            | Self::RegionName
+            | Self::Since
+            | Self::Setting(..)
+            | Self::Replay(_) => StatusCode::BAD_REQUEST,
             Self::Path | Self::Region(_) | Self::Decision { .. } | Self::NoHistory => {
                 StatusCode::NOT_FOUND
             }
-            Self::OpenAccess => StatusCode::FORBIDDEN,
+            Self::OpenAccess | Self::ReplayOpen => StatusCode::FORBIDDEN,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Auth(_) => StatusCode::UNAUTHORIZED,
             Self::HealthUnknown | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,

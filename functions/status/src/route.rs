@@ -7,6 +7,7 @@ use shared::ids::{InstanceId, RegionName};
 use shared::usage::Place;
 use startup::function_url::HttpEvent;
 
+use crate::replay::{BadQuery, ReplayOf};
 use crate::usage::Period;
 
 /// What a request asks for.
@@ -33,6 +34,8 @@ pub enum Route {
         period: Period,
         region: Option<RegionName>,
     },
+    /// `/replay`: what other settings would have cost a region.
+    Replay(ReplayOf),
     /// `/decisions/REGION/VERSION`: one decision.
     Decision { region: RegionName, version: i64 },
 }
@@ -55,7 +58,7 @@ pub struct SessionsOf {
     pub after: Option<Place>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoRoute {
     Path,
     /// The query's `before` is not a version.
@@ -72,6 +75,8 @@ pub enum NoRoute {
     Period,
     /// The query's `region` cannot be a region's name.
     Region,
+    /// A parameter of the query for a replay cannot be used.
+    Replay(BadQuery),
 }
 
 impl Route {
@@ -86,6 +91,11 @@ impl Route {
             "/doctor" => return Ok(Self::Doctor),
             "/history.csv" => return sessions(event).map(Self::History),
             "/usage" => return usage(event),
+            "/replay" => {
+                return ReplayOf::of(event)
+                    .map(Self::Replay)
+                    .map_err(NoRoute::Replay);
+            }
             "/login" => return Ok(Self::Login),
             "/logout" => return Ok(Self::Logout),
             _ => {}
@@ -182,7 +192,7 @@ fn version(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -291,6 +301,29 @@ mod tests {
                 region: region.map(Into::into),
             });
             assert_eq!(route("/usage", query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn replay_has_a_region_a_time_and_settings() {
+        let of = |query: &str| match route("/replay", query) {
+            Ok(Route::Replay(of)) => Ok((of.since.as_hours(), Value::Object(of.settings))),
+            Ok(other) => panic!("{other:?}"),
+            Err(no) => Err(no),
+        };
+        assert_eq!(of("region=us-east-1"), Ok((168, json!({}))));
+        let form = "region=us-east-1&since=1d&algorithm=adaptive&target_free=&stock_out_goal=500";
+        let settings = json!({"algorithm": "adaptive", "stock_out_goal": 500});
+        assert_eq!(of(form), Ok((24, settings)));
+        let number = BadQuery::Setting("target_free", "a whole number");
+        for (query, bad) in [
+            ("", BadQuery::Region),
+            ("region=", BadQuery::Region),
+            ("region=%3Cb%3E", BadQuery::Region),
+            ("region=us-east-1&since=ever", BadQuery::Since),
+            ("region=us-east-1&target_free=many", number),
+        ] {
+            assert_eq!(of(query), Err(NoRoute::Replay(bad)), "{query}");
         }
     }
 

@@ -160,13 +160,13 @@ fn operations() -> Vec<(&'static str, &'static str, &'static [FunctionRole], Val
         (
             "recording",
             "ReadRecording",
-            &[Passes],
+            &[Passes, Status],
             of(json!({"from_at": "2026-01-01T00:00:00Z", "to_at": "2026-01-02T00:00:00Z"})),
         ),
         (
             "recording",
             "ReadRecordedSessions",
-            &[Passes],
+            &[Passes, Status],
             of(
                 json!({"from_at": "2026-01-01T00:00:00Z", "to_at": "2026-01-02T00:00:00Z",
                 "page_size": 10}),

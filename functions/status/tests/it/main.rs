@@ -16,6 +16,7 @@ mod log_levels;
 mod metrics;
 mod page;
 mod regions;
+mod replay;
 mod sessions;
 mod support;
 mod usage;

@@ -58,6 +58,7 @@ impl World {
             gatherer,
             health: LastHealth::default(),
             usage: Some(usage.clone()),
+            recordings: None,
             sessions: store.clone(),
             environment: "test".to_owned(),
             clock: clock.clone(),
