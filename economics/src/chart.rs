@@ -70,12 +70,12 @@ pub fn svg_of(name: &str, series: &[(&str, Vec<Dot>)], goal: &Goal) -> String {
     let costs = series.iter().flat_map(|(_, dots)| dots).map(|dot| dot.cost);
     let highest = costs.fold(1.5, f64::max).min(8.0) + 0.1;
     let axes = Axes { highest };
+    let title = format!("{}: cost against users who waited", escaped(name));
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-label=\"{title}\" \
+         viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n"
     );
-    let title = format!("{}: cost against users who waited", escaped(name));
     text(
         &mut svg,
         (LEFT, 24.0),
@@ -201,4 +201,5 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

@@ -64,8 +64,9 @@ struct Args {
     /// EC2 has a bad day, for all of the trace: boots fail, pools are empty, listings lag.
     #[arg(long)]
     rough: bool,
-    /// Plays the three settings that `adaptive` has goals for, and prints its costs beside them. Without
-    /// it, the traces are played with --boot, --slots and --goal.
+    /// Plays only the three settings that `adaptive` has goals for, on the recorded traces. Without any
+    /// choice of traces and policies, they are played first; then all traces, with --boot, --slots and
+    /// --goal.
     #[arg(long)]
     goals: bool,
     #[arg(long, default_value_t = 1)]
@@ -82,8 +83,15 @@ fn policy(name: &str) -> Result<&'static Policy, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let is_whole = args.traces.is_empty()
+        && args.only.is_none()
+        && args.days.is_none()
+        && args.policies.is_empty()
+        && args.recorded.is_dir();
     let result = if args.goals {
         compare_with_goals(&args)
+    } else if is_whole {
+        compare_with_goals(&args).and_then(|()| compare(&args))
     } else {
         compare(&args)
     };
@@ -114,6 +122,9 @@ fn compare_with_goals(args: &Args) -> Result<()> {
             boot: setting.boot,
             boot_p95: None,
             slots: setting.slots,
+            // The made-up traces have no goals.
+            recorded_only: true,
+            goals: true,
             ..args.clone()
         };
         let results = play(&of_setting, setting.goal)?;

@@ -209,7 +209,8 @@ pub fn replay(
     } else {
         vec![]
     };
-    let chart = question.frontier.then(|| {
+    // Without users, nothing has a cost to be compared with.
+    let chart = (question.frontier && !workload.users.is_empty()).then(|| {
         let of = hours(clairvoyant);
         draw(recording, of, (target, &today), &proposals, &frontier)
     });

@@ -95,6 +95,9 @@ fn worth(replay: &Replay) -> String {
     if replay.recorded.machine_hours <= 0.0 {
         return "No machine ran in this time, or no pass has counted it yet.".to_owned();
     }
+    if replay.recorded.users == 0 {
+        return "Nobody came in this time: what is compared is the buffer alone.".to_owned();
+    }
     let percent = 100.0 * replay.machine_hours_off;
     format!(
         "The replay of today's settings has {:.1} % {} machine-hours than what happened: that is what \
