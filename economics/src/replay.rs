@@ -4,9 +4,12 @@
 //! The replay with today's settings says what the others are worth: how far it is from what happened.
 //! It cannot know who left without a slot, since they have no session, nor how EC2's capacity was.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
+use shared::clock::Clock;
 use shared::recording::{RecordedSession, Recording};
 use shared::settings::{BadSetting, Columns, REPLICA, RegionSettings, TABLE, overlay};
 use shared::words::quoted;
@@ -43,6 +46,8 @@ pub enum ReplayError {
     NoChoice,
     #[error("{0}")]
     Run(#[from] RunError),
+    #[error("the replay was interrupted by an error in it: {0}")]
+    Interrupted(String),
 }
 
 /// What somebody asks.
@@ -163,6 +168,23 @@ impl Figures {
             launches_per_day: None,
         }
     }
+}
+
+/// [`replay`] until a time, for functions: on a thread of its own, because a run takes seconds, has its own
+/// clock and timers, and must not take the process with it.
+///
+/// # Errors
+/// When today's settings cannot be played.
+pub async fn replay_until(
+    recording: Recording,
+    question: Question,
+    clock: Arc<dyn Clock>,
+    until: Timestamp,
+) -> std::result::Result<Replay, ReplayError> {
+    let played =
+        tokio::task::spawn_blocking(move || replay(&recording, &question, &|| clock.now() < until));
+    let played = played.await;
+    played.map_err(|error| ReplayError::Interrupted(error.to_string()))?
 }
 
 /// Plays the recording with today's settings and with each proposal, as long as `may_go_on` says so:

@@ -1,7 +1,7 @@
 //! What other settings would have cost: plays a region's past again, within the time of one invocation.
 
 use jiff::{SignedDuration, Timestamp};
-use scaling_economics::replay::{Replay, ReplayError, WARM_UP, replay};
+use scaling_economics::replay::{Replay, ReplayError, WARM_UP, replay_until};
 use shared::pass::Reconciler;
 use shared::recording::RecordingError;
 use thiserror::Error;
@@ -17,8 +17,6 @@ pub enum ReplayFailed {
     Recording(#[from] RecordingError),
     #[error("play the settings of now: {0}")]
     Today(#[from] ReplayError),
-    #[error("the replay was interrupted by an error in it: {0}")]
-    Interrupted(String),
 }
 
 impl ReplayFailed {
@@ -28,7 +26,7 @@ impl ReplayFailed {
             Self::NoDatabase => "NoDatabase",
             Self::Recording(RecordingError::TooMany(_)) => "BadRequest",
             Self::Recording(RecordingError::Database(_)) => "DatabaseUnavailable",
-            Self::Today(_) | Self::Interrupted(_) => "ReplayFailed",
+            Self::Today(_) => "ReplayFailed",
         }
     }
 }
@@ -46,15 +44,9 @@ pub(crate) async fn run(
         .recording(&asked.region, from, began, WARM_UP)
         .await?;
     let read = reconciler.clock.now();
-    let (clock, until) = (reconciler.clock.clone(), began + reconciler.limits.budget);
-    // Of its own thread: a run takes seconds, has its own clock and timers, and must not take the
-    // process with it.
-    let played = tokio::task::spawn_blocking(move || {
-        replay(&recording, &asked.question, &|| clock.now() < until)
-    });
-    let replay = played
-        .await
-        .map_err(|error| ReplayFailed::Interrupted(error.to_string()))??;
+    let until = began + reconciler.limits.budget;
+    let clock = reconciler.clock.clone();
+    let replay = replay_until(recording, asked.question, clock, until).await?;
     let seconds = |time: SignedDuration| time.as_secs_f64();
     info!(
         region = %replay.region,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use scaling_economics::replay::{Question, Replay, ReplayError, WARM_UP, parse_since, replay};
+use scaling_economics::replay::{
+    Question, Replay, ReplayError, WARM_UP, parse_since, replay_until,
+};
 use shared::clock::Clock;
 use shared::ids::RegionName;
 use shared::recording::{RecordingError, Recordings};
@@ -103,8 +105,6 @@ pub enum ReplayProblem {
     Recording(#[from] RecordingError),
     #[error("{0}")]
     Replay(#[from] ReplayError),
-    #[error("the replay was interrupted by an error in it: {0}")]
-    Interrupted(String),
 }
 
 /// # Errors
@@ -118,13 +118,5 @@ pub(crate) async fn run(
     let recording = recordings
         .recording(&of.region, now - of.since, now, WARM_UP)
         .await?;
-    let question = of.question();
-    // A run has its own clock and timers, and must not take the process with it.
-    let played = tokio::task::spawn_blocking(move || {
-        replay(&recording, &question, &|| clock.now() < now + TIME)
-    });
-    let replay = played
-        .await
-        .map_err(|error| ReplayProblem::Interrupted(error.to_string()))??;
-    Ok(replay)
+    Ok(replay_until(recording, of.question(), clock, now + TIME).await?)
 }
