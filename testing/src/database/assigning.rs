@@ -332,7 +332,7 @@ impl Tables {
 
     /// The slot that is assigned next: of the first image that has one, of the fullest instance,
     /// then with the lowest id. Instances with short sessions come last. PostgreSQL finds the
-    /// fullest instance among those of 500 free slots, and the fake has fewer.
+    /// fullest instance among those of the first 16 free slots, and the fake has fewer.
     fn free_slot(
         &self,
         region: &RegionName,

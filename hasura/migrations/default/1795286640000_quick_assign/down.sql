@@ -1,0 +1,308 @@
+CREATE FUNCTION internal.assign_slot(
+    user_id text, session_id text, regions jsonb, client_sha text, user_limit integer,
+    environment text, local_dev boolean)
+RETURNS SETOF assign_results
+LANGUAGE plpgsql
+-- Statistics of small tables may be old when the tables are large: the plans are the same at any size.
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashagg = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET enable_memoize = off
+SET jit = off
+AS $$
+DECLARE
+    -- Null selects the current image, regardless of the commit it was built from.
+    wanted_sha CONSTANT text := CASE WHEN coalesce(assign_slot.local_dev, false) THEN NULL
+        ELSE coalesce(assign_slot.client_sha, '') END;
+    at timestamptz;
+    asked_region text;
+    asked text[] := '{}';
+    area internal.served_region;
+    serving internal.served_region[] := '{}';
+    others bigint;
+    held_id uuid;
+    held slots;
+    claim interval;
+    held_too_long boolean;
+    refusal text;
+    in_line boolean;
+    has_failed boolean;
+    search record;
+    taken internal.taken_slot;
+    never CONSTANT integer := 2147483647;
+    place integer;
+    estimate integer;
+    answer assign_results;
+BEGIN
+    IF coalesce(assign_slot.user_id, '') = '' OR coalesce(assign_slot.session_id, '') = '' THEN
+        RAISE EXCEPTION 'assign_slot: user_id and session_id must not be empty'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    -- Serialises the requests of one user, so that counting the limit and recognising a
+    -- repeated request are free of races. Two users whose ids have the same hash wait
+    -- for each other, which is harmless.
+    PERFORM pg_advisory_xact_lock(hashtextextended(assign_slot.user_id, 0));
+    at := internal.clock();
+    -- The regions that are enabled, in the order asked, and those of them that could serve the user.
+    FOR n IN 0 .. jsonb_array_length(assign_slot.regions) - 1 LOOP
+        asked_region := assign_slot.regions ->> n;
+        CONTINUE WHEN asked_region = ANY (asked);
+        SELECT h.region, h.client_sha,
+            CASE WHEN wanted_sha IS NULL THEN ARRAY[h.current_image_id] ELSE h.image_ids END,
+            now() - make_interval(secs => h.heartbeat_seconds), h.line_seconds,
+            EXISTS (SELECT FROM waiting_users w
+                WHERE w.region = h.region AND w.client_sha = h.client_sha)
+        INTO area
+        FROM internal.served_hashes h
+        WHERE h.region = asked_region AND h.client_sha = coalesce(wanted_sha, (
+            SELECT c.client_sha FROM internal.served_hashes c
+            WHERE c.region = asked_region AND c.current_image_id IS NOT NULL));
+        IF FOUND THEN
+            asked := asked || asked_region;
+            serving := serving || area;
+        ELSIF EXISTS (SELECT FROM public.regions r WHERE r.name = asked_region AND r.enabled) THEN
+            asked := asked || asked_region;
+        END IF;
+    END LOOP;
+    answer.nearest := asked[1];
+    SELECT v.version, v.client_sha INTO answer.app_version, answer.app_client_sha
+    FROM app_versions v WHERE v.environment = assign_slot.environment;
+    -- What is known of the user.
+    SELECT count(*) FILTER (WHERE s.session_id <> assign_slot.session_id),
+        (array_agg(s.id) FILTER (WHERE s.session_id = assign_slot.session_id))[1],
+        EXISTS (SELECT FROM waiting_users w WHERE w.user_id = assign_slot.user_id),
+        EXISTS (SELECT FROM internal.failed_sessions f WHERE f.user_id = assign_slot.user_id)
+    INTO others, held_id, in_line, has_failed
+    FROM slots s
+    WHERE s.user_id = assign_slot.user_id AND s.status IN ('ALLOCATED', 'CONNECTING', 'RUNNING');
+
+    IF held_id IS NOT NULL THEN
+        -- A repeated request (the answer was lost, or the user tries again) gets the same
+        -- slot and a new claim period, but never more than three periods in all. The slot is
+        -- locked, so that neither a concurrent pass can release it nor its agent claim it in
+        -- between.
+        SELECT s.* INTO held FROM slots s
+        WHERE s.id = held_id
+            AND s.user_id = assign_slot.user_id AND s.session_id = assign_slot.session_id
+            AND s.status IN ('ALLOCATED', 'CONNECTING', 'RUNNING')
+        FOR NO KEY UPDATE;
+        IF held.status = 'ALLOCATED' THEN
+            SELECT make_interval(secs => r.claim_seconds) INTO claim
+            FROM public.regions r WHERE r.name = held.region;
+            held_too_long := held.first_allocated_at + 3 * claim <= internal.clock();
+        END IF;
+        IF held.status IN ('CONNECTING', 'RUNNING')
+            OR (held_too_long IS NOT TRUE AND internal.is_open(held.instance_id))
+        THEN
+            UPDATE slots s SET allocated_at = greatest(s.allocated_at,
+                least(internal.clock(), s.first_allocated_at + 2 * claim))
+            WHERE s.id = held.id AND s.status = 'ALLOCATED';
+            RETURN NEXT internal.answer_with_slot(answer, held.id);
+            RETURN;
+        END IF;
+        -- Nobody connected to this slot yet, and its instance is silent or leaves, or the user had it
+        -- for long enough: they get another one. A session holds one slot at a time, so this one is
+        -- freed first.
+        UPDATE slots s
+        SET status = 'WAITING', user_id = NULL, session_id = NULL, allocated_at = NULL
+        WHERE s.id = held.id;
+        has_failed := true;
+    END IF;
+
+    IF others >= coalesce(assign_slot.user_limit, 3) THEN
+        refusal := 'USER_ALREADY_ACTIVE';
+    ELSIF asked = '{}' THEN
+        refusal := 'REGION_NOT_ENABLED';
+    ELSIF serving = '{}' THEN
+        -- A client is outdated only if there is an image for another one. A null
+        -- `wanted_sha` would take any.
+        refusal := CASE WHEN wanted_sha IS NULL OR NOT EXISTS (SELECT FROM images m
+                WHERE m.region = ANY (asked) AND m.state IN ('CURRENT', 'BAKING'))
+            THEN 'NO_IMAGE_SERVED' ELSE 'COMMIT_HASH_MISMATCH' END;
+    ELSE
+        search := internal.search_slot(
+            serving, assign_slot.user_id, assign_slot.session_id, has_failed, at);
+        taken := search.taken;
+    END IF;
+
+    IF taken.id IS NOT NULL THEN
+        IF in_line THEN
+            -- The user is served, so they are in no line any more.
+            DELETE FROM waiting_users w WHERE w.user_id = assign_slot.user_id;
+        END IF;
+        PERFORM internal.wake(taken.region, taken.image_id);
+        answer.outcome := 'ASSIGNED';
+        answer.slot_id := taken.id;
+        answer.ip_addr := taken.ip_addr;
+        answer.region := taken.region;
+        answer.instance_id := taken.instance_id;
+        answer.waited_seconds := search.waited_seconds;
+        RETURN NEXT answer;
+        RETURN;
+    END IF;
+    -- There is no other. An instance that leaves still takes this user.
+    IF held.id IS NOT NULL AND held_too_long IS NOT TRUE AND internal.is_alive(held.instance_id) THEN
+        UPDATE slots s SET status = 'ALLOCATED', user_id = assign_slot.user_id,
+            session_id = assign_slot.session_id, first_allocated_at = held.first_allocated_at,
+            allocated_at = greatest(held.allocated_at,
+                least(internal.clock(), held.first_allocated_at + 2 * claim)),
+            waited_seconds = held.waited_seconds
+        WHERE s.id = held.id;
+        RETURN NEXT internal.answer_with_slot(answer, held.id);
+        RETURN;
+    END IF;
+    IF refusal IS NOT NULL THEN
+        answer.outcome := refusal;
+        RETURN NEXT answer;
+        RETURN;
+    END IF;
+    -- A refusal promises a place, not a slot, and may be lost in a crash of the database: the user asks
+    -- again. So nobody waits for the disk here.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM internal.wait_in_line(
+        serving, assign_slot.user_id, assign_slot.session_id, search.barred_until);
+    -- The line in which the user may expect a slot soonest.
+    FOR n IN 1 .. cardinality(serving) LOOP
+        place := (search.places)[n].ahead + 1;
+        estimate := internal.estimate_of(serving[n].region, serving[n].client_sha, place, at);
+        IF n = 1 OR (coalesce(estimate, never), place)
+            < (coalesce(answer.estimate_seconds, never), answer.place)
+        THEN
+            answer.place := place;
+            answer.estimate_seconds := estimate;
+            answer.line_seconds := serving[n].line_seconds;
+        END IF;
+    END LOOP;
+    answer.outcome := 'NO_INSTANCE_AVAILABLE';
+    RETURN NEXT answer;
+    -- At last: whoever waits for a row that is forgotten here waits for the end of this transaction only.
+    FOR n IN 1 .. cardinality(serving) LOOP
+        IF (search.places)[n].gone IS NOT NULL THEN
+            PERFORM internal.forget_gone(serving[n], (search.places)[n].gone, at);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION internal.assign_slot IS
+    'Assigns a slot to a user, in the first of the regions with a free one. ASSIGNED, ALREADY_ASSIGNED, '
+    'USER_ALREADY_ACTIVE, REGION_NOT_ENABLED, NO_IMAGE_SERVED, COMMIT_HASH_MISMATCH, or NO_INSTANCE_AVAILABLE.';
+
+CREATE OR REPLACE FUNCTION assign_slot(
+    user_id text, session_id text, regions jsonb, client_sha text, user_limit integer,
+    environment text, local_dev boolean,
+    max_session_seconds integer DEFAULT NULL, max_idle_seconds integer DEFAULT NULL)
+RETURNS SETOF assign_results
+LANGUAGE plpgsql AS $$
+DECLARE
+    answer assign_results;
+BEGIN
+    SELECT a.* INTO answer FROM internal.assign_slot(assign_slot.user_id, assign_slot.session_id,
+        assign_slot.regions, assign_slot.client_sha, assign_slot.user_limit, assign_slot.environment,
+        assign_slot.local_dev) a;
+    IF answer.outcome = 'USER_ALREADY_ACTIVE' THEN
+        answer.held := internal.held_sessions(assign_slot.user_id);
+    ELSIF answer.slot_id IS NOT NULL
+        AND (assign_slot.max_session_seconds > 0 OR assign_slot.max_idle_seconds > 0)
+    THEN
+        -- 0 is no limit, as null.
+        PERFORM internal.limit_session(answer.slot_id,
+            nullif(assign_slot.max_session_seconds, 0), nullif(assign_slot.max_idle_seconds, 0));
+    END IF;
+    RETURN NEXT answer;
+END
+$$;
+
+-- Takes a free slot of an image, of the fullest instance. "Fullest" is exact among the instances of a
+-- window: 16 free slots, in the order of instance ids, and an instance whose slots the window may have cut
+-- off comes last. Instances with short sessions come after the others. If others hold all of them at this
+-- moment, all would meet at the next one again: each assign goes its own way through a larger window then.
+CREATE OR REPLACE FUNCTION internal.take_free_slot(
+    area internal.served_region, image_id text, user_id text, session_id text,
+    waited_seconds double precision, avoid text[])
+RETURNS internal.taken_slot
+LANGUAGE plpgsql AS $$
+DECLARE
+    window_size integer := 16;
+    from_id text := '';
+    last_id text;
+    seen bigint;
+    are_held boolean;
+    is_shuffled boolean := false;
+    taken internal.taken_slot;
+BEGIN
+    LOOP
+        UPDATE slots s
+        SET status = 'ALLOCATED', user_id = take_free_slot.user_id,
+            session_id = take_free_slot.session_id, allocated_at = internal.clock(),
+            first_allocated_at = internal.clock(), waited_seconds = take_free_slot.waited_seconds
+        FROM (
+            SELECT f.id, o.ip_addr
+            FROM (
+                SELECT c.instance_id, i.ip_addr
+                FROM (
+                    SELECT w.instance_id FROM (
+                        SELECT f.instance_id, f.free_from,
+                            row_number() OVER (ORDER BY f.instance_id) AS n
+                        FROM slots f
+                        WHERE f.region = area.region AND f.image_id = take_free_slot.image_id
+                            AND f.status = 'WAITING' AND f.instance_active
+                            AND f.instance_id >= from_id
+                        ORDER BY f.instance_id LIMIT window_size
+                    ) w
+                    GROUP BY w.instance_id
+                    ORDER BY (max(w.free_from) FILTER (WHERE w.free_from <= now())
+                            > now() - interval '10 minutes') IS TRUE,
+                        CASE WHEN is_shuffled THEN random() END,
+                        max(w.n) = window_size,
+                        count(*) FILTER (WHERE w.free_from IS NULL OR w.free_from <= now()),
+                        w.instance_id
+                ) c
+                JOIN instances i ON i.id = c.instance_id
+                    AND i.notice IS DISTINCT FROM 'INTERRUPTION'
+                JOIN heartbeats h ON h.instance_id = c.instance_id AND h.beat_at >= area.beat_since
+                WHERE c.instance_id <> ALL (avoid)
+                -- Only slots of these are locked, in this order, until there is one.
+                OFFSET 0
+            ) o
+            CROSS JOIN LATERAL (
+                SELECT f.id FROM slots f
+                WHERE f.instance_id = o.instance_id AND f.instance_active
+                    AND internal.is_free(f.status, f.free_from)
+                ORDER BY f.id LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) f
+            LIMIT 1
+        ) f
+        WHERE s.id = f.id
+        RETURNING s.id, s.region, s.image_id, s.instance_id, f.ip_addr INTO taken;
+        IF taken.id IS NOT NULL THEN
+            RETURN taken;
+        END IF;
+        -- What the window had: others hold it, or its instances take no users.
+        SELECT max(w.instance_id), count(*), EXISTS (
+            SELECT FROM internal.free_slots(area.region, area.image_ids, area.beat_since) f
+            WHERE f.instance_id BETWEEN from_id AND max(w.instance_id)
+                AND f.instance_id <> ALL (avoid))
+        INTO last_id, seen, are_held
+        FROM (
+            SELECT f.instance_id FROM slots f
+            WHERE f.region = area.region AND f.image_id = take_free_slot.image_id
+                AND f.status = 'WAITING' AND f.instance_active AND f.instance_id >= from_id
+            ORDER BY f.instance_id LIMIT window_size
+        ) w;
+        IF is_shuffled OR NOT are_held THEN
+            IF seen < window_size THEN
+                RETURN NULL;
+            END IF;
+            from_id := last_id;
+        END IF;
+        is_shuffled := are_held;
+        window_size := 4 * window_size;
+    END LOOP;
+END
+$$;
+
+DROP FUNCTION internal.first_free(text, text, integer);
