@@ -1,4 +1,4 @@
-//! The alarms and dashboards of the stack: they use metrics that exist, alarms go off when they
+//! The alarms of both templates, and the dashboards: they use metrics that exist, alarms go off when they
 //! should and not otherwise, and each has its heading in the runbook.
 
 use std::collections::BTreeSet;
@@ -16,10 +16,20 @@ fn service() -> &'static Expanded {
     templates()[0]
 }
 
-fn alarms() -> Vec<(&'static str, &'static Value)> {
-    let alarms = service().properties("AWS::CloudWatch::Alarm");
-    assert!(alarms.len() > 10, "{}", alarms.len());
+fn alarms(template: &'static Expanded) -> Vec<(&'static str, &'static Value)> {
+    let alarms = template.properties("AWS::CloudWatch::Alarm");
+    assert!(alarms.len() > 8, "{}: {}", template.file, alarms.len());
     alarms
+}
+
+/// The alarms of both templates.
+fn all_alarms() -> impl Iterator<Item = (&'static Expanded, &'static str, &'static Value)> {
+    let of = |template| {
+        alarms(template)
+            .into_iter()
+            .map(move |(name, alarm)| (template, name, alarm))
+    };
+    templates().into_iter().flat_map(of)
 }
 
 fn metric(name: &str) -> &'static Metric {
@@ -42,7 +52,7 @@ fn assert_is_of_the_stack(name: &str, alarm: &Value) {
 }
 
 /// A metric of AWS, of a resource of the stack.
-fn assert_is_of_a_resource(name: &str, alarm: &Value) {
+fn assert_is_of_a_resource(template: &Expanded, name: &str, alarm: &Value) {
     let [dimension] = alarm["Dimensions"].as_array().expect(name).as_slice() else {
         panic!("{name}: {alarm:#}")
     };
@@ -51,14 +61,14 @@ fn assert_is_of_a_resource(name: &str, alarm: &Value) {
     match (namespace, metric, dimension) {
         (Some("AWS/Lambda"), Some("Errors" | "Throttles"), Some("FunctionName")) => {
             let function = value["Ref"].as_str().expect(name);
-            let functions = service().functions();
+            let functions = template.functions();
             assert!(
                 functions.iter().any(|(known, _)| *known == function),
                 "{name}"
             );
         }
         (Some("AWS/Events"), Some("Invocations"), Some("RuleName")) => {
-            let rules = service().properties("AWS::Events::Rule");
+            let rules = template.properties("AWS::Events::Rule");
             let rule = value["Ref"].as_str().expect(name);
             assert!(rules.iter().any(|(known, _)| *known == rule), "{name}");
         }
@@ -72,24 +82,28 @@ fn assert_is_of_a_resource(name: &str, alarm: &Value) {
 
 #[test]
 fn each_alarm_uses_a_metric_that_exists_with_its_dimensions() {
-    for (name, alarm) in alarms() {
+    for (template, name, alarm) in all_alarms() {
         if alarm["Namespace"] == NAMESPACE {
             assert_is_of_the_stack(name, alarm);
         } else {
-            assert_is_of_a_resource(name, alarm);
+            assert_is_of_a_resource(template, name, alarm);
         }
     }
 }
 
 #[test]
 fn every_function_has_an_alarm_for_its_errors_and_one_for_its_throttles() {
-    for (function, _) in service().functions() {
-        for metric in ["Errors", "Throttles"] {
-            let is_of = |alarm: &Value| {
-                alarm["MetricName"] == metric && alarm["Dimensions"][0]["Value"]["Ref"] == function
-            };
-            let count = alarms().iter().filter(|(_, alarm)| is_of(alarm)).count();
-            assert_eq!(count, 1, "{function} {metric}");
+    for template in templates() {
+        for (function, _) in template.functions() {
+            for metric in ["Errors", "Throttles"] {
+                let is_of = |alarm: &Value| {
+                    let of = &alarm["Dimensions"][0]["Value"]["Ref"];
+                    alarm["MetricName"] == metric && of == function
+                };
+                let alarms = alarms(template);
+                let count = alarms.iter().filter(|(_, alarm)| is_of(alarm)).count();
+                assert_eq!(count, 1, "{} {function} {metric}", template.file);
+            }
         }
     }
 }
@@ -97,13 +111,15 @@ fn every_function_has_an_alarm_for_its_errors_and_one_for_its_throttles() {
 #[test]
 fn parameter_switches_every_alarm_and_all_of_them_use_the_topic() {
     let switch = json!({"Fn::Equals": [{"Ref": "Alarms"}, "true"]});
-    assert_eq!(service().condition("HasAlarms"), &switch);
     let all = json!({"Fn::And": [{"Condition": "HasAlarms"}, {"Condition": "HasSchedule"}]});
-    assert_eq!(service().condition("HasScheduleAlarms"), &all);
     let topic =
         json!({"Fn::If": ["HasAlertTopic", [{"Ref": "AlertTopicArn"}], {"Ref": "AWS::NoValue"}]});
-    for (name, alarm) in alarms() {
-        let condition = service().condition_of(name);
+    for template in templates() {
+        assert_eq!(template.condition("HasAlarms"), &switch);
+        assert_eq!(template.condition("HasScheduleAlarms"), &all);
+    }
+    for (template, name, alarm) in all_alarms() {
+        let condition = template.condition_of(name);
         assert!(
             matches!(condition, Some("HasAlarms" | "HasScheduleAlarms")),
             "{name}: {condition:?}"
@@ -116,10 +132,10 @@ fn parameter_switches_every_alarm_and_all_of_them_use_the_topic() {
 
 #[test]
 fn each_alarm_links_to_its_heading_in_the_runbook() {
-    let default = service().parameter("RunbookUrl").expect("RunbookUrl");
-    let page = default["Default"].as_str().expect("a default");
-    let anchors = Page::read(page).anchors();
-    for (name, alarm) in alarms() {
+    for (template, name, alarm) in all_alarms() {
+        let default = template.parameter("RunbookUrl").expect("RunbookUrl");
+        let page = default["Default"].as_str().expect("a default");
+        let anchors = Page::read(page).anchors();
         let text = alarm["AlarmDescription"]["Fn::Sub"].as_str().expect(name);
         let link = text.rsplit(' ').next().unwrap_or_default();
         let anchor = link.strip_prefix("${RunbookUrl}#");
@@ -203,26 +219,26 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn alarms_go_off_for_what_is_wrong_and_for_nothing_else() {
-    let stale = service().parameter("StaleSeconds").expect("StaleSeconds");
-    let number = |value: &Value| {
-        let referred = value["Ref"].as_str().map(|name| {
-            assert_eq!(name, "StaleSeconds");
-            &stale["Default"]
-        });
-        referred.unwrap_or(value).as_f64().expect("a number")
-    };
     let owned = |series: &[&[f64]]| series.iter().map(|it| it.to_vec()).collect::<Vec<_>>();
-    let mut tested = BTreeSet::new();
-    for (name, healthy, bad) in cases() {
-        let all = alarms();
-        let properties = all.iter().find(|(known, _)| *known == name).expect(name).1;
-        let alarm = Alarm::of(properties, number);
-        assert!(!alarm.fires(&owned(&healthy)), "{name} is a false alarm");
-        assert!(alarm.fires(&owned(&bad)), "{name} does not go off");
-        tested.insert(name);
-    }
-    let all: BTreeSet<_> = alarms().into_iter().map(|(name, _)| name).collect();
+    let cases = cases();
+    let tested: BTreeSet<_> = cases.iter().map(|(name, ..)| *name).collect();
+    let all: BTreeSet<_> = all_alarms().map(|(_, name, _)| name).collect();
     assert_eq!(tested, all);
+    for (template, name, properties) in all_alarms() {
+        let number = |value: &Value| {
+            let referred = value["Ref"].as_str().map(|name| {
+                assert_eq!(name, "StaleSeconds");
+                &template.parameter(name).expect(name)["Default"]
+            });
+            referred.unwrap_or(value).as_f64().expect("a number")
+        };
+        let alarm = Alarm::of(properties, number);
+        let of_it = cases.iter().filter(|(known, ..)| *known == name);
+        for (_, healthy, bad) in of_it {
+            assert!(!alarm.fires(&owned(healthy)), "{name} is a false alarm");
+            assert!(alarm.fires(&owned(bad)), "{name} does not go off");
+        }
+    }
 }
 
 /// The metrics that a widget shows, with their dimensions.

@@ -185,27 +185,29 @@ fn status_writes_only_sessions_that_ended() {
 /// Lambda's own trace of a function needs the role to send it.
 #[test]
 fn functions_send_traces_only_if_a_parameter_says_so() {
-    let [template, _] = templates();
-    let traced = json!({"Fn::Equals": [{"Ref": "Tracing"}, "Active"]});
-    assert_eq!(template.condition("IsTraced"), &traced);
-    assert_eq!(template.condition_of("SendTraces"), Some("IsTraced"));
-    let parameter = template.parameter("Tracing").expect("Tracing");
-    assert_eq!(parameter["Default"], "PassThrough");
-    let choice = json!({"Fn::If": ["IsTraced", {"Ref": "SendTraces"}, {"Ref": "AWS::NoValue"}]});
-    for (function, properties) in template.functions() {
-        let mode = json!({"Mode": {"Ref": "Tracing"}});
-        assert_eq!(properties["TracingConfig"], mode, "{function}");
+    for template in templates() {
+        let traced = json!({"Fn::Equals": [{"Ref": "Tracing"}, "Active"]});
+        assert_eq!(template.condition("IsTraced"), &traced);
+        assert_eq!(template.condition_of("SendTraces"), Some("IsTraced"));
+        let parameter = template.parameter("Tracing").expect("Tracing");
+        assert_eq!(parameter["Default"], "PassThrough");
+        let choice =
+            json!({"Fn::If": ["IsTraced", {"Ref": "SendTraces"}, {"Ref": "AWS::NoValue"}]});
+        for (function, properties) in template.functions() {
+            let mode = json!({"Mode": {"Ref": "Tracing"}});
+            assert_eq!(properties["TracingConfig"], mode, "{function}");
+        }
+        for (role, properties) in template.properties("AWS::IAM::Role") {
+            let is_of_function = template
+                .functions()
+                .iter()
+                .any(|(_, function)| function["Role"] == json!({"Fn::GetAtt": [role, "Arn"]}));
+            let attached = properties["ManagedPolicyArns"].as_array();
+            let sends = attached.is_some_and(|it| it.contains(&choice));
+            assert_eq!(sends, is_of_function, "{role}");
+        }
+        let sends = template.statement(PASS_ROLE, "SendTraces");
+        let actions = json!(["xray:PutTelemetryRecords", "xray:PutTraceSegments"]);
+        assert_eq!(sends.value["Action"], actions);
     }
-    for (role, properties) in template.properties("AWS::IAM::Role") {
-        let is_of_function = template
-            .functions()
-            .iter()
-            .any(|(_, function)| function["Role"] == json!({"Fn::GetAtt": [role, "Arn"]}));
-        let attached = properties["ManagedPolicyArns"].as_array();
-        let sends = attached.is_some_and(|it| it.contains(&choice));
-        assert_eq!(sends, is_of_function, "{role}");
-    }
-    let sends = template.statement(PASS_ROLE, "SendTraces");
-    let actions = json!(["xray:PutTelemetryRecords", "xray:PutTraceSegments"]);
-    assert_eq!(sends.value["Action"], actions);
 }
