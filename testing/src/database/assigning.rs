@@ -9,7 +9,7 @@ use shared::assign::{
     SessionLimits,
 };
 use shared::ids::{ImageId, InstanceId, RegionName};
-use shared::model::{ImageState, InstanceStatus, SpotNotice};
+use shared::model::{ImageState, InstanceStatus};
 
 use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
 
@@ -301,10 +301,8 @@ impl Tables {
         images: Option<&[ImageId]>,
         now: Timestamp,
     ) -> bool {
-        row.status == InstanceStatus::Active
-            && row.notice != Some(SpotNotice::Interruption)
-            && images.is_none_or(|images| images.contains(&row.image_id))
-            && self.has_fresh_heartbeat(id, row, now)
+        let is_served = images.is_none_or(|images| images.contains(&row.image_id));
+        is_served && row.is_in_service() && self.has_fresh_heartbeat(id, row, now)
     }
 
     /// Whether users may be assigned to the instance, whatever image it runs.
@@ -381,7 +379,12 @@ impl Tables {
         let bucket = Timestamp::from_second(second).unwrap_or(now);
         let target = self.regions.get(region).map(|r| r.settings.target_free);
         let is_short = images.is_none_or(|images| {
-            let free = self.free_slots_on(region, images, now);
+            // Those that have fallen silent count: passes notice it by the time.
+            let rooms = self.with_room(region, now).into_iter();
+            let counted = rooms.filter(|(_, room)| {
+                room.host.is_in_service() && images.contains(&room.host.image_id)
+            });
+            let free: u32 = counted.map(|(_, room)| room.free).sum();
             target.is_some_and(|target| free < target)
         });
         if is_short {

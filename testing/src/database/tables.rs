@@ -94,6 +94,11 @@ pub struct InstanceRow {
 }
 
 impl InstanceRow {
+    /// Whether it is `ACTIVE`, and EC2 has not announced to take it.
+    pub(super) fn is_in_service(&self) -> bool {
+        self.status == InstanceStatus::Active && self.notice != Some(SpotNotice::Interruption)
+    }
+
     /// What the instance was launched from.
     pub(super) fn pool(&self) -> Option<CapacityPool> {
         Some(CapacityPool {
