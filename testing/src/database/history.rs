@@ -16,6 +16,9 @@ const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// The setting's default. No test changes it.
 const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
+/// The most rows of a kind that one pass deletes.
+const MOST_PRUNED: usize = 5000;
+
 /// A row of `instance_history`, without what only repeats the row that it is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceRecord {
@@ -223,6 +226,18 @@ impl Tables {
         });
     }
 
+    /// Deletes a region's rows that are too old. The figures of its hours are not played: nothing that
+    /// reads them is tested with this database.
+    pub(super) fn prune_history(&mut self, region: &RegionName, now: Timestamp) {
+        let kept_since = now - KEPT;
+        prune(&mut self.session_history, |row| {
+            row.region == *region && row.ended_at.is_some_and(|at| at < kept_since)
+        });
+        prune(&mut self.instance_history, |row| {
+            row.region == *region && row.gone_at < kept_since
+        });
+    }
+
     /// The times of an instance's sessions within a time, by their beginning.
     fn stays(
         &self,
@@ -242,6 +257,16 @@ impl Tables {
         stays.sort();
         stays
     }
+}
+
+/// Deletes a batch of the rows, which are in the order of their ends.
+fn prune<T>(rows: &mut Vec<T>, is_old: impl Fn(&T) -> bool) {
+    let mut left = MOST_PRUNED;
+    rows.retain(|row| {
+        let is_pruned = left > 0 && is_old(row);
+        left -= usize::from(is_pruned);
+        !is_pruned
+    });
 }
 
 /// What each of these times adds to those before it.

@@ -159,6 +159,7 @@ impl Tables {
             .retain(|(of, bucket)| of != region || *bucket >= before);
         self.prune_lines(region, now);
         self.prune_unserved(region, now);
+        self.prune_history(region, now);
     }
 }
 

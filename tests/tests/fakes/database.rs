@@ -7,6 +7,7 @@ mod histories;
 mod leaves;
 mod line;
 mod postgres;
+mod retention;
 mod sessions;
 mod sides;
 mod steps;
