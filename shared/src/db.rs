@@ -219,6 +219,13 @@ pub trait InstanceDatabase: Send + Sync {
         id: &InstanceId,
         notice: SpotNotice,
     ) -> Result<WriteOutcome, DbError>;
+
+    /// Stores since when EC2 has run instances, for the history: the earliest time that is given. Not
+    /// fenced either, and it does not wait for a held row.
+    async fn note_running(
+        &self,
+        running: &[(InstanceId, Timestamp)],
+    ) -> Result<Vec<WriteResult>, DbError>;
 }
 
 /// The outcome of requesting an image.

@@ -28,6 +28,9 @@ impl Executor<'_> {
     pub async fn execute(&self, plan: &Plan) -> Execution {
         let mut execution = Execution::default();
         let mut ended = self.execute_steps(plan, &mut execution).await;
+        if ended.is_ok() {
+            ended = self.note_running(&mut execution.results).await;
+        }
         // After a move the next round follows at once, and knows the images as they are then.
         if ended.is_ok() && !execution.image_moved {
             ended = self.note_forecast(plan, &mut execution.results).await;

@@ -129,6 +129,7 @@ pub fn instance(id: &str) -> Instance {
         capacity: 2,
         status: InstanceStatus::Active,
         launched_at: NOW - BOOT,
+        running_at: None,
         active_at: Some(NOW - BOOT),
         draining_since: None,
         drain_cause: None,

@@ -298,6 +298,15 @@ impl InstanceDatabase for FakeDatabase {
             Ok(tables.record_spot_notice(id, notice))
         })
     }
+
+    async fn note_running(
+        &self,
+        running: &[(InstanceId, Timestamp)],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        self.write("note_running", |tables, now| {
+            Ok(tables.note_running(running, now))
+        })
+    }
 }
 
 /// The port of assigning, on the same tables.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use graphql_client::GraphQLQuery;
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use shared::agent_token::AgentToken;
@@ -36,6 +37,7 @@ documents! {
         MoveImage -> move_image;
     "graphql/ask_upgrade.graphql": AskUpgrade;
     "graphql/instance_events.graphql": FindInstance, GiveNotice;
+    "graphql/note_running.graphql": NoteRunning;
 }
 
 /// A write of a pass. It answers with ids and outcomes, or with the one outcome `FENCED`.
@@ -328,6 +330,28 @@ impl InstanceDatabase for HasuraDatabase {
             Some(row) => outcome(&row.id, &row.outcome),
             None => Ok(WriteOutcome::Unknown),
         }
+    }
+
+    async fn note_running(
+        &self,
+        running: &[(InstanceId, Timestamp)],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let instances = running.iter().map(|(id, at)| json!({ "id": id, "at": at }));
+        let variables = note_running::Variables {
+            instances: instances.collect(),
+        };
+        let answer = self
+            .client
+            .send::<NoteRunning>("note when instances began to run", variables)
+            .await?;
+        let written = answer.note_running.into_iter().map(|row| {
+            let outcome = outcome(&row.id, &row.outcome)?;
+            Ok(WriteResult {
+                id: row.id,
+                outcome,
+            })
+        });
+        written.collect()
     }
 }
 

@@ -56,6 +56,7 @@ macro_rules! instance {
                 capacity: count(row.capacity),
                 status,
                 launched_at: row.launched_at,
+                running_at: row.running_at,
                 active_at: row.active_at,
                 draining_since: row.draining_since,
                 drain_cause: row

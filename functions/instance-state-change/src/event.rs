@@ -1,5 +1,6 @@
 //! Parses EC2's events from EventBridge, and says which of them need a pass.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::ids::{InstanceId, RegionName};
@@ -16,6 +17,8 @@ pub struct InstanceEvent {
     pub region: RegionName,
     pub instance: InstanceId,
     pub kind: Ec2EventKind,
+    /// When it happened, to the second; none if it does not say so as AWS does.
+    pub time: Option<Timestamp>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -55,6 +58,9 @@ struct Envelope {
     #[serde(rename = "detail-type")]
     detail_type: String,
     region: String,
+    /// Only the history needs it: an event is not rejected for it.
+    #[serde(default)]
+    time: Value,
     detail: Detail,
 }
 
@@ -104,6 +110,7 @@ impl InstanceEvent {
             region,
             instance: envelope.detail.instance_id.into(),
             kind,
+            time: Timestamp::deserialize(&envelope.time).ok(),
         })
     }
 }
@@ -167,6 +174,7 @@ mod tests {
         ] {
             let event = InstanceEvent::parse(event(detail_type, detail)).unwrap();
             assert_eq!(event.kind, kind);
+            assert_eq!(event.time, "2026-11-21T18:43:48Z".parse().ok());
             assert_eq!(event.instance, "i-1".into());
             assert_eq!(event.region, "eu-west-1".into());
         }

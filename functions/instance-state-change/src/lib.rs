@@ -9,6 +9,7 @@
 
 pub mod event;
 
+use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use shared::db::{DbError, InstanceDatabase, WriteOutcome};
@@ -81,18 +82,22 @@ async fn handle_event(reconciler: &Reconciler, event: Value) -> Result<Value, In
         region,
         instance,
         kind,
+        time,
     } = &event;
     let event_kind = kind.name();
     // Before the row: a pass writes the rows of its launches while it holds the lock. So there is
     // none to come if the lock is free now and the row is missing afterwards.
     let is_passing = reconciler.is_passing(region).await?;
-    let effect = match (reconciler.instances.as_deref(), kind) {
+    let effect = match (reconciler.instances.as_deref(), kind, time) {
         // A stack of replicas alone has no rows.
-        (None, _) => return Ok(ignored(&event, NOT_OURS)),
-        (Some(database), Ec2EventKind::SpotNotice(notice)) => {
+        (None, ..) => return Ok(ignored(&event, NOT_OURS)),
+        (Some(database), Ec2EventKind::SpotNotice(notice), _) => {
             record_notice(database, instance, *notice).await?
         }
-        (Some(database), Ec2EventKind::State(state)) => {
+        (Some(database), Ec2EventKind::State(MachineState::Running), Some(time)) => {
+            note_running(database, instance, *time).await?
+        }
+        (Some(database), Ec2EventKind::State(state), _) => {
             compare_with_row(database, instance, *state).await?
         }
     };
@@ -153,6 +158,20 @@ async fn record_notice(
         WriteOutcome::Unknown => Effect::NoRow,
         WriteOutcome::WrongState => Effect::Ignored("it is on its way out"),
         _ => Effect::NeedsPass,
+    })
+}
+
+/// Tells the history since when EC2 runs the instance, in the request that looks it up. If somebody else
+/// holds the row, a pass tells it.
+async fn note_running(
+    database: &dyn InstanceDatabase,
+    instance: &InstanceId,
+    since: Timestamp,
+) -> Result<Effect, DbError> {
+    let noted = database.note_running(&[(instance.clone(), since)]).await?;
+    Ok(match noted.first().map(|row| row.outcome) {
+        None | Some(WriteOutcome::Unknown) => Effect::NoRow,
+        Some(_) => Effect::Ignored("as the database expects"),
     })
 }
 

@@ -5,6 +5,7 @@
     reason = "helpers of tests fail like tests"
 )]
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::db::DbError;
@@ -186,6 +187,32 @@ async fn late_event_changes_nothing() {
     let late = event(3, INTERRUPTION, json!({"instance-id": "i-2"}));
     let late = send(&world, late).await.unwrap();
     assert_eq!(late["ignored"], "it is on its way out");
+}
+
+#[tokio::test]
+async fn start_of_an_instance_is_noted_in_the_request_that_looks_it_up() {
+    let world = world();
+    let since = world.clock.now() - SignedDuration::from_secs(3);
+    let running_at = || world.database.rows().tables.instances[&"i-2".into()].running_at;
+    let mut event = state(1, "i-2", "running");
+    event["time"] = json!(since);
+    let answer = send(&world, event.clone()).await.unwrap();
+    assert_eq!(answer["ignored"], "as the database expects");
+    assert_eq!(running_at(), Some(since));
+
+    event["time"] = json!("soon");
+    send(&world, event.clone()).await.unwrap();
+    assert_eq!(
+        running_at(),
+        Some(since),
+        "an event is not rejected for its time"
+    );
+    event["time"] = json!(since);
+    event["detail"]["instance-id"] = json!("i-else");
+    let answer = send(&world, event).await.unwrap();
+    assert_eq!(answer["ignored"], "not an instance of ours");
+    let expected = ["note_running", "find_instance", "note_running"];
+    assert_eq!(world.database.rows().calls, expected);
 }
 
 /// EC2 sends it once: the event fails, so that Lambda sends it again.

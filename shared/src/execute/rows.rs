@@ -1,12 +1,12 @@
 //! Steps that only write to PostgreSQL: image states, missing instances, addresses, removals, slots,
-//! drains. And the forecast.
+//! drains. And the forecast, and what the history needs.
 
 use std::collections::BTreeMap;
 
 use super::executor::{Executor, Stop, report_write};
 use crate::db::{WriteOutcome, WriteResult};
 use crate::ids::InstanceId;
-use crate::model::DrainCause;
+use crate::model::{DrainCause, MachineState};
 use crate::report::StepResult;
 use crate::scaling::{Action, Plan, Step, outlook};
 
@@ -61,6 +61,33 @@ impl Executor<'_> {
             .await;
         report_write("update missing_since of", answer, results)?;
         Ok(())
+    }
+
+    /// Tells the history which instances EC2 runs, where its events have not said since when. Once an
+    /// instance has registered, that is known well enough.
+    pub(super) async fn note_running(&self, results: &mut Vec<StepResult>) -> Result<(), Stop> {
+        let is_running = |id| {
+            let machine = self.snapshot.machines.get(id);
+            machine.is_some_and(|machine| machine.state == MachineState::Running)
+        };
+        let rows = self.snapshot.instances.values();
+        let running: Vec<_> = rows
+            .filter(|row| row.running_at.or(row.active_at).is_none() && is_running(&row.id))
+            .map(|row| (row.id.clone(), self.now))
+            .collect();
+        if running.is_empty() {
+            return Ok(());
+        }
+        self.check_time()?;
+        let verb = "note the start of";
+        let Some(database) = self.instance_rows(verb, results) else {
+            return Ok(());
+        };
+        match database.note_running(&running).await {
+            // Nobody asked for it: it is no result of the plan.
+            Ok(_) => Ok(()),
+            failed => report_write(verb, failed, results).map(|_| ()),
+        }
     }
 
     pub(super) async fn note_addresses(

@@ -21,6 +21,8 @@ pub struct Instance {
     pub capacity: u32,
     pub status: InstanceStatus,
     pub launched_at: Timestamp,
+    /// When EC2 began to run it; none if nobody has said so before it registered.
+    pub running_at: Option<Timestamp>,
     pub active_at: Option<Timestamp>,
     pub draining_since: Option<Timestamp>,
     /// Why it drains; none in a row of an earlier version.

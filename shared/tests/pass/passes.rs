@@ -9,7 +9,9 @@ use shared::db::{Fence, InstanceDatabase as _, WriteOutcome};
 use shared::host::HostErrorKind;
 use shared::ids::Owner;
 use shared::lock::{LockAttempt, LockError, RegionLock as _};
-use shared::model::{DrainCause, Instance, InstanceStatus, LaunchRequest, MachineState, Refusal};
+use shared::model::{
+    DrainCause, Instance, InstanceStatus, LaunchRequest, MachineState, Refusal, SlotCounts,
+};
 use shared::pass::{PassLimits, PassRequest};
 use shared::report::PassOutcome;
 use shared::scaling::decide;
@@ -102,6 +104,33 @@ async fn quiet_scheduled_pass_makes_one_graphql_and_five_dynamodb_requests() {
             "has_wake_mark"
         ]
     );
+}
+
+/// EC2's event has usually said it before.
+#[tokio::test]
+async fn pass_notes_once_that_an_instance_runs_which_has_not_registered() {
+    let booting = |id: &str| Instance {
+        status: InstanceStatus::PreConnection,
+        launched_at: NOW,
+        active_at: None,
+        beat_at: None,
+        slots: SlotCounts::default(),
+        ..instance(id)
+    };
+    let told = Instance {
+        running_at: Some(at(-1)),
+        ..booting("i-2")
+    };
+    let world = World::with([booting("i-1"), told]);
+    world.pass().await;
+    world.pass().await;
+    let calls = world.database.rows().calls.clone();
+    let written = calls.iter().filter(|call| **call != "begin_pass");
+    assert_eq!(written.collect::<Vec<_>>(), [&"note_running"]);
+    let tables = &world.database.rows().tables;
+    let running_at = |id: &str| tables.instances[&id.into()].running_at;
+    assert_eq!(running_at("i-1"), Some(NOW));
+    assert_eq!(running_at("i-2"), Some(at(-1)));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use shared::agent_token::AgentToken;
 use shared::db::{
     DbError, Fence, InstanceDatabase, KnownInstance, Observation, RegionDatabase, UpgradeRequested,
@@ -354,5 +355,12 @@ impl InstanceDatabase for BrokenDatabase {
         notice: SpotNotice,
     ) -> Result<WriteOutcome, DbError> {
         self.inner.record_spot_notice(id, notice).await
+    }
+
+    async fn note_running(
+        &self,
+        running: &[(InstanceId, Timestamp)],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        self.inner.note_running(running).await
     }
 }

@@ -1,6 +1,7 @@
 //! Hasura, as a pass calls it.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use shared::agent_token::AgentToken;
 use shared::db::{
     DbError, Fence, InstanceDatabase, KnownInstance, Observation, RegionDatabase, UpgradeRequested,
@@ -271,6 +272,18 @@ impl InstanceDatabase for Intercepted<dyn Database> {
         self.call_database("record_spot_notice", async move {
             inner.record_spot_notice(&id, notice).await
         })
+        .await
+    }
+
+    async fn note_running(
+        &self,
+        running: &[(InstanceId, Timestamp)],
+    ) -> Result<Vec<WriteResult>, DbError> {
+        let (inner, running) = (self.inner.clone(), running.to_vec());
+        self.call_database(
+            "note_running",
+            async move { inner.note_running(&running).await },
+        )
         .await
     }
 }

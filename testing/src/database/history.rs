@@ -27,6 +27,7 @@ pub struct InstanceRecord {
     pub instance_type: String,
     pub spot: Option<bool>,
     pub launched_at: Timestamp,
+    pub running_at: Option<Timestamp>,
     pub registered_at: Option<Timestamp>,
     pub draining_at: Option<Timestamp>,
     pub drain_cause: Option<DrainCause>,
@@ -213,6 +214,8 @@ impl Tables {
             instance_type: row.instance_type,
             spot: row.spot,
             launched_at: row.launched_at,
+            // What has registered was running.
+            running_at: row.running_at.into_iter().chain(row.active_at).min(),
             registered_at: row.active_at,
             draining_at: row.draining_since,
             drain_cause: row.drain_cause,

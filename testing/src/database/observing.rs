@@ -120,6 +120,7 @@ impl Tables {
             capacity: row.capacity,
             status: row.status,
             launched_at: row.launched_at,
+            running_at: row.running_at,
             active_at: row.active_at,
             draining_since: row.draining_since,
             drain_cause: row.drain_cause,

@@ -446,6 +446,7 @@ impl InstanceRow {
             public_ip: new.public_ip,
             status,
             launched_at: new.launched_at,
+            running_at: None,
             active_at: None,
             draining_since: None,
             drain_cause: None,

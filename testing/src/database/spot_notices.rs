@@ -1,7 +1,10 @@
-//! Requests of EC2's events (`…_notices/up.sql`). They are not a pass's writes, so they are not
-//! fenced.
+//! What EC2 says of instances, by its events and otherwise (`…_notices/up.sql`, `…_running/up.sql`). It is
+//! no decision of a pass, so it is not fenced.
 
-use shared::db::{KnownInstance, WriteOutcome};
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use shared::db::{KnownInstance, WriteOutcome, WriteResult};
 use shared::ids::InstanceId;
 use shared::model::{InstanceStatus, SpotNotice};
 
@@ -28,5 +31,34 @@ impl Tables {
                 WriteOutcome::Done
             }
         }
+    }
+
+    /// Stores since when EC2 has run instances. The earliest time stays.
+    pub fn note_running(
+        &mut self,
+        running: &[(InstanceId, Timestamp)],
+        now: Timestamp,
+    ) -> Vec<WriteResult> {
+        let mut given: BTreeMap<_, Timestamp> = BTreeMap::new();
+        for (id, at) in running {
+            let first = given.entry(id).or_insert(now);
+            *first = (*first).min(*at);
+        }
+        let noted = given.into_iter().map(|(id, at)| {
+            let outcome = match self.instances.get_mut(id) {
+                None => WriteOutcome::Unknown,
+                Some(row) if row.running_at.is_some_and(|before| before <= at) => {
+                    WriteOutcome::Already
+                }
+                Some(_) if self.held.contains(id) => WriteOutcome::Busy,
+                Some(row) => {
+                    row.running_at = Some(at);
+                    WriteOutcome::Done
+                }
+            };
+            let id = id.to_string();
+            WriteResult { id, outcome }
+        });
+        noted.collect()
     }
 }

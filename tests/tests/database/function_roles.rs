@@ -151,6 +151,12 @@ fn operations() -> Vec<(&'static str, &'static str, &'static [FunctionRole], Val
         ("pass_writes", "ReleaseUnclaimed", RUN_PASSES, of(json!({}))),
         ("pass_writes", "MarkEnds", RUN_PASSES, of(json!({}))),
         (
+            "note_running",
+            "NoteRunning",
+            RUN_PASSES,
+            json!({"instances": [{"id": "i-1", "at": "2026-01-01T00:00:00Z"}]}),
+        ),
+        (
             "end_session",
             "EndOwnSession",
             &[Assigner],

@@ -387,6 +387,42 @@ async fn instance_has_a_row_that_says_why_it_ended() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn instance_runs_since_the_first_that_says_so() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.host("registered", 1).await?;
+    session.launch(REGION, "told", 1).await?;
+    session.launch(REGION, "untold", 1).await?;
+    let note = async |id: &str, seconds: i32| {
+        let call = format!(
+            "note_running(jsonb_build_array(jsonb_build_object('id', '{id}',
+                 'at', now() + interval '{seconds} seconds')))"
+        );
+        session.outcome(&call).await
+    };
+    for (id, seconds, outcome) in [
+        // The clock of whoever says it may be ahead.
+        ("told", 3600, "DONE"),
+        ("told", -60, "DONE"),
+        ("told", -30, "ALREADY"),
+        ("registered", 0, "DONE"),
+        ("else", 0, "UNKNOWN"),
+    ] {
+        assert_eq!(note(id, seconds).await?, outcome, "{id} {seconds}");
+        let ahead = "SELECT FROM instances WHERE running_at > now()";
+        assert_eq!(session.count(ahead).await?, 0);
+    }
+    session.run("DELETE FROM instances").await?;
+    let rows = "SELECT instance_id, running_at = registered_at AS registered,
+            round(extract(epoch FROM now() - running_at)) AS seconds
+        FROM instance_history ORDER BY 1";
+    let rows = session.rows(rows).await?;
+    assert_eq!(rows[0]["registered"], true, "it has run before: {rows:?}");
+    assert_eq!(rows[1]["seconds"], 60);
+    assert_eq!(rows[2]["seconds"], Value::Null);
+    Ok(())
+}
+
 /// A session of this instance in the history, by seconds before now.
 fn stay(id: &str, from: u32, to: u32) -> String {
     format!(

@@ -511,3 +511,21 @@ async fn notice_of_a_held_instance_waits_for_a_moment_and_is_busy() -> Result<()
     assert_eq!(outcomes, [format!("{HELD}=DONE")]);
     Ok(())
 }
+
+/// Only the history needs it, and somebody else says it, too.
+#[tokio::test]
+async fn start_of_a_held_instance_is_not_waited_for() -> Result<()> {
+    let (database, session) = fleet().await?;
+    let holder = database.connect().await?;
+    let beat = format!(
+        "BEGIN; SELECT * FROM heartbeat('{HELD}', '{}')",
+        claims_of(HELD)
+    );
+    holder.run(&beat).await?;
+    session.run("SET statement_timeout = '20s'").await?;
+    let at = "2026-01-01T00:00:00Z";
+    let both = json!([{"id": HELD, "at": at}, {"id": FREE, "at": at}]);
+    let outcomes = session.outcomes(&format!("note_running('{both}')")).await?;
+    assert_eq!(outcomes, [format!("{HELD}=BUSY"), format!("{FREE}=DONE")]);
+    Ok(())
+}

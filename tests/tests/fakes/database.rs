@@ -8,6 +8,7 @@ mod leaves;
 mod line;
 mod postgres;
 mod retention;
+mod running;
 mod sessions;
 mod sides;
 mod steps;

@@ -137,6 +137,7 @@ pub(crate) async fn take(side: &impl Side, step: &Step) -> String {
             let database = side.database_of_events();
             to_text(database.record_spot_notice(id, *notice).await)
         }
+        Action::NoteRunning(running) => to_text(database.note_running(running).await),
         Action::Assign(request) => to_text(side.assigner().assign(request).await),
         Action::Register(id, launch) => format!("{:?}", side.register(id, launch).await),
         Action::Heartbeat(id, launch) => format!("{:?}", side.heartbeat(id, launch).await),

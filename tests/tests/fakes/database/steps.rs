@@ -42,6 +42,7 @@ pub(crate) enum Action {
     Upgrade(RegionName, ImageId, ClientSha),
     Find(InstanceId),
     GiveNotice(InstanceId, SpotNotice),
+    NoteRunning(Vec<(InstanceId, Timestamp)>),
     Assign(AssignRequest),
     Register(InstanceId, LaunchId),
     Heartbeat(InstanceId, LaunchId),
