@@ -1,6 +1,8 @@
 //! Requests and answers of function URLs. All HTTP functions read events and write JSON answers, error
 //! answers among them, with this module.
 
+use std::borrow::Cow;
+
 use aws_lambda_events::lambda_function_urls::{
     LambdaFunctionUrlRequest, LambdaFunctionUrlResponse,
 };
@@ -60,15 +62,13 @@ impl HttpEvent {
             .map(|(_, value)| value)
     }
 
-    /// The value of the first query parameter with this name, not decoded. Empty if the parameter
-    /// has no value.
-    pub fn query(&self, name: &str) -> Option<&str> {
+    /// The decoded value of the first query parameter with this name. Empty if the parameter has no
+    /// value.
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
         let query = self.0.raw_query_string.as_deref().unwrap_or_default();
-        let mut parameters = query.split('&');
-        parameters.find_map(|parameter| match parameter.split_once('=') {
-            Some((given, value)) => (given == name).then_some(value),
-            None => (parameter == name).then_some(""),
-        })
+        let mut parameters = form_urlencoded::parse(query.as_bytes());
+        let (_, value) = parameters.find(|(given, _)| given == name)?;
+        Some(value)
     }
 
     pub fn method(&self) -> &str {

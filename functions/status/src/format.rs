@@ -13,7 +13,7 @@ pub(crate) enum Format {
 impl Format {
     /// `?format=json` and `?format=html` override the header `Accept`.
     pub(crate) fn of(event: &HttpEvent) -> Self {
-        match event.query("format") {
+        match event.query("format").as_deref() {
             Some("json") => Self::Json,
             Some("html") => Self::Html,
             _ => Self::accepted(event.headers()),

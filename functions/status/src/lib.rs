@@ -316,7 +316,7 @@ impl StatusPage {
             base: Visit::base_of(event.raw_path()),
             here: event.raw_path().to_owned(),
             environment: self.environment.clone(),
-            refreshes: event.query("refresh") != Some("off"),
+            refreshes: event.query("refresh").as_deref() != Some("off"),
             has_session: matches!(admission, Ok(Admission::Session(_))),
             has_usage: self.usage.is_some(),
         }

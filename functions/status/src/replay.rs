@@ -43,12 +43,7 @@ impl ReplayOf {
     /// Names the parameter.
     pub fn of(event: &HttpEvent) -> Result<Self, BadQuery> {
         // A form sends its empty fields, too.
-        let given = |name: &str| {
-            let pair = format!("{name}={}", event.query(name)?);
-            let mut pairs = form_urlencoded::parse(pair.as_bytes());
-            let (_, value) = pairs.next()?;
-            (!value.is_empty()).then(|| value.into_owned())
-        };
+        let given = |name: &str| event.query(name).filter(|value| !value.is_empty());
         let region = RegionName::new(given("region").ok_or(BadQuery::Region)?);
         if !region.is_plausible() {
             return Err(BadQuery::Region);

@@ -104,11 +104,11 @@ impl Route {
             let region = plausible(name).ok_or(NoRoute::Path)?;
             let before = event
                 .query("before")
-                .map(|value| version(value).ok_or(NoRoute::Before))
+                .map(|value| version(&value).ok_or(NoRoute::Before))
                 .transpose()?;
             let after = event
                 .query("after")
-                .map(|id| instance(id).ok_or(NoRoute::After))
+                .map(|id| instance(&id).ok_or(NoRoute::After))
                 .transpose()?;
             let part = Part { before, after };
             return Ok(Self::Region { region, part });
@@ -127,34 +127,29 @@ impl Route {
 }
 
 fn usage(event: &HttpEvent) -> Result<Route, NoRoute> {
-    let period = event.query("period").map(Period::of);
+    let period = event.query("period").map(|name| Period::of(&name));
     let region = event.query("region").filter(|name| !name.is_empty());
     Ok(Route::Usage {
         period: period
             .unwrap_or(Some(Period::default()))
             .ok_or(NoRoute::Period)?,
         region: region
-            .map(|name| plausible(name).ok_or(NoRoute::Region))
+            .map(|name| plausible(&name).ok_or(NoRoute::Region))
             .transpose()?,
     })
 }
 
 fn sessions(event: &HttpEvent) -> Result<SessionsOf, NoRoute> {
-    let decoded = |name: &str| {
-        let value = event.query(name)?;
-        let pair = format!("{name}={value}");
-        let mut pairs = form_urlencoded::parse(pair.as_bytes());
-        pairs.next().map(|(_, value)| value.into_owned())
-    };
     let time_of = |name| {
-        let text = decoded(name).unwrap_or_default();
+        let text = event.query(name).unwrap_or_default();
         time(&text).ok_or(NoRoute::Time(name))
     };
     let (from, to) = (time_of("from")?, time_of("to")?);
     if from >= to {
         return Err(NoRoute::Order);
     }
-    let after = decoded("after")
+    let after = event
+        .query("after")
         .map(|place| place.parse().map_err(|_| NoRoute::Place))
         .transpose()?;
     Ok(SessionsOf { from, to, after })
