@@ -86,7 +86,7 @@ pub(super) fn share(part: f64, all: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use shared::usage::figures::Bucket;
 
     use super::*;
@@ -96,7 +96,8 @@ mod tests {
         Histogram(counts.iter().map(bucket).collect())
     }
 
-    fn figures(at_once: u64, waits: &[(Option<f64>, u64)]) -> FiguresStatus {
+    /// The figures of sessions that waited so long: by the bounds of the histogram.
+    pub(in crate::page) fn figures(at_once: u64, waits: &[(Option<f64>, u64)]) -> FiguresStatus {
         let waits = histogram(waits);
         let sessions = waits.total();
         FiguresStatus {

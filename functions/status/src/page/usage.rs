@@ -353,26 +353,8 @@ fn hours(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shared::usage::figures::{Bucket, Histogram};
-
+    use super::super::distribution::tests::figures;
     use super::*;
-
-    fn histogram(counts: &[(Option<f64>, u64)]) -> Histogram {
-        let bucket = |&(below, sessions): &(Option<f64>, u64)| Bucket { below, sessions };
-        Histogram(counts.iter().map(bucket).collect())
-    }
-
-    fn figures(at_once: u64, waits: &[(Option<f64>, u64)]) -> FiguresStatus {
-        let waits = histogram(waits);
-        let sessions = waits.total();
-        FiguresStatus {
-            sessions,
-            at_once,
-            waited: sessions - at_once,
-            waits,
-            ..FiguresStatus::default()
-        }
-    }
 
     #[test]
     fn time_to_slot_is_at_once_or_within_a_bound() {
