@@ -8,8 +8,8 @@ use crate::Millis;
 use crate::clairvoyant::{Session, overlap};
 use crate::outcome::Time;
 
-/// Agents send a heartbeat in this many seconds, not all in the same one.
-pub const BEAT_SECONDS: usize = 15;
+/// Agents take turns with their heartbeats, so that not all are sent at once: each has one of these.
+pub const BEAT_TURNS: usize = 15;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -35,7 +35,7 @@ pub struct Machine {
 pub struct Machines {
     all: Vec<Machine>,
     by_id: HashMap<InstanceId, usize>,
-    /// Those that have not ended, by the second in which they send heartbeats.
+    /// Those that have not ended, by the turn in which they send heartbeats.
     beating: Vec<Vec<usize>>,
     measured: Session,
     pub time: Time,
@@ -47,7 +47,7 @@ impl Machines {
         Self {
             all: vec![],
             by_id: HashMap::new(),
-            beating: vec![vec![]; BEAT_SECONDS],
+            beating: vec![vec![]; BEAT_TURNS],
             measured,
             time: Time::default(),
             launches: 0,
@@ -65,7 +65,7 @@ impl Machines {
     pub fn launched(&mut self, id: InstanceId, launch: LaunchId, slots: u32, now: Millis) -> usize {
         let index = self.all.len();
         self.by_id.insert(id.clone(), index);
-        self.beating[index % BEAT_SECONDS].push(index);
+        self.beating[index % BEAT_TURNS].push(index);
         self.all.push(Machine {
             id,
             launch,
@@ -99,12 +99,12 @@ impl Machines {
         }
         self.change(index, now, |machine| machine.state = State::Ended);
         self.by_id.remove(&self.all[index].id);
-        self.beating[index % BEAT_SECONDS].retain(|other| *other != index);
+        self.beating[index % BEAT_TURNS].retain(|other| *other != index);
     }
 
-    /// Those whose agents send a heartbeat in this second.
-    pub fn beating(&self, second: usize) -> Vec<usize> {
-        self.beating[second % BEAT_SECONDS].clone()
+    /// Those whose agents send a heartbeat in this turn.
+    pub fn beating(&self, turn: usize) -> Vec<usize> {
+        self.beating[turn % BEAT_TURNS].clone()
     }
 
     /// Counts what is not counted yet, at the end of a run.

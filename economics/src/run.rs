@@ -1,11 +1,12 @@
 //! One run: a workload under a policy.
 //!
-//! A run plays users and host agents, and runs a pass each minute and after each wake-up of the region.
+//! A run plays users and host agents, and runs a pass as often as the region's row says (`pass_seconds`) and
+//! after each wake-up of the region.
 //! Whether a user gets a slot, and which; whether a region is woken; when a replaced slot is free; and
 //! what a pass does, is decided by what the service runs.
 //!
 //! Simplified is what does not change who waits and what it costs: a pass takes no time, users connect
-//! at once, and EC2's events wake nobody but when a machine dies (what else they say, the next minute's
+//! at once, and EC2's events wake nobody but when a machine dies (what else they say, the next scheduled
 //! pass finds).
 
 use std::cmp::Reverse;
@@ -23,7 +24,7 @@ use shared::trigger::Trigger;
 use testing::{AgentOutcome, ENVIRONMENT, SlotStatus, settings};
 use thiserror::Error;
 
-use crate::agents::{BEAT_SECONDS, Machines, State};
+use crate::agents::{BEAT_TURNS, Machines, State};
 use crate::clairvoyant::Session;
 use crate::outcome::Outcome;
 use crate::policy::Policy;
@@ -37,6 +38,10 @@ const MINUTE: Millis = 60 * SECOND;
 
 /// From a wake-up in the database until its pass observes: Hasura's delivery and the function's start.
 const WAKE_DELAY: Millis = SECOND;
+
+/// How many turns of heartbeats there are from one scheduled pass to the next. Each agent sends four in that
+/// time: in a region with a pass a minute, one in 15 seconds.
+const TURNS_A_PASS: Millis = 60;
 
 /// As in the agent, when its row is not written yet.
 const REGISTER_AGAIN: Millis = 2500;
@@ -120,6 +125,8 @@ struct Serving {
 struct Run<'w> {
     workload: &'w Workload,
     conditions: Conditions,
+    /// From one scheduled pass to the next.
+    pass_interval: Millis,
     world: World,
     machines: Machines,
     queue: BinaryHeap<Reverse<(Millis, u64, Event)>>,
@@ -151,7 +158,7 @@ pub fn run(
     run_region(workload, row, conditions, &|| true)
 }
 
-/// Plays the workload in a region with this row, as long as `may_go_on` says so once a minute.
+/// Plays the workload in a region with this row, as long as `may_go_on` says so at each scheduled pass.
 ///
 /// # Errors
 /// When a pass fails, or the run may not go on.
@@ -185,6 +192,7 @@ impl<'w> Run<'w> {
         row: RegionSettings,
         conditions: Conditions,
     ) -> Result<Self, RunError> {
+        let pass_interval = Millis::from(row.pass_seconds.max(1)) * SECOND;
         let world = World::new(row)?;
         let lag = SignedDuration::from_millis(conditions.listing_lag);
         world.host.state().ec2.delays.listing_lag = lag;
@@ -196,6 +204,7 @@ impl<'w> Run<'w> {
         Ok(Self {
             workload,
             conditions,
+            pass_interval,
             world,
             machines: Machines::new(measured),
             queue: BinaryHeap::new(),
@@ -272,7 +281,7 @@ impl<'w> Run<'w> {
     fn handle(&mut self, event: Event) -> Result<(), RunError> {
         match event {
             Event::ScheduledPass => {
-                self.schedule(MINUTE, Event::ScheduledPass);
+                self.schedule(self.pass_interval, Event::ScheduledPass);
                 self.pass(Trigger::Schedule)?;
             }
             Event::WokenPass => {
@@ -282,7 +291,7 @@ impl<'w> Run<'w> {
             }
             Event::Heartbeats => {
                 self.send_heartbeats();
-                self.schedule(SECOND, Event::Heartbeats);
+                self.schedule(self.turn(), Event::Heartbeats);
             }
             Event::Capacity => self.change_capacity(),
             Event::AgentBoots(machine) => self.boot(machine),
@@ -400,13 +409,18 @@ impl<'w> Run<'w> {
         self.machines.ended(index, self.now);
     }
 
-    /// The agents of this second send their heartbeats. One that drains and has no user shuts its
+    /// From one turn of heartbeats to the next. Where passes are rarer than one a minute, agents are not.
+    fn turn(&self) -> Millis {
+        self.pass_interval.min(MINUTE) / TURNS_A_PASS
+    }
+
+    /// The agents of this turn send their heartbeats. One that drains and has no user shuts its
     /// machine down.
     fn send_heartbeats(&mut self) {
-        let second = usize::try_from(self.now / SECOND).unwrap_or_default();
-        self.beats = second / BEAT_SECONDS;
+        let turn = usize::try_from(self.now / self.turn()).unwrap_or_default();
+        self.beats = turn / BEAT_TURNS;
         let now = self.world.now();
-        for index in self.machines.beating(second) {
+        for index in self.machines.beating(turn) {
             let machine = self.machines.get(index);
             if machine.state != State::Registered {
                 continue;

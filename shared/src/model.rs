@@ -12,7 +12,7 @@ mod replicas;
 mod spending;
 
 pub use addresses::{AddressListing, AddressMove, AddressMoves, Carrier, ExternalAddress};
-pub use flow::{Boot, FLOW_MINUTES, Flow};
+pub use flow::{Boot, FLOW_STEPS, Flow};
 pub use image::{Image, ImageState};
 pub use instance::{
     DrainCause, EndCounts, Instance, InstanceAddresses, InstanceStatus, NewInstance, NextToken,

@@ -54,6 +54,9 @@ pub struct RegionSettings {
     /// `adaptive`: the target never exceeds this many slots, unless the floor does.
     #[serde(deserialize_with = "columns::optional_count")]
     pub target_ceiling: Option<u32>,
+    /// How often the schedule runs a pass.
+    #[serde(deserialize_with = "columns::count")]
+    pub pass_seconds: u32,
     #[serde(deserialize_with = "columns::count")]
     pub max_instances: u32,
     /// Instances launched in one pass at most; 0 means no limit.

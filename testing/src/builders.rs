@@ -45,6 +45,7 @@ pub fn settings() -> RegionSettings {
         target_free: 4,
         stock_out_goal: 1000,
         target_ceiling: None,
+        pass_seconds: 60,
         max_instances: 10,
         scale_up_step: 0,
         scale_down_step: 0,

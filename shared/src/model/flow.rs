@@ -3,16 +3,17 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// How many minutes of arrivals and ends are counted.
-pub const FLOW_MINUTES: usize = 15;
+/// In how many steps arrivals and ends are counted, each as long as from one scheduled pass to the next
+/// (`pass_seconds`).
+pub const FLOW_STEPS: usize = 15;
 
 /// What a region's history says, as a pass observes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
-    /// Users who came in each of the last [`FLOW_MINUTES`], the last minute first: those who were
+    /// Users who came in each of the last [`FLOW_STEPS`], the last one first: those who were
     /// served, and those in line who are demand here.
     pub arrivals: Vec<u32>,
-    /// Sessions that ended in all of these minutes.
+    /// Sessions that ended in all of these steps.
     pub ends: u32,
     /// By how many spreads the buffer exceeds the expected need, in millionths. Passes tune it to the
     /// users who were not served at once.

@@ -1,31 +1,35 @@
 //! The target of `adaptive`: a buffer that covers what the region's users may need until a new slot is
 //! there.
 //!
-//! In the time that a new slot takes, users arrive and sessions end. Both are counted over some minutes,
+//! In the time that a new slot takes, users arrive and sessions end. Both are counted over some passes,
 //! and each is as irregular as independent events are, so that the spread of their difference is the root
 //! of their sum. The buffer is what arrives beyond what ends, and some spreads more. How many more is
 //! the region's safety factor, which passes tune to the users who were not served at once
 //! (`internal.tune_safety`): that covers what this model does not know of the region.
 //!
-//! A burst shows in the last minute long before it shows in the last quarter of an hour. A minute that
-//! leaves the noise of the longer rate replaces it, upwards and downwards, and a rise that is more than
-//! noise is taken to go on until new slots are there.
+//! A burst shows in the last step long before it shows in all of them. A step that leaves the noise of the
+//! longer rate replaces it, upwards and downwards, and a rise that is more than noise is taken to go on
+//! until new slots are there.
+//!
+//! A step is the time from one scheduled pass to the next. Nothing that is shorter can be acted upon, so
+//! that all times here are counted in passes: with one a minute, rates are of a minute and of a quarter of
+//! an hour.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::reason::Reason;
 use super::snapshot::Snapshot;
-use crate::model::{FLOW_MINUTES, Flow, Instance};
+use crate::model::{FLOW_STEPS, Flow, Instance};
 
-/// The wait for the next pass, on average: passes come each minute.
-const PASS_WAIT: f64 = 30.0;
+/// The wait for the next pass, on average, in passes.
+const PASS_WAIT: f64 = 0.5;
 
-/// A minute is out of the noise if it differs by this many deviations. Less makes quiet regions pay for
+/// A step is out of the noise if it differs by this many deviations. Less makes quiet regions pay for
 /// chance, more makes others miss the beginnings of bursts.
 const BAND: f64 = 3.5;
 
-/// A rise is taken to go on for this many seconds at most: nothing is known of what follows a burst.
-const RISE_SECONDS: f64 = 90.0;
+/// A rise is taken to go on for this many passes at most: nothing is known of what follows a burst.
+const LONGEST_RISE: f64 = 1.5;
 
 /// The bounds of the safety factor. As in `internal.tune_safety`.
 const MOST_SAFETY: f64 = 12.0;
@@ -54,9 +58,10 @@ pub(super) fn size(snapshot: &Snapshot, flow: &Flow, floor: u32, now: Timestamp)
     if came == 0 && flow.ends == 0 {
         return None;
     }
-    let seconds = boot_seconds(snapshot, flow, now)? + PASS_WAIT;
-    let counted = 60.0 * FLOW_MINUTES as f64;
-    let arrivals = rate(flow, came as f64 / counted, seconds) * seconds;
+    let step = f64::from(snapshot.settings.pass_seconds.max(1));
+    let seconds = boot_seconds(snapshot, flow, now)? + PASS_WAIT * step;
+    let counted = step * FLOW_STEPS as f64;
+    let arrivals = rate(flow, step, came as f64 / counted, seconds) * seconds;
     let ends = f64::from(flow.ends) / counted * seconds;
     let spread = (arrivals + ends).sqrt();
     let safety = (flow.safety_millionths as f64 / 1e6).clamp(0.0, MOST_SAFETY);
@@ -73,15 +78,15 @@ pub(super) fn size(snapshot: &Snapshot, flow: &Flow, floor: u32, now: Timestamp)
     })
 }
 
-/// How many users arrive in a second. `slow` is the rate over all minutes.
-fn rate(flow: &Flow, slow: f64, horizon: f64) -> f64 {
-    let minute = |nth: usize| f64::from(flow.arrivals.get(nth).copied().unwrap_or(0)) / 60.0;
-    let band = BAND * (slow / 60.0).sqrt();
-    let (last, before) = (minute(0), minute(1));
+/// How many users arrive in a second. `slow` is the rate over all steps.
+fn rate(flow: &Flow, step: f64, slow: f64, horizon: f64) -> f64 {
+    let rate_of = |nth: usize| f64::from(flow.arrivals.get(nth).copied().unwrap_or(0)) / step;
+    let band = BAND * (slow / step).sqrt();
+    let (last, before) = (rate_of(0), rate_of(1));
     if last - slow > band {
-        // Half a minute old on average, until the middle of the time that a new slot takes.
-        let minutes_on = 0.5 + horizon.min(RISE_SECONDS) / 120.0;
-        last + (last - before - band).max(0.0) * minutes_on
+        // Half a step old on average, until the middle of the time that a new slot takes.
+        let steps_on = 0.5 + (horizon / step).min(LONGEST_RISE) / 2.0;
+        last + (last - before - band).max(0.0) * steps_on
     } else if slow - last > band {
         last
     } else {

@@ -24,9 +24,6 @@ pub struct Target<'s> {
     pub is_fixed: bool,
 }
 
-/// Passes run once a minute.
-const PASS: SignedDuration = SignedDuration::from_mins(1);
-
 /// However far a region is from a schedule's slots, it does not pay for them longer than this before they
 /// are due.
 const LONGEST_LEAD: SignedDuration = SignedDuration::from_hours(6);
@@ -65,11 +62,12 @@ impl Snapshot {
 /// to be launched for it now. So capacity is there when a schedule begins, and when one ends that had
 /// lowered the target.
 pub fn target(settings: &RegionSettings, now: Timestamp) -> Target<'_> {
+    let pass = SignedDuration::from_secs(settings.pass_seconds.into());
     let in_force: Vec<_> = settings
         .schedules
         .iter()
         .flat_map(|schedule| {
-            let windows = windows(schedule, now, now + LONGEST_LEAD + PASS);
+            let windows = windows(schedule, now, now + LONGEST_LEAD + pass);
             windows.into_iter().map(move |window| (schedule, window))
         })
         .collect();
@@ -133,11 +131,11 @@ fn lead(settings: &RegionSettings, slots: u32) -> SignedDuration {
         0 => 1,
         step => instances.div_ceil(step).max(1),
     };
-    let passes = i32::try_from(passes).unwrap_or(i32::MAX);
+    let passes = SignedDuration::from_secs(i64::from(passes) * i64::from(settings.pass_seconds));
     settings
         .timeouts
         .boot
-        .saturating_add(PASS.saturating_mul(passes))
+        .saturating_add(passes)
         .min(LONGEST_LEAD)
 }
 

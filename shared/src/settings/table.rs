@@ -59,6 +59,7 @@ pub const TABLE: &[Setting] = &[
     column("target_free", Number, REQUIRED),
     column("stock_out_goal", Number, "1000"),
     column("target_ceiling", Number, NONE),
+    column("pass_seconds", Number, "60"),
     column("max_instances", Number, REQUIRED).or("REPLICA_MAX"),
     column("scale_up_step", Number, "1"),
     column("scale_down_step", Number, "1"),

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
-use shared::model::{Boot, FLOW_MINUTES, Flow, Instance};
+use shared::model::{Boot, FLOW_STEPS, Flow, Instance};
 use shared::scaling::{Plan, Reason, Snapshot, algorithm};
 use shared::settings::{ADAPTIVE, RegionSettings, ScheduleKind};
 use testing::{NOW, at, instance, schedule, settings, snapshot};
@@ -24,7 +24,7 @@ fn adaptive(instances: impl IntoIterator<Item = Instance>, flow: Flow) -> Snapsh
 }
 
 /// As many users as sessions that end, at the first safety factor.
-fn flow(arrivals: [u32; FLOW_MINUTES], ends: u32) -> Flow {
+fn flow(arrivals: [u32; FLOW_STEPS], ends: u32) -> Flow {
     Flow {
         arrivals: arrivals.to_vec(),
         ends,
@@ -66,9 +66,9 @@ fn region_without_history_keeps_its_floor_and_says_so() {
         &adaptive([], Flow::default()),
         "target 2, free 0, starting 0, waiting 0, occupied 0, live 0 of 100
         - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 0 and starting 0 are below target 2 + waiting 0
-        · target 2, the floor (target_free): nobody came within 15 minutes, or no boot has been measured yet",
+        · target 2, the floor (target_free): nobody came lately, or no boot has been measured yet",
     );
-    let no_boot = adaptive([], flow([10; FLOW_MINUTES], 150));
+    let no_boot = adaptive([], flow([10; FLOW_STEPS], 150));
     assert_eq!(target(&no_boot), 2);
 }
 
@@ -80,7 +80,7 @@ fn target_covers_the_net_need_and_its_spread_until_a_new_slot_is_there() {
     };
     // 10 users a minute are 15 in 90 s, and 135 ends in 15 minutes 13.5: 1.5, and 3 x root of 28.5.
     assert_plan(
-        &adaptive([booted("i-1"), users], flow([10; FLOW_MINUTES], 135)),
+        &adaptive([booted("i-1"), users], flow([10; FLOW_STEPS], 135)),
         "target 18, free 2, starting 0, waiting 0, occupied 2, live 2 of 100
         - launch from ami-1: 8 x c5.large in subnet-a, or 8 x c5.large in subnet-b: free 2 and starting 0 are below target 18 + waiting 0
         · target 18: in the 90 s that a new slot takes, 15.0 users arrive and 13.5 sessions end; spread 5.3 x 3.0; goal 0.1 % (stock_out_goal)",
@@ -90,7 +90,7 @@ fn target_covers_the_net_need_and_its_spread_until_a_new_slot_is_there() {
 #[test]
 fn surplus_is_drained_at_once_as_far_as_the_rule_says() {
     let idle: Vec<_> = (1..=9).map(|n| booted(&format!("i-{n}"))).collect();
-    let mut quiet = adaptive(idle, flow([1; FLOW_MINUTES], 15));
+    let mut quiet = adaptive(idle, flow([1; FLOW_STEPS], 15));
     // The columns' default is no bound here.
     quiet.settings.scale_down_step = 1;
     // 1.5 users and 1.5 ends in 90 s: 3 x root of 3.
@@ -103,7 +103,7 @@ fn surplus_is_drained_at_once_as_far_as_the_rule_says() {
 
 #[test]
 fn users_in_line_are_demand_on_top() {
-    let mut region = adaptive([booted("i-1")], flow([1; FLOW_MINUTES], 15));
+    let mut region = adaptive([booted("i-1")], flow([1; FLOW_STEPS], 15));
     region.waiting = 5;
     let plan = decide(&region);
     assert_eq!(plan.images[0].demand, plan.counts.target + 5);
@@ -112,7 +112,7 @@ fn users_in_line_are_demand_on_top() {
 #[test]
 fn burst_counts_from_its_first_minute_and_goes_on_rising() {
     let with = |last, before| {
-        let mut arrivals = [10; FLOW_MINUTES];
+        let mut arrivals = [10; FLOW_STEPS];
         (arrivals[0], arrivals[1]) = (last, before);
         target(&adaptive([booted("i-1")], flow(arrivals, 150)))
     };
@@ -126,7 +126,7 @@ fn burst_counts_from_its_first_minute_and_goes_on_rising() {
 
 #[test]
 fn ceiling_bounds_the_target_and_the_floor_holds_above_it() {
-    let mut region = adaptive([booted("i-1")], flow([1000; FLOW_MINUTES], 0));
+    let mut region = adaptive([booted("i-1")], flow([1000; FLOW_STEPS], 0));
     region.settings.target_ceiling = Some(40);
     assert_eq!(target(&region), 40);
     region.settings.target_free = 50;
@@ -136,7 +136,7 @@ fn ceiling_bounds_the_target_and_the_floor_holds_above_it() {
 #[test]
 fn schedule_raises_the_floor_and_a_fixed_one_replaces_what_is_sized() {
     let with = |kind, slots| {
-        let mut region = adaptive([booted("i-1")], flow([10; FLOW_MINUTES], 135));
+        let mut region = adaptive([booted("i-1")], flow([10; FLOW_STEPS], 135));
         region.settings.schedules = vec![schedule(1, kind, slots, ("00:00", "00:00"))];
         target(&region)
     };
@@ -148,7 +148,7 @@ fn schedule_raises_the_floor_and_a_fixed_one_replaces_what_is_sized() {
 
 #[test]
 fn one_boot_of_an_hour_changes_nothing() {
-    let mut usual = flow([10; FLOW_MINUTES], 150);
+    let mut usual = flow([10; FLOW_STEPS], 150);
     usual.boots = vec![boot(60); 5];
     let mut with_long = usual.clone();
     with_long.boots.push(boot(3600));
@@ -158,7 +158,7 @@ fn one_boot_of_an_hour_changes_nothing() {
 
 #[test]
 fn boots_of_the_preferred_choice_count_where_there_are_some() {
-    let mut mixed = flow([10; FLOW_MINUTES], 150);
+    let mut mixed = flow([10; FLOW_STEPS], 150);
     let slow = Boot {
         instance_type: "m5.large".to_owned(),
         ..boot(500)
@@ -172,7 +172,7 @@ fn boots_of_the_preferred_choice_count_where_there_are_some() {
 
 #[test]
 fn disabled_region_needs_nothing() {
-    let mut region = adaptive([], flow([10; FLOW_MINUTES], 150));
+    let mut region = adaptive([], flow([10; FLOW_STEPS], 150));
     region.settings.enabled = false;
     assert_eq!(target(&region), 0);
 }
@@ -187,7 +187,7 @@ fn any_flow() -> impl Strategy<Value = Flow> {
         }),
         0..4,
     );
-    let arrivals = prop::collection::vec(any::<u32>(), 0..=FLOW_MINUTES);
+    let arrivals = prop::collection::vec(any::<u32>(), 0..=FLOW_STEPS);
     let rest = (any::<u32>(), any::<i64>());
     (arrivals, boots, rest).prop_map(|(arrivals, boots, (ends, safety_millionths))| Flow {
         arrivals,
@@ -248,7 +248,7 @@ proptest! {
 
 #[test]
 fn reason_is_stored_with_its_numbers() {
-    let region = adaptive([booted("i-1")], flow([10; FLOW_MINUTES], 135));
+    let region = adaptive([booted("i-1")], flow([10; FLOW_STEPS], 135));
     let plan = decide(&region);
     let reason = &plan.notes[0].reason;
     assert_eq!(reason.name(), "target_sized");

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use jiff::{SignedDuration, Timestamp};
 use shared::ids::RegionName;
-use shared::model::{Boot, FLOW_MINUTES, Flow};
+use shared::model::{Boot, FLOW_STEPS, Flow};
 use shared::settings::ADAPTIVE;
 use shared::usage::{EndReason, SessionRecord};
 
@@ -30,11 +30,18 @@ pub struct SafetyFactor {
 /// A user who came: when, and whether they had to wait.
 type Arrival = (Timestamp, bool);
 
-fn counted_since(now: Timestamp) -> Timestamp {
-    now - SignedDuration::from_mins(1) * i32::try_from(FLOW_MINUTES).unwrap_or(i32::MAX)
-}
-
 impl Tables {
+    /// How long a step of the flow is, in seconds.
+    fn step_seconds(&self, region: &RegionName) -> i64 {
+        let row = self.regions.get(region);
+        row.map_or(60, |row| row.settings.pass_seconds.into())
+    }
+
+    fn counted_since(&self, region: &RegionName, now: Timestamp) -> Timestamp {
+        let steps = i32::try_from(FLOW_STEPS).unwrap_or(i32::MAX);
+        now - SignedDuration::from_secs(self.step_seconds(region)) * steps
+    }
+
     fn is_adaptive(&self, region: &RegionName) -> bool {
         let row = self.regions.get(region);
         row.is_some_and(|row| row.settings.algorithm == ADAPTIVE)
@@ -81,13 +88,13 @@ impl Tables {
         if !self.is_adaptive(region) {
             return None;
         }
-        let since = counted_since(now);
-        let mut arrivals = vec![0; FLOW_MINUTES];
+        let since = self.counted_since(region, now);
+        let mut arrivals = vec![0; FLOW_STEPS];
         for (at, _) in self.arrivals(region, since, now) {
-            let minute = now.duration_since(at).as_secs() / 60;
-            if let Some(users) = usize::try_from(minute)
+            let step = now.duration_since(at).as_secs() / self.step_seconds(region);
+            if let Some(users) = usize::try_from(step)
                 .ok()
-                .and_then(|m| arrivals.get_mut(m))
+                .and_then(|step| arrivals.get_mut(step))
             {
                 *users += 1;
             }
@@ -137,7 +144,7 @@ impl Tables {
             users: 0,
             counted_until: now,
         });
-        let since = before.counted_until.max(counted_since(now));
+        let since = before.counted_until.max(self.counted_since(region, now));
         let arrivals = self.arrivals(region, since, now);
         let waited = arrivals.iter().filter(|(_, waited)| *waited).count();
         let goal = 1.0 / f64::from(goal);

@@ -84,6 +84,14 @@ async fn flow_is_counted_by_minutes_and_each_user_once() -> Result<()> {
     );
     assert_eq!(flow["ends"], 3);
     assert_eq!(flow["boots"], json!([]));
+    // With a pass in 20 seconds, the same are counted in steps of that, over five minutes.
+    session.run("UPDATE regions SET pass_seconds = 20").await?;
+    let flow = self::flow(&session).await?;
+    assert_eq!(
+        flow["arrivals"],
+        json!([0, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    );
+    assert_eq!(flow["ends"], 3);
     Ok(())
 }
 

@@ -187,7 +187,7 @@ impl fmt::Display for Reason {
             ),
             Self::TargetWithoutHistory { target } => write!(
                 f,
-                "target {target}, the floor (target_free): nobody came within 15 minutes, or no boot \
+                "target {target}, the floor (target_free): nobody came lately, or no boot \
                  has been measured yet"
             ),
             Self::Paused => f.write_str("the region is paused"),

@@ -90,8 +90,9 @@ impl PostgresSide {
             self.run(format!(
                 "INSERT INTO regions (name, target_free, max_instances, scale_up_step,
                      scale_down_step, launch_choices, address_source, heartbeat_seconds,
-                     lost_seconds, line_seconds, algorithm, stock_out_goal)
-                 VALUES ('{}', {}, {}, 0, 0, '[]', '{}', {}, {}, {}, '{}', {})",
+                     lost_seconds, line_seconds, algorithm, stock_out_goal,
+                     pass_seconds)
+                 VALUES ('{}', {}, {}, 0, 0, '[]', '{}', {}, {}, {}, '{}', {}, {})",
                 settings.name,
                 settings.target_free,
                 settings.max_instances,
@@ -104,6 +105,7 @@ impl PostgresSide {
                 settings.line_seconds,
                 settings.algorithm,
                 settings.stock_out_goal,
+                settings.pass_seconds,
             ))
             .await;
             for it in &settings.schedules {

@@ -213,6 +213,7 @@ pub(crate) fn regions() -> Vec<RegionSettings> {
         RegionSettings {
             algorithm: ADAPTIVE.to_owned(),
             stock_out_goal: 200,
+            pass_seconds: 20,
             ..of(REGIONS[1], AddressSource::Public, 60, 120, 30)
         },
     ]
