@@ -137,18 +137,18 @@ impl Player<'_> {
         while low < high {
             let middle = usize::midpoint(low, high);
             let parameter = policy.parameters[middle];
-            let played = points.iter().find(|point| point.parameter == parameter);
-            let point = match played {
-                Some(point) => point.clone(),
-                None => self.point(workload, policy, parameter)?,
+            let played = points.iter().position(|point| point.parameter == parameter);
+            let nth = match played {
+                Some(nth) => nth,
+                None => {
+                    points.push(self.point(workload, policy, parameter)?);
+                    points.len() - 1
+                }
             };
-            if self.goal.is_reached(&point.outcome) {
+            if self.goal.is_reached(&points[nth].outcome) {
                 high = middle;
             } else {
                 low = middle + 1;
-            }
-            if points.iter().all(|other| other.parameter != parameter) {
-                points.push(point);
             }
         }
         points.sort_by_key(|point| point.parameter);
