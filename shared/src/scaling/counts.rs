@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::plan::{Counts, ImageCounts};
 use super::rows::Rows;
 use super::snapshot::Snapshot;
+use super::target::Target;
 use crate::model::ImageState;
 
 /// The region's totals. `free` and `starting` are those of the current image.
@@ -13,13 +14,13 @@ pub(super) fn count_region(
     snapshot: &Snapshot,
     rows: &Rows<'_>,
     images: &[ImageCounts],
-    now: Timestamp,
+    target: &Target<'_>,
 ) -> Counts {
     let current = images
         .iter()
         .find(|image| image.state == ImageState::Current);
     Counts {
-        target: snapshot.target(now).slots,
+        target: target.slots,
         waiting: waiting(snapshot),
         free: current.map_or(0, |image| image.free),
         starting: current.map_or(0, |image| image.starting),
@@ -33,9 +34,10 @@ pub(super) fn count_region(
 pub(super) fn count_images(
     snapshot: &Snapshot,
     rows: &Rows<'_>,
+    target: &Target<'_>,
     now: Timestamp,
 ) -> Vec<ImageCounts> {
-    let mut images = empty_buffers(snapshot, now);
+    let mut images = empty_buffers(snapshot, target);
     for row in rows.iter() {
         let mut buffers = images.iter_mut();
         let buffer = buffers.find(|counts| row.image_id() == Some(&counts.image));
@@ -59,8 +61,7 @@ pub(super) fn count_images(
 }
 
 /// Each image's demand, with nothing counted yet.
-fn empty_buffers(snapshot: &Snapshot, now: Timestamp) -> Vec<ImageCounts> {
-    let target = snapshot.target(now).slots;
+fn empty_buffers(snapshot: &Snapshot, target: &Target<'_>) -> Vec<ImageCounts> {
     let mut images: Vec<_> = snapshot
         .images
         .iter()
@@ -75,7 +76,7 @@ fn empty_buffers(snapshot: &Snapshot, now: Timestamp) -> Vec<ImageCounts> {
                 image: image.id.clone(),
                 client_sha: image.client_sha.clone(),
                 state: image.state,
-                demand: target.saturating_add(waiting),
+                demand: target.slots.saturating_add(waiting),
                 free: 0,
                 starting: 0,
             }

@@ -30,15 +30,16 @@ impl ScalingAlgorithm for DefaultAlgorithm {
 
         // Counting comes first: the decisions compare these numbers, and a paused region shows
         // them, too.
-        let images = counts::count_images(snapshot, &rows, now);
+        let sized = snapshot.target(now);
+        let images = counts::count_images(snapshot, &rows, &sized.target, now);
         let mut plan = Plan {
-            counts: counts::count_region(snapshot, &rows, &images, now),
+            counts: counts::count_region(snapshot, &rows, &images, &sized.target),
             images,
             ..Plan::default()
         };
         // Before any of them is needed, and in a paused region, too.
         launch_settings::report_problems(&snapshot.settings, &mut plan);
-        target::report(snapshot, now, &mut plan);
+        target::report(snapshot, &sized, &mut plan);
         budget::report(snapshot, &mut plan);
         // What users are refused for, whether or not this pass may act.
         app_version::report_unserved(snapshot, &mut plan);

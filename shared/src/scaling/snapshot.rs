@@ -94,7 +94,7 @@ impl Snapshot {
     /// buffer does: otherwise a plan could break the invariant that protects a warming image.
     pub fn is_short_of_slots(&self, now: Timestamp) -> bool {
         let rows = Rows::of(self, now);
-        let target = self.target(now).slots;
+        let target = self.target(now).target.slots;
         self.images
             .iter()
             .filter(|image| image.state.is_served())

@@ -28,33 +28,42 @@ pub struct Target<'s> {
 /// are due.
 const LONGEST_LEAD: SignedDuration = SignedDuration::from_hours(6);
 
+/// The region's target, and how it came about.
+pub(super) struct SizedTarget<'s> {
+    pub(super) target: Target<'s>,
+    /// What the operator says alone.
+    said: Target<'s>,
+    /// What `adaptive` says. None if the operator alone sets the target, or nothing is known to size it by.
+    sizing: Option<Sizing>,
+}
+
 impl Snapshot {
     /// A disabled region takes no users: it needs no buffer.
-    pub(super) fn target(&self, now: Timestamp) -> Target<'_> {
-        if !self.settings.enabled {
-            return Target {
+    pub(super) fn target(&self, now: Timestamp) -> SizedTarget<'_> {
+        let said = match self.settings.enabled {
+            true => target(&self.settings, now),
+            false => Target {
                 slots: 0,
                 schedule: None,
                 is_fixed: true,
-            };
-        }
-        let said = target(&self.settings, now);
-        match self.sized(&said, now) {
+            },
+        };
+        let is_sized = self.settings.algorithm == ADAPTIVE && !said.is_fixed;
+        let flow = self.flow.as_ref().filter(|_| is_sized);
+        let sizing = flow.and_then(|flow| size(self, flow, said.slots, now));
+        let target = match sizing {
             Some(sizing) if sizing.target > said.slots => Target {
                 slots: sizing.target,
                 schedule: None,
                 ..said
             },
             _ => said,
+        };
+        SizedTarget {
+            target,
+            said,
+            sizing,
         }
-    }
-
-    /// What `adaptive` says, above what the operator says. None if the operator alone sets the target, or
-    /// nothing is known to size it by.
-    fn sized(&self, said: &Target<'_>, now: Timestamp) -> Option<Sizing> {
-        let is_sized = self.settings.algorithm == ADAPTIVE && !said.is_fixed;
-        let flow = self.flow.as_ref().filter(|_| is_sized)?;
-        size(self, flow, said.slots, now)
     }
 }
 
@@ -140,7 +149,7 @@ fn lead(settings: &RegionSettings, slots: u32) -> SignedDuration {
 }
 
 /// Says how the target came about, where that is not `target_free` alone, and which schedules cannot work.
-pub(super) fn report(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
+pub(super) fn report(snapshot: &Snapshot, sized: &SizedTarget<'_>, plan: &mut Plan) {
     let settings = &snapshot.settings;
     for problem in &settings.schedule_problems {
         let reason = Reason::ScheduleInvalid {
@@ -149,7 +158,7 @@ pub(super) fn report(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
         };
         plan.alert(None, reason);
     }
-    if let Some((schedule, window)) = snapshot.target(now).schedule {
+    if let Some((schedule, window)) = sized.target.schedule {
         plan.note(
             None,
             Reason::TargetScheduled {
@@ -164,8 +173,8 @@ pub(super) fn report(snapshot: &Snapshot, now: Timestamp, plan: &mut Plan) {
         );
     }
     if settings.algorithm == ADAPTIVE && settings.enabled {
-        let said = target(settings, now);
-        match snapshot.sized(&said, now) {
+        let said = &sized.said;
+        match sized.sizing {
             Some(sizing) => plan.note(None, sizing.reason(snapshot)),
             None if said.is_fixed => {}
             None => plan.note(None, Reason::TargetWithoutHistory { target: said.slots }),
