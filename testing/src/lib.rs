@@ -14,6 +14,7 @@ mod host;
 pub mod invariants;
 mod overview;
 mod plain_words;
+mod recordings;
 mod replicas;
 mod store;
 mod usage;
@@ -35,6 +36,7 @@ pub use host::{
 };
 pub use overview::{FakeOverview, image_overview, region_overview};
 pub use plain_words::{assert_plain, rust_in};
+pub use recordings::EveryMinute;
 pub use replicas::FakeReplicas;
 pub use store::{FakeStore, Held, Items, RegionItems};
 pub use usage::FakeUsage;

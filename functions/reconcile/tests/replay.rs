@@ -3,58 +3,9 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
-use shared::db::DbError;
-use shared::ids::RegionName;
-use shared::recording::{RecordedSession, Recording, RecordingError, Recordings};
-use testing::{NOW, World};
-
-/// A region with a user every minute, for ten minutes each.
-struct EveryMinute;
-
-#[async_trait]
-impl Recordings for EveryMinute {
-    async fn recording(
-        &self,
-        region: &RegionName,
-        from: Timestamp,
-        to: Timestamp,
-        before: SignedDuration,
-    ) -> Result<Recording, RecordingError> {
-        if region.as_str() != "us-east-1" {
-            return Err(DbError::UnknownRegion(region.clone()).into());
-        }
-        let columns = json!({
-            "name": "us-east-1", "target_free": 4, "max_instances": 50,
-            "launch_choices": [
-                {"instance_type": "m6i.large", "capacity": 2, "subnet_id": "subnet-0a1b2c3d"}],
-        });
-        let minute = SignedDuration::from_mins(1);
-        let minutes = to.duration_since(from - before).as_mins();
-        let session = |minute_of: i64| {
-            let at = from - before + SignedDuration::from_mins(minute_of);
-            RecordedSession {
-                requested_at: at,
-                assigned_at: at,
-                ended_at: Some(at + minute * 10),
-            }
-        };
-        Ok(Recording {
-            region: region.clone(),
-            settings: columns.as_object().unwrap().clone(),
-            from,
-            to,
-            sessions: (0..minutes).map(session).collect(),
-            boots: vec![60.0],
-            registered: 100,
-            never_registered: 0,
-            slots: 200,
-            machine_seconds: 7.0 * 3.0 * 3600.0,
-        })
-    }
-}
+use testing::{EveryMinute, NOW, World};
 
 async fn ask(replay: Value) -> Result<Value, String> {
     let world = World::with([]);
