@@ -2,8 +2,11 @@
 //! today's settings and with proposed ones.
 //!
 //! The replay with today's settings says what the others are worth: how far it is from what happened.
-//! It cannot know who left without a slot, since they have no session, nor how EC2's capacity was.
+//! It does not know how EC2's capacity was, and plays no upgrades.
 
+mod reading;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,21 +18,16 @@ use shared::settings::{BadSetting, Columns, REPLICA, RegionSettings, TABLE, over
 use shared::words::quoted;
 use thiserror::Error;
 
-use crate::boots::{Boots, RecordedBoots};
 use crate::chart::{self, Dot};
 use crate::clairvoyant::{Foresight, foresee};
 use crate::frontier::Goal;
 use crate::outcome::{Outcome, quantile_of};
-use crate::random::LogNormal;
 use crate::run::{Conditions, RunError, run_region};
-use crate::workload::{User, Workload};
+use crate::workload::Workload;
 use crate::{Millis, seconds};
 
-/// A run begins this long before what is measured, so that the region has its machines by then.
-pub const WARM_UP: SignedDuration = SignedDuration::from_hours(2);
-
-/// Of machines, if none registered in the recorded time: as long as in the benchmark's traces.
-const UNKNOWN_BOOTS: (f64, f64) = (60.0, 120.0);
+pub use self::reading::WARM_UP;
+use self::reading::{conditions, playable, slots, workload};
 
 /// Multiples of today's `target_free`, in eighths, for the frontier.
 const EIGHTHS: [u32; 7] = [1, 2, 4, 6, 12, 16, 24];
@@ -121,13 +119,13 @@ pub struct Figures {
     pub users: u64,
     /// Users who did not get a slot with their first request,
     pub not_at_once: u64,
-    /// and who of them left without one; null where that is not known.
-    pub gave_up: Option<u64>,
+    /// and who of them left without one.
+    pub gave_up: u64,
     /// Of those who waited, in seconds; null if nobody did.
     pub wait_p50: Option<f64>,
     pub wait_p99: Option<f64>,
     pub wait_longest: Option<f64>,
-    pub launches_per_day: Option<f64>,
+    pub launches_per_day: f64,
 }
 
 impl Figures {
@@ -136,11 +134,11 @@ impl Figures {
             machine_hours: outcome.machine_hours(),
             users: outcome.users,
             not_at_once: outcome.not_at_once,
-            gave_up: Some(outcome.gave_up),
+            gave_up: outcome.gave_up,
             wait_p50: outcome.wait(0.5),
             wait_p99: outcome.wait(0.99),
             wait_longest: outcome.wait(1.0),
-            launches_per_day: Some(outcome.launches_a_day()),
+            launches_per_day: outcome.launches_a_day(),
         }
     }
 
@@ -149,23 +147,27 @@ impl Figures {
             (recording.from..recording.to).contains(&session.requested_at)
         };
         let waits = recording.sessions.iter().filter(within).map(|session| {
-            let waited = session.assigned_at.duration_since(session.requested_at);
-            Millis::try_from(waited.as_millis()).unwrap_or(Millis::MAX)
+            reading::millis_of(session.assigned_at.duration_since(session.requested_at))
         });
         let mut waits: Vec<Millis> = waits.collect();
-        let users = waits.len() as u64;
+        let gave_up = recording.unserved.len() as u64;
+        let users = waits.len() as u64 + gave_up;
         waits.retain(|wait| *wait > 0);
+        let stays = recording.unserved.iter();
+        waits.extend(stays.map(|visit| reading::millis_of(visit.stayed)));
         waits.sort_unstable();
         let wait = |quantile| quantile_of(&waits, quantile).map(seconds);
+        let launched = f64::from(recording.registered) + f64::from(recording.never_registered);
+        let days = recording.to.duration_since(recording.from).as_secs_f64() / 86_400.0;
         Self {
             machine_hours: recording.machine_seconds / 3600.0,
             users,
             not_at_once: waits.len() as u64,
-            gave_up: None,
+            gave_up,
             wait_p50: wait(0.5),
             wait_p99: wait(0.99),
             wait_longest: wait(1.0),
-            launches_per_day: None,
+            launches_per_day: launched / days.max(f64::MIN_POSITIVE),
         }
     }
 }
@@ -199,7 +201,7 @@ pub fn replay(
 ) -> std::result::Result<Replay, ReplayError> {
     let row = row(&recording.settings)?;
     let target = row.target_free;
-    let workload = workload(recording, slots(&row)?);
+    let workload = workload(recording, &row, slots(&row)?);
     let conditions = conditions(recording);
     let today = run_region(&workload, playable(row), &conditions, may_go_on)?;
     let Foresight {
@@ -208,7 +210,7 @@ pub fn replay(
     } = foresee(&workload);
     let play = |settings: &Columns| Played {
         settings: settings.clone(),
-        result: match propose(recording, settings, &conditions, may_go_on) {
+        result: match propose(recording, &workload, settings, &conditions, may_go_on) {
             Ok(figures) => Result::Figures(figures),
             Err(error) => Result::Problem {
                 problem: match error {
@@ -308,6 +310,7 @@ fn targets(today: u32) -> impl Iterator<Item = Columns> {
 
 fn propose(
     recording: &Recording,
+    today: &Workload,
     settings: &Columns,
     conditions: &Conditions,
     may_go_on: &dyn Fn() -> bool,
@@ -318,7 +321,14 @@ fn propose(
     }
     // A null is today's value, too.
     let row = row(&overlay(recording.settings.clone(), settings))?;
-    let workload = workload(recording, slots(&row)?);
+    let slots = slots(&row)?;
+    let workload = match slots == today.slots {
+        true => Cow::Borrowed(today),
+        false => Cow::Owned(Workload {
+            slots,
+            ..today.clone()
+        }),
+    };
     let outcome = run_region(&workload, playable(row), conditions, may_go_on)?;
     Ok(Figures::of(&outcome))
 }
@@ -337,87 +347,14 @@ fn row(columns: &Columns) -> std::result::Result<RegionSettings, ReplayError> {
     }
 }
 
-/// Slots of an instance: those of the first choice, which is always to be had here.
-fn slots(row: &RegionSettings) -> std::result::Result<u32, ReplayError> {
-    let first = row.launch_choices.first();
-    first
-        .map(|choice| choice.capacity)
-        .ok_or(ReplayError::NoChoice)
-}
-
-/// The row as the fakes know it: one image, one network, and nothing that keeps the region from working.
-fn playable(mut row: RegionSettings) -> RegionSettings {
-    let known = testing::settings();
-    row.enabled = true;
-    row.paused = false;
-    row.launch_choices.truncate(1);
-    for (choice, known) in row.launch_choices.iter_mut().zip(known.launch_choices) {
-        choice.subnet = known.subnet;
-        choice.instance_type = known.instance_type;
-        choice.spot = known.spot;
-    }
-    row.name = known.name;
-    row.security_groups = known.security_groups;
-    row.instance_profile = known.instance_profile;
-    row.user_data_template = known.user_data_template;
-    row.addresses = known.addresses;
-    row
-}
-
-fn workload(recording: &Recording, slots: u32) -> Workload {
-    let begin = recording.from - WARM_UP;
-    let since = |at: Timestamp| {
-        let since = at.duration_since(begin).as_millis();
-        Millis::try_from(since).unwrap_or(Millis::MAX)
-    };
-    let until = since(recording.to);
-    let mut users: Vec<User> = recording
-        .sessions
-        .iter()
-        .filter(|session| session.requested_at < recording.to)
-        .filter_map(|session| {
-            let ends = session.ended_at.map_or(until, since);
-            // Those who were there before come first, all at once.
-            let (arrives, assigned) = (
-                since(session.requested_at).max(0),
-                since(session.assigned_at).max(0),
-            );
-            (ends > assigned).then_some(User {
-                arrives,
-                session: ends - assigned,
-            })
-        })
-        .collect();
-    users.sort_unstable_by_key(|user| user.arrives);
-    let (median, p95) = UNKNOWN_BOOTS;
-    let boots = RecordedBoots::of(recording.boots.clone()).map_or_else(
-        || LogNormal::of_quantiles(median, p95).into(),
-        Boots::Recorded,
-    );
-    Workload {
-        name: recording.region.to_string(),
-        users,
-        boots,
-        slots,
-        from: since(recording.from),
-        until,
-    }
-}
-
-fn conditions(recording: &Recording) -> Conditions {
-    let launched = recording.registered + recording.never_registered;
-    Conditions {
-        failed_boots: f64::from(recording.never_registered) / f64::from(launched.max(1)),
-        ..Conditions::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use shared::recording::RecordedVisit;
     use testing::NOW;
 
     use super::*;
+    use crate::workload::User;
 
     /// One arrival a minute for four hours, of sessions of ten minutes.
     fn recording() -> Recording {
@@ -445,6 +382,7 @@ mod tests {
             never_registered: 1,
             slots: 198,
             machine_seconds: 8.0 * 4.0 * 3600.0,
+            unserved: vec![],
         }
     }
 
@@ -543,6 +481,25 @@ mod tests {
     }
 
     #[test]
+    fn who_left_is_played_and_counts_among_what_happened() {
+        let mut recording = recording();
+        let visit = |seconds: i64| RecordedVisit {
+            requested_at: NOW + SignedDuration::from_secs(3 * 3600 + seconds),
+            stayed: SignedDuration::from_secs(20 + seconds),
+        };
+        recording.unserved = (0..30).map(visit).collect();
+        let replay = replay(&recording, &Question::default(), &|| true).unwrap();
+        let (recorded, today) = (&replay.recorded, figures(&replay.today));
+        assert_eq!((recorded.users, recorded.not_at_once), (270, 30));
+        assert_eq!(recorded.gave_up, 30);
+        assert_eq!(recorded.wait_p50, Some(34.0));
+        // Four are free, and machines boot for a minute: the others ask for 35 seconds, as most who left.
+        assert_eq!(today.users, 270);
+        assert!((20..=27).contains(&today.gave_up), "{today:?}");
+        assert_eq!(today.wait_longest.map(f64::ceil), Some(36.0));
+    }
+
+    #[test]
     fn session_from_before_is_there_from_the_beginning() {
         let hour = SignedDuration::from_hours(1);
         let mut recording = recording();
@@ -551,7 +508,8 @@ mod tests {
             assigned_at: NOW - hour * 30,
             ended_at: None,
         }];
-        let workload = workload(&recording, 2);
+        let row = row(&recording.settings).unwrap();
+        let workload = workload(&recording, &row, 2);
         let all = User {
             arrives: 0,
             session: workload.until,

@@ -140,6 +140,8 @@ impl World {
         let last_wake = rows.tables.wakeups.pop_last();
         rows.tables.wakeups.clear();
         rows.tables.wakeups.extend(last_wake);
+        let unserved = &mut rows.tables.unserved_users;
+        unserved.retain(|it| it.left_at >= now - HISTORY);
         drop_old(&mut rows.tables.session_history, |row| row.ended_at, now);
         drop_old(
             &mut rows.tables.instance_history,

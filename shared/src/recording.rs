@@ -14,8 +14,9 @@ pub const MOST_SESSIONS: usize = 1_000_000;
 /// Reads what a region had; writes nothing.
 #[async_trait]
 pub trait Recordings: Send + Sync {
-    /// What the region had from one time until another, both moved back to a whole hour, with the
-    /// sessions that began up to `before` earlier and had not ended then.
+    /// What the region had from one time until another, both moved back to a whole hour unless they
+    /// are less than one apart, with the sessions that began up to `before` earlier and had not ended
+    /// then.
     ///
     /// # Errors
     /// When the region has no row, the database does not answer, or there were more than
@@ -46,6 +47,8 @@ pub struct Recording {
     pub from: Timestamp,
     pub to: Timestamp,
     pub sessions: Vec<RecordedSession>,
+    /// By when they asked first.
+    pub unserved: Vec<RecordedVisit>,
     /// Seconds from the launch of an instance until it registered.
     pub boots: Vec<f64>,
     /// Instances that registered,
@@ -65,4 +68,13 @@ pub struct RecordedSession {
     pub assigned_at: Timestamp,
     /// None while it lasts.
     pub ended_at: Option<Timestamp>,
+}
+
+/// A user who left without a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordedVisit {
+    /// When they asked first.
+    pub requested_at: Timestamp,
+    /// From then until they asked last.
+    pub stayed: SignedDuration,
 }

@@ -54,6 +54,7 @@ impl Recordings for EveryMinute {
             never_registered: 0,
             slots: 200,
             machine_seconds: 7.0 * to.duration_since(from).as_secs_f64(),
+            unserved: vec![],
         })
     }
 }

@@ -5,7 +5,9 @@ use graphql_client::GraphQLQuery;
 use jiff::{SignedDuration, Timestamp};
 use shared::db::DbError;
 use shared::ids::RegionName;
-use shared::recording::{MOST_SESSIONS, RecordedSession, Recording, RecordingError, Recordings};
+use shared::recording::{
+    MOST_SESSIONS, RecordedSession, RecordedVisit, Recording, RecordingError, Recordings,
+};
 use shared::settings::{Columns, overlay};
 
 use crate::client::HasuraClient;
@@ -92,6 +94,13 @@ impl Reader<'_> {
         let columns = row.settings.as_object();
         let columns = columns.ok_or_else(|| bad("settings", "it is not a row".to_owned()))?;
         let boots = serde_json::from_value(row.boots);
+        let unserved: Vec<(f64, f64)> = serde_json::from_value(row.unserved)
+            .map_err(|error| bad("unserved", error.to_string()))?;
+        let from = row.from_at;
+        let unserved = unserved.into_iter().map(|(asked, stayed)| RecordedVisit {
+            requested_at: from + seconds(asked),
+            stayed: seconds(stayed),
+        });
         let count = |number: i64| u32::try_from(number).unwrap_or(0);
         Ok(Recording {
             region: region.clone(),
@@ -103,6 +112,7 @@ impl Reader<'_> {
             never_registered: count(row.never_registered),
             slots: count(row.slots),
             machine_seconds: row.machine_seconds,
+            unserved: unserved.collect(),
             sessions: self.sessions(row.from_at - before, row.to_at).await?,
         })
     }
@@ -147,4 +157,9 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// To the millisecond, as far as a recording can be.
+fn seconds(seconds: f64) -> SignedDuration {
+    SignedDuration::from_millis((seconds * 1000.0) as i64)
 }

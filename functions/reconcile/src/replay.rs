@@ -7,12 +7,14 @@ use shared::recording::RecordingError;
 use thiserror::Error;
 use tracing::info;
 
-use crate::request::ReplayRequest;
+use crate::request::{BadRequest, ReplayRequest};
 
 #[derive(Debug, Error)]
 pub enum ReplayFailed {
     #[error("this stack has no database, and so no recorded sessions to play again")]
     NoDatabase,
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
     #[error("read the recording: {0}")]
     Recording(#[from] RecordingError),
     #[error("play the settings of now: {0}")]
@@ -24,7 +26,7 @@ impl ReplayFailed {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::NoDatabase => "NoDatabase",
-            Self::Recording(RecordingError::TooMany(_)) => "BadRequest",
+            Self::BadRequest(_) | Self::Recording(RecordingError::TooMany(_)) => "BadRequest",
             Self::Recording(RecordingError::Database(_)) => "DatabaseUnavailable",
             Self::Today(_) => "ReplayFailed",
         }
@@ -39,9 +41,9 @@ pub(crate) async fn run(
 ) -> Result<Replay, ReplayFailed> {
     let recordings = reconciler.recordings.as_ref();
     let recordings = recordings.ok_or(ReplayFailed::NoDatabase)?;
-    let from = began - asked.since;
+    let (from, to) = asked.times(began)?;
     let recording = recordings
-        .recording(&asked.region, from, began, WARM_UP)
+        .recording(&asked.region, from, to, WARM_UP)
         .await?;
     let read = reconciler.clock.now();
     let until = began + reconciler.limits.budget;

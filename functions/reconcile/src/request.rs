@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use scaling_economics::replay::{Question, parse_since};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -40,10 +40,44 @@ pub struct Request {
 #[derive(Debug, PartialEq)]
 pub struct ReplayRequest {
     pub region: RegionName,
-    /// From so long ago until now.
-    pub since: SignedDuration,
+    pub since: Since,
+    /// None means until now.
+    pub until: Option<Timestamp>,
     pub question: Question,
 }
+
+/// When a replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    Ago(SignedDuration),
+    At(Timestamp),
+}
+
+impl ReplayRequest {
+    /// From when until when.
+    ///
+    /// # Errors
+    /// When that is not a time that a replay can be of.
+    pub fn times(&self, now: Timestamp) -> Result<(Timestamp, Timestamp), BadRequest> {
+        let until = self.until.unwrap_or(now);
+        let since = match self.since {
+            Since::Ago(time) => now - time,
+            Since::At(since) => since,
+        };
+        let is_ok = until <= now && (SHORTEST..=LONGEST).contains(&until.duration_since(since));
+        if is_ok {
+            Ok((since, until))
+        } else {
+            Err(BadRequest::BadTimes)
+        }
+    }
+}
+
+/// In less, there is nothing to be learnt.
+const SHORTEST: SignedDuration = SignedDuration::from_secs(30);
+
+/// Figures of machine time are read for a month at most.
+const LONGEST: SignedDuration = SignedDuration::from_hours(31 * 24);
 
 /// A request for new images, one for each named region.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,10 +114,17 @@ pub enum BadRequest {
     #[error("field `replay` stands alone: it plays one region's past again and changes nothing")]
     ReplayAlone,
     #[error(
-        "field `replay.since`: {} is not a time from 1h to 31d: a number with `h` or `d`, as `7d`",
+        "field `replay.since`: {} is neither a time from 1h to 31d, a number with `h` or `d` as `7d`, nor \
+         a date with a time as `2026-11-29T15:00:00Z`",
         quoted(.0)
     )]
     BadSince(String),
+    #[error("field `replay.until`: {} is not a date with a time, as `2026-11-29T15:00:00Z`", quoted(.0))]
+    BadUntil(String),
+    #[error(
+        "fields `replay.since` and `replay.until`: from 30 s to 31 days apart, and not to come"
+    )]
+    BadTimes,
     #[error("field `replay.settings`: {MOST_PROPOSALS} settings at most, not {0}")]
     TooManySettings(usize),
 }
@@ -110,6 +151,7 @@ struct ReplayFields {
     region: String,
     #[serde(default = "a_week")]
     since: String,
+    until: Option<String>,
     #[serde(default)]
     settings: Vec<Columns>,
     #[serde(default)]
@@ -229,12 +271,22 @@ fn replay(fields: ReplayFields) -> Result<ReplayRequest, BadRequest> {
     }
     Ok(ReplayRequest {
         region,
-        since: parse_since(&fields.since).ok_or(BadRequest::BadSince(fields.since))?,
+        since: since(&fields.since).ok_or(BadRequest::BadSince(fields.since))?,
+        until: fields.until.map(until).transpose()?,
         question: Question {
             proposals: fields.settings,
             frontier: fields.frontier,
         },
     })
+}
+
+fn since(text: &str) -> Option<Since> {
+    let ago = parse_since(text).map(Since::Ago);
+    ago.or_else(|| Some(Since::At(text.parse().ok()?)))
+}
+
+fn until(text: String) -> Result<Timestamp, BadRequest> {
+    text.parse().map_err(|_| BadRequest::BadUntil(text))
 }
 
 fn region_names(names: Vec<String>) -> Result<Vec<RegionName>, BadRequest> {
@@ -362,12 +414,13 @@ mod tests {
             .unwrap()
             .replay
             .unwrap();
-        assert_eq!(replay.since, SignedDuration::from_hours(7 * 24));
+        assert_eq!(replay.since, Since::Ago(SignedDuration::from_hours(7 * 24)));
+        assert_eq!(replay.until, None);
         assert_eq!(replay.question, Question::default());
         let asked = json!({"region": "us-east-1", "since": "36h", "frontier": true,
             "settings": [{"target_free": 3}]});
         let replay = parsed(asked).unwrap().replay.unwrap();
-        assert_eq!(replay.since, SignedDuration::from_hours(36));
+        assert_eq!(replay.since, Since::Ago(SignedDuration::from_hours(36)));
         assert!(replay.question.frontier);
         assert_eq!(replay.question.proposals[0]["target_free"], 3);
         let error = |replay: Value| parsed(replay).unwrap_err().to_string();
@@ -381,6 +434,40 @@ mod tests {
         assert!(error(json!({"region": "us-east-1", "settings": many})).contains("not 21"));
         let both = json!({"replay": {"region": "us-east-1"}, "dry_run": true});
         assert_eq!(Request::parse(both), Err(BadRequest::ReplayAlone));
+    }
+
+    #[test]
+    fn replay_is_of_a_time_that_is_over_and_not_too_long() {
+        let now: Timestamp = "2026-11-29T15:00:00Z".parse().unwrap();
+        let times = |since: &str, until: Option<&str>| {
+            let replay = json!({"region": "us-east-1", "since": since, "until": until});
+            let request = Request::parse(json!({ "replay": replay }))?;
+            let times = request.replay.unwrap().times(now)?;
+            Ok((times.0.to_string(), times.1.to_string()))
+        };
+        let of = |since: &str, until: &str| Ok((since.to_owned(), until.to_owned()));
+        let (day, noon) = ("2026-11-28T12:00:00Z", "2026-11-28T12:04:22Z");
+        assert_eq!(
+            times("3h", None),
+            of("2026-11-29T12:00:00Z", "2026-11-29T15:00:00Z")
+        );
+        assert_eq!(times(day, Some(noon)), of(day, noon));
+        assert_eq!(times(day, None), of(day, "2026-11-29T15:00:00Z"));
+        for (since, until) in [
+            (noon, day),
+            (day, "2026-11-28T12:00:29Z"),
+            ("2026-10-28T12:00:00Z", noon),
+            (day, "2026-11-29T15:00:01Z"),
+            ("7d", "2026-11-22T14:00:00Z"),
+        ] {
+            assert_eq!(
+                times(since, Some(until)),
+                Err(BadRequest::BadTimes),
+                "{since} {until}"
+            );
+        }
+        let bad = times(day, Some("noon"));
+        assert_eq!(bad, Err(BadRequest::BadUntil("noon".to_owned())));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Users who left the line without a slot (`…_waits/up.sql`). PostgreSQL's triggers write them; here, each
+//! Users who left the line without a slot (`…_waits/up.sql`,
+//! `…_replay_as_it_was/up.sql`). PostgreSQL's triggers write them; here, each
 //! function that takes users out of lines does.
 
 use jiff::{SignedDuration, Timestamp};
@@ -6,8 +7,8 @@ use shared::ids::{ClientSha, RegionName};
 
 use super::tables::{Tables, UnservedUser, WaitingUser};
 
-/// For how long they are kept.
-const KEPT: SignedDuration = SignedDuration::from_hours(3 * 24);
+/// For how long they are kept: the default of `history_days`.
+const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 type Key = (String, RegionName, ClientSha);
 

@@ -9,7 +9,7 @@ use scaling_tests::graphql::Engine;
 use serde_json::json;
 use shared::db::DbError;
 use shared::function_token::FunctionRole;
-use shared::recording::{RecordingError, Recordings as _};
+use shared::recording::{RecordedVisit, RecordingError, Recordings as _};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -100,6 +100,43 @@ async fn recording_has_each_session_once_with_its_boots_and_machine_time() -> Re
     let lasting = recording.sessions.iter().filter(|it| it.ended_at.is_none());
     let lasting: Vec<_> = lasting.map(|it| it.assigned_at).collect();
     assert_eq!(lasting, [from]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn recording_has_who_left_and_may_be_shorter_than_an_hour() -> Result<()> {
+    let (database, session) = Database::with_region(2).await?;
+    let from = an_hour(&session).await? + SignedDuration::from_secs(67);
+    session.host("i-1", 2).await?;
+    session
+        .run(&format!(
+            "UPDATE instances SET launched_at = '{from}'::timestamptz + interval '20 seconds';
+             -- The first did not leave in this time, and the last came after it.
+             INSERT INTO internal.unserved_users (user_id, region, first_at, last_at, left_at)
+             SELECT 'u' || n, r, f, f + interval '40 seconds', f + interval '55 seconds'
+             FROM (SELECT '{from}'::timestamptz AS at) h, LATERAL (VALUES
+                 (1, '{REGION}', at - interval '1 second'), (2, '{REGION}', at + interval '1.5 seconds'),
+                 (3, 'elsewhere', at), (4, '{REGION}', at + interval '61 seconds')) AS v (n, r, f);
+             -- One who left, but whose row in the line is there, and one who waits.
+             INSERT INTO waiting_users (user_id, session_id, region, client_sha, first_at, last_at, regions)
+             SELECT u, 's', '{REGION}', '3b1f', h.at, l, ARRAY['{REGION}']
+             FROM (SELECT '{from}'::timestamptz AS at) h, LATERAL (VALUES
+                 ('left', h.at + interval '5 seconds'), ('waits', now())) AS v (u, l)"
+        ))
+        .await?;
+    let engine = Engine::start(&database).await?;
+    let adapter = engine.adapter(FunctionRole::Passes)?;
+    let minute = SignedDuration::from_mins(1);
+    let recording = adapter
+        .recording(&REGION.into(), from, from + minute, HOUR)
+        .await?;
+    assert_eq!((recording.from, recording.to), (from, from + minute));
+    assert_eq!(recording.machine_seconds, 40.0);
+    let visit = |millis: i64, seconds| RecordedVisit {
+        requested_at: from + SignedDuration::from_millis(millis),
+        stayed: SignedDuration::from_secs(seconds),
+    };
+    assert_eq!(recording.unserved, [visit(0, 5), visit(1_500, 40)]);
     Ok(())
 }
 

@@ -166,13 +166,19 @@ async fn hour_that_was_counted_keeps_its_number_when_rows_are_forgotten() -> Res
     assert_eq!(unserved(&session, REGION).await?, 1);
     let counted = "SELECT FROM usage_hours WHERE unserved = 1";
     assert_eq!(session.count(counted).await?, 1);
-    session
-        .run("UPDATE internal.unserved_users SET left_at = now() - interval '73 hours'")
-        .await?;
-    pass(&session, REGION).await?;
-    let rows = "SELECT FROM internal.unserved_users";
-    assert_eq!(session.count(rows).await?, 0, "after three days");
     assert_eq!(session.count(counted).await?, 1);
+    let rows = "SELECT FROM internal.unserved_users";
+    // Who left is kept as long as sessions, and three days at least.
+    for (kept, hours, left) in [(5, 119, 1), (1, 71, 1), (1, 73, 0)] {
+        session
+            .run(&format!(
+                "UPDATE regions SET history_days = {kept};
+                 UPDATE internal.unserved_users SET left_at = now() - interval '{hours} hours'"
+            ))
+            .await?;
+        pass(&session, REGION).await?;
+        assert_eq!(session.count(rows).await?, left, "{hours} h of {kept} days");
+    }
     Ok(())
 }
 

@@ -102,7 +102,7 @@ fn worth(replay: &Replay) -> String {
     format!(
         "The replay of today's settings has {:.1} % {} machine-hours than what happened: that is what \
          the others are worth. It knows nothing of changes of the settings within the time, nor of \
-         users who left without a slot.",
+         upgrades.",
         percent.abs(),
         if percent < 0.0 { "fewer" } else { "more" },
     )
