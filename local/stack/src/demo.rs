@@ -10,10 +10,12 @@
 //! - `announcements`, `interruption`, `shortage`, `rollout`: the other events of the day;
 //! - `evaluate`, `summary`, `checks`, `history`, `witness`: the result of the day, and whether it is as expected,
 //!   also in the service's own history;
+//! - `bill`: what the day cost, replayed with other settings;
 //! - `options`, `text`: the command's options, and the format of printed lines.
 
 mod announcements;
 mod arrivals;
+mod bill;
 mod checks;
 mod clock;
 mod day;
@@ -37,6 +39,7 @@ mod witness;
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 
+pub use self::bill::Bill;
 use self::day::Day;
 pub use self::history::DayHistory;
 pub use self::interruption::Interruption;
@@ -94,6 +97,7 @@ pub async fn play(options: &DemoOptions) -> Result<Summary> {
 
 async fn run_day(stack: &DemoStack, options: &DemoOptions) -> Result<Summary> {
     let arrivals = arrivals::arrivals(options.seed, options.users());
+    let midnight = stack.sessions.now().await?;
     let day = Day::begin(stack);
     let users = Users::new(&day, options.seed);
     let rush_hours = (0..regions::REGIONS.len())
@@ -112,5 +116,11 @@ async fn run_day(stack: &DemoStack, options: &DemoOptions) -> Result<Summary> {
         result = events => result?,
         error = watch::watch(&day, &users) => match error? {},
     };
-    evaluate::evaluate(&day, &users, arrivals.len(), interruption, rollout).await
+    let mut summary =
+        evaluate::evaluate(&day, &users, arrivals.len(), interruption, rollout).await?;
+    summary.bill = bill::Bill::read(&day, midnight).await?;
+    summary
+        .problems
+        .extend(summary.bill.differences(stack.pace));
+    Ok(summary)
 }

@@ -132,6 +132,7 @@ pub(super) fn missing_events(day: &Summary) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::bill::Bill;
     use crate::demo::clock::{DayTime, Pace};
     use crate::demo::history::DayHistory;
     use crate::demo::rollout::Rollout;
@@ -191,6 +192,7 @@ mod tests {
             ended: 2,
             interruption: Some(interruption_of("i-1")),
             history: DayHistory::default(),
+            bill: Bill::default(),
             rollout: Rollout {
                 requested: time,
                 warm: time,

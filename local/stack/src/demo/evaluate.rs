@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::bill::Bill;
 use super::checks::{missing_events, violations};
 use super::day::Day;
 use super::interruption::Interruption;
@@ -55,6 +56,7 @@ pub(super) async fn evaluate(
         interruption,
         rollout,
         history,
+        bill: Bill::default(),
         problems,
         pace: day.clock.pace,
     };

@@ -9,6 +9,7 @@ use shared::settings::ADAPTIVE;
 use super::clock::Pace;
 use super::line::LINE;
 use super::options::Algorithm;
+use super::stack::PASS_INTERVAL;
 use crate::operator::Operator;
 use crate::seed::{RegionSeed, insert_rows};
 use crate::world::World;
@@ -68,10 +69,10 @@ pub(super) const CAPACITY: u32 = 4;
 const BAKE: Duration = Duration::from_secs(2 * 3_600);
 
 /// The floor of `adaptive`, in slots.
-const FLOOR: u32 = 2;
+pub(super) const FLOOR: u32 = 2;
 
 /// One user in this many may wait: a day of some hundred users has no room for the default of 1000.
-const STOCK_OUT_GOAL: u32 = 50;
+pub(super) const STOCK_OUT_GOAL: u32 = 50;
 
 impl DemoRegion {
     pub(super) fn seed(&self, algorithm: Algorithm) -> RegionSeed {
@@ -108,6 +109,7 @@ pub(super) async fn insert_regions(
         row["bake_seconds"] = json!(pace.to_real(BAKE).as_secs().max(1));
         row["upgrade_surge"] = json!(6);
         row["line_seconds"] = json!(LINE.as_secs());
+        row["pass_seconds"] = json!(PASS_INTERVAL.as_secs());
         if region.spot {
             row["launch_choices"][0]["spot"] = json!(true);
         }

@@ -17,7 +17,7 @@ use crate::upgrade::{
 };
 
 /// When the pipeline requests the image.
-const REQUEST_TIME: DayTime = DayTime::at(17, 30);
+pub(super) const REQUEST_TIME: DayTime = DayTime::at(17, 30);
 
 /// When the client is published, at the earliest: the image has to be warm.
 const PUBLISH_TIME: DayTime = DayTime::at(18, 45);

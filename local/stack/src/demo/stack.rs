@@ -21,7 +21,7 @@ use crate::world::World;
 
 /// Pause between two scheduled passes. They are more frequent than the schedule's one a minute
 /// because the simulated day is hundreds of times as fast.
-const PASS_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const PASS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How many consecutive passes may fail, as the machine may be busy.
 const MAX_FAILED_PASSES: u32 = 5;

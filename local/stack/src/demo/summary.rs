@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::bill::Bill;
 use super::clock::{DayTime, Pace};
 use super::history::DayHistory;
 use super::interruption::Interruption;
@@ -39,6 +40,8 @@ pub struct Summary {
     pub rollout: Rollout,
     /// The same day from the service's history alone.
     pub history: DayHistory,
+    /// The day until its new image came, replayed with other settings.
+    pub bill: Bill,
     /// The failed checks, as sentences; empty after a good day.
     pub problems: Vec<String>,
     pub(super) pace: Pace,
@@ -100,6 +103,13 @@ impl fmt::Display for Summary {
             f,
             "\nThe day from the service's history alone\n{}",
             self.history.table(self.pace)
+        )?;
+        write!(
+            f,
+            "\nThe bill until the new image came, in machine-hours (and users who waited): replayed with \
+             the day's\nsettings, with adaptive, and with the least fixed buffer with which as few users \
+             wait\n{}",
+            self.bill.table(self.pace)
         )?;
         if self.problems.is_empty() {
             return writeln!(
