@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use hasura_adapter::{HasuraClient, HasuraDatabase, HasuraSettings};
+use hasura_adapter::{HasuraClient, HasuraDatabase, HasuraRecordings, HasuraSettings};
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use local_stack::graphql::{Graphql, GraphqlOptions};
@@ -122,6 +122,14 @@ impl Engine {
         Ok(HasuraDatabase {
             client: self.client(role)?,
             environment: "dev".to_owned(),
+            defaults: Columns::default(),
+        })
+    }
+
+    /// Reads what regions had, as a function of this role.
+    pub fn recordings(&self, role: FunctionRole) -> Result<HasuraRecordings> {
+        Ok(HasuraRecordings {
+            client: self.client(role)?,
             defaults: Columns::default(),
         })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use dynamodb_adapter::DynamoStore;
 use ec2_adapter::Ec2Regions;
-use hasura_adapter::{HasuraClient, HasuraDatabase};
+use hasura_adapter::{HasuraClient, HasuraDatabase, HasuraRecordings};
 use http_client::HttpError;
 use lambda_adapter::AsyncReconcile;
 use replica_http_adapter::HttpReplicas;
@@ -91,13 +91,17 @@ fn build(
                 Some(next) => tokens.with_next_key(next)?,
                 None => tokens,
             });
+            let client = HasuraClient::new(http, &settings.hasura)?;
+            recordings = Some(Arc::new(HasuraRecordings {
+                client: client.clone(),
+                defaults: config.replica_defaults.clone(),
+            }));
             let database = Arc::new(HasuraDatabase {
-                client: HasuraClient::new(http, &settings.hasura)?,
+                client,
                 environment: config.environment,
                 defaults: config.replica_defaults,
             });
             instances = Some(database.clone());
-            recordings = Some(database.clone());
             database
         }
     };

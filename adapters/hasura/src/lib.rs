@@ -20,3 +20,4 @@ pub use client::{HasuraClient, HasuraSettings};
 pub use database::HasuraDatabase;
 pub use doctor::HasuraDoctor;
 pub use overview::HasuraOverview;
+pub use recording::HasuraRecordings;

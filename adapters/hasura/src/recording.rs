@@ -11,9 +11,7 @@ use shared::recording::{
 use shared::settings::{Columns, overlay};
 
 use crate::client::HasuraClient;
-use crate::database::HasuraDatabase;
 use crate::documents::documents;
-use crate::overview::HasuraOverview;
 
 documents! {
     "graphql/recording.graphql": ReadRecording, ReadRecordedSessions;
@@ -25,8 +23,16 @@ const PAGE: usize = 10_000;
 /// The place of a session that lasts, in the order of the pages: after all ends.
 const LASTING: Timestamp = Timestamp::constant(221_845_392_000, 0);
 
+/// Reads what regions had.
+#[derive(Clone, Debug)]
+pub struct HasuraRecordings {
+    pub client: HasuraClient,
+    /// The values that apply where a row of `regions` has null.
+    pub defaults: Columns,
+}
+
 #[async_trait]
-impl Recordings for HasuraDatabase {
+impl Recordings for HasuraRecordings {
     async fn recording(
         &self,
         region: &RegionName,
@@ -34,46 +40,6 @@ impl Recordings for HasuraDatabase {
         to: Timestamp,
         before: SignedDuration,
     ) -> Result<Recording, RecordingError> {
-        let reader = Reader {
-            client: &self.client,
-            region,
-        };
-        reader.read(&self.defaults, from, to, before).await
-    }
-}
-
-#[async_trait]
-impl Recordings for HasuraOverview {
-    async fn recording(
-        &self,
-        region: &RegionName,
-        from: Timestamp,
-        to: Timestamp,
-        before: SignedDuration,
-    ) -> Result<Recording, RecordingError> {
-        let reader = Reader {
-            client: &self.client,
-            region,
-        };
-        // The defaults of the environment are those of passes.
-        reader.read(&Columns::new(), from, to, before).await
-    }
-}
-
-struct Reader<'r> {
-    client: &'r HasuraClient,
-    region: &'r RegionName,
-}
-
-impl Reader<'_> {
-    async fn read(
-        &self,
-        defaults: &Columns,
-        from: Timestamp,
-        to: Timestamp,
-        before: SignedDuration,
-    ) -> Result<Recording, RecordingError> {
-        let region = self.region;
         let variables = read_recording::Variables {
             region: region.to_string(),
             from_at: from,
@@ -104,7 +70,7 @@ impl Reader<'_> {
         let count = |number: i64| u32::try_from(number).unwrap_or(0);
         Ok(Recording {
             region: region.clone(),
-            settings: overlay(defaults.clone(), columns),
+            settings: overlay(self.defaults.clone(), columns),
             from: row.from_at,
             to: row.to_at,
             boots: boots.map_err(|error| bad("boots", error.to_string()))?,
@@ -113,16 +79,20 @@ impl Reader<'_> {
             slots: count(row.slots),
             machine_seconds: row.machine_seconds,
             unserved: unserved.collect(),
-            sessions: self.sessions(row.from_at - before, row.to_at).await?,
+            sessions: self
+                .sessions(region, row.from_at - before, row.to_at)
+                .await?,
         })
     }
+}
 
+impl HasuraRecordings {
     async fn sessions(
         &self,
+        region: &RegionName,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<RecordedSession>, RecordingError> {
-        let region = self.region;
         let mut sessions = vec![];
         let mut after: Option<(Timestamp, String)> = None;
         loop {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use dynamodb_adapter::DynamoStore;
-use hasura_adapter::{HasuraClient, HasuraOverview};
+use hasura_adapter::{HasuraClient, HasuraOverview, HasuraRecordings};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::overview::Overview;
 use shared::recording::Recordings;
+use shared::settings::Columns;
 use shared::trace::traced;
 use shared::usage::SessionHistory;
 use startup::config::{self, ProcessEnvironment};
@@ -39,12 +40,17 @@ async fn wire() -> anyhow::Result<StatusPage> {
     let mut recordings: Option<Arc<dyn Recordings>> = None;
     let overview: Arc<dyn Overview> = match settings.regions {
         RegionsOf::Hasura(hasura) => {
+            let client = HasuraClient::new(http_client::client()?, &hasura)?;
+            // The defaults of the environment are those of passes.
+            recordings = Some(Arc::new(HasuraRecordings {
+                client: client.clone(),
+                defaults: Columns::new(),
+            }));
             let database = Arc::new(HasuraOverview {
-                client: HasuraClient::new(http_client::client()?, &hasura)?,
+                client,
                 environment: settings.environment.clone(),
             });
             usage = Some(database.clone());
-            recordings = Some(database.clone());
             database
         }
         RegionsOf::Environment(region) => {

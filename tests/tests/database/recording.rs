@@ -66,7 +66,7 @@ async fn recording_has_each_session_once_with_its_boots_and_machine_time() -> Re
         .rows(&format!("SELECT * FROM begin_pass('{REGION}', 1)"))
         .await?;
     let engine = Engine::start(&database).await?;
-    let adapter = engine.adapter(FunctionRole::Passes)?;
+    let adapter = engine.recordings(FunctionRole::Passes)?;
     // Times within an hour mean the whole hour.
     let within = SignedDuration::from_mins(12);
     let region = REGION.into();
@@ -125,7 +125,7 @@ async fn recording_has_who_left_and_may_be_shorter_than_an_hour() -> Result<()> 
         ))
         .await?;
     let engine = Engine::start(&database).await?;
-    let adapter = engine.adapter(FunctionRole::Passes)?;
+    let adapter = engine.recordings(FunctionRole::Passes)?;
     let minute = SignedDuration::from_mins(1);
     let recording = adapter
         .recording(&REGION.into(), from, from + minute, HOUR)
@@ -145,7 +145,7 @@ async fn recording_of_a_region_without_a_row_says_so() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
     let from = an_hour(&session).await?;
     let engine = Engine::start(&database).await?;
-    let adapter = engine.adapter(FunctionRole::Passes)?;
+    let adapter = engine.recordings(FunctionRole::Passes)?;
     let region = "us-west-9".into();
     let answer = adapter.recording(&region, from, from + HOUR, HOUR);
     let error = answer.await;
