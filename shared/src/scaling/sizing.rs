@@ -3,7 +3,8 @@
 //!
 //! In the time that a new slot takes, users arrive and sessions end. Both are counted over some passes,
 //! and each is as irregular as independent events are, so that the spread of their difference is the root
-//! of their sum. The buffer is what arrives beyond what ends, and some spreads more. How many more is
+//! of their sum. The buffer is what arrives beyond what ends, as far as that is more than chance, and
+//! some spreads more. How many more is
 //! the region's safety factor, which passes tune to the users who were not served at once
 //! (`internal.tune_safety`): that covers what this model does not know of the region.
 //!
@@ -21,8 +22,9 @@ use super::reason::Reason;
 use super::snapshot::Snapshot;
 use crate::model::{FLOW_STEPS, Flow, Instance};
 
-/// The wait for the next pass, on average, in passes.
-const PASS_WAIT: f64 = 0.5;
+/// The wait for the next pass, on average, in scheduled passes: users who are served wake one after a third
+/// of that time, and it takes some of them.
+const PASS_WAIT: f64 = 0.25;
 
 /// A step is out of the noise if it differs by this many deviations. Less makes quiet regions pay for
 /// chance, more makes others miss the beginnings of bursts.
@@ -65,7 +67,10 @@ pub(super) fn size(snapshot: &Snapshot, flow: &Flow, floor: u32, now: Timestamp)
     let ends = f64::from(flow.ends) / counted * seconds;
     let spread = (arrivals + ends).sqrt();
     let safety = (flow.safety_millionths as f64 / 1e6).clamp(0.0, MOST_SAFETY);
-    let need = (arrivals - ends).max(0.0) + safety * spread;
+    // What came beyond what ended, in all minutes, differs by this much by chance alone. A target that
+    // followed it would launch and drain for nothing, which costs most where boots are long.
+    let chance = (came as f64 + f64::from(flow.ends)).sqrt() / counted * seconds;
+    let need = (arrivals - ends - chance).max(0.0) + safety * spread;
     let ceiling = snapshot.settings.target_ceiling.unwrap_or(u32::MAX);
     Some(Sizing {
         // The operator's floor holds even above the operator's ceiling.

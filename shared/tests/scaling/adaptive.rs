@@ -78,12 +78,13 @@ fn target_covers_the_net_need_and_its_spread_until_a_new_slot_is_there() {
         active_at: booted("i-2").active_at,
         ..occupied("i-2", 2)
     };
-    // 10 users a minute are 15 in 90 s, and 135 ends in 15 minutes 13.5: 1.5, and 3 x root of 28.5.
+    // 10 users a minute are 12.5 in 75 s, and 75 ends in 15 minutes 6.25. Of those 6.25, 1.25 are chance:
+    // the root of 225 in 15 minutes. 5, and 3 x root of 18.75.
     assert_plan(
-        &adaptive([booted("i-1"), users], flow([10; FLOW_STEPS], 135)),
+        &adaptive([booted("i-1"), users], flow([10; FLOW_STEPS], 75)),
         "target 18, free 2, starting 0, waiting 0, occupied 2, live 2 of 100
         - launch from ami-1: 8 x c5.large in subnet-a, or 8 x c5.large in subnet-b: free 2 and starting 0 are below target 18 + waiting 0
-        · target 18: in the 90 s that a new slot takes, 15.0 users arrive and 13.5 sessions end; spread 5.3 x 3.0; goal 0.1 % (stock_out_goal)",
+        · target 18: in the 75 s that a new slot takes, 12.5 users arrive and 6.3 sessions end; spread 4.3 x 3.0; goal 0.1 % (stock_out_goal)",
     );
 }
 
@@ -93,9 +94,9 @@ fn surplus_is_drained_at_once_as_far_as_the_rule_says() {
     let mut quiet = adaptive(idle, flow([1; FLOW_STEPS], 15));
     // The columns' default is no bound here.
     quiet.settings.scale_down_step = 1;
-    // 1.5 users and 1.5 ends in 90 s: 3 x root of 3.
+    // 1.25 users and 1.25 ends in 75 s: 3 x root of 2.5.
     let plan = decide(&quiet);
-    assert_eq!((plan.counts.target, plan.counts.free), (6, 18));
+    assert_eq!((plan.counts.target, plan.counts.free), (5, 18));
     assert_eq!(plan.steps.len(), 6);
     quiet.settings.scale_down_step = 2;
     assert_eq!(decide(&quiet).steps.len(), 2);
@@ -136,7 +137,7 @@ fn ceiling_bounds_the_target_and_the_floor_holds_above_it() {
 #[test]
 fn schedule_raises_the_floor_and_a_fixed_one_replaces_what_is_sized() {
     let with = |kind, slots| {
-        let mut region = adaptive([booted("i-1")], flow([10; FLOW_STEPS], 135));
+        let mut region = adaptive([booted("i-1")], flow([10; FLOW_STEPS], 75));
         region.settings.schedules = vec![schedule(1, kind, slots, ("00:00", "00:00"))];
         target(&region)
     };
@@ -221,7 +222,7 @@ proptest! {
         counted.safety_millionths = safety;
         let region = adaptive([booted("i-1")], counted);
         let most = f64::from(*arrivals.iter().max().unwrap());
-        // 90 s are one and a half minutes, and a rise goes on for as many minutes again at most.
+        // 75 s are less than one and a half minutes, and a rise goes on for as many minutes again at most.
         let arrive = 1.5 * (most + 1.25 * most);
         let spread = (arrive + f64::from(ends) / 10.0).sqrt();
         prop_assert!(f64::from(target(&region)) <= 2.0_f64.max(arrive + 12.0 * spread + 1.0));
@@ -248,16 +249,16 @@ proptest! {
 
 #[test]
 fn reason_is_stored_with_its_numbers() {
-    let region = adaptive([booted("i-1")], flow([10; FLOW_STEPS], 135));
+    let region = adaptive([booted("i-1")], flow([10; FLOW_STEPS], 75));
     let plan = decide(&region);
     let reason = &plan.notes[0].reason;
     assert_eq!(reason.name(), "target_sized");
     let expected = Reason::TargetSized {
         target: 18,
-        seconds: 90,
-        arrivals_tenths: 150,
-        ends_tenths: 135,
-        spread_tenths: 53,
+        seconds: 75,
+        arrivals_tenths: 125,
+        ends_tenths: 63,
+        spread_tenths: 43,
         safety_tenths: 30,
         goal: 1000,
     };

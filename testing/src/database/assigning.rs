@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use shared::assign::{
     AssignOutcome, AssignRefusal, AssignRequest, Assignment, ClientBuild, HeldSession,
     SessionLimits,
@@ -15,6 +15,10 @@ use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
 
 /// A region is woken at most once within this many seconds.
 const BUCKET: i64 = 2;
+
+/// Users who are served wake a region of the algorithm `adaptive` once in this time: nothing in the
+/// database knows its target.
+const ADAPTIVE_WAKES: SignedDuration = SignedDuration::from_secs(20);
 
 /// Why no slot was found.
 enum Refusal {
@@ -373,7 +377,8 @@ impl Tables {
     }
 
     /// Wakes a region, at most once in two seconds: if these images have fewer free slots than the
-    /// target, or without images in any case.
+    /// target, if the region is adaptive and no pass came or was woken for 20 seconds, or without images
+    /// in any case.
     pub(super) fn wake(&mut self, region: &RegionName, images: Option<&[ImageId]>, now: Timestamp) {
         let second = now.as_second().div_euclid(BUCKET) * BUCKET;
         let bucket = Timestamp::from_second(second).unwrap_or(now);
@@ -386,10 +391,20 @@ impl Tables {
             });
             let free: u32 = counted.map(|(_, room)| room.free).sum();
             target.is_some_and(|target| free < target)
+                || (self.is_adaptive(region) && !self.is_watched(region, now))
         });
         if is_short {
             self.wakeups.insert((region.clone(), bucket));
         }
+    }
+
+    /// Whether a pass observed the region or was woken within 20 seconds.
+    fn is_watched(&self, region: &RegionName, now: Timestamp) -> bool {
+        let since = now - ADAPTIVE_WAKES;
+        let mut wakeups = self.wakeups.iter().rev();
+        let fence = self.fences.get(region);
+        fence.is_some_and(|fence| fence.last_pass_at > Some(since))
+            || wakeups.any(|(of, bucket)| of == region && *bucket > since)
     }
 
     fn assigned(

@@ -32,7 +32,7 @@ type Arrival = (Timestamp, bool);
 
 impl Tables {
     /// How long a step of the flow is, in seconds.
-    fn step_seconds(&self, region: &RegionName) -> i64 {
+    pub(super) fn step_seconds(&self, region: &RegionName) -> i64 {
         let row = self.regions.get(region);
         row.map_or(60, |row| row.settings.pass_seconds.into())
     }
@@ -42,7 +42,7 @@ impl Tables {
         now - SignedDuration::from_secs(self.step_seconds(region)) * steps
     }
 
-    fn is_adaptive(&self, region: &RegionName) -> bool {
+    pub(super) fn is_adaptive(&self, region: &RegionName) -> bool {
         let row = self.regions.get(region);
         row.is_some_and(|row| row.settings.algorithm == ADAPTIVE)
     }
@@ -149,10 +149,11 @@ impl Tables {
         let waited = arrivals.iter().filter(|(_, waited)| *waited).count();
         let goal = 1.0 / f64::from(goal);
         let step = 0.0063 / goal.sqrt() / (1.0 + before.users.min(100_000) as f64 / 8000.0).sqrt();
-        let change = step * (waited as f64 - 0.9 * goal * arrivals.len() as f64);
+        let change = step * (waited as f64 - 0.85 * goal * arrivals.len() as f64);
         let millionths = before.millionths as f64 + MILLION * change;
         let after = SafetyFactor {
-            millionths: millionths.clamp(0.0, MOST_SAFETY).round() as i64,
+            // As PostgreSQL rounds a double.
+            millionths: millionths.clamp(0.0, MOST_SAFETY).round_ties_even() as i64,
             users: before.users + arrivals.len() as u64,
             counted_until: before.counted_until.max(now),
         };

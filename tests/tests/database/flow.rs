@@ -116,8 +116,8 @@ async fn users_who_waited_raise_the_factor_and_others_lower_it() -> Result<()> {
     ended(&session, 30.0, 10.0, 0.0, "AGENT").await?;
     passed(&session, 60).await?;
     begin_pass(&session, 1).await?;
-    // One step of 0.063, of which nine thousandths are taken off for each user.
-    assert_eq!(factor(&session).await?, (2_999_433, 1));
+    // One step of 0.063, of which 8.5 thousandths are taken off for each user.
+    assert_eq!(factor(&session).await?, (2_999_464, 1));
 
     ended(&session, 30.0, 10.0, 5.0, "AGENT").await?;
     session
@@ -188,5 +188,40 @@ async fn week_without_passes_counts_as_its_last_quarter_of_an_hour() -> Result<(
         .await?;
     begin_pass(&session, 1).await?;
     assert_eq!(factor(&session).await?.1, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn users_served_wake_a_region_that_no_pass_has_observed_for_20_seconds() -> Result<()> {
+    let (_database, session) = adaptive_region().await?;
+    session.host("i-1", 40).await?;
+    begin_pass(&session, 1).await?;
+    let wakes = "SELECT FROM region_wakeups";
+    session.assign("alice", "1").await?;
+    assert_eq!(session.count(wakes).await?, 0, "a pass has just been there");
+    session
+        .run("UPDATE region_fences SET last_pass_at = now() - interval '21 seconds'")
+        .await?;
+    session.assign("bob", "1").await?;
+    assert_eq!(
+        session.count(wakes).await?,
+        1,
+        "though enough slots are free"
+    );
+    session
+        .run("UPDATE region_wakeups SET bucket = bucket - interval '10 seconds'")
+        .await?;
+    session.assign("carol", "1").await?;
+    assert_eq!(session.count(wakes).await?, 1, "that pass is yet to come");
+    session
+        .run("UPDATE region_wakeups SET bucket = bucket - interval '20 seconds'")
+        .await?;
+    session.assign("dave", "1").await?;
+    assert_eq!(session.count(wakes).await?, 2);
+    session
+        .run("DELETE FROM region_wakeups; UPDATE regions SET algorithm = 'default'")
+        .await?;
+    session.assign("erin", "1").await?;
+    assert_eq!(session.count(wakes).await?, 0);
     Ok(())
 }
