@@ -11,21 +11,25 @@ LANGUAGE plpgsql AS $$
 DECLARE
     at CONSTANT timestamptz := internal.clock();
     this_bucket CONSTANT timestamptz := date_bin('2 seconds', at, 'epoch');
-    -- Until a woken pass comes, its wake-up counts.
-    is_due CONSTANT boolean := wake.image_id IS NOT NULL
-        AND EXISTS (SELECT FROM regions r WHERE r.name = wake.region AND r.algorithm = 'adaptive')
-        AND NOT EXISTS (SELECT FROM region_wakeups w
-            WHERE w.region = wake.region AND w.bucket > at - interval '20 seconds')
-        AND NOT EXISTS (SELECT FROM region_fences f
-            WHERE f.region = wake.region AND f.last_pass_at > at - interval '20 seconds');
+    is_settled boolean;
+    is_due boolean;
 BEGIN
-    IF NOT is_due AND (EXISTS (SELECT FROM region_wakeups w
+    -- One statement: most assigns do no more than this.
+    SELECT EXISTS (SELECT FROM region_wakeups w
             WHERE w.region = wake.region AND w.bucket = this_bucket)
         OR EXISTS (SELECT FROM internal.spare_slots p
             WHERE p.region = wake.region AND p.image_id = wake.image_id
-                AND p.until > internal.clock() AND (p.renew_at > internal.clock()
-                    OR NOT internal.counts_spare_slots(wake.region, wake.image_id))))
-    THEN
+                AND p.until > at AND (p.renew_at > at
+                    OR NOT internal.counts_spare_slots(wake.region, wake.image_id))),
+        wake.image_id IS NOT NULL
+        AND EXISTS (SELECT FROM regions r WHERE r.name = wake.region AND r.algorithm = 'adaptive')
+        -- Until a woken pass comes, its wake-up counts.
+        AND NOT EXISTS (SELECT FROM region_wakeups w
+            WHERE w.region = wake.region AND w.bucket > at - interval '20 seconds')
+        AND NOT EXISTS (SELECT FROM region_fences f
+            WHERE f.region = wake.region AND f.last_pass_at > at - interval '20 seconds')
+    INTO is_settled, is_due;
+    IF is_settled AND NOT is_due THEN
         RETURN;
     END IF;
     IF (wake.image_id IS NULL OR is_due OR internal.is_below_target(wake.region, wake.image_id))

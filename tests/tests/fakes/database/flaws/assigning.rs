@@ -2,6 +2,7 @@
 
 use shared::assign::ClientBuild;
 use shared::model::ImageState;
+use shared::settings::ADAPTIVE;
 use testing::{SlotRow, SlotStatus, Tables};
 
 use super::{Flaw, change_settings, change_slots, keep_settings};
@@ -185,7 +186,38 @@ fn of_wakes() -> Vec<Flaw> {
             |tables, step| change_settings(tables, step, |s| s.target_free += 1),
             keep_settings,
         ),
+        Flaw::wrong_meanwhile(
+            "users who are served wake an adaptive region below its floor only",
+            |tables, step| set_algorithm(tables, step, "default"),
+            keep_settings,
+        ),
+        Flaw::wrong_meanwhile(
+            "users who are served wake every region that no pass observed",
+            |tables, step| set_algorithm(tables, step, ADAPTIVE),
+            keep_settings,
+        ),
+        Flaw::wrong_meanwhile(
+            "an adaptive region is woken, though a pass has just been there",
+            |tables, step| {
+                if matches!(step.action, Action::Assign(_)) {
+                    tables
+                        .fences
+                        .values_mut()
+                        .for_each(|fence| fence.last_pass_at = None);
+                }
+            },
+            |was, now, _, _| now.fences.clone_from(&was.fences),
+        ),
     ]
+}
+
+/// While a user asks.
+fn set_algorithm(tables: &mut Tables, step: &Step, algorithm: &str) {
+    if matches!(step.action, Action::Assign(_)) {
+        change_settings(tables, step, |settings| {
+            algorithm.clone_into(&mut settings.algorithm)
+        });
+    }
 }
 
 fn of_regions() -> Vec<Flaw> {
