@@ -148,7 +148,7 @@ impl Tables {
         let arrivals = self.arrivals(region, since, now);
         let waited = arrivals.iter().filter(|(_, waited)| *waited).count();
         let goal = 1.0 / f64::from(goal);
-        let step = 0.0063 / goal.sqrt() / (1.0 + before.users.min(100_000) as f64 / 8000.0).sqrt();
+        let step = 0.0045 / goal.sqrt() / (1.0 + before.users.min(100_000) as f64 / 8000.0).sqrt();
         let change = step * (waited as f64 - 0.85 * goal * arrivals.len() as f64);
         let millionths = before.millionths as f64 + MILLION * change;
         let after = SafetyFactor {

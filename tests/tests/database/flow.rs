@@ -116,8 +116,8 @@ async fn users_who_waited_raise_the_factor_and_others_lower_it() -> Result<()> {
     ended(&session, 30.0, 10.0, 0.0, "AGENT").await?;
     passed(&session, 60).await?;
     begin_pass(&session, 1).await?;
-    // One step of 0.063, of which 8.5 thousandths are taken off for each user.
-    assert_eq!(factor(&session).await?, (2_999_464, 1));
+    // One step of 0.045, of which 8.5 thousandths are taken off for each user.
+    assert_eq!(factor(&session).await?, (2_999_618, 1));
 
     ended(&session, 30.0, 10.0, 5.0, "AGENT").await?;
     session
@@ -126,7 +126,7 @@ async fn users_who_waited_raise_the_factor_and_others_lower_it() -> Result<()> {
     passed(&session, 60).await?;
     begin_pass(&session, 1).await?;
     let (raised, users) = factor(&session).await?;
-    assert!((3_061_800..3_061_900).contains(&raised), "{raised}");
+    assert!((3_044_200..3_044_300).contains(&raised), "{raised}");
     assert_eq!(users, 2);
     Ok(())
 }
@@ -135,7 +135,7 @@ async fn users_who_waited_raise_the_factor_and_others_lower_it() -> Result<()> {
 async fn factor_stays_within_its_bounds() -> Result<()> {
     let (_database, session) = adaptive_region().await?;
     begin_pass(&session, 1).await?;
-    // Sixty users of the last minute who all waited would add almost four.
+    // Thirty users who all waited would add 1.3.
     for (from, to) in [(11_000_000, 12_000_000), (12_000_000, 12_000_000)] {
         for _ in 0..30 {
             ended(&session, 30.0, 10.0, 5.0, "AGENT").await?;
