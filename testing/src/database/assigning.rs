@@ -16,10 +16,6 @@ use super::tables::{InstanceRow, SlotRow, SlotStatus, Tables};
 /// A region is woken at most once within this many seconds.
 const BUCKET: i64 = 2;
 
-/// Users who are served wake a region of the algorithm `adaptive` once in this time: nothing in the
-/// database knows its target.
-const ADAPTIVE_WAKES: SignedDuration = SignedDuration::from_secs(20);
-
 /// Why no slot was found.
 enum Refusal {
     Reason(AssignRefusal),
@@ -377,7 +373,7 @@ impl Tables {
     }
 
     /// Wakes a region, at most once in two seconds: if these images have fewer free slots than the
-    /// target, if the region is adaptive and no pass came or was woken for 20 seconds, or without images
+    /// target, if the region is adaptive and no pass came or was woken for a third of a minute, or without images
     /// in any case.
     pub(super) fn wake(&mut self, region: &RegionName, images: Option<&[ImageId]>, now: Timestamp) {
         let second = now.as_second().div_euclid(BUCKET) * BUCKET;
@@ -398,9 +394,10 @@ impl Tables {
         }
     }
 
-    /// Whether a pass observed the region or was woken within 20 seconds.
+    /// Whether a pass observed the region or was woken in the last third of the time between scheduled ones.
+    /// Nothing in the database knows the target of an adaptive region.
     fn is_watched(&self, region: &RegionName, now: Timestamp) -> bool {
-        let since = now - ADAPTIVE_WAKES;
+        let since = now - SignedDuration::from_millis(self.step_seconds(region) * 1000 / 3);
         let mut wakeups = self.wakeups.iter().rev();
         let fence = self.fences.get(region);
         fence.is_some_and(|fence| fence.last_pass_at > Some(since))

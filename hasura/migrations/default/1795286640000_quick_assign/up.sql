@@ -172,6 +172,9 @@ BEGIN
             WHERE w.region = first.region AND w.bucket = date_bin('2 seconds', at, 'epoch'))
         OR EXISTS (SELECT FROM internal.spare_slots p
             WHERE p.region = first.region AND p.image_id = first.image_ids[1] AND p.renew_at > at)
+            -- An adaptive region is also woken by the time: `internal.wake` knows.
+            AND NOT EXISTS (SELECT FROM public.regions r
+                WHERE r.name = first.region AND r.algorithm = 'adaptive')
     INTO answer.app_version, answer.app_client_sha, holds_slots, in_line, has_failed, needs_no_wake
     FROM (SELECT) AS a LEFT JOIN app_versions v ON v.environment = assign_slot.environment;
 

@@ -1,7 +1,7 @@
 CREATE OR REPLACE FUNCTION internal.tune_safety(region text, at timestamptz) RETURNS void
 LANGUAGE sql VOLATILE AS $$
     WITH before AS (
-        SELECT r.name AS region, 1.0::double precision / r.stock_out_goal AS goal,
+        SELECT r.name AS region, 1.0::double precision / r.stock_out_goal AS goal, r.pass_seconds,
             coalesce(f.millionths, 3000000) AS millionths, coalesce(f.users, 0) AS users,
             coalesce(f.counted_until, tune_safety.at) AS counted_until
         FROM regions r LEFT JOIN internal.safety_factors f ON f.region = r.name
@@ -9,7 +9,8 @@ LANGUAGE sql VOLATILE AS $$
     ), came AS (
         SELECT count(a.came_at) AS users, count(*) FILTER (WHERE a.waited) AS waited
         FROM before b CROSS JOIN LATERAL internal.arrivals(b.region,
-            greatest(b.counted_until, tune_safety.at - interval '15 minutes'), tune_safety.at) a
+            greatest(b.counted_until, tune_safety.at - make_interval(secs => 15 * b.pass_seconds)),
+            tune_safety.at) a
     )
     INSERT INTO internal.safety_factors AS f (region, millionths, users, counted_until)
     SELECT b.region,

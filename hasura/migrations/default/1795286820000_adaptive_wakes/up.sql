@@ -5,7 +5,8 @@
 -- when it is missed. With a pass each minute, a new slot was launched half a minute late on average: where
 -- machines boot in a minute, that is a third of the time that it took.
 
--- As before, but users who are served also wake an adaptive region that no pass has observed for 20 seconds.
+-- As before, but users who are served also wake an adaptive region that no pass has observed for a third of the
+-- time between scheduled ones: 20 seconds.
 CREATE OR REPLACE FUNCTION internal.wake(region text, image_id text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -21,13 +22,16 @@ BEGIN
             WHERE p.region = wake.region AND p.image_id = wake.image_id
                 AND p.until > at AND (p.renew_at > at
                     OR NOT internal.counts_spare_slots(wake.region, wake.image_id))),
-        wake.image_id IS NOT NULL
-        AND EXISTS (SELECT FROM regions r WHERE r.name = wake.region AND r.algorithm = 'adaptive')
-        -- Until a woken pass comes, its wake-up counts.
-        AND NOT EXISTS (SELECT FROM region_wakeups w
-            WHERE w.region = wake.region AND w.bucket > at - interval '20 seconds')
-        AND NOT EXISTS (SELECT FROM region_fences f
-            WHERE f.region = wake.region AND f.last_pass_at > at - interval '20 seconds')
+        wake.image_id IS NOT NULL AND EXISTS (
+            SELECT FROM regions r
+            WHERE r.name = wake.region AND r.algorithm = 'adaptive'
+                -- Until a woken pass comes, its wake-up counts.
+                AND NOT EXISTS (SELECT FROM region_wakeups w
+                    WHERE w.region = r.name
+                        AND w.bucket > at - make_interval(secs => r.pass_seconds / 3.0))
+                AND NOT EXISTS (SELECT FROM region_fences f
+                    WHERE f.region = r.name
+                        AND f.last_pass_at > at - make_interval(secs => r.pass_seconds / 3.0)))
     INTO is_settled, is_due;
     IF is_settled AND NOT is_due THEN
         RETURN;
@@ -48,7 +52,7 @@ $$;
 CREATE OR REPLACE FUNCTION internal.tune_safety(region text, at timestamptz) RETURNS void
 LANGUAGE sql VOLATILE AS $$
     WITH before AS (
-        SELECT r.name AS region, 1.0::double precision / r.stock_out_goal AS goal,
+        SELECT r.name AS region, 1.0::double precision / r.stock_out_goal AS goal, r.pass_seconds,
             coalesce(f.millionths, 3000000) AS millionths, coalesce(f.users, 0) AS users,
             coalesce(f.counted_until, tune_safety.at) AS counted_until
         FROM regions r LEFT JOIN internal.safety_factors f ON f.region = r.name
@@ -56,7 +60,8 @@ LANGUAGE sql VOLATILE AS $$
     ), came AS (
         SELECT count(a.came_at) AS users, count(*) FILTER (WHERE a.waited) AS waited
         FROM before b CROSS JOIN LATERAL internal.arrivals(b.region,
-            greatest(b.counted_until, tune_safety.at - interval '15 minutes'), tune_safety.at) a
+            greatest(b.counted_until, tune_safety.at - make_interval(secs => 15 * b.pass_seconds)),
+            tune_safety.at) a
     )
     INSERT INTO internal.safety_factors AS f (region, millionths, users, counted_until)
     SELECT b.region,
