@@ -31,40 +31,40 @@ DECLARE
     taken internal.taken_slot;
 BEGIN
     LOOP
-        UPDATE slots s
-        SET status = 'ALLOCATED', user_id = take_free_slot.user_id,
-            session_id = take_free_slot.session_id, allocated_at = internal.clock(),
-            first_allocated_at = internal.clock(), waited_seconds = take_free_slot.waited_seconds
-        FROM (
+        -- MATERIALIZED, so that one slot is chosen once, whatever the plan begins with.
+        WITH chosen AS MATERIALIZED (
             SELECT f.id, o.ip_addr
             FROM (
-                SELECT c.instance_id, i.ip_addr
-                FROM (
-                    SELECT w.instance_id
-                    FROM internal.first_free(
-                        area.region, take_free_slot.image_id, window_size) w
-                    GROUP BY w.instance_id
-                    ORDER BY (max(w.free_from) > now() - interval '10 minutes') IS TRUE,
-                        max(w.place) = window_size,
-                        CASE WHEN is_shuffled THEN random() ELSE count(*) END, w.instance_id
-                ) c
-                JOIN instances i ON i.id = c.instance_id
-                    AND i.notice IS DISTINCT FROM 'INTERRUPTION'
-                JOIN heartbeats h ON h.instance_id = c.instance_id AND h.beat_at >= area.beat_since
-                WHERE c.instance_id <> ALL (avoid)
-                -- Only slots of these are locked, in this order, until there is one.
+                SELECT w.instance_id
+                FROM internal.first_free(area.region, take_free_slot.image_id, window_size) w
+                GROUP BY w.instance_id
+                ORDER BY (max(w.free_from) > now() - interval '10 minutes') IS TRUE,
+                    max(w.place) = window_size,
+                    CASE WHEN is_shuffled THEN random() ELSE count(*) END, w.instance_id
+            ) c
+            -- Each is looked at by itself, so that the order holds: a join could begin with any table. Only slots
+            -- of those that take users are locked, until there is one.
+            CROSS JOIN LATERAL (
+                SELECT i.id, i.ip_addr
+                FROM instances i JOIN heartbeats h ON h.instance_id = i.id
+                WHERE i.id = c.instance_id AND i.id <> ALL (avoid)
+                    AND i.notice IS DISTINCT FROM 'INTERRUPTION' AND h.beat_at >= area.beat_since
                 OFFSET 0
             ) o
             CROSS JOIN LATERAL (
                 SELECT f.id FROM slots f
-                WHERE f.instance_id = o.instance_id AND f.instance_active
+                WHERE f.instance_id = o.id AND f.instance_active
                     AND internal.is_free(f.status, f.free_from)
                 ORDER BY f.id LIMIT 1 FOR UPDATE SKIP LOCKED
             ) f
             LIMIT 1
-        ) f
-        WHERE s.id = f.id
-        RETURNING s.id, s.region, s.image_id, s.instance_id, f.ip_addr INTO taken;
+        )
+        UPDATE slots s
+        SET status = 'ALLOCATED', user_id = take_free_slot.user_id,
+            session_id = take_free_slot.session_id, allocated_at = internal.clock(),
+            first_allocated_at = internal.clock(), waited_seconds = take_free_slot.waited_seconds
+        FROM chosen c WHERE s.id = c.id
+        RETURNING s.id, s.region, s.image_id, s.instance_id, c.ip_addr INTO taken;
         IF taken.id IS NOT NULL THEN
             RETURN taken;
         END IF;

@@ -3,6 +3,8 @@
 
 mod rows;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use hasura_adapter::{HasuraAssigner, HasuraDatabase};
 use jiff::{SignedDuration, Timestamp};
 use scaling_tests::database::{Database as Copy, Session};
@@ -48,6 +50,9 @@ const OWN_CLOCK: &str = "
     END
     $$";
 
+/// Steps from one `ANALYZE` to the next.
+const ANALYZED_AFTER: usize = 100;
+
 const EMPTY: &str = "
     TRUNCATE regions, instances, heartbeats, slots, images, app_versions, waiting_users,
         region_fences, region_wakeups, internal.host_leaves, internal.agent_tokens,
@@ -64,6 +69,7 @@ pub(crate) struct PostgresSide {
     events: HasuraDatabase,
     assigner: HasuraAssigner,
     _engine: Engine,
+    steps: AtomicUsize,
 }
 
 impl PostgresSide {
@@ -79,6 +85,7 @@ impl PostgresSide {
             passes: engine.adapter(FunctionRole::Passes)?,
             events: engine.adapter(FunctionRole::Events)?,
             _engine: engine,
+            steps: AtomicUsize::new(0),
         })
     }
 
@@ -200,6 +207,11 @@ impl Side for PostgresSide {
     }
 
     async fn set_time(&self, now: Timestamp) {
+        // As the server does by itself after a while: answers may not depend on the plans that it chooses.
+        if self.steps.fetch_add(1, Ordering::Relaxed) % ANALYZED_AFTER == ANALYZED_AFTER - 1 {
+            self.run("ANALYZE slots, instances, heartbeats, waiting_users".to_owned())
+                .await;
+        }
         self.run(format!("UPDATE virtual.clock SET now = '{now}'"))
             .await;
     }
