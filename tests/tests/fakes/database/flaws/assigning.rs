@@ -215,7 +215,7 @@ fn of_wakes() -> Vec<Flaw> {
 fn set_algorithm(tables: &mut Tables, step: &Step, algorithm: &str) {
     if matches!(step.action, Action::Assign(_)) {
         change_settings(tables, step, |settings| {
-            algorithm.clone_into(&mut settings.algorithm)
+            algorithm.clone_into(&mut settings.algorithm);
         });
     }
 }
