@@ -12,17 +12,15 @@ LANGUAGE plpgsql AS $$
 DECLARE
     at CONSTANT timestamptz := internal.clock();
     this_bucket CONSTANT timestamptz := date_bin('2 seconds', at, 'epoch');
-    is_settled boolean;
-    is_due boolean;
+    is_needed boolean := wake.image_id IS NULL;
 BEGIN
-    -- One statement: most assigns do no more than this.
-    SELECT EXISTS (SELECT FROM region_wakeups w
+    IF EXISTS (SELECT FROM region_wakeups w
             WHERE w.region = wake.region AND w.bucket = this_bucket)
-        OR EXISTS (SELECT FROM internal.spare_slots p
-            WHERE p.region = wake.region AND p.image_id = wake.image_id
-                AND p.until > at AND (p.renew_at > at
-                    OR NOT internal.counts_spare_slots(wake.region, wake.image_id))),
-        wake.image_id IS NOT NULL AND EXISTS (
+    THEN
+        RETURN;
+    END IF;
+    IF NOT is_needed THEN
+        is_needed := EXISTS (
             SELECT FROM regions r
             WHERE r.name = wake.region AND r.algorithm = 'adaptive'
                 -- Until a woken pass comes, its wake-up counts.
@@ -31,14 +29,17 @@ BEGIN
                         AND w.bucket > at - make_interval(secs => r.pass_seconds / 3.0))
                 AND NOT EXISTS (SELECT FROM region_fences f
                     WHERE f.region = r.name
-                        AND f.last_pass_at > at - make_interval(secs => r.pass_seconds / 3.0)))
-    INTO is_settled, is_due;
-    IF is_settled AND NOT is_due THEN
-        RETURN;
+                        AND f.last_pass_at > at - make_interval(secs => r.pass_seconds / 3.0)));
     END IF;
-    IF (wake.image_id IS NULL OR is_due OR internal.is_below_target(wake.region, wake.image_id))
-        AND pg_try_advisory_xact_lock(
-            hashtextextended('wake ' || wake.region || ' ' || this_bucket::text, 0))
+    IF NOT is_needed THEN
+        is_needed := NOT EXISTS (SELECT FROM internal.spare_slots p
+                WHERE p.region = wake.region AND p.image_id = wake.image_id
+                    AND p.until > at AND (p.renew_at > at
+                        OR NOT internal.counts_spare_slots(wake.region, wake.image_id)))
+            AND internal.is_below_target(wake.region, wake.image_id);
+    END IF;
+    IF is_needed AND pg_try_advisory_xact_lock(
+        hashtextextended('wake ' || wake.region || ' ' || this_bucket::text, 0))
     THEN
         INSERT INTO region_wakeups (region, bucket) VALUES (wake.region, this_bucket)
         ON CONFLICT DO NOTHING;
