@@ -67,7 +67,7 @@ pub(super) fn size(snapshot: &Snapshot, flow: &Flow, floor: u32, now: Timestamp)
     let ends = f64::from(flow.ends) / counted * seconds;
     let spread = (arrivals + ends).sqrt();
     let safety = (flow.safety_millionths as f64 / 1e6).clamp(0.0, MOST_SAFETY);
-    // What came beyond what ended, in all minutes, differs by this much by chance alone. A target that
+    // What came beyond what ended, in all steps, differs by this much by chance alone. A target that
     // followed it would launch and drain for nothing, which costs most where boots are long.
     let chance = (came as f64 + f64::from(flow.ends)).sqrt() / counted * seconds;
     let need = (arrivals - ends - chance).max(0.0) + safety * spread;

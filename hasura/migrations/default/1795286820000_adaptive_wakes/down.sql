@@ -1,30 +1,3 @@
-CREATE OR REPLACE FUNCTION internal.tune_safety(region text, at timestamptz) RETURNS void
-LANGUAGE sql VOLATILE AS $$
-    WITH before AS (
-        SELECT r.name AS region, 1.0::double precision / r.stock_out_goal AS goal, r.pass_seconds,
-            coalesce(f.millionths, 3000000) AS millionths, coalesce(f.users, 0) AS users,
-            coalesce(f.counted_until, tune_safety.at) AS counted_until
-        FROM regions r LEFT JOIN internal.safety_factors f ON f.region = r.name
-        WHERE r.name = tune_safety.region AND r.algorithm = 'adaptive'
-    ), came AS (
-        SELECT count(a.came_at) AS users, count(*) FILTER (WHERE a.waited) AS waited
-        FROM before b CROSS JOIN LATERAL internal.arrivals(b.region,
-            greatest(b.counted_until, tune_safety.at - make_interval(secs => 15 * b.pass_seconds)),
-            tune_safety.at) a
-    )
-    INSERT INTO internal.safety_factors AS f (region, millionths, users, counted_until)
-    SELECT b.region,
-        round(least(12e6, greatest(0, b.millionths::double precision + 1e6::double precision
-            * (0.0063::double precision / sqrt(b.goal)
-                / sqrt(1.0::double precision + least(b.users, 100000)::double precision / 8000)
-                * (c.waited::double precision
-                    - 0.9::double precision * b.goal * c.users::double precision)))))::bigint,
-        b.users + c.users, greatest(b.counted_until, tune_safety.at)
-    FROM before b CROSS JOIN came c
-    ON CONFLICT (region) DO UPDATE SET millionths = EXCLUDED.millionths, users = EXCLUDED.users,
-        counted_until = EXCLUDED.counted_until
-$$;
-
 CREATE OR REPLACE FUNCTION internal.wake(region text, image_id text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,5 +1,4 @@
--- Passes of the algorithm `adaptive` come more often than each minute, and its safety factor keeps a larger
--- distance from the goal, with smaller steps.
+-- Passes of the algorithm `adaptive` come more often than each minute.
 --
 -- Nothing in the database knows the algorithm's target, so that users who are served cannot wake the region
 -- when it is missed. With a pass each minute, a new slot was launched half a minute late on average: where
@@ -45,34 +44,4 @@ BEGIN
         ON CONFLICT DO NOTHING;
     END IF;
 END
-$$;
-
--- As before, but the factor rests where 0.85 times the goal wait: with 0.9, one burst more than usual was
--- enough to exceed the goal. And its steps are smaller: with 0.0063, each burst raised it further than it was
--- needed.
-CREATE OR REPLACE FUNCTION internal.tune_safety(region text, at timestamptz) RETURNS void
-LANGUAGE sql VOLATILE AS $$
-    WITH before AS (
-        SELECT r.name AS region, 1.0::double precision / r.stock_out_goal AS goal, r.pass_seconds,
-            coalesce(f.millionths, 3000000) AS millionths, coalesce(f.users, 0) AS users,
-            coalesce(f.counted_until, tune_safety.at) AS counted_until
-        FROM regions r LEFT JOIN internal.safety_factors f ON f.region = r.name
-        WHERE r.name = tune_safety.region AND r.algorithm = 'adaptive'
-    ), came AS (
-        SELECT count(a.came_at) AS users, count(*) FILTER (WHERE a.waited) AS waited
-        FROM before b CROSS JOIN LATERAL internal.arrivals(b.region,
-            greatest(b.counted_until, tune_safety.at - make_interval(secs => 15 * b.pass_seconds)),
-            tune_safety.at) a
-    )
-    INSERT INTO internal.safety_factors AS f (region, millionths, users, counted_until)
-    SELECT b.region,
-        round(least(12e6, greatest(0, b.millionths::double precision + 1e6::double precision
-            * (0.0045::double precision / sqrt(b.goal)
-                / sqrt(1.0::double precision + least(b.users, 100000)::double precision / 8000)
-                * (c.waited::double precision
-                    - 0.85::double precision * b.goal * c.users::double precision)))))::bigint,
-        b.users + c.users, greatest(b.counted_until, tune_safety.at)
-    FROM before b CROSS JOIN came c
-    ON CONFLICT (region) DO UPDATE SET millionths = EXCLUDED.millionths, users = EXCLUDED.users,
-        counted_until = EXCLUDED.counted_until
 $$;
