@@ -103,7 +103,8 @@ pub enum AssignOutcome {
     Assigned(Assignment),
     Refused {
         reason: AssignRefusal,
-        /// The version that clients of this environment should run, if the database has one.
+        /// Where no image serves the client: the version that clients of this environment should run, if the
+        /// database has one.
         app: Option<AppVersion>,
         /// With [`AssignRefusal::UserAlreadyActive`]: the sessions that hold the user's slots.
         held: Vec<HeldSession>,

@@ -179,11 +179,11 @@ fn long_missing(
     observation
         .instances
         .iter()
-        .filter(|row| !machines.contains_key(&row.id))
         .filter(|row| {
             row.missing_since
                 .is_some_and(|since| observation.now.duration_since(since) >= missing_seconds)
         })
+        .filter(|row| !machines.contains_key(&row.id))
         .map(|row| row.id.clone())
         .collect()
 }

@@ -4,13 +4,13 @@
 use jiff::SignedDuration;
 use serde_json::json;
 use shared::ids::{InstanceId, RegionName};
-use shared::model::ImageState;
+use shared::model::{ImageState, InstanceStatus};
 use shared::pass::PassRequest;
 use shared::report::PassOutcome;
 use shared::scaling::Reason;
 use shared::trigger::Trigger;
-use testing::InstanceRow;
 use testing::invariants::rest::{StoreView, rows_differ};
+use testing::{InstanceRow, Tables};
 
 use crate::checks::{Check, Violation};
 use crate::simulation::Simulation;
@@ -79,6 +79,7 @@ impl Simulation {
         let unfinished = (!left.is_empty())
             .then(|| left.join(", "))
             .or_else(|| self.rows_unlike_machines(region))
+            .or_else(|| self.serves_nobody(region))
             .or_else(|| self.unfinished_upgrade(region));
         if unfinished.is_some() {
             return unfinished;
@@ -122,6 +123,22 @@ impl Simulation {
         rows_differ(&known, &live)
     }
 
+    /// An instance that is paid for, and that no user can be given to. It is left alone if the maximum
+    /// leaves no room for another one: for all that a pass knows, its slots cool down.
+    fn serves_nobody(&self, region: &RegionName) -> Option<String> {
+        let rows = self.world.database.rows();
+        let tables = &rows.tables;
+        if !has_room(tables, region) {
+            return None;
+        }
+        let (id, _) = tables.instances.iter().find(|(id, row)| {
+            row.region == *region
+                && row.status == InstanceStatus::Active
+                && tables.slots_of(id).next().is_none()
+        })?;
+        Some(format!("{id} has no slots, and has not been removed"))
+    }
+
     /// Every upgrade ends, successfully or not, and leaves the buffer on the current image.
     fn unfinished_upgrade(&self, region: &RegionName) -> Option<String> {
         let rows = self.world.database.rows();
@@ -157,10 +174,7 @@ impl Simulation {
         let free = tables.free_slots_on(region, &current, self.now());
         let settings = &tables.regions[region].settings;
         let target = shared::scaling::target(settings, self.now()).slots;
-        let of_region = |row: &&InstanceRow| row.region == *region;
-        let live = tables.instances.values().filter(of_region).count();
-        let has_room = live < usize::try_from(settings.max_instances).unwrap_or(usize::MAX);
-        (free < target && has_room).then(|| {
+        (free < target && has_room(tables, region)).then(|| {
             format!("{free} of {target} slots are free on {current:?}, and the maximum leaves room")
         })
     }
@@ -198,6 +212,14 @@ impl Simulation {
             }
         }
     }
+}
+
+/// Whether the region's maximum leaves room for another instance.
+fn has_room(tables: &Tables, region: &RegionName) -> bool {
+    let of_region = |row: &&InstanceRow| row.region == *region;
+    let live = tables.instances.values().filter(of_region).count();
+    let most = tables.regions[region].settings.max_instances;
+    live < usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// The fakes behind the yield points never wait.

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use shared::assign::{AssignRequest, InLine};
+use shared::assign::{AssignRequest, InLine, UserId};
 use shared::db::{Fence, UpgradeRequested, WriteOutcome, WriteResult};
 use shared::host::HostErrorKind;
 use shared::ids::{ClientToken, ImageId, InstanceId, LaunchId, RegionName};
@@ -55,6 +55,8 @@ pub enum Effect {
         request: AssignRequest,
         in_line: InLine,
     },
+    /// The database answered a user otherwise, who may hold less than before.
+    UserAnswered(UserId),
     /// A request for an image upgrade was recorded.
     UpgradeRequested {
         region: RegionName,

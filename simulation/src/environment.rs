@@ -3,12 +3,13 @@
 use jiff::SignedDuration;
 use shared::host::HostErrorKind;
 use shared::ids::{InstanceId, RegionName};
-use shared::model::LaunchRequest;
+use shared::model::{InstanceStatus, LaunchRequest};
 use shared::settings::Selector;
-use testing::Delays;
+use testing::{Delays, SlotStatus};
 
 use crate::ec2_events::Ec2EventKind;
 use crate::faults::Fault;
+use crate::random::Random;
 use crate::scenario::random_schedule;
 use crate::scheduled::Event;
 use crate::simulation::Simulation;
@@ -248,7 +249,7 @@ impl Simulation {
         self.schedule_boots();
     }
 
-    /// An operator changes settings or invokes `reconcile`.
+    /// An operator changes settings, invokes `reconcile`, or deletes slots.
     pub(crate) fn act_as_operator(&mut self) {
         if self.winding_down {
             return;
@@ -260,6 +261,9 @@ impl Simulation {
         let now = self.now();
         // Of a stream of their own, so that the other choices of a seed stay the same.
         let mut own = self.random.clone().fork();
+        if own.chance(120) {
+            self.delete_free_slots(&region, &mut own);
+        }
         if let Some(settings) = self.world.database.rows().tables.settings_mut(&region) {
             match choice {
                 0 => settings.target_free = number,
@@ -285,5 +289,25 @@ impl Simulation {
         }
         let wait = self.random.between(20..=120);
         self.schedule_in(seconds(wait), Event::OperatorActs);
+    }
+
+    /// Deletes the rows of an instance's free slots, by mistake. Its agent does not know.
+    fn delete_free_slots(&mut self, region: &RegionName, random: &mut Random) {
+        let mut rows = self.world.database.rows();
+        let tables = &mut rows.tables;
+        let instances = tables.instances.iter();
+        let instances: Vec<_> = instances
+            .filter(|(_, row)| row.region == *region && row.status == InstanceStatus::Active)
+            .map(|(id, _)| id.clone())
+            .collect();
+        if instances.is_empty() {
+            return;
+        }
+        let instance = random.pick(&instances);
+        tables
+            .slots
+            .retain(|_, slot| slot.instance_id != *instance || slot.status != SlotStatus::Waiting);
+        self.trace
+            .line(|| format!("* an operator deletes the free slots of {instance}"));
     }
 }

@@ -1,6 +1,6 @@
 //! Golden plans of the buffer: how many instances are launched, and which are drained.
 
-use shared::model::{Image, ImageState, Instance};
+use shared::model::{Image, ImageState, Instance, SlotCounts};
 use testing::{at, image, instance, snapshot};
 
 use crate::support::{assert_plan, draining, occupied};
@@ -48,8 +48,30 @@ fn surplus_drains_the_oldest_empty_instance() {
     assert_plan(
         &snapshot([occupied("i-1", 1), instance("i-2"), old, instance("i-3")]),
         "target 4, free 7, starting 0, waiting 0, occupied 1, live 4 of 10
-        - drain i-9: free 7 exceeds the target of 4 by a whole instance
+        - drain i-9: free 7 meets the target of 4 without it
         · free 7 and starting 0 meet the target of 4",
+    );
+}
+
+/// Somebody deleted the rows of its slots, or they cool down.
+#[test]
+fn instance_without_slots_is_drained_once_the_others_meet_the_target() {
+    let bare = Instance {
+        slots: SlotCounts::default(),
+        ..instance("i-1")
+    };
+    let mut snapshot = snapshot([bare, instance("i-2"), instance("i-3")]);
+    assert_plan(
+        &snapshot,
+        "target 4, free 4, starting 0, waiting 0, occupied 0, live 3 of 10
+        - drain i-1: free 4 meets the target of 4 without it
+        · free 4 and starting 0 meet the target of 4",
+    );
+    snapshot.settings.target_free = 5;
+    assert_plan(
+        &snapshot,
+        "target 5, free 4, starting 0, waiting 0, occupied 0, live 3 of 10
+        - launch from ami-1: 1 x c5.large in subnet-a, or 1 x c5.large in subnet-b: free 4 and starting 0 are below target 5 + waiting 0",
     );
 }
 
@@ -76,7 +98,7 @@ fn instance_that_a_full_baking_buffer_needs_does_not_use_up_the_step() {
         &snapshot,
         "target 4, free 6, starting 0, waiting 0, occupied 0, live 5 of 10
         ami-0 BAKING: demand 4, free 4, starting 0
-        - drain i-2: free 6 exceeds the target of 4 by a whole instance
+        - drain i-2: free 6 meets the target of 4 without it
         · ami-0 is kept for a rollback until 2026-01-01T12:20:00Z
         · free 6 and starting 0 meet the target of 4",
     );
@@ -176,7 +198,7 @@ fn disabled_region_drains_its_buffer() {
     assert_plan(
         &snapshot,
         "target 0, free 3, starting 0, waiting 0, occupied 1, live 2 of 10
-        - drain i-1: free 3 exceeds the target of 0 by a whole instance
+        - drain i-1: free 3 meets the target of 0 without it
         · free 3 and starting 0 meet the target of 0",
     );
 }

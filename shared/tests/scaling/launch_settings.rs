@@ -47,8 +47,8 @@ fn only_launches_wait_for_a_setting_that_cannot_work() {
     assert_plan(
         &with_problem(snapshot(surplus), "instance_profile"),
         "target 4, free 8, starting 0, waiting 0, occupied 0, live 4 of 10
-        - drain i-1: free 8 exceeds the target of 4 by a whole instance
-        - drain i-2: free 6 exceeds the target of 4 by a whole instance
+        - drain i-1: free 8 meets the target of 4 without it
+        - drain i-2: free 6 meets the target of 4 without it
         ! table `regions`, row us-east-1, column `instance_profile`: is wrong; nothing is launched until it is corrected
         · free 8 and starting 0 meet the target of 4",
     );

@@ -272,8 +272,8 @@ fn plan_names_the_schedule_that_set_its_target() {
     assert_plan(
         &at_noon(fixed(0, ("08:00", "12:20"))),
         "target 0, free 4, starting 0, waiting 0, occupied 0, live 2 of 10
-        - drain i-1: free 4 exceeds the target of 0 by a whole instance
-        - drain i-2: free 2 exceeds the target of 0 by a whole instance
+        - drain i-1: free 4 meets the target of 0 without it
+        - drain i-2: free 2 meets the target of 0 without it
         · the target is 0: FIXED of schedule 2, from 2026-01-01T08:00:00Z until 2026-01-01T12:20:00Z, set by \"ann\"
         · free 4 and starting 0 meet the target of 0",
     );

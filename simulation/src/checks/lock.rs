@@ -63,6 +63,7 @@ impl Lock {
             | Effect::WakeMarkCleared(_)
             | Effect::SlotAssigned { .. }
             | Effect::UserRefused { .. }
+            | Effect::UserAnswered(_)
             | Effect::UpgradeRequested { .. }
             | Effect::ImageMoved { .. } => {}
         }

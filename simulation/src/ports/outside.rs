@@ -96,7 +96,10 @@ impl Assigner for Intercepted<dyn Assigner> {
                     let in_line = *in_line;
                     effects.add(process, Effect::UserRefused { request, in_line });
                 }
-                Ok(AssignOutcome::Refused { .. }) | Err(_) => {}
+                Ok(AssignOutcome::Refused { .. }) => {
+                    effects.add(process, Effect::UserAnswered(request.user));
+                }
+                Err(_) => {}
             }
             answer
         };
@@ -113,7 +116,14 @@ impl Assigner for Intercepted<dyn Assigner> {
 
     async fn end_session(&self, user: &UserId, session: &SessionId) -> Result<SessionEnd, DbError> {
         let (inner, user, session) = (self.inner.clone(), user.clone(), session.clone());
-        let effect = async move { inner.end_session(&user, &session).await };
+        let (effects, process) = (self.context.effects.clone(), self.context.process);
+        let effect = async move {
+            let answer = inner.end_session(&user, &session).await;
+            if answer.is_ok() {
+                effects.add(process, Effect::UserAnswered(user));
+            }
+            answer
+        };
         let no_answer = || {
             Err(DbError::Unavailable {
                 operation: "end a session",

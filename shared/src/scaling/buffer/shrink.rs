@@ -45,8 +45,8 @@ fn drain_retired(snapshot: &Snapshot, rows: &Rows<'_>, plan: &mut Plan) {
     }
 }
 
-/// Drains empty instances that exceed their image's target by a whole instance, and those that
-/// exceed the region's maximum. At most `scale_down_step` per pass.
+/// Drains empty instances without which their image still has its target, and those that exceed the
+/// region's maximum. At most `scale_down_step` per pass.
 fn drain_surplus(snapshot: &Snapshot, rows: &Rows<'_>, plan: &mut Plan) {
     let current = snapshot.current_image().map(|image| &image.id);
     let mut left = Left {
@@ -93,7 +93,8 @@ impl Left {
     fn cause_to_drain(&self, row: &Row<'_>, counts: Counts) -> Option<(DrainCause, Reason)> {
         let mut buffers = self.buffers.iter();
         let buffer = buffers.find(|buffer| row.image_id() == Some(&buffer.image))?;
-        if buffer.free >= buffer.demand.saturating_add(row.instance.capacity) {
+        // Its capacity is not asked for: an instance may lack slots, and would be kept for none.
+        if buffer.free >= buffer.demand.saturating_add(row.slots.waiting) {
             let reason = Reason::Surplus {
                 target: counts.target,
                 free: buffer.free,

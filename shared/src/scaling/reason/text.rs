@@ -217,10 +217,7 @@ impl fmt::Display for Reason {
                 write!(f, "schedule {schedule} does not count: {problem}")
             }
             Self::Surplus { target, free } => {
-                write!(
-                    f,
-                    "free {free} exceeds the target of {target} by a whole instance"
-                )
+                write!(f, "free {free} meets the target of {target} without it")
             }
             Self::OverMaximum { live, max } => {
                 write!(
