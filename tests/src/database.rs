@@ -174,7 +174,7 @@ impl Session {
     /// Waits until another session of this database waits for a lock.
     ///
     /// # Errors
-    /// When none does within ten seconds.
+    /// When none does within a minute.
     pub async fn wait_for_a_blocked_session(&self) -> Result<()> {
         let waiting = "SELECT FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -184,9 +184,23 @@ impl Session {
             }
             Ok(())
         };
-        tokio::time::timeout(Duration::from_secs(10), observe)
+        tokio::time::timeout(Duration::from_secs(60), observe)
             .await
             .context("no session waits for a lock")?
+    }
+
+    /// From now on, functions of this database wait for locks for as long as a busy machine needs
+    /// to release them. Their own times are less than a second.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses it.
+    pub async fn wait_for_locks(&self) -> Result<()> {
+        let longer = "DO $$ DECLARE f regprocedure; BEGIN
+            FOR f IN SELECT oid FROM pg_proc
+                WHERE EXISTS (SELECT FROM unnest(proconfig) c WHERE c LIKE 'lock_timeout=%')
+            LOOP EXECUTE format('ALTER FUNCTION %s SET lock_timeout = ''1min''', f); END LOOP;
+        END $$";
+        self.run(longer).await
     }
 
     /// The name of the constraint that rejects the statements.

@@ -42,10 +42,15 @@ impl Tables {
         environment: &str,
         now: Timestamp,
     ) -> AssignOutcome {
-        let held = self.held(request.user.as_str(), request.session.as_str());
-        let outcome = self.assign_or_refuse(request, user_limit, environment, now);
-        if let Some((id, slot)) = held {
-            self.record_session(&id, &slot, SlotStatus::Waiting, now);
+        let (user, session) = (request.user.as_str(), request.session.as_str());
+        let held = self.held_by(user);
+        let held: Vec<_> = held.map(|(id, slot)| (id.clone(), slot.clone())).collect();
+        let own = held.iter().find(|(_, slot)| slot.is_of(user, session));
+        let others = held.len() - usize::from(own.is_some());
+        let may_have_more = others < usize::try_from(user_limit).unwrap_or(usize::MAX);
+        let outcome = self.assign_or_refuse(request, own, may_have_more, environment, now);
+        if let Some((id, slot)) = own {
+            self.record_session(id, slot, SlotStatus::Waiting, now);
         }
         if let AssignOutcome::Assigned(assignment) = &outcome
             && request.limits != SessionLimits::default()
@@ -57,17 +62,19 @@ impl Tables {
         outcome
     }
 
+    /// `held` is the slot that the session has. `may_have_more` says whether the user's other sessions
+    /// leave room for it.
     fn assign_or_refuse(
         &mut self,
         request: &AssignRequest,
-        user_limit: u32,
+        held: Option<&(String, SlotRow)>,
+        may_have_more: bool,
         environment: &str,
         now: Timestamp,
     ) -> AssignOutcome {
-        let (user, session) = (request.user.as_str(), request.session.as_str());
+        let user = request.user.as_str();
         let nearest = self.enabled(request).first().copied().cloned();
-        let held = self.held(user, session);
-        if let Some((id, slot)) = &held
+        if let Some((id, slot)) = held
             && (slot.status != SlotStatus::Allocated
                 || (self.takes_users(&slot.instance_id, now) && !self.is_held_too_long(slot, now)))
         {
@@ -76,26 +83,26 @@ impl Tables {
         }
         // Nobody connected to this slot yet, and its instance is silent or leaves, or the user had it
         // for long enough.
-        if let Some((id, slot)) = &held {
+        if let Some((id, slot)) = held {
             let free = self.release(slot, now);
             self.slots.insert(id.clone(), free);
         }
-        let found = self.find_slot(request, user_limit, now);
+        let found = self.find_slot(request, may_have_more, now);
         // There is no other, and an instance that leaves still takes this user.
         if let (Err(_), Some((id, slot))) = (&found, held)
             && self.is_alive(&slot.instance_id, now)
-            && !self.is_held_too_long(&slot, now)
+            && !self.is_held_too_long(slot, now)
         {
-            let free_from = self.slots.get(&id).and_then(|slot| slot.free_from);
+            let free_from = self.slots.get(id).and_then(|slot| slot.free_from);
             // What the next user must not have is forgotten when the slot is released.
             let kept = SlotRow {
                 free_from,
                 limits: SessionLimits::default(),
-                ..slot
+                ..slot.clone()
             };
             self.slots.insert(id.clone(), kept);
-            self.renew(&id, now);
-            return self.assigned(&id, true, nearest);
+            self.renew(id, now);
+            return self.assigned(id, true, nearest);
         }
         match found {
             Ok((region, slot)) => {
@@ -114,6 +121,12 @@ impl Tables {
                 self.assigned(&slot, false, nearest)
             }
             Err(refusal) => AssignOutcome::Refused {
+                app: match &refusal {
+                    Refusal::Reason(
+                        AssignRefusal::CommitHashMismatch | AssignRefusal::NoImageServed,
+                    ) => self.app_versions.get(environment).cloned(),
+                    _ => None,
+                },
                 held: match &refusal {
                     Refusal::Reason(AssignRefusal::UserAlreadyActive) => self.held_sessions(user),
                     _ => vec![],
@@ -124,36 +137,32 @@ impl Tables {
                         self.wait_in_line(request, &serving, now),
                     ),
                 },
-                app: self.app_versions.get(environment).cloned(),
             },
         }
     }
 
     /// The sessions that hold the user's slots, the first assigned one first.
     fn held_sessions(&self, user: &str) -> Vec<HeldSession> {
-        let slots = self.slots.iter();
-        let mut held: Vec<_> = slots
-            .filter(|(_, slot)| slot.status.is_held())
-            .filter_map(|(id, slot)| {
-                let (of, session) = slot.user.as_ref()?;
-                let host = self.instances.get(&slot.instance_id)?;
-                let held = HeldSession {
-                    session_id: session.clone(),
-                    region: host.region.clone(),
-                };
-                (of == user).then_some((slot.first_allocated_at, id, held))
-            })
-            .collect();
+        let held = self.held_by(user).filter_map(|(id, slot)| {
+            let (_, session) = slot.user.as_ref()?;
+            let host = self.instances.get(&slot.instance_id)?;
+            let held = HeldSession {
+                session_id: session.clone(),
+                region: host.region.clone(),
+            };
+            Some((slot.first_allocated_at, id, held))
+        });
+        let mut held: Vec<_> = held.collect();
         held.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         held.into_iter().map(|(_, _, held)| held).collect()
     }
 
-    /// The slot that the user's session has.
-    fn held(&self, user: &str, session: &str) -> Option<(String, SlotRow)> {
-        self.slots
-            .iter()
-            .find(|(_, slot)| slot.status.is_held() && slot.is_of(user, session))
-            .map(|(id, slot)| (id.clone(), slot.clone()))
+    /// The slots that the user's sessions have, ordered by id.
+    fn held_by(&self, user: &str) -> impl Iterator<Item = (&String, &SlotRow)> {
+        let is_theirs =
+            move |slot: &SlotRow| slot.user.as_ref().is_some_and(|(other, _)| other == user);
+        let slots = self.slots.iter();
+        slots.filter(move |(_, slot)| slot.status.is_held() && is_theirs(slot))
     }
 
     /// If the slot is not claimed yet, the time to claim it begins anew, as far as it may last.
@@ -194,17 +203,11 @@ impl Tables {
     fn find_slot(
         &mut self,
         request: &AssignRequest,
-        user_limit: u32,
+        may_have_more: bool,
         now: Timestamp,
     ) -> Result<(RegionName, String), Refusal> {
         let (user, session) = (request.user.as_str(), request.session.as_str());
-        let of_user = |slot: &SlotRow| slot.user.as_ref().is_some_and(|(u, _)| u == user);
-        let held = self
-            .slots
-            .values()
-            .filter(|slot| slot.status.is_held() && of_user(slot))
-            .count();
-        if held >= usize::try_from(user_limit).unwrap_or(usize::MAX) {
+        if !may_have_more {
             return Err(Refusal::Reason(AssignRefusal::UserAlreadyActive));
         }
         let enabled = self.enabled(request);
@@ -268,28 +271,37 @@ impl Tables {
         images.iter().map(|image| image.id.clone()).collect()
     }
 
+    /// A region's free slots with their instances, ordered by the slots' ids.
+    fn free_in<'t>(
+        &'t self,
+        region: &'t RegionName,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (&'t String, &'t SlotRow, &'t InstanceRow)> {
+        let free = self.slots.iter().filter(move |(_, slot)| slot.is_free(now));
+        free.filter_map(move |(id, slot)| {
+            let host = self.instances.get(&slot.instance_id)?;
+            (host.region == *region).then_some((id, slot, host))
+        })
+    }
+
     /// A region's instances with free slots.
-    fn with_room(&self, region: &RegionName, now: Timestamp) -> Vec<(&InstanceId, Room<'_>)> {
-        let mut rooms: HashMap<&InstanceId, Option<Room<'_>>> = HashMap::new();
-        // In the order of ids, so that the first one has the lowest.
-        for (id, slot) in &self.slots {
-            if slot.is_free(now) {
-                let room = rooms.entry(&slot.instance_id).or_insert_with(|| {
-                    let host = self.instances.get(&slot.instance_id);
-                    host.filter(|host| host.region == *region).map(|host| Room {
-                        host,
-                        free: 0,
-                        first: id,
-                        was_short: false,
-                    })
-                });
-                let Some(room) = room else { continue };
-                room.free += 1;
-                room.was_short |= slot.was_short(now);
-            }
+    fn with_room<'t>(
+        &'t self,
+        region: &'t RegionName,
+        now: Timestamp,
+    ) -> HashMap<&'t InstanceId, Room<'t>> {
+        let mut rooms: HashMap<_, Room<'_>> = HashMap::new();
+        for (id, slot, host) in self.free_in(region, now) {
+            let room = rooms.entry(&slot.instance_id).or_insert(Room {
+                host,
+                free: 0,
+                first: id,
+                was_short: false,
+            });
+            room.free += 1;
+            room.was_short |= slot.was_short(now);
         }
-        let rooms = rooms.into_iter();
-        rooms.filter_map(|(id, room)| Some((id, room?))).collect()
+        rooms
     }
 
     /// Whether users may be assigned to the instance: it is `ACTIVE`, has a fresh heartbeat and one
@@ -365,11 +377,10 @@ impl Tables {
 
     /// The number of free slots on open instances of these images.
     pub fn free_slots_on(&self, region: &RegionName, images: &[ImageId], now: Timestamp) -> u32 {
-        self.with_room(region, now)
-            .into_iter()
-            .filter(|(id, room)| self.is_open(id, room.host, Some(images), now))
-            .map(|(_, room)| room.free)
-            .sum()
+        let free = self.free_in(region, now);
+        let open =
+            free.filter(|(_, slot, host)| self.is_open(&slot.instance_id, host, Some(images), now));
+        u32::try_from(open.count()).unwrap_or(u32::MAX)
     }
 
     /// Wakes a region, at most once in two seconds: if these images have fewer free slots than the
@@ -379,14 +390,14 @@ impl Tables {
         let second = now.as_second().div_euclid(BUCKET) * BUCKET;
         let bucket = Timestamp::from_second(second).unwrap_or(now);
         let target = self.regions.get(region).map(|r| r.settings.target_free);
+        let target = usize::try_from(target.unwrap_or(0)).unwrap_or(usize::MAX);
         let is_short = images.is_none_or(|images| {
             // Those that have fallen silent count: passes notice it by the time.
-            let rooms = self.with_room(region, now).into_iter();
-            let counted = rooms.filter(|(_, room)| {
-                room.host.is_in_service() && images.contains(&room.host.image_id)
-            });
-            let free: u32 = counted.map(|(_, room)| room.free).sum();
-            target.is_some_and(|target| free < target)
+            let counted = self
+                .free_in(region, now)
+                .filter(|(.., host)| host.is_in_service() && images.contains(&host.image_id));
+            // Nothing depends on how many there are beyond the target.
+            counted.take(target).count() < target
                 || (self.is_adaptive(region) && !self.is_watched(region, now))
         });
         if is_short {

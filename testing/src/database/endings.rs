@@ -46,15 +46,11 @@ fn is_claimed(slot: &SlotRow) -> bool {
 impl Tables {
     /// When the drain of an instance ends its sessions.
     fn drain_end(&self, row: &InstanceRow) -> Option<Timestamp> {
-        let deadline = self
-            .regions
-            .get(&row.region)?
-            .settings
-            .endings
-            .drain_deadline?;
         let drains = row.status == InstanceStatus::Draining
             && row.drain_cause.is_some_and(DrainCause::has_deadline);
-        Some(row.draining_since.filter(|_| drains)? + deadline)
+        let since = row.draining_since.filter(|_| drains)?;
+        let endings = self.regions.get(&row.region)?.settings.endings;
+        Some(since + endings.drain_deadline?)
     }
 
     /// The first limit of a session.
@@ -86,8 +82,8 @@ impl Tables {
         slot: &SlotRow,
         now: Timestamp,
     ) -> Option<(EndCause, Timestamp)> {
-        let warning = self.regions.get(&row.region)?.settings.endings.warning;
         let (limit, cause) = self.first_limit(row, slot)?;
+        let warning = self.regions.get(&row.region)?.settings.endings.warning;
         let by = limit.max(now + warning);
         let is_due = is_claimed(slot)
             && limit <= now + warning + PASS_INTERVAL
@@ -96,8 +92,8 @@ impl Tables {
     }
 
     fn is_overdue(&self, row: &InstanceRow, slot: &SlotRow, now: Timestamp) -> bool {
-        let grace = self.heartbeat_timeout(&row.region).unwrap_or_default();
-        is_claimed(slot) && slot.end.is_some_and(|(_, by)| by + grace <= now)
+        let grace = || self.heartbeat_timeout(&row.region).unwrap_or_default();
+        is_claimed(slot) && slot.end.is_some_and(|(_, by)| by + grace() <= now)
     }
 
     /// Whether the drain is over, and every user of the instance had the whole warning.

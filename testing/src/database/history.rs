@@ -233,12 +233,16 @@ impl Tables {
     /// reads them is tested with this database.
     pub(super) fn prune_history(&mut self, region: &RegionName, now: Timestamp) {
         let kept_since = now - KEPT;
-        prune(&mut self.session_history, |row| {
-            row.region == *region && row.ended_at.is_some_and(|at| at < kept_since)
-        });
-        prune(&mut self.instance_history, |row| {
-            row.region == *region && row.gone_at < kept_since
-        });
+        prune(
+            &mut self.session_history,
+            |row| row.ended_at.is_some_and(|at| at < kept_since),
+            |row| row.region == *region,
+        );
+        prune(
+            &mut self.instance_history,
+            |row| row.gone_at < kept_since,
+            |row| row.region == *region,
+        );
     }
 
     /// The times of an instance's sessions within a time, by their beginning.
@@ -262,11 +266,15 @@ impl Tables {
     }
 }
 
-/// Deletes a batch of the rows, which are in the order of their ends.
-fn prune<T>(rows: &mut Vec<T>, is_old: impl Fn(&T) -> bool) {
+/// Deletes a batch of a region's old rows. The rows are in the order of their ends, so that hardly any
+/// pass has to go through them.
+fn prune<T>(rows: &mut Vec<T>, is_old: impl Fn(&T) -> bool, is_here: impl Fn(&T) -> bool) {
+    if !rows.first().is_some_and(&is_old) {
+        return;
+    }
     let mut left = MOST_PRUNED;
     rows.retain(|row| {
-        let is_pruned = left > 0 && is_old(row);
+        let is_pruned = left > 0 && is_here(row) && is_old(row);
         left -= usize::from(is_pruned);
         !is_pruned
     });

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::ids::{InstanceId, RegionName};
 use shared::model::SessionEnds;
 
-use super::tables::{FailedSession, InstanceRow, SlotRow, SlotStatus, Tables};
+use super::tables::{FailedSession, InstanceRow, SessionEndsRow, SlotRow, SlotStatus, Tables};
 
 /// As many users have to fail in a row before an instance is suspected.
 const SEVERAL: usize = 3;
@@ -125,18 +125,15 @@ impl Tables {
 
     /// Whether a session on the instance outlasts a quick end, or did within the hour.
     fn sessions_live<'s>(
-        &self,
-        id: &InstanceId,
-        row: &InstanceRow,
+        ends: Option<&SessionEndsRow>,
+        quick_end: SignedDuration,
         mut slots: impl Iterator<Item = &'s SlotRow>,
         now: Timestamp,
     ) -> bool {
-        let quick_end = self.quick_end(&row.region);
         let runs = |slot: &SlotRow| {
             slot.status == SlotStatus::Running
                 && slot.claimed_at.is_some_and(|at| at <= now - quick_end)
         };
-        let ends = self.session_ends.get(id);
         slots.any(runs)
             || ends
                 .and_then(|ends| ends.lived_at)
@@ -144,6 +141,7 @@ impl Tables {
     }
 
     fn others_end_quickly(&self, host: &InstanceId, region: &RegionName, now: Timestamp) -> bool {
+        let quick_end = self.quick_end(region);
         let (mut quick, mut live) = (0, 0);
         for (id, ends) in &self.session_ends {
             let Some(row) = self.instances.get(id) else {
@@ -154,7 +152,7 @@ impl Tables {
                 continue;
             }
             let slots = self.slots_of(id).map(|(_, slot)| slot);
-            if self.sessions_live(id, row, slots, now) {
+            if Self::sessions_live(Some(ends), quick_end, slots, now) {
                 live += 1;
             } else if ends.quick_users.len() >= SEVERAL {
                 quick += 1;
@@ -197,14 +195,15 @@ impl Tables {
         slots: &[&SlotRow],
         now: Timestamp,
     ) -> SessionEnds {
-        let live = self.sessions_live(id, row, slots.iter().copied(), now);
-        if !self.quick_end(&row.region).is_positive() {
+        let ends = self.session_ends.get(id);
+        let quick_end = self.quick_end(&row.region);
+        let live = Self::sessions_live(ends, quick_end, slots.iter().copied(), now);
+        if !quick_end.is_positive() {
             return SessionEnds {
                 live,
                 ..SessionEnds::default()
             };
         }
-        let ends = self.session_ends.get(id);
         let claimed = slots.iter().filter_map(|slot| slot.claimed_at);
         let since = claimed
             .chain(ends.and_then(|ends| ends.ended_at))

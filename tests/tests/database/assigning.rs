@@ -35,7 +35,7 @@ async fn assigned_slot_has_everything_that_the_client_needs() -> Result<()> {
     rest["slot_id"] = Value::Null;
     let expected = json!({
         "outcome": "ASSIGNED", "slot_id": null, "ip_addr": "10.0.0.1", "region": REGION,
-        "instance_id": "i-1", "app_version": "1.2.3", "app_client_sha": SHA,
+        "instance_id": "i-1", "app_version": null, "app_client_sha": null,
         "nearest": REGION, "waited_seconds": 0, "place": null, "estimate_seconds": null,
         "line_seconds": null, "held": null,
     });

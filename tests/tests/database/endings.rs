@@ -26,6 +26,14 @@ async fn slot(session: &Session, id: &str) -> Result<Value> {
         .await
 }
 
+/// So many seconds are left, less what this machine took until they were read.
+#[track_caller]
+fn assert_left(slot: &Value, seconds: i64) {
+    let left = slot["left"].as_i64();
+    let near = seconds - 19..=seconds;
+    assert!(left.is_some_and(|left| near.contains(&left)), "{slot}");
+}
+
 async fn mark(session: &Session) -> Result<Vec<String>> {
     session.outcomes(&format!("mark_ends('{REGION}', 1)")).await
 }
@@ -220,10 +228,8 @@ async fn longest_session_ends_at_the_lower_limit_with_a_warning() -> Result<()> 
     assert_eq!(mark(&session).await?, ["i-1=DONE"]);
     for id in [&ann, &cem] {
         let row = slot(&session, id).await?;
-        assert_eq!(
-            (&row["end_cause"], &row["left"]),
-            (&json!("LONGEST"), &json!(30))
-        );
+        assert_eq!(row["end_cause"], "LONGEST");
+        assert_left(&row, 30);
     }
     assert_eq!(
         heartbeat(&session, "").await?.as_array().map(Vec::len),
@@ -263,8 +269,7 @@ async fn idle_session_ends_unless_its_user_is_active_again_or_nobody_knows() -> 
     assert_eq!(mark(&session).await?, ["i-1=DONE"]);
     let row = slot(&session, &ann).await?;
     assert_eq!(row["end_cause"], "IDLE");
-    let left = row["left"].as_i64();
-    assert!(left.is_some_and(|left| (48..=50).contains(&left)), "{row}");
+    assert_left(&row, 50);
     assert_eq!(
         heartbeat(&session, &said(250))
             .await?
@@ -323,17 +328,15 @@ async fn deadline_of_a_drain_ends_its_sessions_with_a_warning_and_then_the_insta
     assert_eq!(terminate().await?, ["i-1=OCCUPIED"], "nobody was warned");
     assert_eq!(mark(&session).await?, ["i-1=DONE"]);
     let row = slot(&session, &ann).await?;
-    assert_eq!(
-        (&row["end_cause"], &row["left"]),
-        (&json!("DRAIN"), &json!(30))
-    );
-    age(&session, &ann, 119).await?;
+    assert_eq!(row["end_cause"], "DRAIN");
+    assert_left(&row, 30);
+    age(&session, &ann, 100).await?;
     assert_eq!(
         terminate().await?,
         ["i-1=OCCUPIED"],
         "heartbeat_seconds are left"
     );
-    age(&session, &ann, 2).await?;
+    age(&session, &ann, 21).await?;
     let seen = format!("SELECT ends_overdue FROM observe_instances('{REGION}', '', 10)");
     assert_eq!(session.row(&seen).await?["ends_overdue"], 1);
     session

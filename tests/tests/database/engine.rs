@@ -61,7 +61,7 @@ async fn mutations_have_no_aggregates_of_functions() -> Result<()> {
 async fn idle_connection_is_closed_and_a_busy_one_is_not() -> Result<()> {
     let database = Database::empty().await?;
     let engine = Engine::with(&database, |options| {
-        options.keep_alive = std::time::Duration::from_secs(1);
+        options.keep_alive = std::time::Duration::from_secs(5);
     })
     .await?;
     let address = engine.url().trim_start_matches("http://").to_owned();

@@ -197,30 +197,27 @@ async fn users_served_wake_a_region_that_no_pass_has_observed_for_20_seconds() -
     session.host("i-1", 40).await?;
     begin_pass(&session, 1).await?;
     let wakes = "SELECT FROM region_wakeups";
+    // Assigns remember until when nobody needs to wake the region.
+    let change = async |sql: &str| {
+        let changed = format!("{sql}; DELETE FROM internal.spare_slots");
+        session.run(&changed).await
+    };
     session.assign("alice", "1").await?;
     assert_eq!(session.count(wakes).await?, 0, "a pass has just been there");
-    session
-        .run("UPDATE region_fences SET last_pass_at = now() - interval '21 seconds'")
-        .await?;
+    change("UPDATE region_fences SET last_pass_at = now() - interval '21 seconds'").await?;
     session.assign("bob", "1").await?;
     assert_eq!(
         session.count(wakes).await?,
         1,
         "though enough slots are free"
     );
-    session
-        .run("UPDATE region_wakeups SET bucket = bucket - interval '10 seconds'")
-        .await?;
+    change("UPDATE region_wakeups SET bucket = bucket - interval '10 seconds'").await?;
     session.assign("carol", "1").await?;
     assert_eq!(session.count(wakes).await?, 1, "that pass is yet to come");
-    session
-        .run("UPDATE region_wakeups SET bucket = bucket - interval '20 seconds'")
-        .await?;
+    change("UPDATE region_wakeups SET bucket = bucket - interval '20 seconds'").await?;
     session.assign("dave", "1").await?;
     assert_eq!(session.count(wakes).await?, 2);
-    session
-        .run("DELETE FROM region_wakeups; UPDATE regions SET algorithm = 'default'")
-        .await?;
+    change("DELETE FROM region_wakeups; UPDATE regions SET algorithm = 'default'").await?;
     session.assign("erin", "1").await?;
     assert_eq!(session.count(wakes).await?, 0);
     Ok(())

@@ -1,35 +1,24 @@
 //! Assigns beside transactions that are still open: whom they wait for, and what each of both leaves.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::future::try_join;
 use scaling_tests::database::{Database, REGION, Session, claims_of, text};
 use tokio::time::timeout;
 
-/// A request that waits for a transaction waits for longer: until it ends, or until the request's
-/// own limit, which is at least this.
-const QUICK: Duration = Duration::from_millis(400);
-
-/// The machine may be busy, so the quickest of several tries counts.
-const TRIES: usize = 8;
-
-/// How long one try may take, so that a test ends whose requests wait for its own transaction.
-const LONGEST: Duration = Duration::from_secs(8);
+/// How long a request may take that waits for nobody. One that waits for the test's own transaction
+/// takes longer ([`Session::wait_for_locks`]).
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Fails unless a request is answered without waiting for another transaction. It is rolled back.
 async fn assert_quick(session: &Session, user: &str, outcome: &str) -> Result<()> {
-    let mut quickest = Duration::MAX;
-    for _ in 0..TRIES {
-        session.run("BEGIN").await?;
-        let started = Instant::now();
-        let answer = timeout(LONGEST, session.assign(user, "1")).await;
-        let answer = answer.with_context(|| format!("{user} waits for a transaction"))??;
-        quickest = quickest.min(started.elapsed());
-        session.run("ROLLBACK").await?;
-        assert_eq!(answer.outcome(), outcome, "{user}");
-    }
-    assert!(quickest < QUICK, "{user}: {quickest:?}");
+    session.wait_for_locks().await?;
+    session.run("BEGIN").await?;
+    let answer = timeout(LONGEST, session.assign(user, "1")).await;
+    let answer = answer.with_context(|| format!("{user} waits for a transaction"))??;
+    session.run("ROLLBACK").await?;
+    assert_eq!(answer.outcome(), outcome, "{user}");
     Ok(())
 }
 

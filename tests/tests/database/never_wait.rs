@@ -501,8 +501,8 @@ async fn notice_of_a_held_instance_waits_for_a_moment_and_is_busy() -> Result<()
     holder.run(&beat).await?;
     session.run("SET statement_timeout = '20s'").await?;
     assert_eq!(session.outcomes(&call).await?, [format!("{HELD}=BUSY")]);
-    // Connected before, because the notice waits for a second only.
     let observer = database.connect().await?;
+    observer.wait_for_locks().await?;
     let release = async {
         observer.wait_for_a_blocked_session().await?;
         holder.run("COMMIT").await

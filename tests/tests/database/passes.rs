@@ -326,7 +326,7 @@ async fn no_instance_is_lost_right_after_a_gap_without_passes() -> Result<()> {
         .await?;
     let begin = format!("SELECT * FROM begin_pass('{REGION}', 1)");
     let since = format!(
-        "SELECT now() - watched_since < interval '1 second' AS anew,
+        "SELECT now() - watched_since < interval '1 minute' AS anew,
                 now() - watched_since > interval '9 minutes' AS long
          FROM observe_region('{REGION}', '{ENVIRONMENT}')"
     );

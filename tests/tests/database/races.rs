@@ -63,6 +63,7 @@ async fn racing_drain_and_assign_never_both_succeed() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn assign_waits_for_a_drain_that_rolls_back() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
+    session.wait_for_locks().await?;
     session.host("i-1", 1).await?;
     let sessions = database.sessions(2).await?;
     sessions[0].run("BEGIN").await?;

@@ -70,6 +70,48 @@ async fn sixty_users_on_forty_slots_fill_all_of_them() -> Result<()> {
     Ok(())
 }
 
+/// The instance that an assign finds, which is undone.
+async fn would_get(session: &Session) -> Result<String> {
+    session.run("BEGIN").await?;
+    let assigned = session.assign("alice", "1").await?;
+    session.run("ROLLBACK").await?;
+    assert_eq!(assigned.outcome(), "ASSIGNED");
+    Ok(assigned.instance())
+}
+
+#[tokio::test]
+async fn assigns_beside_another_one_spread_over_the_fullest_instances() -> Result<()> {
+    let (database, session) = Database::with_region(0).await?;
+    // They begin where windows may begin, and the last one is emptier.
+    let fullest = ["i-03", "i-05", "i-09", "i-0d"];
+    for instance in fullest {
+        session.host(instance, 1).await?;
+    }
+    session.host("i-0e", 4).await?;
+    let other = &database.sessions(1).await?[0];
+    for _ in 0..ROUNDS {
+        assert_eq!(would_get(&session).await?, "i-03", "nobody else assigns");
+    }
+    other.run("BEGIN").await?;
+    assert_eq!(other.assign("bob", "1").await?.instance(), "i-03");
+    let mut found = BTreeSet::new();
+    for _ in 0..4 * ROUNDS {
+        found.insert(would_get(&session).await?);
+    }
+    assert_eq!(
+        found,
+        fullest[1..].iter().map(|id| (*id).to_owned()).collect()
+    );
+    // The only free slot is before all windows but the first.
+    session
+        .run("DELETE FROM slots WHERE instance_id NOT IN ('i-03', 'i-05')")
+        .await?;
+    for _ in 0..ROUNDS {
+        assert_eq!(would_get(&session).await?, "i-05");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_users_fill_one_instance() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
@@ -123,6 +165,7 @@ async fn user_requesting_many_sessions_at_once_gets_the_limit() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn slot_locked_by_a_failed_request_is_free_again() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
+    session.wait_for_locks().await?;
     session.host("i-1", 1).await?;
     let sessions = database.sessions(2).await?;
     for _ in 0..ROUNDS {

@@ -44,6 +44,7 @@ impl Leads {
 #[tokio::test(flavor = "multi_thread")]
 async fn racing_request_and_move_leave_one_current_and_one_warming() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
+    session.wait_for_locks().await?;
     let sessions = database.sessions(2).await?;
     let mut leads = Leads::default();
     for round in 0..ROUNDS {
@@ -112,6 +113,7 @@ async fn racing_requests_leave_the_later_image_warming() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn racing_moves_of_one_image_succeed_once() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
+    session.wait_for_locks().await?;
     let sessions = database.sessions(2).await?;
     let mut leads = Leads::default();
     for round in 0..ROUNDS {
@@ -154,6 +156,7 @@ async fn racing_moves_of_one_image_succeed_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn second_change_of_a_region_waits_for_the_end_of_the_first() -> Result<()> {
     let (database, session) = Database::with_region(0).await?;
+    session.wait_for_locks().await?;
     let sessions = database.sessions(2).await?;
     let requests = format!("SELECT * FROM ask_upgrade('{REGION}', 'ami-3', 'sha-of-ami-3')");
     let moves = format!("SELECT * FROM {}", moving(1, "ami-2", "WARMING", "CURRENT"));

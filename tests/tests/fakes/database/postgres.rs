@@ -56,7 +56,7 @@ const ANALYZED_AFTER: usize = 100;
 const EMPTY: &str = "
     TRUNCATE regions, instances, heartbeats, slots, images, app_versions, waiting_users,
         region_fences, region_wakeups, internal.host_leaves, internal.agent_tokens,
-        internal.session_ends, internal.failed_sessions, internal.line_forecasts,
+        internal.session_ends, internal.failed_sessions, internal.line_forecasts, internal.spare_slots,
         internal.region_capacity, internal.served_hashes, internal.safety_factors, session_history,
         instance_history, usage_hours, machine_hours, internal.unserved_users, schedules
         RESTART IDENTITY;

@@ -1,0 +1,466 @@
+DROP FUNCTION internal.first_free(text, text, text, integer);
+CREATE FUNCTION internal.first_free(region text, image_id text, most integer)
+RETURNS TABLE (instance_id text, free_from timestamptz, place bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT f.instance_id, f.free_from, row_number() OVER ()
+    FROM (
+        SELECT s.instance_id, s.free_from FROM slots s
+        WHERE s.region = first_free.region AND s.image_id = first_free.image_id
+            AND s.instance_active AND internal.is_free(s.status, s.free_from)
+        ORDER BY s.instance_id LIMIT first_free.most
+    ) f
+$$;
+
+CREATE OR REPLACE FUNCTION internal.take_free_slot(
+    area internal.served_region, image_id text, user_id text, session_id text,
+    waited_seconds double precision, avoid text[])
+RETURNS internal.taken_slot
+LANGUAGE plpgsql AS $$
+DECLARE
+    window_size integer := 16;
+    seen bigint;
+    held bigint;
+    is_shuffled boolean := false;
+    taken internal.taken_slot;
+BEGIN
+    LOOP
+        -- MATERIALIZED, so that one slot is chosen once, whatever the plan begins with.
+        WITH chosen AS MATERIALIZED (
+            SELECT f.id, o.ip_addr
+            FROM (
+                SELECT w.instance_id
+                FROM internal.first_free(area.region, take_free_slot.image_id, window_size) w
+                GROUP BY w.instance_id
+                ORDER BY (max(w.free_from) > now() - interval '10 minutes') IS TRUE,
+                    max(w.place) = window_size,
+                    CASE WHEN is_shuffled THEN random() ELSE count(*) END, w.instance_id
+            ) c
+            -- Each is looked at by itself, so that the order holds: a join could begin with any table. Only slots
+            -- of those that take users are locked, until there is one.
+            CROSS JOIN LATERAL (
+                SELECT i.id, i.ip_addr
+                FROM instances i JOIN heartbeats h ON h.instance_id = i.id
+                WHERE i.id = c.instance_id AND i.id <> ALL (avoid)
+                    AND i.notice IS DISTINCT FROM 'INTERRUPTION' AND h.beat_at >= area.beat_since
+                OFFSET 0
+            ) o
+            CROSS JOIN LATERAL (
+                SELECT f.id FROM slots f
+                WHERE f.instance_id = o.id AND f.instance_active
+                    AND internal.is_free(f.status, f.free_from)
+                ORDER BY f.id LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) f
+            LIMIT 1
+        )
+        UPDATE slots s
+        SET status = 'ALLOCATED', user_id = take_free_slot.user_id,
+            session_id = take_free_slot.session_id, allocated_at = internal.clock(),
+            first_allocated_at = internal.clock(), waited_seconds = take_free_slot.waited_seconds
+        FROM chosen c WHERE s.id = c.id
+        RETURNING s.id, s.region, s.image_id, s.instance_id, c.ip_addr INTO taken;
+        IF taken.id IS NOT NULL THEN
+            RETURN taken;
+        END IF;
+        -- What the window had: others hold it, or its instances take no users. It may be another one by now,
+        -- so that slots which nobody holds are looked at once more.
+        SELECT count(*), count(*) FILTER (WHERE w.instance_id <> ALL (avoid) AND EXISTS (
+            SELECT FROM internal.open_instance(w.instance_id, area.image_ids, area.beat_since)))
+        INTO seen, held
+        FROM internal.first_free(area.region, take_free_slot.image_id, window_size) w;
+        IF seen < window_size AND (is_shuffled OR held = 0) THEN
+            RETURN NULL;
+        END IF;
+        is_shuffled := held > 0;
+        window_size := 4 * window_size;
+    END LOOP;
+END
+$$;
+
+DROP FUNCTION internal.is_below_target(text, text, timestamptz);
+CREATE FUNCTION internal.is_below_target(region text, image_id text) RETURNS boolean
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET jit = off
+AS $$
+DECLARE
+    not_relied_on CONSTANT integer := 16;
+    lasts interval;
+    at CONSTANT timestamptz := internal.clock();
+    target integer;
+    leaving bigint;
+    free bigint;
+BEGIN
+    SELECT r.target_free INTO target FROM regions r WHERE r.name = is_below_target.region;
+    SELECT count(*) INTO leaving
+    FROM instances i
+    JOIN slots s ON s.instance_id = i.id AND s.instance_active
+        AND internal.is_free(s.status, s.free_from)
+    WHERE i.region = is_below_target.region AND i.image_id = is_below_target.image_id
+        AND i.notice = 'INTERRUPTION';
+    SELECT count(*) - leaving INTO free FROM (
+        SELECT FROM slots s
+        WHERE s.region = is_below_target.region AND s.image_id = is_below_target.image_id
+            AND s.instance_active AND internal.is_free(s.status, s.free_from)
+        -- Not more, however many are free: it would take long.
+        LIMIT 2 * target + 1000 + leaving
+    ) s;
+    lasts := (free - target - not_relied_on) * interval '1 second' / 5000;
+    IF lasts > '0' AND internal.counts_spare_slots(is_below_target.region, is_below_target.image_id)
+    THEN
+        INSERT INTO internal.spare_slots AS p (region, image_id, renew_at, until)
+        VALUES (is_below_target.region, is_below_target.image_id, at + lasts * 0.75, at + lasts)
+        ON CONFLICT ON CONSTRAINT spare_slots_pkey DO UPDATE SET
+            renew_at = excluded.renew_at, until = excluded.until;
+    END IF;
+    RETURN free < target;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION internal.wake(region text, image_id text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    at CONSTANT timestamptz := internal.clock();
+    this_bucket CONSTANT timestamptz := date_bin('2 seconds', at, 'epoch');
+    is_needed boolean := wake.image_id IS NULL;
+BEGIN
+    IF EXISTS (SELECT FROM region_wakeups w
+            WHERE w.region = wake.region AND w.bucket = this_bucket)
+    THEN
+        RETURN;
+    END IF;
+    IF NOT is_needed THEN
+        is_needed := EXISTS (
+            SELECT FROM regions r
+            WHERE r.name = wake.region AND r.algorithm = 'adaptive'
+                -- Until a woken pass comes, its wake-up counts.
+                AND NOT EXISTS (SELECT FROM region_wakeups w
+                    WHERE w.region = r.name
+                        AND w.bucket > at - make_interval(secs => r.pass_seconds / 3.0))
+                AND NOT EXISTS (SELECT FROM region_fences f
+                    WHERE f.region = r.name
+                        AND f.last_pass_at > at - make_interval(secs => r.pass_seconds / 3.0)));
+    END IF;
+    IF NOT is_needed THEN
+        is_needed := NOT EXISTS (SELECT FROM internal.spare_slots p
+                WHERE p.region = wake.region AND p.image_id = wake.image_id
+                    AND p.until > at AND (p.renew_at > at
+                        OR NOT internal.counts_spare_slots(wake.region, wake.image_id)))
+            AND internal.is_below_target(wake.region, wake.image_id);
+    END IF;
+    IF is_needed AND pg_try_advisory_xact_lock(
+        hashtextextended('wake ' || wake.region || ' ' || this_bucket::text, 0))
+    THEN
+        INSERT INTO region_wakeups (region, bucket) VALUES (wake.region, this_bucket)
+        ON CONFLICT DO NOTHING;
+    END IF;
+END
+$$;
+
+DROP FUNCTION internal.rest(text, text, timestamptz, timestamptz);
+
+DROP FUNCTION internal.wait_in_line(internal.served_region[], text, text, timestamptz, boolean);
+CREATE FUNCTION internal.wait_in_line(
+    serving internal.served_region[], user_id text, session_id text, barred_until timestamptz)
+RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    at CONSTANT timestamptz := internal.clock();
+    names text[];
+BEGIN
+    FOR n IN 1 .. cardinality(serving) LOOP
+        names[n] := serving[n].region;
+    END LOOP;
+    INSERT INTO waiting_users AS w
+        (user_id, session_id, region, client_sha, regions, barred_until, first_at, last_at)
+    SELECT wait_in_line.user_id, wait_in_line.session_id, a.region, a.client_sha, names,
+        wait_in_line.barred_until, at, at
+    FROM unnest(wait_in_line.serving) a
+    ON CONFLICT ON CONSTRAINT waiting_users_pkey DO UPDATE SET
+        session_id = excluded.session_id, regions = excluded.regions,
+        barred_until = excluded.barred_until, last_at = excluded.last_at,
+        first_at = CASE WHEN w.last_at >= at - (
+                SELECT make_interval(secs => a.line_seconds) FROM unnest(wait_in_line.serving) a
+                WHERE a.region = w.region)
+            THEN w.first_at ELSE at END;
+    PERFORM internal.wake(names[1], NULL);
+    IF cardinality(names) > 1 THEN
+        PERFORM internal.wake(internal.demand_region(names, at), NULL);
+    END IF;
+END
+$$;
+
+-- For all rows of a statement together: those of one visit may be deleted at once, in any order.
+CREATE OR REPLACE FUNCTION internal.users_left_line() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    at CONSTANT timestamptz := internal.clock();
+    ended waiting_users[];
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        -- Who comes back after they had left begins anew.
+        SELECT array_agg(g) INTO ended
+        FROM gone g JOIN came c USING (user_id, region, client_sha)
+        WHERE c.first_at > g.last_at;
+    ELSE
+        SELECT array_agg(g) INTO ended FROM gone g;
+    END IF;
+    IF ended IS NULL THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO internal.unserved_users (user_id, region, first_at, last_at, left_at)
+    SELECT w.user_id, w.region, w.first_at, w.last_at, least(w.last_at + l.line, at)
+    FROM (
+        SELECT e.*, count(*) OVER (PARTITION BY e.user_id) AS rows, e AS whole FROM unnest(ended) e
+    ) w
+    JOIN regions r ON r.name = w.region
+    CROSS JOIN LATERAL (SELECT make_interval(secs => r.line_seconds) AS line) l
+    WHERE w.region = w.regions[1]
+        AND internal.is_own_visit(w.whole, l.line)
+        AND (w.rows = 1 OR NOT EXISTS (SELECT FROM unnest(ended) o
+            WHERE o.user_id = w.user_id AND o.last_at > w.last_at
+                AND o.first_at <= w.last_at + l.line))
+        -- A user who gets a slot leaves all lines in the same transaction. Who had left them before, and
+        -- gets one as a newcomer, did not wait for it.
+        AND NOT (TG_OP = 'DELETE' AND EXISTS (SELECT FROM slots s
+            WHERE s.user_id = w.user_id AND s.status = 'ALLOCATED' AND s.first_allocated_at >= now()
+                AND s.first_allocated_at > w.last_at
+                AND (s.waited_seconds > 0 OR w.last_at + l.line >= at)));
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER waiting_users_come_back AFTER UPDATE ON waiting_users
+    REFERENCING OLD TABLE AS gone NEW TABLE AS came
+    FOR EACH STATEMENT EXECUTE FUNCTION internal.users_left_line();
+
+CREATE OR REPLACE FUNCTION assign_slot(
+    user_id text, session_id text, regions jsonb, client_sha text, user_limit integer,
+    environment text, local_dev boolean,
+    max_session_seconds integer DEFAULT NULL, max_idle_seconds integer DEFAULT NULL)
+RETURNS SETOF assign_results
+LANGUAGE plpgsql
+-- Statistics of small tables may be old when the tables are large: the plans are the same at any size.
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET jit = off
+AS $$
+DECLARE
+    -- Null selects the current image, regardless of the commit it was built from.
+    wanted_sha CONSTANT text := CASE WHEN coalesce(assign_slot.local_dev, false) THEN NULL
+        ELSE coalesce(assign_slot.client_sha, '') END;
+    at timestamptz;
+    asked_region text;
+    asked text[] := '{}';
+    hash text;
+    area internal.served_region;
+    first internal.served_region;
+    serving internal.served_region[] := '{}';
+    holds_slots boolean;
+    others bigint := 0;
+    held_id uuid;
+    held slots;
+    claim interval;
+    held_too_long boolean;
+    in_line boolean;
+    has_failed boolean;
+    needs_no_wake boolean;
+    search record;
+    taken internal.taken_slot;
+    waited_seconds double precision := 0;
+    never CONSTANT integer := 2147483647;
+    place integer;
+    estimate integer;
+    answer assign_results;
+BEGIN
+    IF coalesce(assign_slot.user_id, '') = '' OR coalesce(assign_slot.session_id, '') = '' THEN
+        RAISE EXCEPTION 'assign_slot: user_id and session_id must not be empty'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    -- Serialises the requests of one user, so that counting the limit and recognising a
+    -- repeated request are free of races. Two users whose ids have the same hash wait
+    -- for each other, which is harmless.
+    PERFORM pg_advisory_xact_lock(hashtextextended(assign_slot.user_id, 0));
+    at := internal.clock();
+    -- The regions that are enabled, in the order asked, and those of them that could serve the user.
+    FOR n IN 0 .. jsonb_array_length(assign_slot.regions) - 1 LOOP
+        asked_region := assign_slot.regions ->> n;
+        CONTINUE WHEN asked_region = ANY (asked);
+        hash := wanted_sha;
+        IF hash IS NULL THEN
+            SELECT h.client_sha INTO hash FROM internal.served_hashes h
+            WHERE h.region = asked_region AND h.current_image_id IS NOT NULL;
+        END IF;
+        SELECT h.region, h.client_sha,
+            CASE WHEN wanted_sha IS NULL THEN ARRAY[h.current_image_id] ELSE h.image_ids END,
+            now() - make_interval(secs => h.heartbeat_seconds), h.line_seconds,
+            EXISTS (SELECT FROM waiting_users w
+                WHERE w.region = h.region AND w.client_sha = h.client_sha)
+        INTO area
+        FROM internal.served_hashes h WHERE h.region = asked_region AND h.client_sha = hash;
+        IF FOUND THEN
+            asked := asked || asked_region;
+            serving := serving || area;
+        ELSIF EXISTS (SELECT FROM public.regions r WHERE r.name = asked_region AND r.enabled) THEN
+            asked := asked || asked_region;
+        END IF;
+    END LOOP;
+    answer.nearest := asked[1];
+    first := serving[1];
+    -- What is known of the user, and whether the first region is awake or has slots to spare.
+    SELECT v.version, v.client_sha,
+        EXISTS (SELECT FROM slots s WHERE s.user_id = assign_slot.user_id
+            AND s.status IN ('ALLOCATED', 'CONNECTING', 'RUNNING')),
+        EXISTS (SELECT FROM waiting_users w WHERE w.user_id = assign_slot.user_id),
+        EXISTS (SELECT FROM internal.failed_sessions f WHERE f.user_id = assign_slot.user_id),
+        EXISTS (SELECT FROM region_wakeups w
+            WHERE w.region = first.region AND w.bucket = date_bin('2 seconds', at, 'epoch'))
+        OR EXISTS (SELECT FROM internal.spare_slots p
+            WHERE p.region = first.region AND p.image_id = first.image_ids[1] AND p.renew_at > at)
+            -- An adaptive region is also woken by the time: `internal.wake` knows.
+            AND NOT EXISTS (SELECT FROM public.regions r
+                WHERE r.name = first.region AND r.algorithm = 'adaptive')
+    INTO answer.app_version, answer.app_client_sha, holds_slots, in_line, has_failed, needs_no_wake
+    FROM (SELECT) AS a LEFT JOIN app_versions v ON v.environment = assign_slot.environment;
+
+    <<deciding>>
+    BEGIN
+        IF holds_slots THEN
+            SELECT count(*) FILTER (WHERE s.session_id <> assign_slot.session_id),
+                (array_agg(s.id) FILTER (WHERE s.session_id = assign_slot.session_id))[1]
+            INTO others, held_id
+            FROM slots s WHERE s.user_id = assign_slot.user_id
+                AND s.status IN ('ALLOCATED', 'CONNECTING', 'RUNNING');
+        END IF;
+        IF held_id IS NOT NULL THEN
+            -- A repeated request (the answer was lost, or the user tries again) gets the same
+            -- slot and a new claim period, but never more than three periods in all. The slot is
+            -- locked, so that neither a concurrent pass can release it nor its agent claim it in
+            -- between.
+            SELECT s.* INTO held FROM slots s
+            WHERE s.id = held_id
+                AND s.user_id = assign_slot.user_id AND s.session_id = assign_slot.session_id
+                AND s.status IN ('ALLOCATED', 'CONNECTING', 'RUNNING')
+            FOR NO KEY UPDATE;
+            IF held.status = 'ALLOCATED' THEN
+                SELECT make_interval(secs => r.claim_seconds) INTO claim
+                FROM public.regions r WHERE r.name = held.region;
+                held_too_long := held.first_allocated_at + 3 * claim <= internal.clock();
+            END IF;
+            IF held.status IN ('CONNECTING', 'RUNNING')
+                OR (held_too_long IS NOT TRUE AND internal.is_open(held.instance_id))
+            THEN
+                UPDATE slots s SET allocated_at = greatest(s.allocated_at,
+                    least(internal.clock(), s.first_allocated_at + 2 * claim))
+                WHERE s.id = held.id AND s.status = 'ALLOCATED';
+                answer := internal.answer_with_slot(answer, held.id);
+                EXIT deciding;
+            END IF;
+            -- Nobody connected to this slot yet, and its instance is silent or leaves, or the user had it
+            -- for long enough: they get another one. A session holds one slot at a time, so this one is
+            -- freed first.
+            UPDATE slots s
+            SET status = 'WAITING', user_id = NULL, session_id = NULL, allocated_at = NULL
+            WHERE s.id = held.id;
+            has_failed := true;
+        END IF;
+
+        IF others >= coalesce(assign_slot.user_limit, 3) THEN
+            answer.outcome := 'USER_ALREADY_ACTIVE';
+        ELSIF asked = '{}' THEN
+            answer.outcome := 'REGION_NOT_ENABLED';
+        ELSIF serving = '{}' THEN
+            -- A client is outdated only if there is an image for another one. A null
+            -- `wanted_sha` would take any.
+            answer.outcome := CASE WHEN wanted_sha IS NULL OR NOT EXISTS (SELECT FROM images m
+                    WHERE m.region = ANY (asked) AND m.state IN ('CURRENT', 'BAKING'))
+                THEN 'NO_IMAGE_SERVED' ELSE 'COMMIT_HASH_MISMATCH' END;
+        ELSE
+            IF NOT has_failed AND NOT first.has_line THEN
+                -- What most users meet: the search would begin with the same look.
+                taken := internal.take_free_slot(first, first.image_ids[1], assign_slot.user_id,
+                    assign_slot.session_id, waited_seconds, '{}');
+            END IF;
+            IF taken.id IS NULL THEN
+                search := internal.search_slot(
+                    serving, assign_slot.user_id, assign_slot.session_id, has_failed, at);
+                taken := search.taken;
+                waited_seconds := search.waited_seconds;
+                needs_no_wake := false;
+            END IF;
+        END IF;
+
+        IF taken.id IS NOT NULL THEN
+            IF in_line THEN
+                -- The user is served, so they are in no line any more.
+                DELETE FROM waiting_users w WHERE w.user_id = assign_slot.user_id;
+            END IF;
+            IF NOT needs_no_wake THEN
+                PERFORM internal.wake(taken.region, taken.image_id);
+            END IF;
+            answer.outcome := 'ASSIGNED';
+            answer.slot_id := taken.id;
+            answer.ip_addr := taken.ip_addr;
+            answer.region := taken.region;
+            answer.instance_id := taken.instance_id;
+            answer.waited_seconds := waited_seconds;
+        ELSIF held.id IS NOT NULL AND held_too_long IS NOT TRUE
+            AND internal.is_alive(held.instance_id)
+        THEN
+            -- There is no other. An instance that leaves still takes this user.
+            UPDATE slots s SET status = 'ALLOCATED', user_id = assign_slot.user_id,
+                session_id = assign_slot.session_id, first_allocated_at = held.first_allocated_at,
+                allocated_at = greatest(held.allocated_at,
+                    least(internal.clock(), held.first_allocated_at + 2 * claim)),
+                waited_seconds = held.waited_seconds
+            WHERE s.id = held.id;
+            answer := internal.answer_with_slot(answer, held.id);
+        ELSIF answer.outcome IS NULL THEN
+            -- A refusal promises a place, not a slot, and may be lost in a crash of the database: the user
+            -- asks again. So nobody waits for the disk here.
+            PERFORM set_config('synchronous_commit', 'off', true);
+            PERFORM internal.wait_in_line(
+                serving, assign_slot.user_id, assign_slot.session_id, search.barred_until);
+            answer.outcome := 'NO_INSTANCE_AVAILABLE';
+            -- The line in which the user may expect a slot soonest.
+            FOR n IN 1 .. cardinality(serving) LOOP
+                place := (search.places)[n].ahead + 1;
+                estimate := internal.estimate_of(
+                    serving[n].region, serving[n].client_sha, place, at);
+                IF n = 1 OR (coalesce(estimate, never), place)
+                    < (coalesce(answer.estimate_seconds, never), answer.place)
+                THEN
+                    answer.place := place;
+                    answer.estimate_seconds := estimate;
+                    answer.line_seconds := serving[n].line_seconds;
+                END IF;
+            END LOOP;
+            -- At last: whoever waits for a row that is forgotten here waits for the end of this transaction
+            -- only.
+            FOR n IN 1 .. cardinality(serving) LOOP
+                IF (search.places)[n].gone IS NOT NULL THEN
+                    PERFORM internal.forget_gone(serving[n], (search.places)[n].gone, at);
+                END IF;
+            END LOOP;
+        END IF;
+    END;
+
+    IF answer.outcome = 'USER_ALREADY_ACTIVE' THEN
+        answer.held := internal.held_sessions(assign_slot.user_id);
+    ELSIF answer.slot_id IS NOT NULL
+        AND (assign_slot.max_session_seconds > 0 OR assign_slot.max_idle_seconds > 0)
+    THEN
+        -- 0 is no limit, as null.
+        PERFORM internal.limit_session(answer.slot_id,
+            nullif(assign_slot.max_session_seconds, 0), nullif(assign_slot.max_idle_seconds, 0));
+    END IF;
+    RETURN NEXT answer;
+END
+$$;
