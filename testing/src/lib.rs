@@ -12,6 +12,7 @@ mod discarded;
 pub mod function_process;
 mod host;
 pub mod invariants;
+mod log;
 mod overview;
 mod plain_words;
 mod recordings;
@@ -34,6 +35,7 @@ pub use host::{
     Addresses, Binding, Delays, FakeAddress, FakeHost, FakeHosts, FakeMachine, HostState, Machines,
     TokenEnds, address_of,
 };
+pub use log::Log;
 pub use overview::{FakeOverview, image_overview, region_overview};
 pub use plain_words::{assert_plain, rust_in};
 pub use recordings::EveryMinute;

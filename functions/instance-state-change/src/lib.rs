@@ -144,6 +144,7 @@ enum Effect {
 }
 
 const NOT_OURS: &str = "not an instance of ours";
+const EXPECTED: &str = "as the database expects";
 
 /// Records the notice with its instance. It also needs a pass when it was recorded before: the
 /// attempt that recorded it may not have set the wake mark.
@@ -171,7 +172,7 @@ async fn note_running(
     let noted = database.note_running(&[(instance.clone(), since)]).await?;
     Ok(match noted.first().map(|row| row.outcome) {
         None | Some(WriteOutcome::Unknown) => Effect::NoRow,
-        Some(_) => Effect::Ignored("as the database expects"),
+        Some(_) => Effect::Ignored(EXPECTED),
     })
 }
 
@@ -183,7 +184,7 @@ async fn compare_with_row(
 ) -> Result<Effect, DbError> {
     Ok(match database.find_instance(instance).await? {
         Some(known) if is_news(state, known.status) => Effect::NeedsPass,
-        Some(_) => Effect::Ignored("as the database expects"),
+        Some(_) => Effect::Ignored(EXPECTED),
         None => Effect::NoRow,
     })
 }

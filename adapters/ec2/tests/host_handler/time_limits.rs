@@ -19,7 +19,7 @@ async fn look_up_that_hangs_is_repeated_within_the_limit_of_the_call() {
     let launched = ec2.launch(&request(1)).await;
     ec2.faults(&first_call("DescribeInstances", &json!("hang")))
         .await;
-    let host = ec2.with_call_limit(Duration::from_secs(3));
+    let host = ec2.with_call_limit(Duration::from_secs(9));
     assert_eq!(ids(&host.list().await.unwrap()), ids(&launched));
     let calls = ec2.calls("DescribeInstances").await;
     let outcomes: Vec<_> = calls.iter().map(|call| &call["outcome"]).collect();
@@ -29,9 +29,10 @@ async fn look_up_that_hangs_is_repeated_within_the_limit_of_the_call() {
 #[tokio::test]
 async fn slow_launch_is_not_given_up_before_the_limit_of_the_call() {
     let ec2 = Ec2::start().await;
-    ec2.faults(&first_call("RunInstances", &json!({"delay_ms": 1500})))
+    // More than the third of the limit that an attempt has which may be repeated.
+    ec2.faults(&first_call("RunInstances", &json!({"delay_ms": 3_500})))
         .await;
-    let host = ec2.with_call_limit(Duration::from_secs(3));
+    let host = ec2.with_call_limit(Duration::from_secs(9));
     let launched = host.launch(&ClientToken::random(), &request(1)).await;
     assert_eq!(launched.unwrap().len(), 1);
     assert_eq!(ec2.calls("RunInstances").await.len(), 1);
@@ -42,7 +43,7 @@ async fn launch_that_hangs_is_unclear_after_the_limit_of_the_call() {
     let ec2 = Ec2::start().await;
     ec2.faults(&first_call("RunInstances", &json!("hang")))
         .await;
-    let host = ec2.with_call_limit(Duration::from_secs(1));
+    let host = ec2.with_call_limit(Duration::from_secs(3));
     let launched = host.launch(&ClientToken::random(), &request(1)).await;
     assert_eq!(launched.unwrap_err().kind, HostErrorKind::Unclear);
     assert_eq!(ec2.calls("RunInstances").await.len(), 1);

@@ -1,8 +1,9 @@
 //! What an unusable answer says in the error and in the log, and what it does not.
 
 use shared::db::{DbError, RegionDatabase};
+use testing::Log;
+use tracing::Level;
 
-use crate::log::Log;
 use crate::server::{Reply, Server, TOKEN, error};
 
 #[tokio::test]
@@ -12,7 +13,7 @@ async fn body_of_a_500_is_logged_without_the_token_and_bounded() {
         "x".repeat(10_000)
     );
     let reply = Reply::Answer(500, body);
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::INFO);
     let server = Server::start([reply.clone(), reply]).await;
     let error = server.database().regions().await.unwrap_err().to_string();
     assert!(error.contains("500"), "{error}");
@@ -28,7 +29,7 @@ async fn body_of_a_500_is_logged_without_the_token_and_bounded() {
 #[tokio::test]
 async fn answer_that_is_not_hasuras_is_logged() {
     let reply = Reply::Answer(200, "<html>maintenance</html>".to_owned());
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::INFO);
     let server = Server::start([reply.clone(), reply]).await;
     let error = server.database().regions().await.unwrap_err().to_string();
     assert!(error.contains("the answer is not JSON, line 1"), "{error}");
@@ -59,7 +60,7 @@ async fn postgresqls_code_and_message_are_in_the_error_and_arguments_are_not() {
                 "message": "deadlock detected {TOKEN} {}"}}}}}}"#,
         "y".repeat(5_000)
     );
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::INFO);
     let reply = error("database query error", &extensions);
     let server = Server::start([reply.clone(), reply]).await;
     let failed = server.database().regions().await.unwrap_err();

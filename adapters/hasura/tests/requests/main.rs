@@ -8,6 +8,5 @@
 
 mod answers;
 mod assigning;
-mod log;
 mod repetition;
 mod server;

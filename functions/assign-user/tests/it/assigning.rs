@@ -180,7 +180,7 @@ async fn repeated_request_gets_the_same_slot() {
 
 #[tokio::test]
 async fn lost_database_answer_is_requested_once_more() {
-    let world = World::waiting(Duration::from_secs(1)).await;
+    let world = World::waiting(Duration::from_secs(3)).await;
     for lost in [
         Reply::Status(502, String::new()),
         Reply::Status(200, "<html>".into()),

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
+use testing::Log;
+use tracing::Level;
 
-use crate::log_lines::Log;
 use crate::support::{Reply, Token, World, ec_jwk, other_rsa_jwk, rsa_jwk, signed_modulus};
 
 fn gzip(text: &[u8]) -> Vec<u8> {
@@ -56,7 +57,7 @@ async fn keys_with_one_id_verify_the_tokens_of_each() {
 #[tokio::test]
 async fn unusable_keys_are_skipped_with_one_warning() {
     let world = World::new().await;
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::TRACE);
     let encryption =
         json!({"kty": "RSA", "use": "enc", "alg": "RSA-OAEP", "kid": "for-encryption"});
     let broken = json!({"kty": "RSA", "kid": "broken", "n": "not base64!", "e": "AQAB"});
@@ -108,7 +109,7 @@ async fn key_set_that_cannot_be_read_says_why_in_the_log() {
         ),
     ] {
         let world = World::new().await;
-        let (log, _guard) = Log::start();
+        let log = Log::start(Level::TRACE);
         world.provider.answers_in(coding, body);
         let token = Token::of("auth0|ada").rs256();
         world

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use shared::clock::Clock as _;
+use testing::Log;
+use tracing::Level;
 
-use crate::log_lines::Log;
 use crate::support::{Answer, Reply, Request, SLOT, World};
 
 /// With requests that may wait for this many seconds.
@@ -158,7 +159,7 @@ async fn waiting_ends_in_time_for_the_answer() {
 #[tokio::test]
 async fn log_has_the_place_of_a_refused_user_and_the_wait_of_a_served_one() {
     let world = waiting_for(20).await;
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::TRACE);
     world.hasura.then(Reply::in_line(3, Some(17)));
     world.send(&Request::good()).await;
     log.says(&["assignment refused", "place=3", "estimate_seconds=17"]);
@@ -168,7 +169,7 @@ async fn log_has_the_place_of_a_refused_user_and_the_wait_of_a_served_one() {
         "outcome": "ASSIGNED", "slot_id": SLOT, "ip_addr": "198.51.100.7", "region": "us-east-1",
         "instance_id": "i-1", "nearest": "us-east-1", "waited_seconds": 12.5,
     })));
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::TRACE);
     world.send(&waiting(20)).await;
     log.says(&["slot assigned", "waited_seconds=12.5"]);
     // One line for each request, not for each question.

@@ -1,66 +1,16 @@
 //! Log lines, and what they must not contain.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use serde_json::json;
 use startup::config::Stage;
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::fmt::MakeWriter;
+use testing::Log;
+use tracing::Level;
 
 use crate::support::{Reply, Request, SLOT, TOKEN, Token, World};
-
-/// Everything that is logged on this thread, at every level.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    pub(crate) fn start() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(log.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    #[track_caller]
-    pub(crate) fn says(&self, words: &[&str]) {
-        let text = self.text();
-        let found = text
-            .lines()
-            .any(|line| words.iter().all(|word| line.contains(word)));
-        assert!(found, "no line with {words:?} in\n{text}");
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 #[tokio::test]
 async fn slot_outside_of_the_nearest_enabled_region_is_logged() {
     let world = World::new().await;
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::TRACE);
     world.send(&Request::good()).await;
     // The nearest region of this request, us-east-1, is disabled.
     let of_next = json!({
@@ -97,7 +47,7 @@ async fn mismatch_is_an_error_in_production_unless_the_client_is_older() {
         (Stage::Other, json!(null), "WARN", UNSERVED),
     ] {
         world.function.stage = stage;
-        let (log, _guard) = Log::start();
+        let log = Log::start(Level::TRACE);
         world.hasura.then(Reply::refused("COMMIT_HASH_MISMATCH"));
         world.send(&Request::good().field("version", version)).await;
         log.says(&[level, words]);
@@ -107,7 +57,7 @@ async fn mismatch_is_an_error_in_production_unless_the_client_is_older() {
 #[tokio::test]
 async fn region_without_an_image_is_an_error_in_the_log() {
     let world = World::new().await;
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::TRACE);
     world.hasura.then(Reply::refused("NO_IMAGE_SERVED"));
     world.send(&Request::good()).await;
     log.says(&["ERROR", "no image is CURRENT"]);
@@ -116,7 +66,7 @@ async fn region_without_an_image_is_an_error_in_the_log() {
 #[tokio::test]
 async fn claims_of_the_client_cannot_forge_a_log_line() {
     let world = World::new().await;
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::TRACE);
     let forged = "ada@example.com\n2026-11-20T10:00:00Z ERROR assign_user: all is lost";
     world
         .send(
@@ -136,7 +86,7 @@ async fn claims_of_the_client_cannot_forge_a_log_line() {
 #[tokio::test]
 async fn secrets_and_tokens_are_not_logged() {
     let world = World::new().await;
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::TRACE);
     let good = Token::of("auth0|ada");
     let tokens = [
         good.rs256(),

@@ -2,8 +2,9 @@
 
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
+use testing::Log;
+use tracing::Level;
 
-use crate::log_lines::Log;
 use crate::support::{
     AUDIENCE, Answer, KEYS_KEPT, Request, Token, World, ec_jwk, now, rsa_jwk, rsa_public_key,
 };
@@ -313,7 +314,7 @@ async fn set_without_usable_keys_withdraws_all() {
         let world = World::new().await;
         let token = Token::of("auth0|eve").rs256();
         assert_eq!(world.send_token(&token).await.status, 200);
-        let (log, _guard) = Log::start();
+        let log = Log::start(Level::TRACE);
         world
             .provider
             .answers(200, json!({ "keys": keys }).to_string());
@@ -364,7 +365,7 @@ async fn withdrawn_key_works_for_a_bounded_time_while_the_provider_is_unreachabl
     let token = Token::of("auth0|eve").rs256();
     assert_eq!(world.send_token(&token).await.status, 200);
     world.provider.answers(500, "");
-    let (log, _guard) = Log::start();
+    let log = Log::start(Level::TRACE);
     // Users ask all the time, so that it is not idle.
     let minutes = KEYS_KEPT.as_mins();
     for minute in 1..minutes {
