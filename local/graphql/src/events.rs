@@ -32,6 +32,7 @@ use clap::Args;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::events::controls::Controls;
@@ -49,8 +50,12 @@ const ADVISORY_LOCK: i64 = 0x6c6f_6361_6c65_7674;
 /// previous process was killed.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The time in which events are unlocked at the end.
-const UNLOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the end waits for a fetch in progress.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The time in which events are unlocked after that: a busy machine may need seconds, and the
+/// stack kills whoever takes ten for both.
+const UNLOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Delay between attempts to reconnect to Postgres.
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
@@ -115,11 +120,20 @@ pub(crate) async fn deliver(args: &DeliverArgs) -> Result<()> {
         "event delivery ready"
     );
     let app = control_api::router(Arc::clone(&sender));
+    let (stop, stopped) = watch::channel(false);
+    // A fetch that is dropped can reach Postgres after the unlocking, and lock again.
+    let last_fetch = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.send_replace(true);
+        tokio::time::sleep(FETCH_TIMEOUT).await;
+    };
     tokio::select! {
         served = axum::serve(socket, app) => served?,
-        never = keep_delivering(args, &metadata, Arc::clone(&sender), holder) => match never {},
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = keep_delivering(args, &metadata, Arc::clone(&sender), holder, stopped) => {}
+        () = last_fetch => warn!("Postgres does not answer"),
     }
     // Postgres may be gone already, and the pool would wait for it.
     match tokio::time::timeout(UNLOCK_TIMEOUT, sender.unlock()).await {
@@ -158,24 +172,33 @@ async fn start_capturing(database_url: &str, metadata: &Metadata) -> Result<PgCo
     Ok(holder)
 }
 
-/// Delivers events forever, and reconnects after failures of Postgres.
+/// Delivers events until it is `stopped`, and reconnects after failures of Postgres.
 async fn keep_delivering(
     args: &DeliverArgs,
     metadata: &Metadata,
     sender: Arc<EventSender>,
     mut holder: PgConnection,
-) -> std::convert::Infallible {
+    mut stopped: watch::Receiver<bool>,
+) {
     loop {
         let delivered = DeliveryLoop::new(Arc::clone(&sender))
-            .run(&mut holder)
+            .run(&mut holder, &mut stopped)
             .await;
-        if let Err(error) = delivered {
-            warn!(error = %format_args!("{error:#}"), "event delivery interrupted; reconnecting");
+        match delivered {
+            Ok(()) => return,
+            Err(error) => {
+                warn!(error = %format_args!("{error:#}"), "event delivery interrupted; reconnecting");
+            }
         }
         // Releases the advisory lock, which `start_capturing` takes again.
         drop(holder);
         holder = loop {
-            tokio::time::sleep(RECONNECT_DELAY).await;
+            if tokio::time::timeout(RECONNECT_DELAY, stopped.wait_for(|stopped| *stopped))
+                .await
+                .is_ok()
+            {
+                return;
+            }
             match start_capturing(&args.database_url, metadata).await {
                 Ok(holder) => break holder,
                 Err(error) => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sqlx::{Connection, PgConnection};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -94,21 +95,25 @@ impl DeliveryLoop {
         }
     }
 
-    /// Delivers events until a database operation fails.
+    /// Delivers events until it is `stopped`, which ends no fetch, or a database operation fails.
     ///
     /// # Errors
     ///
     /// Names the operation that failed. Requests in progress are aborted. Their events stay locked,
     /// as Hasura's do.
-    pub(crate) async fn run(&mut self, holder: &mut PgConnection) -> Result<()> {
+    pub(crate) async fn run(
+        &mut self,
+        holder: &mut PgConnection,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> Result<()> {
         self.sender.log.prune().await?;
-        loop {
+        while !*stopped.borrow() {
             if self.next_poll <= Instant::now() && self.free_workers() > 0 {
                 holder
                     .ping()
                     .await
                     .context("the connection that holds the advisory lock was lost")?;
-                while self.start_due().await? {}
+                while !*stopped.borrow() && self.start_due().await? {}
                 // With a backlog, the next poll is as soon as a worker is free.
                 let pause = match self.free_workers() {
                     0 => Duration::ZERO,
@@ -122,8 +127,10 @@ impl DeliveryLoop {
                 Some(finished) = self.tasks.join_next() => self.finish(finished??),
                 () = self.sender.controls.changed() => self.next_poll = Instant::now(),
                 () = sleep_until(wake_at) => {}
+                _ = stopped.changed() => {}
             }
         }
+        Ok(())
     }
 
     /// How many more events can be started.
