@@ -37,7 +37,7 @@ simulate: ## Runs schedules with faults and checks the invariants: 1 min once bu
 	@cargo run --quiet --locked -p scaling-simulation -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) $(ARGS)
 
 .PHONY: bench
-bench: setup ## Sets up, and prints what the service reaches beside its goals: 25 min
+bench: setup ## Sets up, and prints what the service reaches beside its goals: 30 min
 	@local/bench.sh
 
 .PHONY: economics

@@ -49,10 +49,10 @@ pub(crate) struct DurableServer {
 }
 
 impl DurableServer {
-    pub(crate) async fn start() -> Result<Self> {
+    pub(crate) async fn start(durability: Durability) -> Result<Self> {
         let dir = StackDir::claim(&project::local().join("bench-durable"))?;
         let port = Ports::free().reserve("postgres")?;
-        let postgres = Postgres::start_with(&dir, port, Durability::Full).await?;
+        let postgres = Postgres::start_with(&dir, port, durability).await?;
         Ok(Self { postgres, dir })
     }
 

@@ -19,6 +19,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use local_stack::options::{Schedule, StackOptions};
+use local_stack::postgres::Durability;
 use local_stack::project;
 use local_stack::stack::Stack;
 use scaling_bench::{Figures, Section};
@@ -26,7 +27,7 @@ use scaling_bench::{Figures, Section};
 use crate::assigning::DurableServer;
 
 /// What can be measured alone.
-const PARTS: [&str; 4] = ["floor", "requests", "pass", "pages"];
+const PARTS: [&str; 6] = ["floor", "network", "requests", "quiet", "pass", "pages"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -34,12 +35,13 @@ async fn main() -> Result<()> {
     if let Some(part) = &only {
         ensure!(
             PARTS.contains(&part.as_str()),
-            "unknown argument `{part}`: it must be `floor` (assign against the floor), `requests` \
-             (assign against seven requests), `pass` (a pass over a large region), `pages` (the \
-             status page), or missing"
+            "unknown argument `{part}`: it must be `floor` (assign against the floor), `network` (the \
+             same on a disk behind a network), `requests` (assign against seven requests), `quiet` (a \
+             quiet region's pass), `pass` (a pass over a large region), `pages` (the status page), \
+             or missing"
         );
     }
-    let measures = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    let measures = |part: &str| measures(only.as_deref(), part);
     let all = only.is_none();
 
     println!("# Figures of one run\n\n{}\n", machine::description());
@@ -50,31 +52,41 @@ async fn main() -> Result<()> {
         report.add(&assign_user::measure().await?);
         report.add(&replica_status::measure().await?);
     }
-    if measures("floor") || measures("requests") {
-        let server = DurableServer::start().await?;
-        if measures("floor") {
-            let floor = server.measure_floor().await?;
+    let disks = [
+        ("floor", Durability::Full),
+        ("network", Durability::FullOnNetworkDisk),
+    ];
+    for (part, disk) in disks {
+        if measures(part) {
+            let floor = DurableServer::start(disk).await?.measure_floor().await?;
             report.add(&floor.comparison);
             report.add(&floor.refusals);
             report.add(&floor.checks);
         }
-        if measures("requests") {
-            let requests = server.measure_requests().await?;
-            report.add(&requests.speed);
-            report.add(&requests.answers);
-            report.add(&requests.cost);
-        }
     }
-    if measures("pass") || measures("pages") {
+    if measures("requests") {
+        let server = DurableServer::start(Durability::Full).await?;
+        let requests = server.measure_requests().await?;
+        report.add(&requests.speed);
+        report.add(&requests.answers);
+        report.add(&requests.cost);
+    }
+    if measures("quiet") || measures("pass") || measures("pages") {
         measure_stack(only.as_deref(), &mut report).await?;
     }
     report.print_goals();
     Ok(())
 }
 
+/// Whether a part is measured: all are, or `only` one.
+fn measures(only: Option<&str>, part: &str) -> bool {
+    only.is_none_or(|only| only == part)
+}
+
 /// Measures what needs the local stack, or `only` one part of it.
 async fn measure_stack(only: Option<&str>, report: &mut Report) -> Result<()> {
     let all = only.is_none();
+    let measures = |part: &str| measures(only, part);
     let mut options = StackOptions::named("bench");
     // A scheduled pass would be counted, too.
     options.schedule = Schedule::Off;
@@ -83,19 +95,21 @@ async fn measure_stack(only: Option<&str>, report: &mut Report) -> Result<()> {
     let sql = fleet::connect(&stack.env().database_url).await?;
     if all {
         report.add(&wake_to_launch::measure(&stack, &sql).await?);
+    }
+    if measures("quiet") {
         report.add(&quiet_pass::measure(&stack, &sql).await?);
     }
-    if all || only == Some("pass") {
+    if measures("pass") {
         report.add(&large_pass::measure(&stack, &sql).await?);
     }
-    if all || only == Some("pages") {
+    if measures("pages") {
         fleet::create(&sql).await?;
     }
     if all {
         report.add(&assign::measure(&stack, &sql).await?);
         report.add(&burst::measure(&stack).await?);
     }
-    if all || only == Some("pages") {
+    if measures("pages") {
         report.add(&status_page::measure(&stack, &sql).await?);
     }
     stack.stop();

@@ -106,17 +106,29 @@ async fn seven(connection: &mut Connection, request: &Request) -> Result<Option<
     let Some(slot) = rows(&waiting, "seven_mandelboxes")?.first() else {
         return Ok(None);
     };
-    let now = "now";
-    let take = json!({
-        "id": slot["id"], "user": request.user, "session": request.session, "now": now,
-    });
+    let Some(slot) = slot["id"].as_str() else {
+        return Ok(None);
+    };
     let left = instance["remaining_capacity"].as_i64().unwrap_or_default() - 1;
-    let count_down = json!({"id": id, "left": left, "now": now});
-    let taken = connection.send(TAKE, &take).await?;
-    if taken.is_none() || connection.send(COUNT_DOWN, &count_down).await?.is_none() {
+    let count_down = json!({"id": id, "left": left, "now": "now"});
+    if !take(connection, slot, request).await?
+        || connection.send(COUNT_DOWN, &count_down).await?.is_none()
+    {
         return Ok(None);
     }
-    Ok(slot["id"].as_str().map(str::to_owned))
+    Ok(Some(slot.to_owned()))
+}
+
+/// Gives a slot to the user, by its id. Returns whether the engine did.
+pub(crate) async fn take(
+    connection: &mut Connection,
+    slot: &str,
+    request: &Request,
+) -> Result<bool> {
+    let take = json!({
+        "id": slot, "user": request.user, "session": request.session, "now": "now",
+    });
+    Ok(connection.send(TAKE, &take).await?.is_some())
 }
 
 fn rows<'a>(answer: &'a Value, table: &str) -> Result<&'a Vec<Value>> {

@@ -32,6 +32,10 @@ const GIVE_BACK: &str = "UPDATE slots SET status = 'WAITING', user_id = NULL, se
 /// one transaction when this many have begun, so that their ends cost little beside the rest.
 const ENDS: usize = 50;
 
+/// So many sessions more may have begun than ended. It is the same for all cases, and little beside what
+/// begins in a turn: otherwise the quicker side would leave more of its ends to the time after its turn.
+const LAG: usize = 4 * ENDS;
+
 /// What the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
@@ -54,8 +58,8 @@ pub(crate) struct World {
     occupied: RefCell<Slots>,
     begun: Cell<usize>,
     sessions_begin: Notify,
-    /// Users wait outside while fewer slots are free. So their share stays, even if the disk stalls
-    /// just when sessions end.
+    /// Users wait outside while fewer slots are free ([`LAG`]). So their share stays, even if the disk
+    /// stalls just when sessions end.
     reserve: Cell<usize>,
     sessions_ended: Notify,
     next_user: Cell<u64>,
@@ -75,7 +79,7 @@ fn count(counter: &Cell<u64>) {
 
 impl World {
     pub(crate) fn set(&self, (free, occupied): (Slots, Slots)) {
-        self.reserve.set(free.len() / 2);
+        self.reserve.set(free.len().saturating_sub(LAG));
         self.free.replace(free);
         self.occupied.replace(occupied);
         self.begun.set(0);

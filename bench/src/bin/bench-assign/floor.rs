@@ -76,10 +76,10 @@ pub(crate) async fn measure(url: &str, only: &str) -> Result<Report> {
         }
         rushes.push(bench.rush(capacity).await?);
     }
-    let settings = settings(&bench.sql).await?;
+    let (settings, disk) = (settings(&bench.sql).await?, disk(&bench.sql).await?);
     Ok(Report {
         comparison: Comparison {
-            title: "assign against the floor".to_owned(),
+            title: format!("assign against the floor{disk}"),
             method: format!(
                 "`assign_slot` beside the floor: the same write, of one slot that the client names by \
                  its id. {SLOTS} slots; {settings}. The clients are one thread of a release build. \
@@ -105,7 +105,7 @@ pub(crate) async fn measure(url: &str, only: &str) -> Result<Report> {
             rows: assigned,
         },
         refusals: Comparison {
-            title: "refusals against the floor".to_owned(),
+            title: format!("refusals against the floor{disk}"),
             method:
                 "No slot is free. *Again*: two users for each client, who ask again and again. \
                      *New*: another user each time, so that the line grows."
@@ -127,7 +127,7 @@ pub(crate) async fn measure(url: &str, only: &str) -> Result<Report> {
             .to_vec(),
             rows: refused,
         },
-        checks: bench.checks(rushes),
+        checks: bench.checks(&disk, rushes),
     })
 }
 
@@ -237,7 +237,7 @@ impl Bench {
         Ok(())
     }
 
-    fn checks(&self, rushes: Vec<Row>) -> Section {
+    fn checks(&self, disk: &str, rushes: Vec<Row>) -> Section {
         let wrong = &self.world.wrong;
         let none = |name: &str, count: &std::cell::Cell<u64>| {
             Row::single(name, Quantity::Count(count.get())).at_most(Quantity::Count(0))
@@ -248,7 +248,7 @@ impl Bench {
         ];
         rows.extend(rushes);
         Section {
-            title: "assign against the floor: answers".to_owned(),
+            title: format!("assign against the floor{disk}: answers"),
             method: "Every answer of the measurements above was checked.".to_owned(),
             rows,
         }
@@ -289,4 +289,14 @@ async fn settings(sql: &Client) -> Result<String> {
         )
         .await?;
     Ok(row.get(0))
+}
+
+/// For titles: what a commit waits for beside the machine's own disk.
+async fn disk(sql: &Client) -> Result<String> {
+    let delay = sql.query_one("SHOW commit_delay", &[]).await?;
+    let delay: String = delay.get(0);
+    Ok(match delay.as_str() {
+        "0" => String::new(),
+        delay => format!(", a commit waits {delay} µs more"),
+    })
 }

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use scaling_bench::{Cell, Comparison, Quantity, Row, Samples, Section};
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use crate::assigners::{Request, Way, assign};
+use crate::assigners::{Request, Way, assign, take};
 use crate::clients::connect;
 use crate::fleet::{self, Fleet};
 use crate::http::Connection;
@@ -75,6 +75,12 @@ pub(crate) struct Engine {
     pub(crate) token: String,
 }
 
+impl Engine {
+    fn as_admin(&self) -> String {
+        format!("x-hasura-admin-secret: {}", self.admin_secret)
+    }
+}
+
 /// What one way did in one case.
 #[derive(Debug, Default)]
 struct Outcome {
@@ -120,7 +126,9 @@ pub(crate) async fn measure(url: &str, engine: &Engine) -> Result<Report> {
             };
             // A sign of progress: all cases together take minutes.
             eprintln!("{case}: {} and {}", one.summary(), seven.summary());
-            speed.push((case.clone(), speed_row(delay, one, seven)));
+            let write = single_writes(&sql, engine, &proxy, users, times).await;
+            let write = write.with_context(|| format!("{case}: a single write"))?;
+            speed.push((case.clone(), speed_row(delay, one, seven, &write)));
             answers.push((case.clone(), answers_row(one, seven)));
             if delay == GOAL_DELAY {
                 cost.extend(cost_rows(&case, one, seven)?);
@@ -142,13 +150,16 @@ pub(crate) async fn measure(url: &str, engine: &Engine) -> Result<Report> {
                  the latest image, the region's latest image, its instances with capacity, the \
                  instance's waiting mandelboxes, an update of the mandelbox by its id, one of the \
                  instance; they have tables of their own, because they need a column with the \
-                 remaining capacity.",
+                 remaining capacity. *A write* is the sixth of them alone, with an id that the client \
+                 knows: less than that, no request that gives a slot can do.",
                 FLEET.slots, FLEET.capacity
             ),
             columns: columns(&[
                 "one p50",
                 "seven p50",
                 "ratio",
+                "a write p50",
+                "a write to seven",
                 "one p99",
                 "seven p99",
                 "one",
@@ -184,9 +195,12 @@ pub(crate) async fn measure(url: &str, engine: &Engine) -> Result<Report> {
     })
 }
 
-fn speed_row(delay: u64, one: &Outcome, seven: &Outcome) -> Vec<Cell> {
-    let p50 = one.times.median().as_secs_f64() / seven.times.median().as_secs_f64();
-    let mut p50 = Cell::new(Quantity::Ratio(p50));
+fn speed_row(delay: u64, one: &Outcome, seven: &Outcome, write: &Samples) -> Vec<Cell> {
+    let to_seven = |times: &Samples| {
+        let ratio = times.median().as_secs_f64() / seven.times.median().as_secs_f64();
+        Cell::new(Quantity::Ratio(ratio))
+    };
+    let mut p50 = to_seven(&one.times);
     let mut rates = Cell::new(Quantity::Ratio(one.rate() / seven.rate()));
     if delay == GOAL_DELAY {
         p50 = p50.at_most(Quantity::Ratio(P50_GOAL));
@@ -197,6 +211,8 @@ fn speed_row(delay: u64, one: &Outcome, seven: &Outcome) -> Vec<Cell> {
         time(one.times.median()),
         time(seven.times.median()),
         p50,
+        time(write.median()),
+        to_seven(write),
         time(one.times.percentile(99)),
         time(seven.times.percentile(99)),
         Cell::new(Quantity::PerSecond(one.rate())),
@@ -243,10 +259,9 @@ async fn bursts(
     let authorization = match way {
         // As deployed: a token with a role, which may send this document and no other.
         Way::One => format!("authorization: Bearer {}", engine.token),
-        Way::Seven => format!("x-hasura-admin-secret: {}", engine.admin_secret),
+        Way::Seven => engine.as_admin(),
     };
-    let opened = (0..users.max(FEW)).map(|_| Connection::open(address, &authorization));
-    let mut connections = try_join_all(opened).await?;
+    let mut connections = open(address, &authorization, users).await?;
     let few = connections.get_mut(..FEW).context("too few connections")?;
     for round in 0..WARM_UPS {
         burst(way, few, |n| request(format!("warm-up-{round}-{n}"), 0, 3)).await?;
@@ -286,6 +301,51 @@ async fn bursts(
     outcome.over_limit = slots.values().map(|count| count.saturating_sub(1)).sum();
     outcome.refused += u64::try_from(slots.values().filter(|count| **count == 0).count())?;
     Ok(outcome)
+}
+
+/// The times of users who know the slot that they get, as many and as often as in [`bursts`].
+async fn single_writes(
+    sql: &Client,
+    engine: &Engine,
+    address: &str,
+    users: usize,
+    times: usize,
+) -> Result<Samples> {
+    restore(sql).await?;
+    sql.batch_execute(TIDY).await.context("vacuum")?;
+    let slots = "SELECT id::text FROM seven_mandelboxes WHERE status = 'WAITING'";
+    let rows = sql.query(slots, &[]).await?;
+    let slots: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let mut connections = open(address, &engine.as_admin(), users).await?;
+    let write = async |connections: &mut [Connection], round: usize| {
+        let each = connections.iter_mut().zip(&slots).enumerate();
+        let each = each.map(async |(n, (connection, slot))| {
+            let request = request(format!("user-{round}-{n}"), 0, 3);
+            let started = Instant::now();
+            ensure!(
+                take(connection, slot, &request).await?,
+                "{slot} was not written"
+            );
+            Ok(started.elapsed())
+        });
+        try_join_all(each).await
+    };
+    for round in 0..WARM_UPS {
+        write(&mut connections, round).await?;
+    }
+    let connections = connections
+        .get_mut(..users)
+        .context("too few connections")?;
+    let mut samples = Samples::default();
+    for round in 0..times {
+        samples.extend(write(connections, round).await?.into_iter().collect());
+    }
+    Ok(samples)
+}
+
+async fn open(address: &str, authorization: &str, users: usize) -> Result<Vec<Connection>> {
+    let opened = (0..users.max(FEW)).map(|_| Connection::open(address, authorization));
+    try_join_all(opened).await
 }
 
 fn request(user: String, session: usize, limit: usize) -> Request {
