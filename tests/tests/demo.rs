@@ -4,13 +4,14 @@
 use local_stack::demo::{Algorithm, DemoOptions, play};
 
 #[tokio::test]
-async fn demo_of_one_minute_has_every_announced_event() {
+async fn short_demo_has_every_announced_event() {
     let options = DemoOptions {
-        minutes: 1,
+        minutes: 2,
         users: Some(120),
         seed: 1,
         leave: true,
         algorithm: Algorithm::Default,
+        target_free: vec![],
         name: "demo-test".to_owned(),
         ports_from: None,
     };

@@ -98,6 +98,15 @@ impl Bill {
         }
     }
 
+    /// The value of `--target-free` that plays the day with these fixed buffers, if there is one for each region.
+    pub(super) fn target_free(&self) -> Option<String> {
+        let regions = self.0.iter();
+        let each: Option<Vec<_>> = regions
+            .map(|it| Some(format!("{}={}", it.region, it.fixed?.0)))
+            .collect();
+        Some(each?.join(",")).filter(|all| !all.is_empty())
+    }
+
     /// A sentence for each figure of the replayed day that is not the day's.
     pub(super) fn differences(&self, pace: Pace) -> Vec<String> {
         let all = self.total();
@@ -244,6 +253,16 @@ mod tests {
             "200", "960.0", "(18)", "912.0", "(16)", "720.0", "(14)", "816.0", "(12)",
         ];
         assert_eq!(rows[3][1..], sum, "{table}");
+    }
+
+    #[test]
+    fn fixed_buffers_can_be_played_as_a_day_of_their_own() {
+        let mut other = bill();
+        other.region = "us-west-2";
+        let named = Bill(vec![bill(), other]).target_free();
+        assert_eq!(named.unwrap(), "us-east-1=8,us-west-2=8");
+        other.fixed = None;
+        assert_eq!(Bill(vec![bill(), other]).target_free(), None);
     }
 
     #[test]

@@ -20,8 +20,8 @@ const WINDOW: (DayTime, DayTime) = (DayTime::at(9, 50), DayTime::at(12, 30));
 /// which the fast clock of the day would leave no time to react.
 const WARNING: Duration = Duration::from_secs(15 * 60);
 
-/// The shortest warning in real time.
-const SHORTEST_WARNING: Duration = Duration::from_secs(3);
+/// The shortest warning in real time, in which a busy machine reacts.
+const SHORTEST_WARNING: Duration = Duration::from_secs(10);
 
 /// How long after the instance's end its row may stay: longer than this takes on a busy machine.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(45);

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use super::regions::{DemoRegion, REGIONS};
 use crate::options::parse_name;
 
 /// Two cores can serve this many, and a person can follow them on the page.
@@ -26,6 +27,15 @@ pub struct DemoOptions {
     /// What decides how many slots are kept free: a fixed number, or the region's traffic
     #[arg(long, value_enum, default_value_t = Algorithm::Default)]
     pub algorithm: Algorithm,
+    /// How many slots regions keep free, instead of the demonstration's own numbers, such as
+    /// `eu-west-1=7,us-east-1=11`: always with the default algorithm, at least with `adaptive`
+    #[arg(
+        long,
+        value_name = "REGION=SLOTS",
+        value_delimiter = ',',
+        value_parser = parse_target
+    )]
+    pub target_free: Vec<(String, u32)>,
     /// The stack's name; each stack has its own folder, ports and data
     #[arg(long, default_value = "demo", value_parser = parse_name)]
     pub name: String,
@@ -41,7 +51,31 @@ pub enum Algorithm {
     Adaptive,
 }
 
+/// Parses `eu-west-1=7`.
+fn parse_target(text: &str) -> Result<(String, u32), String> {
+    let (region, slots) = text
+        .split_once('=')
+        .ok_or("use a region's name, `=`, and a number of slots")?;
+    if !REGIONS.iter().any(|known| known.name == region) {
+        let names = REGIONS.map(|known| known.name).join(", ");
+        return Err(format!(
+            "`{region}` is not one of the day's regions: {names}"
+        ));
+    }
+    let slots = slots
+        .parse()
+        .map_err(|_| format!("`{slots}` should be a number of slots"))?;
+    Ok((region.to_owned(), slots))
+}
+
 impl DemoOptions {
+    /// The slots that the operator wants a region to keep free.
+    pub(super) fn target_free(&self, region: &DemoRegion) -> Option<u32> {
+        let mut targets = self.target_free.iter();
+        let (_, slots) = targets.find(|(name, _)| name == region.name)?;
+        Some(*slots)
+    }
+
     /// The expected number of users of the day.
     pub(super) fn users(&self) -> u32 {
         self.users.unwrap_or(USERS_PER_MINUTE * self.minutes)

@@ -8,7 +8,7 @@ use shared::settings::ADAPTIVE;
 
 use super::clock::Pace;
 use super::line::LINE;
-use super::options::Algorithm;
+use super::options::{Algorithm, DemoOptions};
 use super::stack::PASS_INTERVAL;
 use crate::operator::Operator;
 use crate::seed::{RegionSeed, insert_rows};
@@ -75,13 +75,14 @@ pub(super) const FLOOR: u32 = 2;
 pub(super) const STOCK_OUT_GOAL: u32 = 50;
 
 impl DemoRegion {
-    pub(super) fn seed(&self, algorithm: Algorithm) -> RegionSeed {
+    pub(super) fn seed(&self, options: &DemoOptions) -> RegionSeed {
+        let own = match options.algorithm {
+            Algorithm::Default => self.target_free,
+            Algorithm::Adaptive => FLOOR,
+        };
         RegionSeed {
             region: self.name.to_owned(),
-            target_free: match algorithm {
-                Algorithm::Default => self.target_free,
-                Algorithm::Adaptive => FLOOR,
-            },
+            target_free: options.target_free(self).unwrap_or(own),
             max_instances: self.max_instances,
             capacity: CAPACITY,
         }
@@ -96,13 +97,13 @@ pub(super) async fn insert_regions(
     operator: &Operator,
     world: &World,
     pace: Pace,
-    algorithm: Algorithm,
+    options: &DemoOptions,
 ) -> Result<()> {
     let mut regions = Vec::new();
     let mut images = Vec::new();
     for region in &REGIONS {
-        let (mut row, image) = region.seed(algorithm).rows(world)?;
-        if algorithm == Algorithm::Adaptive {
+        let (mut row, image) = region.seed(options).rows(world)?;
+        if options.algorithm == Algorithm::Adaptive {
             row["algorithm"] = json!(ADAPTIVE);
             row["stock_out_goal"] = json!(STOCK_OUT_GOAL);
         }

@@ -55,7 +55,7 @@ impl DemoStack {
         let stack = Stack::start(&stack_options).await?;
         let sessions = SessionLog::start(&stack.env().database_url).await?;
         let world = World::read(None)?;
-        insert_regions(&stack.operator(), &world, pace, options.algorithm).await?;
+        insert_regions(&stack.operator(), &world, pace, options).await?;
         let demo_stack = Self {
             stack,
             sessions,
@@ -72,7 +72,7 @@ impl DemoStack {
         )
         .await?;
         let all = REGIONS.iter().map(async |region: &DemoRegion| {
-            let seed = region.seed(options.algorithm);
+            let seed = region.seed(options);
             wait_for_free_slots(&demo_stack.stack, &seed).await
         });
         let all = futures::future::try_join_all(all);

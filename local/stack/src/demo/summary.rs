@@ -111,6 +111,12 @@ impl fmt::Display for Summary {
              wait\n{}",
             self.bill.table(self.pace)
         )?;
+        if let Some(buffers) = self.bill.target_free() {
+            writeln!(
+                f,
+                "The same day with these fixed buffers: --target-free {buffers}"
+            )?;
+        }
         if self.problems.is_empty() {
             return writeln!(
                 f,

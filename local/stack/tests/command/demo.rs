@@ -12,7 +12,7 @@ fn ctrl_c_during_the_day_stops_everything() {
     let stack = StackChoice::named("demo-stopped");
     // With --leave, the command ends with the day even if an expected line is never printed.
     let mut demo =
-        RunningCommand::start(&["demo", "--minutes", "1", "--leave", "--name", &stack.name]);
+        RunningCommand::start(&["demo", "--minutes", "2", "--leave", "--name", &stack.name]);
     demo.wait_for("token:");
     // By now there are users, passes, and an instance that is about to be terminated.
     demo.wait_for("EC2 warns");
