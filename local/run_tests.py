@@ -27,6 +27,9 @@ ONLY_COMPUTE = (
 # Gives way to the others.
 NICENESS = 10
 
+# How much of what a failed program printed is repeated at the end.
+MOST_LINES = 60
+
 
 def cargo(*args):
     return ["cargo", "test", "--locked", "--workspace", *args]
@@ -83,7 +86,16 @@ class Runner:
         took = time.monotonic() - began
         self.say(f"\n     Running {name} ({took:.0f} s)\n{done.stdout}")
         if done.returncode != 0:
-            self.failed.append(f"{name}: exit code {done.returncode}")
+            failure = failures_in(done.stdout)
+            self.failed.append(f"{name}: exit code {done.returncode}\n{failure}")
+
+
+def failures_in(output):
+    """What the test harness says of the tests that failed, without the names of those that passed."""
+    _, _, failures = output.partition("\nfailures:\n")
+    # A program that crashed has said so last.
+    lines = failures.splitlines()[:MOST_LINES] or output.splitlines()[-MOST_LINES:]
+    return "\n".join(f"    {line}" for line in lines)
 
 
 def only_computes(program):
@@ -103,7 +115,7 @@ def main():
     if subprocess.run(cargo("--doc", "--no-fail-fast"), check=False).returncode != 0:
         runner.failed.append("tests in documentation")
     if runner.failed:
-        sys.exit("failed:\n  " + "\n  ".join(runner.failed))
+        sys.exit("failed:\n  " + "\n\n  ".join(runner.failed))
 
 
 if __name__ == "__main__":
