@@ -63,13 +63,18 @@ impl Deployed {
 
     /// The errors that `reconcile` logged for a region, in lines that contain `text`.
     pub async fn errors(&self, region: &str, text: &str) -> Vec<Value> {
-        let invalid = json!({"nothing": true});
-        let refused = || Box::pin(self.refused(&invalid));
-        tokio::join!(refused(), refused());
+        self.complete_reconcile_log().await;
         let log = self
             .function_log(&self.stack.env().reconcile_function)
             .await;
         errors_in(&log, region, text)
+    }
+
+    /// Lets the last lines of `reconcile` into its log: they come when its processes are invoked again.
+    pub async fn complete_reconcile_log(&self) {
+        let invalid = json!({"nothing": true});
+        let refused = || Box::pin(self.refused(&invalid));
+        tokio::join!(refused(), refused());
     }
 
     /// Like [`Self::errors`], from the log of `hasura-event`.

@@ -68,6 +68,7 @@ async fn died(deployed: &Deployed) -> usize {
 /// The lines of passes that alert to a text: those of EC2's events and those by hand.
 async fn alerts(deployed: &Deployed, text: &str) -> Vec<String> {
     let env = deployed.stack.env();
+    deployed.complete_reconcile_log().await;
     let mut found = vec![];
     let of_events = env.instance_state_change_function.as_ref();
     for function in [&env.reconcile_function].into_iter().chain(of_events) {

@@ -122,9 +122,9 @@ async fn waiting_user_is_answered_at_the_slot(deployed: &Deployed) {
     let (((answer, took), answered), released) = tokio::join!(bob, release);
     assert_eq!(answer.status, 200, "{answer:#?}");
     assert!(took >= Duration::from_secs(3), "{took:?}");
-    // The pause of a second, and the time of the machine.
+    // Not at the end of the wait: the pause of a second, and the time of the machine.
     let late = answered.duration_since(released);
-    assert!(late < Duration::from_secs(4), "{late:?} after the slot");
+    assert!(late < Duration::from_secs(12), "{late:?} after the slot");
 }
 
 async fn wait_has_bounds(deployed: &Deployed) {
@@ -140,7 +140,7 @@ async fn wait_has_bounds(deployed: &Deployed) {
     assert_place(&answer, 1);
     // Less than a second is left after the last question.
     assert!(took >= Duration::from_secs(2), "{took:?}");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(17), "{took:?}");
 }
 
 async fn operator_bounds_the_wait(deployed: &Deployed) {
@@ -151,5 +151,5 @@ async fn operator_bounds_the_wait(deployed: &Deployed) {
         .unwrap();
     let (answer, took) = ask_waiting(deployed, "cid", 20).await;
     assert_place(&answer, 1);
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(17), "{took:?}");
 }

@@ -92,7 +92,7 @@ async fn interruption_with_a_user(deployed: &Deployed) -> String {
     eventually("ann's session", SOON, observe, |n| *n == 1).await;
     have_served_for_long(deployed).await;
     // Long enough to observe the state in between on a busy machine.
-    inject_fault(deployed, &id, json!({"interrupt": {"warning_ms": 8000}})).await;
+    inject_fault(deployed, &id, json!({"interrupt": {"warning_ms": 25_000}})).await;
 
     wait_for_status(deployed, &id, "DRAINING").await;
     assert_eq!(deployed.count(running).await, 1, "her session goes on");

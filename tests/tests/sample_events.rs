@@ -222,6 +222,8 @@ async fn every_sample_works_with_cargo_lambda_invoke() {
     let deployed = Deployed::start("sample-events", |options| {
         options.ec2.pending_ms = Some(300);
         options.ec2.agent_boot_ms = Some(100);
+        // No session ends by itself.
+        options.ec2.agent_session_ms = Some(3_600_000);
     })
     .await;
     set_up(&deployed).await;

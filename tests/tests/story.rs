@@ -23,7 +23,10 @@ const REGION: &str = "us-east-1";
 async fn buffer_fills_serves_users_and_shrinks() {
     let deployed = Deployed::start("story", |options| {
         options.ec2.agent_connect_ms = Some(200);
-        options.ec2.agent_session_ms = Some(8_000);
+        options.ec2.pending_ms = Some(300);
+        options.ec2.agent_boot_ms = Some(100);
+        // Longer than it takes to refill beside them, on a busy machine, too.
+        options.ec2.agent_session_ms = Some(25_000);
     })
     .await;
     deployed.set_up(REGION, 10).await;

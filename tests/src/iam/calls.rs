@@ -25,6 +25,25 @@ struct Line {
     leading_keys: Vec<String>,
 }
 
+impl Line {
+    fn function(&self) -> &str {
+        self.principal.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// Whether this function has asked for this action by now. Functions may be at work: a line may not
+/// be whole.
+///
+/// # Panics
+/// When there is no record.
+pub fn has_asked(aws: &Ministack, function: &str, action: &str) -> bool {
+    let record = fs::read_to_string(aws.calls()).expect("the local AWS records calls");
+    let mut lines = record
+        .lines()
+        .filter_map(|it| serde_json::from_str(it).ok());
+    lines.any(|line: Line| line.function() == function && line.action == action)
+}
+
 /// What the functions asked the local AWS and EC2 for so far.
 ///
 /// # Panics
@@ -36,9 +55,9 @@ pub fn of_functions(aws: &Ministack, ledger: &Ledger, account: &Account<'_>) -> 
     let mut calls = Calls::new();
     let mut functions = BTreeMap::new();
     for line in lines {
-        let function = line.principal.rsplit('/').next().unwrap_or_default();
-        functions.insert(line.access_key, function.to_owned());
-        let of_function = calls.entry(function.to_owned()).or_default();
+        let function = line.function().to_owned();
+        functions.insert(line.access_key, function.clone());
+        let of_function = calls.entry(function).or_default();
         let request = Request::new(line.action, line.resource);
         of_function.insert(match line.leading_keys.is_empty() {
             true => request,

@@ -11,7 +11,7 @@ const CUT_SHORT: &str = "Runtime exited before returning a response";
 
 /// A pass continued after another had taken the lock. Passes whose answer a caller waits for report
 /// it in the answer instead.
-const LOCK_LOST: &str = "was lost: version";
+pub(crate) const LOCK_LOST: &str = "was lost: version";
 
 pub(crate) struct AwsLog {
     file: File,
@@ -19,7 +19,7 @@ pub(crate) struct AwsLog {
     /// Invocations that were cut short.
     pub(crate) cut_short: usize,
     /// Writes of earlier holders that were rejected.
-    pub(crate) refused: usize,
+    pub(crate) locks_lost: usize,
 }
 
 impl AwsLog {
@@ -29,7 +29,7 @@ impl AwsLog {
             file: File::open(path).expect("the local AWS has a log"),
             read: 0,
             cut_short: 0,
-            refused: 0,
+            locks_lost: 0,
         }
     }
 
@@ -47,7 +47,7 @@ impl AwsLog {
         self.read += whole as u64;
         let text = String::from_utf8_lossy(&bytes[..whole]);
         self.cut_short += text.matches(CUT_SHORT).count();
-        self.refused += text.matches(LOCK_LOST).count();
+        self.locks_lost += text.matches(LOCK_LOST).count();
     }
 }
 

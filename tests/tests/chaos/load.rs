@@ -15,9 +15,11 @@ use crate::process_faults::{Plan, ProcessFaults, Tally};
 use crate::processes::FunctionProcesses;
 use crate::users::Users;
 
-/// The least invocations that must be cut short, and the least pauses.
-pub(crate) const KILLS: usize = 300;
-pub(crate) const PAUSES: usize = 30;
+/// The least invocations that must be cut short, the least pauses, and the least passes that go on
+/// after another has taken their lock. On a busy machine few paused passes are in the middle.
+const KILLS: usize = 300;
+const PAUSES: usize = 30;
+const LOCKS_LOST: usize = 1;
 
 /// Between two checks of the counts.
 const LOOK: Duration = Duration::from_secs(2);
@@ -27,7 +29,7 @@ pub(crate) struct Chaos<'a> {
     pub(crate) users: &'a Users<'a>,
     pub(crate) passes: &'a PassLoad,
     pub(crate) seed: u64,
-    /// The shortest duration. After three times as long it ends even with too few faults.
+    /// The shortest duration. After six times as long it ends even with too few faults.
     pub(crate) time: Duration,
 }
 
@@ -56,15 +58,27 @@ impl Chaos<'_> {
         );
         let began = Instant::now();
         let mut enough = false;
-        while began.elapsed() < self.time || (!enough && began.elapsed() < 3 * self.time) {
+        while began.elapsed() < self.time || (!enough && began.elapsed() < 6 * self.time) {
             tokio::time::sleep(LOOK).await;
             calls.gather(self.deployed).await;
             log.read_on();
-            enough = log.cut_short >= KILLS && faults.tally().long_pauses() >= PAUSES;
+            enough = self.were_enough(&faults.tally(), log);
         }
         stop.store(true, Ordering::Relaxed);
         // No process stays paused, so that every invocation ends.
         faults.end()
+    }
+
+    /// Whether there were enough faults for the checks to mean something.
+    pub(crate) fn were_enough(&self, tally: &Tally, log: &AwsLog) -> bool {
+        log.cut_short >= KILLS
+            && tally.long_pauses() >= PAUSES
+            && self.locks_lost(log) >= LOCKS_LOST
+    }
+
+    /// Passes whose writes were rejected, because another had taken their lock.
+    pub(crate) fn locks_lost(&self, log: &AwsLog) -> usize {
+        log.locks_lost + self.passes.locks_lost()
     }
 
     async fn load(&self, stop: &AtomicBool) {

@@ -13,10 +13,11 @@ use local_stack::random::Random;
 use scaling_tests::deployed::{Deployed, schedule};
 use serde_json::{Value, json};
 
+use crate::aws_log::LOCK_LOST;
 use crate::regions::REGIONS;
 
 /// Passes that continued after another had taken the lock.
-const REFUSED: &str = "lock lost";
+const LOCKS_LOST: &str = "lock lost";
 
 pub(crate) struct PassLoad {
     lambda: Client,
@@ -75,8 +76,8 @@ impl PassLoad {
         self.tally.lock().unwrap().clone()
     }
 
-    pub(crate) fn refused(&self) -> usize {
-        self.tally().get(REFUSED).copied().unwrap_or_default()
+    pub(crate) fn locks_lost(&self) -> usize {
+        self.tally().get(LOCKS_LOST).copied().unwrap_or_default()
     }
 
     /// Sets a region's target.
@@ -105,8 +106,8 @@ impl PassLoad {
         }
         for report in body["regions"].as_array().into_iter().flatten() {
             self.count(report["outcome"].as_str().unwrap_or("no outcome"));
-            if report.to_string().contains("was lost: version") {
-                self.count(REFUSED);
+            if report.to_string().contains(LOCK_LOST) {
+                self.count(LOCKS_LOST);
             }
         }
     }

@@ -7,6 +7,7 @@ use local_stack::ministack::REGION as HOME;
 use local_stack::seed::{APP_VERSION, CLIENT_SHA};
 use scaling_tests::deployed::Deployed;
 use serde_json::{Map, Value, json};
+use shared::settings::ADAPTIVE;
 
 pub(crate) const REGIONS: [&str; 30] = [
     HOME,
@@ -45,6 +46,8 @@ pub(crate) const REGIONS: [&str; 30] = [
 pub(crate) const MAX_INSTANCES: usize = 3;
 const CAPACITY: u32 = 2;
 const TARGET_FREE: u32 = 2;
+/// One in so many regions sizes its own buffer.
+const ADAPTIVE_EACH: usize = 3;
 
 /// The silence after which an agent is lost. All timeouts are seconds here.
 pub(crate) const LOST_SECONDS: u32 = 24;
@@ -100,8 +103,12 @@ impl World {
 fn settings(name: &str, region: &Value) -> Value {
     let subnet_tag = json!({"key": "Name", "value": region["subnets"][0]["tags"]["Name"]});
     let choice = |place: &str, subnet: &Value| json!({"instance_type": "m6i.large", "capacity": CAPACITY, place: subnet});
+    let is_adaptive = REGIONS.iter().position(|it| *it == name).unwrap() % ADAPTIVE_EACH == 0;
     json!({
         "name": name,
+        "algorithm": if is_adaptive { ADAPTIVE } else { "default" },
+        // Its quarter of an hour is 30 seconds, so that the target settles, too.
+        "pass_seconds": 2,
         "target_free": TARGET_FREE,
         "max_instances": MAX_INSTANCES,
         "scale_up_step": 0,

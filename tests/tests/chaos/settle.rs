@@ -24,16 +24,21 @@ const AT_ONCE: usize = 3;
 /// The passes that settle everything. An agent that died just before
 /// takes longest: its instance is terminated once it has been silent for `lost_seconds`, its row is
 /// deleted once EC2 has terminated it, and meanwhile the lock of a killed holder expires.
-const MOST_PASSES: usize = 15;
+const MOST_PASSES: usize = 40;
 
-/// Instances that start or leave, slots in use, and waiting users.
+/// Instances that start or leave, slots in use or released since [`END_COOL_DOWNS`], and waiting users.
+/// A pass takes an instance whose slots cool down for one that is needed.
 const UNREST: &str = "SELECT
     (SELECT count(*) FROM instances WHERE status <> 'ACTIVE') AS instances,
-    (SELECT count(*) FROM slots WHERE status <> 'WAITING') AS slots,
+    (SELECT count(*) FROM slots WHERE status <> 'WAITING' OR free_from IS NOT NULL) AS slots,
     (SELECT count(*) FROM waiting_users) AS users";
 
 /// Slots cool down for up to ten minutes, and are surplus only then. Nobody waits for that here.
-const END_COOL_DOWNS: &str = "UPDATE slots SET free_from = NULL WHERE free_from > now()";
+const END_COOL_DOWNS: &str = "UPDATE slots SET free_from = NULL WHERE free_from IS NOT NULL";
+
+/// A target that sizes itself falls for as long as nobody comes: such a region is at rest only for a
+/// moment.
+const FIX_TARGETS: &str = "UPDATE regions SET algorithm = 'default'";
 
 pub(crate) struct Settled {
     passes: usize,
@@ -53,6 +58,8 @@ impl fmt::Display for Settled {
 
 pub(crate) async fn settle(deployed: &Deployed, users: &Users<'_>) -> Settled {
     let began = Instant::now();
+    let fixed = deployed.sql.execute(FIX_TARGETS, &[]).await;
+    fixed.expect(FIX_TARGETS);
     let (mut passes, mut left) = (0, MOST_PASSES);
     loop {
         let minute = Instant::now() + MINUTE;
@@ -80,14 +87,21 @@ pub(crate) async fn settle(deployed: &Deployed, users: &Users<'_>) -> Settled {
 
 /// Runs one pass. Returns its report if something is left to do in the region.
 async fn pass(deployed: &Deployed, region: &str) -> Option<String> {
-    let report = deployed.invoke(&json!({"regions": [region]})).await;
-    let report = &report["regions"][0];
+    let report = report(deployed, &json!({"regions": [region]})).await;
     let plan = &report["plan"];
     let is_idle = report["outcome"] == "done"
         && plan["steps"] == json!([])
         && plan["figures"]["starting"] == json!(0)
         && !has_note_about_an_instance(plan);
     (!is_idle).then(|| report.to_string())
+}
+
+/// The report of the one region in `payload`, or why there is none.
+pub(crate) async fn report(deployed: &Deployed, payload: &Value) -> Value {
+    match deployed.stack.reconcile(payload).await {
+        Ok(mut report) => report["regions"][0].take(),
+        Err(error) => json!(format!("{error:#}")),
+    }
 }
 
 /// The slots of an agent whose heartbeat is late are not counted: they may be surplus as soon as it

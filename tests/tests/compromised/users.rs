@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::REGION;
 
 /// How long a user asks for a session.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a user has in the end, and what it took.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ const TARGET: usize = 3;
 const CAPACITY: usize = 2;
 
 /// Well below the minute of the schedule, and long enough for a busy machine.
-const SECONDS: Duration = Duration::from_secs(20);
+const SECONDS: Duration = Duration::from_secs(50);
 
 pub(crate) async fn refill_the_buffer_under_any_delivery(deployed: &Deployed) {
     let settings = json!({"target_free": TARGET, "max_instances": 10});

@@ -223,7 +223,8 @@ impl Story<'_> {
         let deployed = region.deployed;
         let before = region.calls("AssociateAddress").await.len();
         let late = json!({"delay_ms": 20_000});
-        deployed.set_faults(&Self::on_moves(&late, 1)).await;
+        // The SDK repeats a call that takes too long.
+        deployed.set_faults(&Self::on_moves(&late, 20)).await;
         let death = async {
             let calls = async || region.calls("AssociateAddress").await.len();
             eventually("AssociateAddress", SOON, calls, |calls| *calls > before).await;

@@ -39,7 +39,7 @@ impl<'a> Fleet<'a> {
                 "replica_min_available": min,
                 "replica_api_port": port,
                 "replica_api_path": "/status?by=scaling",
-                "replica_api_seconds": 1,
+                "replica_api_seconds": 5,
                 "launch_choices": choices,
                 "security_groups": [{"key": "scaling", "value": "replicas"}],
                 "user_data_template":

@@ -79,6 +79,15 @@ impl<'a> Clients<'a> {
         }
     }
 
+    /// How many slots they got.
+    pub(crate) fn served(&self) -> usize {
+        self.answers
+            .borrow()
+            .iter()
+            .filter(|answer| answer.is_empty())
+            .count()
+    }
+
     /// The number of each answer.
     pub(crate) fn tally(&self) -> BTreeMap<String, usize> {
         let mut tally = BTreeMap::new();

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::fleet::{Fleet, NEW, OLD, Seen, TARGET};
 
-/// Long enough for an agent to start on a busy machine.
+/// For instances that never come up.
 const BOOT_SECONDS: u32 = 6;
 
 pub(crate) async fn failures_leave_the_old_image(deployed: &Deployed) {
@@ -22,8 +22,9 @@ async fn never_comes_up(deployed: &Deployed) {
     let fleet = Fleet::of(deployed, "us-west-1");
     let region = &fleet.region;
     fleet.publish(OLD).await;
-    fleet.filled(json!({"boot_seconds": BOOT_SECONDS})).await;
+    fleet.filled(json!({})).await;
     let sound = region.machines().await;
+    region.set(&json!({"boot_seconds": BOOT_SECONDS})).await;
     let no_boot = json!({"on": {"region": region.name}, "effect": "no_boot"});
     deployed.set_faults(&json!({"instances": [no_boot]})).await;
     let report = fleet.ask(&fleet.image(2), NEW).await;
@@ -41,6 +42,7 @@ async fn never_comes_up(deployed: &Deployed) {
     // Requesting the same image again is a new attempt, and an operator's cancellation is final.
     // Its instances did not come up: without this, what they were launched from rests for minutes.
     deployed.forget_refusals().await;
+    region.set(&json!({"boot_seconds": 600})).await;
     fleet.ask(&fleet.image(2), NEW).await;
     let pass = async || {
         region.scheduled().await;
