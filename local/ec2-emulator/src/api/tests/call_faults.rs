@@ -80,14 +80,14 @@ async fn calls_with_error_fault_fail_and_execute_nothing() {
 #[tokio::test]
 async fn delayed_call_is_executed_before_its_response() {
     let ec2 = TestEc2::new();
-    let slow = json!({"effect": {"delay_ms": 40}, "times": 1});
-    ec2.faults(&json!({"calls": [slow]})).await;
-    let start = Instant::now();
+    let slow = |ms: u64| json!({"calls": [{"effect": {"delay_ms": ms}, "times": 1}]});
+    ec2.faults(&slow(60_000)).await;
     let launch = ec2.launch("1", &[]);
     let timed_out = tokio::time::timeout(Duration::from_millis(1), launch).await;
     assert!(timed_out.is_err());
     assert_eq!(ec2.call("DescribeInstances", &[]).await.ids().len(), 1);
-    ec2.faults(&json!({"calls": [slow]})).await;
+    ec2.faults(&slow(40)).await;
+    let start = Instant::now();
     ec2.launch("1", &[]).await.ids();
     assert!(start.elapsed() >= Duration::from_millis(40));
     assert_eq!(last_call(&ec2).await["faults"], json!(["delay"]));
