@@ -53,7 +53,7 @@ pub fn add(view: &mut StoreView, item: &Item) {
         view.has_wake_mark = true;
     } else if let Some(launch) = sk.strip_prefix("INTENT#") {
         view.open_intents.push(launch.to_owned());
-    } else if !sk.starts_with("REFUSAL#") && sk != "LAUNCHES" {
+    } else if !sk.starts_with("REFUSAL#") && sk != "LAUNCHES" && sk != "REPLICAS" {
         view.other.push(sk.to_owned());
     }
 }

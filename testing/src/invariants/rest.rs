@@ -13,7 +13,8 @@ pub struct StoreView {
 }
 
 impl StoreView {
-    /// The work that is left, none at rest. Refusals, recorded events and the tally of launches are no work.
+    /// The work that is left, none at rest. Refusals, recorded events, the tally of launches and what is
+    /// known of silent replicas are no work.
     pub fn work_left(&self) -> Vec<String> {
         let mut found = Vec::new();
         if !self.open_intents.is_empty() {

@@ -49,9 +49,5 @@ pub(crate) async fn of_two_passes_one_works(deployed: &Deployed) {
         "launched once"
     );
     assert_eq!(region.machines().await, region.rows().await);
-    let keys = deployed.region_state(SCARCE).await;
-    assert!(
-        !keys.contains(&"WAKE".to_owned()),
-        "no wake is left: {keys:?}"
-    );
+    region.wait_until_store_is_at_rest().await;
 }

@@ -73,21 +73,23 @@ impl<'a> Fleet<'a> {
     /// Waits until every replica that EC2 is building answers and passes have nothing to do or to
     /// wait for.
     pub(crate) async fn at_rest(&self) -> Value {
-        let pass = async || (self.pass().await, self.up().await, self.open().await);
-        let quiet = |(report, up, open): &(Value, Vec<Machine>, Vec<String>)| {
+        let pass = async || (self.pass().await, self.up().await, self.work_left().await);
+        let quiet = |(report, up, left): &(Value, Vec<Machine>, Vec<String>)| {
             let listed = views(&report["plan"]);
             let all_listed = up.iter().all(|machine| {
                 let view = listed.get(machine.id.as_str());
                 view.is_some_and(|view| view["status"] != "creating")
             });
-            report["plan"]["steps"] == json!([]) && all_listed && open.is_empty()
+            report["plan"]["steps"] == json!([]) && all_listed && left.is_empty()
         };
         let (report, ..) = eventually(self.region.name, SOON, pass, quiet).await;
         report
     }
 
-    async fn open(&self) -> Vec<String> {
-        self.region.open_intents().await
+    /// In the store: open intents, and the passes of EC2's last events.
+    async fn work_left(&self) -> Vec<String> {
+        let view = self.region.deployed.store_view(self.region.name).await;
+        view.work_left()
     }
 
     /// Raises the minimum until five replicas run, and returns them.
@@ -130,9 +132,7 @@ impl<'a> Fleet<'a> {
     /// DynamoDB, and no intent launched twice.
     pub(crate) async fn assert_invariants(&self) {
         let region = &self.region;
-        let mut keys = region.deployed.region_state(region.name).await;
-        keys.retain(|key| key != "REPLICAS" && key != "LAUNCHES" && !key.starts_with("REFUSAL#"));
-        assert_eq!(keys, ["LOCK"], "{}", region.name);
+        region.wait_until_store_is_at_rest().await;
         assert!(region.rows().await.is_empty(), "{}: rows", region.name);
         let machines = region.launched().await;
         region.assert_each_intent_launched_once(&machines).await;
