@@ -129,7 +129,6 @@ impl Lines {
                 continue;
             };
             let ahead = line.ahead(user, now_us).len();
-            places.push(ahead + 1);
             let kept = free.iter().find(|(_, host)| !barred.contains_key(host));
             if let Some((slot, _)) = kept
                 && may_be_served(ahead, free.len())
@@ -139,6 +138,8 @@ impl Lines {
                 found.push(Violation::new(Check::NoFreeSlotKept, text));
             }
             line.refuse(user, now_us, barred_until_us);
+            // Who joins stands behind those who joined in the same moment, in the order of the users.
+            places.push(line.ahead(user, now_us).len() + 1);
             let sha = answer.tables.line_of(region, &answer.request.client);
             joined.extend(sha.map(|sha| (region.clone(), sha)));
         }

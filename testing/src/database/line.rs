@@ -112,18 +112,13 @@ impl Tables {
         now: Timestamp,
     ) -> InLine {
         let user = request.user.as_str();
-        let place = self.in_line(request, regions, now);
         let barred_until = self.barred_until(user, now);
         let lines: Vec<_> = regions
             .iter()
             .filter_map(|region| Some((region, self.line_of(region, &request.client)?)))
             .collect();
-        let gone: Vec<_> = lines
-            .iter()
-            .map(|(region, sha)| self.gone(user, region, sha, now))
-            .collect();
         let mut begun_anew = Vec::new();
-        for (region, sha) in lines {
+        for (region, sha) in lines.iter().cloned() {
             let first_at = self.asking(user, region, &sha, now);
             let first_at = first_at.map_or(now, |waits| waits.first_at);
             let waits = WaitingUser {
@@ -143,12 +138,10 @@ impl Tables {
         }
         // When all rows are as they are now: who still asks in one region has not left.
         self.note_unserved(&begun_anew, None, now);
-        for gone in gone {
-            self.leave_lines(
-                |key, waits| gone.contains(key) && waits.last_at < now,
-                None,
-                now,
-            );
+        let place = self.in_line(request, regions, now);
+        for (region, sha) in lines {
+            let gone = self.gone(user, region, &sha, now);
+            self.leave_lines(|key, _| gone.contains(key), None, now);
         }
         let demand = self.demand_region(regions, now);
         let woken: BTreeSet<_> = regions.first().into_iter().chain(demand).collect();

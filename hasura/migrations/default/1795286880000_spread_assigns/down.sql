@@ -162,7 +162,89 @@ $$;
 
 DROP FUNCTION internal.rest(text, text, timestamptz, timestamptz);
 
-DROP FUNCTION internal.wait_in_line(internal.served_region[], text, text, timestamptz, boolean);
+ALTER TYPE internal.place_in_line ADD ATTRIBUTE gone text[];
+CREATE OR REPLACE FUNCTION internal.place_of(area internal.served_region, user_id text, at timestamptz)
+RETURNS internal.place_in_line
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    -- A place further back than this is not counted, and gets no slot yet: ...
+    furthest CONSTANT integer := 1000;
+    -- ... this many are looked at first, with those who have left.
+    looked_at integer := 1100;
+    asked_since CONSTANT timestamptz :=
+        place_of.at - make_interval(secs => area.line_seconds);
+    found internal.place_in_line;
+    seen bigint;
+BEGIN
+    LOOP
+        SELECT own.first_at, l.ahead, f.free, l.gone, l.seen
+        INTO found.first_at, found.ahead, found.free, found.gone, seen
+        FROM (SELECT (
+            -- OFFSET: a user has few rows, a line may have thousands.
+            SELECT w.first_at
+            FROM (SELECT u.* FROM waiting_users u WHERE u.user_id = place_of.user_id OFFSET 0) w
+            WHERE w.region = area.region AND w.client_sha = area.client_sha
+                AND w.last_at >= asked_since
+        ) AS first_at) own
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS seen,
+                least(furthest, count(*) FILTER (WHERE b.last_at >= asked_since
+                    AND (b.barred_until IS NULL OR b.barred_until <= place_of.at))) AS ahead,
+                (array_agg(b.user_id) FILTER (WHERE b.last_at < asked_since))[1:10] AS gone
+            FROM (
+                SELECT w.user_id, w.last_at, w.barred_until FROM waiting_users w
+                WHERE w.region = area.region
+                    AND w.client_sha = area.client_sha
+                    AND w.first_at <= coalesce(own.first_at, 'infinity')
+                    AND (w.first_at, w.user_id)
+                        < (coalesce(own.first_at, 'infinity'), place_of.user_id)
+                ORDER BY w.first_at LIMIT looked_at
+            ) b
+        ) l
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS free FROM (
+                SELECT FROM internal.free_slots(area.region, area.image_ids,
+                    area.beat_since)
+                LIMIT CASE WHEN l.ahead < furthest THEN l.ahead + 1 ELSE 0 END
+            ) s
+        ) f;
+        -- So many have left that not all who are ahead were looked at.
+        EXIT WHEN seen < looked_at OR found.ahead = furthest;
+        looked_at := NULL;
+    END LOOP;
+    RETURN found;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION internal.estimate_of(region text, client_sha text, place integer, at timestamptz)
+RETURNS integer
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    estimate integer;
+BEGIN
+    SELECT CASE WHEN count(*) > 0
+        THEN greatest(1, ceil(extract(epoch FROM min(u.at) - estimate_of.at)))::integer END
+    INTO estimate
+    FROM internal.line_forecasts f
+    CROSS JOIN LATERAL (
+        -- Slots that were expected until now are in other hands, or late: those ahead get them.
+        SELECT coalesce(max(p.slots), 0) AS slots FROM unnest(f.at, f.slots) AS p (at, slots)
+        WHERE p.at <= estimate_of.at
+    ) past
+    CROSS JOIN LATERAL unnest(f.at, f.slots) AS u (at, slots)
+    WHERE f.region = estimate_of.region AND f.client_sha = estimate_of.client_sha
+        AND f.made_at >= estimate_of.at - interval '2 minutes'
+        AND u.at > estimate_of.at AND u.slots - past.slots >= estimate_of.place;
+    RETURN estimate;
+END
+$$;
+
+DROP FUNCTION internal.forecast_for(text, text, bigint, timestamptz);
+DROP FUNCTION internal.users_before(
+    text, text, timestamptz, text, timestamptz, timestamptz, integer);
+
+DROP FUNCTION internal.wait_in_line(
+    assign_results, internal.served_region[], text, text, timestamptz, boolean);
 CREATE FUNCTION internal.wait_in_line(
     serving internal.served_region[], user_id text, session_id text, barred_until timestamptz)
 RETURNS void

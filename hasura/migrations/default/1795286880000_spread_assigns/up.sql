@@ -1,9 +1,10 @@
--- Assigns at the same moment get out of each other's way.
+-- Assigns at the same moment get out of each other's way, and a refusal does half as much.
 --
--- All began at the same end of the index: 32 of them at once passed over seven slots that others held, and over
--- twenty that others had just taken. And an assign reads less: not the app version, which only tells a client that
--- it is too old, and one row instead of three says that nobody needs to wake the region. A refusal of a user who asks
--- again updates their row, and does nothing more for that.
+-- All assigns began at the same end of the index: 32 of them at once passed over seven slots that others held, and
+-- over twenty that others had just taken. And an assign reads less: not the app version, which only tells a client
+-- that it is too old, and one row instead of three says that nobody needs to wake the region.
+--
+-- A refusal searches nothing while no slot is free at all, and one statement finds the place and its estimate.
 
 -- The first free slots of an image, in the order of their instances: what an assign chooses from. All slots of
 -- the last instance are among them, so that those of each are complete.
@@ -236,33 +237,137 @@ BEGIN
 END
 $$;
 
--- Puts a refused user in the line of each region that could serve them, or notes that they still ask, and wakes
--- the first, and where the user is demand. `in_line`: whether they have a row in any line. A trigger that sees
--- all rows of a statement fires with each upsert, whether it updates one or not.
+-- The users before a place in line, as a view that the planner expands: how many of them still ask, counted up to
+-- 1,000; some of those who have left; and how many rows were looked at, `most` at most.
+CREATE FUNCTION internal.users_before(
+    region text, client_sha text, first_at timestamptz, user_id text, at timestamptz,
+    asked_since timestamptz, most integer)
+RETURNS TABLE (still_ask bigint, gone text[], seen bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT least(1000, count(*) FILTER (WHERE b.last_at >= users_before.asked_since
+            AND (b.barred_until IS NULL OR b.barred_until <= users_before.at))),
+        (array_agg(b.user_id) FILTER (WHERE b.last_at < users_before.asked_since))[1:10],
+        count(*)
+    FROM (
+        SELECT w.user_id, w.last_at, w.barred_until FROM waiting_users w
+        WHERE w.region = users_before.region AND w.client_sha = users_before.client_sha
+            AND w.first_at <= users_before.first_at
+            AND (w.first_at, w.user_id) < (users_before.first_at, users_before.user_id)
+        ORDER BY w.first_at LIMIT users_before.most
+    ) b
+$$;
+
+-- In how many seconds there is a slot for a user with so many ahead, by the last pass's forecast; null if that is
+-- unknown. A view, too.
+CREATE FUNCTION internal.forecast_for(region text, client_sha text, ahead bigint, at timestamptz)
+RETURNS TABLE (seconds integer)
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN count(*) > 0
+        THEN greatest(1, ceil(extract(epoch FROM min(u.at) - forecast_for.at)))::integer END
+    FROM internal.line_forecasts f
+    CROSS JOIN LATERAL (
+        -- Slots that were expected until now are in other hands, or late: those ahead get them.
+        SELECT coalesce(max(p.slots), 0) AS slots FROM unnest(f.at, f.slots) AS p (at, slots)
+        WHERE p.at <= forecast_for.at
+    ) past
+    CROSS JOIN LATERAL unnest(f.at, f.slots) AS u (at, slots)
+    WHERE f.region = forecast_for.region AND f.client_sha = forecast_for.client_sha
+        AND f.made_at >= forecast_for.at - interval '2 minutes'
+        AND u.at > forecast_for.at AND u.slots - past.slots > forecast_for.ahead
+$$;
+CREATE OR REPLACE FUNCTION internal.estimate_of(
+    region text, client_sha text, place integer, at timestamptz)
+RETURNS integer
+LANGUAGE sql STABLE AS $$
+    SELECT f.seconds FROM internal.forecast_for(
+        estimate_of.region, estimate_of.client_sha, estimate_of.place - 1, estimate_of.at) f
+$$;
+
+-- As before. Who has left the line is of interest to a refusal only.
+ALTER TYPE internal.place_in_line DROP ATTRIBUTE gone;
+CREATE OR REPLACE FUNCTION internal.place_of(
+    area internal.served_region, user_id text, at timestamptz)
+RETURNS internal.place_in_line
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    -- A place further back than this is not counted, and gets no slot yet: ...
+    furthest CONSTANT integer := 1000;
+    -- ... this many are looked at first, with those who have left.
+    looked_at integer := 1100;
+    asked_since CONSTANT timestamptz :=
+        place_of.at - make_interval(secs => area.line_seconds);
+    place internal.place_in_line;
+    seen bigint;
+BEGIN
+    LOOP
+        -- All in one statement: the users ahead and the free slots must be counted in the same moment. Otherwise
+        -- somebody who is served in between is missing among the users, and their slot still counts.
+        SELECT own.first_at, b.still_ask, f.free, b.seen
+        INTO place.first_at, place.ahead, place.free, seen
+        FROM (
+            -- OFFSET: a user has few rows, a line may have thousands; and once, however often it is named.
+            SELECT (
+                SELECT w.first_at
+                FROM (SELECT u.* FROM waiting_users u WHERE u.user_id = place_of.user_id OFFSET 0) w
+                WHERE w.region = area.region AND w.client_sha = area.client_sha
+                    AND w.last_at >= asked_since
+            ) AS first_at OFFSET 0
+        ) own
+        CROSS JOIN LATERAL internal.users_before(area.region, area.client_sha,
+            coalesce(own.first_at, 'infinity'), place_of.user_id, place_of.at, asked_since, looked_at) b
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS free FROM (
+                SELECT FROM internal.free_slots(area.region, area.image_ids, area.beat_since)
+                LIMIT CASE WHEN b.still_ask < furthest THEN b.still_ask + 1 ELSE 0 END
+            ) s
+        ) f;
+        -- So many have left that not all who are ahead were looked at.
+        EXIT WHEN seen < looked_at OR place.ahead = furthest;
+        looked_at := NULL;
+    END LOOP;
+    RETURN place;
+END
+$$;
+
+-- Puts a refused user in the line of each region that could serve them, or notes that they still ask, and wakes the
+-- first, and where the user is demand. `in_line`: whether they have a row in any line. Answers with the line in
+-- which the user may expect a slot soonest.
 DROP FUNCTION internal.wait_in_line(internal.served_region[], text, text, timestamptz);
 CREATE FUNCTION internal.wait_in_line(
-    serving internal.served_region[], user_id text, session_id text, barred_until timestamptz,
-    in_line boolean)
-RETURNS void
+    answer assign_results, serving internal.served_region[], user_id text, session_id text,
+    barred_until timestamptz, in_line boolean)
+RETURNS assign_results
 LANGUAGE plpgsql AS $$
 DECLARE
     at CONSTANT timestamptz := internal.clock();
+    never CONSTANT integer := 2147483647;
+    -- As in `internal.place_of`.
+    furthest CONSTANT integer := 1000;
+    looked_at integer;
     names text[];
-    kept bigint := 0;
+    area internal.served_region;
+    asked_since timestamptz;
+    since timestamptz;
+    -- Null for a line in which the user is new.
+    first_at timestamptz[];
+    line record;
 BEGIN
     FOR n IN 1 .. cardinality(serving) LOOP
         names[n] := serving[n].region;
     END LOOP;
     IF in_line THEN
-        UPDATE waiting_users w SET
-            session_id = wait_in_line.session_id, regions = names,
-            barred_until = wait_in_line.barred_until, last_at = at
-        FROM unnest(serving) a
-        WHERE w.user_id = wait_in_line.user_id AND w.region = a.region
-            AND w.client_sha = a.client_sha
-            AND w.last_at >= at - make_interval(secs => a.line_seconds);
-        GET DIAGNOSTICS kept = ROW_COUNT;
-        IF kept < cardinality(serving) THEN
+        FOR n IN 1 .. cardinality(serving) LOOP
+            area := serving[n];
+            UPDATE waiting_users w SET
+                session_id = wait_in_line.session_id, regions = names,
+                barred_until = wait_in_line.barred_until, last_at = at
+            WHERE w.user_id = wait_in_line.user_id AND w.region = area.region
+                AND w.client_sha = area.client_sha
+                AND w.last_at >= at - make_interval(secs => area.line_seconds)
+            RETURNING w.first_at INTO since;
+            first_at[n] := since;
+        END LOOP;
+        IF array_position(first_at, NULL) IS NOT NULL THEN
             -- Who comes back after they had left begins anew.
             DELETE FROM waiting_users w USING unnest(serving) a
             WHERE w.user_id = wait_in_line.user_id AND w.region = a.region
@@ -270,18 +375,53 @@ BEGIN
                 AND w.last_at < at - make_interval(secs => a.line_seconds);
         END IF;
     END IF;
-    IF kept < cardinality(serving) THEN
-        INSERT INTO waiting_users
-            (user_id, session_id, region, client_sha, regions, barred_until, first_at, last_at)
-        SELECT wait_in_line.user_id, wait_in_line.session_id, a.region, a.client_sha, names,
-            wait_in_line.barred_until, at, at
-        FROM unnest(serving) a
-        ON CONFLICT ON CONSTRAINT waiting_users_pkey DO NOTHING;
+    FOR n IN 1 .. cardinality(serving) LOOP
+        IF first_at[n] IS NULL THEN
+            area := serving[n];
+            first_at[n] := at;
+            INSERT INTO waiting_users
+                (user_id, session_id, region, client_sha, regions, barred_until, first_at, last_at)
+            VALUES (wait_in_line.user_id, wait_in_line.session_id, area.region, area.client_sha,
+                names, wait_in_line.barred_until, at, at)
+            ON CONFLICT ON CONSTRAINT waiting_users_pkey DO NOTHING;
+        END IF;
+    END LOOP;
+    -- As `internal.wake` does, for less.
+    IF NOT EXISTS (SELECT FROM region_wakeups w
+        WHERE w.region = names[1] AND w.bucket = date_bin('2 seconds', at, 'epoch'))
+    THEN
+        PERFORM internal.wake(names[1], NULL);
     END IF;
-    PERFORM internal.wake(names[1], NULL);
     IF cardinality(names) > 1 THEN
         PERFORM internal.wake(internal.demand_region(names, at), NULL);
     END IF;
+    FOR n IN 1 .. cardinality(serving) LOOP
+        area := serving[n];
+        asked_since := at - make_interval(secs => area.line_seconds);
+        looked_at := 1100;
+        LOOP
+            SELECT b.*, e.seconds INTO line
+            FROM internal.users_before(area.region, area.client_sha, first_at[n],
+                wait_in_line.user_id, at, asked_since, looked_at) b
+            CROSS JOIN LATERAL internal.forecast_for(
+                area.region, area.client_sha, b.still_ask, at) e;
+            EXIT WHEN line.seen < looked_at OR line.still_ask = furthest;
+            looked_at := NULL;
+        END LOOP;
+        IF n = 1 OR (coalesce(line.seconds, never), line.still_ask + 1)
+            < (coalesce(answer.estimate_seconds, never), answer.place)
+        THEN
+            answer.place := line.still_ask + 1;
+            answer.estimate_seconds := line.seconds;
+            answer.line_seconds := area.line_seconds;
+        END IF;
+        -- After all that this transaction might wait for: whoever waits for a row that is forgotten here waits
+        -- for its end only.
+        IF line.gone IS NOT NULL THEN
+            PERFORM internal.forget_gone(area, line.gone, at);
+        END IF;
+    END LOOP;
+    RETURN answer;
 END
 $$;
 
@@ -320,12 +460,10 @@ DECLARE
     in_line boolean;
     has_failed boolean;
     needs_no_wake boolean;
+    barred_until timestamptz;
     search record;
     taken internal.taken_slot;
     waited_seconds double precision := 0;
-    never CONSTANT integer := 2147483647;
-    place integer;
-    estimate integer;
     answer assign_results;
 BEGIN
     IF coalesce(assign_slot.user_id, '') = '' OR coalesce(assign_slot.session_id, '') = '' THEN
@@ -433,11 +571,17 @@ BEGIN
                 taken := internal.take_free_slot(first, first.image_ids[1], assign_slot.user_id,
                     assign_slot.session_id, waited_seconds, '{}');
             END IF;
-            IF taken.id IS NULL THEN
+            -- Most who are refused meet this: no slot is free, so that there is nothing to search.
+            IF taken.id IS NULL AND (has_failed OR EXISTS (
+                SELECT FROM unnest(serving) a
+                JOIN slots s ON s.region = a.region AND s.image_id = ANY (a.image_ids)
+                    AND s.instance_active AND internal.is_free(s.status, s.free_from)))
+            THEN
                 search := internal.search_slot(
                     serving, assign_slot.user_id, assign_slot.session_id, has_failed, at);
                 taken := search.taken;
                 waited_seconds := search.waited_seconds;
+                barred_until := search.barred_until;
                 needs_no_wake := false;
             END IF;
         END IF;
@@ -471,30 +615,9 @@ BEGIN
             -- A refusal promises a place, not a slot, and may be lost in a crash of the database: the user
             -- asks again. So nobody waits for the disk here.
             PERFORM set_config('synchronous_commit', 'off', true);
-            PERFORM internal.wait_in_line(
-                serving, assign_slot.user_id, assign_slot.session_id, search.barred_until,
-                in_line);
             answer.outcome := 'NO_INSTANCE_AVAILABLE';
-            -- The line in which the user may expect a slot soonest.
-            FOR n IN 1 .. cardinality(serving) LOOP
-                place := (search.places)[n].ahead + 1;
-                estimate := internal.estimate_of(
-                    serving[n].region, serving[n].client_sha, place, at);
-                IF n = 1 OR (coalesce(estimate, never), place)
-                    < (coalesce(answer.estimate_seconds, never), answer.place)
-                THEN
-                    answer.place := place;
-                    answer.estimate_seconds := estimate;
-                    answer.line_seconds := serving[n].line_seconds;
-                END IF;
-            END LOOP;
-            -- At last: whoever waits for a row that is forgotten here waits for the end of this transaction
-            -- only.
-            FOR n IN 1 .. cardinality(serving) LOOP
-                IF (search.places)[n].gone IS NOT NULL THEN
-                    PERFORM internal.forget_gone(serving[n], (search.places)[n].gone, at);
-                END IF;
-            END LOOP;
+            answer := internal.wait_in_line(answer, serving, assign_slot.user_id,
+                assign_slot.session_id, barred_until, in_line);
         END IF;
     END;
 
