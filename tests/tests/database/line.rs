@@ -264,6 +264,32 @@ async fn slots_are_kept_for_a_line_of_thousands() -> Result<()> {
     Ok(())
 }
 
+/// The plans are made while the tables are small, and stay when they are large.
+#[tokio::test]
+async fn refusal_reads_neither_the_users_behind_nor_the_slots_of_another_region() -> Result<()> {
+    let (_database, session) = Database::with_region(0).await?;
+    session.add_region(WEST, 0).await?;
+    assert_eq!(refused(&session, "ann").await?, 1);
+    let others = "unnest(ARRAY(SELECT 'user-' || n FROM generate_series(1, 300) n))";
+    session.run(&waiting(others, REGION, SHA)).await?;
+    session.launch(WEST, "i-west", 300).await?;
+    session.register("i-west").await?;
+
+    session.run("BEGIN").await?;
+    assert_eq!(refused(&session, "ann").await?, 1);
+    let read = session
+        .row(
+            "SELECT sum(seq_tup_read + idx_tup_fetch) FILTER (WHERE relname = 'slots') AS slots,
+                 sum(seq_tup_read + idx_tup_fetch) FILTER (WHERE relname = 'waiting_users') AS line
+             FROM pg_stat_xact_user_tables",
+        )
+        .await?;
+    session.run("ROLLBACK").await?;
+    let few = |table: &str, most: i64| read[table].as_i64().is_some_and(|rows| rows <= most);
+    assert!(few("slots", 0) && few("line", 5), "{read}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn answer_without_a_refusal_for_capacity_has_no_place() -> Result<()> {
     let (_database, session) = Database::with_region(0).await?;

@@ -361,8 +361,9 @@ BEGIN
             UPDATE waiting_users w SET
                 session_id = wait_in_line.session_id, regions = names,
                 barred_until = wait_in_line.barred_until, last_at = at
-            WHERE w.user_id = wait_in_line.user_id AND w.region = area.region
-                AND w.client_sha = area.client_sha
+            -- By the index of users: a user has few rows, a line may have thousands.
+            WHERE w.user_id = wait_in_line.user_id AND w.region || '' = area.region
+                AND w.client_sha || '' = area.client_sha
                 AND w.last_at >= at - make_interval(secs => area.line_seconds)
             RETURNING w.first_at INTO since;
             first_at[n] := since;
@@ -370,8 +371,8 @@ BEGIN
         IF array_position(first_at, NULL) IS NOT NULL THEN
             -- Who comes back after they had left begins anew.
             DELETE FROM waiting_users w USING unnest(serving) a
-            WHERE w.user_id = wait_in_line.user_id AND w.region = a.region
-                AND w.client_sha = a.client_sha
+            WHERE w.user_id = wait_in_line.user_id AND w.region || '' = a.region
+                AND w.client_sha || '' = a.client_sha
                 AND w.last_at < at - make_interval(secs => a.line_seconds);
         END IF;
     END IF;
@@ -573,9 +574,12 @@ BEGIN
             END IF;
             -- Most who are refused meet this: no slot is free, so that there is nothing to search.
             IF taken.id IS NULL AND (has_failed OR EXISTS (
-                SELECT FROM unnest(serving) a
-                JOIN slots s ON s.region = a.region AND s.image_id = ANY (a.image_ids)
-                    AND s.instance_active AND internal.is_free(s.status, s.free_from)))
+                SELECT FROM unnest(serving) a CROSS JOIN LATERAL unnest(a.image_ids) m
+                -- LIMIT: so that it does not begin with the slots, which may be many of other regions.
+                CROSS JOIN LATERAL (SELECT FROM slots s
+                    WHERE s.region = a.region AND s.image_id = m
+                        AND s.instance_active AND internal.is_free(s.status, s.free_from)
+                    LIMIT 1) s))
             THEN
                 search := internal.search_slot(
                     serving, assign_slot.user_id, assign_slot.session_id, has_failed, at);
