@@ -64,8 +64,11 @@ BEGIN
                 OFFSET 0
             ) o
             CROSS JOIN LATERAL (
+                -- With region and image, so that either index finds them: a plan that was made while few slots were
+                -- free would read all of the free ones.
                 SELECT f.ctid AS row_at FROM slots f
-                WHERE f.instance_id = o.id AND f.instance_active
+                WHERE f.region = area.region AND f.image_id = take_free_slot.image_id
+                    AND f.instance_id = o.id AND f.instance_active
                     AND internal.is_free(f.status, f.free_from)
                 ORDER BY f.id LIMIT 1 FOR UPDATE SKIP LOCKED
             ) f
@@ -135,10 +138,13 @@ DECLARE
     free bigint;
 BEGIN
     SELECT r.target_free INTO target FROM regions r WHERE r.name = is_below_target.region;
-    SELECT count(*) INTO leaving
+    SELECT coalesce(sum(f.slots), 0) INTO leaving
     FROM instances i
-    JOIN slots s ON s.instance_id = i.id AND s.instance_active
-        AND internal.is_free(s.status, s.free_from)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS slots FROM slots s
+        WHERE s.region = i.region AND s.image_id = i.image_id AND s.instance_id = i.id
+            AND s.instance_active AND internal.is_free(s.status, s.free_from)
+    ) f
     WHERE i.region = is_below_target.region AND i.image_id = is_below_target.image_id
         AND i.notice = 'INTERRUPTION';
     SELECT count(*) - leaving INTO free FROM (
