@@ -1,9 +1,10 @@
 //! Assigns beside transactions that are still open: whom they wait for, and what each of both leaves.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures::future::try_join;
+use futures::future::{Either, select};
 use scaling_tests::database::{Database, REGION, Session, claims_of, text};
 use tokio::time::timeout;
 
@@ -182,13 +183,18 @@ async fn beside_open<T>(
     end: &str,
     second: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let end = async {
-        // Not every one has to wait.
-        let waits = observer.wait_for_a_blocked_session();
-        let _ = timeout(Duration::from_millis(300), waits).await;
-        first.run(end).await
-    };
-    try_join(second, end).await.map(|(answer, ())| answer)
+    let waits = observer.wait_for_a_blocked_session();
+    match select(pin!(second), pin!(waits)).await {
+        Either::Left((answer, _)) => {
+            first.run(end).await?;
+            answer
+        }
+        Either::Right((waits, second)) => {
+            waits?;
+            first.run(end).await?;
+            second.await
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
