@@ -1,4 +1,4 @@
--- Assigns at the same moment get out of each other's way, and a refusal does half as much.
+-- Assigns at the same moment get out of each other's way, and a refusal does two thirds as much.
 --
 -- All assigns began at the same end of the index: 32 of them at once passed over seven slots that others held, and
 -- over twenty that others had just taken. And an assign reads less: not the app version, which only tells a client
