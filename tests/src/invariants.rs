@@ -152,8 +152,13 @@ impl Region<'_> {
     /// Waits until the store has no work left, without running passes: EC2's last events may still
     /// cause them, and each marks the region before its pass.
     pub async fn wait_until_store_is_at_rest(&self) {
-        let view = async || self.deployed.store_view(self.name).await.work_left();
-        eventually(self.name, SOON, view, Vec::is_empty).await;
+        let left = async || self.work_left().await;
+        eventually(self.name, SOON, left, Vec::is_empty).await;
+    }
+
+    /// The work that is left in the store: open intents, and passes that are marked or under way.
+    pub async fn work_left(&self) -> Vec<String> {
+        self.deployed.store_view(self.name).await.work_left()
     }
 
     fn assert_none(&self, violations: &[String]) {

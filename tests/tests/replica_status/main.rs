@@ -65,15 +65,12 @@ async fn unknown_reason(behavior: Behavior) -> String {
 /// The same for a replica that never answers: the poll ends, and not before its limit.
 async fn unknown_reason_in_time(behavior: Behavior) -> String {
     let server = ReplicaServer::one(behavior).await;
-    let (poller, api) = (
-        poller(),
-        StatusApi {
-            time_limit: LIMIT,
-            ..api(server.port)
-        },
-    );
+    let api = StatusApi {
+        time_limit: LIMIT,
+        ..api(server.port)
+    };
     let started = Instant::now();
-    let ReplicaAnswer::Unknown { why } = poller.ask(&api, LOOPBACK).await else {
+    let ReplicaAnswer::Unknown { why } = ask(&api).await else {
         panic!("it never answers");
     };
     let took = started.elapsed();

@@ -73,7 +73,8 @@ impl<'a> Fleet<'a> {
     /// Waits until every replica that EC2 is building answers and passes have nothing to do or to
     /// wait for.
     pub(crate) async fn at_rest(&self) -> Value {
-        let pass = async || (self.pass().await, self.up().await, self.work_left().await);
+        let region = &self.region;
+        let pass = async || (self.pass().await, self.up().await, region.work_left().await);
         let quiet = |(report, up, left): &(Value, Vec<Machine>, Vec<String>)| {
             let listed = views(&report["plan"]);
             let all_listed = up.iter().all(|machine| {
@@ -82,14 +83,8 @@ impl<'a> Fleet<'a> {
             });
             report["plan"]["steps"] == json!([]) && all_listed && left.is_empty()
         };
-        let (report, ..) = eventually(self.region.name, SOON, pass, quiet).await;
+        let (report, ..) = eventually(region.name, SOON, pass, quiet).await;
         report
-    }
-
-    /// In the store: open intents, and the passes of EC2's last events.
-    async fn work_left(&self) -> Vec<String> {
-        let view = self.region.deployed.store_view(self.region.name).await;
-        view.work_left()
     }
 
     /// Raises the minimum until five replicas run, and returns them.
